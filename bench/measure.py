@@ -1,0 +1,208 @@
+"""Measures packing, pushing and pulling: modelpack, the machine's floor, and the peers on PATH, each in turn. See README.md.
+
+Usage: measure.py WORK ROUNDS MODELPACK FLOOR, where WORK/model is the model.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+HOST = "127.0.0.1"
+DISTRIBUTION = """version: 0.1
+log: {{level: error}}
+storage: {{filesystem: {{rootdirectory: {root}}}}}
+http: {{addr: "{address}"}}
+"""
+MODELFILE = """NAME noise
+CONFIG *.json
+MODEL *.safetensors
+DOC README.md
+"""
+
+
+@dataclasses.dataclass
+class Usage:
+    """What a process took: seconds, seconds of CPU, and MiB at its peak."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def finish(process, started):
+    """Waits for a process, with its usage."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Usage(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def run(command, directory=None):
+    """Runs a client to its end."""
+    started = time.monotonic()
+    process = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    usage = finish(process, started)
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: exit code {process.returncode}\n{process.stderr.read().decode()}")
+    process.stderr.close()
+    return usage
+
+
+class Server:
+    """A server that runs while the block does. Its usage is there afterwards."""
+
+    def __init__(self, command, address):
+        self.command, self.address = command, address
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        host, port = self.address.split(":")
+        for _ in range(500):
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
+                return self
+            time.sleep(0.01)
+        self.process.kill()
+        sys.exit(f"{self.command[0]} does not listen")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.usage = finish(self.process, 0)
+
+
+def free_address():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return f"{HOST}:{probe.getsockname()[1]}"
+
+
+class Bench:
+    def __init__(self, work, rounds, modelpack, floor):
+        self.work, self.rounds = pathlib.Path(work), int(rounds)
+        self.modelpack, self.floor = pathlib.Path(modelpack).resolve(), pathlib.Path(floor).resolve()
+        self.model = self.work / "model"
+        self.files = sorted(path.name for path in self.model.iterdir())
+        self.registry = os.environ.get("BENCH_REGISTRY", "modelpack")
+        self.modelfile = self.work / "Modelfile"
+        self.modelfile.write_text(MODELFILE)
+        self.peers = [peer for peer in ("oras", "modctl") if shutil.which(peer)]
+
+    # Commands
+
+    def ours(self, *arguments):
+        return [self.modelpack, "--quiet", "--store", self.work / "store", *arguments]
+
+    def modctl(self, verb, *arguments):
+        return ["modctl", verb, "--no-progress", "--log-dir", self.work / "modctl-log", "--storage-dir", self.work / "modctl", *arguments]
+
+    def serve(self, root, address):
+        if self.registry == "modelpack":
+            return [self.modelpack, "serve", "--listen", address, "--root", root]
+        config = self.work / "registry.yml"
+        config.write_text(DISTRIBUTION.format(root=root, address=address))
+        return ["env", "OTEL_TRACES_EXPORTER=none", "registry", "serve", config]
+
+    def scratch(self, name):
+        """An empty directory."""
+        path = self.work / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        return path
+
+    # Operations: each takes who is to do it, and gives what it took.
+
+    def pack(self, who):
+        self.scratch("store"), self.scratch("modctl")
+        command = {
+            "floor": [self.floor, "pack", self.model, self.scratch("floor")],
+            "modelpack": self.ours("pack", self.model, "-t", "bench/model:v1"),
+            "modctl": self.modctl("build", "--raw", "-f", self.modelfile, "-t", "localhost/bench/model:v1", self.model),
+        }[who]
+        return run(command, self.model), None
+
+    def push(self, who):
+        root, address = self.scratch("registry"), free_address()
+        self.scratch("store"), self.scratch("modctl")
+        target = f"{address}/bench/model:v1"
+        command = {
+            "floor": [self.floor, "send", address, self.model],
+            "modelpack": self.ours("push", self.model, target),
+            "oras": ["oras", "push", "--plain-http", "--no-tty", target, *self.files],
+            "modctl": self.modctl("build", "--raw", "--output-remote", "--plain-http", "-f", self.modelfile, "-t", target, self.model),
+        }[who]
+        with Server([self.floor, "receive", address, root] if who == "floor" else self.serve(root, address), address) as server:
+            client = run(command, self.model)
+        return client, server.usage
+
+    def pull(self, who):
+        address, output = free_address(), self.scratch("output")
+        self.scratch("store"), self.scratch("modctl")
+        source = f"{address}/bench/model:v1"
+        command = {
+            "floor": [self.floor, "fetch", address, output, *self.files],
+            "modelpack": self.ours("pull", source, "-o", output),
+            "oras": ["oras", "pull", "--plain-http", "--no-tty", "-o", output, source],
+            "modctl": self.modctl("pull", "--plain-http", "--extract-from-remote", "--extract-dir", output, source),
+        }[who]
+        root = self.work / "registry"
+        with Server([self.floor, "serve", address, self.model] if who == "floor" else self.serve(root, address), address) as server:
+            client = run(command, self.work)
+        return client, server.usage
+
+    def again(self, _):
+        """A push and a pull with nothing changed since the last."""
+        root, address, output = self.scratch("registry"), free_address(), self.scratch("output")
+        self.scratch("store")
+        target = f"{address}/bench/model:v1"
+        push, pull = self.ours("push", self.model, target), self.ours("pull", target, "-o", output)
+        with Server(self.serve(root, address), address):
+            run(push), run(pull)
+            return run(push), run(pull)
+
+    # Report
+
+    def rounds_of(self, operation, contenders):
+        """Who comes first changes from round to round."""
+        taken = {who: [] for who in contenders}
+        for turn in range(self.rounds):
+            shift = turn % len(contenders)
+            for who in contenders[shift:] + contenders[:shift]:
+                taken[who].append(operation(who))
+        return taken
+
+    def table(self, title, operation, contenders):
+        taken = self.rounds_of(operation, contenders)
+
+        def median(who, side, figure):
+            return statistics.median(getattr(usages[side], figure) for usages in taken[who])
+
+        print(f"\n{title:<24}{'wall s':>8}{'/ floor':>9}{'/ ours':>8}{'client CPU s':>14}{'MiB':>6}{'server CPU s':>14}{'MiB':>6}")
+        for who in contenders:
+            wall = median(who, 0, "wall")
+            row = f"  {who:<22}{wall:>8.2f}{wall / median('floor', 0, 'wall'):>9.2f}{wall / median('modelpack', 0, 'wall'):>8.2f}"
+            row += f"{median(who, 0, 'cpu'):>14.2f}{median(who, 0, 'memory'):>6.0f}"
+            if taken[who][0][1]:
+                row += f"{median(who, 1, 'cpu'):>14.2f}{median(who, 1, 'memory'):>6.0f}"
+            print(row, flush=True)
+
+    def main(self):
+        size = sum((self.model / name).stat().st_size for name in self.files)
+        print(f"{len(self.files)} files, {size / 2**30:.2f} GiB, {os.cpu_count()} cores, {self.rounds} rounds, registry: {self.registry}")
+        self.table("pack", self.pack, ["floor", "modelpack", *(peer for peer in self.peers if peer == "modctl")])
+        self.table("push DIR", self.push, ["floor", "modelpack", *self.peers])
+        self.push("modelpack")
+        self.table("pull -o DIR", self.pull, ["floor", "modelpack", *self.peers])
+
+        taken = self.rounds_of(self.again, ["modelpack"])["modelpack"]
+        print(f"\npush DIR, nothing changed   {statistics.median(push.wall for push, _ in taken):.3f} s")
+        print(f"pull -o DIR, nothing changed {statistics.median(pull.wall for _, pull in taken):.3f} s")
+        starts = [[run(command).wall * 1000 for _ in range(20)] for command in (["true"], [self.modelpack, "version"])]
+        print("start-up: `true` {:.1f} ms, `modelpack version` {:.1f} ms".format(*map(statistics.median, starts)))
+
+
+Bench(*sys.argv[1:]).main()

@@ -1,0 +1,99 @@
+//! The arguments that every command takes, and those that several share.
+
+use crate::{
+    commands::Command,
+    failure::{Failure, Kind},
+    output::Output,
+};
+use clap::{Parser, error::ErrorKind};
+use std::{path::PathBuf, process::ExitCode};
+
+const PLACES: &str = "\
+Places:
+  REFERENCE                [HOST[:PORT]/]NAME[:TAG][@DIGEST]: read from the store, else from its
+                           registry; `push` and `cp` write to its registry, all else to the store
+  docker://REFERENCE       a registry
+  store:REFERENCE          the local store
+  oci:PATH[:TAG]           an OCI image layout directory
+  oci-archive:FILE[:TAG]   a tar archive of one";
+
+/// Pack AI models into OCI artifacts, move them through any registry, unpack them.
+#[derive(Parser)]
+#[command(name = "modelpack", version, after_help = PLACES, disable_help_subcommand = true, subcommand_required = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Globals {
+    /// The local store; default $MODELPACK_STORE, else modelpack in $XDG_DATA_HOME or ~/.local/share
+    #[arg(long, global = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Print results and errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print results, and errors, as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// How registries are spoken to.
+#[derive(Clone, Default, clap::Args)]
+pub struct RegistryArgs {
+    /// Speak plain http to registries (to those on this machine it is spoken in any case)
+    #[arg(long)]
+    pub plain_http: bool,
+    /// Take any TLS certificate
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// How blobs are moved.
+#[derive(Clone, clap::Args)]
+pub struct TransferArgs {
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    /// How many files are moved at once
+    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub concurrency: u16,
+}
+
+/// Enough to keep a few cores and a fast network busy.
+const DEFAULT_CONCURRENCY: u16 = 5;
+
+/// Prints the help that was asked for, or what is wrong with the arguments.
+pub fn report(error: &clap::Error) -> ExitCode {
+    // The arguments are not known, so what they say of the output is looked for.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Whoever closed the output has read enough.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        _ if json => {
+            let text = error.to_string();
+            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Failure::new(Kind::Usage, message).report(&Output { json, quiet: true })
+        }
+        _ => {
+            let _ = error.print();
+            Kind::Usage.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,58 @@
+//! What a command needs besides its arguments.
+
+use crate::{
+    args::{RegistryArgs, TransferArgs},
+    failure::Failure,
+    interrupt::Interrupt,
+    output::Output,
+    progress::Meter,
+    settings::Settings,
+    source_date,
+};
+use modelpack::{ClientOptions, Modelpack, Options, Progress, Snapshot};
+use std::sync::Arc;
+
+pub struct Context {
+    pub settings: Settings,
+    pub output: Output,
+    pub interrupt: Interrupt,
+}
+
+impl Context {
+    /// The verbs, for a command that moves no blobs.
+    pub fn modelpack(&self, registry: &RegistryArgs) -> Modelpack {
+        self.modelpack_with(registry, 1, Arc::default())
+    }
+
+    /// Does `work` while its progress is shown: `doing` is what it does, such as `pushing`.
+    pub async fn transfer<T>(
+        &self,
+        doing: &'static str,
+        args: &TransferArgs,
+        work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<T>,
+    ) -> Result<(T, Snapshot), Failure> {
+        let progress = Arc::<Progress>::default();
+        let modelpack = self.modelpack_with(&args.registry, args.concurrency.into(), progress.clone());
+        let meter = Meter::start(doing, progress.clone(), &self.output);
+        let result = work(&modelpack).await;
+        // Before anything else is printed.
+        drop(meter);
+        Ok((result?, progress.snapshot()))
+    }
+
+    fn modelpack_with(&self, registry: &RegistryArgs, concurrency: usize, progress: Arc<Progress>) -> Modelpack {
+        let client = ClientOptions {
+            plain_http: registry.plain_http,
+            insecure: registry.insecure,
+            proxies: self.settings.proxies.clone(),
+            credentials: self.settings.credentials.clone(),
+            user_agent: String::new(),
+        };
+        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress })
+    }
+
+    /// When the model that is packed was created, if anything says so; fails if that cannot be understood.
+    pub fn created_at(&self) -> Result<Option<String>, Failure> {
+        self.settings.source_date_epoch.as_deref().map(source_date::to_rfc3339).transpose()
+    }
+}

@@ -1,0 +1,60 @@
+//! Ctrl-C and its kin: the first asks the command to end and clean up, the second ends the process.
+
+use crate::failure::{Failure, Kind};
+use std::{io, thread};
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// Tells when the process was asked to end.
+pub struct Interrupt(watch::Receiver<Option<Kind>>);
+
+impl Interrupt {
+    /// From now on `SIGINT` and `SIGTERM` are heard.
+    ///
+    /// A thread of its own listens, so that the second is heard whatever the others do.
+    pub fn listen() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+        let (sender, receiver) = watch::channel(None);
+        let entered = runtime.enter();
+        let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(entered);
+        let listen = async move {
+            let mut is_first = true;
+            loop {
+                let kind = tokio::select! {
+                    _ = interrupts.recv() => Kind::Interrupted,
+                    _ = terminations.recv() => Kind::Terminated,
+                };
+                if !is_first {
+                    std::process::exit(kind.exit_code().into());
+                }
+                is_first = false;
+                sender.send_replace(Some(kind));
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listen))?;
+        Ok(Self(receiver))
+    }
+
+    /// Waits for the first signal.
+    pub async fn received(&self) -> Kind {
+        let mut receiver = self.0.clone();
+        match receiver.wait_for(Option::is_some).await.map(|kind| *kind) {
+            Ok(Some(kind)) => kind,
+            // The listening thread never ends.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Does `work`, or drops it when a signal comes, which cancels it.
+    pub async fn or<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            kind = self.received() => Err(Failure::new(kind, "interrupted; run the same command again to go on")),
+            result = work => result,
+        }
+    }
+}

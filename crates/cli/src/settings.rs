@@ -1,0 +1,74 @@
+//! What the environment says. It is read here, once, and nowhere else.
+
+use modelpack::{Credentials, Proxies};
+use std::{ffi::OsString, path::PathBuf};
+
+/// Where a process without a home keeps its data.
+const SYSTEM_DATA: &str = "/var/lib";
+
+/// What does not change from one call of the program to the next.
+pub struct Settings {
+    /// The directory of the local store.
+    pub store: PathBuf,
+    /// Docker's logins, which are ours too.
+    pub credentials: Credentials,
+    /// Proxies.
+    pub proxies: Proxies,
+    /// `SOURCE_DATE_EPOCH` as it stands.
+    pub source_date_epoch: Option<String>,
+}
+
+impl Settings {
+    /// Reads the environment through `variable`; an empty variable is none. `store` wins over all it says.
+    pub fn read(store: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let path = |name: &str| variable(name).map(PathBuf::from);
+        let text = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
+        let either_case = |name: &str| text(&name.to_lowercase()).or_else(|| text(name));
+        let home = path("HOME");
+        let data = || {
+            let own = path("XDG_DATA_HOME").or_else(|| home.as_ref().map(|home| home.join(".local/share")));
+            own.unwrap_or_else(|| SYSTEM_DATA.into()).join("modelpack")
+        };
+        let docker = path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
+        Self {
+            store: store.or_else(|| path("MODELPACK_STORE")).unwrap_or_else(data),
+            credentials: docker.map_or_else(Credentials::default, |directory| Credentials::in_file(directory.join("config.json"))),
+            proxies: Proxies { https: either_case("HTTPS_PROXY"), http: either_case("HTTP_PROXY"), no_proxy: either_case("NO_PROXY") },
+            source_date_epoch: text("SOURCE_DATE_EPOCH"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn store(flag: Option<&str>, environment: &[(&str, &str)]) -> PathBuf {
+        settings(flag, environment).store
+    }
+
+    fn settings(flag: Option<&str>, environment: &[(&str, &str)]) -> Settings {
+        let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
+        Settings::read(flag.map(PathBuf::from), find)
+    }
+
+    #[test]
+    fn the_store_is_where_the_closest_word_says() {
+        let all = [("HOME", "/home/a"), ("XDG_DATA_HOME", "/data"), ("MODELPACK_STORE", "/store")];
+        assert_eq!(store(Some("flag"), &all), Path::new("flag"));
+        assert_eq!(store(None, &all), Path::new("/store"));
+        assert_eq!(store(None, &all[..2]), Path::new("/data/modelpack"));
+        assert_eq!(store(None, &all[..1]), Path::new("/home/a/.local/share/modelpack"));
+        assert_eq!(store(None, &[("MODELPACK_STORE", ""), ("HOME", "/h")]), Path::new("/h/.local/share/modelpack"), "empty is unset");
+        assert_eq!(store(None, &[]), Path::new("/var/lib/modelpack"));
+    }
+
+    #[test]
+    fn proxies_are_read_in_both_cases() {
+        let proxies = settings(None, &[("https_proxy", "http://a:1"), ("HTTPS_PROXY", "http://b:1"), ("NO_PROXY", "c")]).proxies;
+        assert_eq!((proxies.https.as_deref(), proxies.http.as_deref()), (Some("http://a:1"), None));
+        assert_eq!(proxies.no_proxy.as_deref(), Some("c"));
+    }
+}

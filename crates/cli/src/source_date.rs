@@ -1,0 +1,67 @@
+//! `SOURCE_DATE_EPOCH` (reproducible-builds.org): the one clock that packing reads.
+
+use crate::failure::{Failure, Kind};
+
+/// The last second that RFC 3339 can write, in the year 9999.
+const LAST: u64 = 253_402_300_799;
+
+/// Seconds since 1970, as text, in the form of RFC 3339; fails if it is not such a number.
+pub fn to_rfc3339(text: &str) -> Result<String, Failure> {
+    let seconds = text.parse::<u64>().ok().filter(|&seconds| seconds <= LAST && text.bytes().all(|b| b.is_ascii_digit()));
+    let seconds = seconds.ok_or_else(|| {
+        let message = format!("SOURCE_DATE_EPOCH is {text:?}, which is not a number of seconds since 1970");
+        Failure::new(Kind::Usage, message).hint("set it as in SOURCE_DATE_EPOCH=$(git log -1 --format=%ct), or unset it")
+    })?;
+    let (year, month, day) = date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
+/// Year, month and day, `days` after the first of January 1970.
+fn date(mut days: u64) -> (u64, u64, u64) {
+    let is_leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    let mut year = 1970;
+    loop {
+        let length = if is_leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let february = if is_leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_become_dates() {
+        for (seconds, date) in [
+            ("0", "1970-01-01T00:00:00Z"),
+            ("951782400", "2000-02-29T00:00:00Z"),
+            ("1735689599", "2024-12-31T23:59:59Z"),
+            ("4107542400", "2100-03-01T00:00:00Z"),
+            ("253402300799", "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(to_rfc3339(seconds).unwrap(), date);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_of_seconds_is_refused() {
+        for text in ["", "yesterday", "-1", "+1", "1.5", " 1", "253402300800", "99999999999999999999999"] {
+            assert_eq!(to_rfc3339(text).unwrap_err().kind(), Kind::Usage, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What a registry is shown so that it lets a request pass: nothing at first, then what it asked for.
+//!
+//! Credentials go to the registry itself and to the token service that it names, and nowhere else. Neither is asked twice after a refusal.
+
+use super::{
+    ClientOptions,
+    credentials::{Credentials, Login},
+    failure::{Failure, unexpected},
+    retry::Backoff,
+    scope::Scope,
+};
+use crate::protocol::challenge::Challenge;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use modelpack_store::{Error, Result};
+use reqwest::{Response, Url};
+use serde::Deserialize;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+use tokio::sync::Mutex;
+
+const TOKEN_PATIENCE: Duration = Duration::from_secs(60);
+const MAX_TOKEN_BYTES: usize = 1 << 20;
+/// How long a token is good for if its service does not say (distribution token specification).
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// A token is renewed so long before it expires, or a fifth of its life if that is shorter.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// How one registry is talked into answering. All requests to it share the tokens.
+pub(crate) struct Authority {
+    registry: String,
+    origin: Url,
+    http: reqwest::Client,
+    credentials: Credentials,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the registry last asked for; until it asks, it is shown nothing.
+    demand: Option<Demand>,
+    /// The login, once it has been looked up.
+    login: Option<Option<Login>>,
+    tokens: HashMap<Scope, Token>,
+}
+
+#[derive(Clone, PartialEq)]
+enum Demand {
+    Basic,
+    Bearer { realm: Url, service: Option<String> },
+}
+
+struct Token {
+    header: HeaderValue,
+    /// What it was asked for: the scope of the request, and what the registry named besides.
+    scope: Scope,
+    renew_at: Instant,
+}
+
+/// What a token service answers.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+impl Authority {
+    pub(crate) fn new(registry: &str, origin: &Url, http: &reqwest::Client, options: &ClientOptions, login: Option<Login>) -> Self {
+        Self {
+            registry: registry.to_owned(),
+            origin: origin.clone(),
+            http: http.clone(),
+            credentials: options.credentials.clone(),
+            state: Mutex::new(State { login: login.map(Some), ..State::default() }),
+        }
+    }
+
+    /// What to show with a request of this scope.
+    pub(crate) async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
+        // The lock is held while a token is fetched: whoever needs the same one waits for it.
+        let mut state = self.state.lock().await;
+        match state.demand.clone() {
+            None => Ok(None),
+            Some(Demand::Basic) => Ok(self.login(&mut state).await?.as_ref().and_then(basic)),
+            Some(Demand::Bearer { realm, service }) => {
+                let known = state.tokens.get(scope);
+                if let Some(token) = known.filter(|t| t.renew_at > Instant::now()) {
+                    return Ok(Some(token.header.clone()));
+                }
+                let wanted = known.map_or_else(|| scope.clone(), |token| token.scope.clone());
+                let login = self.login(&mut state).await?;
+                let token = self.fetch(&realm, service.as_deref(), wanted, login).await?;
+                let header = token.header.clone();
+                state.tokens.insert(scope.clone(), token);
+                Ok(Some(header))
+            }
+        }
+    }
+
+    /// Takes note of a 401 with these headers, to a request that had shown `refused`. Returns whether
+    /// [`authorization`](Self::authorization) now has something else to show.
+    pub(crate) async fn refused(&self, scope: &Scope, headers: &HeaderMap, refused: Option<&HeaderValue>) -> Result<bool> {
+        let mut state = self.state.lock().await;
+        if state.tokens.get(scope).is_some_and(|token| Some(&token.header) != refused) {
+            // Another request was refused too, and has renewed the token already.
+            return Ok(true);
+        }
+        let challenges: Vec<Challenge> =
+            headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|h| h.to_str().ok()).flat_map(Challenge::parse).collect();
+        let challenge = |scheme| challenges.iter().find(|c| c.scheme == scheme);
+        if let Some(bearer) = challenge("bearer") {
+            let realm = self.realm(bearer.parameters.get("realm").map_or("", String::as_str))?;
+            let service = bearer.parameters.get("service").cloned();
+            let named = bearer.parameters.get("scope").map_or_else(Scope::default, |named| Scope::parse(named));
+            let login = self.login(&mut state).await?;
+            let token = self.fetch(&realm, service.as_deref(), scope.clone().and(&named), login).await?;
+            state.tokens.insert(scope.clone(), token);
+            state.demand = Some(Demand::Bearer { realm, service });
+            Ok(true)
+        } else if challenge("basic").is_some() {
+            state.demand = Some(Demand::Basic);
+            let login = self.login(&mut state).await?.as_ref();
+            let Some(header) = login.and_then(basic) else {
+                return Err(self.unauthorized("it asks for a user name and a password, and none are known for it"));
+            };
+            Ok(Some(&header) != refused)
+        } else {
+            Ok(false)
+        }
+    }
+
+    async fn login<'a>(&self, state: &'a mut State) -> Result<&'a Option<Login>> {
+        if state.login.is_none() {
+            state.login = Some(self.credentials.get(&self.registry).await?);
+        }
+        Ok(state.login.as_ref().unwrap_or(&None))
+    }
+
+    /// The address of a token service, if it may be shown credentials: no less secure than the registry, and without TLS on the
+    /// registry's own host only.
+    fn realm(&self, text: &str) -> Result<Url> {
+        let realm = Url::parse(text).map_err(|_| self.unauthorized("the token service that it names is not a URL"))?;
+        let is_safe = realm.scheme() == "https"
+            || realm.scheme() == "http" && self.origin.scheme() == "http" && realm.host_str() == self.origin.host_str();
+        if is_safe {
+            Ok(realm)
+        } else {
+            Err(self.unauthorized(format!("the token service that it names, {realm}, may not be shown credentials")))
+        }
+    }
+
+    /// Asks the token service for a token (distribution "Token Authentication", and its OAuth 2 form for an identity token).
+    async fn fetch(&self, realm: &Url, service: Option<&str>, scope: Scope, login: &Option<Login>) -> Result<Token> {
+        let mut backoff = Backoff::default();
+        let response = loop {
+            match self.ask(realm, service, &scope, login).await {
+                Ok(response) => break response,
+                Err(failure) => match backoff.pause(failure.retry) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failure.error),
+                },
+            }
+        };
+        let asked_at = Instant::now();
+        let what = format!("the token service of {}", self.registry);
+        let status = unexpected(&response, "its answer holds no token");
+        let bytes = super::read_limited(response, MAX_TOKEN_BYTES, &what).await.map_err(|failure| failure.error)?;
+        let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
+        let token = answer.as_ref().and_then(|a| [&a.token, &a.access_token].into_iter().flatten().find(|t| !t.is_empty()));
+        let header = token.and_then(|token| secret(format!("Bearer {token}"))).ok_or(status)?;
+        let lifetime = answer.and_then(|a| a.expires_in).map_or(DEFAULT_LIFETIME, Duration::from_secs);
+        // A day at most, so that no answer can overflow the clock.
+        let lifetime = lifetime.min(Duration::from_secs(24 * 60 * 60));
+        Ok(Token { header, scope, renew_at: asked_at + lifetime - MARGIN.min(lifetime / 5) })
+    }
+
+    async fn ask(&self, realm: &Url, service: Option<&str>, scope: &Scope, login: &Option<Login>) -> Result<Response, Failure> {
+        let mut url = realm.clone();
+        let request = if let Some(Login::IdentityToken(token)) = login {
+            // A form is encoded like a query.
+            let mut form = realm.clone();
+            form.set_query(None);
+            form.query_pairs_mut()
+                .extend_pairs([("grant_type", "refresh_token"), ("client_id", "modelpack"), ("refresh_token", token)])
+                .extend_pairs(service.map(|service| ("service", service)))
+                .append_pair("scope", &scope.to_string());
+            let form = form.query().unwrap_or_default().to_owned();
+            self.http.request(Method::POST, url.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+        } else {
+            let scopes: Vec<String> = scope.resources().collect();
+            if service.is_some() || !scopes.is_empty() {
+                url.query_pairs_mut()
+                    .extend_pairs(service.map(|service| ("service", service)))
+                    .extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
+            }
+            let request = self.http.request(Method::GET, url.clone());
+            match login.as_ref().and_then(basic) {
+                Some(header) => request.header(AUTHORIZATION, header),
+                None => request,
+            }
+        };
+        let sent = tokio::time::timeout(TOKEN_PATIENCE, request.send()).await;
+        let response = sent.map_err(|_| Failure::stalled(&url, TOKEN_PATIENCE))?.map_err(|e| Failure::network(&url, &e))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let failure = Failure::refused(&Method::GET, "a token", &self.registry, response).await;
+        Err(match failure.error {
+            Error::Unauthorized { why, .. } | Error::Denied { why, .. } => {
+                self.unauthorized(format!("its token service says {why}")).into()
+            }
+            _ => failure,
+        })
+    }
+
+    fn unauthorized(&self, why: impl Into<String>) -> Error {
+        Error::Unauthorized { registry: self.registry.clone(), why: why.into() }
+    }
+}
+
+/// The header of Basic authentication; an identity token has none.
+fn basic(login: &Login) -> Option<HeaderValue> {
+    match login {
+        Login::Basic { username, password } => secret(format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))),
+        Login::IdentityToken(_) => None,
+    }
+}
+
+fn secret(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority(origin: &str) -> Authority {
+        let origin = Url::parse(origin).unwrap();
+        Authority::new("registry.example.com", &origin, &reqwest::Client::new(), &ClientOptions::default(), None)
+    }
+
+    #[test]
+    fn a_token_service_must_be_as_secure_as_its_registry() {
+        let secure = authority("https://registry.example.com");
+        assert!(secure.realm("https://auth.example.org/token").is_ok());
+        let plain = authority("http://127.0.0.1:5000");
+        assert!(plain.realm("https://auth.example.org/token").is_ok());
+        assert!(plain.realm("http://127.0.0.1:5001/token").is_ok());
+        for (authority, realm) in [
+            (&secure, "http://registry.example.com/token"),
+            (&secure, "http://auth.example.org/token"),
+            (&secure, "ftp://registry.example.com/token"),
+            (&secure, "/token"),
+            (&secure, ""),
+            (&plain, "http://auth.example.org/token"),
+            (&plain, "http://localhost:5000/token"),
+        ] {
+            let refused = authority.realm(realm);
+            assert!(matches!(refused, Err(Error::Unauthorized { .. })), "{realm}: {refused:?}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What went wrong with a request, as a sentence and as a reason to try again or not.
+
+use super::retry::Retry;
+use crate::protocol::{
+    error::{ErrorBody, ErrorCode},
+    route::Route,
+};
+use http::{Method, StatusCode};
+use modelpack_spec::Digest;
+use modelpack_store::Error;
+use reqwest::{Response, Url};
+use std::{io, time::Duration};
+
+/// How much of an error response is read, in bytes.
+const MAX_ERROR_BYTES: usize = 16 << 10;
+/// How much of what a registry says is repeated, in characters.
+const MAX_MESSAGE_CHARACTERS: usize = 500;
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A failure of one attempt.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) retry: Retry,
+}
+
+impl From<Error> for Failure {
+    /// Another attempt would not help.
+    fn from(error: Error) -> Self {
+        Self { error, retry: Retry::Never }
+    }
+}
+
+impl Failure {
+    /// The connection failed before there was a response, or in the middle of it.
+    pub(crate) fn network(url: &Url, error: &reqwest::Error) -> Self {
+        let (why, retry) = explain(error);
+        Self { error: Error::Network { url: shown(url), why }, retry }
+    }
+
+    /// Nothing came for so long that nothing will.
+    pub(crate) fn stalled(url: &Url, patience: Duration) -> Self {
+        let why = format!("nothing came for {} seconds", patience.as_secs());
+        Self { error: Error::Network { url: shown(url), why }, retry: Retry::Soon }
+    }
+
+    /// A body ended before all of it had come.
+    pub(crate) fn cut_off(url: &Url) -> Self {
+        Self { error: Error::Network { url: shown(url), why: "the connection ended too early".to_owned() }, retry: Retry::Soon }
+    }
+
+    /// A response that is not a success. `what` names what was asked for.
+    pub(crate) async fn refused(method: &Method, what: &str, registry: &str, response: Response) -> Self {
+        let (status, url) = (response.status(), response.url().clone());
+        let retry = Retry::of(status, response.headers());
+        let text = read_message(response).await;
+        let body: Option<ErrorBody> = serde_json::from_str(&text).ok();
+        let why = match &body {
+            Some(body) => body.errors.iter().map(|e| [&*e.code, &*e.message].join(": ")).collect::<Vec<_>>().join("; "),
+            // A proxy's page is no help to anybody, a line of text may be.
+            None if text.trim_start().starts_with('<') => String::new(),
+            None => text.lines().next().unwrap_or_default().to_owned(),
+        };
+        let why = printable(why.trim_matches([':', ' ']));
+        let why = if why.is_empty() { status.canonical_reason().unwrap_or("it did not say why").to_owned() } else { why };
+        let missing_blob = || {
+            let is_missing_blob = body.as_ref()?.errors.iter().any(|e| e.code == ErrorCode::ManifestBlobUnknown.name());
+            let Ok(Route::Manifest(repository, _)) = Route::parse(url.path()) else { return None };
+            let digest = is_missing_blob.then(|| find_digest(&text))??;
+            Some(Error::MissingReference { digest, repository: format!("{registry}/{repository}") })
+        };
+        let error = match status {
+            StatusCode::UNAUTHORIZED => Error::Unauthorized { registry: host(&url).to_owned(), why },
+            StatusCode::FORBIDDEN => Error::Denied { what: format!("{} {what}", verb(method)), why },
+            _ => missing_blob().unwrap_or_else(|| match status {
+                StatusCode::NOT_FOUND => Error::not_found(what),
+                _ => Error::Protocol { url: shown(&url), status: status.as_u16(), why },
+            }),
+        };
+        Self { error, retry }
+    }
+}
+
+/// A response that is a success, and yet not what was asked for.
+pub(crate) fn unexpected(response: &Response, why: impl Into<String>) -> Error {
+    Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into() }
+}
+
+/// The URL as an error shows it: without query and password, since those of object storage are signatures.
+pub(crate) fn shown(url: &Url) -> String {
+    format!("{}://{}{}", url.scheme(), host(url), url.path())
+}
+
+/// Host and port.
+fn host(url: &Url) -> &str {
+    url.authority().rsplit_once('@').map_or(url.authority(), |(_, host)| host)
+}
+
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "reading",
+        Method::DELETE => "deleting",
+        _ => "writing",
+    }
+}
+
+/// The beginning of an error's body; nothing if it does not come.
+async fn read_message(mut response: Response) -> String {
+    let mut bytes = Vec::new();
+    let read = async {
+        while let Ok(Some(piece)) = response.chunk().await {
+            bytes.extend_from_slice(&piece[..piece.len().min(MAX_ERROR_BYTES - bytes.len())]);
+            if bytes.len() == MAX_ERROR_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(BODY_PATIENCE, read).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Text of somebody else that a terminal can be given.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARACTERS).collect()
+}
+
+/// Registries put the digest of a missing blob into the message or the detail, each in its own way.
+fn find_digest(text: &str) -> Option<Digest> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != ':').find_map(|word| word.parse().ok())
+}
+
+/// What an error was made from. An I/O error does not count the one that it wraps among its sources.
+fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+/// The root cause of a failed request as a sentence, and whether it may pass.
+fn explain(error: &reqwest::Error) -> (String, Retry) {
+    let causes: Vec<_> = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |e| cause(*e)).collect();
+    let root = causes.last().map_or_else(String::new, |e| e.to_string());
+    let kinds: Vec<io::ErrorKind> = causes.iter().filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
+    if error.is_timeout() {
+        return ("no connection came about in time".to_owned(), Retry::Soon);
+    }
+    if error.is_dns() {
+        return (format!("the host name cannot be resolved ({root})"), Retry::Soon);
+    }
+    // rustls speaks through an I/O error of this kind.
+    if kinds.contains(&io::ErrorKind::InvalidData) {
+        let hint = if root.contains("InvalidContentType") { "; the server there may speak plain http" } else { "" };
+        return (format!("TLS failed: {root}{hint}"), Retry::Never);
+    }
+    let why = match kinds.last() {
+        Some(io::ErrorKind::ConnectionRefused) => "the connection was refused: no server listens there".to_owned(),
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => {
+            "the server cut the connection".to_owned()
+        }
+        Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => "the server closed the connection during the TLS handshake".to_owned(),
+        _ => root,
+    };
+    (why, if error.is_builder() { Retry::Never } else { Retry::Soon })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_has_no_secrets() {
+        let url = Url::parse("https://user:pw@store.example.com:8443/blob?X-Signature=abc").unwrap();
+        assert_eq!(shown(&url), "https://store.example.com:8443/blob");
+    }
+
+    #[test]
+    fn a_digest_is_found_wherever_it_stands() {
+        let digest = Digest::of(b"x");
+        for text in [
+            format!(r#"{{"errors":[{{"detail":"{digest}"}}]}}"#),
+            format!(r#"{{"errors":[{{"detail":{{"digest":"{digest}"}}}}]}}"#),
+            format!("blob {digest}."),
+        ] {
+            assert_eq!(find_digest(&text).as_ref(), Some(&digest), "{text}");
+        }
+        assert_eq!(find_digest("sha256:12"), None);
+    }
+
+    #[test]
+    fn what_a_registry_says_cannot_steer_a_terminal() {
+        assert_eq!(printable("a\x1b[31mb\r\nc"), "a [31mb  c");
+        assert_eq!(printable(&"x".repeat(9999)).len(), MAX_MESSAGE_CHARACTERS);
+    }
+}

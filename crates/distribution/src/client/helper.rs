@@ -1,0 +1,82 @@
+//! Credential helpers: programs named `docker-credential-<name>` that keep logins, and speak JSON over their standard streams.
+
+use super::{credentials::Login, failure::printable};
+use modelpack_store::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::{io, process::Stdio, time::Duration};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+
+/// A helper may ask its user to unlock something.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a helper says when it has no login.
+const NOT_FOUND: &str = "credentials not found";
+/// The user's name that stands for an identity token.
+const TOKEN_USER: &str = "<token>";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    #[serde(rename = "ServerURL", default)]
+    server_url: String,
+    username: String,
+    secret: String,
+}
+
+/// The login that a helper has for a server.
+pub(super) async fn get(helper: &str, server: &str) -> Result<Option<Login>> {
+    let Some(answer) = run(helper, "get", server.as_bytes()).await? else { return Ok(None) };
+    let entry: Entry = serde_json::from_slice(&answer).map_err(|_| failed(helper, "its answer is not the JSON object of a login"))?;
+    Ok(Some(if entry.username == TOKEN_USER {
+        Login::IdentityToken(entry.secret)
+    } else {
+        Login::Basic { username: entry.username, password: entry.secret }
+    }))
+}
+
+/// Gives a helper a login to keep.
+pub(super) async fn store(helper: &str, server: &str, username: &str, secret: &str) -> Result<()> {
+    let entry = Entry { server_url: server.to_owned(), username: username.to_owned(), secret: secret.to_owned() };
+    let entry = serde_json::to_vec(&entry).expect("strings always serialise");
+    run(helper, "store", &entry).await.map(drop)
+}
+
+/// Lets a helper forget a login.
+pub(super) async fn erase(helper: &str, server: &str) -> Result<()> {
+    run(helper, "erase", server.as_bytes()).await.map(drop)
+}
+
+/// What a helper prints; `None` if it says that it has no such login.
+async fn run(helper: &str, action: &str, input: &[u8]) -> Result<Option<Vec<u8>>> {
+    if helper.contains('/') {
+        return Err(failed(helper, "a helper is named without directories"));
+    }
+    let mut command = Command::new(format!("docker-credential-{helper}"));
+    command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let talk = async {
+        let mut child = command.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A helper that ends before it has read everything tells by its status whether that is a failure.
+            let _ = stdin.write_all(input).await;
+        }
+        child.wait_with_output().await
+    };
+    let output = match timeout(PATIENCE, talk).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(e)) if e.kind() == io::ErrorKind::NotFound => return Err(failed(helper, "there is no such program")),
+        Ok(Err(e)) => return Err(failed(helper, e.to_string())),
+        Err(_) => return Err(failed(helper, format!("it did not answer for {} seconds", PATIENCE.as_secs()))),
+    };
+    if output.status.success() {
+        return Ok(Some(output.stdout));
+    }
+    let said = [&output.stdout[..], &output.stderr].map(|said| printable(String::from_utf8_lossy(said).trim()));
+    if said.iter().any(|said| said.contains(NOT_FOUND)) {
+        return Ok(None);
+    }
+    let said = said.into_iter().find(|said| !said.is_empty());
+    Err(failed(helper, said.unwrap_or_else(|| output.status.to_string())))
+}
+
+fn failed(helper: &str, why: impl Into<String>) -> Error {
+    Error::Invalid { what: format!("the credential helper docker-credential-{helper}"), why: why.into() }
+}

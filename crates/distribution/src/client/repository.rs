@@ -1,0 +1,333 @@
+//! A repository of a registry.
+
+use super::{
+    download::{self, download},
+    failure::{Failure, printable, unexpected},
+    payload::Payload,
+    read_limited,
+    registry::{Registry, Request},
+    retry::Backoff,
+    scope::Scope,
+    upload::RemoteUpload,
+};
+use crate::protocol::{header, page, query::Query, route::Route};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK},
+};
+use modelpack_spec::{
+    Descriptor, Digest, Document, Hasher, ImageIndex, InvalidManifest, InvalidReference, MAX_MANIFEST_BYTES, Manifest, RepositoryName,
+    Selector, Tag, media_type,
+};
+use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_manifest};
+use reqwest::{Response, Url};
+use serde::Deserialize;
+use std::{fmt, ops::Range, sync::Arc};
+
+const MANIFEST_TYPES: [&str; 4] =
+    [media_type::IMAGE_MANIFEST, media_type::IMAGE_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST];
+/// How many tags are asked for at once.
+const TAGS_PER_PAGE: usize = 500;
+const MAX_PAGE_BYTES: usize = 4 << 20;
+/// More pages than this are a list that leads in a circle.
+const MAX_PAGES: usize = 10_000;
+
+/// A repository of a registry. Clones are cheap.
+#[derive(Clone)]
+pub struct RemoteRepository {
+    registry: Arc<Registry>,
+    /// Without the host.
+    path: RepositoryName,
+    mounts_from: Option<RepositoryName>,
+}
+
+#[derive(Deserialize)]
+struct TagList {
+    tags: Option<Vec<String>>,
+}
+
+impl RemoteRepository {
+    pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName) -> Self {
+        // On Docker Hub, a name without a namespace means one that Docker curates.
+        let curated = registry.name == "docker.io" && !name.path().contains('/');
+        let path = if curated { format!("library/{}", name.path()) } else { name.path().to_owned() };
+        let path = RepositoryName::without_host(&path).expect("the path of a valid name is valid");
+        Self { registry, path, mounts_from: None }
+    }
+
+    /// Mounts blobs that the repository `from` holds, instead of moving them, if the registry allows it. Does nothing unless `from` is
+    /// another repository of the same registry.
+    pub fn mounting_from(self, from: &RepositoryName) -> Self {
+        let other = Self::new(self.registry.clone(), from).path;
+        let mounts_from = (from.host() == Some(&self.registry.name) && other != self.path).then_some(other);
+        Self { mounts_from, ..self }
+    }
+
+    /// The tags, in the order of the registry. Fails with [`Error::NotFound`] if there is no such repository.
+    pub async fn tags(&self) -> Result<Vec<Tag>> {
+        let (scope, what) = (self.scope(&["pull"]), self.to_string());
+        let invalid = |why: String| Error::Invalid { what: format!("the list of tags of {what}"), why };
+        let mut url = self.registry.url(&Route::Tags(self.path.clone()));
+        url.set_query(Some(&Query::default().with("n", TAGS_PER_PAGE).to_string()));
+        let mut tags = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let response = self.registry.send(Request::new(Method::GET, url, &scope, &what)).await?;
+            let next = self.next_page(&response)?;
+            let bytes = read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
+            let page: TagList = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
+            for tag in page.tags.unwrap_or_default() {
+                tags.push(tag.parse().map_err(|e: InvalidReference| invalid(e.to_string()))?);
+            }
+            match next {
+                Some(next) => url = next,
+                None => return Ok(tags),
+            }
+        }
+        Err(invalid(format!("it has more than {MAX_PAGES} pages")))
+    }
+
+    /// Where the next page is: never at another host, whatever a registry says.
+    fn next_page(&self, response: &Response) -> Result<Option<Url>> {
+        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+        let Some(next) = links.filter_map(page::parse_next).next() else { return Ok(None) };
+        match response.url().join(next) {
+            Ok(url) if self.registry.owns(&url) => Ok(Some(url)),
+            _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
+        }
+    }
+
+    /// Deletes a tag, or the manifest with this digest and all tags that point to it. Of a tag and a digest together, the tag goes, if it
+    /// points to that digest.
+    pub async fn delete(&self, at: &Selector) -> Result<()> {
+        if let Selector::Both(..) = at {
+            self.manifest(at).await?;
+        }
+        let what = format!("{self}{at}");
+        let url = self.manifest_url(at);
+        self.registry.send(Request::new(Method::DELETE, url, &self.scope(&["delete"]), &what)).await?;
+        Ok(())
+    }
+
+    /// What a token must allow.
+    fn scope(&self, actions: &[&str]) -> Scope {
+        Scope::repository(self.path.as_str(), actions)
+    }
+
+    /// What reading and writing for a push needs, on the repository that blobs are mounted from too.
+    pub(super) fn push_scope(&self) -> Scope {
+        let from = self.mounts_from.as_ref().map(|from| Scope::repository(from.as_str(), &["pull"]));
+        self.scope(&["pull", "push"]).and(&from.unwrap_or_default())
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What a blob of this repository is called in an error.
+    pub(super) fn blob_name(&self, digest: &Digest) -> String {
+        format!("the blob {digest} of {self}")
+    }
+
+    /// By tag if there is one.
+    fn manifest_url(&self, at: &Selector) -> Url {
+        let at = at.tag().map_or_else(|| at.clone(), |tag| Selector::Tag(tag.clone()));
+        self.registry.url(&Route::Manifest(self.path.clone(), at))
+    }
+
+    fn blob_url(&self, digest: &Digest) -> Url {
+        self.registry.url(&Route::Blob(self.path.clone(), digest.clone()))
+    }
+
+    /// Whether the repository holds a blob.
+    pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
+        let (scope, what) = (self.push_scope(), self.blob_name(&blob.digest));
+        match self.registry.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
+            Ok(response) => {
+                let found = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+                match found.filter(|&found: &u64| found != blob.size) {
+                    Some(found) => Err(Error::WrongSize { what, expected: blob.size, found }),
+                    None => Ok(true),
+                }
+            }
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens an upload session, with these parameters.
+    pub(super) async fn open_session(&self, query: Option<Query>) -> Result<Response> {
+        let (scope, what) = (self.push_scope(), self.to_string());
+        let mut url = self.registry.url(&Route::Uploads(self.path.clone()));
+        url.set_query(query.map(|query| query.to_string()).as_deref());
+        self.registry.send(Request::new(Method::POST, url, &scope, &what)).await
+    }
+
+    /// Whether the registry took a blob over from the repository that blobs are mounted from; if not, the session that it opened.
+    async fn mount(&self, blob: &Descriptor, from: &RepositoryName) -> Result<Mounted> {
+        let query = Query::default().with("mount", &blob.digest).with("from", from);
+        match self.open_session(Some(query)).await {
+            Ok(response) if response.status() == StatusCode::CREATED => Ok(Mounted::Yes),
+            Ok(response) => Ok(Mounted::No(Some(self.registry.location(&response)?))),
+            // Some registries refuse a mount that they should only decline.
+            Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::NotFound { .. } | Error::Protocol { .. }) => {
+                Ok(Mounted::No(None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Fetches a manifest once, with its media type and the digest that the registry says it has.
+    async fn fetch_manifest(&self, url: Url, what: &str) -> Result<(Vec<u8>, Option<&'static str>, Option<Digest>), Failure> {
+        let scope = self.scope(&["pull"]);
+        let mut request = Request::new(Method::GET, url, &scope, what);
+        for media_type in MANIFEST_TYPES {
+            request = request.header(ACCEPT, HeaderValue::from_static(media_type));
+        }
+        let response = self.registry.attempt(&mut request).await?;
+        let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let sent_as = text(CONTENT_TYPE).map_or("", |value| value.split(';').next().unwrap_or_default().trim());
+        // Some registries know no better than text/plain, and then the document itself says what it is.
+        let media_type = MANIFEST_TYPES.into_iter().find(|known| *known == sent_as);
+        let digest = text(header::CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
+        let bytes = read_limited(response, MAX_MANIFEST_BYTES, what).await?;
+        Ok((bytes, media_type, digest))
+    }
+
+    /// Lists a manifest under the tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
+    async fn add_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<()> {
+        let hex = &subject.hex()[..64];
+        let tag: Tag = format!("{}-{hex}", subject.algorithm().name()).parse().expect("an algorithm, a dash and digits are a tag");
+        let at = Selector::Tag(tag);
+        let mut index = match self.manifest(&at).await {
+            Ok(existing) => match existing.document() {
+                Document::Index(index) => index.clone(),
+                Document::Image(_) => {
+                    return Err(Error::Invalid {
+                        what: format!("{self}{at}"),
+                        why: "it is not the index of referrers that its name says".to_owned(),
+                    });
+                }
+            },
+            Err(error) if error.is_not_found() => ImageIndex::new(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        if index.manifests.iter().any(|listed| listed.digest == *manifest.digest()) {
+            return Ok(());
+        }
+        index.manifests.push(manifest.descriptor());
+        let what = format!("{self}{at}");
+        let invalid = |source| Error::InvalidManifest { what: what.clone(), source };
+        let bytes = serde_json::to_vec(&index).map_err(|e| invalid(InvalidManifest::Json(e)))?;
+        let index = Manifest::parse(bytes, None).map_err(invalid)?;
+        self.send_manifest(&at, &index).await.map(drop)
+    }
+
+    async fn send_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<Response> {
+        let what = format!("{self}{at}");
+        let media_type = HeaderValue::try_from(manifest.media_type());
+        let media_type =
+            media_type.map_err(|_| Error::Invalid { what: what.clone(), why: "its media type cannot stand in a header".to_owned() })?;
+        let payload = Payload::Bytes(Bytes::copy_from_slice(manifest.bytes()));
+        let scope = self.push_scope();
+        let request = Request::new(Method::PUT, self.manifest_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
+        self.registry.send(request).await
+    }
+}
+
+/// The answer to a mount.
+enum Mounted {
+    Yes,
+    No(Option<Url>),
+}
+
+impl fmt::Display for RemoteRepository {
+    /// With the host, as a reference names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry.name, self.path)
+    }
+}
+
+#[async_trait]
+impl Source for RemoteRepository {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest> {
+        let what = format!("{self}{at}");
+        let url = self.manifest_url(at);
+        let mut backoff = Backoff::default();
+        let (bytes, media_type, said) = loop {
+            match self.fetch_manifest(url.clone(), &what).await {
+                Ok(fetched) => break fetched,
+                Err(failure) => match backoff.pause(failure.retry) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failure.error),
+                },
+            }
+        };
+        match at {
+            Selector::Digest(digest) => verify_manifest(&what, bytes, media_type, digest),
+            Selector::Tag(_) => {
+                let digest = said.unwrap_or_else(|| Digest::of(&bytes));
+                verify_manifest(&what, bytes, media_type, &digest)
+            }
+            Selector::Both(tag, digest) => match verify_manifest(&what, bytes, media_type, digest) {
+                Err(Error::WrongDigest { found, .. }) => Err(Error::not_found(format!("{what} (the tag {tag} points to {found})"))),
+                verified => verified,
+            },
+        }
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        let what = self.blob_name(&blob.digest);
+        if range.start > range.end || range.end > blob.size {
+            let why = format!("it has {} bytes, and not those from {} to {}", blob.size, range.start, range.end);
+            return Err(Error::Invalid { what, why });
+        }
+        if range.is_empty() {
+            return Ok(Body::from_bytes(Bytes::new()));
+        }
+        let (registry, scope, url) = (self.registry.clone(), self.scope(&["pull"]), self.blob_url(&blob.digest));
+        download(download::Blob { registry, scope, url, what, size: blob.size }, range).await
+    }
+}
+
+#[async_trait]
+impl Sink for RemoteRepository {
+    fn wants_digest(&self) -> bool {
+        true
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
+        let mut session = None;
+        if let Some(blob) = blob {
+            if self.holds(blob).await? {
+                return Ok(Begin::Exists);
+            }
+            if let Some(from) = &self.mounts_from {
+                match self.mount(blob, from).await? {
+                    Mounted::Yes => return Ok(Begin::Exists),
+                    Mounted::No(opened) => session = opened,
+                }
+            }
+        }
+        Ok(Begin::Upload(Box::new(RemoteUpload::begin(self.clone(), blob.cloned(), session).await?)))
+    }
+
+    async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
+        let what = format!("{self}{at}");
+        let check = |expected: &Digest| {
+            let mut hasher = Hasher::new(expected.algorithm());
+            hasher.update(manifest.bytes());
+            let found = hasher.finish();
+            if found == *expected { Ok(()) } else { Err(Error::WrongDigest { what: what.clone(), expected: expected.clone(), found }) }
+        };
+        at.digest().map_or(Ok(()), check)?;
+        let response = self.send_manifest(at, manifest).await?;
+        let stored_as = response.headers().get(header::CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok());
+        stored_as.as_ref().map_or(Ok(()), check)?;
+        match manifest.subject() {
+            Some(subject) if !response.headers().contains_key(header::SUBJECT) => self.add_referrer(&subject.digest, manifest).await,
+            _ => Ok(()),
+        }
+    }
+}

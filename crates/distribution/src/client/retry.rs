@@ -1,0 +1,100 @@
+//! When something that failed is tried again, and after which pause.
+
+use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use std::time::Duration;
+
+/// How often something is tried without any progress.
+const ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause that a registry can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Whether a failure may pass by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It will not.
+    Never,
+    /// It may, and the pause is ours to choose.
+    Soon,
+    /// It may, and the registry said when.
+    After(Duration),
+}
+
+impl Retry {
+    /// What a response says.
+    pub(crate) fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+        if !matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504) {
+            return Self::Never;
+        }
+        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        seconds.map_or(Self::Soon, |seconds| Self::After(Duration::from_secs(seconds).min(LONGEST_PAUSE)))
+    }
+}
+
+/// Counts attempts, and spaces them further and further apart.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// How long to wait before the next attempt; `None` if there should be none.
+    pub(crate) fn pause(&mut self, retry: Retry) -> Option<Duration> {
+        self.failures += 1;
+        if self.failures >= ATTEMPTS {
+            return None;
+        }
+        match retry {
+            Retry::Never => None,
+            Retry::Soon => Some((FIRST_PAUSE * 2u32.pow(self.failures - 1)).mul_f64(jitter())),
+            Retry::After(pause) => Some(pause),
+        }
+    }
+
+    /// Something was achieved, so the count begins anew.
+    pub(crate) fn progressed(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// Between a half and one, so that many clients that failed together do not come back together.
+fn jitter() -> f64 {
+    getrandom::u32().map_or(1.0, |random| 0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(seconds: &'static str) -> Retry {
+        Retry::of(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::from_iter([(RETRY_AFTER, seconds.parse().unwrap())]))
+    }
+
+    #[test]
+    fn only_failures_that_may_pass_are_retried() {
+        for passing in [408, 429, 500, 502, 503, 504] {
+            assert_eq!(Retry::of(StatusCode::from_u16(passing).unwrap(), &HeaderMap::new()), Retry::Soon, "{passing}");
+        }
+        for lasting in [400, 401, 403, 404, 405, 409, 413, 416, 501] {
+            assert_eq!(Retry::of(StatusCode::from_u16(lasting).unwrap(), &HeaderMap::new()), Retry::Never, "{lasting}");
+        }
+    }
+
+    #[test]
+    fn a_registry_chooses_the_pause_within_reason() {
+        assert_eq!(after("2"), Retry::After(Duration::from_secs(2)));
+        assert_eq!(after("86400"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(after("Wed, 21 Oct 2026 07:28:00 GMT"), Retry::Soon);
+    }
+
+    #[test]
+    fn attempts_end_and_pauses_grow() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = std::iter::from_fn(|| backoff.pause(Retry::Soon)).collect();
+        assert_eq!(pauses.len() as u32, ATTEMPTS - 1);
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        backoff.progressed();
+        assert!(backoff.pause(Retry::Soon).is_some());
+        assert_eq!(backoff.pause(Retry::Never), None);
+    }
+}

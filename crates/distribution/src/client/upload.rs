@@ -1,0 +1,219 @@
+//! A blob on its way into a registry: one streamed request if its digest is known, two if it is only known afterwards.
+
+use super::{
+    failure::{Failure, unexpected},
+    payload::Payload,
+    registry::{PATIENCE, Request},
+    repository::RemoteRepository,
+    retry::{Backoff, Retry},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Method, header::CONTENT_TYPE};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
+use modelpack_store::{Body, Error, Result, Upload, blocking};
+use reqwest::{Response, Url};
+use std::time::Duration;
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+
+/// How many pieces may wait to be hashed.
+const HASHING_QUEUE: usize = 2;
+/// Nobody waits longer for the end of a session that is of no use any more.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// An upload session of a registry.
+pub(super) struct RemoteUpload {
+    repository: RemoteRepository,
+    /// What the caller says the blob is.
+    blob: Option<Descriptor>,
+    /// What it is called in an error.
+    what: String,
+    /// Where the next request goes. `None` when the session is over: it has become the blob, or it failed.
+    session: Option<Url>,
+    written: Written,
+}
+
+/// What has been written so far.
+enum Written {
+    /// Some bytes into a session; the digest is known when they are all there.
+    Pieces { hasher: Hasher, len: u64 },
+    /// The whole blob, which the registry has verified.
+    Blob(Descriptor),
+}
+
+impl RemoteUpload {
+    /// Begins an upload, in a session that is open already or in a new one.
+    pub(super) async fn begin(repository: RemoteRepository, blob: Option<Descriptor>, session: Option<Url>) -> Result<Self> {
+        let what = blob.as_ref().map_or_else(|| format!("a blob of {repository}"), |blob| repository.blob_name(&blob.digest));
+        let algorithm = blob.as_ref().map_or(Algorithm::Sha256, |blob| blob.digest.algorithm());
+        let written = Written::Pieces { hasher: Hasher::new(algorithm), len: 0 };
+        let mut upload = Self { repository, blob, what, session, written };
+        upload.session().await?;
+        Ok(upload)
+    }
+
+    /// The session, which is opened if there is none.
+    async fn session(&mut self) -> Result<Url> {
+        if let Some(session) = &self.session {
+            return Ok(session.clone());
+        }
+        let response = self.repository.open_session(None).await?;
+        Ok(self.session.insert(self.repository.registry().location(&response)?).clone())
+    }
+
+    /// Sends all of the blob in one request; the registry verifies it against its digest.
+    async fn write_blob(&mut self, payload: Payload, blob: Descriptor) -> Result<()> {
+        let mut next = Some(payload);
+        let mut backoff = Backoff::default();
+        while let Some(payload) = next {
+            next = payload.try_clone();
+            let url = with_digest(self.session().await?, &blob.digest);
+            let Err(failure) = self.request(Method::PUT, url, payload).await else { break };
+            // The answer may be all that was lost.
+            if failure.retry != Retry::Never && self.repository.holds(&blob).await.unwrap_or(false) {
+                break;
+            }
+            self.pause_or_fail(&mut backoff, failure, next.is_some()).await?;
+        }
+        self.session = None;
+        self.written = Written::Blob(blob);
+        Ok(())
+    }
+
+    /// Sends the next bytes of a blob whose digest is not known, or which comes in several pieces.
+    async fn write_piece(&mut self, payload: Payload, hasher: Hasher, len: u64) -> Result<()> {
+        let mut next = Some(payload);
+        let mut backoff = Backoff::default();
+        while let Some(payload) = next {
+            // What came before this piece cannot be sent again.
+            next = payload.try_clone().filter(|_| len == 0);
+            let url = self.session().await?;
+            match self.write_hashed(url, payload, hasher.clone(), len).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => self.pause_or_fail(&mut backoff, failure, next.is_some()).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_hashed(&mut self, url: Url, payload: Payload, mut hasher: Hasher, mut len: u64) -> Result<(), Failure> {
+        let (pieces, mut to_hash) = mpsc::channel::<Bytes>(HASHING_QUEUE);
+        let hashing = tokio::spawn(blocking(move || {
+            while let Some(piece) = to_hash.blocking_recv() {
+                hasher.update(&piece);
+                len += piece.len() as u64;
+            }
+            (hasher, len)
+        }));
+        let response = self.request(Method::PATCH, url, payload.hashed_by(pieces)).await?;
+        let Ok(Ok((hasher, len))) = timeout(PATIENCE, hashing).await else {
+            return Err(unexpected(&response, "it answered before it had all bytes").into());
+        };
+        self.session = Some(self.repository.registry().location(&response)?);
+        self.written = Written::Pieces { hasher, len };
+        Ok(())
+    }
+
+    /// After a failure the session is of no use; a new one is, if the bytes can be sent again.
+    async fn pause_or_fail(&mut self, backoff: &mut Backoff, failure: Failure, can_be_sent_again: bool) -> Result<()> {
+        if let Some(session) = self.session.take() {
+            cancel(self.repository.clone(), session).await;
+        }
+        match backoff.pause(failure.retry) {
+            Some(pause) if can_be_sent_again => {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            _ => Err(failure.error),
+        }
+    }
+
+    async fn request(&self, method: Method, url: Url, payload: Payload) -> Result<Response, Failure> {
+        let scope = self.repository.push_scope();
+        let mut request = Request::new(method, url, &scope, &self.what).header(CONTENT_TYPE, OCTETS).payload(payload);
+        self.repository.registry().attempt(&mut request).await
+    }
+
+    /// Fails unless the blob is the one that `expected` describes.
+    fn check(&self, digest: &Digest, size: u64, expected: &Descriptor) -> Result<()> {
+        let what = || self.what.clone();
+        if size != expected.size {
+            return Err(Error::WrongSize { what: what(), expected: expected.size, found: size });
+        }
+        if *digest != expected.digest {
+            return Err(Error::WrongDigest { what: what(), expected: expected.digest.clone(), found: digest.clone() });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Upload for RemoteUpload {
+    async fn write(&mut self, body: Body) -> Result<()> {
+        let len = body.len();
+        match &self.written {
+            Written::Pieces { hasher, len: before } => {
+                let (hasher, before) = (hasher.clone(), *before);
+                let payload = Payload::blob(body).await?;
+                match self.blob.clone().filter(|blob| before == 0 && len == Some(blob.size)) {
+                    Some(blob) => self.write_blob(payload, blob).await,
+                    None if len == Some(0) => Ok(()),
+                    None => self.write_piece(payload, hasher, before).await,
+                }
+            }
+            Written::Blob(_) if len == Some(0) => Ok(()),
+            Written::Blob(blob) => {
+                let found = blob.size.saturating_add(len.unwrap_or(1));
+                Err(Error::WrongSize { what: self.what.clone(), expected: blob.size, found })
+            }
+        }
+    }
+
+    async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+        let (digest, size) = match &self.written {
+            Written::Pieces { hasher, len } => (hasher.clone().finish(), *len),
+            Written::Blob(blob) => (blob.digest.clone(), blob.size),
+        };
+        for expected in self.blob.iter().chain(expected) {
+            self.check(&digest, size, expected)?;
+        }
+        if let Written::Pieces { .. } = self.written {
+            let url = with_digest(self.session().await?, &digest);
+            let blob = Descriptor::new("", digest.clone(), size);
+            let mut backoff = Backoff::default();
+            while let Err(failure) = self.request(Method::PUT, url.clone(), Payload::empty()).await {
+                if failure.retry != Retry::Never && self.repository.holds(&blob).await.unwrap_or(false) {
+                    break;
+                }
+                match backoff.pause(failure.retry) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(failure.error),
+                }
+            }
+            self.session = None;
+        }
+        Ok((digest, size))
+    }
+}
+
+impl Drop for RemoteUpload {
+    fn drop(&mut self) {
+        if let (Some(session), Ok(runtime)) = (self.session.take(), Handle::try_current()) {
+            runtime.spawn(cancel(self.repository.clone(), session));
+        }
+    }
+}
+
+/// Ends a session, if the registry is still there to be told; it forgets such sessions by itself too, only later.
+async fn cancel(repository: RemoteRepository, session: Url) {
+    let scope = repository.push_scope();
+    let mut request = Request::new(Method::DELETE, session, &scope, "the upload");
+    let _ = timeout(CANCEL_PATIENCE, repository.registry().attempt(&mut request)).await;
+}
+
+/// The session's URL, whatever state it has in its query, with the digest that closes it.
+fn with_digest(mut session: Url, digest: &Digest) -> Url {
+    session.query_pairs_mut().append_pair("digest", &digest.to_string());
+    session
+}

@@ -1,0 +1,133 @@
+//! One request: what it asks for, and the function that answers it.
+
+use super::{
+    ServerOptions,
+    leases::Leases,
+    request_body::RequestBody,
+    response::{Answer, Failure, Response, Result},
+    sessions::Sessions,
+};
+use crate::protocol::{error::ErrorCode, query::Query, route::Route};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use hyper::body::Incoming;
+use modelpack_spec::RepositoryName;
+use modelpack_store::{Repository, Store};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A store, and what the registry remembers between requests.
+pub(super) struct Registry {
+    store: Store,
+    options: ServerOptions,
+    pub(super) sessions: Sessions,
+    pub(super) leases: Leases,
+}
+
+/// A request, read as far as its head.
+pub(super) struct Call {
+    pub(super) headers: http::HeaderMap,
+    pub(super) query: Query,
+    pub(super) body: RequestBody,
+}
+
+impl Call {
+    /// A header's value, if it is there and is text.
+    pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Registry {
+    pub(super) fn new(store: Store, options: ServerOptions) -> Self {
+        let sessions = Sessions::new(options.upload_idle);
+        let leases = Leases::new(store.clone(), options.lease_idle);
+        Self { store, options, sessions, leases }
+    }
+
+    pub(super) fn options(&self) -> &ServerOptions {
+        &self.options
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) fn repository(&self, name: &RepositoryName) -> Repository {
+        self.store.repository(name)
+    }
+
+    /// How often [`reap`](Self::reap) should run, so that nothing lives much longer than its time.
+    pub(super) fn reap_interval(&self) -> Duration {
+        (self.options.upload_idle.min(self.options.lease_idle) / 4).max(Duration::from_millis(1))
+    }
+
+    /// Lets go of uploads and leases whose time is over; blocks.
+    pub(super) fn reap(&self, now: Instant) {
+        self.sessions.reap(now);
+        self.leases.reap(now);
+    }
+
+    /// Answers a request.
+    ///
+    /// The work runs in a task of its own. So a panic is one answer 500 and nothing more, and a client that goes away does not stop a
+    /// write half way: the upload keeps every byte that came.
+    pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response {
+        let mut response: Response = match tokio::spawn(self.dispatch(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(failure)) => failure.into(),
+            Err(_panicked) => Failure::internal("the registry failed on this request").into(),
+        };
+        let version = HeaderName::from_static("docker-distribution-api-version");
+        response.headers_mut().insert(version, HeaderValue::from_static("registry/2.0"));
+        response
+    }
+
+    async fn dispatch(self: Arc<Self>, request: Request<Incoming>) -> Result<Response> {
+        let (head, incoming) = request.into_parts();
+        let body = RequestBody::new(incoming, &head.headers, self.options.body_idle);
+        let route = Route::parse(head.uri.path())?;
+        let call = Call { headers: head.headers, query: Query::parse(head.uri.query().unwrap_or_default()), body };
+        let allowed = allowed(&route);
+        if !allowed.contains(&head.method) {
+            return Err(not_allowed("this path takes other methods", allowed));
+        }
+        if matches!((&head.method, &route), (&Method::DELETE, Route::Blob(..) | Route::Manifest(..))) && !self.options.allow_delete {
+            return Err(not_allowed("this registry deletes nothing", &allowed[..allowed.len() - 1]));
+        }
+        match (head.method, route) {
+            (_, Route::Version) => Ok(Answer::new(StatusCode::OK).json(&serde_json::json!({}))),
+            (_, Route::Catalog) => self.list_repositories(&call).await,
+            (_, Route::Tags(name)) => self.list_tags(&name, &call).await,
+            (_, Route::Referrers(name, digest)) => self.list_referrers(&name, &digest, &call).await,
+            (Method::DELETE, Route::Blob(name, digest)) => self.delete_blob(&name, &digest).await,
+            (Method::HEAD, Route::Blob(name, digest)) => self.head_blob(&name, &digest).await,
+            (_, Route::Blob(name, digest)) => self.get_blob(&name, &digest, &call).await,
+            (Method::DELETE, Route::Manifest(name, at)) => self.delete_manifest(&name, &at).await,
+            (Method::PUT, Route::Manifest(name, at)) => self.put_manifest(&name, &at, call).await,
+            (_, Route::Manifest(name, at)) => self.get_manifest(&name, &at).await,
+            (_, Route::Uploads(name)) => self.begin_upload(&name, call).await,
+            (Method::PATCH, Route::Upload(name, id)) => self.continue_upload(&name, &id, call).await,
+            (Method::PUT, Route::Upload(name, id)) => self.finish_upload(&name, &id, call).await,
+            (Method::DELETE, Route::Upload(name, id)) => self.cancel_upload(&name, &id).await,
+            (_, Route::Upload(name, id)) => self.upload_status(&name, &id).await,
+        }
+    }
+}
+
+/// The methods that a path takes.
+fn allowed(route: &Route) -> &'static [Method] {
+    match route {
+        Route::Version | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => &[Method::GET, Method::HEAD],
+        Route::Blob(..) => &[Method::GET, Method::HEAD, Method::DELETE],
+        Route::Manifest(..) => &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
+        Route::Uploads(_) => &[Method::POST],
+        Route::Upload(..) => &[Method::GET, Method::PATCH, Method::PUT, Method::DELETE],
+    }
+}
+
+fn not_allowed(message: &str, allowed: &[Method]) -> Failure {
+    let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message).header(header::ALLOW, allowed.join(", "))
+}

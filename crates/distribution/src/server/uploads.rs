@@ -1,0 +1,138 @@
+//! Blobs that are pushed: at once, in chunks, or from another repository (OCI distribution specification, "Pushing blobs").
+
+use super::{
+    registry::{Call, Registry},
+    response::{Answer, Failure, Response, Result},
+    sessions::Locked,
+};
+use crate::protocol::{error::ErrorCode, range, route::Route};
+use http::{StatusCode, header};
+use modelpack_spec::{Algorithm, Digest, RepositoryName};
+use modelpack_store::{Upload, blocking};
+
+impl Registry {
+    /// `POST`: a mount, a whole blob, or a session.
+    pub(super) async fn begin_upload(&self, name: &RepositoryName, call: Call) -> Result<Response> {
+        let parameter = |name| call.query.get(name).map(str::parse::<Digest>).transpose();
+        let (mount, whole) = (parameter("mount")?, parameter("digest")?);
+        let named = call.query.get("digest-algorithm").map(str::parse::<Algorithm>).transpose()?;
+        let lease = self.leases.hold(name).await?;
+        if let Some(digest) = &mount
+            && self.mount(name, digest, call.query.get("from")).await?
+        {
+            return Ok(created(name, digest));
+        }
+        let algorithm = named.or(whole.as_ref().or(mount.as_ref()).map(Digest::algorithm)).unwrap_or(Algorithm::Sha256);
+        let mut writer = self.repository(name).begin_upload(algorithm).await?;
+        match whole {
+            Some(digest) => {
+                writer.write(call.body.into_body(None)).await?;
+                writer.commit_as(&digest).await?;
+                Ok(created(name, &digest))
+            }
+            None => {
+                let id = self.sessions.insert(name.clone(), writer, lease);
+                Ok(status(StatusCode::ACCEPTED, name, &id, 0))
+            }
+        }
+    }
+
+    /// Whether `name` now has the blob. A repository that cannot be mounted from is no error: the client pushes the blob instead.
+    async fn mount(&self, name: &RepositoryName, digest: &Digest, from: Option<&str>) -> Result<bool> {
+        let from = match from.map(RepositoryName::without_host).transpose() {
+            Ok(from) => from.map(|from| self.repository(&from)),
+            Err(_) => return Ok(false),
+        };
+        Ok(self.repository(name).mount(digest, from.as_ref()).await?)
+    }
+
+    /// `PATCH`: the next chunk, or all chunks in one stream.
+    pub(super) async fn continue_upload(&self, name: &RepositoryName, id: &str, call: Call) -> Result<Response> {
+        let mut session = self.session(name, id).await?;
+        append(name, id, &mut session, call).await?;
+        Ok(status(StatusCode::ACCEPTED, name, id, session.writer().len()))
+    }
+
+    /// `PUT`: the last bytes, if any are left, and the digest of all.
+    pub(super) async fn finish_upload(&self, name: &RepositoryName, id: &str, call: Call) -> Result<Response> {
+        let digest: Digest = match call.query.get("digest") {
+            Some(digest) => digest.parse()?,
+            None => return Err(Failure::bad_request(ErrorCode::DigestInvalid, "the parameter `digest` is missing")),
+        };
+        let _lease = self.leases.hold(name).await?;
+        let mut session = self.session(name, id).await?;
+        append(name, id, &mut session, call).await?;
+        self.sessions.remove(id, session).writer.commit_as(&digest).await?;
+        Ok(created(name, &digest))
+    }
+
+    /// `GET`: how far the upload is.
+    pub(super) async fn upload_status(&self, name: &RepositoryName, id: &str) -> Result<Response> {
+        let mut session = self.session(name, id).await?;
+        Ok(status(StatusCode::NO_CONTENT, name, id, session.writer().len()))
+    }
+
+    /// `DELETE`: discards what came.
+    pub(super) async fn cancel_upload(&self, name: &RepositoryName, id: &str) -> Result<Response> {
+        let session = self.session(name, id).await?;
+        let session = self.sessions.remove(id, session);
+        blocking(move || drop(session)).await;
+        Ok(Answer::new(StatusCode::NO_CONTENT).done())
+    }
+
+    async fn session(&self, name: &RepositoryName, id: &str) -> Result<Locked> {
+        let unknown = || Failure::not_found(ErrorCode::BlobUploadUnknown, format!("{name} has no such upload"));
+        self.sessions.lock(name, id).await.ok_or_else(unknown)
+    }
+}
+
+/// Appends a body to an upload, which keeps what came even if the rest does not.
+async fn append(name: &RepositoryName, id: &str, session: &mut Locked, call: Call) -> Result<()> {
+    let received = session.writer().len();
+    let limit = chunk_len(&call, received).map_err(|failure| {
+        let at = Route::Upload(name.clone(), id.to_owned());
+        failure.header(header::LOCATION, at).header(header::RANGE, range::print_received(received))
+    })?;
+    if call.body.len() != Some(0) {
+        session.writer().write(call.body.into_body(limit)).await?;
+    }
+    match limit {
+        Some(expected) if session.writer().len() - received != expected => {
+            let message = format!("the chunk should have {expected} bytes, and {} came", session.writer().len() - received);
+            Err(Failure::bad_request(ErrorCode::SizeInvalid, message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many bytes a chunk says that it has, if it does; refused if it does not follow the `received` bytes.
+fn chunk_len(call: &Call, received: u64) -> Result<Option<u64>> {
+    let Some(header) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
+    let Some(chunk) = range::parse_chunk(header) else {
+        let message = format!("{header:?} is not a range: expected `FIRST-LAST`");
+        return Err(Failure::bad_request(ErrorCode::BlobUploadInvalid, message));
+    };
+    if chunk.start != received {
+        let message = format!("the upload has {received} bytes, so the next chunk begins at {received}, not {}", chunk.start);
+        return Err(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message));
+    }
+    let len = chunk.end - chunk.start;
+    match call.body.len() {
+        Some(sent) if sent != len => {
+            let message = format!("the range has {len} bytes, and the body {sent}");
+            Err(Failure::bad_request(ErrorCode::SizeInvalid, message))
+        }
+        _ => Ok(Some(len)),
+    }
+}
+
+/// Where an upload is and how far.
+fn status(status: StatusCode, name: &RepositoryName, id: &str, received: u64) -> Response {
+    let at = Route::Upload(name.clone(), id.to_owned());
+    Answer::new(status).header(header::LOCATION, at).header(header::RANGE, range::print_received(received)).done()
+}
+
+fn created(name: &RepositoryName, digest: &Digest) -> Response {
+    let at = Route::Blob(name.clone(), digest.clone());
+    Answer::new(StatusCode::CREATED).header(header::LOCATION, at).digest(digest).done()
+}

@@ -1,0 +1,227 @@
+//! Challenges, tokens, and who never gets to see a secret.
+
+use crate::server::{Answer, Asked, Server, answer};
+use modelpack_distribution::client::{Client, ClientOptions, Credentials, Login};
+use modelpack_spec::{Descriptor, Selector, Tag};
+use modelpack_store::{Begin, Body, Error, Sink, Source};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+use tempfile::TempDir;
+
+const MANIFEST: &str =
+    r#"{"schemaVersion":2,"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}}"#;
+/// `user:secret`
+const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
+
+fn latest() -> Selector {
+    Selector::Tag(Tag::latest())
+}
+
+/// A login for every loopback host, whatever its port: one entry for each server.
+fn logins(servers: &[&Server], entry: &str) -> (TempDir, Credentials) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("config.json");
+    let entries: Vec<_> = servers.iter().map(|s| format!(r#""{}": {entry}"#, s.address)).collect();
+    std::fs::write(&path, format!(r#"{{"auths": {{{}}}}}"#, entries.join(","))).unwrap();
+    (directory, Credentials::in_file(path))
+}
+
+const USER: &str = r#"{"auth": "dXNlcjpzZWNyZXQ="}"#;
+
+/// A registry that gives a manifest to whoever shows `expected`, and challenges everybody else.
+fn guarded(asked: &Asked, expected: &str, challenge: &str) -> Answer {
+    if asked.header("authorization") == Some(expected) {
+        answer(200, &[], MANIFEST)
+    } else {
+        let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+        answer(401, &[("www-authenticate", challenge)], body)
+    }
+}
+
+#[tokio::test]
+async fn basic_authentication_is_shown_once_it_is_asked_for() {
+    let server = Server::start(|asked, _| guarded(asked, BASIC, r#"Basic realm="x""#)).await;
+    let (_directory, credentials) = logins(&[&server], USER);
+    let repository = server.repository_with(credentials);
+    repository.manifest(&latest()).await.unwrap();
+    repository.manifest(&latest()).await.unwrap();
+    let shown: Vec<_> = server.asked().iter().map(|a| a.header("authorization").is_some()).collect();
+    assert_eq!(shown, [false, true, true]);
+}
+
+#[tokio::test]
+async fn refused_credentials_are_not_tried_again() {
+    let server = Server::start(|asked, _| guarded(asked, "nothing", r#"Basic realm="x""#)).await;
+    let (_directory, credentials) = logins(&[&server], USER);
+    let error = server.repository_with(credentials).manifest(&latest()).await.unwrap_err();
+    assert!(matches!(&error, Error::Unauthorized { why, .. } if why.contains("authentication required")), "{error}");
+    assert_eq!(server.asked().len(), 2);
+    let error = server.repository().manifest(&latest()).await.unwrap_err();
+    assert!(matches!(&error, Error::Unauthorized { registry, .. } if *registry == server.address.to_string()), "{error}");
+}
+
+/// A registry with a token service: token `t1`, then `t2` and so on; each request must show the newest.
+async fn token_registry(answer_token: impl Fn(&Asked, usize) -> String + Send + Sync + 'static) -> (Server, Arc<AtomicUsize>) {
+    let newest = Arc::new(AtomicUsize::new(0));
+    let counter = newest.clone();
+    let server = Server::start(move |asked, address| {
+        if asked.target.starts_with("/token") {
+            let number = counter.fetch_add(1, SeqCst) + 1;
+            return answer(200, &[], answer_token(asked, number));
+        }
+        let expected = format!("Bearer t{}", counter.load(SeqCst));
+        guarded(asked, &expected, &format!(r#"Bearer realm="http://{address}/token",service="reg",scope="repository:a/b:pull""#))
+    })
+    .await;
+    (server, newest)
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_used_again_and_renewed_when_it_is_refused() {
+    let (server, newest) = token_registry(|_, n| format!(r#"{{"token":"t{n}","expires_in":300}}"#)).await;
+    let (_directory, credentials) = logins(&[&server], USER);
+    let repository = server.repository_with(credentials);
+    repository.manifest(&latest()).await.unwrap();
+    repository.manifest(&latest()).await.unwrap();
+    assert_eq!(server.count("GET", "/token"), 1);
+    newest.store(7, SeqCst);
+    repository.manifest(&latest()).await.unwrap();
+    assert_eq!(server.count("GET", "/token"), 2);
+    let token = server.asked().into_iter().find(|a| a.target.starts_with("/token")).unwrap();
+    assert_eq!(token.target, "/token?service=reg&scope=repository%3Aa%2Fb%3Apull");
+    assert_eq!(token.header("authorization"), Some(BASIC));
+}
+
+#[tokio::test]
+async fn requests_at_once_share_one_token() {
+    let (server, _) = token_registry(|_, n| format!(r#"{{"access_token":"t{n}"}}"#)).await;
+    let repository = server.repository();
+    let at = latest();
+    let requests = (0..8).map(|_| repository.manifest(&at));
+    for result in futures_util::future::join_all(requests).await {
+        result.unwrap();
+    }
+    assert_eq!(server.count("GET", "/token"), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_is_not_even_shown() {
+    let (server, _) = token_registry(|_, n| format!(r#"{{"token":"t{n}","expires_in":0}}"#)).await;
+    let repository = server.repository();
+    repository.manifest(&latest()).await.unwrap();
+    repository.manifest(&latest()).await.unwrap();
+    let refused = server.asked().iter().filter(|a| !a.target.starts_with("/token") && a.header("authorization").is_none()).count();
+    assert_eq!((server.count("GET", "/token"), refused), (3, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_again_and_again_is_an_error() {
+    let (server, _) = token_registry(|_, _| r#"{"token":"never right"}"#.to_owned()).await;
+    let error = server.repository().manifest(&latest()).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    assert_eq!(server.count("GET", "/token"), 1);
+}
+
+#[tokio::test]
+async fn an_identity_token_is_exchanged_by_post() {
+    let (server, _) = token_registry(|_, n| format!(r#"{{"access_token":"t{n}"}}"#)).await;
+    let (_directory, credentials) = logins(&[&server], r#"{"identitytoken": "id&1"}"#);
+    server.repository_with(credentials).manifest(&latest()).await.unwrap();
+    let token = server.asked().into_iter().find(|a| a.target.starts_with("/token")).unwrap();
+    assert!(token.is("POST", "/token"));
+    assert_eq!(token.header("content-type"), Some("application/x-www-form-urlencoded"));
+    let form = std::str::from_utf8(&token.body).unwrap();
+    let expected = "grant_type=refresh_token&client_id=modelpack&refresh_token=id%261&service=reg&scope=repository%3Aa%2Fb%3Apull";
+    assert_eq!(form, expected);
+    assert_eq!(token.header("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_token_service_on_another_host_without_tls_is_refused() {
+    let thief = Server::start(|_, _| answer(200, &[], r#"{"token":"x"}"#)).await;
+    let realm = format!("http://localhost:{}/token", thief.address.port());
+    let server = Server::start(move |asked, _| guarded(asked, "Bearer x", &format!(r#"Bearer realm="{realm}",service="s""#))).await;
+    let (_directory, credentials) = logins(&[&server], USER);
+    let error = server.repository_with(credentials).manifest(&latest()).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    assert_eq!(thief.asked().len(), 0);
+}
+
+#[tokio::test]
+async fn what_a_token_service_refuses_is_told_and_not_tried_again() {
+    let server = Server::start(|asked, address| {
+        if asked.target.starts_with("/token") {
+            return answer(401, &[], r#"{"errors":[{"code":"UNAUTHORIZED","message":"incorrect username or password"}]}"#);
+        }
+        guarded(asked, "nothing", &format!(r#"Bearer realm="http://{address}/token""#))
+    })
+    .await;
+    let error = server.repository().manifest(&latest()).await.unwrap_err();
+    assert!(matches!(&error, Error::Unauthorized { why, .. } if why.contains("incorrect username or password")), "{error}");
+    assert_eq!(server.count("GET", "/token"), 1);
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_host_takes_no_credentials_along() {
+    let storage = Server::start(|_, _| answer(200, &[], "blob")).await;
+    let elsewhere = format!("http://localhost:{}/blob", storage.address.port());
+    let server = Server::start(move |asked, _| match asked.header("authorization") {
+        Some(_) => answer(307, &[("location", &elsewhere)], ""),
+        None => guarded(asked, BASIC, "Basic"),
+    })
+    .await;
+    let (_directory, credentials) = logins(&[&server, &storage], USER);
+    let body = server.repository_with(credentials).blob(&Descriptor::of("x/x", b"blob"), 0..4).await.unwrap();
+    assert_eq!(body.collect(9, "blob").await.unwrap(), b"blob");
+    assert_eq!(storage.asked()[0].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_challenge_from_another_host_is_not_answered() {
+    let thief = Server::start(|asked, _| guarded(asked, BASIC, "Basic")).await;
+    let elsewhere = format!("http://localhost:{}/blob", thief.address.port());
+    let server = Server::start(move |asked, _| match asked.header("authorization") {
+        Some(_) => answer(307, &[("location", &elsewhere)], ""),
+        None => guarded(asked, BASIC, "Basic"),
+    })
+    .await;
+    let (_directory, credentials) = logins(&[&server, &thief], USER);
+    let error = server.repository_with(credentials).blob(&Descriptor::of("x/x", b"blob"), 0..4).await.err().unwrap();
+    assert!(matches!(&error, Error::Unauthorized { registry, .. } if registry.starts_with("localhost:")), "{error}");
+    assert!(thief.asked().iter().all(|asked| asked.header("authorization").is_none()));
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_on_at_another_host_takes_no_credentials_along() {
+    let storage = Server::start(|_, _| answer(201, &[], "")).await;
+    let elsewhere = format!("http://localhost:{}/session?state=a%2Fb", storage.address.port());
+    let server = Server::start(move |asked, _| match (asked.method.as_str(), asked.header("authorization")) {
+        (_, None) => guarded(asked, BASIC, "Basic"),
+        ("POST", _) => answer(202, &[("location", &elsewhere)], ""),
+        _ => answer(404, &[], ""),
+    })
+    .await;
+    let (_directory, credentials) = logins(&[&server, &storage], USER);
+    let blob = Descriptor::of("x/x", b"blob");
+    let Begin::Upload(mut upload) = server.repository_with(credentials).begin(Some(&blob)).await.unwrap() else { panic!("it exists") };
+    upload.write(Body::from_bytes(&b"blob"[..])).await.unwrap();
+    upload.commit(Some(&blob)).await.unwrap();
+    let asked = storage.asked();
+    assert!(asked[0].is("PUT", &format!("/session?state=a%2Fb&digest={}", blob.digest.to_string().replace(':', "%3A"))), "{asked:?}");
+    assert_eq!((asked[0].header("authorization"), &asked[0].body[..]), (None, &b"blob"[..]));
+}
+
+#[tokio::test]
+async fn a_login_is_tried_before_it_is_kept() {
+    let server = Server::start(|asked, _| guarded(asked, BASIC, "Basic")).await;
+    let client = Client::new(ClientOptions::default()).unwrap();
+    let host = server.address.to_string();
+    let login = |password: &str| Some(Login::Basic { username: "user".into(), password: password.into() });
+    client.ping(&host, login("secret")).await.unwrap();
+    let error = client.ping(&host, login("wrong")).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+    assert!(server.asked().iter().all(|asked| asked.is("GET", "/v2/")));
+    assert!(matches!(client.ping("not/a/host", None).await, Err(Error::Invalid { .. })));
+}

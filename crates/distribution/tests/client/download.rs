@@ -1,0 +1,151 @@
+//! Blobs as servers give them: whole, in ranges, broken off, too long, from elsewhere.
+
+use crate::server::{Answer, Asked, Server, answer, cut, pieces};
+use bytes::Bytes;
+use modelpack_spec::Descriptor;
+use modelpack_store::{Error, Result, Source};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+fn content() -> Bytes {
+    (0..100_000u32).map(|i| (i % 251) as u8).collect()
+}
+
+fn blob() -> Descriptor {
+    Descriptor::of("x/x", &content())
+}
+
+async fn read(server: &Server, range: Range<u64>) -> Result<Vec<u8>> {
+    server.repository().blob(&blob(), range).await?.collect(usize::MAX, "blob").await
+}
+
+/// The range that is asked for.
+fn wanted(asked: &Asked) -> Range<usize> {
+    match asked.header("range") {
+        Some(header) => {
+            let (first, last) = header.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+            first.parse().unwrap()..last.parse::<usize>().unwrap() + 1
+        }
+        None => 0..content().len(),
+    }
+}
+
+/// The right answer, of whose body only `part` comes before the connection is cut.
+fn partial(asked: &Asked, part: usize) -> Answer {
+    let range = wanted(asked);
+    let len = range.len().to_string();
+    let content_range = format!("bytes {}-{}/{}", range.start, range.end - 1, content().len());
+    let headers = [("content-length", &*len), ("content-range", &*content_range)];
+    let status = if asked.header("range").is_some() { 206 } else { 200 };
+    let part = part.min(range.len());
+    let mut body = vec![Ok(content().slice(range.start..range.start + part))];
+    if part < range.len() {
+        body.push(cut());
+    }
+    pieces(status, &headers, body)
+}
+
+#[tokio::test]
+async fn a_range_is_asked_for_and_the_whole_blob_is_not_one() {
+    let server = Server::start(|asked, _| partial(asked, usize::MAX)).await;
+    assert_eq!(read(&server, 10..2000).await.unwrap(), content()[10..2000]);
+    assert_eq!(read(&server, 0..100_000).await.unwrap(), content());
+    assert!(read(&server, 7..7).await.unwrap().is_empty());
+    let asked = server.asked();
+    assert_eq!(asked[0].header("range"), Some("bytes=10-1999"));
+    assert_eq!(asked[0].target, format!("/v2/a/b/blobs/{}", blob().digest));
+    assert_eq!(asked[1].header("range"), None);
+    assert_eq!(asked.len(), 2, "nothing is asked for an empty range");
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_ranges_still_gives_the_right_bytes() {
+    let server = Server::start(|_, _| answer(200, &[], content())).await;
+    assert_eq!(read(&server, 10..2000).await.unwrap(), content()[10..2000]);
+    assert_eq!(read(&server, 99_000..100_000).await.unwrap(), content()[99_000..]);
+    let in_small_pieces = |_: &Asked, _| pieces(200, &[], content().chunks(777).map(|c| Ok(Bytes::copy_from_slice(c))).collect());
+    let server = Server::start(in_small_pieces).await;
+    assert_eq!(read(&server, 1000..50_001).await.unwrap(), content()[1000..50_001]);
+}
+
+#[tokio::test]
+async fn another_range_than_the_one_asked_for_is_refused() {
+    for wrong in ["bytes 0-9/100000", "bytes 10-20/99999", "bytes 10-19/100000", "nonsense"] {
+        let server = Server::start(move |_, _| answer(206, &[("content-range", wrong)], content().slice(10..21))).await;
+        let error = read(&server, 10..21).await.unwrap_err();
+        assert!(matches!(error, Error::Protocol { status: 206, .. }), "{wrong}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_continued_where_it_ended() {
+    let server = Server::start(|asked, _| partial(asked, 40_000)).await;
+    assert_eq!(read(&server, 0..100_000).await.unwrap(), content());
+    let ranges: Vec<_> = server.asked().iter().map(|a| a.header("range").map(str::to_owned)).collect();
+    assert_eq!(ranges, [None, Some("bytes=40000-99999".into()), Some("bytes=80000-99999".into())]);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_continued_by_a_server_that_ignores_ranges() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |_, _| match tries.fetch_add(1, SeqCst) {
+        0 => pieces(200, &[("content-length", "100000")], vec![Ok(content().slice(..60_000)), cut()]),
+        _ => answer(200, &[], content()),
+    })
+    .await;
+    assert_eq!(read(&server, 0..100_000).await.unwrap(), content());
+    assert_eq!(server.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_body_that_never_gets_further_fails_and_says_how_far_it_came() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |asked, _| match tries.fetch_add(1, SeqCst) {
+        0 => partial(asked, 123),
+        _ => partial(asked, 0),
+    })
+    .await;
+    let error = read(&server, 0..100_000).await.unwrap_err();
+    assert!(matches!(&error, Error::Network { why, .. } if why.contains("123 of 100000 bytes")), "{error}");
+    assert!(server.asked().len() < 10, "attempts are bounded");
+}
+
+#[tokio::test]
+async fn more_bytes_than_there_should_be_are_refused() {
+    let longer = || pieces(200, &[], vec![Ok(content()), Ok(Bytes::from_static(b"!"))]);
+    let server = Server::start(move |_, _| longer()).await;
+    let error = read(&server, 0..100_000).await.unwrap_err();
+    assert!(matches!(&error, Error::Network { why, .. } if why.contains("more bytes")), "{error}");
+    let server = Server::start(|_, _| answer(200, &[("content-length", "100001")], vec![0; 100_001])).await;
+    let error = read(&server, 0..100_000).await.unwrap_err();
+    assert!(matches!(error, Error::WrongSize { expected: 100_000, found: 100_001, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirected_blob_is_asked_for_at_the_registry_again_when_it_breaks_off() {
+    let storage = Server::start(|asked, _| partial(asked, 70_000)).await;
+    let elsewhere = format!("http://localhost:{}/signed?key=1", storage.address.port());
+    let server = Server::start(move |_, _| answer(307, &[("location", &elsewhere)], "")).await;
+    assert_eq!(read(&server, 0..100_000).await.unwrap(), content());
+    assert_eq!((server.asked().len(), storage.asked().len()), (2, 2));
+    assert_eq!(storage.asked()[1].header("range"), Some("bytes=70000-99999"));
+}
+
+#[tokio::test]
+async fn redirects_in_a_circle_end() {
+    let server = Server::start(|asked, _| answer(302, &[("location", &asked.target)], "")).await;
+    let error = read(&server, 0..100_000).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { status: 302, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_range_outside_of_the_blob_is_refused_without_asking() {
+    let server = Server::start(|_, _| answer(500, &[], "")).await;
+    #[expect(clippy::reversed_empty_ranges, reason = "the range is what is wrong")]
+    for range in [0..100_001, 5..2] {
+        assert!(matches!(read(&server, range).await, Err(Error::Invalid { .. })));
+    }
+    assert_eq!(server.asked().len(), 0);
+}

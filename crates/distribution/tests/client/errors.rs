@@ -1,0 +1,116 @@
+//! What a user is told, and what is tried again first.
+
+use crate::server::{Server, answer, cut, pieces};
+use modelpack_distribution::client::{Client, ClientOptions};
+use modelpack_spec::{Selector, Tag};
+use modelpack_store::{Error, Result, Source};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use tokio::net::TcpListener;
+
+const MANIFEST: &str =
+    r#"{"schemaVersion":2,"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}}"#;
+
+async fn latest(server: &Server) -> Result<()> {
+    server.repository().manifest(&Selector::Tag(Tag::latest())).await.map(drop)
+}
+
+/// What is said when the server always answers so, and how often it was asked.
+async fn said(status: u16, headers: &'static [(&str, &str)], body: &'static str) -> (Error, usize) {
+    let server = Server::start(move |_, _| answer(status, headers, body)).await;
+    let error = latest(&server).await.unwrap_err();
+    (error, server.asked().len())
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_for_patience_gets_it() {
+    for status in [429, 503] {
+        let tries = AtomicUsize::new(0);
+        let server = Server::start(move |_, _| match tries.fetch_add(1, SeqCst) {
+            0 | 1 => answer(status, &[("retry-after", "0")], ""),
+            _ => answer(200, &[], MANIFEST),
+        })
+        .await;
+        latest(&server).await.unwrap();
+        assert_eq!(server.asked().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn patience_ends_with_what_the_registry_said() {
+    let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"come back tomorrow"}]}"#;
+    let (error, asked) = said(429, &[("retry-after", "0")], body).await;
+    assert!(matches!(&error, Error::Protocol { status: 429, why, .. } if why == "TOOMANYREQUESTS: come back tomorrow"), "{error}");
+    assert_eq!(asked, 5);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_before_the_answer_is_tried_again() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |_, _| match tries.fetch_add(1, SeqCst) {
+        0 => None,
+        1 => pieces(200, &[("content-length", "500")], vec![cut()]),
+        _ => answer(200, &[], MANIFEST),
+    })
+    .await;
+    latest(&server).await.unwrap();
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn what_cannot_pass_is_not_tried_again_and_is_told() {
+    let (error, asked) = said(404, &[], r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#).await;
+    assert!(error.to_string().ends_with("/a/b:latest was not found"), "{error}");
+    assert_eq!(asked, 1);
+    let (error, asked) = said(403, &[], r#"{"errors":[{"code":"DENIED","message":"not yours"}]}"#).await;
+    assert!(
+        matches!(&error, Error::Denied { what, why } if what.starts_with("reading 127.0.0.1:") && why == "DENIED: not yours"),
+        "{error}"
+    );
+    assert_eq!(asked, 1);
+    let (error, _) = said(400, &[("content-type", "text/html")], "<html>a page\x1b[31m</html>").await;
+    assert!(matches!(&error, Error::Protocol { status: 400, why, .. } if why == "Bad Request"), "{error}");
+    let (error, _) = said(400, &[], "use the \x1b[31mother door\nplease").await;
+    assert!(matches!(&error, Error::Protocol { why, .. } if why == "use the  [31mother door"), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_told_in_plain_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let client = Client::new(ClientOptions::default()).unwrap();
+    let error = client.ping(&address.to_string(), None).await.unwrap_err();
+    let expected = format!("http://{address}/v2/: the connection was refused: no server listens there");
+    assert_eq!(error.to_string(), expected);
+}
+
+#[tokio::test]
+async fn tls_that_meets_plain_http_is_told_in_plain_words() {
+    let server = Server::start(|_, _| answer(200, &[], "{}")).await;
+    let redirect = format!("https://localhost:{}/", server.address.port());
+    let first = Server::start(move |_, _| answer(307, &[("location", &redirect)], "")).await;
+    let error = latest(&first).await.unwrap_err();
+    assert!(matches!(&error, Error::Network { why, .. } if why.contains("plain http")), "{error}");
+    assert_eq!(first.asked().len(), 1, "it is not tried again");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_no_url_is_an_error() {
+    let mut options = ClientOptions::default();
+    options.proxies.https = Some("http://[".into());
+    assert!(matches!(Client::new(options), Err(Error::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_other_hosts_and_never_for_the_loopback() {
+    let proxy = Server::start(|_, _| answer(200, &[], "{}")).await;
+    let server = Server::start(|_, _| answer(200, &[], "{}")).await;
+    let mut options = ClientOptions { plain_http: true, ..ClientOptions::default() };
+    options.proxies.http = Some(format!("http://{}", proxy.address));
+    options.proxies.no_proxy = Some("other.example.com".into());
+    let client = Client::new(options).unwrap();
+    client.ping("registry.example.com", None).await.unwrap();
+    client.ping(&server.address.to_string(), None).await.unwrap();
+    assert_eq!(proxy.asked()[0].target, "http://registry.example.com/v2/");
+    assert_eq!((proxy.asked().len(), server.asked().len()), (1, 1));
+}

@@ -1,0 +1,9 @@
+//! The client against servers on the loopback: one that misbehaves as each test wants, and our own registry.
+
+mod auth;
+mod download;
+mod errors;
+mod manifest;
+mod ours;
+mod server;
+mod upload;

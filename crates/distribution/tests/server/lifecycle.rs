@@ -1,0 +1,52 @@
+use crate::harness::{Registry, noise};
+use futures_util::StreamExt;
+use modelpack_distribution::server::{Server, ServerOptions};
+use modelpack_store::Error;
+use reqwest::StatusCode;
+
+#[tokio::test]
+async fn a_registry_says_that_it_is_one() {
+    let registry = Registry::start().await;
+    for path in ["/v2/", "/v2"] {
+        let response = registry.get(path).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["docker-distribution-api-version"], "registry/2.0");
+    }
+}
+
+#[tokio::test]
+async fn shutting_down_lets_a_running_download_finish() {
+    let registry = Registry::start().await;
+    let content = noise(24 << 20);
+    let digest = registry.push_blob("a/b", content.clone()).await;
+    let response = registry.get(&format!("/v2/a/b/blobs/{digest}")).send().await.unwrap();
+    let mut stream = response.bytes_stream();
+    let mut received = stream.next().await.unwrap().unwrap().to_vec();
+    registry.stop.send(()).unwrap();
+    while let Some(bytes) = stream.next().await {
+        received.extend_from_slice(&bytes.unwrap());
+    }
+    assert!(received == content);
+    registry.running.await.unwrap().unwrap();
+    assert!(registry.client.get(format!("http://{}/v2/", registry.address)).send().await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_pushed_is_there_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = Registry::start_in(directory.path(), ServerOptions::default()).await;
+    let digest = registry.push_blob("a/b", *b"kept").await;
+    registry.stop.send(()).unwrap();
+    registry.running.await.unwrap().unwrap();
+    let registry = Registry::start_in(directory.path(), ServerOptions::default()).await;
+    let pulled = registry.get(&format!("/v2/a/b/blobs/{digest}")).send().await.unwrap();
+    assert_eq!(pulled.bytes().await.unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named_in_the_error() {
+    let registry = Registry::start().await;
+    let again = Server::bind(registry.store.clone(), registry.address, ServerOptions::default()).await;
+    let Err(error @ Error::Network { .. }) = again else { panic!("two servers listen at one address") };
+    assert!(error.to_string().contains(&registry.address.to_string()), "{error}");
+}

@@ -1,0 +1,90 @@
+//! What an artifact says of itself.
+
+use crate::{Error, Modelpack, Place, Result, StoreError};
+use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest};
+use modelpack_store::Source;
+
+/// The largest config that is read, in bytes.
+const MAX_CONFIG_BYTES: usize = 4 << 20;
+
+/// An artifact as its manifest and config describe it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// Where it was found.
+    pub place: Place,
+    /// The manifest, with its bytes.
+    pub manifest: Manifest,
+    /// The type of the artifact, in today's name.
+    pub artifact_type: Option<String>,
+    /// The config; `None` for an artifact that has no model config, such as one that `oras` made.
+    pub config: Option<Config>,
+    /// The layers in order.
+    pub layers: Vec<InspectedLayer>,
+    /// For an index, what it lists.
+    pub manifests: Vec<Descriptor>,
+}
+
+/// A layer as its descriptor describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InspectedLayer {
+    /// The file's path, or the path in an archive layer's annotations.
+    pub path: Option<FilePath>,
+    /// What it is to the model, if its media type says so.
+    pub kind: Option<LayerKind>,
+    /// Its media type as it stands in the manifest.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether it is an archive of files rather than one file.
+    pub is_archive: bool,
+}
+
+impl Modelpack {
+    /// Reads manifest and config, and nothing else.
+    pub async fn inspect(&self, place: &Place) -> Result<Inspection> {
+        let opened = self.open(place).await?;
+        let Some(image) = opened.manifest.image() else {
+            let manifests = opened.manifest.manifests().to_vec();
+            return Ok(Inspection {
+                place: opened.place,
+                manifest: opened.manifest,
+                artifact_type: None,
+                config: None,
+                layers: Vec::new(),
+                manifests,
+            });
+        };
+        let what = format!("manifest {}", opened.manifest.digest());
+        let artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
+        let config = if artifact.has_model_config() { Some(read_config(opened.source.as_ref(), &artifact.config).await?) } else { None };
+        let layers = artifact.layers.into_iter().map(|layer| InspectedLayer {
+            is_archive: matches!(layer.content, Content::Archive(_)),
+            path: layer.path,
+            kind: layer.kind,
+            media_type: layer.descriptor.media_type,
+            digest: layer.descriptor.digest,
+            size: layer.descriptor.size,
+        });
+        let layers = layers.collect();
+        Ok(Inspection {
+            place: opened.place,
+            artifact_type: artifact.artifact_type,
+            config,
+            layers,
+            manifests: Vec::new(),
+            manifest: opened.manifest,
+        })
+    }
+}
+
+/// Reads a config and verifies it against its descriptor.
+async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
+    let what = format!("config {}", config.digest);
+    let bytes = source.blob(config, 0..config.size).await?.collect(MAX_CONFIG_BYTES, &what).await?;
+    let mut hasher = modelpack_spec::Hasher::new(config.digest.algorithm());
+    hasher.update(&bytes);
+    modelpack_store::verify_blob(config, &hasher.finish(), bytes.len() as u64)?;
+    Config::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
+}

@@ -1,0 +1,89 @@
+//! Pack, move and unpack AI models as OCI artifacts: one call a verb, for programs that embed it.
+//!
+//! [`Modelpack`] opens what a [`Place`] names (a registry, the local store, a layout directory, an archive) as source or sink, and
+//! makes one call below: [`pack`](Modelpack::pack), [`copy`](Modelpack::copy), [`unpack`](Modelpack::unpack) and their kin.
+//! It reads no environment and no terminal: everything comes in [`Options`].
+
+mod copy;
+mod error;
+mod inspect;
+mod open;
+mod pack;
+mod place;
+mod registry;
+mod store;
+mod unpack;
+mod verify;
+
+pub use copy::Copied;
+pub use error::{Error, Result};
+pub use inspect::{InspectedLayer, Inspection};
+pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
+pub use modelpack_distribution::server::{Server, ServerOptions};
+pub use modelpack_pack::{Error as PackError, ModelfileError, UnpackOptions, Unpacked};
+pub use modelpack_spec as spec;
+pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
+pub use pack::{Metadata, PackRequest, Packed};
+pub use place::{InvalidPlace, Place};
+pub use registry::serve;
+pub use store::Listed;
+pub use verify::Verified;
+
+use modelpack_distribution::client::Client;
+use modelpack_store::{CopyOptions, Store, Untagged};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+/// What every verb needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory of the local store; it is created when something is first written to it.
+    pub store: PathBuf,
+    /// How registries are spoken to.
+    pub client: ClientOptions,
+    /// How many blobs are moved at once; at least 1.
+    pub concurrency: usize,
+    /// Counts the bytes.
+    pub progress: Arc<Progress>,
+}
+
+/// The verbs. Cheap to make; nothing is opened before it is needed.
+pub struct Modelpack {
+    options: Options,
+    store: OnceLock<Store>,
+    client: OnceLock<Client>,
+}
+
+impl Modelpack {
+    /// The verbs with these options.
+    pub fn new(options: Options) -> Self {
+        Self { options, store: OnceLock::new(), client: OnceLock::new() }
+    }
+
+    /// The local store.
+    fn store(&self) -> Result<&Store> {
+        match self.store.get() {
+            Some(store) => Ok(store),
+            None => {
+                let store = Store::open(&self.options.store, Untagged::Drop)?;
+                Ok(self.store.get_or_init(|| store))
+            }
+        }
+    }
+
+    fn client(&self) -> Result<&Client> {
+        match self.client.get() {
+            Some(client) => Ok(client),
+            None => {
+                let client = Client::new(self.options.client.clone())?;
+                Ok(self.client.get_or_init(|| client))
+            }
+        }
+    }
+
+    fn copy_options(&self) -> CopyOptions {
+        CopyOptions { concurrency: self.options.concurrency, progress: self.options.progress.clone() }
+    }
+}

@@ -1,0 +1,23 @@
+//! Unpacking an artifact into a directory.
+
+use crate::{Modelpack, Place, Result};
+use modelpack_pack::{UnpackOptions, Unpacked, unpack};
+use modelpack_spec::Digest;
+use std::path::Path;
+
+impl Modelpack {
+    /// Writes the files of an artifact into `directory`, straight from where it is; returns its digest and what was written.
+    ///
+    /// A file that is there already is left as it is if it is equal; if it is not, that is an error unless `force` is given.
+    pub async fn unpack(&self, from: &Place, directory: &Path, force: bool) -> Result<(Digest, Unpacked)> {
+        let opened = self.open(from).await?;
+        let options = UnpackOptions {
+            force,
+            concurrency: self.options.concurrency,
+            progress: self.options.progress.clone(),
+            digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
+        };
+        let unpacked = unpack(opened.source.as_ref(), &opened.manifest, directory, &options).await?;
+        Ok((opened.manifest.digest().clone(), unpacked))
+    }
+}

@@ -1,0 +1,83 @@
+//! Verifying an artifact where it lies: every byte is read and hashed, none is kept.
+
+use crate::{Modelpack, Place, Result};
+use async_trait::async_trait;
+use modelpack_spec::{Descriptor, Digest, Hasher, Manifest, Selector};
+use modelpack_store::{Begin, Body, Sink, Upload, copy, verify_blob};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// What was found to be as its digests say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// How many bytes they have.
+    pub bytes: u64,
+}
+
+impl Modelpack {
+    /// Reads every blob of an artifact and compares it with its digest and size; fails at the first that differs.
+    pub async fn verify(&self, place: &Place) -> Result<Verified> {
+        let opened = self.open(place).await?;
+        let nowhere = Nowhere::default();
+        let at = Selector::Digest(opened.manifest.digest().clone());
+        copy(opened.source.as_ref(), &opened.manifest, &nowhere, &at, &self.copy_options()).await?;
+        Ok(Verified { digest: opened.manifest.digest().clone(), blobs: nowhere.blobs.load(Relaxed), bytes: nowhere.bytes.load(Relaxed) })
+    }
+}
+
+/// A sink that verifies what is written and keeps nothing.
+#[derive(Default)]
+struct Nowhere {
+    blobs: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+#[async_trait]
+impl Sink for Nowhere {
+    fn wants_digest(&self) -> bool {
+        false
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, modelpack_store::Error> {
+        let blob = blob.expect("a copy names every blob").clone();
+        self.blobs.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(blob.size, Relaxed);
+        Ok(Begin::Upload(Box::new(Verification { hasher: Some(Hasher::new(blob.digest.algorithm())), len: 0, blob })))
+    }
+
+    async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), modelpack_store::Error> {
+        Ok(())
+    }
+}
+
+struct Verification {
+    blob: Descriptor,
+    hasher: Option<Hasher>,
+    len: u64,
+}
+
+#[async_trait]
+impl Upload for Verification {
+    async fn write(&mut self, body: Body) -> Result<(), modelpack_store::Error> {
+        let hasher = self.hasher.take().unwrap_or_else(|| Hasher::new(self.blob.digest.algorithm()));
+        let ((hasher, len), read) = body
+            .drain((hasher, self.len), |(hasher, len), piece| {
+                hasher.update(piece);
+                *len += piece.len() as u64;
+                Ok(())
+            })
+            .await;
+        (self.hasher, self.len) = (Some(hasher), len);
+        read
+    }
+
+    async fn commit(self: Box<Self>, _: Option<&Descriptor>) -> Result<(Digest, u64), modelpack_store::Error> {
+        let hasher = self.hasher.unwrap_or_else(|| Hasher::new(self.blob.digest.algorithm()));
+        let found = hasher.finish();
+        verify_blob(&self.blob, &found, self.len)?;
+        Ok((found, self.len))
+    }
+}

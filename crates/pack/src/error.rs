@@ -1,0 +1,85 @@
+//! What can go wrong between a directory and an artifact.
+
+use crate::ModelfileError;
+use modelpack_spec::InvalidPath;
+use std::path::PathBuf;
+
+/// The result of packing, unpacking, or a step of them.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed, on which file, and why. Programs tell the cases apart by variant; what to do about them is for the caller to say.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A source, a sink, or a file operation failed.
+    #[error(transparent)]
+    Store(#[from] modelpack_store::Error),
+    /// A line of a Modelfile is not right, or names what is not there.
+    #[error("{}, {source}", path.display())]
+    Modelfile {
+        /// The Modelfile.
+        path: PathBuf,
+        /// Line, column, text and reason.
+        source: ModelfileError,
+    },
+    /// What should be packed is not a directory.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// What it is instead.
+        path: PathBuf,
+    },
+    /// No file is left to pack.
+    #[error("{} has no file to pack", directory.display())]
+    Empty {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A symbolic link leads out of the directory.
+    #[error("{} is a link to {}, which is outside {}", link.display(), target.display(), directory.display())]
+    LinkOutside {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads, with every link on the way followed.
+        target: PathBuf,
+        /// The directory that may not be left, with every link on the way followed.
+        directory: PathBuf,
+    },
+    /// A symbolic link leads nowhere.
+    #[error("{} is a link to {}, which does not exist", link.display(), target.display())]
+    LinkDangling {
+        /// The link.
+        link: PathBuf,
+        /// The text of the link.
+        target: PathBuf,
+    },
+    /// A symbolic link leads to a directory that it is in itself.
+    #[error("{} is a link to {}, which the link itself is in", link.display(), target.display())]
+    LinkCycle {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads, with every link on the way followed.
+        target: PathBuf,
+    },
+    /// Something that is neither a file nor a directory.
+    #[error("{} is a {kind}, and only files can be packed", path.display())]
+    NotAFile {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is, such as `socket`.
+        kind: &'static str,
+    },
+    /// A file's name is not UTF-8, so no artifact can hold it.
+    #[error("the name of {path:?} is not UTF-8")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file's path cannot be one of an artifact, or not together with another's.
+    #[error("{}: {source}", directory.display())]
+    InvalidPath {
+        /// The directory that the file is in.
+        directory: PathBuf,
+        /// The path below it, and why.
+        source: InvalidPath,
+    },
+}

@@ -1,0 +1,107 @@
+//! What a chat template, written in Jinja, tells of the model that it is for.
+//!
+//! It can only say yes: a model may do what its template does not mention.
+
+use super::{
+    findings::{Findings, field},
+    folder::{Folder, beginning},
+};
+use serde::Deserialize;
+
+/// The longest known templates are some 30 KiB.
+const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
+
+/// Reads `chat_template.jinja`, else the template in `tokenizer_config.json`.
+pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
+    if let Some(file) = folder.find(|name| name == "chat_template.jinja") {
+        if let Some(template) = beginning(file, MAX_TEMPLATE_BYTES) {
+            read(&template, file.path.as_str(), found);
+        }
+    } else if let Some((TokenizerConfig { chat_template: Some(template) }, path)) = folder.json("tokenizer_config.json") {
+        let text = match template {
+            Template::One(text) => text,
+            Template::Named(templates) => templates.into_iter().map(|named| named.template).collect(),
+        };
+        read(&text, &format!("{path}: `chat_template`"), found);
+    }
+}
+
+/// Says what `template` tells.
+pub(super) fn read(template: &str, source: &str, found: &mut Findings) {
+    let names = names(template);
+    let uses_any = |wanted: &[&str]| names.iter().any(|name| wanted.contains(name));
+    let uses_tools = uses_any(&["tools", "tool_calls", "custom_tools", "builtin_tools"]);
+    let reasons = template.contains("<think>") || uses_any(&["enable_thinking", "reasoning_content"]);
+    found.say(field::TOOL_USAGE, uses_tools.then_some(true), source);
+    found.say(field::REASONING, reasons.then_some(true), source);
+}
+
+/// The one field of `tokenizer_config.json` that counts; its thousands of tokens are passed over.
+#[derive(Deserialize)]
+struct TokenizerConfig {
+    chat_template: Option<Template>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Template {
+    One(String),
+    Named(Vec<NamedTemplate>),
+}
+
+#[derive(Deserialize)]
+struct NamedTemplate {
+    template: String,
+}
+
+/// The names in the expressions and statements of a template, not those in its text or its strings: prose may speak of tools.
+fn names(template: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = template;
+    while let Some(open) = rest.find("{{").into_iter().chain(rest.find("{%")).min() {
+        let close = if rest[open..].starts_with("{{") { "}}" } else { "%}" };
+        rest = &rest[open + 2..];
+        while !rest.is_empty() && !rest.starts_with(close) {
+            let first = rest.chars().next().unwrap_or_default();
+            let is_in_name = |c: char| c.is_alphanumeric() || c == '_';
+            let length = if first == '"' || first == '\'' {
+                string_length(rest, first)
+            } else if is_in_name(first) {
+                let length = rest.find(|c| !is_in_name(c)).unwrap_or(rest.len());
+                names.push(&rest[..length]);
+                length
+            } else {
+                first.len_utf8()
+            };
+            rest = &rest[length..];
+        }
+    }
+    names
+}
+
+/// The length of the string that `text` begins with, its quotes included.
+fn string_length(text: &str, quote: char) -> usize {
+    let mut is_escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            _ if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_jinja_not_of_prose_or_strings() {
+        assert_eq!(names("You have tools. {{ 'tools \\' tools' }}{%- if a.b -%}tools{{ \"x\" ~ c }}"), ["if", "a", "b", "c"]);
+        assert_eq!(names("{% if tools"), ["if", "tools"]);
+        assert_eq!(names("{{ 'never closed }} tools"), [""; 0]);
+        assert_eq!(names("{{"), [""; 0]);
+    }
+}

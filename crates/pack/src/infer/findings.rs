@@ -1,0 +1,80 @@
+//! The values found so far, each with its source.
+
+use super::Inferred;
+use modelpack_spec::Config;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A field of the config, the value that was found for it, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The field, as the specification names it: `descriptor.family`, `config.capabilities.languages`.
+    pub field: &'static str,
+    /// Its value: a string, a list of strings or a boolean.
+    pub value: Value,
+    /// The file, and what in it: ``config.json: `model_type` ``.
+    pub source: String,
+}
+
+/// The fields that can be inferred.
+pub(super) mod field {
+    pub(crate) const NAME: &str = "descriptor.name";
+    pub(crate) const VERSION: &str = "descriptor.version";
+    pub(crate) const FAMILY: &str = "descriptor.family";
+    pub(crate) const DESCRIPTION: &str = "descriptor.description";
+    pub(crate) const DATASETS: &str = "descriptor.datasetsURL";
+    pub(crate) const LICENSES: &str = "descriptor.licenses";
+    pub(crate) const ARCHITECTURE: &str = "config.architecture";
+    pub(crate) const FORMAT: &str = "config.format";
+    pub(crate) const PARAM_SIZE: &str = "config.paramSize";
+    pub(crate) const PRECISION: &str = "config.precision";
+    pub(crate) const QUANTIZATION: &str = "config.quantization";
+    pub(crate) const INPUT_TYPES: &str = "config.capabilities.inputTypes";
+    pub(crate) const OUTPUT_TYPES: &str = "config.capabilities.outputTypes";
+    pub(crate) const REASONING: &str = "config.capabilities.reasoning";
+    pub(crate) const TOOL_USAGE: &str = "config.capabilities.toolUsage";
+    pub(crate) const REWARD: &str = "config.capabilities.reward";
+    pub(crate) const LANGUAGES: &str = "config.capabilities.languages";
+}
+
+/// No field is worth more; a longer text is not what its name says.
+const MAX_TEXT_BYTES: usize = 4096;
+
+/// One finding a field, in the order in which they were made.
+#[derive(Default)]
+pub(super) struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Records `value`, unless there is none or a source asked earlier has spoken of the field.
+    pub(super) fn say(&mut self, field: &'static str, value: Option<impl Into<Value>>, source: impl Into<String>) {
+        let Some(value) = value.map(Into::into).and_then(presentable) else { return };
+        if self.0.iter().all(|finding| finding.field != field) {
+            self.0.push(Finding { field, value, source: source.into() });
+        }
+    }
+
+    /// The findings as the config's objects.
+    pub(super) fn into_inferred(self) -> Inferred {
+        let mut tree = Value::Object(Default::default());
+        for finding in &self.0 {
+            *finding.field.split('.').fold(&mut tree, |object, key| &mut object[key]) = finding.value.clone();
+        }
+        let config = Config::deserialize(tree).expect("a finding has the type of its field");
+        Inferred { descriptor: config.descriptor, config: config.config, findings: self.0 }
+    }
+}
+
+/// Texts without white space around them; nothing for those that are empty or too long.
+fn presentable(value: Value) -> Option<Value> {
+    match value {
+        Value::String(text) => {
+            let text = text.trim();
+            (!text.is_empty() && text.len() <= MAX_TEXT_BYTES).then(|| text.into())
+        }
+        Value::Array(texts) => {
+            let texts: Vec<Value> = texts.into_iter().filter_map(presentable).collect();
+            (!texts.is_empty()).then_some(Value::Array(texts))
+        }
+        other => Some(other),
+    }
+}

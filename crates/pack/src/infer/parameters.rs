@@ -1,0 +1,127 @@
+//! How many parameters a model has and in which numeric types, written as the specification writes them.
+
+use std::collections::BTreeMap;
+
+/// Parameters counted so far.
+#[derive(Default)]
+pub(super) struct Parameters {
+    count: u64,
+    /// Some tensor holds a number of parameters that cannot be told.
+    uncountable: bool,
+    /// Bytes by numeric type, in the specification's words.
+    bytes: BTreeMap<&'static str, u64>,
+}
+
+impl Parameters {
+    /// Counts a tensor of `count` parameters, `None` when that cannot be told.
+    pub(super) fn add(&mut self, count: Option<u64>) {
+        match count.and_then(|count| self.count.checked_add(count)) {
+            Some(sum) => self.count = sum,
+            None => self.uncountable = true,
+        }
+    }
+
+    /// Notes that `bytes` of them are of the numeric type `precision`.
+    pub(super) fn add_bytes(&mut self, precision: &'static str, bytes: u64) {
+        let sum = self.bytes.entry(precision).or_default();
+        *sum = sum.saturating_add(bytes);
+    }
+
+    /// Adds those of another file of the same model.
+    pub(super) fn add_all(&mut self, other: &Self) {
+        self.add((!other.uncountable).then_some(other.count));
+        for (precision, bytes) in &other.bytes {
+            self.add_bytes(precision, *bytes);
+        }
+    }
+
+    /// The value of `paramSize`.
+    pub(super) fn size(&self) -> Option<String> {
+        if self.uncountable { None } else { size(self.count) }
+    }
+
+    /// The value of `precision`: the types by their bytes, most first.
+    pub(super) fn precision(&self) -> Option<String> {
+        let mut types: Vec<_> = self.bytes.iter().collect();
+        types.sort_by_key(|(name, bytes)| (std::cmp::Reverse(**bytes), **name));
+        let names: Vec<&str> = types.into_iter().map(|(name, _)| *name).collect();
+        (!names.is_empty()).then(|| names.join(","))
+    }
+}
+
+/// `count` with at most one decimal and one of K, M, B, T, Q; nothing when it rounds to zero.
+pub(super) fn size(count: u64) -> Option<String> {
+    const SCALES: [(u64, char); 5] =
+        [(1_000, 'K'), (1_000_000, 'M'), (1_000_000_000, 'B'), (1_000_000_000_000, 'T'), (1_000_000_000_000_000, 'Q')];
+    let tenths_of = |unit: u64| (u128::from(count) * 10 + u128::from(unit) / 2) / u128::from(unit);
+    // The first scale on which the rounded number stays below a thousand: 999,960 is 1M, not 1000K.
+    let (tenths, scale) =
+        SCALES.iter().map(|(unit, scale)| (tenths_of(*unit), *scale)).find(|(tenths, scale)| *tenths < 10_000 || *scale == 'Q')?;
+    match (tenths / 10, tenths % 10) {
+        (0, 0) => None,
+        (whole, 0) => Some(format!("{whole}{scale}")),
+        (whole, tenth) => Some(format!("{whole}.{tenth}{scale}")),
+    }
+}
+
+/// Whether `text` is a `paramSize` as the specification writes it: `8x7B` is none.
+pub(super) fn is_size(text: &str) -> bool {
+    let Some(count) = text.strip_suffix(|c: char| "KMBTQkmbtq".contains(c)) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match count.split_once('.') {
+        Some((whole, tenth)) => digits(whole) && digits(tenth) && tenth.len() == 1,
+        None => digits(count),
+    }
+}
+
+/// The specification's word for a numeric type of PyTorch, such as `torch.float16`.
+pub(super) fn precision_of_torch(dtype: &str) -> Option<&'static str> {
+    Some(match dtype.strip_prefix("torch.").unwrap_or(dtype) {
+        "float32" | "float" => "float32",
+        "float64" | "double" => "float64",
+        "float16" | "half" => "float16",
+        "bfloat16" => "bfloat16",
+        "float8_e4m3" | "float8_e4m3fn" => "float8_e4m3",
+        "float8_e5m2" => "float8_e5m2",
+        "int8" => "int8",
+        "uint8" => "uint8",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_decimal_at_most_and_a_scale_always() {
+        for (count, expected) in [
+            (22_713_216, "22.7M"),
+            (7_250, "7.3K"),
+            (600, "0.6K"),
+            (50, "0.1K"),
+            (7_000_000_000, "7B"),
+            (6_738_415_616, "6.7B"),
+            (999_949, "999.9K"),
+            (999_950, "1M"),
+            (671_026_419_200, "671B"),
+            (1_000_000_000_000, "1T"),
+            (u64::MAX, "18446.7Q"),
+        ] {
+            assert_eq!(size(count).as_deref(), Some(expected), "{count}");
+            assert!(is_size(expected), "{expected}");
+        }
+        assert_eq!(size(49), None);
+        assert_eq!(size(0), None);
+    }
+
+    #[test]
+    fn only_the_specifications_sizes_are_sizes() {
+        for good in ["7B", "0.5b", "135M", "1.0t"] {
+            assert!(is_size(good), "{good}");
+        }
+        for bad in ["", "B", "7", "8x7B", "1.25B", ".5B", "7.B", "7 B", "-7B", "7BB"] {
+            assert!(!is_size(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! How a model was quantized, as `quantization_config` in its `config.json` tells it.
+
+use serde_json::Value;
+
+/// The technique, and what is needed to count parameters that lie packed in wider integers.
+pub(super) struct Quantization {
+    /// Such as `gptq`.
+    pub(super) method: Option<String>,
+    /// Bits a packed weight; `None` when not told, or not the same for all.
+    pub(super) bits: Option<u64>,
+}
+
+impl Quantization {
+    /// Reads `quantization_config`.
+    pub(super) fn new(config: &Value) -> Self {
+        let method = config["quant_method"].as_str().map(str::to_ascii_lowercase);
+        let is_true = |key: &str| config[key] == Value::Bool(true);
+        let bits = if is_true("load_in_4bit") || method.as_deref() == Some("mxfp4") {
+            Some(4)
+        } else if is_true("load_in_8bit") {
+            Some(8)
+        } else {
+            let mut told = Vec::new();
+            bits_told(config, &mut told);
+            told.sort_unstable();
+            told.dedup();
+            <[u64; 1]>::try_from(told).ok().map(|[bits]| bits).filter(|bits| (1..=8).contains(bits))
+        };
+        Self { method, bits }
+    }
+}
+
+/// Every number of bits a weight in `config`. Configs say it once for all, once a group of layers, or once and again for exceptions.
+fn bits_told(config: &Value, told: &mut Vec<u64>) {
+    let Value::Object(entries) = config else { return };
+    for (key, value) in entries {
+        match key.as_str() {
+            "bits" | "num_bits" | "w_bit" => told.extend(value.as_u64()),
+            // The bits of what flows through the layers, not of their weights.
+            "input_activations" | "output_activations" | "kv_cache_scheme" => {}
+            _ => bits_told(value, told),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bits_are_known_only_when_they_are_the_same_for_all_weights() {
+        for (config, expected) in [
+            (json!({"quant_method": "gptq", "bits": 4}), Some(4)),
+            (json!({"quant_method": "awq", "w_bit": 4}), Some(4)),
+            (json!({"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": false}), Some(4)),
+            (json!({"quant_method": "bitsandbytes", "load_in_4bit": false, "load_in_8bit": true}), Some(8)),
+            (json!({"quant_method": "mxfp4"}), Some(4)),
+            (json!({"group_size": 64, "bits": 4}), Some(4)),
+            (json!({"group_size": 64, "bits": 4, "lm_head": {"bits": 6}}), None),
+            (json!({"bits": 4, "dynamic": {"layer": {"bits": 8}}}), None),
+            (json!({"bits": 0}), None),
+            (json!({"bits": 64}), None),
+            (json!({"quant_method": "fp8"}), None),
+        ] {
+            assert_eq!(Quantization::new(&config).bits, expected, "{config}");
+        }
+        let groups = json!({"config_groups": {"a": {"weights": {"num_bits": 4}, "input_activations": {"num_bits": 8}}, "b": {"weights": {"num_bits": 4}}}});
+        assert_eq!(Quantization::new(&groups).bits, Some(4));
+    }
+}

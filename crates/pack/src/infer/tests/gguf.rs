@@ -1,0 +1,193 @@
+//! What GGUF headers tell.
+
+use super::{inferred, source, value};
+use serde_json::{Value, json};
+
+/// Writes GGUF files, sound ones unless told otherwise.
+pub(super) struct Gguf {
+    pairs: Vec<u8>,
+    pair_count: u64,
+    tensors: Vec<u8>,
+    tensor_count: u64,
+    data: u64,
+    is_big_endian: bool,
+}
+
+pub(super) const F32: u32 = 0;
+pub(super) const F16: u32 = 1;
+pub(super) const Q8_0: u32 = 8;
+pub(super) const Q4_K: u32 = 12;
+pub(super) const Q6_K: u32 = 14;
+
+impl Gguf {
+    pub(super) fn new() -> Self {
+        Self { pairs: Vec::new(), pair_count: 0, tensors: Vec::new(), tensor_count: 0, data: 0, is_big_endian: false }
+    }
+
+    pub(super) fn big_endian() -> Self {
+        Self { is_big_endian: true, ..Self::new() }
+    }
+
+    fn u32(&self, value: u32) -> [u8; 4] {
+        if self.is_big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
+    }
+
+    fn u64(&self, value: u64) -> [u8; 8] {
+        if self.is_big_endian { value.to_be_bytes() } else { value.to_le_bytes() }
+    }
+
+    pub(super) fn text_bytes(&self, text: &str) -> Vec<u8> {
+        [&self.u64(text.len() as u64), text.as_bytes()].concat()
+    }
+
+    /// A key with a value as its bytes.
+    pub(super) fn raw(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
+        let pair = [&self.text_bytes(key), &self.u32(kind)[..], value].concat();
+        self.pairs.extend(pair);
+        self.pair_count += 1;
+        self
+    }
+
+    pub(super) fn text(self, key: &str, value: &str) -> Self {
+        let value = self.text_bytes(value);
+        self.raw(key, 8, &value)
+    }
+
+    pub(super) fn number(self, key: &str, value: u32) -> Self {
+        let value = self.u32(value);
+        self.raw(key, 4, &value)
+    }
+
+    pub(super) fn texts(self, key: &str, values: &[&str]) -> Self {
+        let mut value = [&self.u32(8)[..], &self.u64(values.len() as u64)].concat();
+        values.iter().for_each(|text| value.extend(self.text_bytes(text)));
+        self.raw(key, 9, &value)
+    }
+
+    /// A tensor that takes `bytes` of data.
+    pub(super) fn tensor(mut self, kind: u32, shape: &[u64], bytes: u64) -> Self {
+        let offset = self.data.next_multiple_of(32);
+        self = self.tensor_at(kind, shape, offset);
+        self.data = offset + bytes;
+        self
+    }
+
+    pub(super) fn tensor_at(mut self, kind: u32, shape: &[u64], offset: u64) -> Self {
+        let mut info = [&self.text_bytes("blk.0.weight"), &self.u32(shape.len() as u32)[..]].concat();
+        shape.iter().for_each(|length| info.extend(self.u64(*length)));
+        info.extend(self.u32(kind));
+        info.extend(self.u64(offset));
+        self.tensors.extend(info);
+        self.tensor_count += 1;
+        self
+    }
+
+    pub(super) fn file(self) -> Vec<u8> {
+        let (tensors, pairs) = (self.tensor_count, self.pair_count);
+        self.file_with(3, tensors, pairs)
+    }
+
+    pub(super) fn file_with(self, version: u32, tensors: u64, pairs: u64) -> Vec<u8> {
+        let mut file =
+            [b"GGUF", &self.u32(version)[..], &self.u64(tensors), &self.u64(pairs), self.pairs.as_slice(), &self.tensors].concat();
+        let data = file.len().next_multiple_of(32);
+        file.resize(data + self.data as usize, 0);
+        file
+    }
+}
+
+fn tiny(file: Gguf) -> Gguf {
+    file.text("general.architecture", "llama")
+        .text("general.name", "Tiny")
+        .text("general.license", "apache-2.0")
+        .text("general.size_label", "7B")
+        .texts("general.languages", &["en", "de", "code"])
+        .number("general.file_type", 15)
+        .texts("tokenizer.ggml.tokens", &["a", "b"])
+        .raw("tokenizer.ggml.scores", 9, &[[0; 4].as_slice(), &[0; 8]].concat())
+        .text("tokenizer.chat_template", "{% if tools %}{% endif %}<think>")
+        .tensor(F32, &[256], 1024)
+        .tensor(Q4_K, &[256, 10], 1440)
+        .tensor(Q6_K, &[256, 2], 420)
+}
+
+#[test]
+fn a_header_fills_the_config() {
+    let inferred = inferred(&[("tiny.Q4_K_M.gguf", &tiny(Gguf::new()).file())]);
+    let descriptor = json!({"family": "llama", "name": "Tiny", "licenses": ["Apache-2.0"]});
+    let config = json!({
+        "architecture": "transformer", "format": "gguf", "paramSize": "3.3K", "quantization": "Q4_K_M",
+        "capabilities": {"reasoning": true, "toolUsage": true, "languages": ["en", "de"]},
+    });
+    assert_eq!(serde_json::to_value(&inferred.descriptor).unwrap(), descriptor);
+    assert_eq!(serde_json::to_value(&inferred.config).unwrap(), config);
+    assert_eq!(source(&inferred, "config.quantization"), "tiny.Q4_K_M.gguf: `general.file_type`");
+}
+
+#[test]
+fn both_byte_orders_and_both_versions_are_read() {
+    let little = inferred(&[("tiny.gguf", &tiny(Gguf::new()).file())]);
+    assert_eq!(inferred(&[("tiny.gguf", &tiny(Gguf::big_endian()).file())]), little);
+    assert_eq!(inferred(&[("tiny.gguf", &tiny(Gguf::new()).file_with(2, 3, 9))]), little);
+}
+
+#[test]
+fn the_tensors_of_all_files_of_one_model_are_counted() {
+    let first = Gguf::new().text("general.architecture", "llama").number("general.file_type", 15);
+    let second = Gguf::new().tensor(Q4_K, &[256, 4], 576);
+    let third = Gguf::new().tensor(F32, &[1000], 4000);
+    let inferred = inferred(&[
+        ("x-00001-of-00003.gguf", &first.file()),
+        ("x-00002-of-00003.gguf", &second.file()),
+        ("x-00003-of-00003.gguf", &third.file()),
+    ]);
+    assert_eq!(value(&inferred, "config.paramSize"), "2K");
+    assert_eq!(value(&inferred, "config.quantization"), "Q4_K_M");
+    assert_eq!(value(&inferred, "config.precision"), Value::Null);
+}
+
+#[test]
+fn several_quantizations_say_what_is_true_of_each() {
+    let model = |file_type| Gguf::new().text("general.architecture", "qwen2").number("general.file_type", file_type);
+    let four = model(15).tensor(Q4_K, &[256, 4], 576);
+    let eight = model(7).tensor(Q8_0, &[256, 4], 1088);
+    let projector = Gguf::new().text("general.architecture", "clip").tensor(F16, &[5000], 10_000);
+    let inferred = inferred(&[("a.Q4_K_M.gguf", &four.file()), ("a.Q8_0.gguf", &eight.file()), ("mmproj-a.gguf", &projector.file())]);
+    assert_eq!(value(&inferred, "descriptor.family"), "qwen2");
+    assert_eq!(value(&inferred, "config.paramSize"), "1K");
+    assert_eq!(value(&inferred, "config.quantization"), Value::Null);
+}
+
+#[test]
+fn a_file_type_that_no_tensor_bears_out_is_not_believed() {
+    let quantization = |file: Gguf| value(&inferred(&[("a.gguf", &file.file())]), "config.quantization");
+    let stale = || Gguf::new().tensor(F32, &[32], 128).tensor(Q8_0, &[256, 4], 1088);
+    assert_eq!(quantization(stale().number("general.file_type", 15)), "Q8_0");
+    assert_eq!(quantization(stale().number("general.file_type", 0)), "Q8_0");
+    assert_eq!(quantization(stale().number("general.file_type", 1024 + 7)), "Q8_0");
+    assert_eq!(quantization(stale()), "Q8_0");
+    assert_eq!(quantization(Gguf::new().number("general.file_type", 15).tensor(F16, &[32], 64)), Value::Null);
+}
+
+#[test]
+fn plain_numbers_have_a_precision() {
+    let inferred = inferred(&[("a.gguf", &Gguf::new().tensor(F16, &[1000], 2000).tensor(F32, &[10], 40).file())]);
+    assert_eq!(value(&inferred, "config.precision"), "float16,float32");
+    assert_eq!(value(&inferred, "config.quantization"), Value::Null);
+}
+
+#[test]
+fn the_size_label_counts_where_there_are_no_tensors() {
+    let size = |label: &str| value(&inferred(&[("a.gguf", &Gguf::new().text("general.size_label", label).file())]), "config.paramSize");
+    assert_eq!(size("135M"), "135M");
+    assert_eq!(size("8x7B"), Value::Null);
+}
+
+#[test]
+fn the_config_of_the_model_it_was_made_from_gives_no_numbers() {
+    let config = br#"{"model_type":"llama","torch_dtype":"bfloat16","quantization_config":{"quant_method":"fp8"}}"#;
+    let inferred = inferred(&[("a.gguf", &Gguf::new().tensor(Q8_0, &[256, 4], 1088).file()), ("config.json", config)]);
+    assert_eq!(value(&inferred, "descriptor.family"), "llama");
+    assert_eq!(value(&inferred, "config.precision"), Value::Null);
+    assert_eq!(value(&inferred, "config.quantization"), "Q8_0");
+}

@@ -1,0 +1,111 @@
+//! Parameters and precision from safetensors headers.
+
+use super::{inferred, safetensors_file, safetensors_of, source, value};
+use serde_json::{Value, json};
+
+type Tensors<'a> = &'a [(&'a str, &'a str, usize, &'a [usize])];
+
+/// `paramSize` and `precision` of a model of these tensors with this `quantization_config`.
+fn numbers(tensors: Tensors<'_>, quantization: Value) -> (Value, Value) {
+    let config = json!({"model_type": "x", "quantization_config": quantization}).to_string();
+    let inferred = inferred(&[("config.json", config.as_bytes()), ("model.safetensors", &safetensors_of(tensors))]);
+    (value(&inferred, "config.paramSize"), value(&inferred, "config.precision"))
+}
+
+#[test]
+fn all_shards_are_counted() {
+    let inferred = inferred(&[
+        ("model-00001-of-00002.safetensors", &safetensors_of(&[("a", "F16", 16, &[64, 32]), ("b", "F16", 16, &[32, 32])])),
+        ("model-00002-of-00002.safetensors", &safetensors_of(&[("c", "F16", 16, &[64, 32]), ("d", "F16", 16, &[32])])),
+    ]);
+    assert_eq!(value(&inferred, "config.paramSize"), "5.2K");
+    assert_eq!(source(&inferred, "config.paramSize"), "model-00001-of-00002.safetensors and 1 more: tensor shapes");
+}
+
+#[test]
+fn a_missing_shard_leaves_the_size_unsaid() {
+    let inferred = inferred(&[("model-00001-of-00002.safetensors", &safetensors_of(&[("a", "F16", 16, &[64, 32])]))]);
+    assert_eq!(value(&inferred, "config.paramSize"), Value::Null);
+}
+
+#[test]
+fn the_same_weights_under_older_names_are_not_counted_twice() {
+    let weights = safetensors_of(&[("a", "F16", 16, &[1000])]);
+    let inferred = inferred(&[("consolidated.safetensors", &weights), ("model.safetensors", &weights)]);
+    assert_eq!(value(&inferred, "config.paramSize"), "1K");
+}
+
+#[test]
+fn alternatives_say_only_what_they_agree_on() {
+    let alternatives =
+        |second: &[u8]| inferred(&[("a.safetensors", &safetensors_of(&[("w", "F16", 16, &[1000])])), ("b.safetensors", second)]);
+    let other_precision = alternatives(&safetensors_of(&[("w", "F32", 32, &[1000])]));
+    assert_eq!(value(&other_precision, "config.paramSize"), "1K");
+    assert_eq!(value(&other_precision, "config.precision"), Value::Null);
+    assert_eq!(value(&alternatives(b"broken"), "config.paramSize"), Value::Null);
+}
+
+#[test]
+fn precision_is_by_bytes_in_the_specifications_words() {
+    for (dtype, bits, word) in [
+        ("F64", 64, json!("float64")),
+        ("F32", 32, json!("float32")),
+        ("F16", 16, json!("float16")),
+        ("BF16", 16, json!("bfloat16")),
+        ("F8_E4M3", 8, json!("float8_e4m3")),
+        ("F8_E5M2", 8, json!("float8_e5m2")),
+        ("I8", 8, json!("int8")),
+        ("U8", 8, json!("uint8")),
+        ("C64", 64, json!("complex64")),
+        ("F4", 4, Value::Null),
+    ] {
+        assert_eq!(numbers(&[("a", dtype, bits, &[1000])], Value::Null), (json!("1K"), word), "{dtype}");
+    }
+    let mixed = numbers(&[("a", "F32", 32, &[10]), ("b", "F8_E4M3", 8, &[1000]), ("c", "BF16", 16, &[30])], Value::Null);
+    assert_eq!(mixed.1, "float8_e4m3,bfloat16,float32");
+}
+
+#[test]
+fn positions_counters_and_masks_are_no_parameters() {
+    let tensors: Tensors<'_> =
+        &[("w", "F32", 32, &[1000]), ("position_ids", "I64", 64, &[512]), ("mask", "BOOL", 8, &[900]), ("table", "I32", 32, &[900])];
+    assert_eq!(numbers(tensors, Value::Null), (json!("1K"), json!("float32")));
+}
+
+#[test]
+fn packed_weights_are_counted_unpacked() {
+    let gptq: Tensors<'_> = &[
+        ("l.qweight", "I32", 32, &[1000]),
+        ("l.qzeros", "I32", 32, &[10]),
+        ("l.g_idx", "I32", 32, &[10]),
+        ("l.scales", "F16", 16, &[500]),
+        ("norm.weight", "F16", 16, &[1000]),
+    ];
+    assert_eq!(numbers(gptq, json!({"quant_method": "gptq", "bits": 4})), (json!("9K"), json!("float16")));
+    assert_eq!(numbers(gptq, json!({"quant_method": "gptq", "bits": 8})), (json!("5K"), json!("float16")));
+    assert_eq!(numbers(gptq, json!({"quant_method": "gptq"})), (Value::Null, json!("float16")));
+
+    let bitsandbytes: Tensors<'_> = &[
+        ("l.weight", "U8", 8, &[4000, 1]),
+        ("l.weight.absmax", "F32", 32, &[600]),
+        ("l.weight.quant_map", "F32", 32, &[16]),
+        ("l.weight.quant_state.bitsandbytes__nf4", "U8", 8, &[100]),
+        ("norm.weight", "BF16", 16, &[1000]),
+    ];
+    let four = json!({"quant_method": "bitsandbytes", "load_in_4bit": true});
+    assert_eq!(numbers(bitsandbytes, four), (json!("9K"), json!("bfloat16")));
+
+    let mxfp4: Tensors<'_> = &[("up_proj_blocks", "U8", 8, &[1000]), ("up_proj_scales", "U8", 8, &[100])];
+    assert_eq!(numbers(mxfp4, json!({"quant_method": "mxfp4"})), (json!("2K"), Value::Null));
+
+    let fp8: Tensors<'_> = &[("w", "F8_E4M3", 8, &[1000]), ("w_scale_inv", "F32", 32, &[600]), ("n", "BF16", 16, &[100])];
+    assert_eq!(numbers(fp8, json!({"quant_method": "fp8"})), (json!("1.1K"), json!("float8_e4m3,bfloat16")));
+}
+
+#[test]
+fn a_hundred_thousand_tensors_are_counted() {
+    let entry = |i: usize| format!(r#""layer.{i}.weight":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{}]}}"#, i + 1);
+    let header = format!("{{{}}}", (0..100_000).map(entry).collect::<Vec<_>>().join(","));
+    let inferred = inferred(&[("model.safetensors", &safetensors_file(&header, 100_000))]);
+    assert_eq!(value(&inferred, "config.paramSize"), "100K");
+}

@@ -1,0 +1,149 @@
+//! What config, card, chat template and licence tell.
+
+use super::{inferred, source, value};
+use serde_json::{Value, json};
+
+fn of_config(config: Value, field: &str) -> Value {
+    value(&inferred(&[("config.json", config.to_string().as_bytes())]), field)
+}
+
+fn of_card(card: &str, field: &str) -> Value {
+    value(&inferred(&[("README.md", card.as_bytes())]), field)
+}
+
+#[test]
+fn the_family_is_the_text_models() {
+    let config = json!({"model_type": "llava", "text_config": {"model_type": "llama"}});
+    assert_eq!(of_config(config, "descriptor.family"), "llama");
+    assert_eq!(of_config(json!({"model_type": "bert"}), "descriptor.family"), "bert");
+    assert_eq!(of_config(json!({"model_type": 7}), "descriptor.family"), Value::Null);
+    assert_eq!(of_config(json!({"model_type": " "}), "descriptor.family"), Value::Null);
+    assert_eq!(of_config(json!({"model_type": "x".repeat(10_000)}), "descriptor.family"), Value::Null);
+}
+
+#[test]
+fn the_architecture_is_that_of_the_family_else_of_the_library() {
+    for (config, expected) in [
+        (json!({"model_type": "mamba2", "transformers_version": "4"}), json!("mamba")),
+        (json!({"model_type": "rwkv6"}), json!("rwkv")),
+        (json!({"model_type": "resnet", "transformers_version": "4"}), json!("cnn")),
+        (json!({"model_type": "new", "transformers_version": "4"}), json!("transformer")),
+        (json!({"model_type": "new", "architectures": ["NewForCausalLM"]}), json!("transformer")),
+        (json!({"model_type": "timm_wrapper", "transformers_version": "4"}), Value::Null),
+        (json!({"model_type": "new"}), Value::Null),
+    ] {
+        assert_eq!(of_config(config.clone(), "config.architecture"), expected, "{config}");
+    }
+}
+
+#[test]
+fn the_config_gives_precision_and_quantization_where_no_header_does() {
+    for (config, expected) in [
+        (json!({"torch_dtype": "float16"}), json!("float16")),
+        (json!({"dtype": "bfloat16", "torch_dtype": "float32"}), json!("bfloat16")),
+        (json!({"text_config": {"torch_dtype": "torch.bfloat16"}}), json!("bfloat16")),
+        (json!({"torch_dtype": "auto"}), Value::Null),
+        (json!({"torch_dtype": 16}), Value::Null),
+    ] {
+        assert_eq!(of_config(config.clone(), "config.precision"), expected, "{config}");
+    }
+    assert_eq!(of_config(json!({"quantization_config": {"quant_method": "AWQ"}}), "config.quantization"), "awq");
+    assert_eq!(of_config(json!({"quantization_config": []}), "config.quantization"), Value::Null);
+}
+
+#[test]
+fn what_goes_in_and_out_is_told_by_the_task_then_by_the_files() {
+    let types = |files: &[(&str, &[u8])]| {
+        let inferred = inferred(files);
+        (value(&inferred, "config.capabilities.inputTypes"), value(&inferred, "config.capabilities.outputTypes"))
+    };
+    let task: (&str, &[u8]) = ("README.md", b"---\npipeline_tag: text-to-image\n---\n");
+    let unknown: (&str, &[u8]) = ("README.md", b"---\npipeline_tag: any-to-any\n---\n");
+    let modules: (&str, &[u8]) = ("modules.json", br#"[{"type":"sentence_transformers.models.Transformer"}]"#);
+    let causal: (&str, &[u8]) = ("config.json", br#"{"architectures":["XForCausalLM"]}"#);
+    let seeing: (&str, &[u8]) = ("config.json", br#"{"architectures":["XForConditionalGeneration"],"vision_config":{},"audio_config":{}}"#);
+    let speech: (&str, &[u8]) = ("config.json", br#"{"architectures":["WhisperForConditionalGeneration"]}"#);
+    let headless: (&str, &[u8]) = ("config.json", br#"{"architectures":["BertModel"]}"#);
+    for (files, expected) in [
+        (&[task, modules, causal][..], (json!(["text"]), json!(["image"]))),
+        (&[unknown, modules], (json!(["text"]), json!(["embedding"]))),
+        (&[modules, causal], (json!(["text"]), json!(["embedding"]))),
+        (&[causal], (json!(["text"]), json!(["text"]))),
+        (&[seeing], (json!(["audio", "image", "text"]), json!(["text"]))),
+        (&[speech], (Value::Null, Value::Null)),
+        (&[headless], (Value::Null, Value::Null)),
+    ] {
+        assert_eq!(types(files), expected, "{files:?}");
+    }
+}
+
+#[test]
+fn a_reward_model_has_the_tag_and_the_head() {
+    let reward = |tag: &str, class: &str| {
+        let card = format!("---\ntags: [{tag}]\n---\n");
+        let config = json!({"architectures": [class]}).to_string();
+        value(&inferred(&[("README.md", card.as_bytes()), ("config.json", config.as_bytes())]), "config.capabilities.reward")
+    };
+    assert_eq!(reward("reward-model", "XForSequenceClassification"), true);
+    assert_eq!(reward("reward-model", "XForCausalLM"), Value::Null);
+    assert_eq!(reward("toxic", "XForSequenceClassification"), Value::Null);
+}
+
+#[test]
+fn the_card_gives_name_licence_languages_and_data_sets() {
+    let card = "---\nlicense: other\nlicense_name: My Own!\nlanguage: no\ndatasets: org/set\nmodel_name: B\nmodel-index:\n- name: A\n---\n";
+    assert_eq!(of_card(card, "descriptor.name"), "A");
+    assert_eq!(of_card(card, "descriptor.licenses"), json!(["LicenseRef-my-own-"]));
+    assert_eq!(of_card(card, "config.capabilities.languages"), json!(["no"]));
+    assert_eq!(of_card(card, "descriptor.datasetsURL"), json!(["org/set"]));
+    assert_eq!(of_card("---\nmodel_name: B\n---\n", "descriptor.name"), "B");
+    assert_eq!(of_card("---\nlanguage: [zh-CN, en, multilingual, yue]\n---\n", "config.capabilities.languages"), json!(["zh", "en"]));
+    assert_eq!(of_card("---\nlicense: [mit, cc-by-4.0]\n---\n", "descriptor.licenses"), json!(["MIT", "CC-BY-4.0"]));
+    assert_eq!(of_card("---\nlicense: {a: b}\nlanguage: 7\ndatasets:\n---\n", "descriptor.licenses"), Value::Null);
+}
+
+#[test]
+fn a_broken_card_still_has_its_text() {
+    let card = "---\nlicense: [unclosed\n---\n# Title\n\nThis is the text of it.\n";
+    assert_eq!(of_card(card, "descriptor.licenses"), Value::Null);
+    assert_eq!(of_card(card, "descriptor.description"), "This is the text of it.");
+}
+
+#[test]
+fn the_licence_file_speaks_when_the_card_does_not() {
+    let text: (&str, &[u8]) = ("License.txt", b"Apache License\nVersion 2.0, January 2004");
+    let licences = |card: &[u8]| inferred(&[text, ("README.md", card)]);
+    let silent = licences(b"---\nlicense: other\n---\n");
+    assert_eq!(value(&silent, "descriptor.licenses"), json!(["Apache-2.0"]));
+    assert_eq!(source(&silent, "descriptor.licenses"), "License.txt");
+    assert_eq!(value(&licences(b"---\nlicense: mit\n---\n"), "descriptor.licenses"), json!(["MIT"]));
+}
+
+#[test]
+fn the_chat_template_tells_of_tools_and_reasoning() {
+    let told = |files: &[(&str, &[u8])]| {
+        let inferred = inferred(files);
+        (value(&inferred, "config.capabilities.toolUsage"), value(&inferred, "config.capabilities.reasoning"))
+    };
+    let own: (&str, &[u8]) = ("chat_template.jinja", b"{%- if tools %}{{ tools | tojson }}{% endif %}");
+    let in_config: (&str, &[u8]) = ("tokenizer_config.json", br#"{"added":[1],"chat_template":"{% if enable_thinking %}{% endif %}"}"#);
+    let named: (&str, &[u8]) = (
+        "tokenizer_config.json",
+        br#"{"chat_template":[{"name":"default","template":"<think>"},{"name":"tool_use","template":"{{tools}}"}]}"#,
+    );
+    let prose: (&str, &[u8]) = ("chat_template.jinja", b"You may use tools. {{ 'tools' }}");
+    let yes = json!(true);
+    assert_eq!(told(&[own, in_config]), (yes.clone(), Value::Null));
+    assert_eq!(told(&[in_config]), (Value::Null, yes.clone()));
+    assert_eq!(told(&[named]), (yes.clone(), yes));
+    assert_eq!(told(&[prose]), (Value::Null, Value::Null));
+    assert_eq!(told(&[("tokenizer_config.json", br#"{"chat_template":7}"#)]), (Value::Null, Value::Null));
+}
+
+#[test]
+fn side_files_beyond_their_bounds_say_nothing() {
+    let config = format!("{}{}", " ".repeat(4 << 20), r#"{"model_type":"bert"}"#);
+    assert_eq!(value(&inferred(&[("config.json", config.as_bytes())]), "descriptor.family"), Value::Null);
+    let nested = format!("{{\"model_type\":\"bert\",\"x\":{}", "[".repeat(1_000_000));
+    assert_eq!(value(&inferred(&[("config.json", nested.as_bytes())]), "descriptor.family"), Value::Null);
+}

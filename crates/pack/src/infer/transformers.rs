@@ -1,0 +1,151 @@
+//! `config.json` as transformers and its kin write it.
+
+use super::{
+    findings::{Findings, field},
+    folder::Folder,
+    parameters::precision_of_torch,
+    quantization::Quantization,
+};
+use serde_json::Value;
+
+/// A model's `config.json`.
+pub(super) struct TransformersConfig {
+    json: Value,
+    path: String,
+}
+
+impl TransformersConfig {
+    pub(super) fn read(folder: &Folder<'_>) -> Option<Self> {
+        let (json, path) = folder.json("config.json")?;
+        Some(Self { json, path })
+    }
+
+    /// Says what it tells of the model, whatever its weights.
+    pub(super) fn describe(&self, found: &mut Findings) {
+        let outer = self.json["model_type"].as_str();
+        let inner = self.json["text_config"]["model_type"].as_str();
+        found.say(field::FAMILY, inner, self.at("text_config.model_type"));
+        found.say(field::FAMILY, outer, self.at("model_type"));
+
+        let of_family = outer.and_then(architecture_of);
+        found.say(field::ARCHITECTURE, of_family, self.at("model_type"));
+        // The library has backbones of any kind behind this one type.
+        if !outer.is_some_and(|family| family.starts_with("timm")) {
+            let by_library = self.json["transformers_version"].is_string().then_some("transformer");
+            found.say(field::ARCHITECTURE, by_library, self.at("transformers_version"));
+            found.say(field::ARCHITECTURE, self.head().map(|_| "transformer"), self.at("architectures"));
+        }
+    }
+
+    /// Says in which numbers the model was saved.
+    pub(super) fn describe_numbers(&self, found: &mut Findings) {
+        for key in ["dtype", "torch_dtype"] {
+            for (value, at) in [(&self.json[key], key.to_owned()), (&self.json["text_config"][key], format!("text_config.{key}"))] {
+                found.say(field::PRECISION, value.as_str().and_then(precision_of_torch), self.at(&at));
+            }
+        }
+        found.say(field::QUANTIZATION, self.quantization().and_then(|q| q.method), self.at("quantization_config.quant_method"));
+    }
+
+    /// How the weights are quantized, if they are.
+    pub(super) fn quantization(&self) -> Option<Quantization> {
+        // MLX calls it `quantization`; multimodal models may have it in their text part.
+        let places = [&self.json["quantization_config"], &self.json["quantization"], &self.json["text_config"]["quantization_config"]];
+        places.into_iter().find(|place| place.is_object()).map(Quantization::new)
+    }
+
+    /// What the model is made to do: the class of its first architecture without the model's own name, such as `ForCausalLM`.
+    pub(super) fn head(&self) -> Option<&'static str> {
+        const HEADS: [&str; 8] = [
+            "ForCausalLM",
+            "LMHeadModel",
+            "ForConditionalGeneration",
+            "ForMaskedLM",
+            "ForSequenceClassification",
+            "ForTokenClassification",
+            "ForQuestionAnswering",
+            "ForSpeechSeq2Seq",
+        ];
+        let class = self.json["architectures"][0].as_str()?;
+        HEADS.into_iter().find(|head| class.ends_with(head))
+    }
+
+    /// Whether the model has a part that sees, or hears: `vision_config`, `audio_config`.
+    pub(super) fn has_part(&self, key: &str) -> bool {
+        self.json[key].is_object()
+    }
+
+    /// A field of this file as a source.
+    pub(super) fn at(&self, key: &str) -> String {
+        format!("{}: `{key}`", self.path)
+    }
+}
+
+/// The architecture of a model family, if the family has but one.
+pub(super) fn architecture_of(family: &str) -> Option<&'static str> {
+    const CNN: [&str; 12] = [
+        "bit",
+        "convnext",
+        "convnextv2",
+        "dinov3_convnext",
+        "efficientnet",
+        "hgnet_v2",
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "regnet",
+        "resnet",
+        "superpoint",
+        "van",
+    ];
+    const TRANSFORMER: [&str; 33] = [
+        "baichuan",
+        "bert",
+        "bloom",
+        "chatglm",
+        "codeshell",
+        "command",
+        "cohere",
+        "dbrx",
+        "deepseek",
+        "exaone",
+        "falcon",
+        "gemma",
+        "glm",
+        "gpt",
+        "granite",
+        "grok",
+        "internlm",
+        "jina-bert",
+        "llama",
+        "minicpm",
+        "mistral",
+        "mixtral",
+        "mpt",
+        "nomic-bert",
+        "olmo",
+        "orion",
+        "phi",
+        "plamo",
+        "qwen",
+        "smollm",
+        "stablelm",
+        "starcoder",
+        "t5",
+    ];
+    // With state-space layers between those of a transformer they are of neither architecture.
+    const HYBRID: [&str; 2] = ["falcon-h1", "granitehybrid"];
+    let begins_with = |names: &[&str]| names.iter().any(|name| family.starts_with(name));
+    if begins_with(&["mamba", "falcon_mamba", "falcon-mamba"]) {
+        Some("mamba")
+    } else if begins_with(&["rwkv", "arwkv"]) {
+        Some("rwkv")
+    } else if CNN.contains(&family) {
+        Some("cnn")
+    } else if begins_with(&["lstm", "gru", "rnn", "xlstm"]) {
+        Some("rnn")
+    } else if begins_with(&TRANSFORMER) && !HYBRID.contains(&family) {
+        Some("transformer")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,122 @@
+//! Which files hold weights, in which format, and which of them are shards of one model.
+
+use super::{
+    findings::{Findings, field},
+    folder::{Folder, parent},
+};
+use crate::plan::PlannedFile;
+use modelpack_spec::LayerKind;
+use std::collections::BTreeMap;
+
+/// Extensions of weight files, and the formats they tell.
+const FORMATS: [(&str, &str); 11] = [
+    ("safetensors", "safetensors"),
+    ("gguf", "gguf"),
+    ("onnx", "onnx"),
+    ("onnx_data", "onnx"),
+    ("pt", "pt"),
+    ("pth", "pt"),
+    ("h5", "h5"),
+    ("keras", "keras"),
+    ("msgpack", "msgpack"),
+    ("tflite", "tflite"),
+    ("mlmodel", "mlmodel"),
+];
+
+/// The format of a weight file, by its name.
+fn format_of(file: &PlannedFile) -> Option<&'static str> {
+    if file.kind != LayerKind::Weight {
+        return None;
+    }
+    let name = file.path.file_name().to_ascii_lowercase();
+    let (_, extension) = name.rsplit_once('.')?;
+    // Many things are called `.bin`; PyTorch's are known by the rest of the name.
+    let is_pytorch = extension == "bin" && (name.contains("pytorch_model") || name == "adapter_model.bin");
+    let known = FORMATS.iter().find(|(known, _)| *known == extension).map(|(_, format)| *format);
+    known.or(is_pytorch.then_some("pt"))
+}
+
+/// Says and returns the format that holds the most bytes.
+pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) -> Option<&'static str> {
+    let mut formats: BTreeMap<&str, (u64, &PlannedFile)> = BTreeMap::new();
+    for file in folder.files() {
+        let Some(format) = format_of(file) else { continue };
+        let (bytes, largest) = formats.entry(format).or_insert((0, file));
+        *bytes = bytes.saturating_add(file.size);
+        if file.size > largest.size {
+            *largest = file;
+        }
+    }
+    let (format, (_, largest)) = formats.into_iter().max_by_key(|(_, (bytes, _))| *bytes)?;
+    found.say(field::FORMAT, Some(format), largest.path.as_str());
+    Some(format)
+}
+
+/// The directory of the weights that lie least deep; the root when several have such weights, as pipelines of parts do.
+pub(super) fn directory<'a>(files: &[&'a PlannedFile]) -> &'a str {
+    let depth = |file: &PlannedFile| file.path.components().count();
+    let weights = || files.iter().copied().filter(|file| format_of(file).is_some());
+    let Some(least) = weights().map(depth).min() else { return "" };
+    let mut directories = weights().filter(|file| depth(file) == least).map(parent);
+    let first = directories.next().unwrap_or_default();
+    if directories.all(|other| other == first) { first } else { "" }
+}
+
+/// The files that together hold one model's weights.
+pub(super) struct Shards<'a> {
+    /// The files' name without number and extension.
+    stem: &'a str,
+    /// At least one, in order.
+    pub(super) files: Vec<&'a PlannedFile>,
+}
+
+impl Shards<'_> {
+    /// The files as a source of findings.
+    pub(super) fn source(&self) -> String {
+        match self.files.as_slice() {
+            [only] => only.path.to_string(),
+            [first, rest @ ..] => format!("{} and {} more", first.path, rest.len()),
+            [] => String::new(),
+        }
+    }
+}
+
+/// The models beside each other in files of `format`: complete sets of shards.
+///
+/// Loaders take `model` when there are others too, such as the same weights under older names; so do we. Otherwise several models
+/// are alternatives, and only what they all agree on is true of the artifact.
+pub(super) fn models<'a>(folder: &Folder<'a>, format: &str) -> Vec<Shards<'a>> {
+    let mut sets: BTreeMap<(&str, usize), BTreeMap<usize, &PlannedFile>> = BTreeMap::new();
+    for file in folder.beside_weights().filter(|file| format_of(file) == Some(format)) {
+        let (stem, number, total) = shard(file.path.file_name());
+        sets.entry((stem, total)).or_default().insert(number, file);
+    }
+    let complete = |total: usize, set: &BTreeMap<usize, &PlannedFile>| set.len() == total && set.keys().copied().eq(1..=total);
+    let mut models: Vec<Shards<'a>> = sets
+        .into_iter()
+        .filter(|((_, total), set)| complete(*total, set))
+        .map(|((stem, _), set)| Shards { stem, files: set.into_values().collect() })
+        .collect();
+    match models.iter().position(|model| model.stem == "model") {
+        Some(preferred) => vec![models.swap_remove(preferred)],
+        None => models,
+    }
+}
+
+/// `name-00002-of-00003.safetensors` is `("name", 2, 3)`; a file that is no shard is the only one of its set.
+fn shard(name: &str) -> (&str, usize, usize) {
+    let whole = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<usize>().ok()).flatten();
+    let numbered = || {
+        let (rest, total) = whole.rsplit_once("-of-")?;
+        let (stem, at) = rest.rsplit_once('-')?;
+        Some((stem, number(at)?, number(total)?))
+    };
+    numbered().unwrap_or((whole, 1, 1))
+}
+
+/// The value that all of `models` have.
+pub(super) fn agreed<M, T: PartialEq>(models: &[M], value: impl Fn(&M) -> Option<T>) -> Option<T> {
+    let first = value(models.first()?)?;
+    models[1..].iter().all(|model| value(model).as_ref() == Some(&first)).then_some(first)
+}

@@ -1,0 +1,21 @@
+//! A model directory becomes an artifact, and an artifact a directory again.
+//!
+//! [`plan`] decides which files of a directory are packed and what they are to the model, as a [`Modelfile`] says or by looking
+//! at their names ([`classify`]).
+//! [`infer`] reads what the files themselves say of the model.
+
+mod classify;
+mod error;
+mod infer;
+mod modelfile;
+mod pack;
+mod plan;
+mod unpack;
+
+pub use classify::classify;
+pub use error::{Error, Result};
+pub use infer::{Finding, Inferred, infer};
+pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem};
+pub use pack::{PackOptions, pack};
+pub use plan::{Plan, PlannedFile, plan};
+pub use unpack::{UnpackOptions, Unpacked, unpack};

@@ -1,0 +1,266 @@
+//! Patterns: how a command of a Modelfile names files.
+
+use super::ModelfileProblem;
+
+/// Which files below a directory are meant: components separated by `/`, matched one by one.
+///
+/// In a component, `*` matches any characters, `?` one character, and `[a-z]`, `[^a-z]` or `[!a-z]` one of a class or none of
+/// it. A leading dot is a character like others. A component `**` matches any number of directories. A `[` that no `]` follows
+/// is itself, as is every wildcard behind a backslash; a name that is spelt like its pattern matches too.
+///
+/// A pattern without wildcards must exist. If its last component names a directory, all files below are meant; a pattern that
+/// ends with `/` or `/**` means these alone, one that ends with another wildcard means files alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern {
+    pub(crate) text: String,
+    /// With none, everything below is meant.
+    pub(crate) components: Vec<Component>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Component {
+    /// Exactly this name.
+    Name(String),
+    /// A name with wildcards.
+    Glob(Glob),
+    /// Any number of directories, and as the last component all files in them.
+    Below,
+}
+
+/// A component with wildcards, and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Glob {
+    text: String,
+    tokens: Vec<Token>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Character(char),
+    Any,
+    AnyMany,
+    Class { negated: bool, ranges: Vec<(char, char)> },
+}
+
+impl Pattern {
+    /// Everything below the directory.
+    pub(crate) fn everything() -> Self {
+        Self { text: ".".into(), components: Vec::new() }
+    }
+
+    /// The pattern that `characters` spell, each with whether a backslash made it literal.
+    pub(super) fn new(characters: &[(char, bool)]) -> Result<Self, ModelfileProblem> {
+        let text: String = characters.iter().map(|&(c, _)| c).collect();
+        if text.contains('\\') {
+            return Err(ModelfileProblem::Backslash);
+        }
+        if text.starts_with('/') {
+            return Err(ModelfileProblem::Absolute);
+        }
+        if text.split('/').any(|component| component == "..") {
+            return Err(ModelfileProblem::Parent);
+        }
+        let mut components = Vec::new();
+        for characters in characters.split(|&(c, _)| c == '/') {
+            let text: String = characters.iter().map(|&(c, _)| c).collect();
+            let is_below = characters == [('*', false), ('*', false)];
+            match text.as_str() {
+                "" | "." => {}
+                _ if is_below && components.last() == Some(&Component::Below) => {}
+                _ if is_below => components.push(Component::Below),
+                _ => components.push(Component::new(text, characters)),
+            }
+        }
+        if text.ends_with('/') && !matches!(components.last(), None | Some(Component::Below)) {
+            components.push(Component::Below);
+        }
+        Ok(Self { text, components })
+    }
+
+    /// Whether it names one file or directory, which must exist.
+    pub(crate) fn is_literal(&self) -> bool {
+        let names = self.components.iter().take_while(|c| matches!(c, Component::Name(_))).count();
+        names == self.components.len() || (names + 1 == self.components.len() && self.text.ends_with('/'))
+    }
+}
+
+impl Component {
+    fn new(text: String, characters: &[(char, bool)]) -> Self {
+        let tokens = tokens(characters);
+        if tokens.iter().all(|token| matches!(token, Token::Character(_))) { Self::Name(text) } else { Self::Glob(Glob { text, tokens }) }
+    }
+}
+
+fn tokens(mut characters: &[(char, bool)]) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    while let Some((&(c, literal), rest)) = characters.split_first() {
+        characters = rest;
+        let token = match c {
+            _ if literal => Token::Character(c),
+            '*' => Token::AnyMany,
+            '?' => Token::Any,
+            '[' => match class(rest) {
+                Some((class, rest)) => {
+                    characters = rest;
+                    class
+                }
+                None => Token::Character(c),
+            },
+            _ => Token::Character(c),
+        };
+        if token != Token::AnyMany || tokens.last() != Some(&token) {
+            tokens.push(token);
+        }
+    }
+    tokens
+}
+
+/// A class and what follows it, if `characters`, which follow a `[`, are one: they have a `]` that is not the first of them.
+fn class(characters: &[(char, bool)]) -> Option<(Token, &[(char, bool)])> {
+    let negated = matches!(characters.first(), Some(('^' | '!', false)));
+    let characters = &characters[usize::from(negated)..];
+    let end = 1 + characters.get(1..)?.iter().position(|&c| c == (']', false))?;
+    let mut ranges = Vec::new();
+    let mut members = &characters[..end];
+    while let Some((&(from, _), rest)) = members.split_first() {
+        let (to, rest) = match rest {
+            [('-', false), (to, _), rest @ ..] => (*to, rest),
+            _ => (from, rest),
+        };
+        ranges.push((from, to));
+        members = rest;
+    }
+    Some((Token::Class { negated, ranges }, &characters[end + 1..]))
+}
+
+impl Token {
+    fn matches(&self, c: char) -> bool {
+        match self {
+            Self::Character(expected) => *expected == c,
+            Self::Any | Self::AnyMany => true,
+            Self::Class { negated, ranges } => ranges.iter().any(|&(from, to)| (from..=to).contains(&c)) != *negated,
+        }
+    }
+}
+
+impl Glob {
+    /// Whether the name, which has no `/`, matches. The work is bounded by the product of both lengths.
+    pub(crate) fn matches(&self, name: &str) -> bool {
+        if name == self.text {
+            return true;
+        }
+        let (mut token, mut rest) = (0, name);
+        // After a mismatch, the last `*` takes one character more, and matching goes on behind it.
+        let mut retry: Option<(usize, &str)> = None;
+        loop {
+            let next = rest.chars().next();
+            match (self.tokens.get(token), next) {
+                (Some(Token::AnyMany), _) => {
+                    token += 1;
+                    retry = Some((token, rest));
+                    continue;
+                }
+                (Some(expected), Some(c)) if expected.matches(c) => {
+                    token += 1;
+                    rest = &rest[c.len_utf8()..];
+                    continue;
+                }
+                (None, None) => return true,
+                _ => {}
+            }
+            let Some((after, from)) = retry else { return false };
+            let Some(c) = from.chars().next() else { return false };
+            token = after;
+            rest = &from[c.len_utf8()..];
+            retry = Some((after, rest));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Modelfile;
+
+    fn pattern(text: &str) -> Pattern {
+        Modelfile::parse(&format!("MODEL {text}")).unwrap_or_else(|e| panic!("{e}")).files()[0].pattern.clone()
+    }
+
+    fn matches(text: &str, name: &str) -> bool {
+        match &pattern(text).components[..] {
+            [Component::Name(expected)] => expected == name,
+            [Component::Glob(glob)] => glob.matches(name),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn wildcards_match() {
+        for (text, name) in [
+            ("*", ""),
+            ("*", ".hidden"),
+            ("*.bin", "a.b.bin"),
+            ("*.bin", ".bin"),
+            ("a*b*c", "a1b2b3c"),
+            ("a**c", "abc"),
+            ("?", "é"),
+            ("m?del", "model"),
+            ("[a-c]x", "bx"),
+            ("[^a-c]x", "dx"),
+            ("[!a-c]x", "!x"),
+            ("[]]", "]"),
+            ("[^]]", "x"),
+            ("[a-]", "-"),
+            ("[α-ω]*", "λ"),
+            ("*-[0-9]-of-[0-9].bin", "model-1-of-2.bin"),
+            ("\"[*]\"", "*"),
+        ] {
+            assert!(matches(text, name), "{text} {name}");
+        }
+    }
+
+    #[test]
+    fn wildcards_do_not_match() {
+        for (text, name) in [
+            ("*.bin", "a.bin2"),
+            ("?", ""),
+            ("?", "ab"),
+            ("[a-c]", "d"),
+            ("[^a-c]", "b"),
+            ("a*b*c", "a1c2b"),
+            ("*.bin", "A.BIN"),
+            ("{a,b}", "a"),
+            ("[z-a]", "m"),
+        ] {
+            assert!(!matches(text, name), "{text} {name}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_wildcards_can_be_named() {
+        assert!(matches("we[i]rd", "we[i]rd") && matches("we[i]rd", "weird"));
+        assert!(matches(r"we\[i]rd", "we[i]rd") && !matches(r"we\[i]rd", "weird"));
+        assert!(matches("a[b", "a[b"));
+        assert!(pattern(r"a\*\?b").is_literal() && pattern("a[b").is_literal() && pattern("a]b").is_literal());
+    }
+
+    #[test]
+    fn a_hostile_pattern_takes_no_time() {
+        let stars = "*a".repeat(2000);
+        assert!(!matches(&stars, &"a".repeat(255)));
+        assert!(matches("*a*a*a*a*a*a*a*a*b", &format!("{}b", "a".repeat(250))));
+    }
+
+    #[test]
+    fn components_are_told_apart() {
+        let name = |n: &str| Component::Name(n.to_owned());
+        assert_eq!(pattern("./a//b").components, [name("a"), name("b")]);
+        assert_eq!(pattern("a/").components, [name("a"), Component::Below]);
+        assert_eq!(pattern("a/**/**/b/**/").components, [name("a"), Component::Below, name("b"), Component::Below]);
+        assert_eq!(pattern(".").components, []);
+        assert_eq!(pattern("\\*\\*").components, [name("**")]);
+        for (text, literal) in [("a/b", true), ("a/", true), (".", true), ("a/**", false), ("*/", false), ("**/a", false), ("a*", false)] {
+            assert_eq!(pattern(text).is_literal(), literal, "{text}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Links within, out of and around a directory.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+#[test]
+fn a_link_within_the_directory_is_followed() {
+    let directory = tree(&["real/model.bin", ".store/tokenizer.json"]);
+    let at = |path: &str| directory.path().join(path);
+    symlink("real/model.bin", at("first.gguf")).unwrap();
+    symlink(at("first.gguf"), at("second.gguf")).unwrap();
+    symlink("../.store/tokenizer.json", at("real/tokenizer.json")).unwrap();
+    symlink("real", at("latest")).unwrap();
+    let plan = plan(directory.path(), None).unwrap();
+    assert_eq!(
+        paths(&plan),
+        ["latest/tokenizer.json", "real/tokenizer.json", "first.gguf", "latest/model.bin", "real/model.bin", "second.gguf"]
+    );
+    let root = directory.path().canonicalize().unwrap();
+    assert_eq!(plan.files[0].source, root.join(".store/tokenizer.json"));
+    for file in &plan.files[2..] {
+        assert_eq!((&file.source, file.size), (&root.join("real/model.bin"), 14));
+    }
+}
+
+#[test]
+fn the_directory_itself_may_be_a_link() {
+    let directory = tree(&["real/a.txt"]);
+    let link = directory.path().join("link");
+    symlink("real", &link).unwrap();
+    assert_eq!(planned(&link), ["a.txt"]);
+}
+
+#[test]
+fn a_link_out_of_the_directory_is_refused() {
+    let directory = tree(&["model/a.txt", "other/secret", "model2/x"]);
+    let model = directory.path().join("model");
+    let link = model.join("link");
+    // The last shares a prefix with the directory, but is another.
+    for target in ["../other/secret", "../other", "/etc/passwd", "/dev/null", "../model2", "../model2/x"] {
+        symlink(target, &link).unwrap();
+        let error = refused(&model);
+        let leads_to = model.join(target).canonicalize().unwrap();
+        let Error::LinkOutside { link: named, target: found, .. } = &error else { panic!("{target}: {error:?}") };
+        assert_eq!((named, found), (&link, &leads_to));
+        fs::remove_file(&link).unwrap();
+    }
+    symlink("../model/../model/a.txt", &link).unwrap();
+    assert_eq!(planned(&model), ["link", "a.txt"]);
+}
+
+#[test]
+fn a_link_that_is_left_out_is_not_judged() {
+    let directory = tree(&["a.txt"]);
+    symlink("/etc/passwd", directory.path().join(".passwd")).unwrap();
+    symlink("nowhere", directory.path().join("x.pyc")).unwrap();
+    assert_eq!(planned(directory.path()), ["a.txt"]);
+}
+
+#[test]
+fn a_link_to_nothing_is_refused() {
+    let directory = tree(&["a.txt"]);
+    let link = directory.path().join("link");
+    symlink("nowhere/at all", &link).unwrap();
+    let error = refused(directory.path());
+    assert!(matches!(&error, Error::LinkDangling { link: l, target } if *l == link && target == Path::new("nowhere/at all")), "{error:?}");
+    fs::remove_file(&link).unwrap();
+    symlink("link", &link).unwrap();
+    let error = refused(directory.path()).to_string();
+    assert!(error.starts_with(&format!("cannot follow the link {}: ", link.display())), "{error}");
+}
+
+#[test]
+fn a_link_to_a_directory_that_holds_it_is_refused() {
+    for target in [".", "..", "../sub"] {
+        let directory = tree(&["sub/a.txt"]);
+        let link = directory.path().join("sub/link");
+        symlink(target, &link).unwrap();
+        let error = refused(directory.path());
+        assert!(matches!(&error, Error::LinkCycle { link: l, .. } if *l == link), "{target}: {error:?}");
+    }
+    let directory = tree(&["a/x.txt", "b/x.txt"]);
+    symlink("../b", directory.path().join("a/to-b")).unwrap();
+    symlink("../a", directory.path().join("b/to-a")).unwrap();
+    assert!(matches!(refused(directory.path()), Error::LinkCycle { .. }));
+}
+
+/// A cache of Hugging Face with one file of each name in a snapshot; gives back the snapshot.
+fn cache(root: &Path, repository: &str, files: &[&str]) -> PathBuf {
+    let snapshot = root.join(repository).join("snapshots/0123abcd");
+    for file in files {
+        let blob = format!("{repository}/blobs/{}", file.replace('/', "-"));
+        write(root, &blob);
+        let link = snapshot.join(file);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let up = "../".repeat(file.split('/').count() + 1);
+        symlink(format!("{up}blobs/{}", file.replace('/', "-")), link).unwrap();
+    }
+    snapshot
+}
+
+#[test]
+fn a_snapshot_of_a_hugging_face_cache_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    for repository in ["models--org--tiny", "datasets--org--tiny"] {
+        let snapshot = cache(directory.path(), repository, &["config.json", "model.safetensors", "onnx/model.onnx"]);
+        let plan = plan(&snapshot, None).unwrap();
+        assert_eq!(paths(&plan), ["config.json", "model.safetensors", "onnx/model.onnx"]);
+        let blobs = directory.path().canonicalize().unwrap().join(repository).join("blobs");
+        assert_eq!(plan.files[2].source, blobs.join("onnx-model.onnx"));
+        assert_eq!(planned(&snapshot.join("onnx")), ["model.onnx"]);
+    }
+}
+
+#[test]
+fn a_snapshot_may_not_lead_out_of_its_own_blobs() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = cache(directory.path(), "models--org--other", &["config.json"]);
+    let snapshot = cache(directory.path(), "models--org--tiny", &["config.json"]);
+    write(directory.path(), "models--org--tiny/blobs/nested/x");
+    write(directory.path(), "models--org--tiny/refs/main");
+    let link = snapshot.join("link");
+    for target in [other.join("config.json"), "../../refs/main".into(), "../../blobs/nested/x".into(), "../../blobs".into()] {
+        symlink(&target, &link).unwrap();
+        assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }), "{}", target.display());
+        fs::remove_file(&link).unwrap();
+    }
+    // The same tree under any other name is no cache.
+    let plain = cache(directory.path(), "org--tiny", &["config.json"]);
+    assert!(matches!(refused(&plain), Error::LinkOutside { .. }));
+}

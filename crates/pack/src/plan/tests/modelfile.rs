@@ -1,0 +1,135 @@
+//! Plans that a Modelfile makes.
+
+use super::*;
+use std::os::unix::fs::symlink;
+
+fn try_with(directory: &TempDir, text: &str) -> Result<Plan> {
+    plan(directory.path(), Some(&Modelfile::parse(text).unwrap_or_else(|e| panic!("{e}"))))
+}
+
+/// The plan as `kind path` lines.
+fn with(directory: &TempDir, text: &str) -> Vec<String> {
+    let plan = try_with(directory, text).unwrap_or_else(|e| panic!("{text}: {e}"));
+    plan.files.iter().map(|f| format!("{} {}", f.kind.name(), f.path)).collect()
+}
+
+/// Line, column and message of a refusal.
+fn refused_with(directory: &TempDir, text: &str) -> (usize, usize, String) {
+    match try_with(directory, text).expect_err(text) {
+        Error::Modelfile { source: e, .. } => (e.line, e.column, e.problem.to_string()),
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+#[test]
+fn only_what_is_named_is_taken_as_what_is_said() {
+    let directory = tree(&["config.json", "train.json", "model.bin", "notes.txt", "src/run.py"]);
+    let plan = try_with(&directory, "NAME x\nDATASET train.json\nDOC *.bin\nCODE src/run.py").unwrap();
+    let files: Vec<_> = plan.files.iter().map(|f| (f.path.as_str(), f.kind, f.inferred)).collect();
+    assert_eq!(files, [("src/run.py", Code, false), ("train.json", Dataset, false), ("model.bin", Doc, false)]);
+}
+
+#[test]
+fn a_modelfile_that_names_no_files_leaves_them_to_their_names() {
+    let directory = tree(&["model.bin", ".hidden", "Modelfile"]);
+    assert_eq!(with(&directory, "NAME x"), ["weight model.bin"]);
+    assert!(try_with(&directory, "NAME x").unwrap().files[0].inferred);
+}
+
+#[test]
+fn the_first_kind_that_names_a_file_takes_it_once() {
+    let directory = tree(&["a.json", "b.json"]);
+    let expected = ["weight.config a.json", "weight b.json"];
+    assert_eq!(with(&directory, "DOC *\nDATASET *.json\nCODE a.json\nMODEL ?.json\nMODEL b.json\nCONFIG a.*"), expected);
+}
+
+#[test]
+fn wildcards_stay_in_their_directory() {
+    let directory = tree(&["a.py", "src/b.py", "src/x/c.py", "lib/d.py"]);
+    assert_eq!(with(&directory, "CODE *.py"), ["code a.py"]);
+    assert_eq!(with(&directory, "CODE */*.py"), ["code lib/d.py", "code src/b.py"]);
+    assert_eq!(with(&directory, "CODE s[r]c/?.py"), ["code src/b.py"]);
+    assert_eq!(with(&directory, "CODE **/*.py"), ["code a.py", "code lib/d.py", "code src/b.py", "code src/x/c.py"]);
+    assert_eq!(with(&directory, "CODE src/**/*.py"), ["code src/b.py", "code src/x/c.py"]);
+    assert_eq!(with(&directory, "CODE **/x/**"), ["code src/x/c.py"]);
+    assert_eq!(with(&directory, "CODE */x"), ["code src/x/c.py"]);
+    assert_eq!(with(&directory, "CODE [sl]*/"), ["code lib/d.py", "code src/b.py", "code src/x/c.py"]);
+}
+
+#[test]
+fn a_directory_stands_for_all_files_below() {
+    let directory = tree(&["w/a.bin", "w/x/b.bin", "w/.git/config", "w/.env", "w/x.pyc", "other"]);
+    for text in ["MODEL w", "MODEL ./w/", "MODEL w/**", "MODEL **/w/"] {
+        assert_eq!(with(&directory, text), ["weight w/a.bin", "weight w/x/b.bin"], "{text}");
+    }
+    assert_eq!(with(&directory, "MODEL ."), ["weight other", "weight w/a.bin", "weight w/x/b.bin"]);
+}
+
+#[test]
+fn hidden_files_match_wildcards_but_foreign_ones_do_not() {
+    let directory = tree(&["a.json", ".b.json", "._a.json", ".git/c.json", ".hid/c.json", ".cache/d.json", "x.pyc", "Modelfile"]);
+    assert_eq!(with(&directory, "CONFIG *.json"), ["weight.config .b.json", "weight.config a.json"]);
+    assert_eq!(with(&directory, "CONFIG */*.json"), ["weight.config .hid/c.json"]);
+    assert_eq!(with(&directory, "CONFIG **/c.json\nDOC a.json"), ["doc a.json"]);
+    assert_eq!(with(&directory, "CODE *"), ["code .b.json", "code a.json"]);
+}
+
+#[test]
+fn whatever_is_spelt_out_is_taken() {
+    let directory = tree(&[".env", ".git/config", "x.pyc", "Modelfile", "a[1].bin", "a1.bin", "b c.bin"]);
+    assert_eq!(
+        with(&directory, "CODE .env\nCODE .git/config\nCODE x.pyc\nDOC Modelfile"),
+        ["code .env", "code .git/config", "code x.pyc", "doc Modelfile"]
+    );
+    assert_eq!(with(&directory, "CODE .git"), ["code .git/config"]);
+    assert_eq!(with(&directory, r"MODEL a\[1\].bin"), ["weight a[1].bin"]);
+    assert_eq!(with(&directory, "MODEL a[1].bin"), ["weight a1.bin", "weight a[1].bin"]);
+    assert_eq!(with(&directory, "MODEL \"b c.bin\""), ["weight b c.bin"]);
+}
+
+#[test]
+fn a_path_without_wildcards_must_exist() {
+    let directory = tree(&["a.bin", "dir/b.bin"]);
+    assert_eq!(refused_with(&directory, "MODEL a.bin\n  DOC none.md"), (2, 7, "\"none.md\" does not exist".to_owned()));
+    assert_eq!(refused_with(&directory, "MODEL a.bin/x").2, "\"a.bin/x\" does not exist");
+    assert_eq!(refused_with(&directory, "MODEL a.bin/").2, "\"a.bin/\" does not exist");
+    assert_eq!(refused_with(&directory, "MODEL dir/B.bin").2, "\"dir/B.bin\" does not exist");
+    // Naming a file twice, or a directory that has nothing to take, is no error; nor is a wildcard without a match.
+    fs::create_dir(directory.path().join("empty")).unwrap();
+    assert_eq!(with(&directory, "MODEL a.bin\nDOC a.bin\nDOC empty\nDOC *.md\nDOC none/*"), ["weight a.bin"]);
+    assert!(matches!(try_with(&directory, "DOC *.md"), Err(Error::Empty { .. })));
+}
+
+#[test]
+fn a_wildcard_that_matches_only_directories_is_refused() {
+    let directory = tree(&["a.txt", "step-1/a.bin", "step-2/a.bin"]);
+    let (line, column, message) = refused_with(&directory, "DOC *\nMODEL step-*");
+    assert_eq!((line, column), (2, 7));
+    assert_eq!(message, "\"step-*\" matches directories only; to take the files below them, end the pattern with `/`");
+    assert_eq!(with(&directory, "DOC *\nMODEL step-*/").len(), 3);
+}
+
+#[test]
+fn what_no_command_names_is_not_judged() {
+    let directory = tree(&["a.bin", "sub/b.bin", "A.bin"]);
+    symlink("/usr", directory.path().join("usr")).unwrap();
+    symlink("nowhere", directory.path().join("dangling")).unwrap();
+    symlink(".", directory.path().join("loop")).unwrap();
+    write(directory.path(), Path::new(OsStr::from_bytes(b"b\xff")));
+    assert_eq!(with(&directory, "MODEL a.*"), ["weight a.bin"]);
+    assert_eq!(with(&directory, "MODEL sub"), ["weight sub/b.bin"]);
+    assert!(matches!(try_with(&directory, "MODEL usr"), Err(Error::LinkOutside { .. })));
+    assert!(matches!(try_with(&directory, "MODEL usr/bin"), Err(Error::LinkOutside { .. })));
+    assert!(matches!(try_with(&directory, "MODEL dangling"), Err(Error::LinkDangling { .. })));
+    assert!(matches!(try_with(&directory, "MODEL *.bin"), Err(Error::InvalidPath { .. })));
+    assert!(matches!(try_with(&directory, "MODEL b*"), Err(Error::NotUtf8 { .. })));
+}
+
+#[test]
+fn an_error_names_the_modelfile() {
+    let directory = tree(&["a.bin", "packing/my.modelfile"]);
+    let path = directory.path().join("packing/my.modelfile");
+    fs::write(&path, "MODEL a.bin\nMODEL b.bin\n").unwrap();
+    let error = plan(directory.path(), Some(&Modelfile::read(&path).unwrap())).unwrap_err();
+    assert_eq!(error.to_string(), format!("{}, line 2, column 7: \"b.bin\" does not exist", path.display()));
+}

@@ -1,0 +1,285 @@
+//! Archive layers: their bytes are decompressed and read while they arrive, and their files staged.
+
+use super::{
+    Finished,
+    contents::{Contents, invalid},
+    destination::conflict,
+    staging::Staging,
+    tar::{Entries, Kind},
+    verifier::Verifier,
+};
+use bytes::{Buf, Bytes};
+use flate2::bufread::MultiGzDecoder;
+use futures_util::{StreamExt, future};
+use modelpack_spec::{Encoding, FilePath};
+use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+use tokio::sync::mpsc;
+
+/// The archives of an artifact may always unpack to this many bytes.
+const MIN_ALLOWANCE: u64 = 1 << 30;
+/// Beyond that, they may unpack to this many times their size, which is about the most that gzip can do.
+const MAX_RATIO: u64 = 1000;
+/// The largest window that a zstd archive may ask for, as a power of two: 128 MiB of memory.
+const ZSTD_WINDOW_LOG: u32 = 27;
+/// How many pieces of an archive may wait to be read.
+const PIECES: usize = 8;
+
+/// What an archive holds.
+#[derive(Default)]
+pub(super) struct Archived {
+    /// Each with its name in the staging directory.
+    files: Vec<(Finished, String)>,
+    directories: Vec<FilePath>,
+}
+
+/// Stages the files of an artifact's archives. Clones share what they allow.
+#[derive(Clone)]
+pub(super) struct Unarchiver {
+    staging: Arc<Staging>,
+    contents: Arc<Mutex<Contents>>,
+    /// How many more bytes the archives may unpack to.
+    allowance: Arc<AtomicU64>,
+}
+
+impl Unarchiver {
+    /// `stored` is the size of all archives, in bytes; `contents` has the files that are not in archives.
+    pub(super) fn new(staging: Arc<Staging>, contents: Contents, stored: u64) -> Self {
+        let allowance = MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO));
+        Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Arc::new(AtomicU64::new(allowance)) }
+    }
+
+    /// Stages all files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
+    pub(super) async fn stage(self, what: String, encoding: Encoding, body: Body, verifier: Verifier) -> Result<Archived> {
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let receive = async move {
+            let mut pieces = body.into_stream();
+            while let Some(piece) = pieces.next().await {
+                if sender.send(piece).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let read = blocking(move || self.read(&what, encoding, Pipe { receiver, piece: Bytes::new(), verifier }));
+        future::join(receive, read).await.1
+    }
+
+    fn read(&self, what: &str, encoding: Encoding, mut pipe: Pipe) -> Result<Archived> {
+        let read = self.read_entries(what, encoding, &mut pipe);
+        // An archive is only blamed for what it is if it is the one that the digest names.
+        if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
+            pipe.finish().map_err(|e| blame(what, e))?;
+        }
+        read
+    }
+
+    fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe) -> Result<Archived> {
+        let blame = |e| blame(what, e);
+        let decoder: Box<dyn Read + '_> = match encoding {
+            Encoding::Raw | Encoding::Tar => Box::new(pipe),
+            Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
+            Encoding::TarZstd => {
+                let mut decoder = zstd::Decoder::with_buffer(pipe).map_err(blame)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(blame)?;
+                Box::new(decoder)
+            }
+        };
+        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance }));
+        let mut archived = Archived::default();
+        let mut buffer = vec![0; CHUNK];
+        while let Some(entry) = entries.next().map_err(blame)? {
+            if entry.kind == Kind::Directory && is_root(&entry.path) {
+                continue;
+            }
+            let path: FilePath = entry.path.parse().map_err(invalid(what))?;
+            let mut contents = self.contents.lock().expect("nobody panics while holding the contents");
+            match entry.kind {
+                Kind::Directory => {
+                    contents.insert_directory(what, &path)?;
+                    archived.directories.push(path);
+                }
+                Kind::File { size, executable } => {
+                    contents.insert_file(what, &path)?;
+                    drop(contents);
+                    if size > self.allowance.load(Relaxed) {
+                        return Err(blame(too_large()));
+                    }
+                    let staged = self.stage_file(&path, executable, &mut buffer, |buffer| entries.read_data(buffer).map_err(blame))?;
+                    archived.files.push((Finished { path, executable, size }, staged));
+                }
+            }
+        }
+        Ok(archived)
+    }
+
+    /// Writes a file from the bytes that `read` gives, and returns its name in the staging directory.
+    fn stage_file(
+        &self,
+        path: &FilePath,
+        executable: bool,
+        buffer: &mut [u8],
+        mut read: impl FnMut(&mut [u8]) -> Result<usize>,
+    ) -> Result<String> {
+        let mut staged = self.staging.create_file(executable)?;
+        let (mut writeback, mut len) = (Writeback::default(), 0);
+        loop {
+            let n = read(buffer)?;
+            if n == 0 {
+                return Ok(staged.name);
+            }
+            staged.file.write_all(&buffer[..n]).map_err(Error::io("write", self.staging.destination().locate(path)))?;
+            len += n as u64;
+            writeback.advance(&staged.file, len);
+        }
+    }
+}
+
+/// What became of the files of all archives.
+#[derive(Default)]
+pub(super) struct Placed {
+    pub(super) written: Vec<Finished>,
+    pub(super) unchanged: Vec<Finished>,
+    pub(super) directories: Vec<FilePath>,
+}
+
+/// Moves the staged files of all archives into place; blocks.
+///
+/// Files that are there with the same bytes are left. Fails, before anything is moved, with [`Error::Conflict`] if one has other
+/// bytes and is not to be replaced, or if something else is in the way.
+pub(super) fn place(staging: &Staging, archived: Vec<Archived>, replace: bool) -> Result<Placed> {
+    let destination = staging.destination();
+    let (mut placed, mut staged) = (Placed::default(), Vec::new());
+    for Archived { files, directories } in archived {
+        directories.iter().try_for_each(|path| destination.check_directory(path))?;
+        placed.directories.extend(directories);
+        for (file, name) in files {
+            match destination.file(&file.path)? {
+                Some(found) if is_same(&found, &staging.open_file(name.clone())?.file, &destination.locate(&file.path))? => {
+                    placed.unchanged.push(file);
+                }
+                Some(_) if !replace => return Err(conflict(destination.locate(&file.path), "it differs from the file in the artifact")),
+                _ => staged.push((file, name)),
+            }
+        }
+    }
+    placed.directories.iter().try_for_each(|path| destination.make_directory(path))?;
+    for (file, name) in staged {
+        staging.place(&staging.open_file(name)?, &file.path, replace)?;
+        placed.written.push(file);
+    }
+    Ok(placed)
+}
+
+/// Whether two files have the same bytes.
+fn is_same(found: &File, staged: &File, located: &Path) -> Result<bool> {
+    let failed = || Error::io("compare", located);
+    let len = |file: &File| file.metadata().map(|metadata| metadata.len());
+    if len(found).map_err(failed())? != len(staged).map_err(failed())? {
+        return Ok(false);
+    }
+    let (mut found, mut staged) = (BufReader::with_capacity(CHUNK, found), BufReader::with_capacity(CHUNK, staged));
+    loop {
+        let (one, other) = (found.fill_buf().map_err(failed())?, staged.fill_buf().map_err(failed())?);
+        let n = one.len().min(other.len());
+        if n == 0 || one[..n] != other[..n] {
+            return Ok(one.is_empty() && other.is_empty());
+        }
+        found.consume(n);
+        staged.consume(n);
+    }
+}
+
+/// The bytes of a layer as they arrive. Every byte that is read is verified.
+struct Pipe {
+    receiver: mpsc::Receiver<Result<Bytes>>,
+    piece: Bytes,
+    verifier: Verifier,
+}
+
+impl Pipe {
+    /// Reads what was not read yet; fails if the bytes are not the expected ones.
+    fn finish(mut self) -> io::Result<()> {
+        io::copy(&mut self, &mut io::sink())?;
+        self.verifier.finish().map_err(io::Error::other)
+    }
+}
+
+impl BufRead for Pipe {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.piece.is_empty() {
+            // If the sender was dropped too early, bytes are missing.
+            let Some(piece) = self.receiver.blocking_recv() else { break };
+            self.piece = piece.map_err(io::Error::other)?;
+            self.verifier.update(&self.piece).map_err(io::Error::other)?;
+        }
+        Ok(&self.piece)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.piece.advance(n);
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.fill_buf()?.read(buffer)?;
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+/// A decompressed archive, whose every byte is taken from the allowance.
+struct Limited<'a, R> {
+    reader: R,
+    allowance: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Limited<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        let left = self.allowance.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(n as u64));
+        left.map(|_| n).map_err(|_| too_large())
+    }
+}
+
+fn too_large() -> io::Error {
+    io::Error::other(format!("the archives unpack to more than 1 GiB and more than {MAX_RATIO} times their size"))
+}
+
+/// `tar -C directory .` begins with an entry for the directory itself.
+fn is_root(path: &str) -> bool {
+    path.starts_with('.') && path.split('/').all(|component| matches!(component, "." | ""))
+}
+
+/// The error that stopped the reading of an archive: one of ours that came through it, or else the archive's own.
+fn blame(what: &str, error: io::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|error| Error::Invalid { what: what.to_owned(), why: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_share_what_they_may_unpack_to() {
+        let allowance = AtomicU64::new(1000);
+        let mut archives = [600, 600].map(|len| Limited { reader: io::repeat(0).take(len), allowance: &allowance });
+        let mut unpack = |archive: usize| io::copy(&mut archives[archive], &mut io::sink());
+        assert_eq!(unpack(0).unwrap(), 600);
+        assert!(unpack(1).unwrap_err().to_string().contains("1000 times"));
+    }
+
+    #[test]
+    fn only_the_root_is_the_root() {
+        assert!([".", "./", "./.", "././/"].into_iter().all(is_root));
+        assert!(!["", "/", "./a", "..", "/."].into_iter().any(is_root));
+    }
+}

@@ -1,0 +1,191 @@
+//! Unpacking: an artifact becomes a directory again, byte for byte.
+//!
+//! What can be checked is checked before anything is written: the paths of all layers, and what is already in the directory. Files
+//! are then written to a hidden [staging](staging) directory in the destination, and each is renamed to its own name when it is whole,
+//! verified and on the disk. All archives are read to their end before the first file gets its name. Whatever stops the unpacking,
+//! the staging directory is removed, and files that have their names stay: a second attempt finds them.
+//!
+//! Of a file's attributes only the executable bit is applied. The process's umask holds.
+
+mod archive;
+mod contents;
+mod destination;
+mod raw;
+mod staging;
+mod tar;
+mod verifier;
+
+use crate::Result;
+use archive::Unarchiver;
+use contents::{Contents, invalid};
+use destination::Destination;
+use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
+use modelpack_store::{DigestCache, Error, Progress, Source, blocking, for_each_concurrent};
+use raw::RawFile;
+use staging::Staging;
+use std::{path::Path, sync::Arc};
+use verifier::Verifier;
+
+/// How an artifact is unpacked.
+#[derive(Clone, Debug)]
+pub struct UnpackOptions {
+    /// Whether files that are in the way are replaced. Only files are, never directories or links.
+    pub force: bool,
+    /// How many layers are unpacked at once; at least 1.
+    pub concurrency: usize,
+    /// Counts the bytes of layers.
+    pub progress: Arc<Progress>,
+    /// Saves hashing files that were there before; learns the digests of those that are written.
+    pub digest_cache: Option<DigestCache>,
+}
+
+/// What was unpacked, each list in the order of its paths or layers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unpacked {
+    /// Files that were written.
+    pub written: Vec<FilePath>,
+    /// Files that were there already, with the right content.
+    pub unchanged: Vec<FilePath>,
+    /// Layers that nothing says the file of; they are not unpacked.
+    pub unnamed: Vec<Descriptor>,
+    /// The size of the files that were written, in bytes.
+    pub bytes: u64,
+}
+
+/// Unpacks the artifact of `manifest`, whose layers `source` has, into the directory `destination`, which is made if need be.
+///
+/// A file that is there with the right content is left as it is, and its layer is not fetched; one with another content fails with
+/// [`Error::Conflict`], before anything is written, unless `options.force` is set. An index is refused, because it is not one artifact.
+///
+/// Refused are paths that lead out of the destination or clash with each other, and archives that hold anything but files and
+/// directories, more than a million of them, or files of more than 1 GiB and more than 1000 times the size of all archives. A
+/// symbolic link below the destination is never followed.
+///
+/// If the returned future is dropped, what it was writing is removed, by threads that may outlive it for a moment.
+pub async fn unpack(source: &dyn Source, manifest: &Manifest, destination: &Path, options: &UnpackOptions) -> Result<Unpacked> {
+    let what = format!("manifest {}", manifest.digest());
+    let Some(image) = manifest.image() else {
+        let why = "it is an index of several manifests, and only one of them can be unpacked".to_owned();
+        return Err(Error::Invalid { what, why }.into());
+    };
+    let artifact = Artifact::read(image).map_err(invalid(&what))?;
+    let plan = Plan::of(&artifact)?;
+    options.progress.expect(plan.size());
+    let path = destination.to_owned();
+    let destination = blocking(move || {
+        let destination = Destination::open(&path)?;
+        Staging::remove_stale(&destination);
+        Ok::<_, Error>(Arc::new(destination))
+    });
+    let unpacking = Unpacking { source, destination: destination.await?, options };
+    Ok(unpacking.run(plan).await?)
+}
+
+/// The layers of an artifact by what becomes of them.
+struct Plan<'a> {
+    files: Vec<RawFile<'a>>,
+    archives: Vec<(&'a Layer, Encoding)>,
+    unnamed: Vec<Descriptor>,
+    contents: Contents,
+}
+
+impl<'a> Plan<'a> {
+    fn of(artifact: &'a Artifact) -> Result<Self, Error> {
+        let mut plan = Self { files: Vec::new(), archives: Vec::new(), unnamed: Vec::new(), contents: Contents::default() };
+        for layer in &artifact.layers {
+            match &layer.content {
+                Content::File(path) => {
+                    plan.contents.insert_file(&name(layer), path)?;
+                    plan.files.push(RawFile { layer, path });
+                }
+                Content::Archive(encoding) => plan.archives.push((layer, *encoding)),
+                Content::Unnamed => plan.unnamed.push(layer.descriptor.clone()),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The size of the layers that will be unpacked, in bytes.
+    fn size(&self) -> u64 {
+        self.files.iter().fold(self.archives_size(), |sum, file| sum.saturating_add(file.layer.descriptor.size))
+    }
+
+    fn archives_size(&self) -> u64 {
+        self.archives.iter().fold(0, |sum, (layer, _)| sum.saturating_add(layer.descriptor.size))
+    }
+}
+
+/// What a layer is called in an error.
+fn name(layer: &Layer) -> String {
+    match &layer.path {
+        Some(path) => format!("layer {path} ({})", layer.descriptor.digest),
+        None => format!("layer {}", layer.descriptor.digest),
+    }
+}
+
+/// A file that is in the destination in the end.
+struct Finished {
+    path: FilePath,
+    executable: bool,
+    size: u64,
+}
+
+fn sorted_paths(files: &[Finished]) -> Vec<FilePath> {
+    let mut paths: Vec<FilePath> = files.iter().map(|file| file.path.clone()).collect();
+    paths.sort();
+    paths
+}
+
+struct Unpacking<'a> {
+    source: &'a dyn Source,
+    destination: Arc<Destination>,
+    options: &'a UnpackOptions,
+}
+
+impl Unpacking<'_> {
+    async fn run(&self, plan: Plan<'_>) -> Result<Unpacked, Error> {
+        let limit = self.options.concurrency;
+        let (mut written, mut unchanged, mut directories) = (Vec::new(), Vec::new(), Vec::new());
+        let mut missing = Vec::new();
+        let present = for_each_concurrent(limit, &plan.files, |file| self.is_present(*file)).await?;
+        for (file, present) in plan.files.iter().zip(present) {
+            if present { unchanged.push(file.finished()) } else { missing.push(*file) }
+        }
+        if !plan.archives.is_empty() || !missing.is_empty() {
+            let destination = self.destination.clone();
+            let staging = Arc::new(blocking(move || Staging::create(destination)).await?);
+            let stored = plan.archives_size();
+            let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
+            let stage = |(layer, encoding)| self.stage_archive(unarchiver.clone(), layer, encoding);
+            let archived = for_each_concurrent(limit, plan.archives, stage).await?;
+            let (of, force) = (staging.clone(), self.options.force);
+            let placed = blocking(move || archive::place(&of, archived, force)).await?;
+            written = placed.written;
+            unchanged.extend(placed.unchanged);
+            directories = placed.directories;
+            for_each_concurrent(limit, &missing, |file| self.write(&staging, *file)).await?;
+            written.extend(missing.iter().map(RawFile::finished));
+        }
+        let (destination, unnamed) = (self.destination.clone(), plan.unnamed);
+        blocking(move || {
+            let unpacked = Unpacked {
+                bytes: written.iter().map(|file| file.size).sum(),
+                written: sorted_paths(&written),
+                unchanged: sorted_paths(&unchanged),
+                unnamed,
+            };
+            unchanged.iter().try_for_each(|file| destination.set_executable(&file.path, file.executable))?;
+            // The unchanged may be there since an attempt that failed before this.
+            destination.sync(unpacked.written.iter().chain(&unpacked.unchanged).chain(&directories))?;
+            Ok(unpacked)
+        })
+        .await
+    }
+
+    async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, encoding: Encoding) -> Result<archive::Archived, Error> {
+        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(self.options.progress.clone());
+        let what = name(layer);
+        let verifier = Verifier::new(&what, &layer.descriptor);
+        unarchiver.stage(what, encoding, body, verifier).await
+    }
+}

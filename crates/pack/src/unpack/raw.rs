@@ -1,0 +1,127 @@
+//! Raw layers: each is one file, as it is.
+
+use super::{
+    Finished, Unpacking,
+    destination::conflict,
+    name,
+    staging::{StagedFile, Staging},
+    verifier::Verifier,
+};
+use modelpack_spec::{Digest, FilePath, Hasher, Layer};
+use modelpack_store::{Body, DigestCache, Error, FileRange, Result, Stamp, Writeback, blocking};
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A layer that is a file.
+#[derive(Clone, Copy)]
+pub(super) struct RawFile<'a> {
+    pub(super) layer: &'a Layer,
+    pub(super) path: &'a FilePath,
+}
+
+impl RawFile<'_> {
+    pub(super) fn finished(&self) -> Finished {
+        Finished { path: self.path.clone(), executable: self.layer.is_executable(), size: self.layer.descriptor.size }
+    }
+}
+
+impl Unpacking<'_> {
+    /// Whether the file is there with the right content.
+    ///
+    /// Fails with [`Error::Conflict`] if it is there with another and is not to be replaced, or if something else is there.
+    pub(super) async fn is_present(&self, file: RawFile<'_>) -> Result<bool> {
+        let blob = &file.layer.descriptor;
+        let (destination, cache, path) = (self.destination.clone(), self.options.digest_cache.clone(), file.path.clone());
+        let located = destination.locate(file.path);
+        let looked = blocking(move || {
+            let Some(file) = destination.file(&path)? else { return Ok(None) };
+            let metadata = file.metadata().map_err(Error::io("look at", destination.locate(&path)))?;
+            let stamp = Stamp::of(&metadata);
+            let known = cache.and_then(|cache| cache.lookup(&stamp));
+            Ok::<_, Error>(Some((file, stamp, known)))
+        });
+        let Some((found, stamp, known)) = looked.await? else { return Ok(false) };
+        let is_same = stamp.size() == blob.size
+            && match known.filter(|known| known.algorithm() == blob.digest.algorithm()) {
+                Some(known) => known == blob.digest,
+                None => self.hash(found, stamp, &blob.digest, located.clone()).await? == blob.digest,
+            };
+        if is_same {
+            self.options.progress.skipped(blob.size);
+        } else if !self.options.force {
+            return Err(conflict(located, "it differs from the file in the artifact"));
+        }
+        Ok(is_same)
+    }
+
+    /// Hashes a file of the destination, and remembers the digest.
+    async fn hash(&self, file: File, stamp: Stamp, like: &Digest, located: PathBuf) -> Result<Digest> {
+        let file = Arc::new(file);
+        let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: stamp.size() });
+        let progress = self.options.progress.clone();
+        let hashed = body.drain(Hasher::new(like.algorithm()), move |hasher, piece| {
+            hasher.update(piece);
+            progress.hashed(piece.len() as u64);
+            Ok(())
+        });
+        let (hasher, result) = hashed.await;
+        result?;
+        let (digest, cache) = (hasher.finish(), self.options.digest_cache.clone());
+        blocking(move || {
+            remember(cache.as_ref(), &file, &stamp, &digest);
+            Ok(digest)
+        })
+        .await
+    }
+
+    /// Fetches the file into the staging directory and moves it into place when it is whole and verified.
+    pub(super) async fn write(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<()> {
+        let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
+        let body = self.source.blob(blob, 0..blob.size).await?.counted(self.options.progress.clone());
+        let of = staging.clone();
+        let staged = blocking(move || of.create_file(executable)).await?;
+        let located = self.destination.locate(file.path);
+        let incoming = Incoming { staged, verifier: Verifier::new(&name(file.layer), blob), writeback: Writeback::default() };
+        let path = located.clone();
+        let (incoming, result) = body.drain(incoming, move |incoming, piece| incoming.append(piece, &path)).await;
+        result?;
+        let (staging, path, digest) = (staging.clone(), file.path.clone(), blob.digest.clone());
+        let (force, cache) = (self.options.force, self.options.digest_cache.clone());
+        blocking(move || {
+            let Incoming { staged, verifier, .. } = incoming;
+            verifier.finish()?;
+            staging.place(&staged, &path, force)?;
+            let metadata = staged.file.metadata().map_err(Error::io("look at", located))?;
+            remember(cache.as_ref(), &staged.file, &Stamp::of(&metadata), &digest);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// A file that is being written.
+struct Incoming {
+    staged: StagedFile,
+    verifier: Verifier,
+    writeback: Writeback,
+}
+
+impl Incoming {
+    fn append(&mut self, piece: &[u8], located: &Path) -> Result<()> {
+        self.verifier.update(piece)?;
+        self.staged.file.write_all(piece).map_err(Error::io("write", located))?;
+        self.writeback.advance(&self.staged.file, self.verifier.len());
+        Ok(())
+    }
+}
+
+fn remember(cache: Option<&DigestCache>, file: &File, stamp: &Stamp, digest: &Digest) {
+    if let Some(cache) = cache {
+        // A digest that is not remembered costs one hash.
+        let _ = cache.remember(file, stamp, digest);
+    }
+}

@@ -1,0 +1,372 @@
+//! Artifacts of every form become directories again.
+
+mod artifact;
+
+use artifact::{ARCHIVES, Artifact, ended, entry, forced, listing, options, record, tar_of};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use modelpack_pack::{Error, UnpackOptions, unpack};
+use modelpack_spec::{Descriptor, Encoding, ImageIndex, Manifest, Selector, annotation};
+use modelpack_store::{Body, Error as StoreError, Layout, MemoryStore, Source, Store, Untagged};
+use modelpack_testkit::{TinyDisk, assert_same_tree, fixture, write_odd_names};
+use std::{
+    fs,
+    ops::Range,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tempfile::{TempDir, tempdir};
+use tokio::{runtime::Runtime, sync::Notify};
+
+/// A directory with odd names, an executable file and one that needs more than one piece.
+fn directory() -> TempDir {
+    let directory = tempdir().unwrap();
+    write_odd_names(directory.path());
+    fs::write(directory.path().join("run.sh"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(directory.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(directory.path().join("large.bin"), (0..1_000_003_u32).map(|i| (i % 251) as u8).collect::<Vec<_>>()).unwrap();
+    directory
+}
+
+fn files(root: &Path) -> Vec<(String, PathBuf)> {
+    listing(root).into_iter().map(|name| (name.clone(), root.join(name))).collect()
+}
+
+fn tarred(root: &Path) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_dir_all(".", root).unwrap();
+    builder.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn raw_layers_give_the_directory_back() {
+    let (packed, unpacked) = (directory(), tempdir().unwrap());
+    let mut artifact = Artifact::new();
+    for (name, path) in files(packed.path()) {
+        artifact.raw(&name, path.metadata().unwrap().mode() & 0o777, fs::read(path).unwrap()).await;
+    }
+    let result = artifact.unpack(unpacked.path()).await.unwrap();
+    assert_same_tree(packed.path(), unpacked.path());
+    let written: Vec<String> = result.written.into_iter().map(String::from).collect();
+    assert_eq!(written, listing(packed.path()));
+    assert_eq!(result.bytes, files(packed.path()).iter().map(|(_, path)| path.metadata().unwrap().len()).sum::<u64>());
+}
+
+#[tokio::test]
+async fn every_kind_of_archive_gives_the_directory_back_with_its_empty_directories() {
+    let packed = directory();
+    fs::create_dir_all(packed.path().join("nothing/in/here")).unwrap();
+    for encoding in ARCHIVES {
+        let unpacked = tempdir().unwrap();
+        let mut artifact = Artifact::new();
+        artifact.archive(encoding, &tarred(packed.path())).await;
+        artifact.unpack(unpacked.path()).await.unwrap();
+        assert_same_tree(packed.path(), unpacked.path());
+    }
+}
+
+#[tokio::test]
+async fn a_path_in_a_pax_record_is_the_path() {
+    let (long, unpacked) = (format!("{}/with\nnewline", "d".repeat(200)), tempdir().unwrap());
+    let pax = [entry(b'x', "pax", 0o644, &record("path", &long)), entry(b'0', "short", 0o644, b"x")].concat();
+    let mut artifact = Artifact::new();
+    artifact.archive(Encoding::Tar, &ended(pax)).await;
+    artifact.unpack(unpacked.path()).await.unwrap();
+    assert_eq!(listing(unpacked.path()), [long]);
+}
+
+#[tokio::test]
+async fn artifacts_that_other_tools_wrote_unpack() {
+    for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras"] {
+        let (layout, unpacked) = (Layout::at(&fixture(name)), tempdir().unwrap());
+        let manifest = layout.manifest(&Selector::Tag("v1".parse().unwrap())).await.unwrap();
+        unpack(&layout, &manifest, unpacked.path(), &options()).await.unwrap();
+        assert_same_tree(&fixture("tiny"), unpacked.path());
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_oras_packed_unpacks_below_its_title() {
+    let unpacked = tempdir().unwrap();
+    let mut artifact = Artifact::new();
+    let tar = artifact::compressed(Encoding::TarGzip, &tar_of(&[("data/a", b"a"), ("data/b/c", b"c")]));
+    let annotations = [(annotation::TITLE, "data"), (annotation::ORAS_UNPACK, "true")];
+    artifact.layer("application/vnd.oci.image.layer.v1.tar+gzip", &annotations, tar).await;
+    artifact.unpack(unpacked.path()).await.unwrap();
+    assert_eq!(listing(unpacked.path()), ["data/a", "data/b/c"]);
+}
+
+#[tokio::test]
+async fn layers_that_name_no_file_are_reported_and_left() {
+    let unpacked = tempdir().unwrap();
+    let mut artifact = Artifact::new();
+    let digest = artifact.layer("application/octet-stream", &[], "what is this?").await;
+    artifact.raw("a", 0o644, "a").await;
+    let result = artifact.unpack(unpacked.path()).await.unwrap();
+    assert_eq!(result.unnamed.iter().map(|layer| &layer.digest).collect::<Vec<_>>(), [&digest]);
+    assert_eq!(listing(unpacked.path()), ["a"]);
+}
+
+#[tokio::test]
+async fn no_layers_give_an_empty_directory_which_is_made_with_its_parents() {
+    let parent = tempdir().unwrap();
+    let to = parent.path().join("not/there/yet");
+    let result = Artifact::new().unpack(&to).await.unwrap();
+    assert_eq!(result, modelpack_pack::Unpacked::default());
+    assert_eq!(listing(parent.path()), ["not/there/yet/"]);
+}
+
+#[tokio::test]
+async fn an_index_is_refused_by_name() {
+    let index = serde_json::to_vec(&ImageIndex::new(Vec::new())).unwrap();
+    let index = Manifest::parse(index, None).unwrap();
+    let to = tempdir().unwrap();
+    let error = unpack(&MemoryStore::new(), &index, to.path(), &options()).await.unwrap_err();
+    assert!(error.to_string().contains("index"), "{error}");
+}
+
+#[tokio::test]
+async fn one_blob_with_two_paths_becomes_two_files() {
+    let unpacked = tempdir().unwrap();
+    let mut artifact = Artifact::new();
+    artifact.raw("one", 0o644, "same").await;
+    artifact.raw("two/three", 0o644, "same").await;
+    artifact.unpack(unpacked.path()).await.unwrap();
+    let inode = |name| unpacked.path().join(name).metadata().unwrap().ino();
+    assert_ne!(inode("one"), inode("two/three"));
+}
+
+#[tokio::test]
+async fn deep_directories_unpack() {
+    let unpacked = tempdir().unwrap();
+    let deep = |name: &str| format!("{}{name}", "d/".repeat(150));
+    let mut artifact = Artifact::new();
+    artifact.raw(&deep("raw"), 0o644, "").await;
+    let long = entry(b'L', "././@LongLink", 0, format!("{}\0", deep("archived")).as_bytes());
+    artifact.archive(Encoding::Tar, &ended([long, entry(b'0', "short", 0o644, b"x")].concat())).await;
+    artifact.unpack(unpacked.path()).await.unwrap();
+    assert_eq!(listing(unpacked.path()), [deep("archived"), deep("raw")]);
+}
+
+#[tokio::test]
+async fn the_destination_itself_may_be_a_link() {
+    let parent = tempdir().unwrap();
+    fs::create_dir(parent.path().join("real")).unwrap();
+    symlink("real", parent.path().join("link")).unwrap();
+    let mut artifact = Artifact::new();
+    artifact.raw("a", 0o644, "a").await;
+    artifact.unpack(&parent.path().join("link")).await.unwrap();
+    assert_eq!(listing(&parent.path().join("real")), ["a"]);
+}
+
+/// Two raw files and an archive with two more.
+async fn mixed() -> Artifact {
+    let mut artifact = Artifact::new();
+    artifact.raw("raw.bin", 0o644, vec![7; 300_000]).await;
+    artifact.raw("bin/raw.sh", 0o755, "#!").await;
+    let archive = [entry(b'0', "archived.bin", 0o644, &[8; 300_000]), entry(b'0', "bin/archived.sh", 0o755, b"#!")].concat();
+    artifact.archive(Encoding::TarZstd, &ended(archive)).await;
+    artifact
+}
+
+const MIXED: [&str; 4] = ["archived.bin", "bin/archived.sh", "bin/raw.sh", "raw.bin"];
+
+fn names(paths: &[modelpack_spec::FilePath]) -> Vec<&str> {
+    paths.iter().map(|path| path.as_str()).collect()
+}
+
+#[tokio::test]
+async fn files_that_are_there_are_left_and_equal_raw_layers_are_not_fetched() {
+    let unpacked = tempdir().unwrap();
+    let artifact = mixed().await;
+    assert_eq!(names(&artifact.unpack(unpacked.path()).await.unwrap().written), MIXED);
+    let before: Vec<_> = MIXED.map(|name| unpacked.path().join(name).metadata().unwrap().ino()).into();
+
+    let options = options();
+    let result = artifact.unpack_with(unpacked.path(), &options).await.unwrap();
+    assert_eq!((names(&result.unchanged), result.written.len(), result.bytes), (MIXED.to_vec(), 0, 0));
+    assert_eq!(MIXED.map(|name| unpacked.path().join(name).metadata().unwrap().ino()).to_vec(), before);
+    assert_eq!((options.progress.snapshot().skipped, options.progress.snapshot().hashed), (300_002, 300_002));
+
+    let mut raw = Artifact::new();
+    raw.raw("raw.bin", 0o644, vec![7; 300_000]).await;
+    let result = unpack(&MemoryStore::new(), &raw.manifest(), unpacked.path(), &options).await.unwrap();
+    assert_eq!(names(&result.unchanged), ["raw.bin"]);
+}
+
+#[tokio::test]
+async fn the_executable_bit_of_an_equal_file_is_repaired() {
+    let unpacked = tempdir().unwrap();
+    let artifact = mixed().await;
+    artifact.unpack(unpacked.path()).await.unwrap();
+    let set = |name, mode| fs::set_permissions(unpacked.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |name| unpacked.path().join(name).metadata().unwrap().mode() & 0o7777;
+    set("raw.bin", 0o700);
+    set("bin/raw.sh", 0o640);
+    set("bin/archived.sh", 0o444);
+    artifact.unpack(unpacked.path()).await.unwrap();
+    assert_eq!((mode("raw.bin"), mode("bin/raw.sh"), mode("bin/archived.sh")), (0o600, 0o750, 0o555));
+}
+
+#[tokio::test]
+async fn another_file_is_in_the_way_before_anything_is_written_and_is_replaced_by_force() {
+    for name in MIXED {
+        let unpacked = tempdir().unwrap();
+        let there = unpacked.path().join(name);
+        fs::create_dir_all(there.parent().unwrap()).unwrap();
+        // As long as one of the files, so that only its bytes differ.
+        fs::write(&there, vec![1; if name.ends_with("bin") { 300_000 } else { 2 }]).unwrap();
+        let artifact = mixed().await;
+        let error = artifact.unpack(unpacked.path()).await.unwrap_err();
+        assert!(matches!(&error, Error::Store(StoreError::Conflict { path, .. }) if *path == there), "{error}");
+        assert_eq!(listing(unpacked.path()), [name]);
+
+        let result = artifact.unpack_with(unpacked.path(), &forced()).await.unwrap();
+        assert_eq!(names(&result.written), MIXED);
+        assert_eq!(
+            fs::read(there).unwrap()[0],
+            if name.ends_with("sh") {
+                b'#'
+            } else if name == "raw.bin" {
+                7
+            } else {
+                8
+            }
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_remembered_digest_saves_hashing_and_a_written_file_is_remembered() {
+    let (unpacked, root) = (tempdir().unwrap(), tempdir().unwrap());
+    let store = Store::open(root.path(), Untagged::Drop).unwrap();
+    let with_cache = || UnpackOptions { digest_cache: Some(store.digest_cache().clone()), ..options() };
+    let mut artifact = Artifact::new();
+    artifact.raw("large", 0o644, vec![3; 300_000]).await;
+    artifact.unpack_with(unpacked.path(), &with_cache()).await.unwrap();
+
+    let again = with_cache();
+    artifact.unpack_with(unpacked.path(), &again).await.unwrap();
+    assert_eq!((again.progress.snapshot().hashed, again.progress.snapshot().skipped), (0, 300_000));
+
+    fs::write(unpacked.path().join("large"), vec![4; 300_000]).unwrap();
+    assert!(artifact.unpack_with(unpacked.path(), &with_cache()).await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_finished_before_a_failure_is_found_by_the_next_attempt() {
+    let unpacked = tempdir().unwrap();
+    let mut artifact = Artifact::new();
+    artifact.raw("good", 0o644, "good").await;
+    let bad = artifact.raw("bad", 0o644, "good as other").await;
+    artifact.damage(bad, b"bad as always".to_vec());
+    let error = artifact.unpack_with(unpacked.path(), &UnpackOptions { concurrency: 1, ..options() }).await.unwrap_err();
+    assert!(matches!(error, Error::Store(StoreError::WrongDigest { .. })), "{error}");
+    assert_eq!(listing(unpacked.path()), ["good"]);
+
+    artifact.repair();
+    let result = artifact.unpack(unpacked.path()).await.unwrap();
+    assert_eq!((names(&result.unchanged), names(&result.written)), (vec!["good"], vec!["bad"]));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_reported_and_leaves_nothing() {
+    let Some(disk) = TinyDisk::mount(1 << 20) else {
+        eprintln!("SKIPPED: this process may not mount a disk");
+        return;
+    };
+    let mut raw = Artifact::new();
+    raw.raw("large", 0o644, vec![1; 2 << 20]).await;
+    let mut archive = Artifact::new();
+    archive.archive(Encoding::TarGzip, &tar_of(&[("large", &vec![1; 2 << 20])])).await;
+    for artifact in [raw, archive] {
+        let error = artifact.unpack(disk.path()).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Store(StoreError::Io { path, .. }) if *path == disk.path().join("large"))
+                && error.to_string().contains("space"),
+            "{error}"
+        );
+        assert!(listing(disk.path()).is_empty());
+    }
+}
+
+/// Gives half of a blob, says so, and then nothing more.
+struct Stalling {
+    artifact: Artifact,
+    stalled: Arc<Notify>,
+}
+
+#[async_trait]
+impl Source for Stalling {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest, StoreError> {
+        Source::manifest(&self.artifact, at).await
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body, StoreError> {
+        let half = self.artifact.blob(blob, 0..range.end / 2).await?.into_stream();
+        let stalled = self.stalled.clone();
+        let stall = stream::poll_fn(move |_| {
+            stalled.notify_one();
+            std::task::Poll::<Option<Result<Bytes, StoreError>>>::Pending
+        });
+        Ok(Body::from_stream(half.chain(stall), Some(blob.size)))
+    }
+}
+
+#[test]
+fn a_dropped_future_leaves_nothing() {
+    let incompressible: Vec<u8> = (0..2_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for encoding in Encoding::ALL {
+        let (runtime, unpacked) = (Runtime::new().unwrap(), tempdir().unwrap());
+        runtime.block_on(async {
+            let mut artifact = Artifact::new();
+            match encoding {
+                Encoding::Raw => artifact.raw("a/b", 0o644, incompressible.clone()).await,
+                archive => artifact.archive(archive, &tar_of(&[("a/b", &incompressible)])).await,
+            };
+            let (manifest, options) = (artifact.manifest(), options());
+            let source = Stalling { artifact, stalled: Arc::default() };
+            tokio::select! {
+                result = unpack(&source, &manifest, unpacked.path(), &options) => panic!("it ended: {result:?}"),
+                () = source.stalled.notified() => {}
+            }
+            assert!(fs::read_dir(unpacked.path()).unwrap().count() <= 1);
+        });
+        // Waits for the blocking threads.
+        drop(runtime);
+        assert!(listing(unpacked.path()).is_empty(), "{encoding:?}");
+    }
+}
+
+#[test]
+fn the_staging_directory_of_a_dead_process_is_removed_and_that_of_a_living_one_is_not() {
+    let (runtime, unpacked) = (Runtime::new().unwrap(), tempdir().unwrap());
+    let stale = unpacked.path().join(".modelpack-0123456789abcdef");
+    let not_ours = unpacked.path().join(".modelpack-notes");
+    for directory in [&stale, &not_ours] {
+        fs::create_dir(directory).unwrap();
+        fs::write(directory.join("0"), "left behind").unwrap();
+    }
+    runtime.block_on(async {
+        let mut slow = Artifact::new();
+        slow.raw("slow", 0o644, vec![1; 1000]).await;
+        let (manifest, options) = (slow.manifest(), options());
+        let source = Stalling { artifact: slow, stalled: Arc::default() };
+        let mut living = std::pin::pin!(unpack(&source, &manifest, unpacked.path(), &options));
+        tokio::select! {
+            result = &mut living => panic!("it ended: {result:?}"),
+            () = source.stalled.notified() => {}
+        }
+        assert!(!stale.exists() && not_ours.join("0").exists());
+        assert_eq!(fs::read_dir(unpacked.path()).unwrap().count(), 2);
+
+        let mut other = Artifact::new();
+        other.raw("other", 0o644, "other").await;
+        other.unpack(unpacked.path()).await.unwrap();
+        assert_eq!(fs::read_dir(unpacked.path()).unwrap().count(), 3);
+    });
+    drop(runtime);
+    assert_eq!(listing(unpacked.path()), [".modelpack-notes/0", "other"]);
+}

@@ -1,0 +1,178 @@
+//! What a manifest says of a model's files, with older names and other tools' habits normalised: the one place that knows of them.
+
+use crate::{Descriptor, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, annotation, media_type, path::PathSet};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Attributes of a layer's file (specification, `docs/annotations.md`, "File Metadata Annotation Value").
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileMetadata {
+    /// The file's name, without directories.
+    pub name: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time, RFC 3339.
+    pub mtime: String,
+    /// Type as in a tar header: 0 or `'0'` is a regular file.
+    pub typeflag: u8,
+}
+
+/// How a layer's bytes become files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The bytes are the file with this path.
+    File(FilePath),
+    /// The bytes are an archive, whose entries have paths of their own.
+    Archive(Encoding),
+    /// Nothing says which file the bytes are.
+    Unnamed,
+}
+
+/// A layer of an artifact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer {
+    /// The descriptor as it stands in the manifest.
+    pub descriptor: Descriptor,
+    /// What it is to the model, if its media type says so.
+    pub kind: Option<LayerKind>,
+    /// How its bytes become files.
+    pub content: Content,
+    /// The path in its annotations, of an archive too.
+    pub path: Option<FilePath>,
+    /// The file's attributes, if an annotation gives them and they can be read.
+    pub metadata: Option<FileMetadata>,
+}
+
+impl Layer {
+    fn read(descriptor: &Descriptor) -> Result<Self, InvalidPath> {
+        let annotations: BTreeMap<String, &str> =
+            descriptor.annotations.iter().map(|(k, v)| (annotation::normalise(k), v.as_str())).collect();
+        let path = annotations.get(annotation::FILEPATH).or_else(|| annotations.get(annotation::TITLE));
+        let path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
+        let layer_type = descriptor.media_type.parse::<LayerType>().ok();
+        let encoding = match layer_type {
+            Some(layer_type) => layer_type.encoding,
+            // oras gives a plain file the type of an image layer, so only this annotation tells a packed directory from a file.
+            None if annotations.get(annotation::ORAS_UNPACK) == Some(&"true") => Encoding::TarGzip,
+            None => Encoding::Raw,
+        };
+        let content = match (encoding, &path) {
+            (Encoding::Raw, Some(path)) => Content::File(path.clone()),
+            (Encoding::Raw, None) => Content::Unnamed,
+            (archive, _) => Content::Archive(archive),
+        };
+        let metadata = annotations.get(annotation::FILE_METADATA).and_then(|json| serde_json::from_str(json).ok());
+        Ok(Self { descriptor: descriptor.clone(), kind: layer_type.map(|t| t.kind), content, path, metadata })
+    }
+
+    /// Whether the file may be executed by its owner, as far as its attributes say.
+    pub fn is_executable(&self) -> bool {
+        self.metadata.as_ref().is_some_and(|m| m.mode & 0o100 != 0)
+    }
+}
+
+/// The files of a model, as its manifest gives them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Artifact {
+    /// The type of the artifact, in today's name.
+    pub artifact_type: Option<String>,
+    /// The config's descriptor as it stands in the manifest.
+    pub config: Descriptor,
+    /// The layers in order.
+    pub layers: Vec<Layer>,
+}
+
+impl Artifact {
+    /// Reads `manifest`, of whichever tool wrote it.
+    ///
+    /// Fails if a path is hostile, or if two files could not both be written to one directory.
+    pub fn read(manifest: &ImageManifest) -> Result<Self, InvalidPath> {
+        let layers = manifest.layers.iter().map(Layer::read).collect::<Result<Vec<_>, _>>()?;
+        let mut paths = PathSet::default();
+        for layer in &layers {
+            if let Content::File(path) = &layer.content {
+                paths.insert(path)?;
+            }
+        }
+        Ok(Self { artifact_type: manifest.artifact_type.as_deref().map(media_type::normalise), config: manifest.config.clone(), layers })
+    }
+
+    /// Whether the config is one of the specification, in today's or the older name.
+    pub fn has_model_config(&self) -> bool {
+        media_type::normalise(&self.config.media_type) == media_type::CONFIG
+    }
+
+    /// The size of all layers in bytes, as the manifest states it.
+    pub fn size(&self) -> u64 {
+        self.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.descriptor.size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Digest, Manifest};
+
+    fn layer(media_type: &str, annotations: &[(&str, &str)]) -> Descriptor {
+        let mut descriptor = Descriptor::new(media_type, Digest::of(b"x"), 1);
+        descriptor.annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        descriptor
+    }
+
+    fn read(layers: Vec<Descriptor>) -> Result<Artifact, InvalidPath> {
+        let config = Descriptor::of("application/vnd.cnai.model.config.v1+json", b"{}");
+        let image = ImageManifest {
+            schema_version: 2,
+            media_type: None,
+            artifact_type: Some("application/vnd.cnai.model.manifest.v1+json".into()),
+            config,
+            layers,
+            subject: None,
+            annotations: BTreeMap::new(),
+            other: BTreeMap::new(),
+        };
+        Artifact::read(Manifest::from_image(image).unwrap().image().unwrap())
+    }
+
+    #[test]
+    fn older_names_read_as_todays() {
+        let metadata = r#"{"name":"a","mode":493,"size":1,"typeflag":0}"#;
+        let old = layer(
+            "application/vnd.cnai.model.weight.v1.raw",
+            &[("org.cnai.model.filepath", "w/a"), ("org.cnai.model.file.metadata+json", metadata)],
+        );
+        let artifact = read(vec![old]).unwrap();
+        assert_eq!(artifact.artifact_type.as_deref(), Some(media_type::ARTIFACT));
+        assert!(artifact.has_model_config());
+        assert_eq!(artifact.layers[0].kind, Some(LayerKind::Weight));
+        assert_eq!(artifact.layers[0].content, Content::File("w/a".parse().unwrap()));
+        assert!(artifact.layers[0].is_executable());
+    }
+
+    #[test]
+    fn oras_files_and_directories_are_told_apart() {
+        let file = layer("application/vnd.oci.image.layer.v1.tar", &[(annotation::TITLE, "a.txt")]);
+        let directory =
+            layer("application/vnd.oci.image.layer.v1.tar+gzip", &[(annotation::TITLE, "d"), (annotation::ORAS_UNPACK, "true")]);
+        let unnamed = layer("application/octet-stream", &[]);
+        let artifact = read(vec![file, directory, unnamed]).unwrap();
+        assert_eq!(artifact.layers[0].content, Content::File("a.txt".parse().unwrap()));
+        assert_eq!(artifact.layers[1].content, Content::Archive(Encoding::TarGzip));
+        assert_eq!(artifact.layers[2].content, Content::Unnamed);
+    }
+
+    #[test]
+    fn hostile_and_clashing_paths_fail_the_whole_artifact() {
+        let raw = |path| layer("application/vnd.cncf.model.doc.v1.raw", &[(annotation::FILEPATH, path)]);
+        assert!(read(vec![raw("ok"), raw("../x")]).is_err());
+        assert!(read(vec![raw("a"), raw("a")]).is_err());
+        assert!(read(vec![raw("a"), raw("b")]).is_ok());
+    }
+}

@@ -1,0 +1,40 @@
+//! Content descriptors of the OCI image specification.
+
+use crate::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What is said of a blob or manifest before it is fetched: type, digest and size (OCI image specification, "descriptor").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The media type of the content.
+    #[serde(default)]
+    pub media_type: String,
+    /// The digest of the content.
+    pub digest: Digest,
+    /// The size of the content in bytes.
+    pub size: u64,
+    /// The type of the artifact, if the content is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Whatever else is said of the content.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Fields that this reader does not use (`urls`, `data`, `platform`, unknown ones), kept for a round trip.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+impl Descriptor {
+    /// A descriptor without annotations; `size` in bytes.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self { media_type: media_type.into(), digest, size, artifact_type: None, annotations: BTreeMap::new(), other: BTreeMap::new() }
+    }
+
+    /// The descriptor of `bytes`, digested with SHA-256.
+    pub fn of(media_type: impl Into<String>, bytes: &[u8]) -> Self {
+        Self::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+}

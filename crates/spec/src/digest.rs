@@ -1,0 +1,208 @@
+//! Content digests: `algorithm:hex`, checked when parsed, so that a digest is always safe to use as a file name.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256, Sha512};
+use std::{fmt, str::FromStr};
+
+/// A hash function that the OCI image specification registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// SHA-256, which every implementation must support.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The name in a digest: `sha256` or `sha512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    /// How many hexadecimal digits a digest of this algorithm has.
+    fn hex_len(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+        }
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = InvalidDigest;
+
+    fn from_str(name: &str) -> Result<Self, InvalidDigest> {
+        match name {
+            "sha256" => Ok(Self::Sha256),
+            "sha512" => Ok(Self::Sha512),
+            _ => Err(InvalidDigest(name.to_owned())),
+        }
+    }
+}
+
+/// The digest of some bytes, such as `sha256:44136f…`: a known algorithm and exactly its lower-case hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest {
+    algorithm: Algorithm,
+    hex: Box<str>,
+}
+
+impl Digest {
+    /// The SHA-256 digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// The hash function.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The lower-case hexadecimal digits, without the algorithm.
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// The first twelve digits, for a person's eye.
+    pub fn short(&self) -> &str {
+        &self.hex[..12]
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.name(), self.hex)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        let invalid = || InvalidDigest(text.to_owned());
+        let (algorithm, hex) = text.split_once(':').ok_or_else(invalid)?;
+        let algorithm: Algorithm = algorithm.parse().map_err(|_| invalid())?;
+        let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if hex.len() != algorithm.hex_len() || !hex.bytes().all(is_hex) {
+            return Err(invalid());
+        }
+        Ok(Self { algorithm, hex: hex.into() })
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = InvalidDigest;
+
+    fn try_from(text: String) -> Result<Self, InvalidDigest> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
+/// The text is not a digest of a known algorithm.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a digest: expected `sha256:` and 64, or `sha512:` and 128, lower-case hexadecimal digits")]
+pub struct InvalidDigest(String);
+
+/// Computes a [`Digest`] piece by piece.
+#[derive(Clone)]
+pub struct Hasher(State);
+
+#[derive(Clone)]
+enum State {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    /// A hasher that has seen no bytes.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self(match algorithm {
+            Algorithm::Sha256 => State::Sha256(Sha256::new()),
+            Algorithm::Sha512 => State::Sha512(Sha512::new()),
+        })
+    }
+
+    /// The hash function.
+    pub fn algorithm(&self) -> Algorithm {
+        match self.0 {
+            State::Sha256(_) => Algorithm::Sha256,
+            State::Sha512(_) => Algorithm::Sha512,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(hasher) => hasher.update(bytes),
+            State::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// The digest of all bytes taken.
+    pub fn finish(self) -> Digest {
+        let algorithm = self.algorithm();
+        let hex = match self.0 {
+            State::Sha256(hasher) => hex(&hasher.finalize()),
+            State::Sha512(hasher) => hex(&hasher.finalize()),
+        };
+        Digest { algorithm, hex }
+    }
+}
+
+fn hex(bytes: &[u8]) -> Box<str> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_nothing_and_of_an_empty_object() {
+        assert_eq!(Digest::of(b"").to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(Digest::of(b"{}").to_string(), "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+        let mut sha512 = Hasher::new(Algorithm::Sha512);
+        sha512.update(b"abc");
+        let digest = sha512.finish();
+        assert!(digest.hex().starts_with("ddaf35a193617aba"));
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+    }
+
+    #[test]
+    fn only_known_algorithms_with_exact_lower_case_digits_parse() {
+        let hex = "a".repeat(64);
+        assert!(format!("sha256:{hex}").parse::<Digest>().is_ok());
+        for bad in [
+            format!("sha256:{}", "A".repeat(64)),
+            format!("sha256:{hex}a"),
+            format!("sha256:{}", &hex[1..]),
+            format!("sha512:{hex}"),
+            format!("md5:{}", "a".repeat(32)),
+            "sha256:../../etc/passwd".to_owned(),
+            format!("sha256:{}g", &hex[1..]),
+            hex.clone(),
+            String::new(),
+        ] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The CNCF ModelPack specification as plain data: no I/O, no async.
+//!
+//! What a model artifact is made of (media types, annotations, config, manifest, file paths), each parsed, checked and printed
+//! here and nowhere else. A [`Manifest`] keeps the bytes it was read from, because its digest is over those bytes; an
+//! [`Artifact`] is what those bytes say, with the older names of the specification normalised.
+
+pub mod annotation;
+mod artifact;
+mod config;
+mod descriptor;
+mod digest;
+mod manifest;
+pub mod media_type;
+mod path;
+mod reference;
+
+pub use artifact::{Artifact, Content, FileMetadata, Layer};
+pub use config::{Capabilities, Config, ModelConfig, ModelDescriptor, ModelFs};
+pub use descriptor::Descriptor;
+pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
+pub use manifest::{Document, ImageIndex, ImageManifest, InvalidManifest, MAX_MANIFEST_BYTES, Manifest};
+pub use media_type::{Encoding, LayerKind, LayerType};
+pub use path::{FilePath, InvalidPath, PathSet};
+pub use reference::{InvalidReference, Reference, RepositoryName, Selector, Tag};

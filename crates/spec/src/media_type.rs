@@ -1,0 +1,155 @@
+//! Media types of the specification, and the few of its neighbours that a reader meets.
+//!
+//! The older family `application/vnd.cnai.model.*` is read as today's; only today's is written.
+
+use std::{fmt, str::FromStr};
+
+/// `artifactType` of a model's manifest.
+pub const ARTIFACT: &str = "application/vnd.cncf.model.manifest.v1+json";
+/// Media type of a model's config.
+pub const CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
+/// Media type of an OCI image manifest.
+pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an OCI image index.
+pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Media type of a Docker image manifest, schema 2.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Media type of a Docker manifest list.
+pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+const CURRENT: &str = "application/vnd.cncf.model.";
+const OLDER: &str = "application/vnd.cnai.model.";
+
+/// `media_type` with the older names of the specification replaced by today's; any other is returned as it is.
+pub(crate) fn normalise(media_type: &str) -> String {
+    match media_type.strip_prefix(OLDER) {
+        Some(rest) => format!("{CURRENT}{rest}"),
+        None => media_type.to_owned(),
+    }
+}
+
+/// What the file or files in a layer are to the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LayerKind {
+    /// Configuration of the weights: `config.json`, tokenizer and the like.
+    WeightConfig,
+    /// Weights.
+    Weight,
+    /// Code.
+    Code,
+    /// Documentation.
+    Doc,
+    /// Data sets.
+    Dataset,
+}
+
+impl LayerKind {
+    /// Every kind, in the order in which layers are written.
+    pub const ALL: [Self; 5] = [Self::WeightConfig, Self::Weight, Self::Code, Self::Dataset, Self::Doc];
+
+    /// The name in a media type: `weight.config`, `weight`, `code`, `doc` or `dataset`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WeightConfig => "weight.config",
+            Self::Weight => "weight",
+            Self::Code => "code",
+            Self::Doc => "doc",
+            Self::Dataset => "dataset",
+        }
+    }
+}
+
+/// How a layer's bytes hold its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// One file, as it is.
+    Raw,
+    /// A tar archive.
+    Tar,
+    /// A tar archive, compressed with gzip.
+    TarGzip,
+    /// A tar archive, compressed with zstd.
+    TarZstd,
+}
+
+impl Encoding {
+    /// Every encoding.
+    pub const ALL: [Self; 4] = [Self::Raw, Self::Tar, Self::TarGzip, Self::TarZstd];
+
+    /// The name in a media type: `raw`, `tar`, `tar+gzip` or `tar+zstd`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Tar => "tar",
+            Self::TarGzip => "tar+gzip",
+            Self::TarZstd => "tar+zstd",
+        }
+    }
+}
+
+/// The media type of a layer: `application/vnd.cncf.model.<kind>.v1.<encoding>`, twenty in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LayerType {
+    /// What the layer is to the model.
+    pub kind: LayerKind,
+    /// How its bytes hold its files.
+    pub encoding: Encoding,
+}
+
+impl fmt::Display for LayerType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{CURRENT}{}.v1.{}", self.kind.name(), self.encoding.name())
+    }
+}
+
+impl FromStr for LayerType {
+    type Err = NotALayerType;
+
+    /// Parses today's and the older names alike.
+    fn from_str(media_type: &str) -> Result<Self, NotALayerType> {
+        let rest = media_type.strip_prefix(CURRENT).or_else(|| media_type.strip_prefix(OLDER)).ok_or(NotALayerType)?;
+        let (kind, encoding) = rest.split_once(".v1.").ok_or(NotALayerType)?;
+        Ok(Self {
+            kind: *LayerKind::ALL.iter().find(|k| k.name() == kind).ok_or(NotALayerType)?,
+            encoding: *Encoding::ALL.iter().find(|e| e.name() == encoding).ok_or(NotALayerType)?,
+        })
+    }
+}
+
+/// The media type is none of the specification's layer types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a layer media type of the ModelPack specification")]
+pub struct NotALayerType;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_twenty_print_and_parse_in_both_families() {
+        let mut seen = std::collections::HashSet::new();
+        for kind in LayerKind::ALL {
+            for encoding in Encoding::ALL {
+                let layer = LayerType { kind, encoding };
+                let text = layer.to_string();
+                assert_eq!(text.parse(), Ok(layer));
+                assert_eq!(text.replace("cncf", "cnai").parse(), Ok(layer));
+                assert!(seen.insert(text));
+            }
+        }
+        assert_eq!(seen.len(), 20);
+        assert!(seen.contains("application/vnd.cncf.model.weight.config.v1.tar+gzip"));
+    }
+
+    #[test]
+    fn others_do_not_parse() {
+        for bad in [
+            "application/vnd.oci.image.layer.v1.tar",
+            "application/vnd.cncf.model.weight.v1.zip",
+            "application/vnd.cncf.model.weight.raw",
+            "",
+        ] {
+            assert_eq!(bad.parse::<LayerType>(), Err(NotALayerType), "{bad}");
+        }
+    }
+}

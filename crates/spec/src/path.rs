@@ -1,0 +1,219 @@
+//! Paths of files in an artifact: relative, with `/`, and harmless on every system they may be written to.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, fmt, str::FromStr};
+use unicode_normalization::UnicodeNormalization;
+
+/// A relative path of normal components: no `..`, no root, no drive, no backslash, no NUL, each at most 255 bytes.
+///
+/// Whatever names files from outside (an annotation, a tar entry) becomes one of these before it is used.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FilePath(String);
+
+impl FilePath {
+    /// The whole path, components separated by `/`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The components, first to last.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// The last component.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<FilePath> for String {
+    fn from(path: FilePath) -> String {
+        path.0
+    }
+}
+
+impl TryFrom<String> for FilePath {
+    type Error = InvalidPath;
+
+    fn try_from(path: String) -> Result<Self, InvalidPath> {
+        path.parse()
+    }
+}
+
+impl FromStr for FilePath {
+    type Err = InvalidPath;
+
+    /// Accepts a leading `./` and repeated or trailing slashes, as archivers write them.
+    fn from_str(path: &str) -> Result<Self, InvalidPath> {
+        let invalid = |why| InvalidPath { path: path.to_owned(), why };
+        if path.starts_with('/') {
+            return Err(invalid("it is absolute"));
+        }
+        if path.contains('\0') {
+            return Err(invalid("it contains a NUL"));
+        }
+        if path.contains('\\') {
+            return Err(invalid("it contains a backslash, which separates components on some systems"));
+        }
+        if path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic() {
+            return Err(invalid("it begins with a drive letter"));
+        }
+        let components: Vec<&str> = path.split('/').filter(|c| !c.is_empty() && *c != ".").collect();
+        if components.is_empty() {
+            return Err(invalid("it names no file"));
+        }
+        if components.contains(&"..") {
+            return Err(invalid("it contains `..`"));
+        }
+        if components.iter().any(|c| c.len() > 255) {
+            return Err(invalid("a component is longer than 255 bytes"));
+        }
+        let joined = components.join("/");
+        if joined.len() > 4096 {
+            return Err(invalid("it is longer than 4096 bytes"));
+        }
+        Ok(Self(joined))
+    }
+}
+
+/// The path would leave the directory it is written into, or cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the path {path:?} is refused: {why}")]
+pub struct InvalidPath {
+    path: String,
+    why: &'static str,
+}
+
+/// The paths of one artifact, refusing two that could not both be files of one directory.
+#[derive(Default)]
+pub struct PathSet {
+    files: HashMap<String, FilePath>,
+    directories: HashMap<String, FilePath>,
+}
+
+impl PathSet {
+    /// Adds `path`.
+    ///
+    /// Refused are a path that was added before, one that differs from another only in case or Unicode normalisation
+    /// (one file on some systems), and one that is a file here and a directory there.
+    pub fn insert(&mut self, path: &FilePath) -> Result<(), InvalidPath> {
+        let refuse = |why| InvalidPath { path: path.0.clone(), why };
+        let folded = fold(&path.0);
+        if let Some(other) = self.files.get(&folded) {
+            return Err(refuse(if other == path {
+                "two files have it"
+            } else {
+                "another file's path differs from it only in case or Unicode form, and is the same file on some systems"
+            }));
+        }
+        if self.directories.contains_key(&folded) {
+            return Err(refuse("it is both a file and a directory"));
+        }
+        for (at, _) in path.0.match_indices('/') {
+            self.insert_part(path, &path.0[..at])?;
+        }
+        self.files.insert(folded, path.clone());
+        Ok(())
+    }
+
+    /// Adds `path` as a directory, which may have been added before; refused is what [`insert`](Self::insert) refuses.
+    pub fn insert_directory(&mut self, path: &FilePath) -> Result<(), InvalidPath> {
+        let mut ends = path.0.match_indices('/').map(|(at, _)| at).chain([path.0.len()]);
+        ends.try_for_each(|at| self.insert_part(path, &path.0[..at]))
+    }
+
+    /// Adds the beginning of `path` that is `directory`.
+    fn insert_part(&mut self, path: &FilePath, directory: &str) -> Result<(), InvalidPath> {
+        let refuse = |why| InvalidPath { path: path.0.clone(), why };
+        let key = fold(directory);
+        if self.files.contains_key(&key) {
+            return Err(refuse("one of its directories is a file"));
+        }
+        let first = self.directories.entry(key).or_insert_with(|| FilePath(directory.to_owned()));
+        if first.0 != directory {
+            return Err(refuse("another path's directory differs from its own only in case or Unicode form"));
+        }
+        Ok(())
+    }
+
+    /// Whether `path` was added.
+    pub fn contains(&self, path: &FilePath) -> bool {
+        self.files.get(&fold(&path.0)) == Some(path)
+    }
+}
+
+fn fold(path: &str) -> String {
+    path.nfkc().flat_map(char::to_lowercase).nfkc().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        let long = "x".repeat(256);
+        for bad in [
+            "",
+            "/",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a/..",
+            "..",
+            ".",
+            "./",
+            "a\\..\\x",
+            "..\\x",
+            "C:\\x",
+            "C:x",
+            "a\0b",
+            long.as_str(),
+        ] {
+            assert!(bad.parse::<FilePath>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ordinary_and_odd_paths_are_taken() {
+        let longest = "y".repeat(255);
+        for good in ["a", "a/b", "with space.txt", "we[i]rd", "quo\"te'", "ünï/çødé", "..a", "a..", "...", longest.as_str()] {
+            assert_eq!(good.parse::<FilePath>().unwrap().as_str(), good);
+        }
+        assert_eq!("./a//b/".parse::<FilePath>().unwrap().as_str(), "a/b");
+    }
+
+    #[test]
+    fn paths_that_cannot_live_together_are_refused() {
+        let insert_all = |paths: &[&str]| {
+            let mut set = PathSet::default();
+            paths.iter().try_for_each(|p| set.insert(&p.parse().unwrap()))
+        };
+        assert!(insert_all(&["a", "b/a", "b/c", "d/e/f"]).is_ok());
+        for bad in [&["a", "a"][..], &["a", "A"], &["a", "a/b"], &["a/b", "a"], &["é", "e\u{301}"], &["A/b", "a/c"]] {
+            assert!(insert_all(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_may_be_added_twice_but_not_over_a_file() {
+        let path = |p: &str| p.parse::<FilePath>().unwrap();
+        let mut set = PathSet::default();
+        set.insert(&path("d/file")).unwrap();
+        for good in ["d", "d", "d/e", "empty/f"] {
+            set.insert_directory(&path(good)).unwrap();
+        }
+        for bad in ["d/file", "d/FILE", "d/file/x", "D"] {
+            assert!(set.insert_directory(&path(bad)).is_err(), "{bad:?}");
+        }
+        assert!(set.insert(&path("empty/f")).is_err());
+    }
+}

@@ -1,0 +1,363 @@
+//! A tar archive of an OCI image layout, as `oci-archive:` names it: a model in one file that can be carried.
+
+use crate::{
+    Begin, Body, Error, FileRange, Result, Sink, Source, Upload, blocking,
+    disk::Index,
+    verify::{verify_blob, verify_selected},
+    verify_manifest,
+};
+use async_trait::async_trait;
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, Selector};
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// The largest `index.json` or `oci-layout` that is read from an archive, in bytes.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+const BLOCK: u64 = 512;
+
+/// An archive that is read. Blobs are read where they lie, in any order.
+#[derive(Clone)]
+pub struct Archive(Arc<Contents>);
+
+struct Contents {
+    path: PathBuf,
+    file: Arc<File>,
+    index: Index,
+    blobs: HashMap<Digest, Range<u64>>,
+}
+
+impl Archive {
+    /// Opens an archive and finds what lies in it; blocks.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::not_found(format!("an archive at {}", path.display())));
+            }
+            Err(e) => return Err(Error::io("open", path)(e)),
+        };
+        let invalid = |why: String| Error::Invalid {
+            what: path.display().to_string(),
+            why: format!("it is not a tar archive of an OCI image layout: {why}"),
+        };
+        let len = file.metadata().map_err(Error::io("look at", path))?.len();
+        let mut blobs = HashMap::new();
+        let mut index_at = None;
+        let mut tar = tar::Archive::new(&file);
+        for entry in tar.entries_with_seek().map_err(|e| invalid(e.to_string()))? {
+            let entry = entry.map_err(|e| invalid(e.to_string()))?;
+            let at = entry.raw_file_position()..entry.raw_file_position().saturating_add(entry.size());
+            if at.end > len {
+                return Err(invalid("it ends in the middle of an entry".to_owned()));
+            }
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            match name.trim_start_matches("./") {
+                "index.json" => index_at = Some(at),
+                name => {
+                    if let Some(digest) = name.strip_prefix("blobs/").and_then(|n| n.replacen('/', ":", 1).parse::<Digest>().ok()) {
+                        blobs.insert(digest, at);
+                    }
+                }
+            }
+        }
+        let index_at = index_at.ok_or_else(|| invalid("it has no index.json".to_owned()))?;
+        if index_at.end - index_at.start > MAX_INDEX_BYTES {
+            return Err(invalid("its index.json is too large".to_owned()));
+        }
+        let file = Arc::new(file);
+        let range = FileRange { file: file.clone(), path: path.to_owned(), offset: index_at.start, len: index_at.end - index_at.start };
+        let index = Index::parse(&range.read()?, &format!("index.json in {}", path.display()))?;
+        Ok(Self(Arc::new(Contents { path: path.to_owned(), file, index, blobs })))
+    }
+
+    /// The only manifest in this archive; fails if there are none, or several to choose from.
+    pub fn only(&self) -> Result<Selector> {
+        self.0.index.only(&self.0.path.display().to_string())
+    }
+
+    fn range(&self, digest: &Digest) -> Result<FileRange> {
+        let at = self.0.blobs.get(digest).ok_or_else(|| Error::not_found(format!("blob {digest} in {}", self.0.path.display())))?;
+        Ok(FileRange { file: self.0.file.clone(), path: self.0.path.clone(), offset: at.start, len: at.end - at.start })
+    }
+}
+
+#[async_trait]
+impl Source for Archive {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest> {
+        let (this, at) = (self.clone(), at.clone());
+        blocking(move || {
+            let path = this.0.path.display();
+            let entry = this.0.index.select(&at).ok_or_else(|| Error::not_found(format!("{at} in {path}")))?;
+            let what = format!("manifest {} in {path}", entry.digest);
+            let range = this.range(&entry.digest)?;
+            if range.len > MAX_MANIFEST_BYTES as u64 {
+                return Err(Error::InvalidManifest { what, source: modelpack_spec::InvalidManifest::TooLarge(range.len) });
+            }
+            verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
+        })
+        .await
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        let whole = self.range(&blob.digest)?;
+        Ok(Body::from_file(whole.slice(range, &format!("blob {} in {}", blob.digest, self.0.path.display()))?))
+    }
+}
+
+/// An archive that is written: nothing is visible at its path before [`finish`](Self::finish).
+///
+/// Blobs lie in it one after the other, so they are written one at a time, whoever asks for more.
+pub struct ArchiveWriter {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    temporary: PathBuf,
+    file: Arc<File>,
+    /// Where the next entry begins; what lies behind it is of no account.
+    end: u64,
+    index: Index,
+    blobs: HashMap<Digest, u64>,
+}
+
+impl ArchiveWriter {
+    /// Begins an archive that will be at `path`; blocks. What an archive there holds already is carried over.
+    pub fn create(path: &Path) -> Result<Self> {
+        let existing = if path.exists() { Some(Archive::open(path)?) } else { None };
+        let mut name = std::ffi::OsString::from(".");
+        name.push(path.file_name().ok_or_else(|| Error::Invalid { what: path.display().to_string(), why: "it names no file".into() })?);
+        name.push(format!(".{:016x}", getrandom::u64().expect("the operating system has random numbers")));
+        let temporary = path.with_file_name(name);
+        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&temporary).map_err(Error::io("create", &temporary))?;
+        let mut state = State { temporary, file: Arc::new(file), end: 0, index: Index::empty(), blobs: HashMap::new() };
+        if let Some(Archive(existing)) = existing {
+            for (digest, at) in &existing.blobs {
+                let range = FileRange { file: existing.file.clone(), path: path.to_owned(), offset: at.start, len: at.end - at.start };
+                let mut to = state.end + BLOCK;
+                crate::body::read_all(&range, |piece| {
+                    state.write_at(piece, to)?;
+                    to += piece.len() as u64;
+                    Ok(())
+                })?;
+                state.close_entry(&blob_name(digest)?, range.len)?;
+                state.blobs.insert(digest.clone(), range.len);
+            }
+            state.index = existing.index.clone();
+        }
+        Ok(Self { path: path.to_owned(), state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// Completes the archive and puts it in its place, durably.
+    pub async fn finish(self) -> Result<()> {
+        let Self { path, state } = self;
+        let mut state = state.lock_owned().await;
+        blocking(move || {
+            let index = state.index.to_bytes();
+            for (name, bytes) in [("oci-layout", &br#"{"imageLayoutVersion":"1.0.0"}"#[..]), ("index.json", &index)] {
+                let at = state.end + BLOCK;
+                state.write_at(bytes, at)?;
+                state.close_entry(name, bytes.len() as u64)?;
+            }
+            // Two blocks of zeros end a tar archive.
+            state.file.set_len(state.end).and_then(|()| state.file.set_len(state.end + 2 * BLOCK)).map_err(Error::io("write", &path))?;
+            state.file.sync_all().map_err(Error::io("sync", &path))?;
+            fs::rename(&state.temporary, &path).map_err(Error::io("rename into place", &path))?;
+            let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io("sync", directory))
+        })
+        .await
+    }
+}
+
+impl State {
+    fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(Error::io("write", &self.temporary))
+    }
+
+    /// Writes the header of the entry whose `size` bytes lie behind it already, and moves on to the next.
+    fn close_entry(&mut self, name: &str, size: u64) -> Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).map_err(Error::io("write", &self.temporary))?;
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_cksum();
+        self.write_at(header.as_bytes(), self.end)?;
+        let padding = size.next_multiple_of(BLOCK) - size;
+        self.write_at(&[0; BLOCK as usize][..padding as usize], self.end + BLOCK + size)?;
+        self.end += BLOCK + size + padding;
+        Ok(())
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // Gone already if the archive was finished.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+fn blob_name(digest: &Digest) -> Result<String> {
+    match digest.algorithm() {
+        Algorithm::Sha256 => Ok(format!("blobs/sha256/{}", digest.hex())),
+        // Such a name is longer than a plain tar header takes.
+        Algorithm::Sha512 => Err(Error::Invalid { what: format!("blob {digest}"), why: "archives hold only sha256 blobs".into() }),
+    }
+}
+
+#[async_trait]
+impl Sink for ArchiveWriter {
+    fn wants_digest(&self) -> bool {
+        false
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
+        let state = self.state.clone().lock_owned().await;
+        if blob.is_some_and(|b| state.blobs.get(&b.digest) == Some(&b.size)) {
+            return Ok(Begin::Exists);
+        }
+        let upload = ArchiveUpload { hasher: Hasher::new(Algorithm::Sha256), len: 0, expected: blob.cloned(), state: Some(state) };
+        Ok(Begin::Upload(Box::new(upload)))
+    }
+
+    async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
+        verify_selected(at, manifest)?;
+        crate::put_bytes(self, manifest.media_type(), manifest.bytes().to_vec()).await?;
+        let mut state = self.state.lock().await;
+        if let Some(missing) = manifest.blobs().chain(manifest.manifests()).find(|d| !state.blobs.contains_key(&d.digest)) {
+            return Err(Error::MissingReference { digest: missing.digest.clone(), repository: self.path.display().to_string() });
+        }
+        state.index.put(at, manifest, crate::Untagged::Keep);
+        Ok(())
+    }
+}
+
+struct ArchiveUpload {
+    hasher: Hasher,
+    len: u64,
+    expected: Option<Descriptor>,
+    /// Absent while a write is under way, and for good if that write was abandoned.
+    state: Option<OwnedMutexGuard<State>>,
+}
+
+#[async_trait]
+impl Upload for ArchiveUpload {
+    async fn write(&mut self, body: Body) -> Result<()> {
+        let abandoned = || Error::Invalid { what: "the archive".into(), why: "an earlier write to this upload was abandoned".into() };
+        let state = self.state.take().ok_or_else(abandoned)?;
+        let taken = (state, self.hasher.clone(), self.len);
+        let ((state, hasher, len), result) = body
+            .drain(taken, |(state, hasher, len), piece| {
+                state.write_at(piece, state.end + BLOCK + *len)?;
+                hasher.update(piece);
+                *len += piece.len() as u64;
+                Ok(())
+            })
+            .await;
+        (self.state, self.hasher, self.len) = (Some(state), hasher, len);
+        result
+    }
+
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+        let Self { hasher, len, state, expected: begun } = *self;
+        let (expected, found) = (expected.cloned().or(begun), hasher.finish());
+        if let Some(expected) = expected {
+            verify_blob(&expected, &found, len)?;
+        }
+        let mut state = state.ok_or_else(|| Error::Invalid { what: "the archive".into(), why: "a write to it was abandoned".into() })?;
+        let name = blob_name(&found)?;
+        state.blobs.insert(found.clone(), len);
+        blocking(move || state.close_entry(&name, len)).await?;
+        Ok((found, len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CopyOptions, MemoryStore, copy, put_bytes};
+
+    fn tag(text: &str) -> Selector {
+        Selector::Tag(text.parse().unwrap())
+    }
+
+    async fn model(content: &[u8]) -> (MemoryStore, Selector) {
+        let store = MemoryStore::new();
+        let manifest = crate::contract::manifest(content).0;
+        put_bytes(&store, "application/vnd.oci.empty.v1+json", b"{}".to_vec()).await.unwrap();
+        put_bytes(&store, "application/x", content.to_vec()).await.unwrap();
+        store.put_manifest(&tag("v1"), &manifest).await.unwrap();
+        (store, tag("v1"))
+    }
+
+    fn options() -> CopyOptions {
+        CopyOptions { concurrency: 3, progress: Arc::default() }
+    }
+
+    #[tokio::test]
+    async fn an_archive_gives_back_what_was_written_and_keeps_what_it_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.tar");
+        for (content, name) in [(&b"one"[..], "a"), (b"", "b"), (&[7; 2000], "c")] {
+            let (memory, at) = model(content).await;
+            let writer = ArchiveWriter::create(&path).unwrap();
+            copy(&memory, &memory.manifest(&at).await.unwrap(), &writer, &tag(name), &options()).await.unwrap();
+            writer.finish().await.unwrap();
+        }
+        let archive = Archive::open(&path).unwrap();
+        for (content, name) in [(&b"one"[..], "a"), (b"", "b"), (&[7; 2000], "c")] {
+            let back = MemoryStore::new();
+            let manifest = archive.manifest(&tag(name)).await.unwrap();
+            copy(&archive, &manifest, &back, &tag("back"), &options()).await.unwrap();
+            assert_eq!(manifest.digest(), crate::contract::manifest(content).0.digest());
+        }
+        assert!(archive.only().is_err(), "three manifests to choose from");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[tokio::test]
+    async fn an_archive_that_is_not_finished_never_appears() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.tar");
+        let (memory, at) = model(b"x").await;
+        let writer = ArchiveWriter::create(&path).unwrap();
+        copy(&memory, &memory.manifest(&at).await.unwrap(), &writer, &tag("v1"), &options()).await.unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lying_blob_is_refused_and_the_next_one_takes_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.tar");
+        let writer = ArchiveWriter::create(&path).unwrap();
+        let promised = Descriptor::of("x/x", b"promised");
+        let Begin::Upload(mut upload) = writer.begin(Some(&promised)).await.unwrap() else { panic!("nothing is there") };
+        upload.write(Body::from_bytes(&b"deliverd"[..])).await.unwrap();
+        assert!(matches!(upload.commit(None).await, Err(Error::WrongDigest { .. })));
+        let (memory, at) = model(b"x").await;
+        copy(&memory, &memory.manifest(&at).await.unwrap(), &writer, &tag("v1"), &options()).await.unwrap();
+        writer.finish().await.unwrap();
+        assert!(Archive::open(&path).unwrap().manifest(&tag("v1")).await.is_ok());
+    }
+
+    #[test]
+    fn what_is_no_archive_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.tar");
+        assert!(matches!(Archive::open(&path), Err(Error::NotFound { .. })));
+        for content in [&b""[..], b"not a tar archive at all", &[0; 1024]] {
+            fs::write(&path, content).unwrap();
+            assert!(matches!(Archive::open(&path), Err(Error::Invalid { .. })), "{content:?}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The bytes of a blob on their way: a range of a file, or a stream.
+
+use crate::{Error, Progress, Result};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream, stream::BoxStream};
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// How many bytes are read, hashed, written or sent at once: smaller pieces cost throughput, larger ones memory.
+pub const CHUNK: usize = 256 << 10;
+
+/// Bytes that a [`Source`](crate::Source) gives and an [`Upload`](crate::Upload) takes, read once.
+///
+/// A file stays a file until somebody needs a stream, so that a sink on disk can let the kernel move it.
+pub struct Body {
+    content: Content,
+    progress: Option<Arc<Progress>>,
+    /// How many bytes this body and its clones have counted.
+    counted: Arc<AtomicU64>,
+}
+
+enum Content {
+    File(FileRange),
+    Stream { stream: BoxStream<'static, Result<Bytes>>, len: Option<u64> },
+}
+
+/// A range of an open file.
+#[derive(Clone)]
+pub struct FileRange {
+    /// The file.
+    pub file: Arc<File>,
+    /// What to call it in an error.
+    pub path: PathBuf,
+    /// Where the range begins.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+impl FileRange {
+    /// Reads at most `buffer.len()` bytes at `at`, counted from the beginning of the range; fails if the file has become shorter.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(0);
+        }
+        loop {
+            match self.file.read_at(&mut buffer[..want], self.offset + at) {
+                Ok(0) => return Err(Error::Changed { path: self.path.clone() }),
+                Ok(n) => return Ok(n),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io("read", &self.path)(e)),
+            }
+        }
+    }
+
+    /// All bytes of a range that the caller knows to be small.
+    pub(crate) fn read(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        read_all(self, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// A part of this range; `what` names the whole in an error.
+    pub(crate) fn slice(self, part: Range<u64>, what: &str) -> Result<Self> {
+        if part.start > part.end || part.end > self.len {
+            return Err(Error::WrongSize { what: what.to_owned(), expected: part.end, found: self.len });
+        }
+        Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
+    }
+
+    /// The same as [`read_at`](Self::read_at) if the bytes are in memory; `None` if the disk would have to be waited for.
+    fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
+        let mut slices = [io::IoSliceMut::new(&mut buffer[..want])];
+        preadv2(&self.file, &mut slices, self.offset + at, ReadWriteFlags::NOWAIT).ok().filter(|&n| n > 0)
+    }
+}
+
+impl Body {
+    /// A range of an open file.
+    pub fn from_file(range: FileRange) -> Self {
+        Self { content: Content::File(range), progress: None, counted: Arc::default() }
+    }
+
+    /// A stream; `len` in bytes if it is known beforehand.
+    pub fn from_stream(stream: impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static, len: Option<u64>) -> Self {
+        Self { content: Content::Stream { stream: stream.boxed(), len }, progress: None, counted: Arc::default() }
+    }
+
+    /// Bytes in memory.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        let len = bytes.len() as u64;
+        Self::from_stream(stream::iter((len > 0).then_some(Ok(bytes))), Some(len))
+    }
+
+    /// The length in bytes, if it is known beforehand.
+    pub fn len(&self) -> Option<u64> {
+        match &self.content {
+            Content::File(range) => Some(range.len),
+            Content::Stream { len, .. } => *len,
+        }
+    }
+
+    /// Whether the body is known to have no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Counts the bytes as moved while they are consumed.
+    pub fn counted(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// The same bytes once more, if they are in a file; a stream can be read only once. Clones count together what the one that
+    /// comes furthest counts.
+    pub fn try_clone(&self) -> Option<Self> {
+        let content = Content::File(self.file()?.clone());
+        Some(Self { content, progress: self.progress.clone(), counted: self.counted.clone() })
+    }
+
+    /// The file that the bytes are in, if they are.
+    pub(crate) fn file(&self) -> Option<&FileRange> {
+        match &self.content {
+            Content::File(range) => Some(range),
+            Content::Stream { .. } => None,
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
+        self.progress.as_ref()
+    }
+
+    /// The bytes as a stream of pieces of about [`CHUNK`] bytes.
+    pub fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+        let progress = self.progress;
+        let stream = match self.content {
+            Content::File(range) => file_stream(range),
+            Content::Stream { stream, .. } => stream,
+        };
+        match progress {
+            Some(progress) => {
+                let (counted, mut at) = (self.counted, 0);
+                let count = move |piece: &Result<Bytes>| {
+                    at += piece.as_ref().map_or(0, Bytes::len) as u64;
+                    progress.moved(at.saturating_sub(counted.fetch_max(at, Relaxed)));
+                };
+                stream.inspect(count).boxed()
+            }
+            None => stream,
+        }
+    }
+
+    /// All bytes; fails with [`Error::Invalid`] if there are more than `limit`.
+    pub async fn collect(self, limit: usize, what: &str) -> Result<Vec<u8>> {
+        let too_large = || Error::Invalid { what: what.to_owned(), why: format!("it has more than {limit} bytes") };
+        let mut all = Vec::new();
+        let mut stream = self.into_stream();
+        while let Some(piece) = stream.next().await {
+            let piece = piece?;
+            if all.len() + piece.len() > limit {
+                return Err(too_large());
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(all)
+    }
+
+    /// Hands all bytes in order to `take`, on a thread that may block, and gives `state` back.
+    ///
+    /// The state comes back after an error too, with what was taken until then.
+    pub async fn drain<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
+    where
+        S: Send + 'static,
+        F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
+    {
+        let progress = self.progress;
+        let count = move |n: usize| {
+            if let Some(progress) = &progress {
+                progress.moved(n as u64);
+            }
+        };
+        match self.content {
+            Content::File(range) => {
+                blocking_cancellable(move |cancelled| {
+                    let result = read_all(&range, |piece| {
+                        cancelled.check(&range.path)?;
+                        take(&mut state, piece)?;
+                        count(piece.len());
+                        Ok(())
+                    });
+                    (state, result)
+                })
+                .await
+            }
+            Content::Stream { mut stream, .. } => {
+                // The receiving task and the taking thread work at the same time, with few enough pieces between them to bound memory.
+                let (sender, mut receiver) = tokio::sync::mpsc::channel::<Batch>(2);
+                let taker = tokio::task::spawn_blocking(move || {
+                    while let Some(batch) = receiver.blocking_recv() {
+                        for piece in batch.pieces {
+                            if let Err(error) = take(&mut state, &piece) {
+                                return (state, Err(error));
+                            }
+                            count(piece.len());
+                        }
+                    }
+                    (state, Ok(()))
+                });
+                let mut failed = None;
+                let mut batch = Batch::default();
+                while let Some(piece) = stream.next().await {
+                    match piece {
+                        Ok(piece) => batch.push(piece),
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                    if batch.len >= CHUNK && sender.send(std::mem::take(&mut batch)).await.is_err() {
+                        break;
+                    }
+                }
+                if batch.len > 0 {
+                    // A taker that is gone has failed, and its own error is the one to report.
+                    let _ = sender.send(batch).await;
+                }
+                drop(sender);
+                let (state, result) = joined(taker).await;
+                (state, result.and(failed.map_or(Ok(()), Err)))
+            }
+        }
+    }
+}
+
+/// Pieces as they came from the network, handed on together so that threads are not woken for each.
+#[derive(Default)]
+struct Batch {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
+impl Batch {
+    fn push(&mut self, piece: Bytes) {
+        self.len += piece.len();
+        self.pieces.push(piece);
+    }
+}
+
+/// Reads a range from beginning to end, a [`CHUNK`] at a time.
+pub(crate) fn read_all(range: &FileRange, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut buffer = vec![0; CHUNK.min(usize::try_from(range.len).unwrap_or(CHUNK))];
+    let mut at = 0;
+    while at < range.len {
+        let n = range.read_at(&mut buffer, at)?;
+        take(&buffer[..n])?;
+        at += n as u64;
+    }
+    Ok(())
+}
+
+fn file_stream(range: FileRange) -> BoxStream<'static, Result<Bytes>> {
+    stream::try_unfold((range, 0, BytesMut::new()), |(range, at, mut buffer)| async move {
+        if at == range.len {
+            return Ok(None);
+        }
+        buffer.resize(CHUNK.min(usize::try_from(range.len - at).unwrap_or(CHUNK)), 0);
+        let n = match range.read_cached(&mut buffer, at) {
+            Some(n) => n,
+            None => {
+                let (of, mut into) = (range.clone(), buffer);
+                let (into, read) = blocking(move || {
+                    let read = of.read_at(&mut into, at);
+                    (into, read)
+                })
+                .await;
+                buffer = into;
+                read?
+            }
+        };
+        let piece = buffer.split_to(n).freeze();
+        buffer.clear();
+        Ok(Some((piece, (range, at + n as u64, buffer))))
+    })
+    .boxed()
+}
+
+/// Whether whoever waits for some blocking work has gone away.
+pub(crate) struct Cancelled(Arc<AtomicBool>);
+
+impl Cancelled {
+    /// Fails if nobody waits for the result any more, so that the work ends early; nobody sees the error.
+    pub(crate) fn check(&self, path: &Path) -> Result<()> {
+        if self.0.load(Relaxed) { Err(Error::io("go on with", path)(io::ErrorKind::Interrupted.into())) } else { Ok(()) }
+    }
+}
+
+/// Like [`blocking`], for work that may be long: it is told when the returned future is dropped.
+pub(crate) async fn blocking_cancellable<T: Send + 'static>(work: impl FnOnce(&Cancelled) -> T + Send + 'static) -> T {
+    struct CancelOnDrop(Arc<AtomicBool>);
+    impl Drop for CancelOnDrop {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    let cancel = CancelOnDrop(Arc::default());
+    let cancelled = Cancelled(cancel.0.clone());
+    blocking(move || work(&cancelled)).await
+}
+
+/// Runs `work` on a thread that may block: the one place where blocking work leaves the async world.
+///
+/// The work runs to its end even if the returned future is dropped.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
+    match handle.await {
+        Ok(value) => value,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}

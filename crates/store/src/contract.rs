@@ -1,0 +1,136 @@
+//! The contract of the seam as a suite: every implementation of [`Source`] and [`Sink`] runs it in its tests.
+
+use crate::{Begin, Body, Error, Sink, Source, put_bytes};
+use modelpack_spec::{Descriptor, Digest, ImageManifest, Manifest, Selector, Tag};
+use std::collections::BTreeMap;
+
+/// Runs the whole suite on a repository that is empty at first, as read by `source` and written by `sink`.
+///
+/// # Panics
+/// If the implementation breaks the contract; the message says where.
+pub async fn check(source: &dyn Source, sink: &dyn Sink) {
+    nothing_is_there_at_first(source).await;
+    wrong_bytes_are_never_visible(source, sink).await;
+    an_abandoned_upload_is_never_visible(source, sink).await;
+    blobs_come_back_whole_and_in_ranges(source, sink).await;
+    a_manifest_needs_its_blobs(sink).await;
+    tags_are_set_and_moved(source, sink).await;
+}
+
+fn tag(text: &str) -> Tag {
+    text.parse().expect("the suite's tags are valid")
+}
+
+async fn nothing_is_there_at_first(source: &dyn Source) {
+    let absent = source.manifest(&Selector::Tag(tag("absent"))).await;
+    assert!(matches!(absent, Err(Error::NotFound { .. })), "a tag that was never set: {absent:?}");
+    let digest = Digest::of(b"absent");
+    let absent = source.manifest(&Selector::Digest(digest)).await;
+    assert!(matches!(absent, Err(Error::NotFound { .. })), "a manifest that was never written: {absent:?}");
+    assert_absent(source, &Descriptor::of("x/x", b"absent")).await;
+}
+
+/// A source may say that a blob is absent when asked for it or when it is read.
+async fn assert_absent(source: &dyn Source, blob: &Descriptor) {
+    let error = match source.blob(blob, 0..blob.size).await {
+        Ok(body) => body.collect(usize::MAX, "blob").await.err(),
+        Err(error) => Some(error),
+    };
+    assert!(matches!(error, Some(Error::NotFound { .. })), "a blob that must not be visible: {error:?}");
+}
+
+async fn upload(sink: &dyn Sink, blob: Option<&Descriptor>) -> Box<dyn crate::Upload> {
+    match sink.begin(blob).await.expect("an upload begins") {
+        Begin::Upload(upload) => upload,
+        Begin::Exists => panic!("a blob is said to exist that was never written: {blob:?}"),
+    }
+}
+
+async fn wrong_bytes_are_never_visible(source: &dyn Source, sink: &dyn Sink) {
+    let expected = Descriptor::of("x/x", b"what was promised");
+    for lie in [&b"WHAT WAS PROMISED"[..], b"what was promise", b"what was promised!", b""] {
+        let mut upload = upload(sink, Some(&expected)).await;
+        let written = upload.write(Body::from_bytes(lie)).await;
+        let committed = match written {
+            Ok(()) => upload.commit(Some(&expected)).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        assert!(committed.is_err(), "{lie:?} was taken for {expected:?}");
+        assert_absent(source, &expected).await;
+    }
+}
+
+async fn an_abandoned_upload_is_never_visible(source: &dyn Source, sink: &dyn Sink) {
+    let blob = Descriptor::of("x/x", b"abandoned");
+    let mut upload = upload(sink, None).await;
+    upload.write(Body::from_bytes(&b"abandoned"[..])).await.expect("bytes are taken");
+    drop(upload);
+    assert_absent(source, &blob).await;
+}
+
+async fn blobs_come_back_whole_and_in_ranges(source: &dyn Source, sink: &dyn Sink) {
+    let large: Vec<u8> = (0..3 * crate::CHUNK + 17).map(|i| (i % 251) as u8).collect();
+    for (content, known) in [(&b""[..], true), (b"x", false), (&large, true), (b"", false), (b"known", true)] {
+        let blob = Descriptor::of("x/x", content);
+        if let Begin::Upload(mut upload) = sink.begin(known.then_some(&blob)).await.expect("an upload begins") {
+            upload.write(Body::from_bytes(content.to_vec())).await.expect("bytes are taken");
+            let committed = upload.commit(known.then_some(&blob)).await.expect("right bytes are committed");
+            assert_eq!(committed, (blob.digest.clone(), blob.size));
+        }
+        assert!(matches!(sink.begin(Some(&blob)).await, Ok(Begin::Exists)), "a committed blob exists");
+        let size = blob.size;
+        for range in [0..size, 0..size / 2, size / 2..size, size / 3..2 * size / 3] {
+            let slice = &content[range.start as usize..range.end as usize];
+            let body = source.blob(&blob, range.clone()).await.expect("a committed blob is read");
+            let read = body.collect(usize::MAX, "blob").await.expect("a committed blob is read to its end");
+            assert!(read == slice, "bytes {range:?} of a blob of {size} came back as {} bytes", read.len());
+        }
+    }
+}
+
+/// An image manifest with one layer, both blobs unknown to anybody unless written.
+pub(crate) fn manifest(layer: &[u8]) -> (Manifest, Vec<u8>) {
+    let config = Descriptor::of("application/vnd.oci.empty.v1+json", b"{}");
+    let image = ImageManifest {
+        schema_version: 2,
+        media_type: Some(modelpack_spec::media_type::IMAGE_MANIFEST.to_owned()),
+        artifact_type: Some("application/x".to_owned()),
+        config,
+        layers: vec![Descriptor::of("application/x", layer)],
+        subject: None,
+        annotations: BTreeMap::new(),
+        other: BTreeMap::new(),
+    };
+    (Manifest::from_image(image).expect("a valid manifest"), layer.to_vec())
+}
+
+async fn a_manifest_needs_its_blobs(sink: &dyn Sink) {
+    let (manifest, _) = manifest(b"a layer that was never written");
+    let put = sink.put_manifest(&Selector::Tag(tag("incomplete")), &manifest).await;
+    assert!(matches!(put, Err(Error::MissingReference { .. })), "a manifest without its blobs: {put:?}");
+}
+
+async fn tags_are_set_and_moved(source: &dyn Source, sink: &dyn Sink) {
+    let (first, layer) = manifest(b"first layer");
+    put_bytes(sink, "application/vnd.oci.empty.v1+json", b"{}".to_vec()).await.expect("config");
+    put_bytes(sink, "application/x", layer).await.expect("layer");
+    let v1 = Selector::Tag(tag("v1"));
+    sink.put_manifest(&v1, &first).await.expect("a manifest is written");
+    assert_eq!(source.manifest(&v1).await.expect("by tag").bytes(), first.bytes());
+    let by_digest = Selector::Digest(first.digest().clone());
+    assert_eq!(source.manifest(&by_digest).await.expect("by digest").bytes(), first.bytes());
+
+    let (second, layer) = manifest(b"second layer");
+    put_bytes(sink, "application/x", layer).await.expect("layer");
+    sink.put_manifest(&v1, &second).await.expect("a tag is moved");
+    assert_eq!(source.manifest(&v1).await.expect("by tag").digest(), second.digest());
+    sink.put_manifest(&v1, &first).await.expect("a tag is moved back to a known manifest");
+    assert_eq!(source.manifest(&v1).await.expect("by tag").digest(), first.digest());
+
+    let agreeing = Selector::Both(tag("v1"), first.digest().clone());
+    assert!(source.manifest(&agreeing).await.is_ok(), "tag and digest agree");
+    let disagreeing = Selector::Both(tag("v1"), second.digest().clone());
+    assert!(source.manifest(&disagreeing).await.is_err(), "tag and digest disagree");
+    assert!(sink.put_manifest(&disagreeing, &first).await.is_err(), "a manifest under another's digest");
+    assert_eq!(source.manifest(&v1).await.expect("by tag").digest(), first.digest(), "a failed put changes nothing");
+}

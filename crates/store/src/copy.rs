@@ -1,0 +1,108 @@
+//! The copy engine: the one way from a source to a sink.
+
+use crate::{Begin, Body, Error, Progress, Result, Sink, Source};
+use futures_util::{StreamExt, stream};
+use modelpack_spec::{Descriptor, Manifest, Selector};
+use std::{collections::HashSet, sync::Arc};
+
+/// How deep indexes may name indexes.
+const MAX_DEPTH: usize = 4;
+
+/// How a copy is done.
+#[derive(Clone, Debug)]
+pub struct CopyOptions {
+    /// How many blobs are moved at once; at least 1.
+    pub concurrency: usize,
+    /// Counts the bytes.
+    pub progress: Arc<Progress>,
+}
+
+/// Copies `manifest`, with everything it names, and lets `to` point to it.
+///
+/// Blobs go before the config, the config before the manifest, manifests before the index that names them. A blob that the sink
+/// holds is not moved. After a failure no further blob is begun, those under way are finished, and the first error is returned; a
+/// second attempt finds what was finished.
+pub async fn copy(source: &dyn Source, manifest: &Manifest, sink: &dyn Sink, to: &Selector, options: &CopyOptions) -> Result<()> {
+    copy_tree(source, manifest, sink, to, options, 0).await
+}
+
+async fn copy_tree(
+    source: &dyn Source,
+    manifest: &Manifest,
+    sink: &dyn Sink,
+    to: &Selector,
+    options: &CopyOptions,
+    depth: usize,
+) -> Result<()> {
+    if depth > MAX_DEPTH {
+        let why = format!("indexes name indexes more than {MAX_DEPTH} deep");
+        return Err(Error::Invalid { what: format!("manifest {}", manifest.digest()), why });
+    }
+    for child in manifest.manifests() {
+        let at = Selector::Digest(child.digest.clone());
+        let child = source.manifest(&at).await?;
+        Box::pin(copy_tree(source, &child, sink, &at, options, depth + 1)).await?;
+    }
+    let mut seen = HashSet::new();
+    let mut blobs: Vec<&Descriptor> = manifest.blobs().filter(|d| seen.insert(&d.digest)).collect();
+    if !blobs.is_empty() {
+        // The config comes first in a manifest and goes last.
+        blobs.rotate_left(1);
+    }
+    blobs.iter().for_each(|d| options.progress.expect(d.size));
+    let (layers, config) = blobs.split_at(blobs.len().saturating_sub(1));
+    for_each_concurrent(options.concurrency, layers.iter().copied(), |blob| copy_blob(source, blob, sink, &options.progress)).await?;
+    for blob in config {
+        copy_blob(source, blob, sink, &options.progress).await?;
+    }
+    sink.put_manifest(to, manifest).await
+}
+
+async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, progress: &Arc<Progress>) -> Result<()> {
+    match sink.begin(Some(blob)).await? {
+        Begin::Exists => progress.skipped(blob.size),
+        Begin::Upload(mut upload) => {
+            let body = source.blob(blob, 0..blob.size).await?;
+            upload.write(body.counted(progress.clone())).await?;
+            upload.commit(Some(blob)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes bytes in memory as a blob, unless the sink holds it.
+pub async fn put_bytes(sink: &dyn Sink, media_type: &str, bytes: Vec<u8>) -> Result<Descriptor> {
+    let blob = Descriptor::of(media_type, &bytes);
+    if let Begin::Upload(mut upload) = sink.begin(Some(&blob)).await? {
+        upload.write(Body::from_bytes(bytes)).await?;
+        upload.commit(Some(&blob)).await?;
+    }
+    Ok(blob)
+}
+
+/// Runs `work` on every item, at most `limit` at once, and returns the results in the order of the items.
+///
+/// After a failure no further item is begun; those under way are finished, and the first error is returned.
+pub async fn for_each_concurrent<I, T, E, F>(limit: usize, items: impl IntoIterator<Item = I>, mut work: impl FnMut(I) -> F) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut running = stream::FuturesUnordered::new();
+    let mut items = items.into_iter().enumerate();
+    let mut results = Vec::new();
+    let mut failed = None;
+    loop {
+        while running.len() < limit.max(1) && failed.is_none() {
+            let Some((at, item)) = items.next() else { break };
+            let work = work(item);
+            running.push(async move { work.await.map(|result| (at, result)) });
+        }
+        match running.next().await {
+            Some(Ok(result)) => results.push(result),
+            Some(Err(error)) => failed = failed.or(Some(error)),
+            None => break,
+        }
+    }
+    results.sort_unstable_by_key(|(at, _)| *at);
+    failed.map_or_else(|| Ok(results.into_iter().map(|(_, result)| result).collect()), Err)
+}

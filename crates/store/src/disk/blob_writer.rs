@@ -1,0 +1,207 @@
+//! Writing one blob: bytes go to a file and through the hash once, and become visible in one step when they are verified.
+
+use super::{
+    blobs::{Blobs, random_name},
+    repository::Links,
+    writeback::Writeback,
+};
+use crate::{
+    Body, CHUNK, Error, FileRange, Progress, Result, Upload,
+    body::{Cancelled, read_all},
+    verify::verify_blob,
+};
+use async_trait::async_trait;
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
+use std::{
+    fs::{self, File, OpenOptions},
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+/// From this size on a file is hashed on a thread of its own while another copies it.
+const LARGE: u64 = 8 << 20;
+
+/// A blob that is being written to a store on disk.
+///
+/// This is the one place where bytes enter a store: whatever is committed has been hashed here.
+pub struct BlobWriter {
+    blobs: Blobs,
+    links: Option<Links>,
+    expected: Option<Descriptor>,
+    path: PathBuf,
+    /// Absent while a write is under way, and for good if that write was abandoned.
+    state: Option<State>,
+}
+
+struct State {
+    file: Arc<File>,
+    hasher: Hasher,
+    len: u64,
+    writeback: Writeback,
+}
+
+impl State {
+    fn append(&mut self, bytes: &[u8], path: &PathBuf) -> Result<()> {
+        self.file.write_all_at(bytes, self.len).map_err(Error::io("write", path))?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        self.writeback.advance(&self.file, self.len);
+        Ok(())
+    }
+}
+
+impl BlobWriter {
+    /// Begins a blob; blocks. The file is locked, so that collection knows it from one whose writer is gone.
+    pub(super) fn create(blobs: Blobs, links: Option<Links>, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<Self> {
+        let path = blobs.ingest.join(format!(".ingest-{}", random_name()));
+        // Until the file is locked, collection would take it for a dead writer's.
+        let _collection_waits = blobs.guard()?;
+        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
+        file.lock().map_err(Error::io("lock", &path))?;
+        let state = State { file: Arc::new(file), hasher: Hasher::new(algorithm), len: 0, writeback: Writeback::default() };
+        Ok(Self { blobs, links, expected, path, state: Some(state) })
+    }
+
+    /// How many bytes were written.
+    pub fn len(&self) -> u64 {
+        self.state.as_ref().map_or(0, |s| s.len)
+    }
+
+    /// Whether no byte was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn abandoned(&self) -> Error {
+        Error::Invalid { what: self.path.display().to_string(), why: "an earlier write to this upload was abandoned".to_owned() }
+    }
+
+    /// Commits the blob as `digest`, of whichever algorithm, and returns its size in bytes.
+    ///
+    /// Fails with [`Error::WrongDigest`] if the bytes have another digest; the bytes are gone then.
+    pub async fn commit_as(self, digest: &Digest) -> Result<u64> {
+        let digest = digest.clone();
+        crate::blocking(move || self.commit_blocking(Some(&digest)).map(|(_, size)| size)).await
+    }
+
+    /// Appends bytes in memory; blocks.
+    pub(super) fn append_blocking(&mut self, bytes: &[u8]) -> Result<()> {
+        let abandoned = self.abandoned();
+        self.state.as_mut().ok_or(abandoned)?.append(bytes, &self.path)
+    }
+
+    pub(super) fn commit_blocking(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
+        let State { file, mut hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
+        let expected = expected.or(self.expected.as_ref().map(|d| &d.digest));
+        if let Some(expected) = expected
+            && expected.algorithm() != hasher.algorithm()
+        {
+            hasher = Hasher::new(expected.algorithm());
+            let whole = FileRange { file: file.clone(), path: self.path.clone(), offset: 0, len };
+            read_all(&whole, |piece| {
+                hasher.update(piece);
+                Ok(())
+            })?;
+        }
+        let found = hasher.finish();
+        if let Some(blob) = &self.expected {
+            verify_blob(blob, &found, len)?;
+        } else if let Some(expected) = expected {
+            verify_blob(&Descriptor::new("", expected.clone(), len), &found, len)?;
+        }
+        if len > 0 {
+            file.sync_data().map_err(Error::io("sync", &self.path))?;
+        }
+        let _collection_waits = self.blobs.guard()?;
+        self.blobs.adopt(&self.path, &found)?;
+        if let Some(links) = &self.links {
+            links.add(&found)?;
+        }
+        Ok((found, len))
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        // After a commit the file is elsewhere; a leftover that cannot be removed is collected later.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[async_trait]
+impl Upload for BlobWriter {
+    async fn write(&mut self, body: Body) -> Result<()> {
+        let state = self.state.take().ok_or_else(|| self.abandoned())?;
+        let path = self.path.clone();
+        let (state, result) = match body.file().filter(|f| f.len >= LARGE).cloned() {
+            Some(range) => {
+                let progress = body.progress().cloned();
+                crate::body::blocking_cancellable(move |cancelled| copy_large(state, &range, &path, progress.as_deref(), cancelled)).await
+            }
+            None => body.drain(state, move |state, piece| state.append(piece, &path)).await,
+        };
+        self.state = Some(state);
+        result
+    }
+
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+        let mut writer = *self;
+        if expected.is_some() {
+            writer.expected = expected.cloned();
+        }
+        crate::blocking(move || writer.commit_blocking(None)).await
+    }
+}
+
+/// Appends a large file. This thread reads and writes while a second one hashes what was written, so that one blob alone
+/// keeps two processors busy.
+fn copy_large(
+    mut state: State,
+    range: &FileRange,
+    path: &PathBuf,
+    progress: Option<&Progress>,
+    cancelled: &Cancelled,
+) -> (State, Result<()>) {
+    let cloned = state.len == 0 && reflink(range, &state.file);
+    let State { file, hasher, len, writeback } = &mut state;
+    let result = thread::scope(|scope| {
+        let (to_hash, pieces) = mpsc::sync_channel::<(Vec<u8>, usize)>(2);
+        let (give_back, spare) = mpsc::channel::<Vec<u8>>();
+        (0..4).try_for_each(|_| give_back.send(vec![0; CHUNK])).expect("the receiver is alive");
+        scope.spawn(move || {
+            for (buffer, n) in pieces {
+                hasher.update(&buffer[..n]);
+                // At the end nobody waits for buffers any more, and pieces are still to be hashed.
+                let _ = give_back.send(buffer);
+            }
+        });
+        // What was cloned is hashed from the clone: only those bytes are kept, whatever becomes of the original.
+        let source = if cloned { FileRange { file: file.clone(), path: path.clone(), offset: 0, len: range.len } } else { range.clone() };
+        let mut at = 0;
+        while at < range.len {
+            cancelled.check(&range.path)?;
+            let mut buffer = spare.recv().expect("the hashing thread returns each buffer");
+            let n = source.read_at(&mut buffer, at)?;
+            if !cloned {
+                file.write_all_at(&buffer[..n], *len).map_err(Error::io("write", path))?;
+            }
+            to_hash.send((buffer, n)).expect("the hashing thread is alive while pieces may come");
+            at += n as u64;
+            *len += n as u64;
+            writeback.advance(file, *len);
+            if let Some(progress) = progress {
+                progress.moved(n as u64);
+            }
+        }
+        Ok(())
+    });
+    (state, result)
+}
+
+/// Lets `file` share the blocks of a whole file, where the file system can.
+fn reflink(range: &FileRange, file: &File) -> bool {
+    let is_whole = range.offset == 0 && range.file.metadata().is_ok_and(|m| m.len() == range.len);
+    is_whole && rustix::fs::ioctl_ficlone(file, &*range.file).is_ok() && file.metadata().is_ok_and(|m| m.len() == range.len)
+}

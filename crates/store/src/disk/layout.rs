@@ -1,0 +1,267 @@
+//! An OCI image layout directory (OCI image specification, `image-layout.md`): read as anybody wrote it, written so that anybody reads it.
+
+use super::{
+    BlobWriter, Untagged,
+    blobs::{Blobs, is_absent, replace_file, sync_directory},
+    index::Index,
+    lock,
+    repository::Links,
+};
+use crate::verify::verify_selected;
+use crate::{Begin, Body, Error, FileRange, Result, Sink, Source, blocking};
+use async_trait::async_trait;
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
+use std::{
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The manifests and blobs in a directory with `oci-layout`, `index.json` and `blobs/<algorithm>/<hex>`.
+#[derive(Clone, Debug)]
+pub struct Layout(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// What to call it in an error.
+    name: String,
+    directory: PathBuf,
+    blobs: Blobs,
+    /// Held while the index is replaced.
+    lock: PathBuf,
+    /// What this repository holds of a pool that it shares with others; without, it holds all that is there.
+    links: Option<Links>,
+    untagged: Untagged,
+}
+
+impl Layout {
+    /// The layout in `directory`, which need not exist before something is written. Nothing is touched yet.
+    pub fn at(directory: &Path) -> Self {
+        let blobs = Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None };
+        Self(Arc::new(Inner {
+            name: directory.display().to_string(),
+            directory: directory.to_owned(),
+            blobs,
+            lock: directory.to_owned(),
+            links: None,
+            untagged: Untagged::Keep,
+        }))
+    }
+
+    /// A layout whose `blobs` is a link to the pool of a store.
+    pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, links: Links, untagged: Untagged) -> Self {
+        Self(Arc::new(Inner { name, lock: directory.join("_lock"), directory, blobs: pool, links: Some(links), untagged }))
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// Whether there is a layout.
+    pub fn exists(&self) -> bool {
+        self.0.directory.join("oci-layout").is_file()
+    }
+
+    /// The only manifest of this layout; fails if there are none, or several to choose from.
+    pub async fn only(&self) -> Result<Selector> {
+        let this = self.clone();
+        blocking(move || this.index()?.only(&this.0.name)).await
+    }
+
+    fn index(&self) -> Result<Index> {
+        Index::read(&self.0.directory)?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
+    }
+
+    fn index_or_empty(&self) -> Result<Index> {
+        Ok(Index::read(&self.0.directory)?.unwrap_or_else(Index::empty))
+    }
+
+    /// The tags, sorted, and what they point to; none if there is no layout.
+    pub async fn tags(&self) -> Result<Vec<(Tag, Descriptor)>> {
+        let this = self.clone();
+        blocking(move || Ok(this.index_or_empty()?.tags())).await
+    }
+
+    /// Each manifest once; none if there is no layout.
+    pub async fn manifests(&self) -> Result<Vec<Descriptor>> {
+        let this = self.clone();
+        blocking(move || this.manifests_blocking()).await
+    }
+
+    pub(super) fn manifests_blocking(&self) -> Result<Vec<Descriptor>> {
+        Ok(self.index_or_empty()?.manifests())
+    }
+
+    /// Removes a tag; says whether there was one.
+    pub async fn delete_tag(&self, tag: &Tag) -> Result<bool> {
+        let (this, tag) = (self.clone(), tag.clone());
+        blocking(move || this.update(|index| index.remove_tag(&tag, this.0.untagged))).await
+    }
+
+    /// Removes a manifest and all its tags; says whether there was one. Its blobs stay.
+    pub async fn delete_manifest(&self, digest: &Digest) -> Result<bool> {
+        let (this, digest) = (self.clone(), digest.clone());
+        blocking(move || {
+            let removed = this.update(|index| index.remove_manifest(&digest))?;
+            if let Some(links) = this.0.links.as_ref().filter(|_| removed) {
+                links.remove(&digest)?;
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
+    /// Changes the index under its lock; writes it only if `change` says that it changed something.
+    fn update(&self, change: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
+        if !self.exists() {
+            return Ok(false);
+        }
+        let _lock = lock::exclusive(&self.0.lock)?;
+        let mut index = self.index_or_empty()?;
+        let changed = change(&mut index);
+        if changed {
+            index.write(&self.0.directory)?;
+        }
+        Ok(changed)
+    }
+
+    /// The size in bytes of a blob that this layout holds.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let (this, digest) = (self.clone(), digest.clone());
+        blocking(move || this.blob_size_blocking(&digest)).await
+    }
+
+    pub(super) fn blob_size_blocking(&self, digest: &Digest) -> Result<Option<u64>> {
+        match &self.0.links {
+            Some(links) if !links.contain(digest)? => Ok(None),
+            _ => self.0.blobs.size(digest),
+        }
+    }
+
+    pub(super) fn open_blob(&self, digest: &Digest) -> Result<FileRange> {
+        let held = self.0.links.as_ref().map_or(Ok(true), |links| links.contain(digest))?;
+        let opened = if held { self.0.blobs.open(digest)? } else { None };
+        opened.ok_or_else(|| Error::not_found(format!("blob {digest} in {}", self.0.name)))
+    }
+
+    /// Begins a blob, hashing with `algorithm` as it is written; creates the layout if there is none.
+    pub(super) fn begin_blocking(&self, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<BlobWriter> {
+        self.create()?;
+        BlobWriter::create(self.0.blobs.clone(), self.0.links.clone(), algorithm, expected)
+    }
+
+    /// Makes the directory a layout, unless it is one.
+    pub(super) fn create(&self) -> Result<()> {
+        if self.exists() {
+            return Ok(());
+        }
+        let directory = &self.0.directory;
+        let sha256 = self.0.blobs.directory.join(Algorithm::Sha256.name());
+        for created in [directory, &sha256] {
+            fs::create_dir_all(created).map_err(Error::io("create", created))?;
+        }
+        let _lock = lock::exclusive(&self.0.lock)?;
+        if let Some(links) = &self.0.links {
+            links.create(directory, &self.0.blobs.directory)?;
+        }
+        if Index::read(directory)?.is_none() {
+            Index::empty().write(directory)?;
+        }
+        replace_file(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        directory.parent().map_or(Ok(()), sync_directory)
+    }
+
+    pub(super) fn read_manifest(&self, entry: &Descriptor) -> Result<Manifest> {
+        let what = || format!("manifest {} in {}", entry.digest, self.0.name);
+        let invalid = |source| Error::InvalidManifest { what: what(), source };
+        let range = self.open_blob(&entry.digest)?;
+        if range.len > MAX_MANIFEST_BYTES as u64 {
+            return Err(invalid(modelpack_spec::InvalidManifest::TooLarge(range.len)));
+        }
+        crate::verify_manifest(&what(), range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
+    }
+
+    fn put_manifest_blocking(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
+        verify_selected(at, manifest)?;
+        let missing = |digest: &Digest| Error::MissingReference { digest: digest.clone(), repository: self.0.name.clone() };
+        for named in manifest.blobs().chain(manifest.manifests()) {
+            if self.blob_size_blocking(&named.digest)?.is_none() {
+                return Err(missing(&named.digest));
+            }
+        }
+        let expected = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
+        let mut writer = self.begin_blocking(manifest.digest().algorithm(), Some(expected))?;
+        writer.append_blocking(manifest.bytes())?;
+        writer.commit_blocking(None)?;
+        self.update(|index| {
+            index.put(at, manifest, self.0.untagged);
+            true
+        })?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Source for Layout {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest> {
+        let (this, at) = (self.clone(), at.clone());
+        blocking(move || {
+            let not_found = || Error::not_found(format!("{}{at}", this.0.name));
+            let index = Index::read(&this.0.directory)?.ok_or_else(not_found)?;
+            let entry = index.select(&at).ok_or_else(not_found)?;
+            this.read_manifest(&entry).map_err(|e| if e.is_not_found() { not_found() } else { e })
+        })
+        .await
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        let (this, blob) = (self.clone(), blob.clone());
+        blocking(move || {
+            let what = format!("blob {} in {}", blob.digest, this.0.name);
+            Ok(Body::from_file(this.open_blob(&blob.digest)?.slice(range, &what)?))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Sink for Layout {
+    fn wants_digest(&self) -> bool {
+        false
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
+        let (this, blob) = (self.clone(), blob.cloned());
+        blocking(move || {
+            if let Some(blob) = &blob {
+                let _collection_waits = this.0.blobs.guard()?;
+                if this.0.blobs.size(&blob.digest)? == Some(blob.size) {
+                    if let Some(links) = &this.0.links {
+                        this.create()?;
+                        links.add(&blob.digest)?;
+                    }
+                    return Ok(Begin::Exists);
+                }
+            }
+            let algorithm = blob.as_ref().map_or(Algorithm::Sha256, |b| b.digest.algorithm());
+            Ok(Begin::Upload(Box::new(this.begin_blocking(algorithm, blob)?)))
+        })
+        .await
+    }
+
+    async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
+        let (this, at, manifest) = (self.clone(), at.clone(), manifest.clone());
+        blocking(move || this.put_manifest_blocking(&at, &manifest)).await
+    }
+}
+
+/// Whether `directory` holds an OCI image layout.
+pub(super) fn is_layout(directory: &Path) -> Result<bool> {
+    match fs::symlink_metadata(directory.join("oci-layout")) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(e) if is_absent(&e) => Ok(false),
+        Err(e) => Err(Error::io("look at", directory)(e)),
+    }
+}

@@ -1,0 +1,31 @@
+//! Stores on disk: the local store, and OCI image layout directories that somebody else may have written.
+
+mod blob_writer;
+mod blobs;
+mod digest_cache;
+mod index;
+mod layout;
+mod lock;
+mod prune;
+mod repository;
+mod store;
+mod writeback;
+
+pub use blob_writer::BlobWriter;
+pub use digest_cache::{DigestCache, Stamp};
+pub(crate) use index::Index;
+pub use layout::Layout;
+pub use lock::Lease;
+pub use prune::Pruned;
+pub use repository::Repository;
+pub use store::Store;
+pub use writeback::Writeback;
+
+/// What becomes of a manifest whose last tag is moved to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untagged {
+    /// It stays, reachable by its digest, as readers of a registry expect.
+    Keep,
+    /// It goes, as users of a local store expect; one that was written by its digest stays.
+    Drop,
+}

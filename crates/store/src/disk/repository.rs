@@ -1,0 +1,263 @@
+//! A repository of the local store: an OCI image layout whose blobs lie in the store's pool.
+
+use super::{
+    BlobWriter, Layout,
+    blobs::{is_absent, sync_directory},
+    lock,
+    store::Inner as StoreInner,
+};
+use crate::{Begin, Body, Error, Result, Sink, Source, blocking};
+use async_trait::async_trait;
+use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
+use std::{
+    fs::{self, File},
+    ops::Range,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Which blobs of the pool a repository holds: an empty file `<algorithm>/<hex>` for each.
+///
+/// A blob that no repository links to is garbage; that is all collection looks at.
+#[derive(Clone, Debug)]
+pub(super) struct Links(pub(super) PathBuf);
+
+impl Links {
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.0.join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    /// Makes the directories of a new repository in `layout`, whose `blobs` becomes a link to `pool`.
+    pub(super) fn create(&self, layout: &Path, pool: &Path) -> Result<()> {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let directory = self.0.join(algorithm.name());
+            fs::create_dir_all(&directory).map_err(Error::io("create", directory))?;
+        }
+        let link = layout.join("blobs");
+        if fs::symlink_metadata(&link).is_err() {
+            symlink(relative(layout, pool), &link).map_err(Error::io("create", &link))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn contain(&self, digest: &Digest) -> Result<bool> {
+        let path = self.path(digest);
+        path.try_exists().map_err(Error::io("look at", path))
+    }
+
+    /// Links a blob, durably. The caller keeps collection away until the blob is there.
+    pub(super) fn add(&self, digest: &Digest) -> Result<()> {
+        let path = self.path(digest);
+        match File::create_new(&path) {
+            Ok(_) => sync_directory(path.parent().expect("a link has a directory")),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(e) => Err(Error::io("create", path)(e)),
+        }
+    }
+
+    /// Removes a link; says whether there was one.
+    pub(super) fn remove(&self, digest: &Digest) -> Result<bool> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if is_absent(&e) => Ok(false),
+            Err(e) => Err(Error::io("remove", path)(e)),
+        }
+    }
+
+    /// All linked digests; files with other names are passed over.
+    pub(super) fn all(&self) -> Result<Vec<Digest>> {
+        let mut all = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let directory = self.0.join(algorithm.name());
+            let entries = match fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(e) if is_absent(&e) => continue,
+                Err(e) => return Err(Error::io("list", directory)(e)),
+            };
+            for entry in entries {
+                let name = entry.map_err(Error::io("list", &directory))?.file_name();
+                all.extend(name.to_str().and_then(|hex| format!("{}:{hex}", algorithm.name()).parse::<Digest>().ok()));
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// `to` as seen from the directory `from`; both absolute or both relative to the same directory.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(common).map(|_| Path::new(".."));
+    up.chain(to.components().skip(common).map(|c| Path::new(c.as_os_str()))).collect()
+}
+
+/// A repository of a [`Store`](super::Store).
+///
+/// Whoever writes to it, or reads more than one thing of it, holds a [`Lease`](super::Lease) meanwhile, so that collection takes
+/// nothing in between.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    name: RepositoryName,
+    layout: Layout,
+    store: Arc<StoreInner>,
+}
+
+impl Repository {
+    pub(super) fn new(name: RepositoryName, layout: Layout, store: Arc<StoreInner>) -> Self {
+        Self { name, layout, store }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    /// The OCI image layout that this repository is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub(super) fn links(&self) -> Links {
+        Links(self.layout.path().join("_links"))
+    }
+
+    /// Whether anything was ever written to it.
+    pub fn exists(&self) -> bool {
+        self.layout.exists()
+    }
+
+    /// The size in bytes of a blob that this repository holds.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.layout.blob_size(digest).await
+    }
+
+    /// Begins a blob whose digest is not known yet, hashing with `algorithm` as it is written.
+    pub async fn begin_upload(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        let layout = self.layout.clone();
+        blocking(move || layout.begin_blocking(algorithm, None)).await
+    }
+
+    /// Takes a blob that another repository holds, or, without one, that any repository of the store holds; says whether it was there.
+    pub async fn mount(&self, digest: &Digest, from: Option<&Self>) -> Result<bool> {
+        let (this, digest, from) = (self.clone(), digest.clone(), from.cloned());
+        blocking(move || {
+            let _collection_waits = this.store.pool.guard()?;
+            let held = match &from {
+                Some(from) => from.layout.blob_size_blocking(&digest)?,
+                None => this.store.pool.size(&digest)?,
+            };
+            if held.is_some() {
+                this.layout.create()?;
+                this.links().add(&digest)?;
+            }
+            Ok(held.is_some())
+        })
+        .await
+    }
+
+    /// Lets go of a blob; says whether this repository held it.
+    pub async fn delete_blob(&self, digest: &Digest) -> Result<bool> {
+        let (links, digest) = (self.links(), digest.clone());
+        blocking(move || links.remove(&digest)).await
+    }
+
+    /// Removes a manifest and all its tags; says whether there was one.
+    pub async fn delete_manifest(&self, digest: &Digest) -> Result<bool> {
+        self.layout.delete_manifest(digest).await
+    }
+
+    /// Removes a tag; says whether there was one.
+    pub async fn delete_tag(&self, tag: &Tag) -> Result<bool> {
+        self.layout.delete_tag(tag).await
+    }
+
+    /// The tags, sorted, and what they point to.
+    pub async fn tags(&self) -> Result<Vec<(Tag, Descriptor)>> {
+        self.layout.tags().await
+    }
+
+    /// Each manifest once.
+    pub async fn manifests(&self) -> Result<Vec<Descriptor>> {
+        self.layout.manifests().await
+    }
+
+    /// The manifests whose subject is `digest`, with artifact type and annotations, sorted by digest.
+    pub async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
+        let (this, digest) = (self.clone(), digest.clone());
+        blocking(move || {
+            let mut referrers = Vec::new();
+            for entry in this.layout.manifests_blocking()? {
+                match this.layout.read_manifest(&entry) {
+                    Ok(manifest) if manifest.subject().is_some_and(|s| s.digest == digest) => referrers.push(manifest.descriptor()),
+                    Ok(_) => {}
+                    // Deleted since the index was read.
+                    Err(e) if e.is_not_found() => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(referrers)
+        })
+        .await
+    }
+
+    /// Where the lease is taken.
+    pub(super) fn lease_path(&self) -> PathBuf {
+        self.layout.path().join("_lease")
+    }
+
+    /// Keeps collection away from this repository while the result is held; creates the repository if it is not there.
+    pub fn lease(&self) -> Result<super::Lease> {
+        let directory = self.layout.path();
+        loop {
+            fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+            // Collection may be removing the directory: whoever waited for it begins anew.
+            match lock::shared(&self.lease_path()) {
+                Ok(Some(lease)) => {
+                    self.layout.create()?;
+                    return Ok(lease);
+                }
+                Ok(None) => {}
+                Err(Error::Io { source, .. }) if is_absent(&source) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Repository {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest> {
+        self.layout.manifest(at).await
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        self.layout.blob(blob, range).await
+    }
+}
+
+#[async_trait]
+impl Sink for Repository {
+    fn wants_digest(&self) -> bool {
+        self.layout.wants_digest()
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
+        self.layout.begin(blob).await
+    }
+
+    async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
+        self.layout.put_manifest(at, manifest).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layouts_blobs_are_a_relative_link() {
+        assert_eq!(relative(Path::new("/s/repositories/a/b"), Path::new("/s/blobs")), Path::new("../../../blobs"));
+        assert_eq!(relative(Path::new("s/repositories/a"), Path::new("s/blobs")), Path::new("../../blobs"));
+    }
+}

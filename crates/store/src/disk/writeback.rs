@@ -1,0 +1,25 @@
+//! Starting to write to the disk while a file is still being received, so that the sync at its end has little left to do.
+
+use rustix::fs::{Advice, fadvise};
+use std::{fs::File, num::NonZeroU64};
+
+/// How many bytes are written before the kernel is asked to begin with them.
+const STEP: u64 = 32 << 20;
+
+/// Tells the kernel about the bytes of one file as they are written.
+#[derive(Debug, Default)]
+pub struct Writeback {
+    started: u64,
+}
+
+impl Writeback {
+    /// `written` bytes are written so far: asks for those that have become a whole step to be put on the disk, without waiting.
+    ///
+    /// It is advice: a kernel or file system that does not take it writes them at the sync.
+    pub fn advance(&mut self, file: &File, written: u64) {
+        while written - self.started >= STEP {
+            let _ = fadvise(file, self.started, NonZeroU64::new(STEP), Advice::DontNeed);
+            self.started += STEP;
+        }
+    }
+}

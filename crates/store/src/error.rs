@@ -1,0 +1,146 @@
+//! What can go wrong between a source and a sink.
+
+use modelpack_spec::{Digest, InvalidManifest, InvalidPath};
+use std::{io, path::PathBuf};
+
+/// The result of an operation on a source or sink.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed, on what, and why. Programs tell the cases apart by variant; what to do about them is for the caller to say.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing is there under that name.
+    #[error("{what} was not found")]
+    NotFound {
+        /// What was looked for, and where.
+        what: String,
+    },
+    /// The registry wants credentials, or other ones.
+    #[error("{registry} refused the credentials: {why}")]
+    Unauthorized {
+        /// Host and port.
+        registry: String,
+        /// What it said.
+        why: String,
+    },
+    /// The registry knows who asks, and does not allow it.
+    #[error("{what} is not allowed: {why}")]
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// What the registry said.
+        why: String,
+    },
+    /// The bytes are not those that the digest names.
+    #[error("{what} does not have the digest {expected}: its bytes have {found}")]
+    WrongDigest {
+        /// The blob or manifest, and where it came from.
+        what: String,
+        /// The digest that was asked for.
+        expected: Digest,
+        /// The digest of the bytes that came.
+        found: Digest,
+    },
+    /// There are more or fewer bytes than the descriptor says.
+    #[error("{what} does not have the size {expected}: {found} bytes came")]
+    WrongSize {
+        /// The blob or manifest, and where it came from.
+        what: String,
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes that came.
+        found: u64,
+    },
+    /// A manifest that may not be used.
+    #[error("{what}: {source}")]
+    InvalidManifest {
+        /// The manifest.
+        what: String,
+        /// Why.
+        source: InvalidManifest,
+    },
+    /// A path in an artifact that may not be used.
+    #[error("{what}: {source}")]
+    InvalidPath {
+        /// The artifact or layer.
+        what: String,
+        /// Why.
+        source: InvalidPath,
+    },
+    /// Anything else in a document or archive that may not be used.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// The document.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// A manifest names a blob or manifest that its repository does not hold.
+    #[error("the manifest names {digest}, which {repository} does not hold")]
+    MissingReference {
+        /// What it names.
+        digest: Digest,
+        /// Where it should be.
+        repository: String,
+    },
+    /// Something is in the way, and is left as it is.
+    #[error("{} is in the way: {why}", path.display())]
+    Conflict {
+        /// What is in the way.
+        path: PathBuf,
+        /// Why it is not replaced.
+        why: String,
+    },
+    /// A file changed while it was read.
+    #[error("{} changed while it was read", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system failed a file operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The operation, as it follows "cannot".
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The connection failed, or ended too early.
+    #[error("{url}: {why}")]
+    Network {
+        /// The URL.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// The registry answered something that the protocol does not foresee.
+    #[error("{url} answered {status}: {why}")]
+    Protocol {
+        /// The URL.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Makes an I/O error a sentence: `result.map_err(Error::io("open", path))`.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.into(), source }
+    }
+
+    /// [`Error::NotFound`] of `what`.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Self::NotFound { what: what.into() }
+    }
+
+    /// Whether this is [`Error::NotFound`].
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+}

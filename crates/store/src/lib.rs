@@ -1,0 +1,25 @@
+//! Sources and sinks of content-addressed artifacts, the copy engine between them, and the stores that implement both.
+//!
+//! [`Source`] and [`Sink`] are the seam: a registry, a layout directory, an archive, memory are each one or both. [`copy`] is the one
+//! way between them. What is written is verified where it is written ([`BlobWriter`], [`verify_manifest`]), so no caller can pass by it.
+
+mod archive;
+mod body;
+pub mod contract;
+mod copy;
+mod disk;
+mod error;
+mod memory;
+mod progress;
+mod seam;
+mod verify;
+
+pub use archive::{Archive, ArchiveWriter};
+pub use body::{Body, CHUNK, FileRange, blocking};
+pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes};
+pub use disk::{BlobWriter, DigestCache, Layout, Lease, Pruned, Repository, Stamp, Store, Untagged, Writeback};
+pub use error::{Error, Result};
+pub use memory::MemoryStore;
+pub use progress::{Progress, Snapshot};
+pub use seam::{Begin, Sink, Source, Upload};
+pub use verify::{verify_blob, verify_manifest};

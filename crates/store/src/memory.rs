@@ -1,0 +1,113 @@
+//! A store in memory: the reference implementation of the seam, for tests and for artifacts that are small.
+
+use crate::verify::{verify_blob, verify_selected};
+use crate::{Begin, Body, Error, Result, Sink, Source, Upload};
+use async_trait::async_trait;
+use bytes::Bytes;
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, Manifest, Selector, Tag};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+/// One repository in memory. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<Contents>>);
+
+#[derive(Debug, Default)]
+struct Contents {
+    blobs: BTreeMap<Digest, Bytes>,
+    manifests: BTreeMap<Digest, Manifest>,
+    tags: BTreeMap<Tag, Digest>,
+}
+
+impl MemoryStore {
+    /// A repository without anything in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().expect("no one panics while holding the contents")
+    }
+}
+
+#[async_trait]
+impl Source for MemoryStore {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest> {
+        let contents = self.contents();
+        let tagged = at.tag().map(|tag| contents.tags.get(tag));
+        let digest = match (tagged, at.digest()) {
+            (Some(tagged), Some(digest)) => tagged.filter(|t| *t == digest),
+            (Some(tagged), None) => tagged,
+            (None, digest) => digest,
+        };
+        digest.and_then(|d| contents.manifests.get(d)).cloned().ok_or_else(|| Error::not_found(format!("{at} in memory")))
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        let bytes = self.contents().blobs.get(&blob.digest).cloned();
+        let bytes = bytes.ok_or_else(|| Error::not_found(format!("blob {} in memory", blob.digest)))?;
+        if range.start > range.end || range.end > bytes.len() as u64 {
+            return Err(Error::WrongSize { what: format!("blob {}", blob.digest), expected: range.end, found: bytes.len() as u64 });
+        }
+        let at = |offset| usize::try_from(offset).expect("not larger than a length in memory");
+        Ok(Body::from_bytes(bytes.slice(at(range.start)..at(range.end))))
+    }
+}
+
+#[async_trait]
+impl Sink for MemoryStore {
+    fn wants_digest(&self) -> bool {
+        false
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
+        if blob.is_some_and(|b| self.contents().blobs.contains_key(&b.digest)) {
+            return Ok(Begin::Exists);
+        }
+        Ok(Begin::Upload(Box::new(MemoryUpload { store: self.clone(), bytes: Vec::new(), expected: blob.cloned() })))
+    }
+
+    async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
+        verify_selected(at, manifest)?;
+        let mut contents = self.contents();
+        let missing_blob = manifest.blobs().find(|b| !contents.blobs.contains_key(&b.digest));
+        let missing = missing_blob.or_else(|| manifest.manifests().iter().find(|m| !contents.manifests.contains_key(&m.digest)));
+        if let Some(missing) = missing {
+            return Err(Error::MissingReference { digest: missing.digest.clone(), repository: "memory".into() });
+        }
+        contents.manifests.insert(manifest.digest().clone(), manifest.clone());
+        if let Some(tag) = at.tag() {
+            contents.tags.insert(tag.clone(), manifest.digest().clone());
+        }
+        Ok(())
+    }
+}
+
+struct MemoryUpload {
+    store: MemoryStore,
+    bytes: Vec<u8>,
+    expected: Option<Descriptor>,
+}
+
+#[async_trait]
+impl Upload for MemoryUpload {
+    async fn write(&mut self, body: Body) -> Result<()> {
+        self.bytes.extend(body.collect(usize::MAX, "a blob").await?);
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+        let expected = expected.or(self.expected.as_ref());
+        let mut hasher = Hasher::new(expected.map_or(Algorithm::Sha256, |d| d.digest.algorithm()));
+        hasher.update(&self.bytes);
+        let (digest, size) = (hasher.finish(), self.bytes.len() as u64);
+        if let Some(expected) = expected {
+            verify_blob(expected, &digest, size)?;
+        }
+        self.store.contents().blobs.insert(digest.clone(), self.bytes.into());
+        Ok((digest, size))
+    }
+}

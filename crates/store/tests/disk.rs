@@ -1,0 +1,241 @@
+//! The local store: layout on disk, several processes' worth of writers, deletion and collection.
+
+use modelpack_spec::{Algorithm, Descriptor, Digest, ImageIndex, ImageManifest, Manifest, RepositoryName, Selector, Tag, media_type};
+use modelpack_store::{
+    Begin, Body, CHUNK, CopyOptions, Error, FileRange, MemoryStore, Repository, Sink, Source, Store, Untagged, Upload, copy, put_bytes,
+};
+use std::{collections::BTreeMap, fs, io::Write, path::Path, sync::Arc};
+
+fn name(text: &str) -> RepositoryName {
+    text.parse().unwrap()
+}
+
+fn tag(text: &str) -> Selector {
+    Selector::Tag(text.parse().unwrap())
+}
+
+fn open(root: &Path) -> Store {
+    Store::open(root, Untagged::Drop).unwrap()
+}
+
+async fn put_model(sink: &dyn Sink, at: &Selector, layers: &[&[u8]]) -> Manifest {
+    let config = put_bytes(sink, media_type::CONFIG, b"{}".to_vec()).await.unwrap();
+    let mut descriptors = Vec::new();
+    for layer in layers {
+        descriptors.push(put_bytes(sink, "application/x", layer.to_vec()).await.unwrap());
+    }
+    let manifest = Manifest::from_image(ImageManifest {
+        schema_version: 2,
+        media_type: Some(media_type::IMAGE_MANIFEST.to_owned()),
+        artifact_type: Some(media_type::ARTIFACT.to_owned()),
+        config,
+        layers: descriptors,
+        subject: None,
+        annotations: BTreeMap::new(),
+        other: BTreeMap::new(),
+    })
+    .unwrap();
+    sink.put_manifest(at, &manifest).await.unwrap();
+    manifest
+}
+
+fn pool_files(root: &Path) -> usize {
+    fs::read_dir(root.join("blobs/sha256")).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_repository_is_an_oci_image_layout_as_it_lies() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = open(root.path()).repository(&name("localhost:5000/a/blobs"));
+    let manifest = put_model(&repository, &tag("v1"), &[b"x"]).await;
+    let layout = root.path().join("repositories/localhost+5000/a/_blobs");
+    assert_eq!(fs::read_to_string(layout.join("oci-layout")).unwrap(), r#"{"imageLayoutVersion":"1.0.0"}"#);
+    let index: ImageIndex = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    assert_eq!(index.manifests.len(), 1);
+    assert_eq!(index.manifests[0].annotations["org.opencontainers.image.ref.name"], "v1");
+    assert_eq!(fs::read(layout.join("blobs/sha256").join(manifest.digest().hex())).unwrap(), manifest.bytes());
+    assert!(fs::read_link(layout.join("blobs")).unwrap().is_relative(), "the store can be moved");
+}
+
+#[tokio::test]
+async fn repositories_share_blobs_but_hold_only_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let (a, b) = (store.repository(&name("a")), store.repository(&name("a/b")));
+    put_model(&a, &tag("v1"), &[b"shared"]).await;
+    let shared = Digest::of(b"shared");
+    assert_eq!(a.blob_size(&shared).await.unwrap(), Some(6));
+    assert_eq!(b.blob_size(&shared).await.unwrap(), None);
+    assert!(!b.mount(&shared, Some(&store.repository(&name("c")))).await.unwrap());
+    assert!(b.mount(&shared, Some(&a)).await.unwrap());
+    assert_eq!(b.blob_size(&shared).await.unwrap(), Some(6));
+    assert!(a.delete_blob(&shared).await.unwrap());
+    assert!(!a.delete_blob(&shared).await.unwrap());
+    assert_eq!((a.blob_size(&shared).await.unwrap(), b.blob_size(&shared).await.unwrap()), (None, Some(6)));
+    assert!(store.repository(&name("c")).mount(&shared, None).await.unwrap());
+    assert_eq!(store.repositories().unwrap(), [name("a"), name("a/b"), name("c")]);
+}
+
+#[tokio::test]
+async fn large_files_are_hashed_beside_the_copy() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = open(root.path()).repository(&name("a"));
+    let content: Vec<u8> = (0..40 * CHUNK + 3).map(|i| (i * i % 253) as u8).collect();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&content).unwrap();
+    let range = FileRange { file: Arc::new(file), path: "large".into(), offset: 0, len: content.len() as u64 };
+    let blob = Descriptor::of("x/x", &content);
+    let Begin::Upload(mut upload) = repository.begin(None).await.unwrap() else { panic!("nothing is there") };
+    upload.write(Body::from_file(range.clone())).await.unwrap();
+    assert_eq!(upload.commit(None).await.unwrap(), (blob.digest.clone(), blob.size));
+    let back = repository.blob(&blob, 0..blob.size).await.unwrap().collect(usize::MAX, "x").await.unwrap();
+    assert!(back == content);
+
+    let longer = FileRange { len: range.len + 1, ..range };
+    let mut upload = repository.begin_upload(Algorithm::Sha256).await.unwrap();
+    assert!(matches!(upload.write(Body::from_file(longer)).await, Err(Error::Changed { .. })), "a file that became shorter is noticed");
+}
+
+#[tokio::test]
+async fn a_sha512_blob_is_verified_whatever_it_was_hashed_with_while_written() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = open(root.path()).repository(&name("a"));
+    let mut hasher = modelpack_spec::Hasher::new(Algorithm::Sha512);
+    hasher.update(b"content");
+    let digest = hasher.finish();
+    let mut upload = repository.begin_upload(Algorithm::Sha256).await.unwrap();
+    upload.write(Body::from_bytes(&b"content"[..])).await.unwrap();
+    assert_eq!(upload.commit_as(&digest).await.unwrap(), 7);
+    assert_eq!(repository.blob_size(&digest).await.unwrap(), Some(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_writers_of_one_blob_and_one_index_lose_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let tasks = (0..32).map(|i| {
+        // A store of its own each: locks must hold between processes, not only between tasks.
+        let store = open(root.path());
+        tokio::spawn(async move {
+            let repository = store.repository(&name("a"));
+            let _lease = store.lease(&name("a")).unwrap();
+            put_model(&repository, &tag(&format!("t{i}")), &[b"the same layer", format!("layer {i}").as_bytes()]).await;
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let store = open(root.path());
+    assert_eq!(store.repository(&name("a")).tags().await.unwrap().len(), 32);
+    assert_eq!(fs::read_dir(root.path().join("ingest")).unwrap().count(), 0, "no file is left over");
+    assert_eq!(store.prune(true).unwrap().bytes(), 0);
+}
+
+#[tokio::test]
+async fn prune_takes_what_no_manifest_needs_and_says_what_it_frees() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let a = store.repository(&name("a"));
+    put_model(&a, &tag("v1"), &[b"old layer", b"kept layer"]).await;
+    let v1: Tag = "v1".parse().unwrap();
+    let manifest = put_model(&a, &tag("v1"), &[b"kept layer"]).await;
+    put_model(&store.repository(&name("b")), &tag("v1"), &[b"another"]).await;
+    store.repository(&name("b")).delete_tag(&v1).await.unwrap();
+    fs::write(root.path().join("ingest/.ingest-dead"), b"half a blob").unwrap();
+
+    let dry = store.prune(true).unwrap();
+    assert_eq!(pool_files(root.path()), 7, "a dry run removes nothing");
+    let pruned = store.prune(false).unwrap();
+    assert_eq!(dry, pruned, "a dry run says what will be removed");
+    let freed: Vec<_> = pruned.blobs.iter().map(|(digest, _)| digest.clone()).collect();
+    assert_eq!(freed.len(), 4, "old layer and manifest; the other repository's layer and manifest: {freed:?}");
+    assert!(freed.contains(&Digest::of(b"old layer")) && freed.contains(&Digest::of(b"another")));
+    assert_eq!(pruned.repositories, [name("b")]);
+    assert_eq!(pruned.abandoned.len(), 1);
+    assert_eq!(store.repositories().unwrap(), [name("a")]);
+
+    let back = MemoryStore::new();
+    let options = CopyOptions { concurrency: 2, progress: Arc::default() };
+    copy(&a, &a.manifest(&tag("v1")).await.unwrap(), &back, &tag("v1"), &options).await.unwrap();
+    assert_eq!(back.manifest(&tag("v1")).await.unwrap().digest(), manifest.digest());
+    assert_eq!(store.prune(false).unwrap(), Default::default(), "a second time there is nothing to do");
+}
+
+#[tokio::test]
+async fn prune_takes_nothing_that_a_lease_or_a_writer_holds() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let a = store.repository(&name("a"));
+    let lease = store.lease(a.name()).unwrap();
+    put_bytes(&a, "x/x", b"pushed, its manifest still to come".to_vec()).await.unwrap();
+    let mut writing = a.begin_upload(Algorithm::Sha256).await.unwrap();
+    writing.write(Body::from_bytes(&b"half"[..])).await.unwrap();
+
+    let pruned = open(root.path()).prune(false).unwrap();
+    assert_eq!((pruned.bytes(), pruned.busy), (0, vec![name("a")]));
+    writing.commit_as(&Digest::of(b"half")).await.unwrap();
+    drop(lease);
+    let pruned = store.prune(false).unwrap();
+    assert_eq!(pruned.blobs.len(), 2);
+    assert_eq!(pool_files(root.path()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prune_and_writers_at_once_never_break_a_manifest() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let pruner = {
+        let (store, done) = (store.clone(), done.clone());
+        std::thread::spawn(move || {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                store.prune(false).unwrap();
+            }
+        })
+    };
+    let options = CopyOptions { concurrency: 2, progress: Arc::default() };
+    for i in 0..60 {
+        let repository = store.repository(&name("a/b"));
+        let lease = store.lease(repository.name()).unwrap();
+        let manifest = put_model(&repository, &tag("v1"), &[b"shared by all", format!("layer {i}").as_bytes()]).await;
+        copy(&repository, &manifest, &MemoryStore::new(), &tag("x"), &options).await.unwrap();
+        drop(lease);
+        if i % 3 == 0 {
+            repository.delete_tag(&"v1".parse().unwrap()).await.unwrap();
+        }
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    pruner.join().unwrap();
+}
+
+async fn corrupt_and_read(repository: &Repository, root: &Path, manifest: &Manifest) -> Error {
+    let path = root.join("blobs/sha256").join(manifest.digest().hex());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    repository.manifest(&tag("v1")).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_manifest_that_rotted_is_not_believed() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = open(root.path()).repository(&name("a"));
+    let manifest = put_model(&repository, &tag("v1"), &[b"x"]).await;
+    assert!(matches!(corrupt_and_read(&repository, root.path(), &manifest).await, Error::WrongDigest { .. }));
+}
+
+#[tokio::test]
+async fn referrers_are_found_by_their_subject() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = open(root.path()).repository(&name("a"));
+    let subject = put_model(&repository, &tag("v1"), &[b"x"]).await;
+    let mut image = subject.image().unwrap().clone();
+    image.subject = Some(subject.descriptor());
+    image.artifact_type = Some("application/signature".into());
+    let referrer = Manifest::from_image(image).unwrap();
+    repository.put_manifest(&Selector::Digest(referrer.digest().clone()), &referrer).await.unwrap();
+    let found = repository.referrers(subject.digest()).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].digest, found[0].artifact_type.as_deref()), (referrer.digest(), Some("application/signature")));
+    assert!(repository.delete_manifest(referrer.digest()).await.unwrap());
+    assert!(repository.referrers(subject.digest()).await.unwrap().is_empty());
+}

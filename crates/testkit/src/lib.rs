@@ -1,0 +1,43 @@
+//! What the tests of all crates share, and nothing else uses.
+//!
+//! [`write_small_model`] and [`write_odd_names`] write real directories and [`assert_same_tree`] compares them; [`fixture`] finds
+//! artifacts that other tools wrote; [`FaultProxy`] stands before a real server and breaks its traffic; [`TinyDisk`] fills up;
+//! [`Cli`] runs the real binary. Everything here panics when it cannot do its work, because a test could not go on; only
+//! [`write_small_model`] reports. None of our own crates is used, so that each of them can use this one.
+
+mod cli;
+mod limited;
+mod model;
+mod proxy;
+mod tree;
+
+pub use cli::{Cli, Output, Running, Signal};
+pub use limited::TinyDisk;
+pub use model::write_small_model;
+pub use proxy::{Failure, Fault, FaultProxy, SeenRequest};
+pub use tree::{assert_same_tree, write_odd_names};
+
+use std::path::{Path, PathBuf};
+
+/// Where the fixture `name` lies; `fixtures/README.md` says which there are. Tests must not write there.
+pub fn fixture(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    assert!(path.exists(), "there is no fixture {name:?}");
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layout_among_the_fixtures_has_the_tag_v1() {
+        for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras", "kit-none", "kit-gzip"] {
+            let index = std::fs::read(fixture(name).join("index.json")).unwrap();
+            let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+            assert_eq!(index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], "v1", "{name}");
+            let digest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+            assert!(fixture(name).join("blobs").join(digest).is_file(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+use super::*;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::mpsc::{Receiver, channel},
+    thread,
+};
+
+const LENGTH: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
+const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n6;x=y\r\n456789\r\n0\r\n\r\n";
+const UNTIL_CLOSE: &str = "HTTP/1.1 200 OK\r\n\r\n0123456789";
+
+/// A server that gives every request the same response, and tells the body of each as far as it came.
+fn server(response: &'static str) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, bodies) = channel();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut reader = BufReader::new(connection.unwrap());
+            let mut wanted = 0;
+            let mut line = String::new();
+            while reader.read_line(&mut line).unwrap() > 2 {
+                wanted = line.strip_prefix("Content-Length: ").map_or(wanted, |length| length.trim().parse().unwrap());
+                line.clear();
+            }
+            let mut body = String::new();
+            (&mut reader).take(wanted).read_to_string(&mut body).unwrap();
+            let _ = reader.get_mut().write_all(response.as_bytes());
+            let _ = sender.send(body);
+        }
+    });
+    (address, bodies)
+}
+
+/// All that comes back for some requests sent at once on one connection.
+fn ask(proxy: &FaultProxy, requests: &str) -> String {
+    let mut connection = TcpStream::connect(proxy.address()).unwrap();
+    connection.write_all(requests.as_bytes()).unwrap();
+    let mut answer = String::new();
+    // The proxy may reset the connection, and what came before counts.
+    let _ = connection.read_to_string(&mut answer);
+    answer
+}
+
+const GET: &str = "GET /v2/a/blobs/b HTTP/1.1\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn without_a_fault_every_framing_passes_unchanged() {
+    for response in [LENGTH, CHUNKED, UNTIL_CLOSE] {
+        let (address, _bodies) = server(response);
+        assert_eq!(ask(&FaultProxy::start(address, vec![]), GET), response);
+    }
+}
+
+#[test]
+fn a_connection_carries_several_requests_with_bodies() {
+    let (address, bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![]);
+    let answer = ask(&proxy, &format!("PUT /1 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcHEAD /2 HTTP/1.1\r\n\r\n{GET}"));
+    let head = LENGTH.trim_end_matches("0123456789");
+    assert_eq!(answer, [LENGTH, head, LENGTH].concat());
+    assert_eq!(bodies.iter().take(3).collect::<Vec<_>>(), ["abc", "", ""]);
+}
+
+#[test]
+fn requests_are_recorded() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![]);
+    ask(&proxy, "GET /a?n=1 HTTP/1.1\r\nrange: bytes=5-\r\nAuthorization: Bearer t\r\n\r\nHEAD /b HTTP/1.1\r\nConnection: close\r\n\r\n");
+    let seen = |method: &str, path: &str, authorization, range: Option<&str>| SeenRequest {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        authorization,
+        range: range.map(str::to_owned),
+    };
+    assert_eq!(proxy.requests(), [seen("GET", "/a?n=1", true, Some("bytes=5-")), seen("HEAD", "/b", false, None)]);
+}
+
+#[test]
+fn a_response_body_is_cut_where_told() {
+    for (response, cut) in [(LENGTH, "01234"), (CHUNKED, "4\r\n0123\r\n6;x=y\r\n4"), (UNTIL_CLOSE, "01234")] {
+        let (address, _bodies) = server(response);
+        let proxy = FaultProxy::start(address, vec![Fault::on("GET", "/blobs/", Failure::CutAfter(5))]);
+        let answer = ask(&proxy, "GET /blobs/ HTTP/1.1\r\n\r\n");
+        assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, cut);
+    }
+}
+
+#[test]
+fn a_request_body_is_cut_where_told() {
+    let (address, bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("PUT", "", Failure::CutRequestAfter(2))]);
+    assert_eq!(ask(&proxy, "PUT / HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd"), "");
+    assert_eq!(bodies.recv().unwrap(), "ab");
+}
+
+#[test]
+fn one_byte_is_flipped() {
+    for response in [LENGTH, CHUNKED, UNTIL_CLOSE] {
+        let (address, _bodies) = server(response);
+        let proxy = FaultProxy::start(address, vec![Fault::on("GET", "", Failure::FlipByte(6))]);
+        assert_eq!(ask(&proxy, GET), response.replace("6789", "7789"));
+    }
+}
+
+#[test]
+fn a_fault_befalls_the_requests_it_names_as_often_as_told() {
+    let (address, bodies) = server(LENGTH);
+    let busy = Failure::Status { code: 429, headers: vec![("Retry-After", "0".to_owned())], body: "busy".to_owned() };
+    let proxy = FaultProxy::start(address, vec![Fault::on("PUT", "/blobs/", busy).times(1)]);
+    let put = "PUT /blobs/ HTTP/1.1\r\nContent-Length: 2\r\n\r\nab";
+    let answer = ask(&proxy, &["PUT / HTTP/1.1\r\n\r\n", put, put, GET].concat());
+    let refused = "HTTP/1.1 429 Fault\r\nRetry-After: 0\r\nContent-Length: 4\r\n\r\nbusy";
+    assert_eq!(answer, [LENGTH, refused, LENGTH, LENGTH].concat());
+    assert_eq!(bodies.iter().take(3).collect::<Vec<_>>(), ["", "ab", ""]);
+}
+
+#[test]
+fn credentials_are_required_before_any_other_fault_is_met() {
+    let (address, _bodies) = server(LENGTH);
+    let require = |user: &str, password: &str| Failure::RequireBasic { user: user.to_owned(), password: password.to_owned() };
+    let faults = vec![Fault::on("", "", require("Aladdin", "open sesame")), Fault::on("GET", "", Failure::FlipByte(0))];
+    let proxy = FaultProxy::start(address, faults);
+    for wrong in ["", "Authorization: Basic QWxhZGRpbjpvcGVu\r\n"] {
+        let answer = ask(&proxy, &GET.replace("Connection", &format!("{wrong}Connection")));
+        assert!(answer.starts_with("HTTP/1.1 401 Fault\r\nWWW-Authenticate: Basic realm="), "{answer}");
+    }
+    // The example of RFC 7617, section 2.
+    let answer = ask(&proxy, &GET.replace("Connection", "Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\nConnection"));
+    assert!(answer.ends_with("\r\n\r\n1123456789"), "{answer}");
+}
+
+#[test]
+fn base64_pads_as_rfc_4648_says() {
+    let encoded = ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes()));
+    assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+}
+
+#[test]
+fn a_wrong_content_length_is_claimed() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "", Failure::ContentLength(12))]);
+    assert_eq!(ask(&proxy, "GET / HTTP/1.1\r\n\r\n"), LENGTH.replace("10", "12"));
+}
+
+#[test]
+fn a_stalled_request_is_never_answered_and_holds_up_no_other() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "", Failure::Stall).times(1)]);
+    let mut stalled = TcpStream::connect(proxy.address()).unwrap();
+    stalled.write_all(GET.as_bytes()).unwrap();
+    stalled.shutdown(Shutdown::Write).unwrap();
+    while proxy.requests().is_empty() {
+        thread::yield_now();
+    }
+    assert_eq!(ask(&proxy, GET), LENGTH);
+    drop(proxy);
+    let mut answer = String::new();
+    let _ = stalled.read_to_string(&mut answer);
+    assert_eq!(answer, "");
+}
+
+#[tokio::test]
+async fn a_proxy_may_be_dropped_in_an_asynchronous_test() {
+    let (address, _bodies) = server(LENGTH);
+    drop(FaultProxy::start(address, vec![]));
+}
