@@ -11,7 +11,7 @@ tiny="$fixtures/tiny"
 
 # Nothing of the machine's own settings is read, and nothing is left behind.
 work=$(mktemp -d)
-export HOME="$work/home" DOCKER_CONFIG="$work/home/.docker" REGISTRY_AUTH_FILE="$work/home/.docker/config.json"
+export HOME="$work/home" DOCKER_CONFIG="$work/home/.docker"
 mkdir -p "$DOCKER_CONFIG"
 
 servers=()

@@ -9,6 +9,7 @@ use tokio::{
 };
 
 /// Tells when the process was asked to end.
+#[derive(Clone)]
 pub struct Interrupt(watch::Receiver<Option<Kind>>);
 
 impl Interrupt {

@@ -2,6 +2,9 @@
 //!
 //! Results go to stdout, everything else to stderr. All environment is read in `settings`; all that can fail ends in `failure`.
 
+// Nothing of a program is reachable from outside: here `pub` is what a module offers to the others.
+#![allow(unreachable_pub)]
+
 mod args;
 mod commands;
 mod context;

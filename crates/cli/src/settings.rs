@@ -7,6 +7,7 @@ use std::{ffi::OsString, path::PathBuf};
 const SYSTEM_DATA: &str = "/var/lib";
 
 /// What does not change from one call of the program to the next.
+#[derive(Clone)]
 pub struct Settings {
     /// The directory of the local store.
     pub store: PathBuf,

@@ -20,7 +20,7 @@ pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
 pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
-pub use modelpack_pack::{Error as PackError, ModelfileError, UnpackOptions, Unpacked};
+pub use modelpack_pack::{Error as PackError, ModelfileError, ModelfileProblem, UnpackOptions, Unpacked};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
 pub use pack::{Metadata, PackRequest, Packed};

@@ -37,6 +37,10 @@ pub struct Packed {
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
+    /// How many files it has.
+    pub files: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
 }
 
 impl Modelpack {
@@ -55,7 +59,8 @@ impl Modelpack {
         };
         let manifest = pack(&plan, config, target.sink(), &at, &options).await?;
         target.finish().await?;
-        Ok(Packed { to, digest: manifest.digest().clone() })
+        let bytes = plan.files.iter().map(|file| file.size).sum();
+        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes })
     }
 }
 

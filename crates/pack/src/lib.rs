@@ -2,7 +2,7 @@
 //!
 //! [`plan`] decides which files of a directory are packed and what they are to the model, as a [`Modelfile`] says or by looking
 //! at their names ([`classify`]).
-//! [`infer`] reads what the files themselves say of the model.
+//! [`infer()`] reads what the files themselves say of the model.
 
 mod classify;
 mod error;

@@ -4,7 +4,11 @@ use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fmt, str::FromStr};
 use unicode_normalization::UnicodeNormalization;
 
-/// A relative path of normal components: no `..`, no root, no drive, no backslash, no NUL, each at most 255 bytes.
+/// Deeper paths serve nobody, and each directory of each path costs time and memory.
+const MAX_DEPTH: usize = 256;
+
+/// A relative path of normal components: no `..`, no root, no drive, no backslash, no NUL, each at most 255 bytes, 4096 bytes and 256
+/// components in all.
 ///
 /// Whatever names files from outside (an annotation, a tar entry) becomes one of these before it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,6 +80,9 @@ impl FromStr for FilePath {
         if components.iter().any(|c| c.len() > 255) {
             return Err(invalid("a component is longer than 255 bytes"));
         }
+        if components.len() > MAX_DEPTH {
+            return Err(invalid("it is more than 256 directories deep"));
+        }
         let joined = components.join("/");
         if joined.len() > 4096 {
             return Err(invalid("it is longer than 4096 bytes"));
@@ -106,7 +113,7 @@ impl PathSet {
     /// (one file on some systems), and one that is a file here and a directory there.
     pub fn insert(&mut self, path: &FilePath) -> Result<(), InvalidPath> {
         let refuse = |why| InvalidPath { path: path.0.clone(), why };
-        let folded = fold(&path.0);
+        let folded = self.insert_directories(path, path.components().count() - 1)?;
         if let Some(other) = self.files.get(&folded) {
             return Err(refuse(if other == path {
                 "two files have it"
@@ -117,41 +124,55 @@ impl PathSet {
         if self.directories.contains_key(&folded) {
             return Err(refuse("it is both a file and a directory"));
         }
-        for (at, _) in path.0.match_indices('/') {
-            self.insert_part(path, &path.0[..at])?;
-        }
         self.files.insert(folded, path.clone());
         Ok(())
     }
 
     /// Adds `path` as a directory, which may have been added before; refused is what [`insert`](Self::insert) refuses.
     pub fn insert_directory(&mut self, path: &FilePath) -> Result<(), InvalidPath> {
-        let mut ends = path.0.match_indices('/').map(|(at, _)| at).chain([path.0.len()]);
-        ends.try_for_each(|at| self.insert_part(path, &path.0[..at]))
+        self.insert_directories(path, path.components().count()).map(|_| ())
     }
 
-    /// Adds the beginning of `path` that is `directory`.
-    fn insert_part(&mut self, path: &FilePath, directory: &str) -> Result<(), InvalidPath> {
+    /// Adds the first `directories` components of `path` as directories, and returns the whole path folded.
+    fn insert_directories(&mut self, path: &FilePath, directories: usize) -> Result<String, InvalidPath> {
         let refuse = |why| InvalidPath { path: path.0.clone(), why };
-        let key = fold(directory);
-        if self.files.contains_key(&key) {
-            return Err(refuse("one of its directories is a file"));
+        let mut folded = String::with_capacity(path.0.len());
+        let mut len = 0;
+        for (depth, component) in path.components().enumerate() {
+            if depth > 0 {
+                folded.push('/');
+                len += 1;
+            }
+            folded.push_str(&fold(component));
+            len += component.len();
+            if depth >= directories {
+                continue;
+            }
+            if self.files.contains_key(&folded) {
+                return Err(refuse("one of its directories is a file"));
+            }
+            match self.directories.get(&folded) {
+                Some(first) if first.0 != path.0[..len] => {
+                    return Err(refuse("another path's directory differs from its own only in case or Unicode form"));
+                }
+                Some(_) => {}
+                None => {
+                    self.directories.insert(folded.clone(), FilePath(path.0[..len].to_owned()));
+                }
+            }
         }
-        let first = self.directories.entry(key).or_insert_with(|| FilePath(directory.to_owned()));
-        if first.0 != directory {
-            return Err(refuse("another path's directory differs from its own only in case or Unicode form"));
-        }
-        Ok(())
+        Ok(folded)
     }
 
     /// Whether `path` was added.
     pub fn contains(&self, path: &FilePath) -> bool {
-        self.files.get(&fold(&path.0)) == Some(path)
+        self.files.get(&path.components().map(fold).collect::<Vec<_>>().join("/")) == Some(path)
     }
 }
 
-fn fold(path: &str) -> String {
-    path.nfkc().flat_map(char::to_lowercase).nfkc().collect()
+/// One text for all that are one name on a file system that knows neither case nor Unicode form.
+fn fold(component: &str) -> String {
+    component.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
 
 #[cfg(test)]
@@ -177,6 +198,7 @@ mod tests {
             "C:x",
             "a\0b",
             long.as_str(),
+            &"d/".repeat(257),
         ] {
             assert!(bad.parse::<FilePath>().is_err(), "{bad:?}");
         }

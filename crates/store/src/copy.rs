@@ -83,7 +83,11 @@ pub async fn put_bytes(sink: &dyn Sink, media_type: &str, bytes: Vec<u8>) -> Res
 /// Runs `work` on every item, at most `limit` at once, and returns the results in the order of the items.
 ///
 /// After a failure no further item is begun; those under way are finished, and the first error is returned.
-pub async fn for_each_concurrent<I, T, E, F>(limit: usize, items: impl IntoIterator<Item = I>, mut work: impl FnMut(I) -> F) -> Result<Vec<T>, E>
+pub async fn for_each_concurrent<I, T, E, F>(
+    limit: usize,
+    items: impl IntoIterator<Item = I>,
+    mut work: impl FnMut(I) -> F,
+) -> Result<Vec<T>, E>
 where
     F: Future<Output = Result<T, E>>,
 {

@@ -161,6 +161,20 @@ async fn prune_takes_what_no_manifest_needs_and_says_what_it_frees() {
 }
 
 #[tokio::test]
+async fn a_served_name_that_looks_like_a_bad_host_is_listed_and_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let odd = RepositoryName::without_host("a_b.example/x").unwrap();
+    put_model(&store.repository(&odd), &tag("v1"), &[b"x"]).await;
+    assert_eq!(store.repositories().unwrap(), [odd]);
+    assert_eq!(store.prune(false).unwrap().bytes(), 0);
+
+    let directory = root.path().join("repositories/a_b.example");
+    fs::rename(directory.join("x"), directory.join("Not A Name")).unwrap();
+    assert!(matches!(store.prune(false), Err(Error::Invalid { .. })), "what cannot be understood is not collected");
+}
+
+#[tokio::test]
 async fn prune_takes_nothing_that_a_lease_or_a_writer_holds() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());

@@ -18,8 +18,9 @@ use std::fs::File;
 /// several quantizations.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let sets = weights::models(folder, "gguf");
-    let headers = sets.iter().filter_map(|set| Some((read(set)?, set.source())));
-    let models: Vec<(Header, String)> = headers.filter(|(header, _)| header.is_model()).collect();
+    let headers: Option<Vec<_>> = sets.iter().map(|set| Some((read(set)?, set.source()))).collect();
+    let Some(mut models) = headers else { return };
+    models.retain(|(header, _)| header.is_model());
     let Some((_, source)) = models.first() else { return };
     let agreed = |value: fn(&Header) -> Option<String>| weights::agreed(&models, |(header, _)| value(header));
     let at = |key: &str| format!("{source}: `{key}`");
@@ -36,7 +37,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let label = agreed(|h| h.size_label.clone().filter(|label| parameters::is_size(label)));
     found.say(field::PARAM_SIZE, label, at("general.size_label"));
     found.say(field::PRECISION, agreed(Header::precision), format!("{source}: tensor types"));
-    found.say(field::QUANTIZATION, agreed(Header::quantization), at("general.file_type"));
+    found.say(field::QUANTIZATION, agreed(Header::quantization), format!("{source}: `general.file_type`, tensor types"));
     if let Some(template) = agreed(|h| h.chat_template.clone()) {
         chat_template::read(&template, &at("tokenizer.chat_template"), found);
     }

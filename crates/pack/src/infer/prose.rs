@@ -2,8 +2,8 @@
 
 /// A description is a sentence or two; longer paragraphs are cut.
 const MAX_CHARS: usize = 500;
-/// Enough for those characters with their markup.
-const MAX_PARAGRAPH_BYTES: usize = 8 << 10;
+/// Enough for those with their markup.
+const MAX_PARAGRAPH_CHARS: usize = 8 << 10;
 
 /// What a line is, by its beginning.
 #[derive(PartialEq)]
@@ -30,7 +30,7 @@ impl Line {
         let begins_with = |marks: &[&str]| marks.iter().any(|mark| text.starts_with(mark));
         if text.is_empty() {
             Self::Blank
-        } else if let Some(mark) = ["```", "~~~", "$$", ":::"].into_iter().find(|mark| text.starts_with(mark)) {
+        } else if let Some(mark) = ["```", "~~~"].into_iter().find(|mark| text.starts_with(mark)) {
             Self::Fence(mark)
         } else if text.starts_with("<!--") {
             Self::Comment
@@ -53,10 +53,7 @@ pub(super) fn first_paragraph(markdown: &str) -> Option<String> {
     while let Some(line) = lines.next() {
         let kind = Line::new(line);
         if kind == Line::Prose || (kind == Line::Block && !paragraph.is_empty() && line.starts_with(char::is_whitespace)) {
-            if paragraph.len() < MAX_PARAGRAPH_BYTES {
-                paragraph.push_str(line);
-                paragraph.push(' ');
-            }
+            paragraph.extend(line.chars().chain([' ']).take(MAX_PARAGRAPH_CHARS.saturating_sub(paragraph.len())));
             continue;
         }
         if kind == Line::Underline {

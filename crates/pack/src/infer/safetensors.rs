@@ -14,11 +14,15 @@ use serde::{
 use std::{
     fmt,
     fs::File,
-    io::{BufReader, Read},
+    io::{self, BufReader, Read},
 };
 
 /// The format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// A parser holds a whole string in memory. The longest are notes on the training.
+const MAX_STRING_BYTES: usize = 8 << 20;
+/// A header is three deep.
+const MAX_DEPTH: usize = 8;
 
 /// What elements of a numeric type are to a model.
 enum Holds {
@@ -61,7 +65,7 @@ pub(super) fn describe(folder: &Folder<'_>, quantization: Option<&Quantization>,
         let mut parameters = Parameters::default();
         for shard in &shards.files {
             let file = File::open(&shard.source).ok()?;
-            read_header(BufReader::new(file), shard.size, |tensor| count(&tensor, quantization, &mut parameters))?;
+            read_header(file, shard.size, |tensor| count(&tensor, quantization, &mut parameters))?;
         }
         Some((parameters, shards.source()))
     };
@@ -116,7 +120,8 @@ struct Tensor<'a> {
 /// Calls `each` for every tensor in the header of a file of `size` bytes.
 ///
 /// `None` when the header is not to be believed, and then nothing that `each` was told is: tensors must fill the file from the end
-/// of the header to its own end, without gap or overlap, each as long as its shape and type say. Memory is 16 bytes a tensor.
+/// of the header to its own end, without gap or overlap, each as long as its shape and type say. Memory is 16 bytes a tensor and
+/// the longest string.
 fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Option<()> {
     let mut length = [0; 8];
     file.read_exact(&mut length).ok()?;
@@ -126,12 +131,45 @@ fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> 
         return None;
     }
     let mut header = Header { each, ranges: Vec::new() };
-    let mut json = serde_json::Deserializer::from_reader(file.take(length));
+    let bytes = BoundedJson { json: file.take(length), depth: 0, string: None, is_escaped: false };
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(bytes));
     json.deserialize_map(&mut header).ok()?;
     json.end().ok()?;
     header.ranges.sort_unstable();
     let end = header.ranges.into_iter().try_fold(0, |end, (from, to)| (from == end).then_some(to))?;
     (end == data).then_some(())
+}
+
+/// JSON that ends in an error before a parser must hold much of it.
+struct BoundedJson<R> {
+    json: R,
+    depth: usize,
+    /// Bytes so far of the string that is being read.
+    string: Option<usize>,
+    is_escaped: bool,
+}
+
+impl<R: Read> Read for BoundedJson<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.json.read(buffer)?;
+        for byte in &buffer[..count] {
+            match (self.string, byte) {
+                (Some(_), b'"') if !self.is_escaped => self.string = None,
+                (Some(length), _) => {
+                    self.string = Some(length + 1);
+                    self.is_escaped = *byte == b'\\' && !self.is_escaped;
+                }
+                (None, b'"') => self.string = Some(0),
+                (None, b'{' | b'[') => self.depth += 1,
+                (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+                (None, _) => {}
+            }
+            if self.depth > MAX_DEPTH || self.string.is_some_and(|length| length > MAX_STRING_BYTES) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Ok(count)
+    }
 }
 
 /// Reads the header's object, one entry at a time.

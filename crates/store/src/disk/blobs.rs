@@ -72,6 +72,8 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 
 /// Makes the names in a directory as durable as the files.
 pub(super) fn sync_directory(path: &Path) -> Result<()> {
+    // The parent of a relative name without a slash is empty.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync", path))
 }
 

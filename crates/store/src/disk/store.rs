@@ -109,7 +109,9 @@ fn find_layouts(directory: &Path, prefix: &str, found: &mut Vec<RepositoryName>)
         let path = entry.path();
         let name = format!("{prefix}{}", decode_component(component));
         if is_layout(&path)? {
-            found.extend(name.parse::<RepositoryName>().ok());
+            // Passing over one would let collection take its blobs. A served repository may look as if it had a host, and not a valid one.
+            let parsed = name.parse().or_else(|_| RepositoryName::without_host(&name));
+            found.push(parsed.map_err(|e| Error::Invalid { what: path.display().to_string(), why: e.to_string() })?);
         }
         find_layouts(&path, &format!("{name}/"), found)?;
     }

@@ -83,4 +83,12 @@ fn what_is_not_a_header() {
     says_nothing(&safetensors_file(&format!("{{\"a\":{}", "[".repeat(100_000)), 0), "deep nesting where a tensor should be");
     says_nothing(&safetensors_file(&format!("{{\"__metadata__\":{}", "[".repeat(100_000)), 0), "deep nesting in the metadata");
     says_nothing(&safetensors_file(&format!("{{\"a\":{{\"shape\":[{}", "1,".repeat(100_000)), 0), "a shape without end");
+    let tensor = r#""b":{"dtype":"F32","shape":[100],"data_offsets":[0,400]}"#;
+    let name = "x".repeat(9 << 20);
+    says_nothing(
+        &safetensors_file(&format!(r#"{{"{name}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}},{tensor}}}"#), 400),
+        "a name of 9 MiB",
+    );
+    let notes = format!(r#"{{"__metadata__":{{"a [[[[[[[[[[ note":"\\\"[[[[[[[[[[{{"}},{tensor}}}"#);
+    assert_eq!(value(&inferred(&[("model.safetensors", &safetensors_file(&notes, 400))]), "config.paramSize"), "0.1K");
 }

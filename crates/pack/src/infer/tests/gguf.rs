@@ -121,7 +121,7 @@ fn a_header_fills_the_config() {
     });
     assert_eq!(serde_json::to_value(&inferred.descriptor).unwrap(), descriptor);
     assert_eq!(serde_json::to_value(&inferred.config).unwrap(), config);
-    assert_eq!(source(&inferred, "config.quantization"), "tiny.Q4_K_M.gguf: `general.file_type`");
+    assert_eq!(source(&inferred, "config.quantization"), "tiny.Q4_K_M.gguf: `general.file_type`, tensor types");
 }
 
 #[test]
@@ -156,6 +156,13 @@ fn several_quantizations_say_what_is_true_of_each() {
     assert_eq!(value(&inferred, "descriptor.family"), "qwen2");
     assert_eq!(value(&inferred, "config.paramSize"), "1K");
     assert_eq!(value(&inferred, "config.quantization"), Value::Null);
+}
+
+#[test]
+fn a_broken_file_beside_a_sound_one_silences_both() {
+    let sound = Gguf::new().text("general.architecture", "qwen2").tensor(Q4_K, &[256, 4], 576);
+    let inferred = inferred(&[("a.gguf", &sound.file()), ("b.gguf", b"GGUF")]);
+    assert_eq!(value(&inferred, "descriptor.family"), Value::Null);
 }
 
 #[test]

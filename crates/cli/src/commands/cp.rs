@@ -1,0 +1,40 @@
+//! `modelpack cp`: from any place to any other. `push` and `pull` end here too.
+
+use crate::{args::TransferArgs, context::Context, failure::Failure, text};
+use modelpack::{Copied, Modelpack, Place};
+use serde_json::json;
+
+/// Copy an artifact from any place to any other
+#[derive(clap::Args)]
+#[command(after_help = "Example: modelpack cp registry.example.com/team/tiny:v1 oci-archive:tiny.tar")]
+pub struct Args {
+    /// Where it is
+    #[arg(value_name = "FROM")]
+    from: Place,
+    /// Where it goes; a bare reference means its registry
+    #[arg(value_name = "TO")]
+    to: Place,
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    copy("copying", &args.transfer, context, async |m| m.copy(&args.from, &args.to).await).await
+}
+
+/// Copies by `work`, and prints the digest.
+pub async fn copy(
+    doing: &'static str,
+    transfer: &TransferArgs,
+    context: &Context,
+    work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<Copied>,
+) -> Result<(), Failure> {
+    let (copied, moved) = context.transfer(doing, transfer, work).await?;
+    let (size, present) = (text::bytes(moved.moved), text::bytes(moved.skipped));
+    context.output.note(&format!("{} to {}: {size} moved, {present} there already", copied.from, copied.to));
+    let value = json!({
+        "from": copied.from.to_string(), "to": copied.to.to_string(), "digest": copied.digest.to_string(),
+        "moved": moved.moved, "present": moved.skipped,
+    });
+    context.output.result(&copied.digest.to_string(), &value)
+}

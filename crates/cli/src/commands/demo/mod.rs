@@ -1,0 +1,124 @@
+//! `modelpack demo`: everything once, in temporary directories, as the commands that a user would type.
+
+mod compare;
+mod scratch;
+
+use crate::{
+    args::{Cli, RegistryArgs},
+    context::Context,
+    failure::{Failure, Kind},
+    output::Output,
+    settings::Settings,
+    text,
+};
+use clap::Parser;
+use compare::compare;
+use modelpack::{ServerOptions, serve};
+use scratch::Scratch;
+use serde_json::json;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// Show a model packed, pushed, pulled, verified and unpacked, in temporary directories
+#[derive(clap::Args)]
+pub struct Args {
+    /// The model's directory; default a small one that is made for it
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let scratch = Scratch::create()?;
+    let model = match args.directory {
+        Some(directory) => directory,
+        None => make_model(scratch.path("model")).await?,
+    };
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = serve(&scratch.path("registry"), anywhere, ServerOptions::default()).await?;
+    let reference = format!("{}/demo/model:v1", server.address());
+    let unpacked = scratch.path("unpacked");
+    let commands = commands(&model, &reference, [&scratch.path("store"), &scratch.path("other")], &unpacked);
+    let served = async {
+        server.run(std::future::pending()).await.map_err(modelpack::Error::from)?;
+        Ok(())
+    };
+    let shown = async {
+        for command in commands {
+            show(command, context).await?;
+        }
+        let place = reference.parse().map_err(modelpack::Error::Place)?;
+        let files = context.modelpack(&RegistryArgs::default()).inspect(&place).await?.layers;
+        let (files, bytes) = compare(model, unpacked, files).await?;
+        let same = format!("# the same: names, bytes and executable bits of {}, {}", text::count(files, "file"), text::bytes(bytes));
+        context.output.result(&same, &json!({ "identical": true, "files": files, "bytes": bytes }))
+    };
+    tokio::select! {
+        shown = shown => shown,
+        served = served => served,
+    }
+}
+
+/// The command lines, each with all that is between the shell and what it does.
+fn commands(model: &Path, reference: &str, [store, other]: [&Path; 2], unpacked: &Path) -> [Vec<String>; 6] {
+    let words = |words: &[&str], store: &Path| {
+        let store = ["--store".to_owned(), store.to_string_lossy().into_owned()];
+        ["modelpack".to_owned()].into_iter().chain(words.iter().map(|&word| word.to_owned())).chain(store).collect()
+    };
+    let (model, unpacked) = (model.to_string_lossy(), unpacked.to_string_lossy());
+    let pulled = format!("store:{reference}");
+    [
+        words(&["pack", &model, "-t", reference], store),
+        words(&["push", reference], store),
+        words(&["inspect", reference], store),
+        words(&["pull", reference], other),
+        words(&["verify", &pulled], other),
+        words(&["unpack", &pulled, "-o", &unpacked], other),
+    ]
+}
+
+/// Prints a command, runs it as if it had been typed, and prints how long it took.
+async fn show(words: Vec<String>, context: &Context) -> Result<(), Failure> {
+    let Output { json, quiet } = context.output;
+    let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    if !json {
+        context.output.result(&format!("$ {line}"), &())?;
+    }
+    let cli = Cli::try_parse_from(words).map_err(|e| Failure::new(Kind::Usage, e.to_string()))?;
+    let settings = Settings { store: cli.globals.store.unwrap_or_default(), ..context.settings.clone() };
+    let step = Context { settings, output: Output { json, quiet }, interrupt: context.interrupt.clone() };
+    let start = Instant::now();
+    cli.command.run(&step).await?;
+    if !json {
+        context.output.result(&format!("# {:.2} s\n", start.elapsed().as_secs_f64()), &())?;
+    }
+    Ok(())
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:@=+,%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+async fn make_model(directory: PathBuf) -> Result<PathBuf, Failure> {
+    let made = tokio::task::spawn_blocking(move || modelpack_testkit::write_small_model(&directory).map(|()| directory)).await;
+    let made = made.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    made.map_err(|e| Failure::new(Kind::Io, format!("cannot make a model: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_a_shell_would_change_is_quoted() {
+        for (word, quoted_word) in
+            [("a/b:v1", "a/b:v1"), ("with space", "'with space'"), ("it's", r"'it'\''s'"), ("$x", "'$x'"), ("", "''")]
+        {
+            assert_eq!(quoted(word), quoted_word);
+        }
+    }
+}

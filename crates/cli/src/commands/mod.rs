@@ -1,0 +1,75 @@
+//! The commands, one file each: arguments become one call of the facade, and its result is printed.
+
+mod build;
+pub mod completion;
+mod cp;
+mod demo;
+mod inspect;
+mod login;
+mod logout;
+mod ls;
+mod pack;
+mod prune;
+mod pull;
+mod push;
+mod rm;
+mod serve;
+mod tag;
+mod unpack;
+mod verify;
+pub mod version;
+
+use crate::{context::Context, failure::Failure};
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    Pack(pack::Args),
+    Push(push::Args),
+    Pull(pull::Args),
+    #[command(visible_alias = "extract")]
+    Unpack(unpack::Args),
+    Cp(cp::Args),
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+    Ls(ls::Args),
+    Tag(tag::Args),
+    Rm(rm::Args),
+    Prune(prune::Args),
+    Login(login::Args),
+    Logout(logout::Args),
+    Serve(serve::Args),
+    Demo(demo::Args),
+    Build(build::Args),
+    Completion(completion::Args),
+    Version(version::Args),
+}
+
+impl Command {
+    /// Whether the command sees to it itself that an interrupt ends it.
+    pub fn ends_itself(&self) -> bool {
+        matches!(self, Self::Serve(_))
+    }
+
+    pub async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Pack(args) => pack::run(args, context).await,
+            Self::Push(args) => push::run(args, context).await,
+            Self::Pull(args) => pull::run(args, context).await,
+            Self::Unpack(args) => unpack::run(args, context).await,
+            Self::Cp(args) => cp::run(args, context).await,
+            Self::Inspect(args) => inspect::run(args, context).await,
+            Self::Verify(args) => verify::run(args, context).await,
+            Self::Ls(args) => ls::run(args, context).await,
+            Self::Tag(args) => tag::run(args, context).await,
+            Self::Rm(args) => rm::run(args, context).await,
+            Self::Prune(args) => prune::run(args, context).await,
+            Self::Login(args) => login::run(args, context).await,
+            Self::Logout(args) => logout::run(args, context).await,
+            Self::Serve(args) => serve::run(args, context).await,
+            Self::Demo(args) => Box::pin(demo::run(args, context)).await,
+            Self::Build(args) => build::run(args, context).await,
+            Self::Completion(args) => completion::run(&args, &context.output),
+            Self::Version(_) => version::run(&context.output),
+        }
+    }
+}

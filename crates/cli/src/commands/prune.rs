@@ -1,0 +1,32 @@
+//! `modelpack prune`: what no artifact of the store needs is removed.
+
+use crate::{args::RegistryArgs, context::Context, failure::Failure, text};
+use serde_json::json;
+
+/// Remove from the store what no artifact needs
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let pruned = context.modelpack(&RegistryArgs::default()).prune(args.dry_run).await?;
+    for name in &pruned.busy {
+        context.output.note(&format!("{name} is in use: all of it was kept"));
+    }
+    let freed = if args.dry_run { "would be freed" } else { "freed" };
+    let (blobs, abandoned) = (text::count(pruned.blobs.len(), "blob"), text::count(pruned.abandoned.len(), "abandoned file"));
+    let text = format!("{} {freed}: {blobs}, {abandoned}", text::bytes(pruned.bytes()));
+    let names = |names: &[modelpack::spec::RepositoryName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let value = json!({
+        "dryRun": args.dry_run,
+        "bytes": pruned.bytes(),
+        "blobs": pruned.blobs.iter().map(|(digest, size)| json!({ "digest": digest.to_string(), "size": size })).collect::<Vec<_>>(),
+        "abandoned": pruned.abandoned.iter().map(|(path, size)| json!({ "path": path.to_string_lossy(), "size": size })).collect::<Vec<_>>(),
+        "repositories": names(&pruned.repositories),
+        "busy": names(&pruned.busy),
+    });
+    context.output.result(&text, &value)
+}

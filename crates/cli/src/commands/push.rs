@@ -1,0 +1,56 @@
+//! `modelpack push`: from the store, or from a directory, into a registry.
+
+use super::{cp, pack::pack};
+use crate::{
+    args::TransferArgs,
+    context::Context,
+    failure::{Failure, Kind},
+};
+use modelpack::{Metadata, PackRequest, Place};
+use std::path::{Path, PathBuf};
+
+/// Push an artifact from the store, or a directory, to its registry
+///
+/// A directory is packed straight into the registry; no copy is kept here.
+#[derive(clap::Args)]
+#[command(
+    override_usage = "modelpack push [OPTIONS] REFERENCE\n       modelpack push [OPTIONS] DIR REFERENCE",
+    after_help = "Example: modelpack push ./tiny registry.example.com/team/tiny:v1"
+)]
+pub struct Args {
+    /// An artifact in the store; or a model's directory, and where it goes
+    #[arg(value_name = "[DIR] REFERENCE", num_args = 1..=2, required = true)]
+    what: Vec<String>,
+    /// With DIR: which files are packed as what, and more; default DIR/Modelfile, if it is there
+    #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
+    modelfile: Option<PathBuf>,
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    match args.what.as_slice() {
+        [directory, reference] => {
+            let to = parse(reference)?.or_registry();
+            let metadata = Metadata { created_at: context.created_at()?, ..Metadata::default() };
+            let request = PackRequest { directory: directory.into(), modelfile: args.modelfile, metadata };
+            pack(request, &to, &args.transfer, context).await.map_err(|failure| {
+                if Path::new(directory).exists() { failure } else { failure.hint("`modelpack cp` copies from one reference to another") }
+            })
+        }
+        [directory] if Path::new(directory).is_dir() => {
+            let failure = Failure::new(Kind::Usage, format!("{directory} is a directory, and nothing says where it should go"));
+            Err(failure.hint(format!("modelpack push {directory} registry.example.com/team/model:v1")))
+        }
+        [reference] if args.modelfile.is_none() => {
+            let reference = parse(reference)?;
+            cp::copy("pushing", &args.transfer, context, async |m| m.push(&reference).await).await
+        }
+        _ => Err(Failure::new(Kind::Usage, "a Modelfile is of use only where a directory is packed")
+            .hint("modelpack push DIR REFERENCE -f MODELFILE")),
+    }
+}
+
+fn parse(text: &str) -> Result<Place, Failure> {
+    text.parse().map_err(|e: modelpack::InvalidPlace| modelpack::Error::from(e).into())
+}

@@ -1,0 +1,29 @@
+//! `modelpack serve`: a registry over a directory.
+
+use crate::{context::Context, failure::Failure};
+use modelpack::{ServerOptions, serve};
+use serde_json::json;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Serve a registry; Ctrl-C finishes what is in flight and ends it
+#[derive(clap::Args)]
+pub struct Args {
+    /// The address to listen at; port 0 is any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// Where its artifacts are kept; default `registry` in the directory of the store
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let root = args.root.unwrap_or_else(|| context.settings.store.join("registry"));
+    let server = serve(&root, args.listen, ServerOptions::default()).await?;
+    let address = server.address();
+    context.output.note(&format!("serving http://{address} from {}", root.display()));
+    context.output.result("", &json!({ "address": address.to_string(), "root": root.to_string_lossy() }))?;
+    let shutdown = async {
+        context.interrupt.received().await;
+    };
+    server.run(shutdown).await.map_err(|error| modelpack::Error::from(error).into())
+}

@@ -1,0 +1,23 @@
+//! `modelpack tag`: another name in the store for an artifact of the store.
+
+use crate::{args::RegistryArgs, context::Context, failure::Failure};
+use modelpack::Place;
+use serde_json::json;
+
+/// Give an artifact of the store another name
+#[derive(clap::Args)]
+#[command(after_help = "Example: modelpack tag tiny:v1 registry.example.com/team/tiny:v1")]
+pub struct Args {
+    /// The artifact
+    #[arg(value_name = "REFERENCE")]
+    from: Place,
+    /// Its other name
+    #[arg(value_name = "NEW")]
+    to: Place,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let tagged = context.modelpack(&RegistryArgs::default()).tag(&args.from, &args.to).await?;
+    let value = json!({ "from": tagged.from.to_string(), "to": tagged.to.to_string(), "digest": tagged.digest.to_string() });
+    context.output.result(&tagged.digest.to_string(), &value)
+}

@@ -1,0 +1,240 @@
+//! How the program fails: the exit codes, what is printed, and hints at what can be done.
+//!
+//! | code | kind | meaning |
+//! |---|---|---|
+//! | 0 | | done |
+//! | 1 | `other` | anything else |
+//! | 2 | `usage` | the arguments: a flag, a reference or place that does not parse |
+//! | 3 | `notFound` | a directory, tag, manifest or blob is not there |
+//! | 4 | `unauthorized` | the registry wants credentials, or other ones, or does not allow it |
+//! | 5 | `verification` | a wrong digest or size, an artifact that is invalid or hostile |
+//! | 6 | `io` | a file or disk: not readable, not writable, full |
+//! | 7 | `network` | no server, a connection that broke, an answer that the protocol does not foresee |
+//! | 8 | `conflict` | something is in the way |
+//! | 9 | `input` | what is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed |
+//! | 130, 143 | `interrupted`, `terminated` | `SIGINT`, `SIGTERM` |
+
+use crate::{output::Output, text::printable};
+use modelpack::{InvalidPlace, ModelfileError, PackError, StoreError};
+use serde_json::json;
+use std::{
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+};
+
+/// What kind of failure it is, for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Other,
+    Usage,
+    NotFound,
+    Unauthorized,
+    Verification,
+    Io,
+    Network,
+    Conflict,
+    Input,
+    Interrupted,
+    Terminated,
+    /// Whoever read stdout has closed it. They have read enough, so this is the only failure that is none.
+    OutputClosed,
+}
+
+impl Kind {
+    fn name_and_code(self) -> (&'static str, u8) {
+        match self {
+            Self::OutputClosed => ("outputClosed", 0),
+            Self::Other => ("other", 1),
+            Self::Usage => ("usage", 2),
+            Self::NotFound => ("notFound", 3),
+            Self::Unauthorized => ("unauthorized", 4),
+            Self::Verification => ("verification", 5),
+            Self::Io => ("io", 6),
+            Self::Network => ("network", 7),
+            Self::Conflict => ("conflict", 8),
+            Self::Input => ("input", 9),
+            Self::Interrupted => ("interrupted", 128 + 2),
+            Self::Terminated => ("terminated", 128 + 15),
+        }
+    }
+
+    pub fn exit_code(self) -> u8 {
+        self.name_and_code().1
+    }
+}
+
+impl From<Kind> for ExitCode {
+    fn from(kind: Kind) -> Self {
+        kind.exit_code().into()
+    }
+}
+
+/// What failed, on what, why, and what can be done about it.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+    /// The line that is wrong, with a mark.
+    excerpt: Option<String>,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), excerpt: None, hint: None }
+    }
+
+    /// Says what can be done.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Stdout could not be written.
+    pub fn output(error: io::Error) -> Self {
+        let kind = if error.kind() == ErrorKind::BrokenPipe { Kind::OutputClosed } else { Kind::Io };
+        Self::new(kind, format!("cannot write the result: {error}"))
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Prints the failure to stderr, as one JSON object if a program reads it.
+    pub fn report(&self, output: &Output) -> ExitCode {
+        let (name, code) = self.kind.name_and_code();
+        let said = match self.kind {
+            Kind::OutputClosed => return code.into(),
+            _ if output.json => {
+                let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
+                json!({ "error": error }).to_string()
+            }
+            Kind::Interrupted | Kind::Terminated => self.message.clone(),
+            _ => {
+                let mut said = format!("error: {}", printable(&self.message));
+                for (prefix, part) in [("\n", &self.excerpt), ("\nhint: ", &self.hint)] {
+                    said.extend(part.iter().flat_map(|part| [prefix, part]));
+                }
+                said
+            }
+        };
+        // If stderr is gone, the exit code still says it.
+        let _ = writeln!(io::stderr(), "{said}");
+        code.into()
+    }
+}
+
+impl From<modelpack::Error> for Failure {
+    fn from(error: modelpack::Error) -> Self {
+        use modelpack::Error;
+        let (kind, hint, excerpt) = match &error {
+            Error::Store(error) => (kind_of_store(error), hint_for_store(error), None),
+            Error::Pack(error) => {
+                let excerpt = if let PackError::Modelfile { source, .. } = error { Some(excerpt(source)) } else { None };
+                (Kind::Input, hint_for_pack(error), excerpt)
+            }
+            Error::Place(InvalidPlace::Unknown(_)) => {
+                (Kind::NotFound, Some("`modelpack ls` shows what the store holds; a registry's host stands before the name".into()), None)
+            }
+            Error::Place(_) => (Kind::Usage, None, None),
+            _ => (Kind::Other, None, None),
+        };
+        let message = match &error {
+            Error::Pack(PackError::Modelfile { path, source }) => {
+                format!("{}:{}:{}: {}", path.display(), source.line, source.column, source.problem)
+            }
+            error => error.to_string(),
+        };
+        Self { kind, message, excerpt, hint }
+    }
+}
+
+fn kind_of_store(error: &StoreError) -> Kind {
+    match error {
+        StoreError::NotFound { .. } | StoreError::MissingReference { .. } => Kind::NotFound,
+        StoreError::Unauthorized { .. } | StoreError::Denied { .. } => Kind::Unauthorized,
+        StoreError::WrongDigest { .. }
+        | StoreError::WrongSize { .. }
+        | StoreError::InvalidManifest { .. }
+        | StoreError::InvalidPath { .. }
+        | StoreError::Invalid { .. } => Kind::Verification,
+        StoreError::Conflict { .. } => Kind::Conflict,
+        StoreError::Changed { .. } => Kind::Input,
+        StoreError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Kind::NotFound,
+        StoreError::Io { .. } => Kind::Io,
+        StoreError::Network { .. } | StoreError::Protocol { .. } => Kind::Network,
+        _ => Kind::Other,
+    }
+}
+
+fn hint_for_store(error: &StoreError) -> Option<String> {
+    let hint = match error {
+        StoreError::Unauthorized { registry, .. } => return Some(format!("log in with `modelpack login {registry}`")),
+        StoreError::Denied { .. } => "log in as somebody who may, with `modelpack login`",
+        StoreError::Conflict { .. } => "move it away, or choose another directory; `--force` replaces files, but no directories or links",
+        StoreError::Changed { .. } => "run the same command again when nothing writes to it",
+        StoreError::Network { url, why } if url.starts_with("https:") && why.starts_with("TLS ") => {
+            "`--plain-http` speaks to a registry without TLS; `--insecure` takes any certificate"
+        }
+        StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            "free some space, for instance with `modelpack prune`, and run the same command again"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn hint_for_pack(error: &PackError) -> Option<String> {
+    let hint = match error {
+        PackError::Empty { .. } => "hidden files are left out, unless a Modelfile names them",
+        PackError::LinkOutside { .. } => "put the file itself in the place of the link, or leave the link out with a Modelfile",
+        PackError::LinkDangling { .. } | PackError::LinkCycle { .. } | PackError::NotAFile { .. } => {
+            "remove it, or leave it out with a Modelfile that names the files to pack"
+        }
+        PackError::NotUtf8 { .. } | PackError::InvalidPath { .. } => "rename the file",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// The line of a Modelfile, and a mark under the column.
+fn excerpt(error: &ModelfileError) -> String {
+    // Each character takes the place of one, so that the mark stands where it should.
+    let line: String =
+        error.text.chars().map(|c| if printable(c.encode_utf8(&mut [0; 4])).len() == c.len_utf8() { c } else { ' ' }).collect();
+    let number = error.line.to_string();
+    let (margin, indent) = (" ".repeat(number.len()), " ".repeat(error.column - 1));
+    format!("{margin} |\n{number} | {line}\n{margin} | {indent}^")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use modelpack::spec::FilePath;
+
+    #[test]
+    fn a_code_means_one_kind() {
+        let io = |kind: ErrorKind| StoreError::Io { action: "open", path: "x".into(), source: kind.into() };
+        let denied = StoreError::Denied { what: "x".into(), why: "y".into() };
+        let network = StoreError::Network { url: "http://x".into(), why: "y".into() };
+        for (error, code) in [
+            (StoreError::not_found("x"), 3),
+            (io(ErrorKind::NotFound), 3),
+            (denied, 4),
+            (StoreError::InvalidPath { what: "x".into(), source: "../x".parse::<FilePath>().unwrap_err() }, 5),
+            (io(ErrorKind::StorageFull), 6),
+            (network, 7),
+            (StoreError::Conflict { path: "x".into(), why: "y".into() }, 8),
+            (StoreError::Changed { path: "x".into() }, 9),
+        ] {
+            let failure = Failure::from(modelpack::Error::Store(error));
+            assert_eq!(failure.kind.exit_code(), code, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn the_mark_stands_under_the_column_whatever_the_line_holds() {
+        let error =
+            ModelfileError { line: 12, column: 5, text: "A\tÄ\u{1b}x".into(), problem: modelpack::ModelfileProblem::UnclosedQuote };
+        assert_eq!(excerpt(&error), "   |\n12 | A Ä x\n   |     ^");
+    }
+}

@@ -1,0 +1,149 @@
+//! How far a transfer is, shown on stderr while it works: one line drawn again and again on a terminal, a line now and then elsewhere.
+
+use crate::{
+    output::Output,
+    text::{self, bytes},
+};
+use modelpack::{Progress, Snapshot};
+use rustix::termios::tcgetwinsize;
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal, Write},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// How often a terminal's line is drawn.
+const FRAME: Duration = Duration::from_millis(125);
+/// How often a line is printed where there is no terminal. Quick jobs end before the first.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The rate is that of so much time.
+const WINDOW: Duration = Duration::from_secs(4);
+
+/// Shows a transfer's progress until it is dropped. A thread of its own draws, so that busy tasks do not hold it up.
+pub struct Meter(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Meter {
+    /// `doing` is what is done, such as `pushing`.
+    pub fn start(doing: &'static str, progress: Arc<Progress>, output: &Output) -> Self {
+        if output.json || output.quiet {
+            return Self(None);
+        }
+        let (stop, stopped) = channel::<()>();
+        let is_terminal = io::stderr().is_terminal();
+        let draw = move || {
+            let mut rate = Rate::default();
+            let mut drawn = false;
+            while stopped.recv_timeout(if is_terminal { FRAME } else { INTERVAL }) == Err(RecvTimeoutError::Timeout) {
+                let line = rate.line(doing, progress.snapshot(), Instant::now());
+                if is_terminal {
+                    redraw(&line)
+                } else {
+                    print(&format!("{line}\n"))
+                }
+                drawn = true;
+            }
+            if is_terminal && drawn {
+                redraw("");
+            }
+        };
+        // Without a thread the transfer works as well, unseen.
+        Self(thread::Builder::new().name("progress".into()).spawn(draw).ok().map(|thread| (stop, thread)))
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.0.take() {
+            drop(stop);
+            // The thread only draws; if it panicked, the transfer did not.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Replaces the line that the cursor is in.
+fn redraw(line: &str) {
+    let columns = tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col)).max(2);
+    // One column less, since some terminals wrap a full line.
+    let line: String = line.chars().take(columns - 1).collect();
+    print(&format!("\r\x1b[K{line}"));
+}
+
+/// What cannot be shown is not needed.
+fn print(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// The work of the last seconds.
+#[derive(Default)]
+struct Rate(VecDeque<(Instant, u64)>);
+
+impl Rate {
+    fn line(&mut self, doing: &str, now: Snapshot, at: Instant) -> String {
+        let done = now.moved + now.skipped;
+        // Bytes that are hashed before they are moved are read twice.
+        let (worked, work) = if now.hashed > 0 { (now.hashed + done, 2 * now.total) } else { (done, now.total) };
+        let mut parts = vec![format!("{doing} {} of {}", bytes(done), bytes(now.total))];
+        if now.hashed > done {
+            parts.push(format!("{} hashed", bytes(now.hashed)));
+        }
+        if let Some(rate) = self.per_second(now.hashed + now.moved, at) {
+            parts.push(format!("{}/s", bytes(rate as u64)));
+            let left = Duration::try_from_secs_f64(work.saturating_sub(worked) as f64 / rate);
+            parts.extend(left.ok().filter(|_| now.total > 0).map(|left| format!("{} left", text::duration(left))));
+        }
+        parts.join(", ")
+    }
+
+    /// Bytes per second since the beginning of the window; `None` before anything is known.
+    fn per_second(&mut self, total: u64, at: Instant) -> Option<f64> {
+        self.0.push_back((at, total));
+        while self.0.len() > 2 && at.duration_since(self.0[1].0) >= WINDOW {
+            self.0.pop_front();
+        }
+        let &(since, before) = self.0.front()?;
+        let rate = total.saturating_sub(before) as f64 / at.duration_since(since).as_secs_f64();
+        (rate.is_finite() && rate > 0.0).then_some(rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_much_how_fast_and_how_long() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let total = 4_000_000_000;
+        assert_eq!(rate.line("pulling", Snapshot { total, ..Snapshot::default() }, start), "pulling 0 B of 4.0 GB");
+        let snapshot = Snapshot { total, moved: 200_000_000, skipped: 1_000_000_000, ..Snapshot::default() };
+        assert_eq!(rate.line("pulling", snapshot, after(2)), "pulling 1.2 GB of 4.0 GB, 100.0 MB/s, 28 s left");
+    }
+
+    #[test]
+    fn hashing_counts_as_work() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        let total = 1_000_000_000;
+        rate.line("pushing", Snapshot { total, ..Snapshot::default() }, start);
+        let snapshot = Snapshot { total, hashed: 500_000_000, ..Snapshot::default() };
+        let line = rate.line("pushing", snapshot, start + Duration::from_secs(1));
+        assert_eq!(line, "pushing 0 B of 1.0 GB, 500.0 MB hashed, 500.0 MB/s, 3 s left");
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_seconds_and_a_stall_has_none() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        let mut line = String::new();
+        for (second, moved) in [(0, 0), (1, 900), (2, 900), (4, 900), (6, 900)] {
+            let snapshot = Snapshot { total: 1000, moved, ..Snapshot::default() };
+            line = rate.line("pulling", snapshot, start + Duration::from_secs(second));
+        }
+        assert_eq!(line, "pulling 900 B of 1.0 kB");
+    }
+}
