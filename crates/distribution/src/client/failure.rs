@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use modelpack_spec::Digest;
 use modelpack_store::Error;
 use reqwest::{Response, Url};
-use std::{io, time::Duration};
+use std::{error::Error as StdError, io, time::Duration};
 
 /// How much of an error response is read, in bytes.
 const MAX_ERROR_BYTES: usize = 16 << 10;
@@ -129,36 +129,36 @@ fn find_digest(text: &str) -> Option<Digest> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != ':').find_map(|word| word.parse().ok())
 }
 
-/// What an error was made from. An I/O error does not count the one that it wraps among its sources.
-fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
+/// An error and what it was made from, down to the root. An I/O error does not count the one that it wraps among its sources.
+pub(crate) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        }
     }
+    std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| cause(*error))
 }
 
 /// The root cause of a failed request as a sentence, and whether it may pass.
 fn explain(error: &reqwest::Error) -> (String, Retry) {
-    let causes: Vec<_> = std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |e| cause(*e)).collect();
-    let root = causes.last().map_or_else(String::new, |e| e.to_string());
-    let kinds: Vec<io::ErrorKind> = causes.iter().filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
-    if error.is_timeout() {
-        return ("no connection came about in time".to_owned(), Retry::Soon);
-    }
-    if error.is_dns() {
-        return (format!("the host name cannot be resolved ({root})"), Retry::Soon);
-    }
+    let root = causes(error).last().map_or_else(String::new, ToString::to_string);
+    let kinds: Vec<io::ErrorKind> = causes(error).filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
     // rustls speaks through an I/O error of this kind.
     if kinds.contains(&io::ErrorKind::InvalidData) {
         let hint = if root.contains("InvalidContentType") { "; the server there may speak plain http" } else { "" };
         return (format!("TLS failed: {root}{hint}"), Retry::Never);
     }
+    let unanswered = causes(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(hyper::Error::is_incomplete_message);
     let why = match kinds.last() {
+        _ if error.is_timeout() => "the connection timed out".to_owned(),
+        _ if error.is_dns() => format!("the host name cannot be resolved ({root})"),
+        _ if unanswered => "the server closed the connection instead of answering".to_owned(),
         Some(io::ErrorKind::ConnectionRefused) => "the connection was refused: no server listens there".to_owned(),
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => {
             "the server cut the connection".to_owned()
         }
-        Some(io::ErrorKind::UnexpectedEof) if error.is_connect() => "the server closed the connection during the TLS handshake".to_owned(),
+        Some(io::ErrorKind::UnexpectedEof) => "the connection ended too early".to_owned(),
         _ => root,
     };
     (why, if error.is_builder() { Retry::Never } else { Retry::Soon })

@@ -115,11 +115,15 @@ impl Client {
 }
 
 fn http_client(options: &ClientOptions) -> Result<reqwest::Client> {
-    let invalid = |what: String, e: reqwest::Error| {
-        let why =
-            std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source()).last().map_or_else(String::new, |e| e.to_string());
-        Error::Invalid { what, why }
+    let built = match configured(options)?.build() {
+        Ok(client) => Ok(client),
+        // A machine without any CA certificate can still speak plain http; https fails there when it is tried.
+        Err(_) => configured(options)?.tls_certs_only([]).build(),
     };
+    built.map_err(|e| invalid("the HTTP client", &e))
+}
+
+fn configured(options: &ClientOptions) -> Result<reqwest::ClientBuilder> {
     let user_agent = if options.user_agent.is_empty() { concat!("modelpack/", env!("CARGO_PKG_VERSION")) } else { &options.user_agent };
     let mut builder = reqwest::Client::builder()
         .user_agent(user_agent)
@@ -133,15 +137,19 @@ fn http_client(options: &ClientOptions) -> Result<reqwest::Client> {
         .tcp_keepalive(Duration::from_secs(30))
         .connect_timeout(CONNECT_PATIENCE)
         .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
-    let exceptions = options.proxies.no_proxy.as_deref().map_or_else(|| LOOPBACK.to_owned(), |list| format!("{list},{LOOPBACK}"));
-    let Proxies { https, http, .. } = &options.proxies;
-    for (url, proxy) in [(https, https.as_deref().map(Proxy::https)), (http, http.as_deref().map(Proxy::http))] {
-        if let (Some(url), Some(proxy)) = (url, proxy) {
-            let proxy = proxy.map_err(|e| invalid(format!("the proxy {url:?}"), e))?;
-            builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&exceptions)));
-        }
+    let Proxies { https, http, no_proxy } = &options.proxies;
+    let exceptions = no_proxy.as_deref().map_or_else(|| LOOPBACK.to_owned(), |list| format!("{list},{LOOPBACK}"));
+    for proxy in [https.as_deref().map(Proxy::https), http.as_deref().map(Proxy::http)].into_iter().flatten() {
+        let proxy = proxy.map_err(|e| invalid("the URL of a proxy", &e))?;
+        builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&exceptions)));
     }
-    builder.build().map_err(|e| invalid("the HTTP client".to_owned(), e))
+    Ok(builder)
+}
+
+/// An error about the options, in the words of its root cause.
+fn invalid(what: &str, error: &reqwest::Error) -> Error {
+    let why = failure::causes(error).last().map_or_else(String::new, ToString::to_string);
+    Error::Invalid { what: what.to_owned(), why }
 }
 
 /// The whole body of a response; fails if it is over `limit` bytes, whatever its headers say.
