@@ -7,11 +7,14 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 HOST = "127.0.0.1"
@@ -36,21 +39,42 @@ class Usage:
     memory: float
 
 
-def finish(process, started):
-    """Waits for a process, with its usage."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Usage(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+class Process:
+    """A process that is measured. Its peak memory is asked of the kernel while it runs: what `wait4` tells includes this script's own."""
+
+    def __init__(self, command, **options):
+        self.peak, self.started = 0.0, time.monotonic()
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **options)
+        self.ended = threading.Event()
+        self.watcher = threading.Thread(target=self.watch)
+        self.watcher.start()
+
+    def watch(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status")
+        while not self.ended.wait(0.01):
+            found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+            self.peak = int(found[1]) / 1024 if found else self.peak
+
+    def finish(self):
+        """Waits for its end."""
+        # It stays a zombie that the watcher can look at until the second wait.
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+        wall = time.monotonic() - self.started
+        self.ended.set()
+        self.watcher.join()
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return Usage(wall, usage.ru_utime + usage.ru_stime, self.peak)
 
 
 def run(command, directory=None):
     """Runs a client to its end."""
-    started = time.monotonic()
-    process = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    usage = finish(process, started)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: exit code {process.returncode}\n{process.stderr.read().decode()}")
-    process.stderr.close()
+    with tempfile.TemporaryFile() as errors:
+        client = Process(command, cwd=directory, stderr=errors)
+        usage = client.finish()
+        if client.process.returncode != 0:
+            errors.seek(0)
+            sys.exit(f"{' '.join(map(str, command))}: exit code {client.process.returncode}\n{errors.read().decode()}")
     return usage
 
 
@@ -61,18 +85,18 @@ class Server:
         self.command, self.address = command, address
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        self.server = Process(self.command, stderr=subprocess.DEVNULL)
         host, port = self.address.split(":")
         for _ in range(500):
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
                 return self
             time.sleep(0.01)
-        self.process.kill()
+        self.server.process.kill()
         sys.exit(f"{self.command[0]} does not listen")
 
     def __exit__(self, *_):
-        self.process.terminate()
-        self.usage = finish(self.process, 0)
+        self.server.process.terminate()
+        self.usage = self.server.finish()
 
 
 def free_address():

@@ -19,7 +19,7 @@ Places:
 
 /// Pack AI models into OCI artifacts, move them through any registry, unpack them.
 #[derive(Parser)]
-#[command(name = "modelpack", version, after_help = PLACES, disable_help_subcommand = true, subcommand_required = true)]
+#[command(name = "modelpack", version, after_help = PLACES, disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     pub globals: Globals,
@@ -77,7 +77,8 @@ pub fn report(error: &clap::Error) -> ExitCode {
         }
         _ if json => {
             let text = error.to_string();
-            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+            let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
             Failure::new(Kind::Usage, message).report(&Output { json, quiet: true })
         }
         _ => {

@@ -87,3 +87,7 @@ impl Modelpack {
         CopyOptions { concurrency: self.options.concurrency, progress: self.options.progress.clone() }
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct DocumentedExample;

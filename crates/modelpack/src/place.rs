@@ -105,8 +105,8 @@ pub enum InvalidPlace {
     /// `pull` reads a registry.
     #[error("{0} is not in a registry: `pull` takes a reference; `cp` copies from any place to any other")]
     NotARegistry(String),
-    /// `push` reads the store.
-    #[error("{0} is not in the store: `push` takes a reference, or a directory and a reference; `cp` copies from any place to any other")]
+    /// `push`, `tag` and `remove` read the store.
+    #[error("{0} is not in the store: expected a reference; `cp` copies from any place to any other")]
     NotStored(String),
     /// Neither the store nor, for want of a host, a registry has it.
     #[error("{0} is not in the store, and names no registry to ask")]

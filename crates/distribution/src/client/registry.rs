@@ -29,7 +29,6 @@ pub(crate) struct Registry {
     /// Host and port, as a reference names it.
     pub(crate) name: String,
     origin: Url,
-    plain_http: bool,
     http: reqwest::Client,
     authority: Authority,
 }
@@ -78,7 +77,7 @@ impl Registry {
             origin = Url::parse(&format!("http://{host}/")).map_err(|_| invalid())?;
         }
         let authority = Authority::new(name, &origin, http, options, login);
-        Ok(Self { name: name.to_owned(), origin, plain_http: options.plain_http, http: http.clone(), authority })
+        Ok(Self { name: name.to_owned(), origin, http: http.clone(), authority })
     }
 
     /// The URL of a route.
@@ -145,7 +144,7 @@ impl Registry {
         let url = response.url().join(location).map_err(|_| unexpected(response, "its Location is not a URL"))?;
         match url.scheme() {
             "https" => Ok(url),
-            "http" if self.origin.scheme() == "http" || self.plain_http => Ok(url),
+            "http" if self.origin.scheme() == "http" => Ok(url),
             _ => Err(unexpected(response, format!("it leads to {}, which is less secure", shown(&url)))),
         }
     }

@@ -1,0 +1,45 @@
+//! Artifacts that other tools wrote.
+
+use crate::harness::{Registry, cli, json, ok};
+use modelpack_testkit::{assert_same_tree, fixture};
+
+#[test]
+fn what_modctl_and_oras_wrote_is_unpacked_from_their_layouts_and_through_our_registry() {
+    let (cli, registry) = (cli(), Registry::start());
+    let tiny = fixture("tiny");
+    for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras"] {
+        let layout = format!("oci:{}:v1", fixture(name).display());
+        let direct = ok(&cli, &format!("unpack {layout} -o {name}-direct"));
+        assert_same_tree(&tiny, &cli.home().join(format!("{name}-direct")));
+        let reference = registry.reference(&format!("{name}:v1"));
+        assert_eq!(ok(&cli, &format!("cp {layout} {reference}")), direct, "{name}");
+        assert_eq!(ok(&cli, &format!("pull {reference}")), direct, "{name}");
+        assert_eq!(ok(&cli, &format!("unpack store:{reference} -o {name}-pulled")), direct, "{name}");
+        assert_same_tree(&tiny, &cli.home().join(format!("{name}-pulled")));
+    }
+}
+
+#[test]
+fn the_older_names_of_the_specification_read_like_todays() {
+    let cli = cli();
+    let inspect = |name: &str| json(&cli, &format!("inspect oci:{}", fixture(name).display()));
+    let (old, new) = (inspect("modctl-cnai"), inspect("modctl-raw"));
+    let names = |inspected: &serde_json::Value| {
+        let layers = inspected["layers"].as_array().unwrap();
+        layers.iter().map(|layer| (layer["path"].clone(), layer["kind"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&old), names(&new));
+    assert_eq!(old["artifactType"], new["artifactType"]);
+    assert_eq!(old["config"]["descriptor"]["family"], new["config"]["descriptor"]["family"]);
+}
+
+#[test]
+fn an_artifact_without_a_model_config_is_shown_as_far_as_it_goes() {
+    let cli = cli();
+    let layout = format!("oci:{}", fixture("oras").display());
+    let inspected = json(&cli, &format!("inspect {layout}"));
+    assert!(inspected["config"].is_null());
+    assert_eq!(inspected["layers"].as_array().unwrap().len(), 10);
+    let shown = ok(&cli, &format!("inspect {layout}"));
+    assert!(shown.contains("config.json") && shown.contains("10 layers"), "{shown}");
+}

@@ -1,0 +1,139 @@
+//! What the tests share: the program, models, and a registry that the program serves.
+
+use modelpack_testkit::{Cli, Fault, FaultProxy, Output, Running, Signal, write_small_model};
+use serde_json::Value;
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The program, in a home of its own.
+pub(crate) fn cli() -> Cli {
+    Cli::at(env!("CARGO_BIN_EXE_modelpack"))
+}
+
+/// The program, with the small model at `model` in its home and working directory.
+pub(crate) fn cli_with_model() -> (Cli, PathBuf) {
+    let cli = cli();
+    let model = cli.home().join("model");
+    write_small_model(&model).unwrap();
+    (cli, model)
+}
+
+/// Runs a command line, which has no words with spaces, and expects success. Gives the digest, or whatever it printed.
+#[track_caller]
+pub(crate) fn ok(cli: &Cli, line: &str) -> String {
+    run(cli, line).expect_code(0).stdout.trim_end().to_owned()
+}
+
+/// Runs a command line, which has no words with spaces.
+#[track_caller]
+pub(crate) fn run(cli: &Cli, line: &str) -> Output {
+    cli.run(line.split_whitespace())
+}
+
+/// Runs a command line with `--json`, expects success, and gives the result.
+#[track_caller]
+pub(crate) fn json(cli: &Cli, line: &str) -> Value {
+    let printed = ok(cli, &format!("{line} --json"));
+    serde_json::from_str(&printed).unwrap_or_else(|e| panic!("{e}: {printed}"))
+}
+
+/// Runs a command line, expects it to fail with `code`, to print no result, and to say all of `words`.
+#[track_caller]
+pub(crate) fn fails(cli: &Cli, line: &str, code: i32, words: &[&str]) -> Output {
+    let output = run(cli, line).expect_code(code);
+    assert_eq!(output.stdout, "", "a failure has no result");
+    let said = output.stderr.lines().any(|line| line.starts_with("error: "));
+    assert!(said && words.iter().all(|word| output.stderr.contains(word)), "{words:?} not all in:\n{}", output.stderr);
+    output
+}
+
+/// A registry that the program serves, until it is dropped.
+pub(crate) struct Registry {
+    running: Running,
+    address: SocketAddr,
+    _cli: Cli,
+}
+
+impl Registry {
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        let cli = cli();
+        let mut running = cli.start(["serve", "--listen", "127.0.0.1:0"]);
+        let line = running.wait_for_line("serving http://");
+        let address = line.trim_start_matches("serving http://").split_whitespace().next().unwrap().parse().unwrap();
+        Self { running, address, _cli: cli }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `name` in this registry.
+    pub(crate) fn reference(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    /// A proxy before this registry.
+    pub(crate) fn behind(&self, faults: Vec<Fault>) -> FaultProxy {
+        FaultProxy::start(self.address, faults)
+    }
+
+    /// Ends it with a signal, and gives how it ended.
+    pub(crate) fn end(self, signal: Signal) -> Output {
+        self.running.signal(signal);
+        self.running.wait()
+    }
+
+    /// Whether somebody can connect.
+    pub(crate) fn listens(&self) -> bool {
+        TcpStream::connect(self.address).is_ok()
+    }
+
+    /// Sends a signal, and goes on.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+}
+
+/// Waits until `condition` holds. Only a broken program makes it give up.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited too long until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How many files lie below a directory, hidden ones too; none if it is not there.
+pub(crate) fn count_files(directory: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let count = |path: PathBuf| if path.is_dir() { count_files(&path) } else { 1 };
+    entries.map(|entry| count(entry.unwrap().path())).sum()
+}
+
+/// The store of the program, where it is without a word about it.
+pub(crate) fn store(cli: &Cli) -> PathBuf {
+    cli.home().join(".local/share/modelpack")
+}
+
+/// Expects that the store lists nothing, and that no half-written file lies in it.
+#[track_caller]
+pub(crate) fn expect_nothing_visible(cli: &Cli) {
+    assert_eq!(json(cli, "ls"), serde_json::json!([]));
+    assert_eq!(count_files(&store(cli).join("ingest")), 0, "no half-written blob is left");
+}
+
+/// Expects that every byte of the only artifact in the store is what it should be, and that nothing abandoned lies there.
+#[track_caller]
+pub(crate) fn expect_sound(cli: &Cli, reference: &str) {
+    ok(cli, &format!("verify store:{reference}"));
+    let pruned = json(cli, "prune");
+    assert_eq!(pruned["abandoned"], serde_json::json!([]), "nothing was left half-written");
+    ok(cli, &format!("verify store:{reference}"));
+}

@@ -1,0 +1,16 @@
+//! The real binary, as a user runs it, against real files and the registry that it serves itself. One module a topic.
+
+mod bad_input;
+mod demo;
+mod determinism;
+mod foreign;
+mod full_disk;
+mod harness;
+mod inspect;
+mod interrupt;
+mod login;
+mod modctl;
+mod network;
+mod output;
+mod round_trip;
+mod store;

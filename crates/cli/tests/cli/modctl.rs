@@ -1,0 +1,47 @@
+//! modctl's names and flags for what we do.
+
+use crate::harness::{Registry, cli_with_model, fails, json, ok};
+use modelpack_testkit::assert_same_tree;
+use std::fs;
+
+#[test]
+fn build_and_extract_are_pack_and_unpack() {
+    let (cli, model) = cli_with_model();
+    fs::write(cli.home().join("m"), "NAME from-modelfile\nMODEL **\n").unwrap();
+    let digest = ok(&cli, "build model -t tiny:v1 -f m -c 2 --raw");
+    assert_eq!(ok(&cli, "pack model -t tiny:v2 -f m"), digest);
+    assert_eq!(ok(&cli, "build --raw=true --concurrency 3 -f m -t tiny:v1 model"), digest);
+    assert_eq!(ok(&cli, "extract tiny:v1 --output out --concurrency 2"), digest);
+    assert_same_tree(&model, &cli.home().join("out"));
+}
+
+#[test]
+fn what_its_flags_say_of_the_model_is_in_the_config() {
+    let (cli, _) = cli_with_model();
+    let flags = "--source-url https://example.com/tiny --source-revision abc123 --reasoning --no-creation-time";
+    let line = format!("build model -t tiny {flags}");
+    let output = cli.command().args(line.split_whitespace()).env("SOURCE_DATE_EPOCH", "0").output().unwrap();
+    assert!(output.status.success());
+    let config = json(&cli, "inspect tiny")["config"].clone();
+    assert_eq!(config["descriptor"]["sourceURL"], "https://example.com/tiny");
+    assert_eq!(config["descriptor"]["revision"], "abc123");
+    assert_eq!(config["config"]["capabilities"]["reasoning"], true);
+    assert!(config["descriptor"]["createdAt"].is_null());
+}
+
+#[test]
+fn output_remote_packs_straight_into_the_registry() {
+    let (cli, model) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("build model -t {reference} --output-remote --plain-http --insecure"));
+    assert_eq!(json(&cli, "ls"), serde_json::json!([]));
+    ok(&cli, &format!("pull {reference} -o out"));
+    assert_same_tree(&model, &cli.home().join("out"));
+}
+
+#[test]
+fn tar_layers_are_refused_and_not_quietly_left_out() {
+    let (cli, _) = cli_with_model();
+    fails(&cli, "build model -t tiny --raw=false", 2, &["--raw=false"]);
+}

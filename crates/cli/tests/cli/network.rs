@@ -1,0 +1,143 @@
+//! Networks and registries that fail: nothing unverified is kept, and the same command succeeds when the cause is gone.
+
+use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, ok};
+use modelpack_testkit::{Cli, Failure, Fault, assert_same_tree};
+use std::{fs, net::TcpListener, path::PathBuf};
+
+/// The model in a registry, and a fresh home to pull it into.
+fn pushed() -> (Registry, Cli, PathBuf, Cli) {
+    let (packer, model) = cli_with_model();
+    let registry = Registry::start();
+    ok(&packer, &format!("push model {}", registry.reference("tiny:v1")));
+    (registry, packer, model, cli())
+}
+
+/// The digest of a large layer.
+fn weights(cli: &Cli, reference: &str) -> String {
+    let inspected = crate::harness::json(cli, &format!("inspect docker://{reference}"));
+    let layers = inspected["layers"].as_array().unwrap();
+    let layer = layers.iter().find(|layer| layer["path"] == "model-00001-of-00002.safetensors").unwrap();
+    layer["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn no_server() {
+    let (cli, _) = cli_with_model();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let lines = [format!("pull {address}/tiny:v1"), format!("push model {address}/tiny:v1"), format!("login {address} -u a -p b")];
+    std::thread::scope(|scope| {
+        for line in &lines {
+            scope.spawn(|| fails(&cli, line, 7, &[&address.to_string(), "no server listens there"]));
+        }
+    });
+    expect_nothing_visible(&cli);
+}
+
+#[test]
+fn a_pull_that_is_cut_off_half_way_keeps_nothing_and_succeeds_later() {
+    let (registry, _packer, model, cli) = pushed();
+    let digest = weights(&cli, &registry.reference("tiny:v1"));
+    let blob = format!("/blobs/{digest}");
+    let half_way = Fault::on("GET", &blob, Failure::CutAfter(400_000)).times(1);
+    let always = Fault::on("GET", &blob, Failure::CutAfter(0));
+    let proxy = registry.behind(vec![half_way, always]);
+    let broken = format!("{}/tiny:v1", proxy.address());
+    fails(&cli, &format!("pull {broken}"), 7, &["http://"]);
+    expect_nothing_visible(&cli);
+    fails(&cli, &format!("pull {broken} -o out"), 7, &["http://"]);
+    assert!(!cli.home().join("out/model-00001-of-00002.safetensors").exists());
+    let hidden = fs::read_dir(cli.home().join("out")).unwrap().filter(|e| e.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.');
+    assert_eq!(hidden.count(), 0, "no half-written file is left");
+
+    let whole = registry.reference("tiny:v1");
+    ok(&cli, &format!("pull {whole}"));
+    expect_sound(&cli, &whole);
+    ok(&cli, &format!("pull {whole} -o out"));
+    assert_same_tree(&model, &cli.home().join("out"));
+}
+
+#[test]
+fn a_pull_that_is_cut_off_once_goes_on_where_it_was() {
+    let (registry, _packer, model, cli) = pushed();
+    let blob = format!("/blobs/{}", weights(&cli, &registry.reference("tiny:v1")));
+    let proxy = registry.behind(vec![Fault::on("GET", &blob, Failure::CutAfter(400_000)).times(1)]);
+    ok(&cli, &format!("pull {}/tiny:v1 -o out", proxy.address()));
+    assert_same_tree(&model, &cli.home().join("out"));
+    let ranges: Vec<_> = proxy.requests().into_iter().filter(|r| r.path.contains(&blob)).filter_map(|r| r.range).collect();
+    assert!(ranges.iter().any(|range| !range.starts_with("bytes=0-")), "{ranges:?}");
+}
+
+#[test]
+fn a_push_that_is_cut_off_leaves_no_tag_and_succeeds_later() {
+    let (cli, model) = cli_with_model();
+    let registry = Registry::start();
+    let always = ["PATCH", "PUT"].map(|method| Fault::on(method, "/blobs/uploads/", Failure::CutRequestAfter(0)));
+    let proxy = registry.behind(always.to_vec());
+    fails(&cli, &format!("push model {}/tiny:v1", proxy.address()), 7, &["http://"]);
+    let whole = registry.reference("tiny:v1");
+    fails(&cli, &format!("inspect {whole}"), 3, &[]);
+    ok(&cli, &format!("push model {whole}"));
+
+    let once = ["PATCH", "PUT"].map(|method| Fault::on(method, "/blobs/uploads/", Failure::CutRequestAfter(100_000)).times(1));
+    let proxy = Registry::start();
+    let proxy = (proxy.behind(once.to_vec()), proxy);
+    let reference = format!("{}/tiny:v1", proxy.0.address());
+    ok(&cli, &format!("push model {reference}"));
+    ok(&cli, &format!("pull {reference} -o out"));
+    assert_same_tree(&model, &cli.home().join("out"));
+}
+
+#[test]
+fn a_wrong_byte_is_never_kept() {
+    let (registry, _packer, model, cli) = pushed();
+    let digest = weights(&cli, &registry.reference("tiny:v1"));
+    let proxy = registry.behind(vec![Fault::on("GET", format!("/blobs/{digest}"), Failure::FlipByte(500_000))]);
+    let broken = format!("{}/tiny:v1", proxy.address());
+    fails(&cli, &format!("pull {broken}"), 5, &[&digest]);
+    expect_nothing_visible(&cli);
+    fails(&cli, &format!("pull {broken} -o out"), 5, &[&digest]);
+    assert!(!cli.home().join("out/model-00001-of-00002.safetensors").exists());
+    fails(&cli, &format!("cp {broken} oci-archive:a.tar"), 5, &[&digest]);
+    assert!(!cli.home().join("a.tar").exists());
+    fails(&cli, &format!("verify {broken}"), 5, &[&digest]);
+    ok(&cli, &format!("pull {} -o out", registry.reference("tiny:v1")));
+    assert_same_tree(&model, &cli.home().join("out"));
+}
+
+#[test]
+fn a_wrong_byte_in_the_store_is_found() {
+    let (cli, _) = cli_with_model();
+    ok(&cli, "pack model -t tiny");
+    let blobs = crate::harness::store(&cli).join("blobs/sha256");
+    let largest = fs::read_dir(blobs).unwrap().map(|e| e.unwrap().path()).max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    bytes[1000] ^= 1;
+    fs::remove_file(&largest).unwrap();
+    fs::write(&largest, bytes).unwrap();
+    for line in ["verify tiny", "unpack tiny -o out", "cp tiny oci:layout:v1"] {
+        fails(&cli, line, 5, &["does not have the digest"]);
+    }
+    assert!(!cli.home().join("out/model-00002-of-00002.safetensors").exists());
+    fails(&cli, "inspect oci:layout:v1", 3, &[]);
+}
+
+#[test]
+fn a_manifest_that_is_too_large_is_refused() {
+    let (registry, _, _, cli) = pushed();
+    let body = format!("{{\"schemaVersion\":2,\"padding\":\"{}\"}}", "x".repeat(4 << 20));
+    let media_type = ("Content-Type", "application/vnd.oci.image.manifest.v1+json".to_owned());
+    let large = Failure::Status { code: 200, headers: vec![media_type], body };
+    let proxy = registry.behind(vec![Fault::on("GET", "/manifests/", large)]);
+    fails(&cli, &format!("pull {}/tiny:v1", proxy.address()), 5, &["more than 4194304 bytes"]);
+    expect_nothing_visible(&cli);
+    ok(&cli, &format!("pull {}", registry.reference("tiny:v1")));
+}
+
+#[test]
+fn what_a_registry_does_not_allow() {
+    let (registry, packer, _, _) = pushed();
+    let denied =
+        Failure::Status { code: 403, headers: Vec::new(), body: r#"{"errors":[{"code":"DENIED","message":"not for you"}]}"#.into() };
+    let proxy = registry.behind(vec![Fault::on("POST", "/blobs/uploads/", denied)]);
+    fails(&packer, &format!("push model {}/other:v1", proxy.address()), 4, &["not for you", "hint: "]);
+}

@@ -1,0 +1,118 @@
+//! What is printed where: results on stdout, everything else on stderr, JSON for programs.
+
+use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run};
+use serde_json::{Value, json};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
+#[test]
+fn the_digest_alone_is_on_stdout() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    for line in [
+        format!("pack model -t {reference}"),
+        format!("build model -t {reference}"),
+        format!("push {reference}"),
+        format!("pull {reference}"),
+        format!("cp {reference} oci:layout:v1"),
+        format!("tag {reference} other"),
+        format!("unpack {reference} -o out"),
+        format!("pull {reference} -o out"),
+        format!("verify {reference}"),
+        format!("rm {reference}"),
+    ] {
+        let output = run(&cli, &line).expect_code(0);
+        let digest = output.stdout.strip_suffix('\n').unwrap();
+        let hex = digest.strip_prefix("sha256:").unwrap_or_else(|| panic!("{line}: {digest}"));
+        assert!(hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()), "{line}: {digest}");
+    }
+}
+
+#[test]
+fn every_result_is_json_if_asked_before_or_after_the_command() {
+    let (cli, _) = cli_with_model();
+    ok(&cli, "pack model -t one");
+    ok(&cli, "pack model -t two");
+    for line in [
+        "pack model -t tiny",
+        "ls",
+        "inspect tiny",
+        "verify tiny",
+        "tag tiny other",
+        "unpack tiny -o out",
+        "prune",
+        "logout localhost",
+        "version",
+    ] {
+        let after = json(&cli, line);
+        let before: Value = serde_json::from_str(&ok(&cli, &format!("--json {line}"))).unwrap();
+        assert!(after.is_object() || after.is_array(), "{line}: {after}");
+        assert_eq!(std::mem::discriminant(&before), std::mem::discriminant(&after), "{line}");
+    }
+    let removed = ok(&cli, "rm one two --json");
+    let removed: Vec<Value> = removed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&removed[0]["reference"], &removed[1]["reference"]), (&json!("store:one:latest"), &json!("store:two:latest")));
+}
+
+#[test]
+fn quiet_says_nothing_but_results_and_errors() {
+    let (cli, _) = cli_with_model();
+    let output = run(&cli, "pack model -t tiny -q").expect_code(0);
+    assert_eq!(output.stderr, "");
+    assert!(output.stdout.starts_with("sha256:"));
+    fails(&cli, "-q inspect nope", 3, &["nope"]);
+}
+
+#[test]
+fn a_program_reads_an_error_as_one_json_object() {
+    let cli = cli();
+    for (line, kind, code) in
+        [("inspect nope:v1", "notFound", 3), ("pack nope -t x", "notFound", 3), ("inspect UPPER", "usage", 2), ("frobnicate", "usage", 2)]
+    {
+        let output = run(&cli, &format!("--json {line}")).expect_code(code);
+        assert_eq!(output.stdout, "");
+        let error: Value = serde_json::from_str(&output.stderr).unwrap_or_else(|e| panic!("{e}: {}", output.stderr));
+        assert_eq!((&error["error"]["kind"], &error["error"]["exitCode"]), (&json!(kind), &json!(code)), "{error}");
+        assert!(!error["error"]["message"].as_str().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_error() {
+    let cli = cli();
+    let mut child = cli.command().args(["completion", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn a_served_registry_tells_a_program_where_it_is() {
+    let cli = cli();
+    let mut command = cli.command();
+    let mut child = command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--root", "data"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let told: Value = serde_json::from_str(&line).unwrap();
+    let address: std::net::SocketAddr = told["address"].as_str().unwrap().parse().unwrap();
+    assert_ne!(address.port(), 0);
+    assert_eq!(told["root"], "data");
+    std::net::TcpStream::connect(address).unwrap();
+    child.kill().and_then(|()| child.wait()).unwrap();
+}
+
+#[test]
+fn version_and_completion_need_nothing() {
+    let cli = cli();
+    let version = ok(&cli, "version");
+    assert_eq!(version, format!("modelpack {}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(ok(&cli, "--version"), version);
+    assert_eq!(json(&cli, "version"), json!({ "name": "modelpack", "version": env!("CARGO_PKG_VERSION") }));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(ok(&cli, &format!("completion {shell}")).contains("modelpack"), "{shell}");
+    }
+    assert_eq!(crate::harness::count_files(cli.home()), 0, "nothing was written");
+}
