@@ -229,4 +229,5 @@ class Bench:
         print("start-up: `true` {:.1f} ms, `modelpack version` {:.1f} ms".format(*map(statistics.median, starts)))
 
 
-Bench(*sys.argv[1:]).main()
+if __name__ == "__main__":
+    Bench(*sys.argv[1:]).main()

@@ -44,16 +44,15 @@ fail() { # WHAT EXPECTED FOUND
   exit 1
 }
 
-passes() { # WHAT COMMAND…
+exits() { # CODE WHAT COMMAND…
   local status=0
-  "${@:2}" >"$work/output" 2>&1 || status=$?
-  [ "$status" -eq 0 ] || fail "$1" "success of ${*:2}" "exit code $status: $(cat "$work/output")"
-  ok "$1"
+  "${@:3}" >"$work/output" 2>&1 || status=$?
+  [ "$status" -eq "$1" ] || fail "$2" "exit code $1 of: ${*:3}" "exit code $status: $(cat "$work/output")"
+  ok "$2"
 }
 
-refuses() { # WHAT COMMAND…
-  if "${@:2}" >"$work/output" 2>&1; then fail "$1" "failure of ${*:2}" "success: $(cat "$work/output")"; fi
-  ok "$1"
+passes() { # WHAT COMMAND…
+  exits 0 "$@"
 }
 
 equal() { # WHAT EXPECTED FOUND

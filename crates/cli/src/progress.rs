@@ -94,8 +94,8 @@ impl Rate {
         }
         if let Some(rate) = self.per_second(now.hashed + now.moved, at) {
             parts.push(format!("{}/s", bytes(rate as u64)));
-            let left = Duration::try_from_secs_f64(work.saturating_sub(worked) as f64 / rate);
-            parts.extend(left.ok().filter(|_| now.total > 0).map(|left| format!("{} left", text::duration(left))));
+            let left = Duration::try_from_secs_f64((work.saturating_sub(worked) as f64 / rate).ceil());
+            parts.extend(left.ok().filter(|left| !left.is_zero()).map(|left| format!("{} left", text::duration(left))));
         }
         parts.join(", ")
     }

@@ -1,7 +1,7 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
 use crate::{Error, Progress, Result};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use std::{
     fs::File,
@@ -10,13 +10,17 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 /// How many bytes are read, hashed, written or sent at once: smaller pieces cost throughput, larger ones memory.
 pub const CHUNK: usize = 256 << 10;
+
+/// A task that is not back for longer keeps others waiting.
+const QUICK: Duration = Duration::from_millis(10);
 
 /// Bytes that a [`Source`](crate::Source) gives and an [`Upload`](crate::Upload) takes, read once.
 ///
@@ -181,6 +185,33 @@ impl Body {
         Ok(all)
     }
 
+    /// Like [`drain`](Self::drain), but hands the pieces of a stream over in the task that receives them, as long as that is quick.
+    ///
+    /// With as many blobs under way as there are processors, waking a thread for each piece only costs. The first piece that
+    /// takes long, because a disk is slow, is the last that a task waits for: the rest goes to a thread.
+    pub async fn drain_in_place<S, F>(mut self, mut state: S, mut take: F) -> (S, Result<()>)
+    where
+        S: Send + 'static,
+        F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
+    {
+        if let Content::Stream { stream, .. } = &mut self.content {
+            while let Some(piece) = stream.next().await {
+                let start = Instant::now();
+                let taken = piece.and_then(|piece| take(&mut state, &piece).map(|()| piece.len()));
+                match (taken, &self.progress) {
+                    (Ok(n), Some(progress)) => progress.moved(n as u64),
+                    (Ok(_), None) => {}
+                    (Err(error), _) => return (state, Err(error)),
+                }
+                if start.elapsed() > QUICK {
+                    return self.drain(state, take).await;
+                }
+            }
+            return (state, Ok(()));
+        }
+        self.drain(state, take).await
+    }
+
     /// Hands all bytes in order to `take`, on a thread that may block, and gives `state` back.
     ///
     /// The state comes back after an error too, with what was taken until then.
@@ -275,29 +306,69 @@ pub(crate) fn read_all(range: &FileRange, mut take: impl FnMut(&[u8]) -> Result<
 }
 
 fn file_stream(range: FileRange) -> BoxStream<'static, Result<Bytes>> {
-    stream::try_unfold((range, 0, BytesMut::new()), |(range, at, mut buffer)| async move {
+    let buffers = Buffers { size: CHUNK.min(usize::try_from(range.len).unwrap_or(CHUNK)), spare: Arc::default() };
+    stream::try_unfold((range, 0, buffers), |(range, at, buffers)| async move {
         if at == range.len {
             return Ok(None);
         }
-        buffer.resize(CHUNK.min(usize::try_from(range.len - at).unwrap_or(CHUNK)), 0);
+        let mut buffer = buffers.take();
         let n = match range.read_cached(&mut buffer, at) {
             Some(n) => n,
             None => {
-                let (of, mut into) = (range.clone(), buffer);
-                let (into, read) = blocking(move || {
-                    let read = of.read_at(&mut into, at);
-                    (into, read)
+                let of = range.clone();
+                let (filled, read) = blocking(move || {
+                    let read = of.read_at(&mut buffer, at);
+                    (buffer, read)
                 })
                 .await;
-                buffer = into;
+                buffer = filled;
                 read?
             }
         };
-        let piece = buffer.split_to(n).freeze();
-        buffer.clear();
-        Ok(Some((piece, (range, at + n as u64, buffer))))
+        Ok(Some((buffers.piece(buffer, n), (range, at + n as u64, buffers))))
     })
     .boxed()
+}
+
+/// Buffers that come back when the pieces made of them are dropped: a stream needs no more than its reader holds at once,
+/// and none is cleared or given to the allocator in between.
+#[derive(Clone)]
+struct Buffers {
+    size: usize,
+    spare: Arc<Mutex<Vec<Box<[u8]>>>>,
+}
+
+impl Buffers {
+    fn spare(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Box<[u8]> {
+        self.spare().pop().unwrap_or_else(|| vec![0; self.size].into())
+    }
+
+    /// The first `len` bytes of a buffer.
+    fn piece(&self, buffer: Box<[u8]>, len: usize) -> Bytes {
+        Bytes::from_owner(Piece { buffer, len, home: self.clone() })
+    }
+}
+
+struct Piece {
+    buffer: Box<[u8]>,
+    len: usize,
+    home: Buffers,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.home.spare().push(std::mem::take(&mut self.buffer));
+    }
 }
 
 /// Whether whoever waits for some blocking work has gone away.

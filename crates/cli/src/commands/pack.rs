@@ -36,7 +36,8 @@ pub async fn pack(mut request: PackRequest, to: &Place, transfer: &TransferArgs,
             context.output.note(&format!("using {}", modelfile.display()));
         }
     }
-    let (packed, moved) = context.transfer("packing", transfer, async |m| m.pack(&request, to).await).await?;
+    let doing = if matches!(to, Place::Registry(_)) { "pushing" } else { "packing" };
+    let (packed, moved) = context.transfer(doing, transfer, async |m| m.pack(&request, to).await).await?;
     let present = if moved.skipped > 0 { format!("; {} of it was there already", text::bytes(moved.skipped)) } else { String::new() };
     context.output.note(&format!("packed {}, {}, to {}{present}", text::count(packed.files, "file"), text::bytes(packed.bytes), packed.to));
     let value = json!({

@@ -1,6 +1,6 @@
 //! What people get wrong: each failure says what, where and why, and the same command succeeds when its cause is gone.
 
-use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, fails, ok};
+use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, fails, json, ok, run};
 use modelpack_testkit::{Cli, write_small_model};
 use std::{
     fs::{self, Permissions},
@@ -122,12 +122,12 @@ fn the_modelfile_in_the_directory_is_used_and_that_is_said() {
     let reference = registry.reference("tiny");
     let lines = ["pack model -t tiny".to_owned(), "build model -t tiny".to_owned(), format!("push model {reference}")];
     let digests = lines.each_ref().map(|line| {
-        let output = crate::harness::run(&cli, line).expect_code(0);
+        let output = run(&cli, line).expect_code(0);
         assert!(output.stderr.contains("using model/Modelfile"), "{line}: {}", output.stderr);
         output.stdout
     });
     assert!(digests.iter().all(|digest| *digest == digests[0] && digest.trim_end() != all));
-    assert_eq!(crate::harness::json(&cli, "inspect tiny")["config"]["descriptor"]["name"], "chosen");
+    assert_eq!(json(&cli, "inspect tiny")["config"]["descriptor"]["name"], "chosen");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What an artifact says of itself, for people and for programs.
 
-use crate::harness::{cli, cli_with_model, json, ok};
+use crate::harness::{cli, cli_with_model, fails, json, ok, store};
 use std::fs;
 
 #[test]
@@ -35,7 +35,7 @@ fn a_program_is_given_the_same_and_the_manifest_as_it_is() {
     assert_eq!(layer["size"], fs::metadata(model.join("config.json")).unwrap().len());
     assert_eq!((layer["kind"].as_str(), layer["archive"].as_bool()), (Some("weight.config"), Some(false)));
     let raw = ok(&cli, "inspect tiny --raw");
-    let blob = crate::harness::store(&cli).join("blobs/sha256").join(&digest[7..]);
+    let blob = store(&cli).join("blobs/sha256").join(&digest[7..]);
     assert_eq!(raw.as_bytes(), fs::read(blob).unwrap());
 }
 
@@ -53,8 +53,8 @@ fn nothing_that_an_artifact_says_steers_the_terminal() {
 #[test]
 fn an_index_lists_its_manifests() {
     let cli = cli();
-    let (_, model) = (fs::create_dir(cli.home().join("model")), cli.home().join("model"));
-    fs::write(model.join("a.bin"), "x").unwrap();
+    fs::create_dir(cli.home().join("model")).unwrap();
+    fs::write(cli.home().join("model/a.bin"), "x").unwrap();
     let digest = ok(&cli, "pack model -t oci:layout:v1");
     let layout = cli.home().join("layout");
     let manifest = fs::read(layout.join("blobs/sha256").join(&digest[7..])).unwrap();
@@ -63,6 +63,7 @@ fn an_index_lists_its_manifests() {
         "schemaVersion": 2, "mediaType": media_type,
         "manifests": [{ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": manifest.len() }],
     });
+    // Packing the index as a file is the simplest way to put its bytes into the layout.
     let scratch = cli.home().join("index");
     fs::create_dir(&scratch).unwrap();
     fs::write(scratch.join("index.bin"), index.to_string()).unwrap();
@@ -79,5 +80,5 @@ fn an_index_lists_its_manifests() {
     assert_eq!(json(&cli, "inspect oci:layout:all")["manifests"][0]["digest"], digest);
     assert!(ok(&cli, "inspect oci:layout:all").contains(&digest));
     assert_eq!(ok(&cli, "cp oci:layout:all oci:other:all"), *blob.as_str().unwrap());
-    crate::harness::fails(&cli, "unpack oci:layout:all -o out", 5, &["index"]);
+    fails(&cli, "unpack oci:layout:all -o out", 5, &["index"]);
 }

@@ -1,7 +1,13 @@
 //! Ctrl-C at any moment: it ends at once, nothing half-written stays, and the same command goes on.
 
-use crate::harness::{Registry, cli, cli_with_model, count_files, expect_sound, ok, store, wait_until};
+use crate::harness::{Registry, cli, cli_with_model, count_files, expect_sound, fails, json, ok, store, wait_until};
 use modelpack_testkit::{Cli, Failure, Fault, FaultProxy, Signal, assert_same_tree};
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+};
 
 /// Starts a command line, and interrupts it when the proxy does not answer its request with `path`.
 fn interrupt_at(cli: &Cli, proxy: &FaultProxy, line: &str, path: &str, signal: Signal, code: i32) {
@@ -22,7 +28,7 @@ fn a_pull_is_interrupted_at_several_moments_and_goes_on() {
     let (packer, model) = cli_with_model();
     let registry = Registry::start();
     ok(&packer, &format!("push model {}", registry.reference("tiny:v1")));
-    let inspected = crate::harness::json(&packer, &format!("inspect {}", registry.reference("tiny:v1")));
+    let inspected = json(&packer, &format!("inspect {}", registry.reference("tiny:v1")));
     let digest_of = |layer: usize| inspected["layers"][layer]["digest"].as_str().unwrap().to_owned();
     let moments = [("/manifests/".to_owned(), Signal::INT, 130), (digest_of(0), Signal::INT, 130), (digest_of(6), Signal::TERM, 143)];
     for (path, signal, code) in &moments {
@@ -40,7 +46,7 @@ fn a_pull_is_interrupted_at_several_moments_and_goes_on() {
         let line = format!("pull {}/tiny:v1 -o out", proxy.address());
         interrupt_at(&cli, &proxy, &line, path, *signal, *code);
         let out = cli.home().join("out");
-        let hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+        let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
         let left = out.read_dir().into_iter().flatten().filter(|entry| hidden(&entry.as_ref().unwrap().file_name()));
         assert_eq!(left.count(), 0, "no half-written file is left");
         ok(&cli, &line);
@@ -56,7 +62,7 @@ fn a_push_is_interrupted_at_several_moments_and_goes_on() {
         let proxy = stall(&registry, method, path);
         let line = format!("push model {}/tiny:v1", proxy.address());
         interrupt_at(&cli, &proxy, &line, path, Signal::INT, 130);
-        crate::harness::fails(&cli, &format!("inspect {}", registry.reference("tiny:v1")), 3, &[]);
+        fails(&cli, &format!("inspect {}", registry.reference("tiny:v1")), 3, &[]);
         ok(&cli, &line);
         ok(&cli, &format!("pull {} -o {}", registry.reference("tiny:v1"), path.replace('/', "")));
         assert_same_tree(&model, &cli.home().join(path.replace('/', "")));
@@ -66,8 +72,8 @@ fn a_push_is_interrupted_at_several_moments_and_goes_on() {
 #[test]
 fn packing_is_interrupted_and_goes_on() {
     let (cli, model) = cli_with_model();
-    // Reading a named pipe waits for a writer that never comes, so the model is large instead, and sparse.
-    let large = std::fs::File::create(model.join("large.bin")).unwrap();
+    // Large enough that the signal comes while it is read; sparse, so that it is there at once.
+    let large = File::create(model.join("large.bin")).unwrap();
     large.set_len(4 << 30).unwrap();
     let running = cli.start(["pack", "model", "-t", "tiny"]);
     let ingest = store(&cli).join("ingest");
@@ -93,20 +99,16 @@ fn a_registry_finishes_and_ends_well_on_either_signal() {
 
 #[test]
 fn a_second_interrupt_ends_the_process_at_once() {
-    let (cli, _) = cli_with_model();
     let registry = Registry::start();
-    ok(&cli, &format!("push model {}", registry.reference("tiny:v1")));
-    let address = registry.address();
-    let mut stalled = std::net::TcpStream::connect(address).unwrap();
-    // A request whose body does not come is in flight, and the registry waits for it.
-    std::io::Write::write_all(&mut stalled, b"POST /v2/x/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let mut head = [0; 1024];
-    let n = std::io::Read::read(&mut stalled, &mut head).unwrap();
-    let head = String::from_utf8_lossy(&head[..n]).to_lowercase();
-    let location = head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().trim().to_owned();
+    // An upload is in flight: the registry has asked for its bytes, and they do not come.
+    let mut client = TcpStream::connect(registry.address()).unwrap();
+    let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map(Result::unwrap);
+    client.write_all(b"POST /v2/x/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let location = lines.find_map(|line| line.to_lowercase().strip_prefix("location: ").map(str::to_owned)).unwrap();
     let path = location.split_once("/v2/").unwrap().1;
-    let request = format!("PATCH /v2/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nonly this");
-    std::io::Write::write_all(&mut stalled, request.as_bytes()).unwrap();
+    let head = format!("PATCH /v2/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n");
+    client.write_all(head.as_bytes()).unwrap();
+    assert!(lines.any(|line| line == "HTTP/1.1 100 Continue"));
     registry.signal(Signal::INT);
     wait_until("it listens no more", || !registry.listens());
     let output = registry.end(Signal::INT);

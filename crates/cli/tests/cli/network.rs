@@ -1,6 +1,6 @@
 //! Networks and registries that fail: nothing unverified is kept, and the same command succeeds when the cause is gone.
 
-use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, ok};
+use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, json, ok, store};
 use modelpack_testkit::{Cli, Failure, Fault, assert_same_tree};
 use std::{fs, net::TcpListener, path::PathBuf};
 
@@ -14,7 +14,7 @@ fn pushed() -> (Registry, Cli, PathBuf, Cli) {
 
 /// The digest of a large layer.
 fn weights(cli: &Cli, reference: &str) -> String {
-    let inspected = crate::harness::json(cli, &format!("inspect docker://{reference}"));
+    let inspected = json(cli, &format!("inspect docker://{reference}"));
     let layers = inspected["layers"].as_array().unwrap();
     let layer = layers.iter().find(|layer| layer["path"] == "model-00001-of-00002.safetensors").unwrap();
     layer["digest"].as_str().unwrap().to_owned()
@@ -108,7 +108,7 @@ fn a_wrong_byte_is_never_kept() {
 fn a_wrong_byte_in_the_store_is_found() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny");
-    let blobs = crate::harness::store(&cli).join("blobs/sha256");
+    let blobs = store(&cli).join("blobs/sha256");
     let largest = fs::read_dir(blobs).unwrap().map(|e| e.unwrap().path()).max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     let mut bytes = fs::read(&largest).unwrap();
     bytes[1000] ^= 1;

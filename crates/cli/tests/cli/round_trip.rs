@@ -1,6 +1,6 @@
 //! A model that goes round comes back byte for byte, through every place.
 
-use crate::harness::{Registry, cli_with_model, count_files, json, ok, store};
+use crate::harness::{Registry, cli_with_model, count_files, fails, json, ok, store};
 use modelpack_testkit::{Cli, assert_same_tree, write_odd_names};
 use std::{fs, path::Path};
 
@@ -97,7 +97,7 @@ fn unpacking_twice_writes_nothing_and_never_over_a_file_unless_told() {
     assert_eq!((again["written"].as_array().unwrap().len(), again["unchanged"].as_array().unwrap().len()), (0, 12));
     let mine = cli.home().join("out/README.md");
     fs::write(&mine, "mine").unwrap();
-    crate::harness::fails(&cli, "unpack tiny -o out", 8, &["out/README.md", "is in the way", "hint: ", "--force"]);
+    fails(&cli, "unpack tiny -o out", 8, &["out/README.md", "is in the way", "hint: ", "--force"]);
     assert_eq!(fs::read(&mine).unwrap(), b"mine");
     let forced = json(&cli, "unpack tiny -o out --force");
     assert_eq!(forced["written"], serde_json::json!(["README.md"]));

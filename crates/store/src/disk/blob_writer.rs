@@ -140,7 +140,7 @@ impl Upload for BlobWriter {
                 let progress = body.progress().cloned();
                 crate::body::blocking_cancellable(move |cancelled| copy_large(state, &range, &path, progress.as_deref(), cancelled)).await
             }
-            None => body.drain(state, move |state, piece| state.append(piece, &path)).await,
+            None => body.drain_in_place(state, move |state, piece| state.append(piece, &path)).await,
         };
         self.state = Some(state);
         result

@@ -37,8 +37,14 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         None => make_model(scratch.path("model")).await?,
     };
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let server = serve(&scratch.path("registry"), anywhere, ServerOptions::default()).await?;
-    let reference = format!("{}/demo/model:v1", server.address());
+    let root = scratch.path("registry");
+    let server = serve(&root, anywhere, ServerOptions::default()).await?;
+    let address = server.address();
+    if !context.output.json {
+        let line = format!("$ modelpack serve --listen {address} --root {} &\n", quoted(&root.to_string_lossy()));
+        context.output.result(&line, &())?;
+    }
+    let reference = format!("{address}/demo/model:v1");
     let unpacked = scratch.path("unpacked");
     let commands = commands(&model, &reference, [&scratch.path("store"), &scratch.path("other")], &unpacked);
     let served = async {
