@@ -63,8 +63,10 @@ async fn pack_file(file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -
             blob.expect("only a blob that was named exists").digest
         }
         Begin::Upload(mut upload) => {
-            upload.write(Body::from_file(range.clone()).counted(options.progress.clone())).await?;
+            let written = upload.write(Body::from_file(range.clone()).counted(options.progress.clone())).await;
+            // A registry refuses bytes that are not those it was promised; that the file changed is why.
             unchanged(&range, &stamp)?;
+            written?;
             upload.commit(blob.as_ref()).await?.0
         }
     };
