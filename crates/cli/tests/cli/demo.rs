@@ -9,7 +9,7 @@ fn the_demonstration_shows_every_step_and_leaves_nothing_behind() {
     let shown = run(&cli, "demo").expect_code(0).stdout;
     let commands: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("$ modelpack ")).collect();
     let verbs: Vec<&str> = commands.iter().map(|command| command.split(' ').next().unwrap()).collect();
-    assert_eq!(verbs, ["pack", "push", "inspect", "pull", "verify", "unpack"]);
+    assert_eq!(verbs, ["serve", "pack", "push", "inspect", "pull", "verify", "unpack"]);
     assert_eq!(shown.lines().filter(|line| line.starts_with("sha256:")).count(), 5);
     assert!(shown.ends_with("# the same: names, bytes and executable bits of 12 files, 1.8 MB\n"), "{shown}");
     assert_eq!(count_files(cli.home()), 0);

@@ -145,7 +145,7 @@ struct Unpacking<'a> {
 impl Unpacking<'_> {
     async fn run(&self, plan: Plan<'_>) -> Result<Unpacked, Error> {
         let limit = self.options.concurrency;
-        let (mut written, mut unchanged, mut directories) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut written, mut unchanged, mut directories, mut placed_raw) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut missing = Vec::new();
         let present = for_each_concurrent(limit, &plan.files, |file| self.is_present(*file)).await?;
         for (file, present) in plan.files.iter().zip(present) {
@@ -163,10 +163,10 @@ impl Unpacking<'_> {
             written = placed.written;
             unchanged.extend(placed.unchanged);
             directories = placed.directories;
-            for_each_concurrent(limit, &missing, |file| self.write(&staging, *file)).await?;
+            placed_raw = for_each_concurrent(limit, &missing, |file| self.write(&staging, *file)).await?;
             written.extend(missing.iter().map(RawFile::finished));
         }
-        let (destination, unnamed) = (self.destination.clone(), plan.unnamed);
+        let (destination, unnamed, cache) = (self.destination.clone(), plan.unnamed, self.options.digest_cache.clone());
         blocking(move || {
             let unpacked = Unpacked {
                 bytes: written.iter().map(|file| file.size).sum(),
@@ -177,6 +177,7 @@ impl Unpacking<'_> {
             unchanged.iter().try_for_each(|file| destination.set_executable(&file.path, file.executable))?;
             // The unchanged may be there since an attempt that failed before this.
             destination.sync(unpacked.written.iter().chain(&unpacked.unchanged).chain(&directories))?;
+            raw::remember_all(&placed_raw, &destination, cache.as_ref());
             Ok(unpacked)
         })
         .await

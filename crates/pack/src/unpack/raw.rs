@@ -2,7 +2,7 @@
 
 use super::{
     Finished, Unpacking,
-    destination::conflict,
+    destination::{Destination, conflict},
     name,
     staging::{StagedFile, Staging},
     verifier::Verifier,
@@ -79,7 +79,7 @@ impl Unpacking<'_> {
     }
 
     /// Fetches the file into the staging directory and moves it into place when it is whole and verified.
-    pub(super) async fn write(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<()> {
+    pub(super) async fn write(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<Placed> {
         let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
         let body = self.source.blob(blob, 0..blob.size).await?.counted(self.options.progress.clone());
         let of = staging.clone();
@@ -89,17 +89,32 @@ impl Unpacking<'_> {
         let path = located.clone();
         let (incoming, result) = body.drain(incoming, move |incoming, piece| incoming.append(piece, &path)).await;
         result?;
-        let (staging, path, digest) = (staging.clone(), file.path.clone(), blob.digest.clone());
-        let (force, cache) = (self.options.force, self.options.digest_cache.clone());
+        let (staging, path, digest, force) = (staging.clone(), file.path.clone(), blob.digest.clone(), self.options.force);
         blocking(move || {
             let Incoming { staged, verifier, .. } = incoming;
             verifier.finish()?;
             staging.place(&staged, &path, force)?;
             let metadata = staged.file.metadata().map_err(Error::io("look at", located))?;
-            remember(cache.as_ref(), &staged.file, &Stamp::of(&metadata), &digest);
-            Ok(())
+            Ok(Placed { path, stamp: Stamp::of(&metadata), digest })
         })
         .await
+    }
+}
+
+/// A file that got its name, and what identifies its content.
+pub(super) struct Placed {
+    path: FilePath,
+    stamp: Stamp,
+    digest: Digest,
+}
+
+/// Remembers the digests of files that were written; blocks. All at the end, because the cache waits until a file has been left alone
+/// for a moment, and by now most have.
+pub(super) fn remember_all(placed: &[Placed], destination: &Destination, cache: Option<&DigestCache>) {
+    for Placed { path, stamp, digest } in placed {
+        if let Ok(Some(file)) = destination.file(path) {
+            remember(cache, &file, stamp, digest);
+        }
     }
 }
 
