@@ -57,7 +57,7 @@ impl FromStr for FilePath {
 
     /// Accepts a leading `./` and repeated or trailing slashes, as archivers write them.
     fn from_str(path: &str) -> Result<Self, InvalidPath> {
-        let invalid = |why| InvalidPath { path: path.to_owned(), why };
+        let invalid = |why| InvalidPath::new(path, why);
         if path.starts_with('/') {
             return Err(invalid("it is absolute"));
         }
@@ -99,6 +99,18 @@ pub struct InvalidPath {
     why: &'static str,
 }
 
+impl InvalidPath {
+    /// A hostile path may be megabytes long; a person wants to see where it begins.
+    fn new(path: &str, why: &'static str) -> Self {
+        const SHOWN: usize = 300;
+        let mut shown: String = path.chars().take(SHOWN).collect();
+        if shown.len() < path.len() {
+            shown.push('…');
+        }
+        Self { path: shown, why }
+    }
+}
+
 /// The paths of one artifact, refusing two that could not both be files of one directory.
 #[derive(Default)]
 pub struct PathSet {
@@ -112,7 +124,7 @@ impl PathSet {
     /// Refused are a path that was added before, one that differs from another only in case or Unicode normalisation
     /// (one file on some systems), and one that is a file here and a directory there.
     pub fn insert(&mut self, path: &FilePath) -> Result<(), InvalidPath> {
-        let refuse = |why| InvalidPath { path: path.0.clone(), why };
+        let refuse = |why| InvalidPath::new(&path.0, why);
         let folded = self.insert_directories(path, path.components().count() - 1)?;
         if let Some(other) = self.files.get(&folded) {
             return Err(refuse(if other == path {
@@ -135,7 +147,7 @@ impl PathSet {
 
     /// Adds the first `directories` components of `path` as directories, and returns the whole path folded.
     fn insert_directories(&mut self, path: &FilePath, directories: usize) -> Result<String, InvalidPath> {
-        let refuse = |why| InvalidPath { path: path.0.clone(), why };
+        let refuse = |why| InvalidPath::new(&path.0, why);
         let mut folded = String::with_capacity(path.0.len());
         let mut len = 0;
         for (depth, component) in path.components().enumerate() {
