@@ -72,11 +72,15 @@ impl Index {
         self.find(at).cloned().or_else(nested)
     }
 
-    /// The only manifest; fails if there are none, or several to choose from. `what` names the layout in an error.
+    /// The only manifest, by its tag if it has just one; fails if there are none, or several to choose from. `what` names the
+    /// layout in an error.
     pub(crate) fn only(&self, what: &str) -> Result<Selector> {
         match self.manifests().as_slice() {
-            [only] => Ok(Selector::Digest(only.digest.clone())),
-            [] => Err(Error::not_found(format!("any manifest in {what}"))),
+            [only] => Ok(match self.tags().as_slice() {
+                [(tag, _)] => Selector::Tag(tag.clone()),
+                _ => Selector::Digest(only.digest.clone()),
+            }),
+            [] => Err(Error::not_found(format!("a manifest in {what}"))),
             _ => {
                 let tags: Vec<_> = self.tags().iter().map(|(tag, _)| tag.to_string()).collect();
                 let why = format!("it holds several manifests, so one must be named; its tags are: {}", tags.join(", "));
@@ -182,6 +186,19 @@ mod tests {
         assert!(index.find(&Selector::Digest(a.digest.clone())).is_some());
         assert!(index.remove_manifest(&a.digest));
         assert!(index.manifests().is_empty());
+    }
+
+    #[test]
+    fn the_only_manifest_is_named_as_closely_as_it_can_be() {
+        let (a, b) = (manifest(b"a"), manifest(b"b"));
+        let mut index = Index::empty();
+        assert!(index.only("x").unwrap_err().is_not_found());
+        index.put_entry(&tag("v1"), a.clone(), Untagged::Keep);
+        assert_eq!(index.only("x").unwrap(), tag("v1"));
+        index.put_entry(&tag("v2"), a.clone(), Untagged::Keep);
+        assert_eq!(index.only("x").unwrap(), Selector::Digest(a.digest));
+        index.put_entry(&tag("v3"), b, Untagged::Keep);
+        assert!(index.only("x").unwrap_err().to_string().contains("v1, v2, v3"));
     }
 
     #[test]
