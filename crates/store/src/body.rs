@@ -86,11 +86,22 @@ impl FileRange {
     }
 
     /// The same as [`read_at`](Self::read_at) if the bytes are in memory; `None` if the disk would have to be waited for.
-    fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
-        use rustix::io::{ReadWriteFlags, preadv2};
+    fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<Result<usize>> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
         let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
         let mut slices = [io::IoSliceMut::new(&mut buffer[..want])];
-        preadv2(&self.file, &mut slices, self.offset + at, ReadWriteFlags::NOWAIT).ok().filter(|&n| n > 0)
+        match preadv2(&self.file, &mut slices, self.offset + at, ReadWriteFlags::NOWAIT) {
+            Ok(n) if n > 0 => Some(Ok(n)),
+            // A file system that has no disk does not know the question.
+            Err(Errno::OPNOTSUPP) if self.is_in_memory() => Some(self.read_at(buffer, at)),
+            _ => None,
+        }
+    }
+
+    /// Whether the file lies in memory alone.
+    fn is_in_memory(&self) -> bool {
+        const TMPFS: u64 = 0x0102_1994;
+        rustix::fs::fstatfs(&self.file).is_ok_and(|fs| fs.f_type as u64 == TMPFS)
     }
 }
 
@@ -313,7 +324,7 @@ fn file_stream(range: FileRange) -> BoxStream<'static, Result<Bytes>> {
         }
         let mut buffer = buffers.take();
         let n = match range.read_cached(&mut buffer, at) {
-            Some(n) => n,
+            Some(read) => read?,
             None => {
                 let of = range.clone();
                 let (filled, read) = blocking(move || {
