@@ -80,7 +80,7 @@ impl Modelpack {
 }
 
 /// Reads a config and verifies it against its descriptor.
-async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
+pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
     let what = format!("config {}", config.digest);
     let bytes = source.blob(config, 0..config.size).await?.collect(MAX_CONFIG_BYTES, &what).await?;
     let mut hasher = modelpack_spec::Hasher::new(config.digest.algorithm());

@@ -1,7 +1,7 @@
 //! The local store's own verbs: list, tag, remove, prune.
 
-use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError};
-use modelpack_spec::{Config, Digest, Reference, RepositoryName, Selector, Tag, media_type};
+use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
+use modelpack_spec::{Artifact, Digest, Reference, RepositoryName, Selector, Tag};
 use modelpack_store::{Pruned, Source, blocking, copy};
 use std::path::PathBuf;
 
@@ -41,13 +41,10 @@ impl Modelpack {
                     Err(e) => return Err(e.into()),
                 };
                 let size = manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size));
-                let created_at = match manifest.image().filter(|image| image.config.media_type == media_type::CONFIG) {
-                    Some(image) => {
-                        let what = format!("config {}", image.config.digest);
-                        let body = repository.blob(&image.config, 0..image.config.size).await?;
-                        let config = body.collect(4 << 20, &what).await?;
-                        Config::parse(&config).ok().and_then(|config| config.descriptor.created_at)
-                    }
+                let artifact = manifest.image().and_then(|image| Artifact::read(image).ok()).filter(Artifact::has_model_config);
+                let created_at = match artifact {
+                    // What cannot be read is listed all the same.
+                    Some(artifact) => read_config(&repository, &artifact.config).await.ok().and_then(|config| config.descriptor.created_at),
                     None => None,
                 };
                 let layout = repository.layout().path().to_owned();
