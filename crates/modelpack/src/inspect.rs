@@ -2,7 +2,7 @@
 
 use crate::{Error, Modelpack, Place, Result, StoreError};
 use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest};
-use modelpack_store::Source;
+use modelpack_store::{Source, verify_blob};
 
 /// The largest config that is read, in bytes.
 const MAX_CONFIG_BYTES: usize = 4 << 20;
@@ -83,8 +83,6 @@ impl Modelpack {
 pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
     let what = format!("config {}", config.digest);
     let bytes = source.blob(config, 0..config.size).await?.collect(MAX_CONFIG_BYTES, &what).await?;
-    let mut hasher = modelpack_spec::Hasher::new(config.digest.algorithm());
-    hasher.update(&bytes);
-    modelpack_store::verify_blob(config, &hasher.finish(), bytes.len() as u64)?;
+    verify_blob(&what, config, &config.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
     Config::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
 }

@@ -77,7 +77,7 @@ impl Upload for Verification {
     async fn commit(self: Box<Self>, _: Option<&Descriptor>) -> Result<(Digest, u64), modelpack_store::Error> {
         let hasher = self.hasher.unwrap_or_else(|| Hasher::new(self.blob.digest.algorithm()));
         let found = hasher.finish();
-        verify_blob(&self.blob, &found, self.len)?;
+        verify_blob(&format!("blob {}", self.blob.digest), &self.blob, &found, self.len)?;
         Ok((found, self.len))
     }
 }

@@ -271,7 +271,7 @@ impl Upload for ArchiveUpload {
         let Self { hasher, len, state, expected: begun } = *self;
         let (expected, found) = (expected.cloned().or(begun), hasher.finish());
         if let Some(expected) = expected {
-            verify_blob(&expected, &found, len)?;
+            verify_blob(&format!("blob {}", expected.digest), &expected, &found, len)?;
         }
         let mut state = state.ok_or_else(|| Error::Invalid { what: "the archive".into(), why: "a write to it was abandoned".into() })?;
         let name = blob_name(&found)?;

@@ -22,4 +22,4 @@ pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use progress::{Progress, Snapshot};
 pub use seam::{Begin, Sink, Source, Upload};
-pub use verify::{verify_blob, verify_manifest};
+pub use verify::{verify_blob, verify_bytes, verify_manifest};

@@ -4,7 +4,7 @@ use crate::verify::{verify_blob, verify_selected};
 use crate::{Begin, Body, Error, Result, Sink, Source, Upload};
 use async_trait::async_trait;
 use bytes::Bytes;
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, Manifest, Selector, Tag};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, Selector, Tag};
 use std::{
     collections::BTreeMap,
     ops::Range,
@@ -101,11 +101,10 @@ impl Upload for MemoryUpload {
 
     async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
         let expected = expected.or(self.expected.as_ref());
-        let mut hasher = Hasher::new(expected.map_or(Algorithm::Sha256, |d| d.digest.algorithm()));
-        hasher.update(&self.bytes);
-        let (digest, size) = (hasher.finish(), self.bytes.len() as u64);
+        let algorithm = expected.map_or(Algorithm::Sha256, |d| d.digest.algorithm());
+        let (digest, size) = (algorithm.digest(&self.bytes), self.bytes.len() as u64);
         if let Some(expected) = expected {
-            verify_blob(expected, &digest, size)?;
+            verify_blob(&format!("blob {}", expected.digest), expected, &digest, size)?;
         }
         self.store.contents().blobs.insert(digest.clone(), self.bytes.into());
         Ok((digest, size))

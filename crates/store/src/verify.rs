@@ -1,42 +1,41 @@
 //! Manifests are verified here, whoever reads them; blobs are verified where they are written.
 
 use crate::{Error, Result};
-use modelpack_spec::{Descriptor, Digest, Hasher, Manifest, Selector};
+use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
 
 /// Parses a manifest that should have the digest `expected`; `what` names it in an error.
 ///
 /// Fails with [`Error::WrongDigest`] if its bytes have another digest, before anything in them is believed.
 pub fn verify_manifest(what: &str, bytes: Vec<u8>, media_type: Option<&str>, expected: &Digest) -> Result<Manifest> {
-    let mut hasher = Hasher::new(expected.algorithm());
-    hasher.update(&bytes);
-    let found = hasher.finish();
-    if found != *expected {
-        return Err(Error::WrongDigest { what: what.to_owned(), expected: expected.clone(), found });
-    }
+    verify_bytes(what, &bytes, expected)?;
     let manifest = Manifest::parse(bytes, media_type).map_err(|source| Error::InvalidManifest { what: what.to_owned(), source })?;
-    Ok(manifest.with_digest(found))
+    Ok(manifest.with_digest(expected.clone()))
 }
 
-/// Compares bytes that were hashed with what was promised of them: whoever keeps or believes a blob ends here.
+/// Fails with [`Error::WrongDigest`] unless `bytes` have the digest `expected`; `what` names them in the error.
+pub fn verify_bytes(what: &str, bytes: &[u8], expected: &Digest) -> Result<()> {
+    verify_digest(what, expected, &expected.algorithm().digest(bytes))
+}
+
+/// Compares bytes that were hashed with what was promised of them: whoever keeps or believes a blob ends here. `what` names the
+/// blob in an error.
 ///
 /// Fails with [`Error::WrongSize`] or [`Error::WrongDigest`].
-pub fn verify_blob(expected: &Descriptor, found: &Digest, size: u64) -> Result<()> {
-    let what = || format!("blob {}", expected.digest);
+pub fn verify_blob(what: &str, expected: &Descriptor, found: &Digest, size: u64) -> Result<()> {
     if expected.size != size {
-        return Err(Error::WrongSize { what: what(), expected: expected.size, found: size });
+        return Err(Error::WrongSize { what: what.to_owned(), expected: expected.size, found: size });
     }
-    if expected.digest != *found {
-        return Err(Error::WrongDigest { what: what(), expected: expected.digest.clone(), found: found.clone() });
+    verify_digest(what, &expected.digest, found)
+}
+
+fn verify_digest(what: &str, expected: &Digest, found: &Digest) -> Result<()> {
+    if expected == found {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::WrongDigest { what: what.to_owned(), expected: expected.clone(), found: found.clone() })
 }
 
 /// Refuses a manifest that is written under another digest than its own.
 pub(crate) fn verify_selected(at: &Selector, manifest: &Manifest) -> Result<()> {
-    match at.digest() {
-        Some(expected) if expected != manifest.digest() => {
-            Err(Error::WrongDigest { what: "the manifest".to_owned(), expected: expected.clone(), found: manifest.digest().clone() })
-        }
-        _ => Ok(()),
-    }
+    at.digest().map_or(Ok(()), |expected| verify_digest("the manifest", expected, manifest.digest()))
 }

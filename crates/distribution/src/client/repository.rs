@@ -18,10 +18,10 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK},
 };
 use modelpack_spec::{
-    Descriptor, Digest, Document, Hasher, ImageIndex, InvalidManifest, InvalidReference, MAX_MANIFEST_BYTES, Manifest, RepositoryName,
-    Selector, Tag, media_type,
+    Descriptor, Digest, Document, ImageIndex, InvalidManifest, InvalidReference, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector,
+    Tag, media_type,
 };
-use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_manifest};
+use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use std::{fmt, ops::Range, sync::Arc};
@@ -315,12 +315,7 @@ impl Sink for RemoteRepository {
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
         let what = format!("{self}{at}");
-        let check = |expected: &Digest| {
-            let mut hasher = Hasher::new(expected.algorithm());
-            hasher.update(manifest.bytes());
-            let found = hasher.finish();
-            if found == *expected { Ok(()) } else { Err(Error::WrongDigest { what: what.clone(), expected: expected.clone(), found }) }
-        };
+        let check = |expected: &Digest| verify_bytes(&what, manifest.bytes(), expected);
         at.digest().map_or(Ok(()), check)?;
         let response = self.send_manifest(at, manifest).await?;
         let stored_as = response.headers().get(header::CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok());

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
-use modelpack_store::{Body, Error, Result, Upload, blocking};
+use modelpack_store::{Body, Error, Result, Upload, blocking, verify_blob};
 use reqwest::{Response, Url};
 use std::time::Duration;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
@@ -134,18 +134,6 @@ impl RemoteUpload {
         let mut request = Request::new(method, url, &scope, &self.what).header(CONTENT_TYPE, OCTETS).payload(payload);
         self.repository.registry().attempt(&mut request).await
     }
-
-    /// Fails unless the blob is the one that `expected` describes.
-    fn check(&self, digest: &Digest, size: u64, expected: &Descriptor) -> Result<()> {
-        let what = || self.what.clone();
-        if size != expected.size {
-            return Err(Error::WrongSize { what: what(), expected: expected.size, found: size });
-        }
-        if *digest != expected.digest {
-            return Err(Error::WrongDigest { what: what(), expected: expected.digest.clone(), found: digest.clone() });
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -176,7 +164,7 @@ impl Upload for RemoteUpload {
             Written::Blob(blob) => (blob.digest.clone(), blob.size),
         };
         for expected in self.blob.iter().chain(expected) {
-            self.check(&digest, size, expected)?;
+            verify_blob(&self.what, expected, &digest, size)?;
         }
         if let Written::Pieces { .. } = self.written {
             let url = with_digest(self.session().await?, &digest);

@@ -10,8 +10,8 @@ use crate::protocol::{
     route::Route,
 };
 use http::{HeaderValue, StatusCode, header};
-use modelpack_spec::{Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{Error, Sink, Source};
+use modelpack_spec::{MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
+use modelpack_store::{Error, Sink, Source, verify_bytes};
 
 impl Registry {
     /// `GET` and `HEAD`.
@@ -31,10 +31,12 @@ impl Registry {
         let tags: Vec<Tag> = call.query.all("tag").map(str::parse).collect::<Result<_, _>>().map_err(invalid_tag)?;
         let media_type = call.header(header::CONTENT_TYPE).map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
         let bytes = call.body.collect(MAX_MANIFEST_BYTES).await?;
-        let named = at.digest().map(|digest| digest_of(&bytes, digest)).transpose()?;
+        if let Some(digest) = at.digest() {
+            verify_bytes("the manifest", &bytes, digest)?;
+        }
         let manifest = Manifest::parse(bytes, media_type.as_deref().filter(|t| !t.is_empty()))?;
-        let manifest = match named {
-            Some(digest) => manifest.with_digest(digest),
+        let manifest = match at.digest() {
+            Some(digest) => manifest.with_digest(digest.clone()),
             None => manifest,
         };
         let _lease = self.leases.hold(name).await?;
@@ -76,15 +78,4 @@ impl Registry {
 
 pub(super) fn unknown_name(name: &RepositoryName) -> Failure {
     Failure::not_found(ErrorCode::NameUnknown, format!("there is no repository {name}"))
-}
-
-/// The digest of `bytes` by the algorithm of `expected`; refused if it is another.
-fn digest_of(bytes: &[u8], expected: &Digest) -> Result<Digest> {
-    let mut hasher = Hasher::new(expected.algorithm());
-    hasher.update(bytes);
-    let found = hasher.finish();
-    if found == *expected {
-        return Ok(found);
-    }
-    Err(Error::WrongDigest { what: "the manifest".to_owned(), expected: expected.clone(), found }.into())
 }

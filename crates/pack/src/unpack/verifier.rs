@@ -1,13 +1,12 @@
-//! The one place where a layer's bytes are compared with its descriptor.
+//! A layer's bytes, hashed as they come and compared with its descriptor at the end.
 
-use modelpack_spec::{Descriptor, Digest, Hasher};
-use modelpack_store::{Error, Result};
+use modelpack_spec::{Descriptor, Hasher};
+use modelpack_store::{Error, Result, verify_blob};
 
 /// Hashes and counts the bytes of a layer as they come.
 pub(super) struct Verifier {
     what: String,
-    expected: Digest,
-    size: u64,
+    expected: Descriptor,
     hasher: Hasher,
     len: u64,
 }
@@ -16,14 +15,14 @@ impl Verifier {
     /// `what` is the layer in an error.
     pub(super) fn new(what: &str, descriptor: &Descriptor) -> Self {
         let hasher = Hasher::new(descriptor.digest.algorithm());
-        Self { what: what.to_owned(), expected: descriptor.digest.clone(), size: descriptor.size, hasher, len: 0 }
+        Self { what: what.to_owned(), expected: descriptor.clone(), hasher, len: 0 }
     }
 
     /// Takes the next bytes; fails if they are more than the descriptor says.
     pub(super) fn update(&mut self, bytes: &[u8]) -> Result<()> {
         self.len += bytes.len() as u64;
-        if self.len > self.size {
-            return Err(self.wrong_size());
+        if self.len > self.expected.size {
+            return Err(Error::WrongSize { what: self.what.clone(), expected: self.expected.size, found: self.len });
         }
         self.hasher.update(bytes);
         Ok(())
@@ -36,17 +35,6 @@ impl Verifier {
 
     /// Fails if the bytes are fewer than the descriptor says, or others.
     pub(super) fn finish(self) -> Result<()> {
-        if self.len != self.size {
-            return Err(self.wrong_size());
-        }
-        let found = self.hasher.finish();
-        if found != self.expected {
-            return Err(Error::WrongDigest { what: self.what, expected: self.expected, found });
-        }
-        Ok(())
-    }
-
-    fn wrong_size(&self) -> Error {
-        Error::WrongSize { what: self.what.clone(), expected: self.size, found: self.len }
+        verify_blob(&self.what, &self.expected, &self.hasher.finish(), self.len)
     }
 }

@@ -106,10 +106,9 @@ impl BlobWriter {
             })?;
         }
         let found = hasher.finish();
-        if let Some(blob) = &self.expected {
-            verify_blob(blob, &found, len)?;
-        } else if let Some(expected) = expected {
-            verify_blob(&Descriptor::new("", expected.clone(), len), &found, len)?;
+        let promised = self.expected.clone().or_else(|| expected.map(|digest| Descriptor::new("", digest.clone(), len)));
+        if let Some(blob) = promised {
+            verify_blob(&format!("blob {}", blob.digest), &blob, &found, len)?;
         }
         if len > 0 {
             file.sync_data().map_err(Error::io("sync", &self.path))?;
