@@ -13,6 +13,7 @@ mod manifest;
 pub mod media_type;
 mod path;
 mod reference;
+pub mod value;
 
 pub use artifact::{Artifact, Content, FileMetadata, Layer};
 pub use config::{Capabilities, Config, ModelConfig, ModelDescriptor, ModelFs};

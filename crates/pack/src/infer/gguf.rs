@@ -7,11 +7,12 @@ use super::{
     chat_template,
     findings::{Findings, field},
     folder::Folder,
-    language, licence, parameters,
+    language, licence,
     transformers::architecture_of,
     weights::{self, Shards},
 };
 use header::Header;
+use modelpack_spec::value;
 use std::fs::File;
 
 /// Says what the headers tell: of all models beside each other only what is true of each, since they are usually one model in
@@ -34,7 +35,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let languages = weights::agreed(&models, |(header, _)| header.languages.clone());
     found.say(field::LANGUAGES, languages.map(language::codes), at("general.languages"));
     found.say(field::PARAM_SIZE, agreed(|h| h.parameters.size()), format!("{source}: tensor shapes"));
-    let label = agreed(|h| h.size_label.clone().filter(|label| parameters::is_size(label)));
+    let label = agreed(|h| h.size_label.clone().filter(|label| value::is_param_size(label)));
     found.say(field::PARAM_SIZE, label, at("general.size_label"));
     found.say(field::PRECISION, agreed(Header::precision), format!("{source}: tensor types"));
     found.say(field::QUANTIZATION, agreed(Header::quantization), format!("{source}: `general.file_type`, tensor types"));

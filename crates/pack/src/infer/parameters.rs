@@ -64,16 +64,6 @@ pub(super) fn size(count: u64) -> Option<String> {
     }
 }
 
-/// Whether `text` is a `paramSize` as the specification writes it: `8x7B` is none.
-pub(super) fn is_size(text: &str) -> bool {
-    let Some(count) = text.strip_suffix(|c: char| "KMBTQkmbtq".contains(c)) else { return false };
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    match count.split_once('.') {
-        Some((whole, tenth)) => digits(whole) && digits(tenth) && tenth.len() == 1,
-        None => digits(count),
-    }
-}
-
 /// The specification's word for a numeric type of PyTorch, such as `torch.float16`.
 pub(super) fn precision_of_torch(dtype: &str) -> Option<&'static str> {
     Some(match dtype.strip_prefix("torch.").unwrap_or(dtype) {
@@ -92,6 +82,7 @@ pub(super) fn precision_of_torch(dtype: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use modelpack_spec::value;
 
     #[test]
     fn sizes_have_one_decimal_at_most_and_a_scale_always() {
@@ -109,19 +100,9 @@ mod tests {
             (u64::MAX, "18446.7Q"),
         ] {
             assert_eq!(size(count).as_deref(), Some(expected), "{count}");
-            assert!(is_size(expected), "{expected}");
+            assert!(value::is_param_size(expected), "{expected}");
         }
         assert_eq!(size(49), None);
         assert_eq!(size(0), None);
-    }
-
-    #[test]
-    fn only_the_specifications_sizes_are_sizes() {
-        for good in ["7B", "0.5b", "135M", "1.0t"] {
-            assert!(is_size(good), "{good}");
-        }
-        for bad in ["", "B", "7", "8x7B", "1.25B", ".5B", "7.B", "7 B", "-7B", "7BB"] {
-            assert!(!is_size(bad), "{bad}");
-        }
     }
 }

@@ -1,0 +1,1 @@
+//! Whether loading a model's files could run code that somebody put into them.

@@ -1,0 +1,159 @@
+//! The grammars of single values of a config, each as a question about a text (specification, `docs/config.md`).
+
+/// The words of `config.precision`.
+#[rustfmt::skip]
+pub const PRECISIONS: [&str; 18] = [
+    "float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "complex32", "complex64", "complex128",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
+];
+
+/// The words of `inputTypes` and `outputTypes`.
+pub const MODALITIES: [&str; 6] = ["text", "image", "audio", "video", "embedding", "other"];
+
+/// Whether `text` is a `paramSize`: a count with at most one decimal and one of K, M, B, T, Q in either case. `8x7B` is none.
+pub fn is_param_size(text: &str) -> bool {
+    let Some(count) = text.strip_suffix(|c: char| "KMBTQkmbtq".contains(c)) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match count.split_once('.') {
+        Some((whole, tenth)) => digits(whole) && digits(tenth) && tenth.len() == 1,
+        None => digits(count),
+    }
+}
+
+/// Whether `text` is a `precision`: words of [`PRECISIONS`], each once, separated by commas.
+pub fn is_precision(text: &str) -> bool {
+    let words: Vec<&str> = text.split(',').collect();
+    words.iter().enumerate().all(|(at, word)| PRECISIONS.contains(word) && !words[..at].contains(word))
+}
+
+/// Whether `text` is a word of [`MODALITIES`].
+pub fn is_modality(text: &str) -> bool {
+    MODALITIES.contains(&text)
+}
+
+/// Whether `text` has the form of an ISO 639 two-letter code: two lower-case letters.
+pub fn is_language(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+/// Whether `text` is a `date-time` of RFC 3339, section 5.6: a day of the calendar, a time, and an offset.
+///
+/// A leap second is taken where one can stand, at the end of a day of UTC.
+pub fn is_date_time(text: &str) -> bool {
+    date_time(text.as_bytes()).is_some()
+}
+
+fn date_time(text: &[u8]) -> Option<()> {
+    let number = |from: usize, length: usize| -> Option<i32> {
+        let digits = text.get(from..from + length)?;
+        digits.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i32::from(b - b'0')))
+    };
+    let is = |at: usize, allowed: &[u8]| text.get(at).is_some_and(|b| allowed.contains(b)).then_some(());
+    let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
+    let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+    (is(4, b"-")?, is(7, b"-")?, is(10, b"Tt")?, is(13, b":")?, is(16, b":")?);
+    let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if is_leap_year => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let mut at = 19;
+    if text.get(at) == Some(&b'.') {
+        let digits = text[at + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+        at += 1 + digits;
+        (digits > 0).then_some(())?;
+    }
+    let offset = match text.get(at)? {
+        b'Z' | b'z' => {
+            at += 1;
+            0
+        }
+        sign @ (b'+' | b'-') => {
+            let (hours, minutes) = (number(at + 1, 2)?, number(at + 4, 2)?);
+            is(at + 3, b":")?;
+            (hours < 24 && minutes < 60).then_some(())?;
+            at += 6;
+            (hours * 60 + minutes) * if *sign == b'+' { 1 } else { -1 }
+        }
+        _ => return None,
+    };
+    let minute_of_utc = (hour * 60 + minute - offset).rem_euclid(24 * 60);
+    (at == text.len() && (second < 60 || minute_of_utc == 24 * 60 - 1)).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(is: fn(&str) -> bool, good: &[&str], bad: &[&str]) {
+        good.iter().for_each(|text| assert!(is(text), "{text:?} is refused"));
+        bad.iter().for_each(|text| assert!(!is(text), "{text:?} is taken"));
+    }
+
+    #[test]
+    fn parameter_sizes() {
+        check(
+            is_param_size,
+            &["7B", "0.5b", "135M", "1.0t", "6.7B"],
+            &["", "B", "7", "8x7B", "1.25B", ".5B", "7.B", "7 B", "-7B", "7BB", "７B"],
+        );
+    }
+
+    #[test]
+    fn precisions() {
+        check(
+            is_precision,
+            &["float16", "float16,float8_e4m3", "bool"],
+            &["", "bf16", "float16, bool", "float16,", "Float16", "bool,bool"],
+        );
+    }
+
+    #[test]
+    fn words_and_languages() {
+        check(is_modality, &["text", "other"], &["", "Text", "tabular"]);
+        check(is_language, &["en", "zh"], &["", "EN", "eng", "e", "é", "e1"]);
+    }
+
+    #[test]
+    fn dates_and_times() {
+        check(
+            is_date_time,
+            &[
+                "2025-01-01T00:00:00Z",
+                "2024-02-29t23:59:59.123456789+05:30",
+                "2000-02-29T00:00:00z",
+                "2016-12-31T23:59:60Z",
+                "2017-01-01T05:29:60+05:30",
+                "2025-01-01T00:00:00-00:00",
+            ],
+            &[
+                "",
+                "2025",
+                "2025-01-01",
+                "2025-01-01 00:00:00Z",
+                "2025-01-01T00:00:00",
+                "2025-1-01T00:00:00Z",
+                "2025-13-01T00:00:00Z",
+                "2025-02-29T00:00:00Z",
+                "1900-02-29T00:00:00Z",
+                "2025-01-00T00:00:00Z",
+                "2025-01-01T24:00:00Z",
+                "2025-01-01T00:60:00Z",
+                "2025-01-01T00:00:61Z",
+                "2025-01-01T12:00:60Z",
+                "2025-01-01T00:00:00.Z",
+                "2025-01-01T00:00:00+0530",
+                "2025-01-01T00:00:00+24:00",
+                "2025-01-01T00:00:00Z ",
+                "2025-01-01T00:00:00+05:3",
+                "２025-01-01T00:00:00Z",
+            ],
+        );
+    }
+}

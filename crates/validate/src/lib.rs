@@ -1,0 +1,1 @@
+//! Whether documents of the specification are valid: its JSON Schemas, and rules that no schema can say.
