@@ -1,0 +1,62 @@
+//! Configs, manifests and what their annotations say.
+
+use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, Document, ImageManifest, Manifest, media_type};
+use std::collections::BTreeMap;
+
+/// A config that can be read is written so that it reads as the same.
+pub(crate) fn config(data: &[u8]) {
+    let Ok(config) = Config::parse(data) else { return };
+    let written = config.to_bytes();
+    let again = Config::parse(&written).expect("what is written can be read");
+    assert_eq!(again, config);
+    assert_eq!(again.to_bytes(), written);
+}
+
+/// A manifest keeps its bytes, and what it says survives being written.
+pub(crate) fn manifest(data: &[u8]) {
+    let Ok(manifest) = Manifest::parse(data.to_vec(), None) else { return };
+    assert_eq!(manifest.bytes(), data);
+    assert_eq!(manifest.digest(), &Digest::of(data));
+    let _ = (manifest.subject(), manifest.descriptor(), manifest.blobs().count(), manifest.manifests().len());
+    if let Document::Image(image) = manifest.document() {
+        let written = serde_json::to_vec(image).expect("an image manifest has string keys");
+        let again: ImageManifest = serde_json::from_slice(&written).expect("what is written can be read");
+        assert_eq!(&again, image);
+        layers(image);
+    }
+}
+
+/// The annotations of a layer, whatever is in them, give a path that stays below a directory, or are refused.
+///
+/// The bytes are the layer's media type and the annotations' keys and values, separated by line feeds.
+pub(crate) fn annotations(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut lines = text.split('\n').map(str::to_owned);
+    let mut layer = Descriptor::new(lines.next().unwrap_or_default(), Digest::of(b""), 0);
+    while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
+        layer.annotations.insert(key, value);
+    }
+    layers(&ImageManifest {
+        schema_version: 2,
+        media_type: None,
+        artifact_type: None,
+        config: Descriptor::of(media_type::CONFIG, b"{}"),
+        layers: vec![layer],
+        subject: None,
+        annotations: BTreeMap::new(),
+        other: BTreeMap::new(),
+    });
+}
+
+/// What is read of a manifest's layers can be used as it is.
+fn layers(image: &ImageManifest) {
+    let Ok(artifact) = Artifact::read(image) else { return };
+    assert_eq!(artifact.layers.len(), image.layers.len());
+    let _ = (artifact.size(), artifact.has_model_config());
+    for layer in &artifact.layers {
+        let _ = layer.is_executable();
+        if let Content::File(path) = &layer.content {
+            assert!(path.components().all(|part| !matches!(part, "" | "." | "..") && !part.contains(['/', '\\', '\0'])), "{path}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What the parsers of hostile input hold for any bytes.
+//!
+//! Each function here is the body of a fuzz target of the same name in `fuzz/`; the tests call it with every seed that is kept
+//! there. None may panic, overflow, or take memory by what a length claims.
+
+mod archive;
+mod documents;
+mod texts;
+
+/// A property that holds for any bytes; it panics where it does not.
+pub type Property = fn(&[u8]);
+
+/// Every property, by the name of its fuzz target and of the directory of its seeds.
+pub const PROPERTIES: [(&str, Property); 7] = [
+    ("annotations", documents::annotations),
+    ("config", documents::config),
+    ("manifest", documents::manifest),
+    ("modelfile", texts::modelfile),
+    ("path", texts::path),
+    ("reference", texts::reference),
+    ("tar", archive::tar),
+];
+
+/// Checks the property `name` for `data`.
+pub fn check(name: &str, data: &[u8]) {
+    let (_, property) = PROPERTIES.iter().find(|(known, _)| *known == name).expect("a fuzz target has the name of a property");
+    property(data);
+}
