@@ -1,0 +1,79 @@
+//! Whatever files are called and whatever is said of their model, packing and unpacking gives the same.
+
+use modelpack_pack::{PackOptions, UnpackOptions, pack, plan, unpack};
+use modelpack_spec::{Config, Digest, FilePath, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
+use modelpack_store::{MemoryStore, Source};
+use modelpack_testkit::assert_same_tree;
+use proptest::{collection, option, prelude::*};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+
+/// A name that a disk takes and that packing does not leave out: the letter before it sees to both dots and reserved names.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "\\PC{0,12}", 1 => "[ -~\t\n]{0,20}", 1 => "[\u{300}-\u{310}é模🦙]{0,30}"]
+        .prop_map(|rest| format!("n{}", rest.replace(['/', '\\', '\0'], "_")))
+}
+
+fn path() -> impl Strategy<Value = String> {
+    collection::vec(name(), 1..4).prop_map(|names| names.join("/"))
+}
+
+fn files() -> impl Strategy<Value = Vec<(String, Vec<u8>, bool)>> {
+    collection::vec((path(), collection::vec(any::<u8>(), 0..40), any::<bool>()), 1..8)
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    let text = || option::of("\\PC{1,20}");
+    let texts = || collection::vec("\\PC{1,20}", 0..3);
+    (text(), text(), texts(), texts(), text(), text()).prop_map(|(name, title, authors, licenses, architecture, quantization)| Config {
+        descriptor: ModelDescriptor { name, title, authors, licenses, ..ModelDescriptor::default() },
+        config: ModelConfig { architecture, quantization, ..ModelConfig::default() },
+        ..Config::default()
+    })
+}
+
+/// Writes those files that can be together in one artifact, and says how many.
+fn write(directory: &Path, files: &[(String, Vec<u8>, bool)]) -> usize {
+    let mut paths = PathSet::default();
+    let mut written = 0;
+    for (path, bytes, executable) in files {
+        let Ok(valid) = path.parse::<FilePath>() else { continue };
+        if valid.components().any(|name| name.len() > 255) || paths.insert(&valid).is_err() {
+            continue;
+        }
+        let file = directory.join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, bytes).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(if *executable { 0o755 } else { 0o644 })).unwrap();
+        written += 1;
+    }
+    written
+}
+
+async fn round_trip(from: &Path, to: &Path, config: Config) -> (Config, usize) {
+    let store = MemoryStore::new();
+    let options = PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None };
+    let planned = plan(from, None).unwrap();
+    let manifest = pack(&planned, config, &store, &Selector::Tag(Tag::latest()), &options).await.unwrap();
+    let written = &manifest.image().unwrap().config;
+    let bytes = store.blob(written, 0..written.size).await.unwrap().collect(1 << 20, "config").await.unwrap();
+    assert_eq!(Digest::of(&bytes), written.digest);
+    let options = UnpackOptions { force: false, concurrency: 2, progress: Arc::default(), digest_cache: None };
+    let unpacked = unpack(&store, &manifest, to, &options).await.unwrap();
+    (Config::parse(&bytes).unwrap(), unpacked.written.len())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_files_and_any_metadata_come_back(files in files(), config in config()) {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let written = write(from.path(), &files);
+        prop_assume!(written > 0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (read, unpacked) = runtime.block_on(round_trip(from.path(), to.path(), config.clone()));
+        prop_assert_eq!(unpacked, written);
+        prop_assert_eq!((&read.descriptor, &read.config), (&config.descriptor, &config.config));
+        assert_same_tree(from.path(), to.path());
+    }
+}
