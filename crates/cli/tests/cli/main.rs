@@ -13,4 +13,5 @@ mod modctl;
 mod network;
 mod output;
 mod round_trip;
+mod snapshots;
 mod store;

@@ -1,0 +1,67 @@
+//! What is printed, whole: a change of any output shows as a change of a file in `snapshots/`.
+//!
+//! After a change that is meant, `INSTA_UPDATE=always cargo test -p modelpack-cli snapshots` writes the files anew.
+
+use crate::harness::{cli, cli_with_model, ok, run};
+use std::fmt::Write;
+
+/// What the program prints for each command line: its output as it is, its errors and how it ended marked.
+fn transcript(cli: &modelpack_testkit::Cli, lines: &[&str]) -> String {
+    let home = cli.home().to_string_lossy().into_owned();
+    let mut shown = String::new();
+    for line in lines {
+        let output = run(cli, line);
+        writeln!(shown, "$ modelpack {line}").unwrap();
+        shown.push_str(&output.stdout.replace(&home, "~"));
+        for said in output.stderr.replace(&home, "~").lines() {
+            writeln!(shown, "stderr: {said}").unwrap();
+        }
+        if output.code != 0 {
+            writeln!(shown, "exit code: {}", output.code).unwrap();
+        }
+        shown.push('\n');
+    }
+    shown
+}
+
+#[test]
+fn the_way_of_a_model() {
+    let (cli, _) = cli_with_model();
+    insta::assert_snapshot!(transcript(
+        &cli,
+        &[
+            "pack model -t team/tiny:v1",
+            "inspect team/tiny:v1",
+            "inspect team/tiny:v1 --json",
+            "verify team/tiny:v1",
+            "unpack team/tiny:v1 -o out",
+            "unpack team/tiny:v1 -o out --json",
+            "cp team/tiny:v1 oci:layout:v1",
+            "tag team/tiny:v1 other",
+            "rm team/tiny:v1 --json",
+            "prune",
+        ],
+    ));
+}
+
+#[test]
+fn errors() {
+    let (cli, model) = cli_with_model();
+    std::fs::write(model.join("Modelfile"), "NAME tiny\nMODEL  \"missing.bin\"\n").unwrap();
+    insta::assert_snapshot!(transcript(
+        &cli,
+        &["pack model -t tiny", "pack nowhere -t tiny", "inspect tiny", "inspect tiny --json", "pack model -t UPPER", "pack model"],
+    ));
+}
+
+#[test]
+fn help() {
+    let cli = cli();
+    let top = ok(&cli, "--help");
+    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"pack") && names.contains(&"version"), "{top}");
+    let lines: Vec<String> = names.iter().map(|name| format!("{name} --help")).collect();
+    let lines: Vec<&str> = ["--help"].into_iter().chain(lines.iter().map(String::as_str)).collect();
+    insta::assert_snapshot!(transcript(&cli, &lines));
+}
