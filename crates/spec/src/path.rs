@@ -67,9 +67,6 @@ impl FromStr for FilePath {
         if path.contains('\\') {
             return Err(invalid("it contains a backslash, which separates components on some systems"));
         }
-        if path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic() {
-            return Err(invalid("it begins with a drive letter"));
-        }
         let components: Vec<&str> = path.split('/').filter(|c| !c.is_empty() && *c != ".").collect();
         if components.is_empty() {
             return Err(invalid("it names no file"));
@@ -84,6 +81,10 @@ impl FromStr for FilePath {
             return Err(invalid("it is more than 256 directories deep"));
         }
         let joined = components.join("/");
+        // Of what is kept: before it may have stood a `./`.
+        if matches!(joined.as_bytes(), [drive, b':', ..] if drive.is_ascii_alphabetic()) {
+            return Err(invalid("it begins with a drive letter"));
+        }
         if joined.len() > 4096 {
             return Err(invalid("it is longer than 4096 bytes"));
         }
@@ -208,6 +209,7 @@ mod tests {
             "..\\x",
             "C:\\x",
             "C:x",
+            "./C:/x",
             "a\0b",
             long.as_str(),
             &"d/".repeat(257),
