@@ -1,3 +1,9 @@
 //! The headers of model files: bounded readers, one a format, over anything that reads and seeks.
 //!
 //! No reader reads weights, holds more than its bounds, runs anything, or believes a count, offset or length before it is checked.
+
+pub mod gguf;
+mod malformed;
+pub mod safetensors;
+
+pub use malformed::Malformed;

@@ -5,19 +5,22 @@
 
 mod archive;
 mod documents;
+mod formats;
 mod texts;
 
 /// A property that holds for any bytes; it panics where it does not.
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the directory of its seeds.
-pub const PROPERTIES: [(&str, Property); 7] = [
+pub const PROPERTIES: [(&str, Property); 9] = [
     ("annotations", documents::annotations),
     ("config", documents::config),
+    ("gguf", formats::gguf),
     ("manifest", documents::manifest),
     ("modelfile", texts::modelfile),
     ("path", texts::path),
     ("reference", texts::reference),
+    ("safetensors", formats::safetensors),
     ("tar", archive::tar),
 ];
 

@@ -1,7 +1,7 @@
-//! GGUF: metadata, tensor infos and tensors in one file. What its header tells of the model.
+//! GGUF: what the headers of its files tell of the model.
 
-mod header;
-mod types;
+mod mix;
+mod model;
 
 use super::{
     chat_template,
@@ -11,7 +11,7 @@ use super::{
     transformers::architecture_of,
     weights::{self, Shards},
 };
-use header::Header;
+use model::Model;
 use modelpack_spec::value;
 use std::fs::File;
 
@@ -21,35 +21,34 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let sets = weights::models(folder, "gguf");
     let headers: Option<Vec<_>> = sets.iter().map(|set| Some((read(set)?, set.source()))).collect();
     let Some(mut models) = headers else { return };
-    models.retain(|(header, _)| header.is_model());
+    models.retain(|(model, _)| model.is_model());
     let Some((_, source)) = models.first() else { return };
-    let agreed = |value: fn(&Header) -> Option<String>| weights::agreed(&models, |(header, _)| value(header));
+    let agreed = |value: fn(&Model) -> Option<String>| weights::agreed(&models, |(model, _)| value(model));
     let at = |key: &str| format!("{source}: `{key}`");
 
-    let family = agreed(|h| h.architecture.clone());
+    let family = agreed(|m| m.header.architecture.clone());
     found.say(field::ARCHITECTURE, family.as_deref().and_then(architecture_of), at("general.architecture"));
     found.say(field::FAMILY, family, at("general.architecture"));
-    found.say(field::NAME, agreed(|h| h.name.clone()), at("general.name"));
-    found.say(field::VERSION, agreed(|h| h.version.clone()), at("general.version"));
-    found.say(field::LICENSES, agreed(|h| h.license.as_deref().and_then(licence::spdx)).map(|id| vec![id]), at("general.license"));
-    let languages = weights::agreed(&models, |(header, _)| header.languages.clone());
+    found.say(field::NAME, agreed(|m| m.header.name.clone()), at("general.name"));
+    found.say(field::VERSION, agreed(|m| m.header.version.clone()), at("general.version"));
+    found.say(field::LICENSES, agreed(|m| m.header.license.as_deref().and_then(licence::spdx)).map(|id| vec![id]), at("general.license"));
+    let languages = weights::agreed(&models, |(model, _)| model.header.languages.clone());
     found.say(field::LANGUAGES, languages.map(language::codes), at("general.languages"));
-    found.say(field::PARAM_SIZE, agreed(|h| h.parameters.size()), format!("{source}: tensor shapes"));
-    let label = agreed(|h| h.size_label.clone().filter(|label| value::is_param_size(label)));
+    found.say(field::PARAM_SIZE, agreed(|m| m.parameters.size()), format!("{source}: tensor shapes"));
+    let label = agreed(|m| m.header.size_label.clone().filter(|label| value::is_param_size(label)));
     found.say(field::PARAM_SIZE, label, at("general.size_label"));
-    found.say(field::PRECISION, agreed(Header::precision), format!("{source}: tensor types"));
-    found.say(field::QUANTIZATION, agreed(Header::quantization), format!("{source}: `general.file_type`, tensor types"));
-    if let Some(template) = agreed(|h| h.chat_template.clone()) {
+    found.say(field::PRECISION, agreed(Model::precision), format!("{source}: tensor types"));
+    found.say(field::QUANTIZATION, agreed(Model::quantization), format!("{source}: `general.file_type`, tensor types"));
+    if let Some(template) = agreed(|m| m.header.chat_template.clone()) {
         chat_template::read(&template, &at("tokenizer.chat_template"), found);
     }
 }
 
-/// The header of a model in one or several files: the first has the metadata, each its own tensors.
-fn read(shards: &Shards<'_>) -> Option<Header> {
-    let mut headers = shards.files.iter().map(|file| Header::read(File::open(&file.source).ok()?, file.size));
-    let mut first = headers.next()??;
-    for header in headers {
-        first.take_tensors_of(&header?);
+/// A model in one or several files; `None` if one of them cannot be believed.
+fn read(shards: &Shards<'_>) -> Option<Model> {
+    let mut model = Model::default();
+    for (index, file) in shards.files.iter().enumerate() {
+        model.add_file(File::open(&file.source).ok()?, file.size, index == 0)?;
     }
-    Some(first)
+    Some(model)
 }

@@ -27,14 +27,6 @@ impl Parameters {
         *sum = sum.saturating_add(bytes);
     }
 
-    /// Adds those of another file of the same model.
-    pub(super) fn add_all(&mut self, other: &Self) {
-        self.add((!other.uncountable).then_some(other.count));
-        for (precision, bytes) in &other.bytes {
-            self.add_bytes(precision, *bytes);
-        }
-    }
-
     /// The value of `paramSize`.
     pub(super) fn size(&self) -> Option<String> {
         if self.uncountable { None } else { size(self.count) }

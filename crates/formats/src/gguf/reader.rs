@@ -1,0 +1,120 @@
+//! The values of a GGUF header, one after the other.
+
+use crate::Malformed;
+use std::io::{BufReader, Read, Seek};
+
+pub(super) const U32: u32 = 4;
+pub(super) const STRING: u32 = 8;
+pub(super) const ARRAY: u32 = 9;
+
+/// Reads the format's values, never beyond `end`.
+pub(super) struct Reader<R> {
+    file: BufReader<R>,
+    pub(super) at: u64,
+    end: u64,
+    is_big_endian: bool,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// Reads from the beginning of `file`, at most `end` bytes of it.
+    pub(super) fn new(file: R, end: u64) -> Self {
+        Self { file: BufReader::new(file), at: 0, end, is_big_endian: false }
+    }
+
+    /// Reads the version, from which alone the byte order can be told: no version is 65,536.
+    pub(super) fn version(&mut self) -> Result<u32, Malformed> {
+        let version = self.u32()?;
+        self.is_big_endian = version & 0xffff == 0;
+        Ok(if self.is_big_endian { version.swap_bytes() } else { version })
+    }
+
+    /// What is wrong with the value that was read last.
+    pub(super) fn malformed(&self, why: &str) -> Malformed {
+        Malformed::new(format!("{why}, before byte {}", self.at))
+    }
+
+    /// Moves on by `length` bytes, if there are as many.
+    fn advance(&mut self, length: u64) -> Result<(), Malformed> {
+        match self.at.checked_add(length) {
+            Some(at) if at <= self.end => self.at = at,
+            _ => {
+                return Err(Malformed::new(format!(
+                    "at byte {} it has a value of {length} bytes, which goes beyond the end of its header",
+                    self.at
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.advance(N as u64)?;
+        let mut bytes = [0; N];
+        self.file.read_exact(&mut bytes).map_err(|e| Malformed::io(&e))?;
+        Ok(bytes)
+    }
+
+    fn skip(&mut self, length: u64) -> Result<(), Malformed> {
+        self.advance(length)?;
+        let length = i64::try_from(length).map_err(|_| self.malformed("a value of more bytes than a file can have"))?;
+        self.file.seek_relative(length).map_err(|e| Malformed::io(&e))
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+        let bytes = self.bytes()?;
+        Ok(if self.is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+        let bytes = self.bytes()?;
+        Ok(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+    }
+
+    pub(super) fn text(&mut self, limit: u64) -> Result<String, Malformed> {
+        let length = self.u64()?;
+        if length > limit {
+            return Err(self.malformed(&format!("a text of {length} bytes, of at most {limit} that are taken")));
+        }
+        self.advance(length)?;
+        let mut bytes = vec![0; usize::try_from(length).expect("a limit fits into memory")];
+        self.file.read_exact(&mut bytes).map_err(|e| Malformed::io(&e))?;
+        String::from_utf8(bytes).map_err(|_| self.malformed("a text that is not UTF-8"))
+    }
+
+    pub(super) fn skip_text(&mut self) -> Result<(), Malformed> {
+        let length = self.u64()?;
+        self.skip(length)
+    }
+
+    /// An array of short texts; an empty one when it holds something else.
+    pub(super) fn texts(&mut self) -> Result<Vec<String>, Malformed> {
+        let (kind, count) = (self.u32()?, self.u64()?);
+        if kind != STRING || count > 1000 {
+            self.skip_elements(kind, count)?;
+            return Ok(Vec::new());
+        }
+        (0..count).map(|_| self.text(1000)).collect()
+    }
+
+    pub(super) fn skip_value(&mut self, kind: u32) -> Result<(), Malformed> {
+        match kind {
+            ARRAY => {
+                let (kind, count) = (self.u32()?, self.u64()?);
+                self.skip_elements(kind, count)
+            }
+            _ => self.skip_elements(kind, 1),
+        }
+    }
+
+    fn skip_elements(&mut self, kind: u32, count: u64) -> Result<(), Malformed> {
+        let bytes = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            U32 | 5 | 6 => 4,
+            10..=12 => 8,
+            STRING => return (0..count).try_for_each(|_| self.skip_text()),
+            _ => return Err(self.malformed(&format!("a value of the unknown type {kind}"))),
+        };
+        self.skip(count.saturating_mul(bytes))
+    }
+}

@@ -1,0 +1,64 @@
+//! The format's numeric types.
+
+/// A numeric type: elements lie in blocks of equal length.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TensorType {
+    /// Its number in files.
+    pub id: u32,
+    /// Its name, such as `Q4_K`.
+    pub name: &'static str,
+    /// Elements a block; 1 for plain numbers.
+    pub block: u64,
+    /// Bytes a block.
+    pub bytes: u64,
+}
+
+impl TensorType {
+    /// The type of this id, if it is one that we know.
+    pub(super) fn find(id: u32) -> Option<&'static Self> {
+        TYPES.iter().find(|known| known.id == id)
+    }
+}
+
+const fn plain(id: u32, name: &'static str, bytes: u64) -> TensorType {
+    TensorType { id, name, block: 1, bytes }
+}
+
+const fn blocks(id: u32, name: &'static str, block: u64, bytes: u64) -> TensorType {
+    TensorType { id, name, block, bytes }
+}
+
+const TYPES: [TensorType; 32] = [
+    plain(0, "F32", 4),
+    plain(1, "F16", 2),
+    blocks(2, "Q4_0", 32, 18),
+    blocks(3, "Q4_1", 32, 20),
+    blocks(6, "Q5_0", 32, 22),
+    blocks(7, "Q5_1", 32, 24),
+    blocks(8, "Q8_0", 32, 34),
+    blocks(10, "Q2_K", 256, 84),
+    blocks(11, "Q3_K", 256, 110),
+    blocks(12, "Q4_K", 256, 144),
+    blocks(13, "Q5_K", 256, 176),
+    blocks(14, "Q6_K", 256, 210),
+    blocks(15, "Q8_K", 256, 292),
+    blocks(16, "IQ2_XXS", 256, 66),
+    blocks(17, "IQ2_XS", 256, 74),
+    blocks(18, "IQ3_XXS", 256, 98),
+    blocks(19, "IQ1_S", 256, 50),
+    blocks(20, "IQ4_NL", 32, 18),
+    blocks(21, "IQ3_S", 256, 110),
+    blocks(22, "IQ2_S", 256, 82),
+    blocks(23, "IQ4_XS", 256, 136),
+    plain(24, "I8", 1),
+    plain(25, "I16", 2),
+    plain(26, "I32", 4),
+    plain(27, "I64", 8),
+    plain(28, "F64", 8),
+    blocks(29, "IQ1_M", 256, 56),
+    plain(30, "BF16", 2),
+    blocks(34, "TQ1_0", 256, 54),
+    blocks(35, "TQ2_0", 256, 66),
+    blocks(39, "MXFP4", 32, 17),
+    blocks(9, "Q8_1", 32, 36),
+];

@@ -1,0 +1,174 @@
+//! Safetensors: a little-endian u64 of header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then the tensors' bytes.
+
+use crate::{Malformed, malformed::shown};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use std::{
+    fmt,
+    io::{self, BufReader, Read},
+};
+
+/// The format's own limit.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// A parser holds a whole string in memory. The longest are notes on the training.
+const MAX_STRING_BYTES: usize = 8 << 20;
+/// A header is three deep.
+const MAX_DEPTH: usize = 8;
+
+/// The format's numeric types with the bits of an element.
+#[rustfmt::skip]
+const DTYPES: [(&str, u64); 19] = [
+    ("F64", 64), ("F32", 32), ("F16", 16), ("BF16", 16), ("F8_E4M3", 8), ("F8_E5M2", 8), ("F8_E8M0", 8), ("F6_E2M3", 6), ("F6_E3M2", 6), ("F4", 4),
+    ("C64", 64), ("I8", 8), ("U8", 8), ("I16", 16), ("I32", 32), ("U32", 32), ("I64", 64), ("U64", 64), ("BOOL", 8),
+];
+
+/// A tensor as the header tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its numeric type, in the format's words, such as `BF16`.
+    pub dtype: &'static str,
+    /// The bits of an element.
+    pub bits: u64,
+    /// How many elements it has.
+    pub elements: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Whether a file of `size` bytes has a sound header, as [`read_header`] defines it.
+pub fn check(file: impl Read, size: u64) -> Result<(), Malformed> {
+    read_header(file, size, |_| {})
+}
+
+/// Calls `each` for every tensor in the header of a file of `size` bytes.
+///
+/// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must fill the file from the end
+/// of the header to its own end, without gap or overlap, each as long as its shape and type say. Memory is 16 bytes a tensor and
+/// the longest string.
+pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|e| Malformed::io(&e))?;
+    let length = u64::from_le_bytes(length);
+    let Some(data) = size.checked_sub(8).and_then(|rest| rest.checked_sub(length)) else {
+        return Err(Malformed::new(format!("its header is said to have {length} bytes, and the file has {size}")));
+    };
+    if length > MAX_HEADER_BYTES {
+        return Err(Malformed::new(format!("its header is said to have {length} bytes, and the format allows {MAX_HEADER_BYTES}")));
+    }
+    let mut header = Header { each, ranges: Vec::new() };
+    let bytes = BoundedJson { json: file.take(length), depth: 0, string: None, is_escaped: false };
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(bytes));
+    json.deserialize_map(&mut header).and_then(|()| json.end()).map_err(|e| Malformed::new(format!("its header: {e}")))?;
+    header.ranges.sort_unstable();
+    let mut end = 0;
+    for (from, to) in header.ranges {
+        if from != end {
+            let what = if from < end { "overlap" } else { "leave a gap" };
+            return Err(Malformed::new(format!("its tensors {what} at byte {} of their data", end.min(from))));
+        }
+        end = to;
+    }
+    if end == data { Ok(()) } else { Err(Malformed::new(format!("its tensors have {end} bytes, and the file has {data} for them"))) }
+}
+
+/// JSON that ends in an error before a parser must hold much of it.
+struct BoundedJson<R> {
+    json: R,
+    depth: usize,
+    /// Bytes so far of the string that is being read.
+    string: Option<usize>,
+    is_escaped: bool,
+}
+
+impl<R: Read> Read for BoundedJson<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.json.read(buffer)?;
+        for byte in &buffer[..count] {
+            match (self.string, byte) {
+                (Some(_), b'"') if !self.is_escaped => self.string = None,
+                (Some(length), _) => {
+                    self.string = Some(length + 1);
+                    self.is_escaped = *byte == b'\\' && !self.is_escaped;
+                }
+                (None, b'"') => self.string = Some(0),
+                (None, b'{' | b'[') => self.depth += 1,
+                (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+                (None, _) => {}
+            }
+            if self.depth > MAX_DEPTH || self.string.is_some_and(|length| length > MAX_STRING_BYTES) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Reads the header's object, one entry at a time.
+struct Header<F> {
+    each: F,
+    ranges: Vec<(u64, u64)>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Elements,
+    data_offsets: (u64, u64),
+}
+
+impl<'de, F: FnMut(Tensor<'_>)> Visitor<'de> for &mut Header<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a safetensors header")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(name) = entries.next_key::<String>()? {
+            if name == "__metadata__" {
+                entries.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let Entry { dtype, shape: Elements(elements), data_offsets: (from, to) } = entries.next_value()?;
+            let refuse = |why: &str| A::Error::custom(format_args!("the tensor {} {why}", shown(&name)));
+            let known = DTYPES.iter().find(|(known, _)| *known == dtype);
+            let &(dtype, bits) = known.ok_or_else(|| refuse("has a numeric type that the format does not have"))?;
+            let bytes = to.checked_sub(from).ok_or_else(|| refuse("ends before it begins"))?;
+            if u128::from(elements) * u128::from(bits) != u128::from(bytes) * 8 {
+                return Err(refuse("does not have the length that its shape says"));
+            }
+            self.ranges.push((from, to));
+            (self.each)(Tensor { name: &name, dtype, bits, elements, bytes });
+        }
+        Ok(())
+    }
+}
+
+/// The product of a shape, never the shape itself: its length is the file's to choose.
+struct Elements(u64);
+
+impl<'de> Deserialize<'de> for Elements {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Product;
+        impl<'de> Visitor<'de> for Product {
+            type Value = Elements;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a shape")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut dimensions: A) -> Result<Elements, A::Error> {
+                let mut product = 1u64;
+                while let Some(dimension) = dimensions.next_element::<u64>()? {
+                    product = product.checked_mul(dimension).ok_or_else(|| A::Error::custom("a shape of too many elements"))?;
+                }
+                Ok(Elements(product))
+            }
+        }
+        deserializer.deserialize_seq(Product)
+    }
+}

@@ -1,0 +1,78 @@
+//! A GGUF model in one or several files, counted.
+
+use super::{super::parameters::Parameters, mix::mix};
+use modelpack_formats::gguf::{Header, Tensor};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Seek},
+};
+
+/// The specification's words for the types that are plain numbers.
+const PRECISIONS: [(&str, &str); 8] = [
+    ("F32", "float32"),
+    ("F16", "float16"),
+    ("BF16", "bfloat16"),
+    ("F64", "float64"),
+    ("I8", "int8"),
+    ("I16", "int16"),
+    ("I32", "int32"),
+    ("I64", "int64"),
+];
+
+/// What the header of its first file says, and the tensors of all.
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) header: Header,
+    pub(super) parameters: Parameters,
+    /// Bytes by the name of the tensors' type.
+    types: BTreeMap<&'static str, u64>,
+    /// Some tensor is of blocks of quantized numbers, for which the specification has no word.
+    is_quantized: bool,
+}
+
+impl Model {
+    /// Counts the tensors of another file; the metadata is that of the first. `None` when its header is not to be believed, or has
+    /// tensors of a type that we do not know.
+    pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Option<()> {
+        let mut are_known = true;
+        let header = Header::read(file, size, |tensor| are_known &= self.add(tensor).is_some()).ok()?;
+        if is_first {
+            self.header = header;
+        }
+        are_known.then_some(())
+    }
+
+    fn add(&mut self, tensor: Tensor) -> Option<()> {
+        let kind = tensor.kind?;
+        self.parameters.add(Some(tensor.elements));
+        let sum = self.types.entry(kind.name).or_default();
+        *sum = sum.saturating_add(tensor.bytes);
+        match PRECISIONS.iter().find(|(name, _)| *name == kind.name) {
+            Some((_, precision)) => self.parameters.add_bytes(precision, tensor.bytes),
+            None => self.is_quantized = true,
+        }
+        Some(())
+    }
+
+    /// Whether it is a model, not an adapter to one or the projector of another sense.
+    pub(super) fn is_model(&self) -> bool {
+        self.header.kind.as_deref().is_none_or(|kind| kind == "model") && self.header.architecture.as_deref() != Some("clip")
+    }
+
+    /// The precision of a model that is not quantized.
+    pub(super) fn precision(&self) -> Option<String> {
+        if self.is_quantized { None } else { self.parameters.precision() }
+    }
+
+    /// The mix that the file says it is, if some tensor is of its type; else the type of most bytes, unless that is a plain number.
+    pub(super) fn quantization(&self) -> Option<String> {
+        let mix = self.header.file_type.and_then(mix).filter(|mix| self.types.keys().any(|name| family(name) == family(mix)));
+        let dominant = || self.types.iter().max_by_key(|(_, bytes)| **bytes).map(|(name, _)| *name);
+        mix.or_else(|| dominant().filter(|_| self.is_quantized)).map(str::to_owned)
+    }
+}
+
+/// What a mix and its tensors' types have in common: the mix IQ3_M is mostly of the type IQ3_S.
+fn family(name: &str) -> &str {
+    name.split('_').next().unwrap_or(name)
+}

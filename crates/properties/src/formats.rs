@@ -1,0 +1,31 @@
+//! Headers of model files.
+
+use modelpack_formats::{gguf as gguf_format, safetensors as safetensors_format};
+use std::io::Cursor;
+
+/// A file's length is that of the bytes, or what the first eight claim: sparse files are as long as somebody likes.
+fn sizes(data: &[u8]) -> [u64; 2] {
+    let claimed = data.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+    [data.len() as u64, claimed.saturating_mul(3)]
+}
+
+/// The tensors of a sound header have the length that is left for them.
+pub(crate) fn safetensors(data: &[u8]) {
+    for size in sizes(data) {
+        let mut bytes = 0u64;
+        if safetensors_format::read_header(data, size, |tensor| bytes = bytes.saturating_add(tensor.bytes)).is_ok() {
+            assert!(bytes <= size, "{bytes} bytes of tensors in a file of {size}");
+        }
+    }
+}
+
+/// The tensors of a sound header lie within the file.
+pub(crate) fn gguf(data: &[u8]) {
+    for size in sizes(data) {
+        let mut bytes = 0u64;
+        let header = gguf_format::Header::read(Cursor::new(data), size, |tensor| bytes = bytes.saturating_add(tensor.bytes));
+        if header.is_ok() {
+            assert!(bytes <= size, "{bytes} bytes of tensors in a file of {size}");
+        }
+    }
+}
