@@ -51,7 +51,7 @@ fn date_time(text: &[u8]) -> Option<()> {
     let is = |at: usize, allowed: &[u8]| text.get(at).is_some_and(|b| allowed.contains(b)).then_some(());
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
-    (is(4, b"-")?, is(7, b"-")?, is(10, b"Tt")?, is(13, b":")?, is(16, b":")?);
+    [(4, &b"-"[..]), (7, b"-"), (10, b"Tt"), (13, b":"), (16, b":")].into_iter().try_for_each(|(at, allowed)| is(at, allowed))?;
     let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days = match month {
         2 if is_leap_year => 29,
