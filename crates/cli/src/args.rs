@@ -1,5 +1,11 @@
 //! The arguments that every command takes, and those that several share.
 
+mod metadata;
+mod pack;
+
+pub use metadata::MetadataArgs;
+pub use pack::PackArgs;
+
 use crate::{
     commands::Command,
     failure::{Failure, Kind},

@@ -148,6 +148,12 @@ impl From<modelpack::Error> for Failure {
     }
 }
 
+impl From<modelpack::InvalidValue> for Failure {
+    fn from(invalid: modelpack::InvalidValue) -> Self {
+        Self::new(Kind::Usage, invalid.to_string())
+    }
+}
+
 fn kind_of_store(error: &StoreError) -> Kind {
     match error {
         StoreError::NotFound { .. } | StoreError::MissingReference { .. } => Kind::NotFound,

@@ -46,6 +46,15 @@ pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// The first `limit` characters of a long text, in one line.
+pub fn shortened(text: &str, limit: usize) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", words[..end].trim_end()),
+        None => words,
+    }
+}
+
 /// How the cells of a column stand.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Align {
@@ -74,6 +83,12 @@ pub fn table<const N: usize>(align: [Align; N], rows: &[[String; N]]) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_becomes_one_short_line() {
+        assert_eq!(shortened("two\n  lines ", 100), "two lines");
+        assert_eq!(shortened(&"é".repeat(200), 100), format!("{}…", "é".repeat(100)));
+    }
 
     #[test]
     fn nothing_in_a_name_reaches_the_terminal_as_a_command() {

@@ -20,10 +20,12 @@ pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
 pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
-pub use modelpack_pack::{Error as PackError, ModelfileError, ModelfileProblem, UnpackOptions, Unpacked};
+pub use modelpack_pack::{
+    Error as PackError, Field, Finding, InvalidValue, Metadata, ModelfileError, ModelfileProblem, UnpackOptions, Unpacked,
+};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
-pub use pack::{Metadata, PackRequest, Packed};
+pub use pack::{PackRequest, Packed};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
 pub use store::Listed;

@@ -1,8 +1,8 @@
 //! Packing a directory into a place.
 
 use crate::{Modelpack, Place, Result};
-use modelpack_pack::{Modelfile, PackOptions, Plan, infer, pack, plan};
-use modelpack_spec::{Capabilities, Config, Digest, ModelConfig, ModelDescriptor, Selector, Tag};
+use modelpack_pack::{Description, Finding, Metadata, Modelfile, PackOptions, Plan, infer, pack, plan};
+use modelpack_spec::{Digest, Selector, Tag};
 use modelpack_store::blocking;
 use std::path::PathBuf;
 
@@ -13,25 +13,12 @@ pub struct PackRequest {
     pub directory: PathBuf,
     /// The Modelfile that says which files are packed; without one they are found by looking.
     pub modelfile: Option<PathBuf>,
-    /// What is said of the model beside its files and Modelfile; wins over both.
+    /// What is said of the model; wins over its Modelfile, which wins over its files.
     pub metadata: Metadata,
 }
 
-/// What only the caller can know of a model.
-#[derive(Clone, Debug, Default)]
-pub struct Metadata {
-    /// When it was created, RFC 3339.
-    pub created_at: Option<String>,
-    /// Where its source is.
-    pub source_url: Option<String>,
-    /// Its revision in source control.
-    pub revision: Option<String>,
-    /// Whether it reasons.
-    pub reasoning: Option<bool>,
-}
-
 /// What was packed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Packed {
     /// Where it is.
     pub to: Place,
@@ -41,6 +28,8 @@ pub struct Packed {
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
+    /// What the config and the manifest's annotations say of the model, and where each value came from.
+    pub findings: Vec<Finding>,
 }
 
 impl Modelpack {
@@ -48,7 +37,7 @@ impl Modelpack {
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
         let to = to.clone().or_store();
         let request = request.clone();
-        let (plan, config) = blocking(move || prepare(&request)).await?;
+        let (plan, description) = blocking(move || prepare(&request)).await?;
         let target = self.target(&to, None).await?;
         let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(Tag::latest()));
         let options = PackOptions {
@@ -57,44 +46,18 @@ impl Modelpack {
             // Without a store that can be written, files are hashed each time.
             digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
         };
-        let manifest = pack(&plan, config, target.sink(), &at, &options).await?;
+        let manifest = pack(&plan, &description, target.sink(), &at, &options).await?;
         target.finish().await?;
         let bytes = plan.files.iter().map(|file| file.size).sum();
-        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes })
+        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes, findings: description.findings })
     }
 }
 
 /// Finds the files and what they say of the model; blocks.
-fn prepare(request: &PackRequest) -> Result<(Plan, Config)> {
+fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
     let modelfile = request.modelfile.as_deref().map(Modelfile::read).transpose()?;
     let plan = plan(&request.directory, modelfile.as_ref())?;
-    let inferred = infer(&plan.files);
-    let said = modelfile.unwrap_or_default();
-    let given = &request.metadata;
-    let capabilities = inferred.config.capabilities.clone();
-    let capabilities = match given.reasoning {
-        Some(reasoning) => Some(Capabilities { reasoning: Some(reasoning), ..capabilities.unwrap_or_default() }),
-        None => capabilities,
-    };
-    let config = Config {
-        descriptor: ModelDescriptor {
-            created_at: given.created_at.clone(),
-            name: said.name.or(inferred.descriptor.name),
-            family: said.family.or(inferred.descriptor.family),
-            source_url: given.source_url.clone().or(inferred.descriptor.source_url),
-            revision: given.revision.clone().or(inferred.descriptor.revision),
-            ..inferred.descriptor
-        },
-        config: ModelConfig {
-            architecture: said.architecture.or(inferred.config.architecture),
-            format: said.format.or(inferred.config.format),
-            param_size: said.param_size.or(inferred.config.param_size),
-            precision: said.precision.or(inferred.config.precision),
-            quantization: said.quantization.or(inferred.config.quantization),
-            capabilities,
-            ..inferred.config
-        },
-        ..Config::default()
-    };
-    Ok((plan, config))
+    let inferred = infer(&plan.files).into();
+    let said = modelfile.map(|modelfile| modelfile.metadata().clone()).unwrap_or_default();
+    Ok((plan, Description::of([request.metadata.clone(), said, inferred])))
 }

@@ -7,6 +7,7 @@
 mod classify;
 mod error;
 mod infer;
+mod metadata;
 mod modelfile;
 mod pack;
 mod plan;
@@ -15,6 +16,7 @@ mod unpack;
 pub use classify::classify;
 pub use error::{Error, Result};
 pub use infer::{Finding, Inferred, infer};
+pub use metadata::{Description, Field, InvalidValue, Metadata};
 pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem};
 pub use pack::{PackOptions, pack};
 pub use plan::{Plan, PlannedFile, plan};

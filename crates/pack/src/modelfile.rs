@@ -4,7 +4,7 @@ mod error;
 mod line;
 mod pattern;
 
-use crate::{Error, Result};
+use crate::{Error, Field, Metadata, Result};
 use modelpack_spec::LayerKind;
 use std::{
     collections::HashMap,
@@ -32,28 +32,19 @@ const MAX_BYTES: u64 = 64 << 20;
 /// A line is a command, a space, and exactly one argument. Commands are the same in upper and lower case; white space around a
 /// line does not count. In an argument, double quotes keep white space together and `\` makes the next character literal.
 ///
-/// `CONFIG`, `MODEL`, `CODE`, `DATASET` and `DOC` name files by a path below the directory and may be repeated; all others stand
-/// at most once, and all may be absent. In each component of a path, `*` matches any characters, `?` one character, and `[a-z]`,
-/// `[^a-z]` or `[!a-z]` one of a class or none of it. A component `**` matches any number of directories. What a path takes is
-/// for [`plan`](crate::plan) to say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// `CONFIG`, `MODEL`, `CODE`, `DATASET` and `DOC` name files by a path below the directory and may be repeated. In each component of
+/// a path, `*` matches any characters, `?` one character, and `[a-z]`, `[^a-z]` or `[!a-z]` one of a class or none of it. A component
+/// `**` matches any number of directories. What a path takes is for [`plan`](crate::plan) to say.
+///
+/// All others say something of the model: `NAME`, `ARCH`, `FAMILY`, `FORMAT`, `PARAMSIZE`, `PRECISION`, `QUANTIZATION` as modctl has
+/// them; `VENDOR`, `VERSION`, `TITLE`, `DESCRIPTION`, `DOCURL`, `SOURCEURL`, `REVISION`, `CREATEDAT`, `KNOWLEDGECUTOFF`, `TOOLUSAGE`,
+/// `REASONING`, `REWARD`, each at most once; `AUTHOR`, `LICENSE`, `DATASETURL`, `LANGUAGE`, `INPUT`, `OUTPUT` and
+/// `ANNOTATION KEY=VALUE`, which may be repeated. All may be absent.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Modelfile {
-    /// `NAME`: the model's name.
-    pub name: Option<String>,
-    /// `ARCH`: its architecture, such as `transformer`.
-    pub architecture: Option<String>,
-    /// `FAMILY`: its lineage, such as `llama3`.
-    pub family: Option<String>,
-    /// `FORMAT`: the format of its weights, such as `safetensors`.
-    pub format: Option<String>,
-    /// `PARAMSIZE`: how many parameters it has, such as `7B`.
-    pub param_size: Option<String>,
-    /// `PRECISION`: the type of its numbers, such as `bfloat16`.
-    pub precision: Option<String>,
-    /// `QUANTIZATION`: how it was quantised, such as `awq`.
-    pub quantization: Option<String>,
     path: PathBuf,
     files: Vec<FileCommand>,
+    metadata: Metadata,
 }
 
 /// A command that names files.
@@ -70,22 +61,42 @@ pub(crate) struct FileCommand {
 #[derive(Clone, Copy)]
 enum Command {
     Files(LayerKind),
-    Value(fn(&mut Modelfile) -> &mut Option<String>),
+    Value(Field),
+    Annotation,
 }
 
-const COMMANDS: [(&str, Command); 12] = [
+const COMMANDS: [(&str, Command); 31] = [
     ("CONFIG", Command::Files(LayerKind::WeightConfig)),
     ("MODEL", Command::Files(LayerKind::Weight)),
     ("CODE", Command::Files(LayerKind::Code)),
     ("DATASET", Command::Files(LayerKind::Dataset)),
     ("DOC", Command::Files(LayerKind::Doc)),
-    ("NAME", Command::Value(|m| &mut m.name)),
-    ("ARCH", Command::Value(|m| &mut m.architecture)),
-    ("FAMILY", Command::Value(|m| &mut m.family)),
-    ("FORMAT", Command::Value(|m| &mut m.format)),
-    ("PARAMSIZE", Command::Value(|m| &mut m.param_size)),
-    ("PRECISION", Command::Value(|m| &mut m.precision)),
-    ("QUANTIZATION", Command::Value(|m| &mut m.quantization)),
+    ("NAME", Command::Value(Field::NAME)),
+    ("ARCH", Command::Value(Field::ARCHITECTURE)),
+    ("FAMILY", Command::Value(Field::FAMILY)),
+    ("FORMAT", Command::Value(Field::FORMAT)),
+    ("PARAMSIZE", Command::Value(Field::PARAM_SIZE)),
+    ("PRECISION", Command::Value(Field::PRECISION)),
+    ("QUANTIZATION", Command::Value(Field::QUANTIZATION)),
+    ("AUTHOR", Command::Value(Field::AUTHORS)),
+    ("VENDOR", Command::Value(Field::VENDOR)),
+    ("VERSION", Command::Value(Field::VERSION)),
+    ("LICENSE", Command::Value(Field::LICENSES)),
+    ("TITLE", Command::Value(Field::TITLE)),
+    ("DESCRIPTION", Command::Value(Field::DESCRIPTION)),
+    ("DOCURL", Command::Value(Field::DOC_URL)),
+    ("SOURCEURL", Command::Value(Field::SOURCE_URL)),
+    ("DATASETURL", Command::Value(Field::DATASETS)),
+    ("REVISION", Command::Value(Field::REVISION)),
+    ("CREATEDAT", Command::Value(Field::CREATED_AT)),
+    ("LANGUAGE", Command::Value(Field::LANGUAGES)),
+    ("INPUT", Command::Value(Field::INPUT_TYPES)),
+    ("OUTPUT", Command::Value(Field::OUTPUT_TYPES)),
+    ("TOOLUSAGE", Command::Value(Field::TOOL_USAGE)),
+    ("REASONING", Command::Value(Field::REASONING)),
+    ("REWARD", Command::Value(Field::REWARD)),
+    ("KNOWLEDGECUTOFF", Command::Value(Field::KNOWLEDGE_CUTOFF)),
+    ("ANNOTATION", Command::Annotation),
 ];
 
 impl Modelfile {
@@ -99,16 +110,20 @@ impl Modelfile {
             return Err(modelpack_store::Error::Invalid { what: path.display().to_string(), why }.into());
         }
         let parsed = match str::from_utf8(&bytes) {
-            Ok(text) => Self::parse(text),
+            Ok(text) => Self::parse_named(text, path),
             Err(e) => Err(ModelfileError::not_utf8(&bytes, e.valid_up_to())),
         };
-        let modelfile = parsed.map_err(|source| Error::Modelfile { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), ..modelfile })
+        parsed.map_err(|source| Error::Modelfile { path: path.to_owned(), source })
     }
 
     /// Parses the text of a Modelfile.
     pub fn parse(text: &str) -> Result<Self, ModelfileError> {
-        let mut modelfile = Self { path: "Modelfile".into(), ..Self::default() };
+        Self::parse_named(text, Path::new("Modelfile"))
+    }
+
+    fn parse_named(text: &str, path: &Path) -> Result<Self, ModelfileError> {
+        let mut modelfile = Self { path: path.to_owned(), ..Self::default() };
+        let path_name = path.file_name().unwrap_or_default().to_string_lossy();
         let mut given: HashMap<&str, usize> = HashMap::new();
         for (index, text) in text.lines().enumerate() {
             let Some(line) = Line::parse(index + 1, text)? else { continue };
@@ -123,14 +138,24 @@ impl Modelfile {
                     modelfile.files.push(command);
                 }
                 Command::Value(field) => {
-                    if let Some(first) = given.insert(name, line.number) {
+                    if let (false, Some(first)) = (field.is_list, given.insert(name, line.number)) {
                         return Err(line.error(line.command_column, ModelfileProblem::Repeated { command: name, first }));
                     }
-                    *field(&mut modelfile) = Some(argument.text());
+                    let said = modelfile.metadata.say(*field, &argument.text(), &format!("{path_name}:{}", line.number));
+                    said.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
+                }
+                Command::Annotation => {
+                    let said = modelfile.metadata.annotate(&argument.text(), &format!("{path_name}:{}", line.number));
+                    said.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
                 }
             }
         }
         Ok(modelfile)
+    }
+
+    /// What it says of the model, each value with its line.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
 
     /// The commands that name files, as they stand.
@@ -156,8 +181,13 @@ mod tests {
         (error.line, error.column, error.problem.to_string())
     }
 
+    fn said(modelfile: &Modelfile, field: Field) -> Option<&serde_json::Value> {
+        modelfile.metadata.values.iter().find(|said| said.field == field.name).map(|said| &said.value)
+    }
+
     fn name(text: &str) -> String {
-        Modelfile::parse(text).unwrap_or_else(|e| panic!("{text}: {e}")).name.unwrap()
+        let modelfile = Modelfile::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        said(&modelfile, Field::NAME).unwrap().as_str().unwrap().to_owned()
     }
 
     #[test]
@@ -166,16 +196,16 @@ mod tests {
                     PRECISION float16\nQUANTIZATION awq\n\tMODEL *.bin \t\nCONFIG *.json\nDOC   README.md\nCODE a\nDATASET d\nDATASET d";
         let modelfile = Modelfile::parse(text).unwrap();
         let values = [
-            (&modelfile.name, "tiny"),
-            (&modelfile.architecture, "transformer"),
-            (&modelfile.family, "llama"),
-            (&modelfile.format, "safetensors"),
-            (&modelfile.param_size, "7.5K"),
-            (&modelfile.precision, "float16"),
-            (&modelfile.quantization, "awq"),
+            (Field::NAME, "tiny"),
+            (Field::ARCHITECTURE, "transformer"),
+            (Field::FAMILY, "llama"),
+            (Field::FORMAT, "safetensors"),
+            (Field::PARAM_SIZE, "7.5K"),
+            (Field::PRECISION, "float16"),
+            (Field::QUANTIZATION, "awq"),
         ];
-        for (value, expected) in values {
-            assert_eq!(value.as_deref(), Some(expected));
+        for (field, expected) in values {
+            assert_eq!(said(&modelfile, field).unwrap(), expected);
         }
         let kinds: Vec<_> = modelfile.files.iter().map(|f| (f.kind, f.line, f.column)).collect();
         assert_eq!(
@@ -189,6 +219,53 @@ mod tests {
                 (LayerKind::Dataset, 15, 9),
             ]
         );
+    }
+
+    #[test]
+    fn what_modctl_cannot_say_is_said() {
+        let text = "AUTHOR \"A. <a@example.com>\"\nAUTHOR B\nVENDOR v\nVERSION 3.1\nLICENSE apache-2.0\nTITLE \"A title\"\nDESCRIPTION d\n\
+                    DOCURL https://d\nSOURCEURL https://s\nDATASETURL https://one\nDATASETURL https://two\nREVISION abc\n\
+                    CREATEDAT 2025-01-31\nLANGUAGE en\nlanguage zh\nINPUT text\nINPUT image\nOUTPUT text\nTOOLUSAGE true\n\
+                    REASONING false\nREWARD FALSE\nKNOWLEDGECUTOFF 2024-05-21T00:00:00Z\nPRECISION bf16\nANNOTATION org.example.a=b=c";
+        let modelfile = Modelfile::parse(text).unwrap();
+        let description = crate::Description::of([modelfile.metadata.clone()]);
+        let config = serde_json::json!({ "descriptor": description.descriptor, "config": description.config });
+        assert_eq!(
+            config,
+            serde_json::json!({
+                "descriptor": {
+                    "createdAt": "2025-01-31T00:00:00Z", "authors": ["A. <a@example.com>", "B"], "vendor": "v", "version": "3.1",
+                    "title": "A title", "description": "d", "docURL": "https://d", "sourceURL": "https://s",
+                    "datasetsURL": ["https://one", "https://two"], "revision": "abc", "licenses": ["Apache-2.0"],
+                },
+                "config": {
+                    "precision": "bfloat16",
+                    "capabilities": {
+                        "inputTypes": ["text", "image"], "outputTypes": ["text"], "knowledgeCutoff": "2024-05-21T00:00:00Z",
+                        "reasoning": false, "toolUsage": true, "reward": false, "languages": ["en", "zh"],
+                    },
+                },
+            })
+        );
+        assert_eq!(description.annotations["org.example.a"], "b=c");
+        let authors = description.findings.iter().find(|said| said.field == Field::AUTHORS.name).unwrap();
+        assert_eq!(authors.source, "Modelfile:1, Modelfile:2");
+    }
+
+    #[test]
+    fn values_that_a_field_cannot_hold_are_refused_where_they_stand() {
+        for (text, column, words) in [
+            ("PRECISION int4", 11, "config.precision"),
+            ("PARAMSIZE  8x7B", 12, "6.7B"),
+            ("LANGUAGE english", 10, "two-letter"),
+            ("INPUT smell", 7, "video"),
+            ("REWARD maybe", 8, "`true` or `false`"),
+            ("ANNOTATION org.cncf.model.filepath=x", 12, "KEY=VALUE"),
+        ] {
+            let (_, found, message) = refused(text);
+            assert_eq!(found, column, "{text}");
+            assert!(message.contains(words), "{message}");
+        }
     }
 
     #[test]
@@ -213,12 +290,13 @@ mod tests {
     fn a_line_may_have_any_length() {
         let long = "x".repeat(200_000);
         let modelfile = Modelfile::parse(&format!("NAME {long}\nFAMILY f")).unwrap();
-        assert_eq!((modelfile.name, modelfile.family.as_deref()), (Some(long), Some("f")));
+        assert_eq!(said(&modelfile, Field::NAME).unwrap(), &long);
+        assert_eq!(said(&modelfile, Field::FAMILY).unwrap(), "f");
     }
 
     #[test]
     fn errors_say_where_and_what_was_expected() {
-        let commands = "CONFIG, MODEL, CODE, DATASET, DOC, NAME, ARCH, FAMILY, FORMAT, PARAMSIZE, PRECISION, QUANTIZATION";
+        let commands = COMMANDS.map(|(name, _)| name).join(", ");
         let expected = [
             ("NAME a\n\n  FOO bar", 3, 3, &*format!("unknown command \"FOO\"; expected one of {commands}")),
             ("MODELS x", 1, 1, &*format!("unknown command \"MODELS\"; expected one of {commands}")),

@@ -1,6 +1,6 @@
 //! Packing: the files of a plan become the layers, config and manifest of an artifact.
 
-use crate::{Plan, PlannedFile, Result};
+use crate::{Description, Plan, PlannedFile, Result};
 use modelpack_spec::{
     Algorithm, Config, Descriptor, Digest, Encoding, FileMetadata, Hasher, ImageManifest, LayerType, Manifest, ModelFs, Selector,
     annotation, media_type,
@@ -22,15 +22,19 @@ pub struct PackOptions {
     pub digest_cache: Option<DigestCache>,
 }
 
-/// Writes the files of `plan` and `config` to `sink` as an artifact, one raw layer a file, and lets `at` point to it.
+/// Writes the files of `plan` to `sink` as an artifact, one raw layer a file, and lets `at` point to it.
 ///
-/// What `config` says of the layers (`modelfs`) is replaced by what is true of them. The artifact depends on the files' paths, bytes,
-/// kinds and executable bits, and on `config`, and on nothing else. Fails with [`Error::Changed`] if a file changes while it is read.
-pub async fn pack(plan: &Plan, config: Config, sink: &dyn Sink, at: &Selector, options: &PackOptions) -> Result<Manifest> {
+/// The artifact depends on the files' paths, bytes, kinds and executable bits, and on `description`, and on nothing else. Fails with [`Error::Changed`] if a file changes while it is read.
+pub async fn pack(plan: &Plan, description: &Description, sink: &dyn Sink, at: &Selector, options: &PackOptions) -> Result<Manifest> {
     plan.files.iter().for_each(|file| options.progress.expect(file.size));
     let layers = for_each_concurrent(options.concurrency, &plan.files, |file| pack_file(file, sink, options)).await?;
     let diff_ids = layers.iter().map(|layer| layer.digest.clone()).collect();
-    let config = Config { modelfs: ModelFs { diff_ids, ..ModelFs::default() }, ..config };
+    let config = Config {
+        descriptor: description.descriptor.clone(),
+        config: description.config.clone(),
+        modelfs: ModelFs { diff_ids, ..ModelFs::default() },
+        ..Config::default()
+    };
     let config = put_bytes(sink, media_type::CONFIG, config.to_bytes()).await?;
     let manifest = Manifest::from_image(ImageManifest {
         schema_version: 2,
@@ -39,7 +43,7 @@ pub async fn pack(plan: &Plan, config: Config, sink: &dyn Sink, at: &Selector, o
         config,
         layers,
         subject: None,
-        annotations: BTreeMap::new(),
+        annotations: description.annotations.clone(),
         other: BTreeMap::new(),
     })
     .map_err(|source| Error::InvalidManifest { what: format!("the manifest of {}", plan.directory.display()), source })?;

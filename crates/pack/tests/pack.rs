@@ -1,7 +1,7 @@
 //! What packing writes, and what it notices.
 
 use async_trait::async_trait;
-use modelpack_pack::{Error, PackOptions, Plan, pack, plan};
+use modelpack_pack::{Description, Error, PackOptions, Plan, pack, plan};
 use modelpack_spec::{Config, Descriptor, Digest, Manifest, Selector, annotation, media_type};
 use modelpack_store::{Begin, Error as StoreError, MemoryStore, Sink, Source, Store, Untagged};
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
@@ -32,7 +32,7 @@ fn model() -> (tempfile::TempDir, Plan) {
 async fn every_layer_says_which_file_it_is_and_the_config_which_bytes() {
     let (_directory, plan) = model();
     let memory = MemoryStore::new();
-    let manifest = pack(&plan, Config::default(), &memory, &at(), &options()).await.unwrap();
+    let manifest = pack(&plan, &Description::default(), &memory, &at(), &options()).await.unwrap();
     assert_eq!(memory.manifest(&at()).await.unwrap(), manifest);
     let image = manifest.image().unwrap();
     assert_eq!(image.artifact_type.as_deref(), Some(media_type::ARTIFACT));
@@ -66,10 +66,10 @@ async fn every_kind_of_sink_gets_the_same_artifact() {
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path(), Untagged::Drop).unwrap();
     let options = PackOptions { digest_cache: Some(store.digest_cache().clone()), ..options() };
-    let in_memory = pack(&plan, Config::default(), &MemoryStore::new(), &at(), &options).await.unwrap();
+    let in_memory = pack(&plan, &Description::default(), &MemoryStore::new(), &at(), &options).await.unwrap();
     let repository = store.repository(&"tiny".parse().unwrap());
     // The second time the weights' digest is known from the first.
-    let stored = pack(&plan, Config::default(), &repository, &at(), &options).await.unwrap();
+    let stored = pack(&plan, &Description::default(), &repository, &at(), &options).await.unwrap();
     assert_eq!(in_memory, stored);
     assert_eq!(repository.blob_size(&Digest::of(&vec![7; 600_000])).await.unwrap(), Some(600_000));
 }
@@ -104,7 +104,7 @@ async fn a_file_that_changes_while_it_is_read_is_noticed_and_nothing_is_tagged()
         let (directory, plan) = model();
         let file = directory.path().join("model.safetensors");
         let disturbed = Disturbed { store: MemoryStore::new(), file: file.clone(), asks_for_digests };
-        let packed = pack(&plan, Config::default(), &disturbed, &at(), &options()).await;
+        let packed = pack(&plan, &Description::default(), &disturbed, &at(), &options()).await;
         let Err(Error::Store(StoreError::Changed { path })) = packed else { panic!("packed half-new: {packed:?}") };
         assert!(path.ends_with("model.safetensors"), "{path:?}");
         assert!(disturbed.store.manifest(&at()).await.is_err());

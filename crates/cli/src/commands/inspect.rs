@@ -88,7 +88,7 @@ fn fields(inspection: &Inspection) -> Vec<[String; 2]> {
         ("Source", model.source_url.clone()),
         ("Revision", model.revision.clone()),
         ("Created", model.created_at.clone()),
-        ("Description", model.description.as_deref().map(shortened)),
+        ("Description", model.description.as_deref().map(|text| text::shortened(text, DESCRIPTION))),
     ];
     fields.into_iter().filter_map(|(field, value)| Some([format!("{field}:"), printable(&value?).into_owned()])).collect()
 }
@@ -100,15 +100,6 @@ fn own_name(place: &Place) -> Option<String> {
             reference.repository.path().rsplit('/').next().map(str::to_owned)
         }
         Place::Layout(..) | Place::Archive(..) => None,
-    }
-}
-
-/// The beginning of a long text, in one line.
-fn shortened(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(DESCRIPTION) {
-        Some((end, _)) => format!("{}…", words[..end].trim_end()),
-        None => words,
     }
 }
 
@@ -153,15 +144,4 @@ fn for_programs(inspection: &Inspection) -> Value {
         "manifests": inspection.manifests,
         "annotations": inspection.manifest.image().map(|image| &image.annotations),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_description_becomes_one_short_line() {
-        assert_eq!(shortened("two\n  lines "), "two lines");
-        assert_eq!(shortened(&"é".repeat(200)), format!("{}…", "é".repeat(DESCRIPTION)));
-    }
 }

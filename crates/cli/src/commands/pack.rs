@@ -1,8 +1,13 @@
 //! `modelpack pack`: a directory becomes an artifact. `build` and `push DIR` end here too.
 
-use crate::{args::TransferArgs, context::Context, failure::Failure, text};
-use modelpack::{Metadata, PackRequest, Place};
-use serde_json::json;
+use crate::{
+    args::{PackArgs, TransferArgs},
+    context::Context,
+    failure::Failure,
+    text,
+};
+use modelpack::{Finding, Place};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Pack a directory into the store, or straight into another place
@@ -15,21 +20,26 @@ pub struct Args {
     /// What the artifact is called, and so where it goes; a bare reference means the store
     #[arg(short, long, value_name = "PLACE")]
     tag: Place,
-    /// Which files are packed as what, and more; default DIR/Modelfile, if it is there
-    #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
-    modelfile: Option<PathBuf>,
     #[command(flatten)]
     transfer: TransferArgs,
+    #[command(flatten)]
+    pack: PackArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let metadata = Metadata { created_at: context.created_at()?, ..Metadata::default() };
-    let request = PackRequest { directory: args.directory, modelfile: args.modelfile, metadata };
-    pack(request, &args.tag, &args.transfer, context).await
+    pack(args.directory, &args.tag, &args.pack, true, &args.transfer, context).await
 }
 
-/// Packs, and prints the digest.
-pub async fn pack(mut request: PackRequest, to: &Place, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
+/// Packs, and prints the digest; SOURCE_DATE_EPOCH counts if `dated`.
+pub async fn pack(
+    directory: PathBuf,
+    to: &Place,
+    args: &PackArgs,
+    dated: bool,
+    transfer: &TransferArgs,
+    context: &Context,
+) -> Result<(), Failure> {
+    let mut request = args.request(directory, dated, context)?;
     if request.modelfile.is_none() {
         request.modelfile = own_modelfile(&request.directory);
         if let Some(modelfile) = &request.modelfile {
@@ -40,11 +50,32 @@ pub async fn pack(mut request: PackRequest, to: &Place, transfer: &TransferArgs,
     let (packed, moved) = context.transfer(doing, transfer, async |m| m.pack(&request, to).await).await?;
     let present = if moved.skipped > 0 { format!("; {} of it was there already", text::bytes(moved.skipped)) } else { String::new() };
     context.output.note(&format!("packed {}, {}, to {}{present}", text::count(packed.files, "file"), text::bytes(packed.bytes), packed.to));
-    let value = json!({
+    let mut value = json!({
         "reference": packed.to.to_string(), "digest": packed.digest.to_string(),
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
     });
+    if args.explain {
+        explanation(&packed.findings).lines().for_each(|line| context.output.note(line));
+        value["metadata"] = findings(&packed.findings);
+    }
     context.output.result(&packed.digest.to_string(), &value)
+}
+
+/// Each value of the config and where it came from, a line each.
+fn explanation(findings: &[Finding]) -> String {
+    let shown = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    };
+    let cell = |text: &str| text::shortened(&text::printable(text), 60);
+    let rows = findings.iter().map(|said| [said.field.to_owned(), cell(&shown(&said.value)), said.source.clone()]);
+    let header = ["FIELD", "VALUE", "FROM"].map(str::to_owned);
+    text::table([text::Align::Left; 3], &[header].into_iter().chain(rows).collect::<Vec<_>>())
+}
+
+fn findings(findings: &[Finding]) -> Value {
+    findings.iter().map(|said| json!({ "field": said.field, "value": said.value, "from": said.source })).collect()
 }
 
 /// The Modelfile that lies in the directory itself.

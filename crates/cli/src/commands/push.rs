@@ -2,12 +2,12 @@
 
 use super::{cp, pack::pack};
 use crate::{
-    args::TransferArgs,
+    args::{PackArgs, TransferArgs},
     context::Context,
     failure::{Failure, Kind},
 };
-use modelpack::{Metadata, PackRequest, Place};
-use std::path::{Path, PathBuf};
+use modelpack::Place;
+use std::path::Path;
 
 /// Push an artifact from the store, or a directory, to its registry
 ///
@@ -21,20 +21,17 @@ pub struct Args {
     /// An artifact in the store; or a model's directory, and where it goes
     #[arg(value_name = "[DIR] REFERENCE", num_args = 1..=2, required = true)]
     what: Vec<String>,
-    /// With DIR: which files are packed as what, and more; default DIR/Modelfile, if it is there
-    #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
-    modelfile: Option<PathBuf>,
     #[command(flatten)]
     transfer: TransferArgs,
+    #[command(flatten)]
+    pack: PackArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match args.what.as_slice() {
         [directory, reference] => {
             let to = parse(reference)?.or_registry();
-            let metadata = Metadata { created_at: context.created_at()?, ..Metadata::default() };
-            let request = PackRequest { directory: directory.into(), modelfile: args.modelfile, metadata };
-            pack(request, &to, &args.transfer, context).await.map_err(|failure| {
+            pack(directory.into(), &to, &args.pack, true, &args.transfer, context).await.map_err(|failure| {
                 if Path::new(directory).exists() { failure } else { failure.hint("`modelpack cp` copies from one reference to another") }
             })
         }
@@ -42,12 +39,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             let failure = Failure::new(Kind::Usage, format!("{directory} is a directory, and nothing says where it should go"));
             Err(failure.hint(format!("modelpack push {directory} registry.example.com/team/model:v1")))
         }
-        [reference] if args.modelfile.is_none() => {
+        [reference] if args.pack == PackArgs::default() => {
             let reference = parse(reference)?;
             cp::copy("pushing", &args.transfer, context, async |m| m.push(&reference).await).await
         }
-        _ => Err(Failure::new(Kind::Usage, "a Modelfile is of use only where a directory is packed")
-            .hint("modelpack push DIR REFERENCE -f MODELFILE")),
+        _ => Err(Failure::new(Kind::Usage, "flags that say how a directory is packed are of no use for an artifact in the store")
+            .hint("modelpack push DIR REFERENCE packs and pushes")),
     }
 }
 

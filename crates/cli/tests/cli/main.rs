@@ -9,6 +9,7 @@ mod harness;
 mod inspect;
 mod interrupt;
 mod login;
+mod metadata;
 mod modctl;
 mod network;
 mod output;

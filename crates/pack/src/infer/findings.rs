@@ -1,7 +1,7 @@
 //! The values found so far, each with its source.
 
 use super::Inferred;
-use modelpack_spec::Config;
+use modelpack_spec::{Config, ModelConfig, ModelDescriptor};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -53,15 +53,21 @@ impl Findings {
         }
     }
 
-    /// The findings as the config's objects.
+    /// The findings with the config's objects that they make.
     pub(super) fn into_inferred(self) -> Inferred {
-        let mut tree = Value::Object(Default::default());
-        for finding in &self.0 {
-            *finding.field.split('.').fold(&mut tree, |object, key| &mut object[key]) = finding.value.clone();
-        }
-        let config = Config::deserialize(tree).expect("a finding has the type of its field");
-        Inferred { descriptor: config.descriptor, config: config.config, findings: self.0 }
+        let (descriptor, config) = config_of(&self.0);
+        Inferred { descriptor, config, findings: self.0 }
     }
+}
+
+/// The config's objects that `findings` fill.
+pub(crate) fn config_of(findings: &[Finding]) -> (ModelDescriptor, ModelConfig) {
+    let mut tree = Value::Object(Default::default());
+    for finding in findings {
+        *finding.field.split('.').fold(&mut tree, |object, key| &mut object[key]) = finding.value.clone();
+    }
+    let config = Config::deserialize(tree).expect("a finding has the type of its field");
+    (config.descriptor, config.config)
 }
 
 /// Texts without white space around them; nothing for those that are empty or too long.

@@ -125,8 +125,12 @@ pub(super) fn spdx(name: &str) -> Option<String> {
     if matches!(name.as_str(), "" | "other" | "unknown" | "none") {
         return None;
     }
-    let known = NAMES.iter().find(|(known, _)| *known == name).map(|(_, identifier)| (*identifier).to_owned());
-    Some(known.unwrap_or_else(|| reference(&name)))
+    Some(known(&name).map_or_else(|| reference(&name), str::to_owned))
+}
+
+/// The SPDX identifier of a licence by a name of it in common use, in whichever case.
+pub(crate) fn known(name: &str) -> Option<&'static str> {
+    NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, identifier)| *identifier)
 }
 
 /// A name of one's own as SPDX writes it: letters, digits, `-` and `.` after `LicenseRef-`.

@@ -12,7 +12,7 @@ mod findings;
 mod folder;
 mod gguf;
 mod language;
-mod licence;
+pub(crate) mod licence;
 mod model_card;
 mod parameters;
 mod prose;
@@ -31,6 +31,7 @@ use modelpack_spec::{ModelConfig, ModelDescriptor};
 use transformers::TransformersConfig;
 
 pub use findings::Finding;
+pub(crate) use findings::config_of;
 
 /// The fields of a model's config that its files give, and where each came from.
 #[derive(Clone, Debug, Default, PartialEq)]

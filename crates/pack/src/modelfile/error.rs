@@ -1,6 +1,7 @@
 //! What is wrong with a Modelfile, and where.
 
 use super::COMMANDS;
+use crate::InvalidValue;
 
 /// What is wrong with a Modelfile, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +79,9 @@ pub enum ModelfileProblem {
         /// The line of the first.
         first: usize,
     },
+    /// A value that its field cannot hold.
+    #[error(transparent)]
+    Value(InvalidValue),
     /// The path begins with `/`.
     #[error("the path is absolute; expected one below the model's directory")]
     Absolute,

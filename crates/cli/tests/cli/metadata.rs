@@ -1,0 +1,78 @@
+//! What is said of a model: flags win over the Modelfile, and it over the files; `--explain` shows who said what.
+
+use crate::harness::{Registry, cli_with_model, fails, json, ok, run};
+use serde_json::{Value, json};
+use std::fs;
+
+/// The sources of all values, by field.
+fn sources(packed: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    packed["metadata"].as_array().unwrap().iter().map(|said| (text(&said["field"]), text(&said["from"]))).collect()
+}
+
+#[test]
+fn flags_win_over_the_modelfile_and_it_over_the_files() {
+    let (cli, model) = cli_with_model();
+    fs::write(
+        model.join("Modelfile"),
+        "NAME file\nFAMILY file\nLICENSE MIT\nINPUT text\nINPUT image\nMODEL *.safetensors\nCONFIG *.json\n",
+    )
+    .unwrap();
+    let packed =
+        json(&cli, "pack model -t tiny --name flag --language de --language EN --reasoning --annotation org.example.a=b --explain");
+    let inspected = json(&cli, "inspect tiny");
+    assert_eq!(inspected["config"]["descriptor"], json!({ "name": "flag", "family": "file", "licenses": ["MIT"] }));
+    let capabilities = &inspected["config"]["config"]["capabilities"];
+    assert_eq!(capabilities["inputTypes"], json!(["text", "image"]));
+    assert_eq!((&capabilities["languages"], &capabilities["reasoning"]), (&json!(["de", "en"]), &json!(true)));
+    assert_eq!(inspected["config"]["config"]["format"], "safetensors");
+    assert_eq!(inspected["annotations"], json!({ "org.example.a": "b" }));
+    let sources = sources(&packed);
+    for (field, from) in [
+        ("descriptor.name", "--name"),
+        ("descriptor.family", "Modelfile:2"),
+        ("config.capabilities.inputTypes", "Modelfile:4, Modelfile:5"),
+        ("config.capabilities.languages", "--language"),
+        ("annotations", "--annotation"),
+    ] {
+        assert!(sources.contains(&(field.to_owned(), from.to_owned())), "{field} from {from}: {sources:?}");
+    }
+    assert!(sources.iter().any(|(field, from)| field == "config.paramSize" && from.contains("safetensors")), "{sources:?}");
+}
+
+#[test]
+fn an_explanation_is_for_people_too_and_changes_nothing() {
+    let (cli, _) = cli_with_model();
+    let plain = ok(&cli, "pack model -t tiny");
+    let output = run(&cli, "pack model -t tiny --explain").expect_code(0);
+    assert_eq!(output.stdout.trim_end(), plain);
+    let line = output.stderr.lines().find(|line| line.starts_with("descriptor.family")).unwrap_or_else(|| panic!("{}", output.stderr));
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["descriptor.family", "llama", "config.json:", "`model_type`"]);
+}
+
+#[test]
+fn a_push_takes_the_same_flags_where_it_packs() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("push model {reference} --vendor example --precision bf16"));
+    assert_eq!(json(&cli, &format!("inspect {reference}"))["config"]["descriptor"]["vendor"], "example");
+    ok(&cli, &format!("pack model -t {reference}"));
+    fails(&cli, &format!("push {reference} --vendor example"), 2, &["a directory is packed"]);
+}
+
+#[test]
+fn values_that_no_config_can_hold_are_refused_before_anything_is_packed() {
+    let (cli, _) = cli_with_model();
+    for (flags, words) in [
+        ("--param-size 8x7B", ["8x7B", "config.paramSize"]),
+        ("--precision int4", ["int4", "quantization"]),
+        ("--created-at yesterday", ["yesterday", "RFC 3339"]),
+        ("--input-type smell", ["smell", "text, image"]),
+        ("--reward=maybe", ["maybe", "`true` or `false`"]),
+        ("--annotation org.cncf.model.filepath=x", ["org.cncf.model.filepath=x", "KEY=VALUE"]),
+    ] {
+        fails(&cli, &format!("pack model -t tiny {flags}"), 2, &words);
+    }
+    assert_eq!(json(&cli, "ls"), json!([]));
+}
