@@ -7,6 +7,7 @@
 mod copy;
 mod error;
 mod inspect;
+mod modelfile;
 mod open;
 mod pack;
 mod place;

@@ -54,7 +54,7 @@ impl Modelpack {
 }
 
 /// Finds the files and what they say of the model; blocks.
-fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
+pub(crate) fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
     let modelfile = request.modelfile.as_deref().map(Modelfile::read).transpose()?;
     let plan = plan(&request.directory, modelfile.as_ref())?;
     let inferred = infer(&plan.files).into();

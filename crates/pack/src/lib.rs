@@ -17,7 +17,7 @@ pub use classify::classify;
 pub use error::{Error, Result};
 pub use infer::{Finding, Inferred, infer};
 pub use metadata::{Description, Field, InvalidValue, Metadata};
-pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem};
+pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem, generate};
 pub use pack::{PackOptions, pack};
 pub use plan::{Plan, PlannedFile, plan};
 pub use unpack::{UnpackOptions, Unpacked, unpack};

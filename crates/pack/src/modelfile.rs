@@ -3,6 +3,7 @@
 mod error;
 mod line;
 mod pattern;
+mod write;
 
 use crate::{Error, Field, Metadata, Result};
 use modelpack_spec::LayerKind;
@@ -16,6 +17,7 @@ use std::{
 pub use error::{ModelfileError, ModelfileProblem};
 use line::Line;
 pub(crate) use pattern::{Component, Glob, Pattern};
+pub use write::generate;
 
 /// A Modelfile that is larger than this is something else, such as a weight file given by mistake.
 const MAX_BYTES: u64 = 64 << 20;

@@ -8,7 +8,7 @@ use modelpack::{Field, Metadata};
 #[command(next_help_heading = "What is said of the model (over the Modelfile, and over what its files say)")]
 pub struct MetadataArgs {
     /// Its name
-    #[arg(long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME")]
     name: Option<String>,
     /// Its version
     #[arg(long, value_name = "VERSION")]

@@ -4,10 +4,12 @@ mod build;
 pub mod completion;
 mod cp;
 mod demo;
+mod init;
 mod inspect;
 mod login;
 mod logout;
 mod ls;
+mod modelfile;
 mod pack;
 mod prune;
 mod pull;
@@ -23,6 +25,7 @@ use crate::{context::Context, failure::Failure};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
+    Init(init::Args),
     Pack(pack::Args),
     Push(push::Args),
     Pull(pull::Args),
@@ -40,6 +43,7 @@ pub enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Build(build::Args),
+    Modelfile(modelfile::Args),
     Completion(completion::Args),
     Version(version::Args),
 }
@@ -52,6 +56,7 @@ impl Command {
 
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
+            Self::Init(args) => init::run(args, context).await,
             Self::Pack(args) => pack::run(args, context).await,
             Self::Push(args) => push::run(args, context).await,
             Self::Pull(args) => pull::run(args, context).await,
@@ -68,6 +73,7 @@ impl Command {
             Self::Serve(args) => serve::run(args, context).await,
             Self::Demo(args) => Box::pin(demo::run(args, context)).await,
             Self::Build(args) => build::run(args, context).await,
+            Self::Modelfile(args) => modelfile::run(args, context).await,
             Self::Completion(args) => completion::run(&args, &context.output),
             Self::Version(_) => version::run(&context.output),
         }

@@ -6,6 +6,7 @@ mod determinism;
 mod foreign;
 mod full_disk;
 mod harness;
+mod init;
 mod inspect;
 mod interrupt;
 mod login;

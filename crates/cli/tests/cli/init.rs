@@ -1,0 +1,47 @@
+//! A Modelfile is written that packs what was there.
+
+use crate::harness::{cli_with_model, fails, json, ok};
+use modelpack_testkit::write_odd_names;
+use std::fs;
+
+#[test]
+fn what_init_writes_packs_to_the_same_files_and_values() {
+    let (cli, model) = cli_with_model();
+    write_odd_names(&model.join("odd"));
+    ok(&cli, "pack model -t without");
+    assert_eq!(ok(&cli, "init model --name renamed"), "model/Modelfile");
+    ok(&cli, "pack model -t with");
+    let (without, with) = (json(&cli, "inspect without"), json(&cli, "inspect with"));
+    let files = |inspected: &serde_json::Value| {
+        let layers = inspected["layers"].as_array().unwrap().iter();
+        layers.map(|layer| (layer["path"].to_string(), layer["kind"].to_string(), layer["digest"].to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&without), files(&with));
+    assert_eq!(without["config"]["config"], with["config"]["config"]);
+    assert_eq!(with["config"]["descriptor"]["name"], "renamed");
+}
+
+#[test]
+fn a_modelfile_that_is_there_stays_unless_asked() {
+    let (cli, model) = cli_with_model();
+    ok(&cli, "init model");
+    let written = fs::read_to_string(model.join("Modelfile")).unwrap();
+    assert!(written.contains("\nFAMILY llama\n") && written.contains("\nCODE examples/generate.py\n"), "{written}");
+    fs::write(model.join("Modelfile"), "mine").unwrap();
+    fails(&cli, "init model", 8, &["model/Modelfile", "--overwrite"]);
+    assert_eq!(fs::read_to_string(model.join("Modelfile")).unwrap(), "mine");
+    ok(&cli, "init model --overwrite");
+    assert_eq!(fs::read_to_string(model.join("Modelfile")).unwrap(), written);
+    fails(&cli, "init nowhere", 3, &["nowhere"]);
+}
+
+#[test]
+fn generate_writes_where_modctl_does() {
+    let (cli, model) = cli_with_model();
+    ok(&cli, "modelfile generate model -n tiny --arch transformer --param-size 8B");
+    let written = fs::read_to_string(cli.home().join("Modelfile")).unwrap();
+    assert!(written.contains("\nNAME tiny\n") && written.contains("\nPARAMSIZE 8B\n"), "{written}");
+    assert!(!model.join("Modelfile").exists());
+    ok(&cli, "modelfile generate model -O elsewhere/deep");
+    assert!(cli.home().join("elsewhere/deep/Modelfile").is_file());
+}

@@ -1,0 +1,119 @@
+//! Writing a Modelfile that says what was found, for somebody to change.
+
+use super::{COMMANDS, Command};
+use crate::{Finding, Plan};
+use serde_json::Value;
+use std::fmt::Write;
+
+const HEADER: &str = "\
+# Which files make this model, and what is said of it. A line is a command, a space, and one argument.
+# What stands here wins over what the files say; a line that is removed leaves it to them.
+";
+
+/// The text of a Modelfile that takes the files of `plan` as what they are there, and says `findings`.
+///
+/// Values of several lines cannot stand in a Modelfile, and are left to be found again. A line break in a path is written as the
+/// wildcard of one character.
+pub fn generate(plan: &Plan, findings: &[Finding]) -> String {
+    let mut text = HEADER.to_owned();
+    let mut line = |command: &str, argument: &str| writeln!(text, "{command} {argument}").expect("a string takes all");
+    for (command, values) in COMMANDS.iter().filter_map(|(command, does)| Some((command, values(does, findings)?))) {
+        for value in values.iter().filter(|value| !value.contains(['\n', '\r'])) {
+            line(command, &quoted(value, false));
+        }
+    }
+    for file in &plan.files {
+        let command = COMMANDS.iter().find(|(_, does)| matches!(does, Command::Files(kind) if *kind == file.kind));
+        let (command, _) = command.expect("each kind has a command");
+        line(command, &quoted(file.path.as_str(), true));
+    }
+    text
+}
+
+/// What `findings` say for a command that names no files.
+fn values(command: &Command, findings: &[Finding]) -> Option<Vec<String>> {
+    let name = match command {
+        Command::Files(_) => return None,
+        Command::Value(field) => field.name,
+        Command::Annotation => "annotations",
+    };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let values = findings.iter().filter(|said| said.field == name).flat_map(|said| match &said.value {
+        Value::Array(values) => values.iter().map(text).collect(),
+        other => vec![text(other)],
+    });
+    Some(values.collect())
+}
+
+/// An argument that is read as `text`, in quotes unless it is plain.
+fn quoted(text: &str, is_path: bool) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "._-+/:=@%,~".contains(c);
+    if text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '\n' if is_path => quoted.push('?'),
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '*' | '?' | '[' if is_path => quoted.extend(['\\', c]),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Description, Field, Metadata, Modelfile, plan};
+    use proptest::{collection, prelude::*};
+    use std::fs;
+
+    #[test]
+    fn odd_names_come_back() {
+        let directory = tempfile::tempdir().unwrap();
+        modelpack_testkit::write_odd_names(directory.path());
+        let planned = plan(directory.path(), None).unwrap();
+        let modelfile = Modelfile::parse(&generate(&planned, &[])).unwrap();
+        let again = plan(directory.path(), Some(&modelfile)).unwrap();
+        let files = |plan: &Plan| plan.files.iter().map(|file| (file.path.clone(), file.kind)).collect::<Vec<_>>();
+        assert_eq!(files(&again), files(&planned));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_names_come_back(names in collection::vec("n[ -~é\t\r\u{b}模]{0,12}", 1..6)) {
+            let directory = tempfile::tempdir().unwrap();
+            for name in names {
+                fs::write(directory.path().join(name.replace(['/', '\\'], "_")), "x").unwrap();
+            }
+            // Names that differ only in case are refused, which is for others to test.
+            if let Ok(planned) = plan(directory.path(), None) {
+                let modelfile = Modelfile::parse(&generate(&planned, &[])).unwrap();
+                let again = plan(directory.path(), Some(&modelfile)).unwrap();
+                let files = |plan: &Plan| plan.files.iter().map(|file| (file.path.clone(), file.kind)).collect::<Vec<_>>();
+                prop_assert_eq!(files(&again), files(&planned));
+            }
+        }
+
+        #[test]
+        fn any_values_come_back(name in "[^\n\r]{0,20}", authors in collection::vec("[^\n\r]{1,20}", 0..4), value in "[^\n\r]{0,20}", reward: bool) {
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("a.bin"), "x").unwrap();
+            let planned = plan(directory.path(), None).unwrap();
+            let mut metadata = Metadata::default();
+            let _ = metadata.say(Field::NAME, &name, "here");
+            authors.iter().for_each(|author| drop(metadata.say(Field::AUTHORS, author, "here")));
+            metadata.say(Field::REWARD, &reward.to_string(), "here").unwrap();
+            metadata.annotate(&format!("org.example.key={value}"), "here").unwrap();
+            let said = Description::of([metadata]);
+            let modelfile = Modelfile::parse(&generate(&planned, &said.findings)).unwrap();
+            let read = Description::of([modelfile.metadata().clone()]);
+            prop_assert_eq!((read.descriptor, read.config, read.annotations), (said.descriptor, said.config, said.annotations));
+        }
+    }
+}
