@@ -196,6 +196,7 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
         PackError::LinkDangling { .. } | PackError::LinkCycle { .. } | PackError::NotAFile { .. } => {
             "remove it, or leave it out with a Modelfile that names the files to pack"
         }
+        PackError::Config(_) => "change the value in the Modelfile, or leave it out",
         PackError::NotUtf8 { .. } | PackError::InvalidPath { .. } => "rename the file",
         _ => return None,
     };

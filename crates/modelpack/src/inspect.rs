@@ -81,8 +81,15 @@ impl Modelpack {
 
 /// Reads a config and verifies it against its descriptor.
 pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
+    let bytes = read_config_bytes(source, config).await?;
+    let what = format!("config {}", config.digest);
+    Config::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
+}
+
+/// Reads the bytes of a config and verifies them against its descriptor.
+pub(crate) async fn read_config_bytes(source: &dyn Source, config: &Descriptor) -> Result<Vec<u8>> {
     let what = format!("config {}", config.digest);
     let bytes = source.blob(config, 0..config.size).await?.collect(MAX_CONFIG_BYTES, &what).await?;
     verify_blob(&what, config, &config.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
-    Config::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
+    Ok(bytes)
 }

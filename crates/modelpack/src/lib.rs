@@ -7,6 +7,7 @@
 mod copy;
 mod error;
 mod inspect;
+mod lint;
 mod modelfile;
 mod open;
 mod pack;
@@ -19,8 +20,10 @@ mod verify;
 pub use copy::Copied;
 pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
+pub use lint::LintTarget;
 pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
+pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
     Error as PackError, Field, Finding, InvalidValue, Metadata, ModelfileError, ModelfileProblem, UnpackOptions, Unpacked,
 };

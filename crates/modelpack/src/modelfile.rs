@@ -9,7 +9,7 @@ impl Modelpack {
     /// the model. A Modelfile in the request, or in the directory, is not looked at.
     pub async fn modelfile(&self, request: &PackRequest) -> Result<String> {
         let request = PackRequest { modelfile: None, ..request.clone() };
-        Ok(blocking(move || {
+        blocking(move || {
             let (planned, description) = prepare(&request)?;
             let text = generate(&planned, &description.findings);
             // Names that only a wildcard can write might take another file's place: what is written is what was found, or nothing is.
@@ -21,6 +21,6 @@ impl Modelpack {
             }
             Ok::<_, crate::Error>(text)
         })
-        .await?)
+        .await
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong between a directory and an artifact.
 
 use crate::ModelfileError;
-use modelpack_spec::InvalidPath;
+use modelpack_spec::{BuildError, InvalidPath};
 use std::path::PathBuf;
 
 /// The result of packing, unpacking, or a step of them.
@@ -22,6 +22,9 @@ pub enum Error {
         /// Line, column, text and reason.
         source: ModelfileError,
     },
+    /// What is said of the model is outside the grammar of its field.
+    #[error("the specification does not allow this in a config: {0}")]
+    Config(#[from] BuildError),
     /// What should be packed is not a directory.
     #[error("{} is not a directory", path.display())]
     NotADirectory {

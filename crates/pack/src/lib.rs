@@ -11,6 +11,7 @@ mod metadata;
 mod modelfile;
 mod pack;
 mod plan;
+mod preview;
 mod unpack;
 
 pub use classify::classify;
@@ -20,4 +21,5 @@ pub use metadata::{Description, Field, InvalidValue, Metadata};
 pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem, generate};
 pub use pack::{PackOptions, pack};
 pub use plan::{Plan, PlannedFile, plan};
+pub use preview::{Preview, preview};
 pub use unpack::{UnpackOptions, Unpacked, unpack};

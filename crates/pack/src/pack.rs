@@ -2,8 +2,8 @@
 
 use crate::{Description, Plan, PlannedFile, Result};
 use modelpack_spec::{
-    Algorithm, Config, Descriptor, Digest, Encoding, FileMetadata, Hasher, ImageManifest, LayerType, Manifest, ModelFs, Selector,
-    annotation, media_type,
+    Algorithm, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, Hasher, ImageManifest, LayerType, Manifest, ModelFs,
+    Selector, annotation, media_type,
 };
 use modelpack_store::{Begin, Body, DigestCache, Error, FileRange, Progress, Sink, Stamp, blocking, for_each_concurrent, put_bytes};
 use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
@@ -24,31 +24,44 @@ pub struct PackOptions {
 
 /// Writes the files of `plan` to `sink` as an artifact, one raw layer a file, and lets `at` point to it.
 ///
-/// The artifact depends on the files' paths, bytes, kinds and executable bits, and on `description`, and on nothing else. Fails with [`Error::Changed`] if a file changes while it is read.
+/// The artifact depends on the files' paths, bytes, kinds and executable bits, and on `description`, and on nothing else. Fails with
+/// [`Error::Changed`] if a file changes while it is read, and before anything is read if the specification does not allow what
+/// `description` says.
 pub async fn pack(plan: &Plan, description: &Description, sink: &dyn Sink, at: &Selector, options: &PackOptions) -> Result<Manifest> {
+    ConfigBuilder::from(config_of(description, Vec::new())).check()?;
     plan.files.iter().for_each(|file| options.progress.expect(file.size));
     let layers = for_each_concurrent(options.concurrency, &plan.files, |file| pack_file(file, sink, options)).await?;
-    let diff_ids = layers.iter().map(|layer| layer.digest.clone()).collect();
-    let config = Config {
-        descriptor: description.descriptor.clone(),
-        config: description.config.clone(),
-        modelfs: ModelFs { diff_ids, ..ModelFs::default() },
-        ..Config::default()
-    };
-    let config = put_bytes(sink, media_type::CONFIG, config.to_bytes()).await?;
-    let manifest = Manifest::from_image(ImageManifest {
+    let (image, config) = image_of(description, layers);
+    put_bytes(sink, media_type::CONFIG, config).await?;
+    let manifest = Manifest::from_image(image)
+        .map_err(|source| Error::InvalidManifest { what: format!("the manifest of {}", plan.directory.display()), source })?;
+    sink.put_manifest(at, &manifest).await?;
+    Ok(manifest)
+}
+
+/// The manifest of these layers, and the config that it names.
+pub(crate) fn image_of(description: &Description, layers: Vec<Descriptor>) -> (ImageManifest, Vec<u8>) {
+    let config = config_of(description, layers.iter().map(|layer| layer.digest.clone()).collect()).to_bytes();
+    let image = ImageManifest {
         schema_version: 2,
         media_type: Some(media_type::IMAGE_MANIFEST.to_owned()),
         artifact_type: Some(media_type::ARTIFACT.to_owned()),
-        config,
+        config: Descriptor::of(media_type::CONFIG, &config),
         layers,
         subject: None,
         annotations: description.annotations.clone(),
         other: BTreeMap::new(),
-    })
-    .map_err(|source| Error::InvalidManifest { what: format!("the manifest of {}", plan.directory.display()), source })?;
-    sink.put_manifest(at, &manifest).await?;
-    Ok(manifest)
+    };
+    (image, config)
+}
+
+fn config_of(description: &Description, diff_ids: Vec<Digest>) -> Config {
+    Config {
+        descriptor: description.descriptor.clone(),
+        config: description.config.clone(),
+        modelfs: ModelFs { diff_ids, ..ModelFs::default() },
+        ..Config::default()
+    }
 }
 
 /// Writes one file as a raw layer, unless the sink holds it, and returns the layer's descriptor.
@@ -122,7 +135,7 @@ async fn hash(range: &FileRange, stamp: &Stamp, progress: &Arc<Progress>) -> Res
     Ok(hasher.finish())
 }
 
-fn annotations(file: &PlannedFile) -> BTreeMap<String, String> {
+pub(crate) fn annotations(file: &PlannedFile) -> BTreeMap<String, String> {
     let metadata = FileMetadata {
         name: file.path.file_name().to_owned(),
         mode: if file.executable { 0o755 } else { 0o644 },

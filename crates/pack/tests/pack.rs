@@ -1,8 +1,8 @@
 //! What packing writes, and what it notices.
 
 use async_trait::async_trait;
-use modelpack_pack::{Description, Error, PackOptions, Plan, pack, plan};
-use modelpack_spec::{Config, Descriptor, Digest, Manifest, Selector, annotation, media_type};
+use modelpack_pack::{Description, Error, PackOptions, Plan, pack, plan, preview};
+use modelpack_spec::{Config, Descriptor, Digest, Manifest, ModelConfig, ModelDescriptor, Selector, annotation, media_type};
 use modelpack_store::{Begin, Error as StoreError, MemoryStore, Sink, Source, Store, Untagged};
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
@@ -58,6 +58,36 @@ async fn every_layer_says_which_file_it_is_and_the_config_which_bytes() {
     let config = memory.blob(&image.config, 0..image.config.size).await.unwrap().collect(1 << 20, "config").await.unwrap();
     let config = Config::parse(&config).unwrap();
     assert_eq!(config.modelfs.diff_ids, image.layers.iter().map(|l| l.digest.clone()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_preview_is_the_artifact_but_for_the_digests() {
+    let (_directory, plan) = model();
+    let descriptor = ModelDescriptor { name: Some("tiny".into()), ..Default::default() };
+    let description = Description { descriptor, ..Description::default() };
+    let packed = pack(&plan, &description, &MemoryStore::new(), &at(), &options()).await.unwrap();
+    let mut preview = preview(&plan, &description);
+    let read = Config::parse(&preview.config).unwrap();
+    assert_eq!(read.descriptor, description.descriptor);
+    assert_eq!(read.modelfs.diff_ids, preview.manifest.layers.iter().map(|l| l.digest.clone()).collect::<Vec<_>>());
+    let packed = packed.image().unwrap();
+    for (layer, packed) in preview.manifest.layers.iter_mut().zip(&packed.layers) {
+        layer.digest = packed.digest.clone();
+    }
+    preview.manifest.config.digest = packed.config.digest.clone();
+    assert_eq!(preview.manifest, *packed);
+}
+
+#[tokio::test]
+async fn a_config_that_the_specification_does_not_allow_is_refused_before_anything_is_written() {
+    let (_directory, plan) = model();
+    let config = ModelConfig { param_size: Some("8x7B".into()), ..ModelConfig::default() };
+    let description = Description { config, ..Description::default() };
+    let directory = tempfile::tempdir().unwrap();
+    let repository = Store::open(directory.path(), Untagged::Drop).unwrap().repository(&"tiny".parse().unwrap());
+    let error = pack(&plan, &description, &repository, &at(), &options()).await.unwrap_err();
+    assert!(matches!(error, Error::Config(_)) && error.to_string().contains("/config/paramSize"), "{error}");
+    assert!(!repository.exists());
 }
 
 #[tokio::test]

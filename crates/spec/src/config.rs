@@ -1,24 +1,31 @@
 //! The model config, `application/vnd.cncf.model.config.v1+json` (specification, `docs/config.md`).
 //!
-//! Reading is lenient: every field may be absent, older spellings (`diff_ids`, `input_types`) are taken, unknown fields are kept.
+//! Reading is lenient: every field may be absent, older spellings (`diff_ids`, `input_types`) are taken, a value of another type is read
+//! as far as it says something and else as absent, unknown fields are kept. What is refused: text that is no JSON object, and a field given twice.
 //! Writing is strict: today's names only, absent fields left out, the three required objects always there.
 
-use crate::Digest;
-use serde::{Deserialize, Serialize};
+use crate::{Digest, lenient};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 type Other = BTreeMap<String, Value>;
+
+/// The only type of a [`ModelFs`].
+pub(crate) const LAYERS: &str = "layers";
 
 /// What an artifact says of its model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// General information.
+    #[serde(deserialize_with = "lenient::object")]
     pub descriptor: ModelDescriptor,
     /// Technical metadata.
+    #[serde(deserialize_with = "lenient::object")]
     pub config: ModelConfig,
     /// The content of the layers.
+    #[serde(deserialize_with = "lenient::object")]
     pub modelfs: ModelFs,
     /// Fields that the specification does not name.
     #[serde(flatten)]
@@ -42,48 +49,43 @@ impl Config {
 #[serde(default, rename_all = "camelCase")]
 pub struct ModelDescriptor {
     /// When the model was created, RFC 3339.
-    #[serde(skip_serializing_if = "Option::is_none", alias = "created_at")]
+    #[serde(skip_serializing_if = "Option::is_none", alias = "created_at", alias = "createTime", deserialize_with = "lenient::text")]
     pub created_at: Option<String>,
     /// Contact details of those responsible.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub authors: Vec<String>,
     /// The organisation that distributes the model.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub vendor: Option<String>,
     /// The lineage, such as `llama3`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub family: Option<String>,
     /// The model's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub name: Option<String>,
     /// The model's version.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub version: Option<String>,
     /// A title for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub title: Option<String>,
     /// A description for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub description: Option<String>,
     /// Where to read more.
-    #[serde(rename = "docURL", alias = "doc_url", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "docURL", alias = "doc_url", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub doc_url: Option<String>,
     /// Where the source is.
-    #[serde(rename = "sourceURL", alias = "source_url", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "sourceURL", alias = "source_url", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub source_url: Option<String>,
     /// The data sets it was trained on.
-    #[serde(
-        rename = "datasetsURL",
-        alias = "datasets_url",
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "crate::manifest::null_is_empty"
-    )]
+    #[serde(rename = "datasetsURL", alias = "datasets_url", skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub datasets_url: Vec<String>,
     /// The revision in source control.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub revision: Option<String>,
     /// SPDX licence expressions.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub licenses: Vec<String>,
     /// Fields that the specification does not name.
     #[serde(flatten)]
@@ -95,22 +97,22 @@ pub struct ModelDescriptor {
 #[serde(default, rename_all = "camelCase")]
 pub struct ModelConfig {
     /// Such as `transformer`, `cnn` or `rnn`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub architecture: Option<String>,
     /// Such as `safetensors`, `gguf`, `onnx` or `pt`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub format: Option<String>,
     /// The number of parameters: at most one decimal and one of K, M, B, T, Q, such as `6.7B`.
-    #[serde(skip_serializing_if = "Option::is_none", alias = "param_size")]
+    #[serde(skip_serializing_if = "Option::is_none", alias = "param_size", alias = "parameterSize", deserialize_with = "lenient::text")]
     pub param_size: Option<String>,
     /// Numeric types, comma separated, such as `bfloat16`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub precision: Option<String>,
     /// Quantization technique, such as `awq`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "puantization", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub quantization: Option<String>,
     /// What the model can do.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::optional_object")]
     pub capabilities: Option<Capabilities>,
     /// Fields that the specification does not name.
     #[serde(flatten)]
@@ -122,25 +124,25 @@ pub struct ModelConfig {
 #[serde(default, rename_all = "camelCase")]
 pub struct Capabilities {
     /// What it takes: `text`, `image`, `audio`, `video`, `embedding` or `other`.
-    #[serde(alias = "input_types", skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
+    #[serde(alias = "input_types", skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub input_types: Vec<String>,
     /// What it gives, in the same words.
-    #[serde(alias = "output_types", skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
+    #[serde(alias = "output_types", skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub output_types: Vec<String>,
     /// The date of its newest training data, RFC 3339.
-    #[serde(alias = "knowledge_cutoff", skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "knowledge_cutoff", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub knowledge_cutoff: Option<String>,
     /// Whether it reasons.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::flag")]
     pub reasoning: Option<bool>,
     /// Whether it calls tools.
-    #[serde(alias = "tool_usage", skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "tool_usage", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::flag")]
     pub tool_usage: Option<bool>,
     /// Whether it is a reward model.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::flag")]
     pub reward: Option<bool>,
     /// Languages it speaks, two-letter codes of ISO 639.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub languages: Vec<String>,
     /// Fields that the specification does not name.
     #[serde(flatten)]
@@ -152,16 +154,24 @@ pub struct Capabilities {
 #[serde(default)]
 pub struct ModelFs {
     /// Always `layers`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "layers")]
     pub kind: String,
     /// For each layer in order, the digest of its uncompressed content.
-    #[serde(rename = "diffIds", alias = "diff_ids", deserialize_with = "crate::manifest::null_is_empty")]
+    #[serde(rename = "diffIds", alias = "diff_ids", deserialize_with = "lenient::digests")]
     pub diff_ids: Vec<Digest>,
+    /// Fields that the specification does not name.
+    #[serde(flatten)]
+    pub other: Other,
+}
+
+/// The type of a [`ModelFs`]; what is no text is taken for the only one there is.
+fn layers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(lenient::text(deserializer)?.unwrap_or_else(|| LAYERS.to_owned()))
 }
 
 impl Default for ModelFs {
     fn default() -> Self {
-        Self { kind: "layers".to_owned(), diff_ids: Vec::new() }
+        Self { kind: LAYERS.to_owned(), diff_ids: Vec::new(), other: Other::new() }
     }
 }
 
@@ -194,5 +204,62 @@ mod tests {
             assert!(written.contains(expected), "{expected} not in {written}");
         }
         assert_eq!(Config::parse(written.as_bytes()).unwrap(), config);
+    }
+
+    fn parse(text: &str) -> Config {
+        Config::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    #[test]
+    fn every_spelling_that_a_release_had_is_read() {
+        let camel = r#"{"descriptor":{"createdAt":"c","docURL":"d","sourceURL":"s","datasetsURL":["x"]},
+            "config":{"paramSize":"8b","quantization":"awq","capabilities":{"inputTypes":["text"],"outputTypes":["text"],
+            "knowledgeCutoff":"k","toolUsage":true}},"modelfs":{"type":"layers","diffIds":[]}}"#;
+        let snake = r#"{"descriptor":{"created_at":"c","doc_url":"d","source_url":"s","datasets_url":["x"]},
+            "config":{"param_size":"8b","quantization":"awq","capabilities":{"input_types":["text"],"output_types":["text"],
+            "knowledge_cutoff":"k","tool_usage":true}},"modelfs":{"type":"layers","diff_ids":[]}}"#;
+        assert_eq!(parse(snake), parse(camel));
+        assert_eq!(parse(snake).config.capabilities.unwrap().tool_usage, Some(true));
+        // The first release of the specification.
+        let first = parse(r#"{"descriptor":{"createTime":"c"},"config":{"parameterSize":8000000000,"puantization":"awq"}}"#);
+        assert_eq!(first.descriptor.created_at.as_deref(), Some("c"));
+        assert_eq!((first.config.param_size.as_deref(), first.config.quantization.as_deref()), (Some("8000000000"), Some("awq")));
+    }
+
+    #[test]
+    fn a_value_of_another_type_says_what_it_can() {
+        let digest = Digest::of(b"");
+        let odd = parse(&format!(
+            r#"{{"descriptor":{{"name":7,"version":1.5,"authors":"me","datasetsURL":"http://x","licenses":[1,{{}},null],"title":["t"],"family":{{}}}},
+                "config":{{"precision":null,"capabilities":{{"reasoning":"yes","languages":"en"}}}},
+                "modelfs":{{"type":3,"diffIds":["{digest}","nonsense"],"colour":"red"}}}}"#
+        ));
+        let model = &odd.descriptor;
+        assert_eq!((model.name.as_deref(), model.version.as_deref()), (Some("7"), Some("1.5")));
+        assert_eq!((&model.authors[..], &model.datasets_url[..]), (&["me".to_owned()][..], &["http://x".to_owned()][..]));
+        assert_eq!((&model.licenses[..], &model.title, &model.family), (&["1".to_owned()][..], &None, &None));
+        let capabilities = odd.config.capabilities.as_ref().unwrap();
+        assert_eq!((capabilities.reasoning, &capabilities.languages[..]), (None, &["en".to_owned()][..]));
+        assert!(odd.modelfs.diff_ids.is_empty(), "a diffId has a place, so one that is none takes the others along");
+        assert_eq!((odd.modelfs.kind.as_str(), &odd.modelfs.other["colour"]), ("3", &Value::from("red")));
+        assert_eq!(parse(&String::from_utf8(odd.to_bytes()).unwrap()), odd);
+        assert_eq!(parse(r#"{"descriptor":[],"config":"x","modelfs":null}"#), Config::default());
+        assert_eq!(parse(r#"{"config":{"capabilities":["text"]}}"#), Config::default());
+    }
+
+    #[test]
+    fn what_is_no_object_or_says_a_field_twice_is_refused() {
+        for bad in [
+            "",
+            "7",
+            "null",
+            "[]",
+            r#"{"descriptor":{},"descriptor":{}}"#,
+            r#"{"descriptor":{"name":"a","name":"b"}}"#,
+            r#"{"modelfs":{"diffIds":[],"diff_ids":[]}}"#,
+            r#"{"config":{"capabilities":{"inputTypes":[],"input_types":[]}}}"#,
+        ] {
+            assert!(Config::parse(bad.as_bytes()).is_err(), "{bad} is taken");
+        }
     }
 }

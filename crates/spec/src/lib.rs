@@ -2,13 +2,16 @@
 //!
 //! What a model artifact is made of (media types, annotations, config, manifest, file paths), each parsed, checked and printed
 //! here and nowhere else. A [`Manifest`] keeps the bytes it was read from, because its digest is over those bytes; an
-//! [`Artifact`] is what those bytes say, with the older names of the specification normalised.
+//! [`Artifact`] is what those bytes say, with the older names of the specification normalised. Reading is lenient; [`ArtifactBuilder`] and
+//! [`ConfigBuilder`] build nothing that is not valid.
 
 pub mod annotation;
 mod artifact;
+mod build;
 mod config;
 mod descriptor;
 mod digest;
+mod lenient;
 mod manifest;
 pub mod media_type;
 mod path;
@@ -16,6 +19,7 @@ mod reference;
 pub mod value;
 
 pub use artifact::{Artifact, Content, FileMetadata, Layer};
+pub use build::{ArtifactBuilder, BuildError, BuiltArtifact, ConfigBuilder, LayerInput};
 pub use config::{Capabilities, Config, ModelConfig, ModelDescriptor, ModelFs};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};

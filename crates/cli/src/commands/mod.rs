@@ -6,6 +6,7 @@ mod cp;
 mod demo;
 mod init;
 mod inspect;
+mod lint;
 mod login;
 mod logout;
 mod ls;
@@ -33,6 +34,7 @@ pub enum Command {
     Unpack(unpack::Args),
     Cp(cp::Args),
     Inspect(inspect::Args),
+    Lint(lint::Args),
     Verify(verify::Args),
     Ls(ls::Args),
     Tag(tag::Args),
@@ -63,6 +65,7 @@ impl Command {
             Self::Unpack(args) => unpack::run(args, context).await,
             Self::Cp(args) => cp::run(args, context).await,
             Self::Inspect(args) => inspect::run(args, context).await,
+            Self::Lint(args) => lint::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
             Self::Tag(args) => tag::run(args, context).await,

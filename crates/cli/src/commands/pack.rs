@@ -79,7 +79,7 @@ fn findings(findings: &[Finding]) -> Value {
 }
 
 /// The Modelfile that lies in the directory itself.
-fn own_modelfile(directory: &Path) -> Option<PathBuf> {
+pub fn own_modelfile(directory: &Path) -> Option<PathBuf> {
     let path = directory.join("Modelfile");
     path.is_file().then_some(path)
 }

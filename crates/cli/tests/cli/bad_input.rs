@@ -103,6 +103,15 @@ fn a_modelfile_error_is_shown_with_line_column_and_mark() {
 }
 
 #[test]
+fn a_value_that_the_specification_does_not_allow() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("Modelfile"), "PRECISION bf16\n").unwrap();
+    fails_until(&cli, 9, &["/config/precision", "\"bf16\"", "hint: "], || {
+        fs::write(model.join("Modelfile"), "PRECISION bfloat16\n").unwrap()
+    });
+}
+
+#[test]
 fn a_modelfile_that_names_what_is_not_there() {
     let (cli, model) = cli_with_model();
     fs::write(cli.home().join("my-modelfile"), "MODEL weights.bin\n").unwrap();

@@ -9,6 +9,7 @@ mod harness;
 mod init;
 mod inspect;
 mod interrupt;
+mod lint;
 mod login;
 mod metadata;
 mod modctl;

@@ -1,0 +1,136 @@
+//! `modelpack lint`: which tools can use an artifact, and what to change for those that cannot.
+
+use super::pack::own_modelfile;
+use crate::{
+    args::RegistryArgs,
+    context::Context,
+    failure::{Failure, Kind},
+    text::{Align, printable, table},
+};
+use clap::builder::PossibleValuesParser;
+use modelpack::{
+    LintTarget, Metadata, PackRequest, Place,
+    consumers::{CONSUMERS, Consumer, ConsumerReport, Finding, Location, Verdict},
+};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// How many places are shown where a rule is broken at many; a program is given all.
+const SHOWN: usize = 5;
+
+/// How much of a place is shown, in characters: a hostile annotation may have megabytes.
+const LINE: usize = 400;
+
+/// Show which tools can use an artifact, or what a directory would be packed to, and what to change for the others
+#[derive(clap::Args)]
+#[command(after_help = "Example: modelpack lint ./tiny --for oras --for cri-o")]
+pub struct Args {
+    /// The artifact, or a model's directory
+    #[arg(value_name = "PLACE|DIR")]
+    target: PathBuf,
+    /// Ask this tool only, and fail if it cannot use the artifact; may be given again
+    #[arg(long = "for", value_name = "CONSUMER", value_parser = PossibleValuesParser::new(CONSUMERS.iter().map(|c| c.id)))]
+    wanted: Vec<String>,
+    /// Which files of the directory are packed as what, and more; default DIR/Modelfile, if it is there
+    #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
+    modelfile: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let target = target(&args)?;
+    let report = context.modelpack(&args.registry).lint(&target).await?;
+    let asked = |consumer: &Consumer| args.wanted.is_empty() || args.wanted.iter().any(|id| id == consumer.id);
+    let reports: Vec<&ConsumerReport> = report.consumers.iter().filter(|report| asked(report.consumer)).collect();
+    let is_stored = matches!(target, LintTarget::Place(_));
+    let consumers: Vec<Value> = reports.iter().map(|report| for_programs(report, is_stored)).collect();
+    let value = json!({ "target": args.target.to_string_lossy(), "consumers": consumers });
+    context.output.result(&for_people(&reports), &value)?;
+    let unable: Vec<&str> = reports.iter().filter(|report| report.verdict == Verdict::Cannot).map(|report| report.consumer.id).collect();
+    if args.wanted.is_empty() || unable.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Other, format!("{} cannot use {}", unable.join(" and "), args.target.display())))
+}
+
+/// A directory that is there, or else a place.
+fn target(args: &Args) -> Result<LintTarget, Failure> {
+    if args.target.is_dir() {
+        let directory = args.target.clone();
+        let modelfile = args.modelfile.clone().or_else(|| own_modelfile(&directory));
+        return Ok(LintTarget::Directory(PackRequest { directory, modelfile, metadata: Metadata::default() }));
+    }
+    if args.modelfile.is_some() {
+        return Err(Failure::new(Kind::Usage, format!("--file is for a directory, and {} is none", args.target.display())));
+    }
+    let place = args.target.to_string_lossy().parse::<Place>();
+    let place = place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", args.target.display())))?;
+    Ok(LintTarget::Place(place))
+}
+
+fn for_people(reports: &[&ConsumerReport]) -> String {
+    let header = ["CONSUMER", "VERDICT", "VERSIONS"].map(str::to_owned);
+    let rows = reports.iter().map(|report| {
+        let consumer = report.consumer;
+        [consumer.id.to_owned(), report.verdict.to_string(), format!("{} {}", consumer.name, consumer.versions)]
+    });
+    let rows: Vec<_> = [header].into_iter().chain(rows).collect();
+    let mut parts = vec![table([Align::Left; 3], &rows)];
+    parts.extend(reports.iter().filter(|report| !report.findings.is_empty()).map(|report| explanation(report)));
+    parts.join("\n\n")
+}
+
+/// What a consumer finds, rule by rule.
+fn explanation(report: &ConsumerReport) -> String {
+    let mut lines = vec![format!("{}: {}", report.consumer.id, report.verdict)];
+    for findings in report.findings.chunk_by(|a, b| a.rule.name == b.rule.name) {
+        let rule = findings[0].rule;
+        lines.push(format!("  {} ({}): {}", rule.name, rule.severity, rule.reason));
+        lines.extend(findings.iter().take(SHOWN).map(|finding| format!("    {}", place_of(finding))));
+        if findings.len() > SHOWN {
+            lines.push(format!("    and {} more", findings.len() - SHOWN));
+        }
+        lines.push(format!("    change: {}", rule.change));
+    }
+    lines.join("\n")
+}
+
+fn place_of(finding: &Finding) -> String {
+    let at = match &finding.location {
+        Location::Manifest(pointer) => format!("manifest {pointer}"),
+        Location::Config(pointer) => format!("config {pointer}"),
+        Location::Layer { index, path, digest, field } => {
+            format!("layer {index}, {}, {field}", path.clone().unwrap_or_else(|| digest.to_string()))
+        }
+    };
+    let line = format!("{at}: {}", finding.found);
+    match line.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", printable(&line[..end])),
+        None => printable(&line).into_owned(),
+    }
+}
+
+fn for_programs(report: &ConsumerReport, is_stored: bool) -> Value {
+    let findings = report.findings.iter().map(|finding| {
+        let at = match &finding.location {
+            Location::Manifest(pointer) => json!({ "document": "manifest", "pointer": pointer }),
+            Location::Config(pointer) => json!({ "document": "config", "pointer": pointer }),
+            Location::Layer { index, path, digest, field } => {
+                // A directory's files were not hashed.
+                let digest = is_stored.then(|| digest.to_string());
+                json!({ "document": "manifest", "layer": index, "path": path, "digest": digest, "field": field })
+            }
+        };
+        json!({
+            "rule": finding.rule.name, "severity": finding.rule.severity.to_string(), "at": at, "found": finding.found,
+            "reason": finding.rule.reason, "change": finding.rule.change,
+        })
+    });
+    let findings: Vec<Value> = findings.collect();
+    let consumer = report.consumer;
+    json!({
+        "id": consumer.id, "name": consumer.name, "versions": consumer.versions,
+        "verdict": report.verdict.to_string(), "findings": findings,
+    })
+}

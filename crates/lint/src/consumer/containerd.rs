@@ -1,0 +1,16 @@
+//! containerd: knows images only.
+
+use crate::{Consumer, Rule, Severity};
+
+pub(crate) const CONTAINERD: Consumer = Consumer {
+    id: "containerd",
+    name: "containerd",
+    versions: "as of August 2026",
+    rules: &[Rule {
+        name: "not-an-image",
+        severity: Severity::Fatal,
+        reason: "artifacts are not known: one is mounted as an empty directory, without an error (containerd#11381)",
+        change: "mount it through a CSI driver, or build a container image that holds the files",
+        breaches: |subject| subject.not_an_image(),
+    }],
+};

@@ -1,0 +1,34 @@
+//! The consumers, a file for each project. What their rules say was read from the projects' sources; `docs/compatibility.md` shows it.
+
+mod containerd;
+mod cri_o;
+mod docker;
+mod harbor;
+mod kitops;
+mod kserve;
+mod modctl;
+mod model_csi_driver;
+mod oras;
+mod podman;
+mod ramalama;
+
+use crate::Consumer;
+
+/// Every consumer that is asked.
+pub const CONSUMERS: &[Consumer] = &[
+    oras::ORAS,
+    docker::MODEL_RUNNER,
+    kitops::CURRENT,
+    kitops::OLDER,
+    cri_o::CURRENT,
+    cri_o::OLDER,
+    containerd::CONTAINERD,
+    podman::PODMAN,
+    ramalama::RAMALAMA,
+    harbor::CURRENT,
+    harbor::OLDER,
+    modctl::CURRENT,
+    modctl::OLDER,
+    model_csi_driver::MODEL_CSI_DRIVER,
+    kserve::KSERVE,
+];

@@ -1,0 +1,108 @@
+//! What came of asking the consumers.
+
+use crate::{Consumer, Rule};
+use modelpack_spec::Digest;
+use std::fmt;
+
+/// What every consumer can do with an artifact.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// One for each of [`CONSUMERS`](crate::CONSUMERS), in their order.
+    pub consumers: Vec<ConsumerReport>,
+}
+
+/// What one consumer can do with an artifact.
+#[derive(Clone, Debug)]
+pub struct ConsumerReport {
+    /// The consumer.
+    pub consumer: &'static Consumer,
+    /// Whether it can use the artifact.
+    pub verdict: Verdict,
+    /// Why not, or not all of it: in the order of the consumer's rules, then of the layers.
+    pub findings: Vec<Finding>,
+}
+
+impl ConsumerReport {
+    pub(crate) fn new(consumer: &'static Consumer, findings: Vec<Finding>) -> Self {
+        let worst = findings.iter().map(|finding| finding.rule.severity).max();
+        let verdict = match worst {
+            None | Some(Severity::Note) => Verdict::Works,
+            Some(Severity::Loss) => Verdict::InPart,
+            Some(Severity::Fatal) => Verdict::Cannot,
+        };
+        Self { consumer, verdict, findings }
+    }
+}
+
+/// Whether a consumer can use an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All of it.
+    Works,
+    /// With something lost, such as files that it skips.
+    InPart,
+    /// Not at all.
+    Cannot,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Works => "works",
+            Self::InPart => "in part",
+            Self::Cannot => "cannot",
+        })
+    }
+}
+
+/// What becomes of an artifact that breaks a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It is used all the same, and looks poorer than it could.
+    Note,
+    /// Some of it is lost.
+    Loss,
+    /// It cannot be used.
+    Fatal,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Loss => "loss",
+            Self::Fatal => "fatal",
+        })
+    }
+}
+
+/// A place where an artifact breaks a rule.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// Where.
+    pub location: Location,
+    /// What stands there, or that nothing does.
+    pub found: String,
+}
+
+/// A part of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A field of the manifest, as a JSON pointer.
+    Manifest(&'static str),
+    /// A field of the config, as a JSON pointer.
+    Config(String),
+    /// A field or annotation of a layer.
+    Layer {
+        /// Which layer, counted from 0.
+        index: usize,
+        /// The path or title in its annotations, in whichever names it has them.
+        path: Option<String>,
+        /// Its digest.
+        digest: Digest,
+        /// The name of its field, such as `mediaType`, or the key of its annotation.
+        field: &'static str,
+    },
+}

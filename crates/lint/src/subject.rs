@@ -1,0 +1,174 @@
+//! The artifact as consumers see it: names as they stand, and the questions that several rules ask.
+
+use crate::Location;
+use modelpack_spec::{Descriptor, Encoding, ImageManifest, LayerKind, LayerType, annotation, media_type};
+use serde_json::Value;
+use std::{collections::BTreeMap, ops::Bound};
+
+/// The older key of a layer's path.
+pub(crate) const OLDER_FILEPATH: &str = "org.cnai.model.filepath";
+/// The older key of a file's attributes.
+const OLDER_FILE_METADATA: &str = "org.cnai.model.file.metadata+json";
+/// The older media type of a config.
+pub(crate) const OLDER_CONFIG: &str = "application/vnd.cnai.model.config.v1+json";
+
+/// A place where a rule is broken.
+pub(crate) struct Breach {
+    pub(crate) location: Location,
+    pub(crate) found: String,
+}
+
+impl Breach {
+    pub(crate) fn manifest(field: &'static str, found: impl Into<String>) -> Self {
+        Self { location: Location::Manifest(field), found: found.into() }
+    }
+
+    pub(crate) fn config(pointer: &str, found: impl Into<String>) -> Self {
+        Self { location: Location::Config(pointer.to_owned()), found: found.into() }
+    }
+}
+
+/// What the rules look at.
+pub(crate) struct Subject<'a> {
+    pub(crate) manifest: &'a ImageManifest,
+    /// The config blob; `Null` if it is not JSON, `None` if it is not known.
+    pub(crate) config: Option<Value>,
+    pub(crate) layers: Vec<Layer<'a>>,
+}
+
+/// A layer, and what its names say.
+pub(crate) struct Layer<'a> {
+    index: usize,
+    pub(crate) descriptor: &'a Descriptor,
+    /// Of either family of names; `None` for a type that the specification does not know.
+    pub(crate) layer_type: Option<LayerType>,
+    /// Today's annotation of the path.
+    pub(crate) filepath: Option<&'a str>,
+    pub(crate) older_filepath: Option<&'a str>,
+    pub(crate) title: Option<&'a str>,
+    /// The attributes of the file in either family of names, as they stand.
+    pub(crate) metadata: Option<&'a str>,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(manifest: &'a ImageManifest, config: Option<&[u8]>) -> Self {
+        let layers = manifest.layers.iter().enumerate().map(|(index, descriptor)| {
+            // An annotation that is there and empty says as little as none.
+            let annotation = |key: &str| descriptor.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty());
+            Layer {
+                index,
+                descriptor,
+                layer_type: descriptor.media_type.parse().ok(),
+                filepath: annotation(annotation::FILEPATH),
+                older_filepath: annotation(OLDER_FILEPATH),
+                title: annotation(annotation::TITLE),
+                metadata: annotation(annotation::FILE_METADATA).or_else(|| annotation(OLDER_FILE_METADATA)),
+            }
+        });
+        Self { manifest, config: config.map(|bytes| serde_json::from_slice(bytes).unwrap_or_default()), layers: layers.collect() }
+    }
+
+    /// A breach at `field` of each layer for which `found` says what is wrong.
+    pub(crate) fn each(&self, field: &'static str, found: impl Fn(&Layer<'a>) -> Option<String>) -> Vec<Breach> {
+        self.layers.iter().filter_map(|layer| Some(layer.breach(field, found(layer)?))).collect()
+    }
+
+    /// Layers that are not one file as it is.
+    pub(crate) fn archives(&self) -> Vec<Breach> {
+        self.each("mediaType", |layer| layer.is_archive().then(|| layer.descriptor.media_type.clone()))
+    }
+
+    /// Layers without today's annotation of the path.
+    pub(crate) fn without_filepath(&self) -> Vec<Breach> {
+        self.each(annotation::FILEPATH, |layer| layer.filepath.is_none().then(|| "missing".to_owned()))
+    }
+
+    /// The type of the config, if it is none of `allowed`.
+    pub(crate) fn config_type_outside(&self, allowed: &[&str]) -> Vec<Breach> {
+        let found = &self.manifest.config.media_type;
+        if allowed.contains(&found.as_str()) { Vec::new() } else { vec![Breach::manifest("/config/mediaType", found)] }
+    }
+
+    /// The type of the artifact, if it is not today's.
+    pub(crate) fn other_artifact_type(&self) -> Vec<Breach> {
+        match self.manifest.artifact_type.as_deref() {
+            Some(media_type::ARTIFACT) => Vec::new(),
+            found => vec![Breach::manifest("/artifactType", found.unwrap_or("missing"))],
+        }
+    }
+
+    /// Times in the config that are not RFC 3339: a program in Go refuses the whole config for one.
+    pub(crate) fn times_that_do_not_parse(&self) -> Vec<Breach> {
+        let pointers = ["/descriptor/createdAt", "/config/capabilities/knowledgeCutoff"];
+        let wrong = pointers.iter().filter_map(|pointer| {
+            let value = self.config.as_ref()?.pointer(pointer)?;
+            let is_time = value.is_null() || value.as_str().is_some_and(modelpack_spec::value::is_date_time);
+            (!is_time).then(|| Breach::config(pointer, value.to_string()))
+        });
+        wrong.collect()
+    }
+
+    /// The manifest of a container image, whose layers are tar archives: what runtimes without artifact support take.
+    pub(crate) fn not_an_image(&self) -> Vec<Breach> {
+        let is_image = matches!(
+            self.manifest.config.media_type.as_str(),
+            "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json"
+        );
+        if is_image { Vec::new() } else { vec![Breach::manifest("/config/mediaType", &self.manifest.config.media_type)] }
+    }
+
+    /// Names that two different layers have, or that one has and another needs for a directory, and where.
+    pub(crate) fn clashes(&self, field: &'static str, name: impl Fn(&Layer<'a>) -> Option<&'a str>) -> Vec<Breach> {
+        let mut first: BTreeMap<&str, &Layer<'a>> = BTreeMap::new();
+        let mut breaches = Vec::new();
+        for layer in &self.layers {
+            let Some(name) = name(layer) else { continue };
+            let other = *first.entry(name).or_insert(layer);
+            if other.descriptor.digest != layer.descriptor.digest {
+                breaches.push(layer.breach(field, format!("{name}, which layer {} has too", other.index)));
+            }
+        }
+        breaches.extend(self.files_that_are_directories(field, &first));
+        breaches
+    }
+
+    /// Names that are a file here and a directory there: for each file, the first layer that lies in it.
+    pub(crate) fn files_that_are_directories(&self, field: &'static str, named: &BTreeMap<&str, &Layer<'a>>) -> Vec<Breach> {
+        let inside = named.keys().filter_map(|file| {
+            let directory = format!("{file}/");
+            let (name, layer) = named.range::<str, _>((Bound::Included(directory.as_str()), Bound::Unbounded)).next()?;
+            name.starts_with(&directory).then(|| layer.breach(field, format!("{name}, where {file} is a file too")))
+        });
+        inside.collect()
+    }
+}
+
+impl<'a> Layer<'a> {
+    pub(crate) fn breach(&self, field: &'static str, found: impl Into<String>) -> Breach {
+        let path = self.filepath.or(self.older_filepath).or(self.title).map(str::to_owned);
+        let location = Location::Layer { index: self.index, path, digest: self.descriptor.digest.clone(), field };
+        Breach { location, found: found.into() }
+    }
+
+    pub(crate) fn is(&self, kind: LayerKind) -> bool {
+        self.layer_type.is_some_and(|layer_type| layer_type.kind == kind)
+    }
+
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        self.layer_type.map(|layer_type| layer_type.encoding)
+    }
+
+    /// Whether it is an archive: by its type, or because `oras` says that it packed a directory.
+    pub(crate) fn is_archive(&self) -> bool {
+        self.encoding().is_some_and(|encoding| encoding != Encoding::Raw) || self.is_oras_directory()
+    }
+
+    pub(crate) fn is_oras_directory(&self) -> bool {
+        self.descriptor.annotations.get(annotation::ORAS_UNPACK).is_some_and(|value| value == "true")
+    }
+}
+
+/// Whether a path would leave the directory it is written into.
+pub(crate) fn leaves_directory(path: &str) -> bool {
+    path.starts_with('/') || path.split('/').any(|component| component == "..")
+}

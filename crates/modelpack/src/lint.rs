@@ -1,0 +1,45 @@
+//! Which tools can use an artifact, or what a directory would become.
+
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::prepare};
+use modelpack_lint::Report;
+use modelpack_pack::preview;
+use modelpack_spec::Descriptor;
+use modelpack_store::{Source, blocking};
+
+/// What is asked about.
+#[derive(Clone, Debug)]
+pub enum LintTarget {
+    /// An artifact.
+    Place(Place),
+    /// A directory, and how it would be packed. Its files are not hashed, so the digests in the report mean nothing.
+    Directory(PackRequest),
+}
+
+impl Modelpack {
+    /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer.
+    pub async fn lint(&self, target: &LintTarget) -> Result<Report> {
+        match target {
+            LintTarget::Place(place) => {
+                let opened = self.open(place).await?;
+                let Some(image) = opened.manifest.image() else {
+                    let what = format!("manifest {}", opened.manifest.digest());
+                    let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
+                    return Err(Error::Store(StoreError::Invalid { what, why }));
+                };
+                let config = readable_config(opened.source.as_ref(), &image.config).await?;
+                Ok(modelpack_lint::lint(image, config.as_deref()))
+            }
+            LintTarget::Directory(request) => {
+                let request = request.clone();
+                let (plan, description) = blocking(move || prepare(&request)).await?;
+                let preview = preview(&plan, &description);
+                Ok(modelpack_lint::lint(&preview.manifest, Some(&preview.config)))
+            }
+        }
+    }
+}
+
+/// The config, if it is JSON by its type: that of a foreign artifact may be anything, of any size.
+async fn readable_config(source: &dyn Source, config: &Descriptor) -> Result<Option<Vec<u8>>> {
+    if config.media_type.ends_with("json") { read_config_bytes(source, config).await.map(Some) } else { Ok(None) }
+}

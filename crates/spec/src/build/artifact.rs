@@ -1,0 +1,281 @@
+//! The builder of an artifact: manifest and config that agree.
+
+use super::{BuildError, ConfigBuilder};
+use crate::{
+    Config, Descriptor, Digest, Encoding, FileMetadata, FilePath, ImageManifest, LayerKind, LayerType, Manifest, annotation, media_type,
+    path::PathSet, value::is_date_time,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A layer that was stored, and what is said of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerInput {
+    /// What it is to the model.
+    pub kind: LayerKind,
+    /// How its bytes hold its files.
+    pub encoding: Encoding,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// The digest of its bytes before they were compressed: needed for a compressed layer, and `digest` for any other.
+    pub diff_id: Option<Digest>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The path of its file, or of the files in an archive: needed for a raw layer.
+    pub path: Option<FilePath>,
+    /// The attributes of its file.
+    pub metadata: Option<FileMetadata>,
+    /// Whether `kind` was inferred from a name, and not said by somebody; `None` says neither.
+    pub untested: Option<bool>,
+}
+
+/// A manifest and the config that it names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BuiltArtifact {
+    /// The manifest, with its bytes.
+    pub manifest: Manifest,
+    /// What the config blob says.
+    pub config: Config,
+    /// The config blob.
+    pub config_bytes: Vec<u8>,
+}
+
+/// Builds an [`BuiltArtifact`] from layers, in their order.
+///
+/// Of each layer the builder writes path, title, attributes and whether it was tested as annotations, and `diffIds` from their digests: as many
+/// as there are layers. Layers whose paths clash are refused, and attributes that contradict their layer.
+#[derive(Clone, Debug, Default)]
+pub struct ArtifactBuilder {
+    config: ConfigBuilder,
+    layers: Vec<LayerInput>,
+    annotations: BTreeMap<String, String>,
+    subject: Option<Descriptor>,
+}
+
+impl ArtifactBuilder {
+    /// An artifact without layers, which cannot be built yet.
+    pub fn new(config: ConfigBuilder) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Adds a layer.
+    pub fn layer(mut self, layer: LayerInput) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// Annotates the manifest.
+    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+
+    /// The manifest that this one refers to.
+    pub fn subject(mut self, subject: Descriptor) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+
+    /// Config and manifest; their bytes depend on what was said alone.
+    pub fn build(self) -> Result<BuiltArtifact, BuildError> {
+        check_paths(&self.layers)?;
+        let layers = self.layers.iter().enumerate().map(|(index, layer)| descriptor(index, layer));
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        let diff_ids = self.layers.into_iter().map(|layer| layer.diff_id.unwrap_or(layer.digest));
+        let config = self.config.build(diff_ids)?;
+        let config_bytes = config.to_bytes();
+        let manifest = Manifest::from_image(ImageManifest {
+            schema_version: 2,
+            media_type: Some(media_type::IMAGE_MANIFEST.to_owned()),
+            artifact_type: Some(media_type::ARTIFACT.to_owned()),
+            config: Descriptor::of(media_type::CONFIG, &config_bytes),
+            layers,
+            subject: self.subject,
+            annotations: self.annotations,
+            other: BTreeMap::new(),
+        })?;
+        Ok(BuiltArtifact { manifest, config, config_bytes })
+    }
+}
+
+/// Files must be able to lie in one directory. What is in an archive has paths of its own, so its path only has to be its own.
+fn check_paths(layers: &[LayerInput]) -> Result<(), BuildError> {
+    let (mut files, mut all) = (PathSet::default(), BTreeSet::new());
+    for (index, layer) in layers.iter().enumerate() {
+        let Some(path) = &layer.path else { continue };
+        if layer.encoding == Encoding::Raw {
+            files.insert(path).map_err(|source| BuildError::Path { field: format!("/layers/{index}"), source })?;
+        }
+        if !all.insert(path) {
+            return Err(contradiction(index, annotation::FILEPATH, format!("another layer has the path {:?} too", path.as_str())));
+        }
+    }
+    Ok(())
+}
+
+fn descriptor(index: usize, layer: &LayerInput) -> Result<Descriptor, BuildError> {
+    check_layer(index, layer)?;
+    let layer_type = LayerType { kind: layer.kind, encoding: layer.encoding };
+    let mut descriptor = Descriptor::new(layer_type.to_string(), layer.digest.clone(), layer.size);
+    if let Some(path) = &layer.path {
+        for key in [annotation::FILEPATH, annotation::TITLE] {
+            descriptor.annotations.insert(key.to_owned(), path.to_string());
+        }
+    }
+    if let Some(metadata) = &layer.metadata {
+        let json = serde_json::to_string(metadata).expect("metadata has string keys only, so it always serialises");
+        descriptor.annotations.insert(annotation::FILE_METADATA.to_owned(), json);
+    }
+    if let Some(untested) = layer.untested {
+        descriptor.annotations.insert(annotation::MEDIATYPE_UNTESTED.to_owned(), untested.to_string());
+    }
+    Ok(descriptor)
+}
+
+fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
+    let is_raw = layer.encoding == Encoding::Raw;
+    if is_raw && layer.path.is_none() {
+        return Err(contradiction(index, annotation::FILEPATH, "a raw layer is a file, and needs its path".to_owned()));
+    }
+    match (&layer.diff_id, layer.encoding) {
+        (None, Encoding::TarGzip | Encoding::TarZstd) => {
+            let reason = "a compressed layer needs the digest of what was compressed".to_owned();
+            return Err(BuildError::Layer { field: format!("/modelfs/diffIds/{index}"), reason });
+        }
+        (Some(diff_id), Encoding::Raw | Encoding::Tar) if *diff_id != layer.digest => {
+            let reason = format!("{diff_id} is not the digest of the layer, which is not compressed");
+            return Err(BuildError::Layer { field: format!("/modelfs/diffIds/{index}"), reason });
+        }
+        _ => {}
+    }
+    let Some(metadata) = &layer.metadata else { return Ok(()) };
+    let refuse = |reason| Err(contradiction(index, annotation::FILE_METADATA, reason));
+    // Tools of the field write either the name or the path.
+    if let Some(path) = &layer.path
+        && metadata.name != path.file_name()
+        && metadata.name != path.as_str()
+    {
+        return refuse(format!("the name is {:?}, but the path is {:?}", metadata.name, path.as_str()));
+    }
+    if !is_date_time(&metadata.mtime) {
+        return refuse(format!("mtime: {:?} is not a time as RFC 3339 writes it", metadata.mtime));
+    }
+    if is_raw && metadata.size != layer.size {
+        return refuse(format!("size: {} is not that of the layer, {}", metadata.size, layer.size));
+    }
+    if is_raw && !matches!(metadata.typeflag, 0 | b'0') {
+        return refuse(format!("typeflag: {} is not that of a file, 0", metadata.typeflag));
+    }
+    Ok(())
+}
+
+fn contradiction(index: usize, annotation: &str, reason: String) -> BuildError {
+    BuildError::Layer { field: format!("/layers/{index}/annotations/{annotation}"), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Artifact, Content};
+
+    fn file(path: &str) -> LayerInput {
+        let path: FilePath = path.parse().unwrap();
+        let metadata = FileMetadata {
+            name: path.file_name().to_owned(),
+            mode: 0o644,
+            size: 1,
+            mtime: "1970-01-01T00:00:00Z".to_owned(),
+            ..FileMetadata::default()
+        };
+        LayerInput {
+            kind: LayerKind::Weight,
+            encoding: Encoding::Raw,
+            digest: Digest::of(path.as_str().as_bytes()),
+            diff_id: None,
+            size: 1,
+            path: Some(path),
+            metadata: Some(metadata),
+            untested: Some(true),
+        }
+    }
+
+    fn archive(encoding: Encoding) -> LayerInput {
+        let diff_id = Some(Digest::of(b"tar")).filter(|_| encoding != Encoding::Tar);
+        LayerInput { encoding, diff_id, path: None, metadata: None, untested: None, ..file("x") }
+    }
+
+    fn build(layers: impl IntoIterator<Item = LayerInput>) -> Result<BuiltArtifact, BuildError> {
+        layers.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::new().name("tiny")), ArtifactBuilder::layer).build()
+    }
+
+    #[test]
+    fn config_and_manifest_agree() {
+        let layers = [file("sub/a"), archive(Encoding::TarGzip), archive(Encoding::Tar)];
+        let expected: Vec<Digest> = layers.iter().map(|layer| layer.diff_id.clone().unwrap_or(layer.digest.clone())).collect();
+        let subject = Descriptor::of(media_type::IMAGE_MANIFEST, b"subject");
+        let builder = layers.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::new()), ArtifactBuilder::layer);
+        let built = builder.annotation("key", "value").subject(subject.clone()).build().unwrap();
+        assert_eq!(built.config.modelfs.diff_ids, expected);
+        assert_eq!(Config::parse(&built.config_bytes).unwrap(), built.config);
+        let image = built.manifest.image().unwrap();
+        assert_eq!(image.config, Descriptor::of(media_type::CONFIG, &built.config_bytes));
+        assert_eq!((image.annotations["key"].as_str(), image.subject.as_ref()), ("value", Some(&subject)));
+        assert_eq!(image.layers[0].annotations[annotation::TITLE], "sub/a");
+        assert_eq!(image.layers[0].annotations[annotation::MEDIATYPE_UNTESTED], "true");
+        assert!(image.layers[1].annotations.is_empty());
+        let read = Artifact::read(image).unwrap();
+        assert!(read.has_model_config());
+        assert_eq!(read.layers[0].content, Content::File("sub/a".parse().unwrap()));
+        assert_eq!(read.layers[0].metadata, file("sub/a").metadata);
+        assert_eq!(read.layers[1].content, Content::Archive(Encoding::TarGzip));
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused_where_it_does() {
+        let changed = |change: fn(&mut LayerInput)| {
+            let mut layer = file("sub/a");
+            change(&mut layer);
+            layer
+        };
+        let metadata = |change: fn(&mut FileMetadata)| {
+            let mut layer = file("sub/a");
+            change(layer.metadata.as_mut().unwrap());
+            layer
+        };
+        let at = |key: &str| format!("/layers/1/annotations/{key}");
+        let diff_id = "/modelfs/diffIds/1".to_owned();
+        for (layer, expected) in [
+            (changed(|layer| layer.path = None), at(annotation::FILEPATH)),
+            (changed(|layer| layer.diff_id = Some(Digest::of(b"other"))), diff_id.clone()),
+            (LayerInput { diff_id: None, ..archive(Encoding::TarZstd) }, diff_id),
+            (metadata(|metadata| metadata.name = "b".to_owned()), at(annotation::FILE_METADATA)),
+            (metadata(|metadata| metadata.size = 2), at(annotation::FILE_METADATA)),
+            (metadata(|metadata| metadata.mtime = "now".to_owned()), at(annotation::FILE_METADATA)),
+            (metadata(|metadata| metadata.typeflag = b'5'), at(annotation::FILE_METADATA)),
+            (LayerInput { path: file("first").path, ..archive(Encoding::Tar) }, at(annotation::FILEPATH)),
+        ] {
+            match build([file("first"), layer.clone()]) {
+                Err(BuildError::Layer { field, .. }) => assert_eq!(field, expected, "{layer:?}"),
+                other => panic!("{layer:?}: {other:?}"),
+            }
+        }
+        for clash in [["a", "a"], ["a", "A"], ["a", "a/b"], ["a/b", "a"]] {
+            let error = build(clash.map(file)).unwrap_err();
+            assert!(matches!(&error, BuildError::Path { field, .. } if field == "/layers/1"), "{clash:?}: {error}");
+        }
+        assert!(matches!(build([]), Err(BuildError::Missing { .. })));
+        let attributes = metadata(|metadata| (metadata.name, metadata.typeflag) = ("sub/a".to_owned(), b'0'));
+        assert!(build([attributes]).is_ok(), "other tools' habits that say the same");
+        let archives = [archive(Encoding::Tar), archive(Encoding::TarZstd)];
+        assert!(build(archives).is_ok(), "archives need no path");
+    }
+
+    #[test]
+    fn a_manifest_that_nobody_would_read_is_refused() {
+        let builder = ArtifactBuilder::new(ConfigBuilder::new()).layer(file("a")).annotation("key", "x".repeat(crate::MAX_MANIFEST_BYTES));
+        assert!(matches!(builder.build(), Err(BuildError::Manifest(_))));
+        assert!(matches!(
+            ArtifactBuilder::new(ConfigBuilder::new().precision("bf16")).layer(file("a")).build(),
+            Err(BuildError::Value { field, .. }) if field == "/config/precision"
+        ));
+    }
+}
