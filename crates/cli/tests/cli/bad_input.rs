@@ -105,9 +105,9 @@ fn a_modelfile_error_is_shown_with_line_column_and_mark() {
 #[test]
 fn a_value_that_the_specification_does_not_allow() {
     let (cli, model) = cli_with_model();
-    fs::write(model.join("Modelfile"), "PRECISION bf16\n").unwrap();
-    fails_until(&cli, 9, &["/config/precision", "\"bf16\"", "hint: "], || {
-        fs::write(model.join("Modelfile"), "PRECISION bfloat16\n").unwrap()
+    fs::write(model.join("Modelfile"), "PRECISION int4\n").unwrap();
+    fails_until(&cli, 9, &["model/Modelfile:1:11: ", "\"int4\"", "`config.precision`"], || {
+        fs::write(model.join("Modelfile"), "PRECISION bf16\n").unwrap()
     });
 }
 
