@@ -130,7 +130,12 @@ impl From<modelpack::Error> for Failure {
             Error::Store(error) => (kind_of_store(error), hint_for_store(error), None),
             Error::Pack(error) => {
                 let excerpt = if let PackError::Modelfile { source, .. } = error { Some(excerpt(source)) } else { None };
-                (Kind::Input, hint_for_pack(error), excerpt)
+                let kind = match error {
+                    PackError::Attached { .. } => Kind::Conflict,
+                    PackError::NotModelPack { .. } => Kind::Verification,
+                    _ => Kind::Input,
+                };
+                (kind, hint_for_pack(error), excerpt)
             }
             Error::Place(InvalidPlace::Unknown(_)) => {
                 (Kind::NotFound, Some("`modelpack ls` shows what the store holds; a registry's host stands before the name".into()), None)
@@ -197,6 +202,8 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
             "remove it, or leave it out with a Modelfile that names the files to pack"
         }
         PackError::Config(_) => "change the value in the Modelfile, or leave it out",
+        PackError::NotModelPack { .. } => "`modelpack cp --to modelpack` turns other artifacts into one that files can be attached to",
+        PackError::Attached { .. } => "`--force` replaces it",
         PackError::NotUtf8 { .. } | PackError::InvalidPath { .. } => "rename the file",
         _ => return None,
     };

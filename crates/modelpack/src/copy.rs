@@ -21,11 +21,7 @@ impl Modelpack {
     /// A layout or archive that is written without a tag gets the tag that was read.
     pub async fn copy(&self, from: &Place, to: &Place) -> Result<Copied> {
         let opened = self.open(from).await?;
-        let mount_from = match &opened.place {
-            Place::Registry(reference) => Some(&reference.repository),
-            _ => None,
-        };
-        let target = self.target(to, mount_from).await?;
+        let target = self.target(to, opened.repository()).await?;
         let digest = opened.manifest.digest().clone();
         let at = target.selector.clone().unwrap_or_else(|| match opened.selector.tag() {
             Some(tag) => Selector::Tag(tag.clone()),

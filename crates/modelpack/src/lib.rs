@@ -4,6 +4,7 @@
 //! makes one call below: [`pack`](Modelpack::pack), [`copy`](Modelpack::copy), [`unpack`](Modelpack::unpack) and their kin.
 //! It reads no environment and no terminal: everything comes in [`Options`].
 
+mod attach;
 mod copy;
 mod error;
 mod inspect;
@@ -17,6 +18,7 @@ mod store;
 mod unpack;
 mod verify;
 
+pub use attach::Attachment;
 pub use copy::Copied;
 pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
@@ -25,7 +27,7 @@ pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
-    Error as PackError, Field, Finding, InvalidValue, Metadata, ModelfileError, ModelfileProblem, UnpackOptions, Unpacked,
+    Attached, Error as PackError, Field, Finding, InvalidValue, Metadata, ModelfileError, ModelfileProblem, UnpackOptions, Unpacked,
 };
 pub use modelpack_spec as spec;
 pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};

@@ -129,6 +129,14 @@ impl Opened {
     fn new(source: impl Source + 'static, manifest: Manifest, place: Place, selector: Selector, lease: Option<Lease>) -> Self {
         Self { source: Box::new(source), manifest, place, selector, _lease: lease }
     }
+
+    /// The repository of a registry that it is in, from which another may mount its blobs.
+    pub(crate) fn repository(&self) -> Option<&RepositoryName> {
+        match &self.place {
+            Place::Registry(reference) => Some(&reference.repository),
+            _ => None,
+        }
+    }
 }
 
 fn with_host(reference: &Reference) -> Result<&Reference> {

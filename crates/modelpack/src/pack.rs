@@ -1,7 +1,7 @@
 //! Packing a directory into a place.
 
 use crate::{Modelpack, Place, Result};
-use modelpack_pack::{Description, Finding, Metadata, Modelfile, PackOptions, Plan, infer, pack, plan};
+use modelpack_pack::{Description, Finding, Metadata, Modelfile, Plan, infer, pack, plan};
 use modelpack_spec::{Digest, Selector, Tag};
 use modelpack_store::blocking;
 use std::path::PathBuf;
@@ -40,12 +40,7 @@ impl Modelpack {
         let (plan, description) = blocking(move || prepare(&request)).await?;
         let target = self.target(&to, None).await?;
         let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(Tag::latest()));
-        let options = PackOptions {
-            concurrency: self.options.concurrency,
-            progress: self.options.progress.clone(),
-            // Without a store that can be written, files are hashed each time.
-            digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
-        };
+        let options = self.pack_options();
         let manifest = pack(&plan, &description, target.sink(), &at, &options).await?;
         target.finish().await?;
         let bytes = plan.files.iter().map(|file| file.size).sum();

@@ -1,7 +1,7 @@
 //! What can go wrong between a directory and an artifact.
 
 use crate::ModelfileError;
-use modelpack_spec::{BuildError, InvalidPath};
+use modelpack_spec::{BuildError, FilePath, InvalidPath};
 use std::path::PathBuf;
 
 /// The result of packing, unpacking, or a step of them.
@@ -76,6 +76,20 @@ pub enum Error {
     NotUtf8 {
         /// The file.
         path: PathBuf,
+    },
+    /// What a file is attached to is no artifact of the specification, or one in its older names.
+    #[error("{what} has a config of the type {media_type:?}, and files are attached to {:?} only", modelpack_spec::media_type::CONFIG)]
+    NotModelPack {
+        /// The manifest.
+        what: String,
+        /// The type of its config.
+        media_type: String,
+    },
+    /// A file that is attached is in the artifact already, with other bytes.
+    #[error("the artifact has another {path} already")]
+    Attached {
+        /// Its path in the artifact.
+        path: FilePath,
     },
     /// A file's path cannot be one of an artifact, or not together with another's.
     #[error("{}: {source}", directory.display())]

@@ -4,6 +4,7 @@
 //! at their names ([`classify`]).
 //! [`infer()`] reads what the files themselves say of the model.
 
+mod attach;
 mod classify;
 mod error;
 mod infer;
@@ -14,12 +15,13 @@ mod plan;
 mod preview;
 mod unpack;
 
+pub use attach::{Attached, attach};
 pub use classify::classify;
 pub use error::{Error, Result};
 pub use infer::{Finding, Inferred, infer};
 pub use metadata::{Description, Field, InvalidValue, Metadata};
 pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem, generate};
 pub use pack::{PackOptions, pack};
-pub use plan::{Plan, PlannedFile, plan};
+pub use plan::{Plan, PlannedFile, plan, plan_file};
 pub use preview::{Preview, preview};
 pub use unpack::{UnpackOptions, Unpacked, unpack};

@@ -64,6 +64,16 @@ fn config_of(description: &Description, diff_ids: Vec<Digest>) -> Config {
     }
 }
 
+/// The digest of a file, and the file.
+pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Result<(Digest, FileRange)> {
+    let (range, stamp, known) = open(file, options.digest_cache.clone()).await?;
+    let digest = match known {
+        Some(digest) => digest,
+        None => hash(&range, &stamp, &options.progress).await?,
+    };
+    Ok((digest, range))
+}
+
 /// Writes one file as a raw layer, unless the sink holds it, and returns the layer's descriptor.
 async fn pack_file(file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<Descriptor> {
     let layer_type = LayerType { kind: file.kind, encoding: Encoding::Raw }.to_string();

@@ -119,8 +119,24 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>) -> Result<Plan> {
     Ok(Plan { directory: root, files })
 }
 
+/// Plans the one file `source`, which gets `path` in the artifact; its name says its kind if `kind` does not. Blocks, and does not read it.
+///
+/// A link is followed, wherever it leads: somebody named this file.
+pub fn plan_file(source: &Path, path: FilePath, kind: Option<LayerKind>) -> Result<PlannedFile> {
+    let absolute = fs::canonicalize(source).map_err(modelpack_store::Error::io("open", source))?;
+    let metadata = fs::metadata(&absolute).map_err(modelpack_store::Error::io("look at", source))?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { "directory" } else { kind_of(metadata.file_type()) };
+        return Err(Error::NotAFile { path: source.to_owned(), kind });
+    }
+    let (size, inferred) = (metadata.len(), kind.is_none());
+    let kind = kind.unwrap_or_else(|| classify(&path, size).0);
+    let executable = metadata.permissions().mode() & 0o100 != 0;
+    Ok(PlannedFile { path, source: absolute, kind, inferred, size, executable })
+}
+
 /// Where layers of this kind stand, and which of two commands takes a file that both name.
-fn rank(kind: LayerKind) -> Option<usize> {
+pub(crate) fn rank(kind: LayerKind) -> Option<usize> {
     LayerKind::ALL.iter().position(|&k| k == kind)
 }
 

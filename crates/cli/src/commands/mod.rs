@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments become one call of the facade, and its result is printed.
 
+mod attach;
 mod build;
 pub mod completion;
 mod cp;
@@ -33,6 +34,7 @@ pub enum Command {
     #[command(visible_alias = "extract")]
     Unpack(unpack::Args),
     Cp(cp::Args),
+    Attach(attach::Args),
     Inspect(inspect::Args),
     Lint(lint::Args),
     Verify(verify::Args),
@@ -64,6 +66,7 @@ impl Command {
             Self::Pull(args) => pull::run(args, context).await,
             Self::Unpack(args) => unpack::run(args, context).await,
             Self::Cp(args) => cp::run(args, context).await,
+            Self::Attach(args) => attach::run(args, context).await,
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Lint(args) => lint::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,

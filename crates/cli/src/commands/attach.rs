@@ -1,0 +1,79 @@
+//! `modelpack attach`: adds files to an artifact, or replaces them in it.
+
+use crate::{
+    args::TransferArgs,
+    context::Context,
+    failure::{Failure, Kind},
+    text,
+};
+use modelpack::{
+    Attachment, Place,
+    spec::{FilePath, LayerKind},
+};
+use serde_json::json;
+use std::path::{Component, Path, PathBuf};
+
+/// Add files to an artifact, or replace them in it, and leave the rest of it as it is
+///
+/// A relative path below the working directory is the file's path in the artifact too; of any other path only the file name counts.
+#[derive(clap::Args)]
+#[command(after_help = "Example: modelpack attach README.md -s tiny:v1 -t tiny:v2")]
+pub struct Args {
+    /// The files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The artifact that they are added to
+    #[arg(short, long, value_name = "PLACE")]
+    source: Place,
+    /// Where the new artifact goes; a bare reference means the store
+    #[arg(short, long, value_name = "PLACE")]
+    target: Place,
+    /// The directory in the artifact that the files lie in
+    #[arg(short, long = "dir", visible_alias = "destination-dir", value_name = "DIR")]
+    directory: Option<String>,
+    /// What they are to the model; default: what their names say, or what they replace
+    #[arg(long, value_name = "KIND", value_parser = kind)]
+    kind: Option<LayerKind>,
+    /// Replace files that are in the artifact already
+    #[arg(short, long)]
+    force: bool,
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let attachment = |source: &PathBuf| {
+        let path = path_in_artifact(source, args.directory.as_deref())?;
+        Ok(Attachment { source: source.clone(), path, kind: args.kind })
+    };
+    let files = args.files.iter().map(attachment).collect::<Result<Vec<_>, Failure>>()?;
+    let attach = async |m: &modelpack::Modelpack| m.attach(&args.source, &files, args.force, &args.target).await;
+    let ((to, attached), moved) = context.transfer("attaching", &args.transfer, attach).await?;
+    let counts = [(&attached.added, "added"), (&attached.replaced, "replaced"), (&attached.unchanged, "there already")];
+    let said: Vec<String> =
+        counts.iter().filter(|(files, _)| !files.is_empty()).map(|(files, word)| format!("{} {word}", files.len())).collect();
+    let size = text::bytes(moved.moved);
+    context.output.note(&format!("{} of {}; {size} moved to {to}", said.join(", "), text::count(files.len(), "file")));
+    let digest = attached.manifest.digest().to_string();
+    let paths = |paths: &[FilePath]| paths.iter().map(|path| path.as_str().to_owned()).collect::<Vec<_>>();
+    let value = json!({
+        "reference": to.to_string(), "digest": digest, "added": paths(&attached.added), "replaced": paths(&attached.replaced),
+        "unchanged": paths(&attached.unchanged), "moved": moved.moved, "present": moved.skipped,
+    });
+    context.output.result(&digest, &value)
+}
+
+fn kind(text: &str) -> Result<LayerKind, String> {
+    let name = if text == "config" { "weight.config" } else { text };
+    let known = LayerKind::ALL.into_iter().find(|kind| kind.name() == name);
+    known.ok_or_else(|| "expected weight, config, code, dataset or doc".to_owned())
+}
+
+fn path_in_artifact(source: &Path, directory: Option<&str>) -> Result<FilePath, Failure> {
+    let is_below = source.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let name = if directory.is_some() || !is_below { source.file_name().map(Path::new) } else { Some(source) };
+    let invalid = |why: String| Failure::new(Kind::Usage, format!("{} can have no path in an artifact: {why}", source.display()));
+    let name = name.and_then(Path::to_str).ok_or_else(|| invalid("it has no name in UTF-8".to_owned()))?;
+    let path = directory.map_or_else(|| name.to_owned(), |directory| format!("{directory}/{name}"));
+    path.parse().map_err(|e: modelpack::spec::InvalidPath| invalid(e.to_string()))
+}

@@ -1,0 +1,48 @@
+//! Attaching files to an artifact.
+
+use crate::{Modelpack, Place, Result};
+use modelpack_pack::{Attached, PackOptions, attach, plan_file};
+use modelpack_spec::{FilePath, LayerKind, Selector};
+use modelpack_store::blocking;
+use std::path::PathBuf;
+
+/// A file that is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The file, here.
+    pub source: PathBuf,
+    /// Its path in the artifact.
+    pub path: FilePath,
+    /// What it is to the model; `None` if its name says, or what it replaces.
+    pub kind: Option<LayerKind>,
+}
+
+impl Modelpack {
+    /// Writes to `to` the artifact that is at `from` with `files` added to it, or replaced in it if `replace` is set, and nothing else changed;
+    /// a bare reference at the end means the store. Layers that are at the end already are not moved.
+    pub async fn attach(&self, from: &Place, files: &[Attachment], replace: bool, to: &Place) -> Result<(Place, Attached)> {
+        let files = files.to_vec();
+        let plan = move || files.into_iter().map(|file| plan_file(&file.source, file.path, file.kind)).collect::<Result<Vec<_>, _>>();
+        let files = blocking(plan).await?;
+        let opened = self.open(from).await?;
+        let to = to.clone().or_store();
+        let target = self.target(&to, opened.repository()).await?;
+        let at = target.selector.clone().unwrap_or_else(|| match opened.selector.tag() {
+            Some(tag) => Selector::Tag(tag.clone()),
+            None => Selector::Tag(modelpack_spec::Tag::latest()),
+        });
+        let options = self.pack_options();
+        let attached = attach(opened.source.as_ref(), &opened.manifest, &files, replace, target.sink(), &at, &options).await?;
+        target.finish().await?;
+        Ok((to, attached))
+    }
+
+    pub(crate) fn pack_options(&self) -> PackOptions {
+        PackOptions {
+            concurrency: self.options.concurrency,
+            progress: self.options.progress.clone(),
+            // Without a store that can be written, files are hashed each time.
+            digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
+        }
+    }
+}

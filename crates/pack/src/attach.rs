@@ -1,0 +1,177 @@
+//! Attaching: files are added to an artifact that exists, or replaced in it, and nothing else of it changes.
+
+use crate::{
+    Error, PackOptions, PlannedFile, Result,
+    pack::{annotations, digest_of},
+    plan::rank,
+};
+use modelpack_spec::{
+    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, LayerType, Manifest, PathSet,
+    Selector, annotation, media_type,
+};
+use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, verify_blob};
+use serde_json::{Value, json};
+
+/// The largest config that is read, in bytes.
+const MAX_CONFIG_BYTES: usize = 4 << 20;
+
+/// What came of attaching.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attached {
+    /// The manifest of the new artifact.
+    pub manifest: Manifest,
+    /// Files that were not in the artifact.
+    pub added: Vec<FilePath>,
+    /// Files that were in it with other bytes, or as something else.
+    pub replaced: Vec<FilePath>,
+    /// Files that were in it as they are.
+    pub unchanged: Vec<FilePath>,
+}
+
+/// Writes to `sink` the artifact of `manifest` with `files` as raw layers of it, and lets `at` point to it.
+///
+/// Manifest and config stay as they are, with every field that they have, but for the layers of these files and their `diffIds`. A file
+/// that is there is replaced where it stands, as what it was to the model unless its kind was said; any other comes where packing would
+/// put it. Layers that `sink` holds are not moved.
+///
+/// Fails, before anything is written, with [`Error::Attached`] if a file is there with other bytes and `replace` is not set; and if a path
+/// cannot stand beside those that are there, or the artifact has no config of the specification that says what its layers hold.
+pub async fn attach(
+    source: &dyn Source,
+    manifest: &Manifest,
+    files: &[PlannedFile],
+    replace: bool,
+    sink: &dyn Sink,
+    at: &Selector,
+    options: &PackOptions,
+) -> Result<Attached> {
+    let what = format!("manifest {}", manifest.digest());
+    let invalid = |why: &str| StoreError::Invalid { what: what.clone(), why: why.to_owned() };
+    let image = manifest.image().ok_or_else(|| invalid("it is an index of several manifests, and files are attached to one of them"))?;
+    if image.config.media_type != media_type::CONFIG {
+        return Err(Error::NotModelPack { what, media_type: image.config.media_type.clone() });
+    }
+    let artifact = Artifact::read(image).map_err(|source| StoreError::InvalidPath { what: what.clone(), source })?;
+    let mut config = read_config(source, image).await?;
+    let diff_ids = diff_ids_of(&config, &artifact.layers).ok_or_else(|| invalid("its config does not say what its layers hold"))?;
+
+    let digested = for_each_concurrent(options.concurrency, files, |file| digest_of(file, options)).await?;
+    let mut layers: Vec<Standing> = artifact.layers.into_iter().zip(diff_ids).map(Standing::from).collect();
+    let mut overlay = Overlay::new(source);
+    let (mut added, mut replaced, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
+    for (file, (digest, range)) in files.iter().zip(digested) {
+        let place = layers.iter().position(|layer| layer.file.as_ref() == Some(&file.path));
+        let kind = place.and_then(|at| layers[at].kind).filter(|_| file.inferred).unwrap_or(file.kind);
+        if place.is_some_and(|at| layers[at].descriptor.digest == digest && layers[at].kind == Some(kind)) {
+            unchanged.push(file.path.clone());
+            continue;
+        }
+        let mut layer = Standing::new(file, kind, digest, range.len);
+        overlay.file(layer.descriptor.digest.clone(), range);
+        match place {
+            Some(_) if !replace => return Err(Error::Attached { path: file.path.clone() }),
+            Some(at) => {
+                replaced.push(file.path.clone());
+                if let Some(untested) = layers[at].descriptor.annotations.remove(annotation::MEDIATYPE_UNTESTED).filter(|_| file.inferred) {
+                    layer.descriptor.annotations.insert(annotation::MEDIATYPE_UNTESTED.to_owned(), untested);
+                }
+                layers[at] = layer;
+            }
+            None => {
+                added.push(file.path.clone());
+                let at = layers.iter().position(|other| other.order() > layer.order()).unwrap_or(layers.len());
+                layers.insert(at, layer);
+            }
+        }
+    }
+    let mut paths = PathSet::default();
+    for path in layers.iter().filter_map(|layer| layer.file.as_ref()) {
+        paths.insert(path).map_err(|source| StoreError::InvalidPath { what: what.clone(), source })?;
+    }
+
+    let manifest = if added.is_empty() && replaced.is_empty() {
+        manifest.clone()
+    } else {
+        config["modelfs"] = modelfs_with(&config["modelfs"], layers.iter().map(|layer| &layer.diff_id));
+        let config = to_bytes(&config);
+        let mut image = image.clone();
+        image.layers = layers.into_iter().map(|layer| layer.descriptor).collect();
+        image.config = Descriptor { annotations: image.config.annotations, ..Descriptor::of(media_type::CONFIG, &config) };
+        overlay.bytes(image.config.digest.clone(), config);
+        Manifest::from_image(image).map_err(|source| StoreError::InvalidManifest { what, source })?
+    };
+    let copying = CopyOptions { concurrency: options.concurrency, progress: options.progress.clone() };
+    copy(&overlay, &manifest, sink, at, &copying).await?;
+    Ok(Attached { manifest, added, replaced, unchanged })
+}
+
+/// A layer of the artifact that comes of it.
+struct Standing {
+    descriptor: Descriptor,
+    diff_id: Digest,
+    kind: Option<LayerKind>,
+    /// The path in its annotations.
+    path: Option<FilePath>,
+    /// The file that it is, unless it is an archive or nothing says.
+    file: Option<FilePath>,
+}
+
+impl Standing {
+    fn new(file: &PlannedFile, kind: LayerKind, digest: Digest, size: u64) -> Self {
+        let layer_type = LayerType { kind, encoding: Encoding::Raw }.to_string();
+        let mut descriptor = Descriptor::new(layer_type, digest.clone(), size);
+        descriptor.annotations = annotations(file);
+        Self { descriptor, diff_id: digest, kind: Some(kind), path: Some(file.path.clone()), file: Some(file.path.clone()) }
+    }
+
+    /// Where it stands among layers as packing orders them.
+    fn order(&self) -> (Option<usize>, Option<&FilePath>) {
+        (self.kind.and_then(rank), self.path.as_ref())
+    }
+}
+
+impl From<(Layer, Digest)> for Standing {
+    fn from((layer, diff_id): (Layer, Digest)) -> Self {
+        let file = if let Content::File(path) = layer.content { Some(path) } else { None };
+        Self { descriptor: layer.descriptor, diff_id, kind: layer.kind, path: layer.path, file }
+    }
+}
+
+/// The config as it stands: what is not understood is kept.
+async fn read_config(source: &dyn Source, image: &ImageManifest) -> Result<Value> {
+    let what = format!("config {}", image.config.digest);
+    let bytes = source.blob(&image.config, 0..image.config.size).await?.collect(MAX_CONFIG_BYTES, &what).await?;
+    verify_blob(&what, &image.config, &image.config.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+    match serde_json::from_slice(&bytes) {
+        Ok(config @ Value::Object(_)) => Ok(config),
+        Ok(_) => Err(StoreError::Invalid { what, why: "it is not a JSON object".to_owned() }.into()),
+        Err(e) => Err(StoreError::Invalid { what, why: e.to_string() }.into()),
+    }
+}
+
+/// The config in the order of the specification, as packing writes it, unless that would lose something that others wrote.
+fn to_bytes(config: &Value) -> Vec<u8> {
+    let plain = serde_json::to_vec(config).expect("JSON that was read has string keys, so it always serialises");
+    let ordered = Config::parse(&plain).map(|config| config.to_bytes());
+    let is_same = |bytes: &Vec<u8>| serde_json::from_slice::<Value>(bytes).is_ok_and(|ordered| ordered == *config);
+    ordered.ok().filter(is_same).unwrap_or(plain)
+}
+
+/// For each layer the digest of its uncompressed content: what the config says, or where it says nothing (`{}` is a config that some write)
+/// the layer's own digest, unless it is compressed.
+fn diff_ids_of(config: &Value, layers: &[Layer]) -> Option<Vec<Digest>> {
+    let said = ["diffIds", "diff_ids"].into_iter().find_map(|key| config["modelfs"].get(key)).filter(|said| !said.is_null());
+    if let Some(said) = said {
+        let said: Vec<Digest> = serde_json::from_value(said.clone()).ok()?;
+        return (said.len() == layers.len()).then_some(said);
+    }
+    let is_compressed = |layer: &Layer| matches!(layer.content, Content::Archive(Encoding::TarGzip | Encoding::TarZstd));
+    layers.iter().map(|layer| (!is_compressed(layer)).then(|| layer.descriptor.digest.clone())).collect()
+}
+
+fn modelfs_with<'a>(modelfs: &Value, diff_ids: impl Iterator<Item = &'a Digest>) -> Value {
+    let mut modelfs = modelfs.as_object().cloned().unwrap_or_else(|| serde_json::Map::from_iter([("type".to_owned(), json!("layers"))]));
+    modelfs.remove("diff_ids");
+    modelfs.insert("diffIds".to_owned(), diff_ids.map(Digest::to_string).collect());
+    Value::Object(modelfs)
+}

@@ -1,0 +1,84 @@
+//! An artifact that differs from another in a few blobs: what is new lies over the source of the rest.
+
+use crate::{Body, FileRange, Result, Source};
+use async_trait::async_trait;
+use bytes::Bytes;
+use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
+use std::{collections::HashMap, ops::Range};
+
+/// A [`Source`] with blobs of its own before those of another.
+///
+/// So [`copy`](crate::copy()) writes an artifact that was made from one that exists, and moves only what the sink does not hold.
+pub struct Overlay<'a> {
+    below: &'a dyn Source,
+    blobs: HashMap<Digest, Blob>,
+}
+
+enum Blob {
+    Bytes(Bytes),
+    File(FileRange),
+}
+
+impl<'a> Overlay<'a> {
+    /// `below` as it is.
+    pub fn new(below: &'a dyn Source) -> Self {
+        Self { below, blobs: HashMap::new() }
+    }
+
+    /// Adds a blob that is in memory, such as a config.
+    pub fn bytes(&mut self, digest: Digest, bytes: impl Into<Bytes>) {
+        self.blobs.insert(digest, Blob::Bytes(bytes.into()));
+    }
+
+    /// Adds a blob that is a file. Whoever keeps its bytes verifies them, so a file that changes meanwhile is noticed.
+    pub fn file(&mut self, digest: Digest, file: FileRange) {
+        self.blobs.insert(digest, Blob::File(file));
+    }
+}
+
+#[async_trait]
+impl Source for Overlay<'_> {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest> {
+        self.below.manifest(at).await
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        let what = format!("blob {}", blob.digest);
+        match self.blobs.get(&blob.digest) {
+            Some(Blob::File(file)) => Ok(Body::from_file(file.clone().slice(range, &what)?)),
+            Some(Blob::Bytes(bytes)) => {
+                let part = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+                let part = part.filter(|(start, end)| start <= end && *end <= bytes.len());
+                let wrong = || crate::Error::WrongSize { what, expected: range.end, found: bytes.len() as u64 };
+                part.map(|(start, end)| Body::from_bytes(bytes.slice(start..end))).ok_or_else(wrong)
+            }
+            None => self.below.blob(blob, range).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, put_bytes};
+    use std::{fs::File, io::Write, sync::Arc};
+
+    #[tokio::test]
+    async fn its_own_blobs_lie_over_those_below() {
+        let below = MemoryStore::new();
+        let low = put_bytes(&below, "x", b"below".to_vec()).await.unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"a file").unwrap();
+        let (high, in_file) = (Descriptor::of("x", b"above"), Descriptor::of("x", b"a file"));
+        let mut overlay = Overlay::new(&below);
+        overlay.bytes(high.digest.clone(), &b"above"[..]);
+        let range = FileRange { file: Arc::new(File::open(file.path()).unwrap()), path: file.path().into(), offset: 0, len: 6 };
+        overlay.file(in_file.digest.clone(), range);
+        for (blob, part, expected) in [(&low, 0..5, "below"), (&high, 0..5, "above"), (&high, 1..3, "bo"), (&in_file, 2..6, "file")] {
+            assert_eq!(overlay.blob(blob, part).await.unwrap().collect(10, "x").await.unwrap(), expected.as_bytes());
+        }
+        assert!(overlay.blob(&high, 3..6).await.is_err());
+        assert!(overlay.blob(&in_file, 3..7).await.is_err());
+        assert!(overlay.blob(&Descriptor::of("x", b"nowhere"), 0..7).await.is_err());
+    }
+}
