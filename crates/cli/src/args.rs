@@ -2,9 +2,11 @@
 
 mod metadata;
 mod pack;
+mod select;
 
 pub use metadata::MetadataArgs;
 pub use pack::PackArgs;
+pub use select::{FilterArgs, InitFilterArgs, SelectionArgs};
 
 use crate::{
     commands::Command,

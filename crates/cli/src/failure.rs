@@ -15,7 +15,7 @@
 //! | 130, 143 | `interrupted`, `terminated` | `SIGINT`, `SIGTERM` |
 
 use crate::{output::Output, text::printable};
-use modelpack::{InvalidPlace, ModelfileError, PackError, StoreError};
+use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError};
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},
@@ -133,6 +133,7 @@ impl From<modelpack::Error> for Failure {
                 let kind = match error {
                     PackError::Attached { .. } => Kind::Conflict,
                     PackError::NotModelPack { .. } => Kind::Verification,
+                    PackError::NothingSelected { .. } => Kind::NotFound,
                     _ => Kind::Input,
                 };
                 (kind, hint_for_pack(error), excerpt)
@@ -150,6 +151,12 @@ impl From<modelpack::Error> for Failure {
             error => error.to_string(),
         };
         Self { kind, message, excerpt, hint }
+    }
+}
+
+impl From<modelpack::InvalidPattern> for Failure {
+    fn from(invalid: modelpack::InvalidPattern) -> Self {
+        Self::new(Kind::Usage, invalid.to_string())
     }
 }
 
@@ -196,6 +203,14 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
 
 fn hint_for_pack(error: &PackError) -> Option<String> {
     let hint = match error {
+        PackError::Empty { rules, .. } if !rules.is_empty() => {
+            return Some(format!("look at what leaves files out: {}", rules.join(", ")));
+        }
+        PackError::Modelfile { source, .. } if matches!(source.problem, ModelfileProblem::Ignored { .. }) => {
+            "remove the line here or the pattern there, or take the file back with a pattern after it that begins with `!`"
+        }
+        PackError::Pattern(_) => "the grammar is that of .gitignore; `\\` before a character makes it literal",
+        PackError::NothingSelected { .. } => "`modelpack inspect` lists all files; a pattern with a slash is anchored at the top",
         PackError::Empty { .. } => "hidden files are left out, unless a Modelfile names them",
         PackError::LinkOutside { .. } => "put the file itself in the place of the link, or leave the link out with a Modelfile",
         PackError::LinkDangling { .. } | PackError::LinkCycle { .. } | PackError::NotAFile { .. } => {

@@ -1,7 +1,7 @@
 //! Writing a Modelfile for a directory.
 
 use crate::{Modelpack, PackRequest, Result, pack::prepare};
-use modelpack_pack::{Modelfile, generate, plan};
+use modelpack_pack::{FileFilter, Modelfile, generate, plan};
 use modelpack_store::{Error, blocking};
 
 impl Modelpack {
@@ -13,7 +13,10 @@ impl Modelpack {
             let (planned, description) = prepare(&request)?;
             let text = generate(&planned, &description.findings);
             // Names that only a wildcard can write might take another file's place: what is written is what was found, or nothing is.
-            let read = Modelfile::parse(&text).ok().map(|modelfile| plan(&request.directory, Some(&modelfile))).transpose()?;
+            let read = Modelfile::parse(&text)
+                .ok()
+                .map(|modelfile| plan(&request.directory, Some(&modelfile), &FileFilter::default()))
+                .transpose()?;
             let kinds = |plan: &modelpack_pack::Plan| plan.files.iter().map(|file| (file.path.clone(), file.kind)).collect::<Vec<_>>();
             if read.as_ref().map(kinds) != Some(kinds(&planned)) {
                 let why = "no Modelfile can name its files, for a name with a line break is like another".to_owned();

@@ -1,7 +1,7 @@
 //! Packing a directory into a place.
 
 use crate::{Modelpack, Place, Result};
-use modelpack_pack::{Description, Finding, Metadata, Modelfile, Plan, infer, pack, plan};
+use modelpack_pack::{Description, FileFilter, Finding, Metadata, Modelfile, Plan, infer, pack, plan};
 use modelpack_spec::{Digest, Selector, Tag};
 use modelpack_store::blocking;
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ pub struct PackRequest {
     pub directory: PathBuf,
     /// The Modelfile that says which files are packed; without one they are found by looking.
     pub modelfile: Option<PathBuf>,
+    /// Which files are left out or taken, whatever the Modelfile says.
+    pub filter: FileFilter,
     /// What is said of the model; wins over its Modelfile, which wins over its files.
     pub metadata: Metadata,
 }
@@ -51,7 +53,7 @@ impl Modelpack {
 /// Finds the files and what they say of the model; blocks.
 pub(crate) fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
     let modelfile = request.modelfile.as_deref().map(Modelfile::read).transpose()?;
-    let plan = plan(&request.directory, modelfile.as_ref())?;
+    let plan = plan(&request.directory, modelfile.as_ref(), &request.filter)?;
     let inferred = infer(&plan.files).into();
     let said = modelfile.map(|modelfile| modelfile.metadata().clone()).unwrap_or_default();
     Ok((plan, Description::of([request.metadata.clone(), said, inferred])))

@@ -1,17 +1,18 @@
 //! Unpacking an artifact into a directory.
 
 use crate::{Modelpack, Place, Result};
-use modelpack_pack::{UnpackOptions, Unpacked, unpack};
+use modelpack_pack::{Selection, UnpackOptions, Unpacked, unpack};
 use modelpack_spec::Digest;
 use std::path::Path;
 
 impl Modelpack {
     /// Writes the files of an artifact into `directory`, straight from where it is; returns its digest and what was written.
     ///
-    /// A file that is there already is left as it is if it is equal; if it is not, that is an error unless `force` is given.
-    pub async fn unpack(&self, from: &Place, directory: &Path, force: bool) -> Result<(Digest, Unpacked)> {
+    /// Only what `selection` needs is moved. A file that is there already is left as it is if it is equal; if it is not, that is an error unless `force` is given.
+    pub async fn unpack(&self, from: &Place, directory: &Path, selection: &Selection, force: bool) -> Result<(Digest, Unpacked)> {
         let opened = self.open(from).await?;
         let options = UnpackOptions {
+            selection: selection.clone(),
             force,
             concurrency: self.options.concurrency,
             progress: self.options.progress.clone(),

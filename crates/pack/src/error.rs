@@ -1,6 +1,6 @@
 //! What can go wrong between a directory and an artifact.
 
-use crate::ModelfileError;
+use crate::{InvalidPattern, ModelfileError};
 use modelpack_spec::{BuildError, FilePath, InvalidPath};
 use std::path::PathBuf;
 
@@ -36,6 +36,21 @@ pub enum Error {
     Empty {
         /// The directory.
         directory: PathBuf,
+        /// The patterns that may be why, each with where it was said.
+        rules: Vec<String>,
+    },
+    /// A pattern cannot be understood.
+    #[error(transparent)]
+    Pattern(#[from] InvalidPattern),
+    /// Nothing in an artifact is what was selected.
+    #[error("{what} has nothing that is selected by {}; it has {has}", rules.join(", "))]
+    NothingSelected {
+        /// The artifact.
+        what: String,
+        /// What was selected, each with where it was said.
+        rules: Vec<String>,
+        /// The files that it has, or the first of them.
+        has: String,
     },
     /// A symbolic link leads out of the directory.
     #[error("{} is a link to {}, which is outside {}", link.display(), target.display(), directory.display())]

@@ -3,6 +3,7 @@
 //! A plan depends on names, contents and the owner's `x` bits alone: not on where the directory is, in which order the disk
 //! lists it, or when its files were written.
 
+mod filter;
 mod left_out;
 mod level;
 mod link;
@@ -13,6 +14,8 @@ use crate::{
     Error, Modelfile, Result, classify,
     modelfile::{ModelfileProblem, Pattern},
 };
+use filter::Ignores;
+use left_out::IGNORE_FILE;
 use level::{Level, State, Wanted};
 use link::Bounds;
 use modelpack_spec::{FilePath, LayerKind, PathSet};
@@ -21,12 +24,15 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    collections::BTreeSet,
     fs::{self, DirEntry, FileType, Metadata},
     io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     rc::Rc,
 };
+
+pub use filter::FileFilter;
 
 /// The files that make an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +74,16 @@ pub struct PlannedFile {
 /// directories that are not left out. A wildcard that matches nothing is no error, one that matches directories only is.
 /// Whatever no command names is not looked at.
 ///
+/// **Left out** beside these is what an ignore file says: each `.modelpackignore`, in `directory` and below, as git reads its own. It is an
+/// error if that is a file which the Modelfile spells out. What `filter` says wins over Modelfile and habits. A directory that is left out is not
+/// looked into.
+///
 /// **Links** are followed to files and directories below `directory`. One that leads elsewhere is refused, as are one that
 /// leads nowhere and one to a directory that holds the link. If `directory` is in a snapshot of a Hugging Face cache
 /// (`models--*/snapshots/*`), its links lead to the `blobs` of that cached repository, and are followed.
 ///
 /// A file that cannot be read is found here, before anything is packed.
-pub fn plan(directory: &Path, modelfile: Option<&Modelfile>) -> Result<Plan> {
+pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter) -> Result<Plan> {
     let root = match fs::canonicalize(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(modelpack_store::Error::not_found(format!("the directory {}", directory.display())).into());
@@ -88,28 +98,34 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>) -> Result<Plan> {
     let patterns: Vec<&Pattern> = if commands.is_empty() { vec![&everything] } else { commands.iter().map(|c| &c.pattern).collect() };
     let mut walk = Walk {
         shown: directory,
+        filter,
         bounds: Bounds::new(&root),
         patterns: &patterns,
         kinds: commands.iter().map(|c| c.kind).collect(),
         matches: vec![Match::Nothing; patterns.len()],
         files: Vec::new(),
+        ignored_by: BTreeSet::new(),
         pending: Vec::new(),
     };
     walk.all(&root)?;
 
-    let Walk { mut files, matches, .. } = walk;
+    let Walk { mut files, matches, ignored_by, .. } = walk;
     if let Some(modelfile) = modelfile {
         for (command, matched) in commands.iter().zip(matches) {
             let text = || command.pattern.text.clone();
             match matched {
                 Match::Nothing if command.pattern.is_literal() => return Err(modelfile.error(command, ModelfileProblem::Missing(text()))),
                 Match::OnlyDirectories => return Err(modelfile.error(command, ModelfileProblem::OnlyDirectories(text()))),
-                Match::Nothing | Match::Found => {}
+                Match::Ignored(rule) if command.pattern.is_literal() => {
+                    return Err(modelfile.error(command, ModelfileProblem::Ignored { path: text(), rule }));
+                }
+                Match::Nothing | Match::Ignored(_) | Match::Excluded | Match::Found => {}
             }
         }
     }
     if files.is_empty() {
-        return Err(Error::Empty { directory: directory.to_owned() });
+        let rules = filter.rules().map(str::to_owned).chain(ignored_by).collect();
+        return Err(Error::Empty { directory: directory.to_owned(), rules });
     }
     files.sort_unstable_by(|a, b| (rank(a.kind), &a.path).cmp(&(rank(b.kind), &b.path)));
     let mut paths = PathSet::default();
@@ -140,10 +156,14 @@ pub(crate) fn rank(kind: LayerKind) -> Option<usize> {
     LayerKind::ALL.iter().position(|&k| k == kind)
 }
 
-/// What a pattern has matched.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a pattern has matched; what comes later in this list counts.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
     Nothing,
+    /// What an ignore file leaves out, by this rule.
+    Ignored(String),
+    /// What the filter leaves out.
+    Excluded,
     /// Directories, of which it takes none.
     OnlyDirectories,
     /// A file, or a directory whose files it takes.
@@ -153,12 +173,15 @@ enum Match {
 struct Walk<'a> {
     /// The directory as the user calls it, for errors.
     shown: &'a Path,
+    filter: &'a FileFilter,
     bounds: Bounds,
     patterns: &'a [&'a Pattern],
     /// What each pattern's files are; empty if their names say it.
     kinds: Vec<LayerKind>,
     matches: Vec<Match>,
     files: Vec<PlannedFile>,
+    /// The rules of ignore files that left something out, for an error.
+    ignored_by: BTreeSet<String>,
     pending: Vec<Directory>,
 }
 
@@ -171,42 +194,68 @@ struct Directory {
     states: Vec<State>,
     /// The top, and the directories to which links led on the way here.
     origins: Rc<[PathBuf]>,
+    ignores: Ignores,
+    /// Whether only files are taken that the filter includes.
+    only_included: bool,
+}
+
+/// A file or directory that patterns may want.
+struct Candidate {
+    /// Below the top.
+    path: PathBuf,
+    /// What wants it by itself.
+    usual: Wanted,
+    /// What wants it now that an include names it, whatever is usually left out.
+    named: Option<Wanted>,
 }
 
 impl Walk<'_> {
     /// Visits every directory into which a pattern leads. No recursion: a hostile tree is deeper than a stack.
     fn all(&mut self, root: &Path) -> Result<()> {
         let states = (0..self.patterns.len()).map(|pattern| State { pattern, matched: 0 }).collect();
-        self.pending.push(Directory { path: PathBuf::new(), source: root.to_owned(), states, origins: [root.to_owned()].into() });
-        while let Some(directory) = self.pending.pop() {
+        self.pending.push(Directory {
+            path: PathBuf::new(),
+            source: root.to_owned(),
+            states,
+            origins: [root.to_owned()].into(),
+            ignores: Ignores::default(),
+            only_included: self.filter.takes_included_only(),
+        });
+        while let Some(mut directory) = self.pending.pop() {
             let shown = if directory.path.as_os_str().is_empty() { self.shown.to_owned() } else { self.shown.join(&directory.path) };
-            let level = Level::new(self.patterns, &directory.states, directory.path.as_os_str().is_empty());
-            for pattern in level.all_below() {
-                self.matches[pattern] = Match::Found;
-            }
+            let states = std::mem::take(&mut directory.states);
+            let level = Level::new(self.patterns, &states, directory.path.as_os_str().is_empty());
+            self.matched(&level.all_below().collect::<Vec<_>>(), &Match::Found);
             let list = || fs::read_dir(&directory.source)?.collect::<io::Result<Vec<_>>>();
             let mut entries = list().map_err(modelpack_store::Error::io("list", &shown))?;
             // Of several errors, the same one is reported on every machine.
             entries.sort_by_cached_key(DirEntry::file_name);
+            if !self.filter.takes_included_only() && entries.iter().any(|entry| entry.file_name() == IGNORE_FILE) {
+                directory.ignores = directory.ignores.with(&directory.path, &directory.source, &shown)?;
+            }
             for entry in entries {
-                let wanted = level.wanted(&entry.file_name().to_string_lossy());
-                if !wanted.as_file.is_empty() || !wanted.as_directory.is_empty() {
-                    self.entry(&directory, &entry, wanted)?;
-                }
+                self.entry(&directory, &level, &entry)?;
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, directory: &Directory, entry: &DirEntry, wanted: Wanted) -> Result<()> {
-        let path = directory.path.join(entry.file_name());
-        let shown = self.shown.join(&path);
+    fn entry(&mut self, directory: &Directory, level: &Level<'_>, entry: &DirEntry) -> Result<()> {
+        let name = entry.file_name();
+        let mut wanted = Candidate { path: directory.path.join(&name), usual: level.wanted(&name.to_string_lossy(), false), named: None };
+        if self.filter.include.name(Path::new(&name)) {
+            wanted.named = Some(level.wanted(&name.to_string_lossy(), true));
+        } else if wanted.usual.is_empty() {
+            return Ok(());
+        }
+        let shown = self.shown.join(&wanted.path);
         let mut source = entry.path();
         let mut metadata = entry.metadata().map_err(modelpack_store::Error::io("look at", &shown))?;
         let is_link = metadata.is_symlink();
         if is_link {
             let Some(target) = link::follow(&source, &shown)? else {
-                if wanted.as_file.is_empty() {
+                // Whatever it should lead to, it is judged as a file.
+                if self.takers(directory, &wanted).is_empty() {
                     return Ok(());
                 }
                 let target = fs::read_link(&source).map_err(modelpack_store::Error::io("read the link", &shown))?;
@@ -215,30 +264,89 @@ impl Walk<'_> {
             metadata = fs::metadata(&target).map_err(modelpack_store::Error::io("look at", &shown))?;
             source = target;
         }
-        let is_wanted = if metadata.is_dir() { !wanted.as_directory.is_empty() } else { !wanted.as_file.is_empty() };
-        if is_link && is_wanted {
-            self.bounds.check(shown.clone(), &source)?;
-        }
         if !metadata.is_dir() {
-            return if is_wanted { self.file(path, source, &metadata, &wanted.as_file) } else { Ok(()) };
-        }
-        for &pattern in &wanted.as_file {
-            if self.matches[pattern] == Match::Nothing {
-                self.matches[pattern] = Match::OnlyDirectories;
+            let patterns = self.takers(directory, &wanted);
+            if patterns.is_empty() {
+                return Ok(());
             }
+            if is_link {
+                self.bounds.check(shown, &source)?;
+            }
+            return self.file(wanted.path, source, &metadata, &patterns);
         }
-        if !is_wanted {
-            return Ok(());
-        }
+        let Some((states, only_included)) = self.way_into(directory, &wanted) else { return Ok(()) };
         let mut origins = directory.origins.clone();
         if is_link {
+            self.bounds.check(shown.clone(), &source)?;
             if directory.source.starts_with(&source) || origins.contains(&source) {
                 return Err(Error::LinkCycle { link: shown, target: source });
             }
             origins = origins.iter().chain([&source]).cloned().collect();
         }
-        self.pending.push(Directory { path, source, states: wanted.as_directory, origins });
+        let ignores = directory.ignores.clone();
+        self.pending.push(Directory { path: wanted.path, source, states, origins, ignores, only_included });
         Ok(())
+    }
+
+    /// The patterns that take the file.
+    fn takers(&mut self, directory: &Directory, file: &Candidate) -> Vec<usize> {
+        if self.is_left_out(directory, file, false) {
+            return Vec::new();
+        }
+        if self.filter.include.includes(&file.path, false) {
+            return file.named.as_ref().unwrap_or(&file.usual).as_file.clone();
+        }
+        if directory.only_included {
+            self.left_out(file, &Match::Excluded);
+            return Vec::new();
+        }
+        file.usual.as_file.clone()
+    }
+
+    /// The states of patterns in the directory `inner`, if something in it may be wanted, and whether that is only what is included.
+    fn way_into(&mut self, directory: &Directory, inner: &Candidate) -> Option<(Vec<State>, bool)> {
+        if self.is_left_out(directory, inner, true) {
+            return None;
+        }
+        self.matched(&inner.usual.as_file, &Match::OnlyDirectories);
+        if !directory.only_included && !inner.usual.as_directory.is_empty() {
+            return Some((inner.usual.as_directory.clone(), false));
+        }
+        let states = &inner.named.as_ref().unwrap_or(&inner.usual).as_directory;
+        if !states.is_empty() && self.filter.include.may_include_below(&inner.path) {
+            return Some((states.clone(), true));
+        }
+        self.left_out(inner, &Match::Excluded);
+        None
+    }
+
+    /// Whether an exclude or an ignore file leaves it out.
+    fn is_left_out(&mut self, directory: &Directory, candidate: &Candidate, is_directory: bool) -> bool {
+        if self.filter.exclude.decide(&candidate.path, is_directory).is_some_and(|said| said.is_match) {
+            self.left_out(candidate, &Match::Excluded);
+        } else if let Some(rule) = directory.ignores.rule(&candidate.path, is_directory) {
+            self.left_out(candidate, &Match::Ignored(rule.clone()));
+            self.ignored_by.insert(rule);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Notes why what patterns want is left out.
+    fn left_out(&mut self, candidate: &Candidate, why: &Match) {
+        let into = candidate.usual.as_directory.iter().map(|state| state.pattern);
+        let patterns: Vec<usize> = candidate.usual.as_file.iter().copied().chain(into).collect();
+        self.matched(&patterns, why);
+    }
+
+    /// Notes that patterns have matched this, beside what they have matched before.
+    fn matched(&mut self, patterns: &[usize], what: &Match) {
+        for &pattern in patterns {
+            if self.matches[pattern] < *what {
+                self.matches[pattern] = what.clone();
+            }
+        }
     }
 
     fn file(&mut self, path: PathBuf, source: PathBuf, metadata: &Metadata, patterns: &[usize]) -> Result<()> {
@@ -253,9 +361,7 @@ impl Walk<'_> {
             Ok(()) | Err(Errno::NOSYS) => {}
             Err(e) => return Err(modelpack_store::Error::io("read", shown)(e.into()).into()),
         }
-        for &pattern in patterns {
-            self.matches[pattern] = Match::Found;
-        }
+        self.matched(patterns, &Match::Found);
         let size = metadata.len();
         let said = patterns.iter().filter_map(|&pattern| self.kinds.get(pattern).copied()).min_by_key(|&kind| rank(kind));
         let kind = said.unwrap_or_else(|| classify(&path, size).0);

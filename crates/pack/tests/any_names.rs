@@ -1,6 +1,6 @@
 //! Whatever files are called and whatever is said of their model, packing and unpacking gives the same.
 
-use modelpack_pack::{Description, PackOptions, UnpackOptions, pack, plan, unpack};
+use modelpack_pack::{Description, FileFilter, PackOptions, Selection, UnpackOptions, pack, plan, unpack};
 use modelpack_spec::{Config, Digest, FilePath, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
 use modelpack_store::{MemoryStore, Source};
 use modelpack_testkit::assert_same_tree;
@@ -53,12 +53,13 @@ async fn round_trip(from: &Path, to: &Path, config: Config) -> (Config, usize) {
     let store = MemoryStore::new();
     let options = PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None };
     let description = Description { descriptor: config.descriptor, config: config.config, ..Description::default() };
-    let planned = plan(from, None).unwrap();
+    let planned = plan(from, None, &FileFilter::default()).unwrap();
     let manifest = pack(&planned, &description, &store, &Selector::Tag(Tag::latest()), &options).await.unwrap();
     let written = &manifest.image().unwrap().config;
     let bytes = store.blob(written, 0..written.size).await.unwrap().collect(1 << 20, "config").await.unwrap();
     assert_eq!(Digest::of(&bytes), written.digest);
-    let options = UnpackOptions { force: false, concurrency: 2, progress: Arc::default(), digest_cache: None };
+    let options =
+        UnpackOptions { selection: Selection::default(), force: false, concurrency: 2, progress: Arc::default(), digest_cache: None };
     let unpacked = unpack(&store, &manifest, to, &options).await.unwrap();
     (Config::parse(&bytes).unwrap(), unpacked.written.len())
 }

@@ -1,7 +1,7 @@
 //! What packing writes, and what it notices.
 
 use async_trait::async_trait;
-use modelpack_pack::{Description, Error, PackOptions, Plan, pack, plan, preview};
+use modelpack_pack::{Description, Error, FileFilter, PackOptions, Plan, pack, plan, preview};
 use modelpack_spec::{Config, Descriptor, Digest, Manifest, ModelConfig, ModelDescriptor, Selector, annotation, media_type};
 use modelpack_store::{Begin, Error as StoreError, MemoryStore, Sink, Source, Store, Untagged};
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
@@ -24,7 +24,7 @@ fn model() -> (tempfile::TempDir, Plan) {
     write("README.md", b"# A model");
     write("run.py", b"print()");
     fs::set_permissions(directory.path().join("run.py"), fs::Permissions::from_mode(0o700)).unwrap();
-    let plan = plan(directory.path(), None).unwrap();
+    let plan = plan(directory.path(), None, &FileFilter::default()).unwrap();
     (directory, plan)
 }
 

@@ -1,6 +1,6 @@
 //! Archives of layers, unpacked.
 
-use modelpack_pack::{UnpackOptions, unpack};
+use modelpack_pack::{Selection, UnpackOptions, unpack};
 use modelpack_spec::{Descriptor, Encoding, ImageManifest, LayerKind, LayerType, Manifest, media_type};
 use modelpack_store::{MemoryStore, put_bytes};
 use std::{collections::BTreeMap, fs, sync::Arc};
@@ -28,7 +28,8 @@ pub(crate) fn tar(data: &[u8]) {
             annotations: BTreeMap::new(),
             other: BTreeMap::new(),
         });
-        let options = UnpackOptions { force: false, concurrency: 1, progress: Arc::default(), digest_cache: None };
+        let options =
+            UnpackOptions { selection: Selection::default(), force: false, concurrency: 1, progress: Arc::default(), digest_cache: None };
         unpack(&store, &manifest.expect("the manifest is valid"), &destination, &options).await
     });
     // Threads of the runtime remove what was staged.

@@ -1,6 +1,6 @@
 //! How a directory is packed: the arguments that `pack`, `push DIR` and `build` share.
 
-use super::MetadataArgs;
+use super::{FilterArgs, MetadataArgs};
 use crate::{context::Context, failure::Failure};
 use modelpack::{Field, PackRequest};
 use std::path::PathBuf;
@@ -15,6 +15,8 @@ pub struct PackArgs {
     #[arg(long)]
     pub explain: bool,
     #[command(flatten)]
+    pub filter: FilterArgs,
+    #[command(flatten)]
     pub metadata: MetadataArgs,
 }
 
@@ -25,6 +27,6 @@ impl PackArgs {
         if let (None, true, Some(time)) = (&self.metadata.created_at, dated, context.created_at()?) {
             metadata.say(Field::CREATED_AT, &time, "SOURCE_DATE_EPOCH")?;
         }
-        Ok(PackRequest { directory, modelfile: self.modelfile.clone(), metadata })
+        Ok(PackRequest { directory, modelfile: self.modelfile.clone(), filter: self.filter.read()?, metadata })
     }
 }

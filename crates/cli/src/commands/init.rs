@@ -1,7 +1,7 @@
 //! `modelpack init`: writes a Modelfile for a directory. `modelfile generate` is modctl's name for it.
 
 use crate::{
-    args::MetadataArgs,
+    args::{InitFilterArgs, MetadataArgs},
     context::Context,
     failure::{Failure, Kind},
 };
@@ -28,6 +28,8 @@ pub struct Args {
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
+    filter: InitFilterArgs,
+    #[command(flatten)]
     metadata: MetadataArgs,
 }
 
@@ -44,7 +46,7 @@ pub async fn generate(args: Args, context: &Context) -> Result<(), Failure> {
 
 async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failure> {
     let path = output.join("Modelfile");
-    let request = PackRequest { directory: args.directory, modelfile: None, metadata: args.metadata.read()? };
+    let request = PackRequest { directory: args.directory, modelfile: None, filter: args.filter.read()?, metadata: args.metadata.read()? };
     let text = context.modelpack(&Default::default()).modelfile(&request).await?;
     fs::create_dir_all(output).and_then(|()| save(&path, &text, args.overwrite)).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {

@@ -2,7 +2,7 @@
 
 use super::pack::own_modelfile;
 use crate::{
-    args::RegistryArgs,
+    args::{FilterArgs, RegistryArgs},
     context::Context,
     failure::{Failure, Kind},
     text::{Align, printable, table},
@@ -35,6 +35,8 @@ pub struct Args {
     #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
     modelfile: Option<PathBuf>,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -59,10 +61,11 @@ fn target(args: &Args) -> Result<LintTarget, Failure> {
     if args.target.is_dir() {
         let directory = args.target.clone();
         let modelfile = args.modelfile.clone().or_else(|| own_modelfile(&directory));
-        return Ok(LintTarget::Directory(PackRequest { directory, modelfile, metadata: Metadata::default() }));
+        return Ok(LintTarget::Directory(PackRequest { directory, modelfile, filter: args.filter.read()?, metadata: Metadata::default() }));
     }
-    if args.modelfile.is_some() {
-        return Err(Failure::new(Kind::Usage, format!("--file is for a directory, and {} is none", args.target.display())));
+    if args.modelfile.is_some() || args.filter != FilterArgs::default() {
+        let why = format!("--file, --include and --exclude are for a directory, and {} is none", args.target.display());
+        return Err(Failure::new(Kind::Usage, why));
     }
     let place = args.target.to_string_lossy().parse::<Place>();
     let place = place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", args.target.display())))?;

@@ -5,6 +5,7 @@ mod build;
 pub mod completion;
 mod cp;
 mod demo;
+mod fetch;
 mod init;
 mod inspect;
 mod lint;
@@ -47,6 +48,7 @@ pub enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Build(build::Args),
+    Fetch(fetch::Args),
     Modelfile(modelfile::Args),
     Completion(completion::Args),
     Version(version::Args),
@@ -79,6 +81,7 @@ impl Command {
             Self::Serve(args) => serve::run(args, context).await,
             Self::Demo(args) => Box::pin(demo::run(args, context)).await,
             Self::Build(args) => build::run(args, context).await,
+            Self::Fetch(args) => fetch::run(args, context).await,
             Self::Modelfile(args) => modelfile::run(args, context).await,
             Self::Completion(args) => completion::run(&args, &context.output),
             Self::Version(_) => version::run(&context.output),

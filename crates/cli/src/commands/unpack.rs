@@ -1,7 +1,12 @@
 //! `modelpack unpack`: an artifact becomes a directory again. `pull -o` ends here too; `extract` is modctl's name for it.
 
-use crate::{args::TransferArgs, context::Context, failure::Failure, text};
-use modelpack::Place;
+use crate::{
+    args::{SelectionArgs, TransferArgs},
+    context::Context,
+    failure::Failure,
+    text,
+};
+use modelpack::{LeftOut, Place};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +22,8 @@ pub struct Args {
     /// Where the files go; made if it is not there
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Replace files that are in the way
     #[arg(long)]
     force: bool,
@@ -25,7 +32,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    unpack("unpacking", &args.from, &args.output, args.force, &args.transfer, context).await
+    unpack("unpacking", &args.from, &args.output, &args.selection, args.force, &args.transfer, context).await
 }
 
 /// Unpacks, and prints the digest.
@@ -33,11 +40,13 @@ pub async fn unpack(
     doing: &'static str,
     from: &Place,
     directory: &Path,
+    selection: &SelectionArgs,
     force: bool,
     transfer: &TransferArgs,
     context: &Context,
 ) -> Result<(), Failure> {
-    let ((digest, unpacked), _) = context.transfer(doing, transfer, async |m| m.unpack(from, directory, force).await).await?;
+    let selection = selection.read()?;
+    let ((digest, unpacked), _) = context.transfer(doing, transfer, async |m| m.unpack(from, directory, &selection, force).await).await?;
     for layer in &unpacked.unnamed {
         context.output.warn(&format!("layer {} ({}) names no file, and was left out", layer.digest, layer.media_type));
     }
@@ -46,11 +55,23 @@ pub async fn unpack(
         n => format!("; {} there already", text::count(n, "file")),
     };
     let (files, size) = (text::count(unpacked.written.len(), "file"), text::bytes(unpacked.bytes));
-    context.output.note(&format!("unpacked {files}, {size}, to {}{unchanged}", directory.display()));
+    context.output.note(&format!("unpacked {files}, {size}, to {}{unchanged}{}", directory.display(), left_out(unpacked.left_out)));
     let paths = |paths: &[modelpack::spec::FilePath]| paths.iter().map(|path| path.as_str().to_owned()).collect::<Vec<_>>();
     let value = json!({
         "digest": digest.to_string(), "directory": directory.to_string_lossy(), "bytes": unpacked.bytes,
         "written": paths(&unpacked.written), "unchanged": paths(&unpacked.unchanged), "unnamed": unpacked.unnamed,
+        "leftOut": { "files": unpacked.left_out.files, "archives": unpacked.left_out.archives, "bytes": unpacked.left_out.bytes },
     });
     context.output.result(&digest.to_string(), &value)
+}
+
+/// What a selection left out, to be said after what was unpacked.
+fn left_out(left_out: LeftOut) -> String {
+    let said = match (left_out.files, left_out.archives) {
+        (0, 0) => return String::new(),
+        (files, 0) => text::count(files, "file"),
+        (0, archives) => text::count(archives, "archive"),
+        (files, archives) => format!("{} and {}", text::count(files, "file"), text::count(archives, "archive")),
+    };
+    format!("; left out {said}, {}", text::bytes(left_out.bytes))
 }

@@ -94,6 +94,14 @@ pub enum ModelfileProblem {
     /// A path without wildcards names nothing.
     #[error("{0:?} does not exist")]
     Missing(String),
+    /// A path without wildcards names what an ignore file leaves out.
+    #[error("{path:?} is left out by {rule}")]
+    Ignored {
+        /// The path.
+        path: String,
+        /// The pattern, and where it stands.
+        rule: String,
+    },
     /// A pattern matches directories, and no file.
     #[error("{0:?} matches directories only; to take the files below them, end the pattern with `/`")]
     OnlyDirectories(String),

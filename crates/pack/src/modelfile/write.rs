@@ -67,7 +67,7 @@ fn quoted(text: &str, is_path: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Description, Field, Metadata, Modelfile, plan};
+    use crate::{Description, Field, FileFilter, Metadata, Modelfile, plan};
     use proptest::{collection, prelude::*};
     use std::fs;
 
@@ -75,9 +75,9 @@ mod tests {
     fn odd_names_come_back() {
         let directory = tempfile::tempdir().unwrap();
         modelpack_testkit::write_odd_names(directory.path());
-        let planned = plan(directory.path(), None).unwrap();
+        let planned = plan(directory.path(), None, &FileFilter::default()).unwrap();
         let modelfile = Modelfile::parse(&generate(&planned, &[])).unwrap();
-        let again = plan(directory.path(), Some(&modelfile)).unwrap();
+        let again = plan(directory.path(), Some(&modelfile), &FileFilter::default()).unwrap();
         let files = |plan: &Plan| plan.files.iter().map(|file| (file.path.clone(), file.kind)).collect::<Vec<_>>();
         assert_eq!(files(&again), files(&planned));
     }
@@ -92,9 +92,9 @@ mod tests {
                 fs::write(directory.path().join(name.replace(['/', '\\'], "_")), "x").unwrap();
             }
             // Names that differ only in case are refused, which is for others to test.
-            if let Ok(planned) = plan(directory.path(), None) {
+            if let Ok(planned) = plan(directory.path(), None, &FileFilter::default()) {
                 let modelfile = Modelfile::parse(&generate(&planned, &[])).unwrap();
-                let again = plan(directory.path(), Some(&modelfile)).unwrap();
+                let again = plan(directory.path(), Some(&modelfile), &FileFilter::default()).unwrap();
                 let files = |plan: &Plan| plan.files.iter().map(|file| (file.path.clone(), file.kind)).collect::<Vec<_>>();
                 prop_assert_eq!(files(&again), files(&planned));
             }
@@ -104,7 +104,7 @@ mod tests {
         fn any_values_come_back(name in "[^\n\r]{0,20}", authors in collection::vec("[^\n\r]{1,20}", 0..4), value in "[^\n\r]{0,20}", reward: bool) {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join("a.bin"), "x").unwrap();
-            let planned = plan(directory.path(), None).unwrap();
+            let planned = plan(directory.path(), None, &FileFilter::default()).unwrap();
             let mut metadata = Metadata::default();
             let _ = metadata.say(Field::NAME, &name, "here");
             authors.iter().for_each(|author| drop(metadata.say(Field::AUTHORS, author, "here")));

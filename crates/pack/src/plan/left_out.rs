@@ -1,7 +1,11 @@
 //! Names that are not taken for files of a model unless a Modelfile spells them out.
 
+/// The file that says which files beside and below it are left out.
+pub(super) const IGNORE_FILE: &str = ".modelpackignore";
+
 /// Names of what version control, caches and systems keep beside a model's files, in lower case.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
+    IGNORE_FILE,
     ".git",
     ".hg",
     ".svn",

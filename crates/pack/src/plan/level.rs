@@ -29,6 +29,12 @@ pub(super) struct Wanted {
     pub(super) as_directory: Vec<State>,
 }
 
+impl Wanted {
+    pub(super) fn is_empty(&self) -> bool {
+        self.as_file.is_empty() && self.as_directory.is_empty()
+    }
+}
+
 impl<'a> Level<'a> {
     pub(super) fn new(patterns: &'a [&'a Pattern], states: &[State], at_top: bool) -> Self {
         let mut level = Self { patterns, names: HashMap::new(), globs: Vec::new(), below: Vec::new(), at_top };
@@ -67,8 +73,8 @@ impl<'a> Level<'a> {
         self.below.iter().filter(|state| self.is_all_below(**state)).map(|state| state.pattern)
     }
 
-    /// Which patterns want the file or directory `name`.
-    pub(super) fn wanted(&self, name: &str) -> Wanted {
+    /// Which patterns want the file or directory `name`; what is usually left out is wanted only if a pattern spells it, or `anyway`.
+    pub(super) fn wanted(&self, name: &str, anyway: bool) -> Wanted {
         let mut wanted = Wanted::default();
         for &state in self.names.get(name).into_iter().flatten() {
             if self.is_last(state) {
@@ -76,7 +82,7 @@ impl<'a> Level<'a> {
             }
             wanted.as_directory.push(State { matched: state.matched + 1, ..state });
         }
-        if is_foreign(name, self.at_top) {
+        if !anyway && is_foreign(name, self.at_top) {
             return wanted;
         }
         for &(_, state) in self.globs.iter().filter(|(glob, _)| glob.matches(name)) {
@@ -86,7 +92,7 @@ impl<'a> Level<'a> {
                 wanted.as_directory.push(State { matched: state.matched + 1, ..state });
             }
         }
-        if !is_hidden(name) {
+        if anyway || !is_hidden(name) {
             for &state in &self.below {
                 if self.is_all_below(state) {
                     wanted.as_file.push(state.pattern);

@@ -1,5 +1,6 @@
 //! Plans of real directories.
 
+mod filter;
 mod links;
 mod modelfile;
 
@@ -28,12 +29,12 @@ fn paths(plan: &Plan) -> Vec<&str> {
 }
 
 fn planned(directory: &Path) -> Vec<String> {
-    let plan = plan(directory, None).unwrap_or_else(|e| panic!("{e}"));
+    let plan = plan(directory, None, &FileFilter::default()).unwrap_or_else(|e| panic!("{e}"));
     paths(&plan).into_iter().map(str::to_owned).collect()
 }
 
 fn refused(directory: &Path) -> Error {
-    plan(directory, None).unwrap_err()
+    plan(directory, None, &FileFilter::default()).unwrap_err()
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn every_file_is_taken_in_the_order_of_kinds_and_paths() {
         "1_Pooling/config.json",
         "empty/nested/LICENSE",
     ]);
-    let plan = plan(directory.path(), None).unwrap();
+    let plan = plan(directory.path(), None, &FileFilter::default()).unwrap();
     let root = directory.path().canonicalize().unwrap();
     let expected = [
         ("1_Pooling/config.json", WeightConfig),
@@ -130,7 +131,7 @@ fn where_and_when_files_were_written_does_not_count() {
     fs::File::open(other.join("a.bin")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
 
     let without_source = |directory: &Path| -> Vec<_> {
-        let files = plan(directory, None).unwrap().files;
+        let files = plan(directory, None, &FileFilter::default()).unwrap().files;
         files.into_iter().map(|f| PlannedFile { source: PathBuf::new(), ..f }).collect()
     };
     let plan = without_source(one.path());
@@ -151,7 +152,7 @@ fn a_directory_must_be_there_and_be_one() {
 fn a_directory_without_files_to_pack_is_refused() {
     let directory = tree(&[".hidden", "Modelfile", "__pycache__/x"]);
     fs::create_dir_all(directory.path().join("a/b")).unwrap();
-    assert!(matches!(refused(directory.path()), Error::Empty { directory: d } if d == directory.path()));
+    assert!(matches!(refused(directory.path()), Error::Empty { directory: d, .. } if d == directory.path()));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Archive layers: their bytes are decompressed and read while they arrive, and their files staged.
 
 use super::{
-    Finished,
+    Finished, LISTED, LeftOut,
     contents::{Contents, invalid},
     destination::conflict,
     staging::Staging,
@@ -39,7 +39,13 @@ pub(super) struct Archived {
     /// Each with its name in the staging directory.
     files: Vec<(Finished, String)>,
     directories: Vec<FilePath>,
+    pub(super) left_out: LeftOut,
+    /// The first files that were not selected.
+    pub(super) passed: Vec<FilePath>,
 }
+
+/// Whether a file of this path and size is to be staged.
+type IsSelected<'a> = &'a dyn Fn(&FilePath, u64) -> bool;
 
 /// Stages the files of an artifact's archives. Clones share what they allow.
 #[derive(Clone)]
@@ -57,8 +63,15 @@ impl Unarchiver {
         Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Arc::new(AtomicU64::new(allowance)) }
     }
 
-    /// Stages all files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
-    pub(super) async fn stage(self, what: String, encoding: Encoding, body: Body, verifier: Verifier) -> Result<Archived> {
+    /// Stages the selected files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
+    pub(super) async fn stage(
+        self,
+        what: String,
+        encoding: Encoding,
+        body: Body,
+        verifier: Verifier,
+        is_selected: impl Fn(&FilePath, u64) -> bool + Send + 'static,
+    ) -> Result<Archived> {
         let (sender, receiver) = mpsc::channel(PIECES);
         let receive = async move {
             let mut pieces = body.into_stream();
@@ -68,12 +81,12 @@ impl Unarchiver {
                 }
             }
         };
-        let read = blocking(move || self.read(&what, encoding, Pipe { receiver, piece: Bytes::new(), verifier }));
+        let read = blocking(move || self.read(&what, encoding, Pipe { receiver, piece: Bytes::new(), verifier }, &is_selected));
         future::join(receive, read).await.1
     }
 
-    fn read(&self, what: &str, encoding: Encoding, mut pipe: Pipe) -> Result<Archived> {
-        let read = self.read_entries(what, encoding, &mut pipe);
+    fn read(&self, what: &str, encoding: Encoding, mut pipe: Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
+        let read = self.read_entries(what, encoding, &mut pipe, is_selected);
         // An archive is only blamed for what it is if it is the one that the digest names.
         if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
             pipe.finish().map_err(|e| blame(what, e))?;
@@ -81,7 +94,7 @@ impl Unarchiver {
         read
     }
 
-    fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe) -> Result<Archived> {
+    fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
         let blame = |e| blame(what, e);
         let decoder: Box<dyn Read + '_> = match encoding {
             Encoding::Raw | Encoding::Tar => Box::new(pipe),
@@ -109,6 +122,13 @@ impl Unarchiver {
                 Kind::File { size, executable } => {
                     contents.insert_file(what, &path)?;
                     drop(contents);
+                    if !is_selected(&path, size) {
+                        archived.left_out.add_file(size);
+                        if archived.passed.len() < LISTED {
+                            archived.passed.push(path);
+                        }
+                        continue;
+                    }
                     if size > self.allowance.load(Relaxed) {
                         return Err(blame(too_large()));
                     }
@@ -157,7 +177,7 @@ pub(super) struct Placed {
 pub(super) fn place(staging: &Staging, archived: Vec<Archived>, replace: bool) -> Result<Placed> {
     let destination = staging.destination();
     let (mut placed, mut staged) = (Placed::default(), Vec::new());
-    for Archived { files, directories } in archived {
+    for Archived { files, directories, .. } in archived {
         directories.iter().try_for_each(|path| destination.check_directory(path))?;
         placed.directories.extend(directories);
         for (file, name) in files {

@@ -15,7 +15,7 @@ mod staging;
 mod tar;
 mod verifier;
 
-use crate::Result;
+use crate::{Result, Selection};
 use archive::Unarchiver;
 use contents::{Contents, invalid};
 use destination::Destination;
@@ -29,6 +29,8 @@ use verifier::Verifier;
 /// How an artifact is unpacked.
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
+    /// Which of its files are.
+    pub selection: Selection,
     /// Whether files that are in the way are replaced. Only files are, never directories or links.
     pub force: bool,
     /// How many layers are unpacked at once; at least 1.
@@ -50,12 +52,36 @@ pub struct Unpacked {
     pub unnamed: Vec<Descriptor>,
     /// The size of the files that were written, in bytes.
     pub bytes: u64,
+    /// What was not selected.
+    pub left_out: LeftOut,
+}
+
+/// What a selection left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many files, not counting those of archives that were not fetched.
+    pub files: usize,
+    /// How many archives were not fetched.
+    pub archives: usize,
+    /// The size of these files and archives, in bytes.
+    pub bytes: u64,
+}
+
+impl LeftOut {
+    fn add_file(&mut self, size: u64) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(size);
+    }
 }
 
 /// Unpacks the artifact of `manifest`, whose layers `source` has, into the directory `destination`, which is made if need be.
 ///
 /// A file that is there with the right content is left as it is, and its layer is not fetched; one with another content fails with
 /// [`Error::Conflict`], before anything is written, unless `options.force` is set. An index is refused, because it is not one artifact.
+///
+/// With a selection, only what it needs is fetched: files that it selects, and archives that may hold some. Of an archive every byte is
+/// verified, and empty directories are not made. Fails with [`Error::NothingSelected`](crate::Error::NothingSelected) if no file is
+/// selected. Paths are checked as if all were written.
 ///
 /// Refused are paths that lead out of the destination or clash with each other, and archives that hold anything but files and
 /// directories, more than a million of them, or files of more than 1 GiB and more than 1000 times the size of all archives. A
@@ -69,7 +95,10 @@ pub async fn unpack(source: &dyn Source, manifest: &Manifest, destination: &Path
         return Err(Error::Invalid { what, why }.into());
     };
     let artifact = Artifact::read(image).map_err(invalid(&what))?;
-    let plan = Plan::of(&artifact)?;
+    let plan = Plan::of(&artifact, &options.selection)?;
+    if plan.is_nothing() && !options.selection.is_everything() {
+        return Err(nothing_selected(what, &artifact, &options.selection, &[]));
+    }
     options.progress.expect(plan.size());
     let path = destination.to_owned();
     let destination = blocking(move || {
@@ -78,7 +107,32 @@ pub async fn unpack(source: &dyn Source, manifest: &Manifest, destination: &Path
         Ok::<_, Error>(Arc::new(destination))
     });
     let unpacking = Unpacking { source, destination: destination.await?, options };
-    Ok(unpacking.run(plan).await?)
+    let (unpacked, passed) = unpacking.run(plan).await?;
+    if unpacked.written.is_empty() && unpacked.unchanged.is_empty() && !options.selection.is_everything() {
+        return Err(nothing_selected(what, &artifact, &options.selection, &passed));
+    }
+    Ok(unpacked)
+}
+
+/// How many files an error lists.
+const LISTED: usize = 10;
+
+/// The error that nothing is selected of an artifact, whose archives have the files `passed` among others.
+fn nothing_selected(what: String, artifact: &Artifact, selection: &Selection, passed: &[FilePath]) -> crate::Error {
+    let layers = artifact.layers.iter().filter_map(|layer| match &layer.content {
+        Content::File(path) => Some(path.to_string()),
+        Content::Archive(_) => Some(name(layer)),
+        Content::Unnamed => None,
+    });
+    let mut names: Vec<String> = layers.chain(passed.iter().map(FilePath::to_string)).collect();
+    let more = names.len().saturating_sub(LISTED);
+    names.truncate(LISTED);
+    let has = match (names.len(), more) {
+        (0, _) => "no file".to_owned(),
+        (_, 0) => names.join(", "),
+        (_, more) => format!("{}, and {more} more", names.join(", ")),
+    };
+    crate::Error::NothingSelected { what, rules: selection.rules(), has }
 }
 
 /// The layers of an artifact by what becomes of them.
@@ -87,22 +141,35 @@ struct Plan<'a> {
     archives: Vec<(&'a Layer, Encoding)>,
     unnamed: Vec<Descriptor>,
     contents: Contents,
+    left_out: LeftOut,
 }
 
 impl<'a> Plan<'a> {
-    fn of(artifact: &'a Artifact) -> Result<Self, Error> {
-        let mut plan = Self { files: Vec::new(), archives: Vec::new(), unnamed: Vec::new(), contents: Contents::default() };
+    fn of(artifact: &'a Artifact, selection: &Selection) -> Result<Self, Error> {
+        let (contents, left_out) = (Contents::default(), LeftOut::default());
+        let mut plan = Self { files: Vec::new(), archives: Vec::new(), unnamed: Vec::new(), contents, left_out };
         for layer in &artifact.layers {
             match &layer.content {
                 Content::File(path) => {
                     plan.contents.insert_file(&name(layer), path)?;
-                    plan.files.push(RawFile { layer, path });
+                    match selection.selects(path, layer.descriptor.size, layer) {
+                        true => plan.files.push(RawFile { layer, path }),
+                        false => plan.left_out.add_file(layer.descriptor.size),
+                    }
                 }
-                Content::Archive(encoding) => plan.archives.push((layer, *encoding)),
+                Content::Archive(encoding) if selection.may_select_in(layer) => plan.archives.push((layer, *encoding)),
+                Content::Archive(_) => {
+                    plan.left_out.archives += 1;
+                    plan.left_out.bytes = plan.left_out.bytes.saturating_add(layer.descriptor.size);
+                }
                 Content::Unnamed => plan.unnamed.push(layer.descriptor.clone()),
             }
         }
         Ok(plan)
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.files.is_empty() && self.archives.is_empty()
     }
 
     /// The size of the layers that will be unpacked, in bytes.
@@ -143,8 +210,10 @@ struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    async fn run(&self, plan: Plan<'_>) -> Result<Unpacked, Error> {
+    /// Unpacks, and returns the first files of archives that were passed over, too.
+    async fn run(&self, plan: Plan<'_>) -> Result<(Unpacked, Vec<FilePath>), Error> {
         let limit = self.options.concurrency;
+        let (mut left_out, mut passed) = (plan.left_out, Vec::new());
         let (mut written, mut unchanged, mut directories, mut placed_raw) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut missing = Vec::new();
         let present = for_each_concurrent(limit, &plan.files, |file| self.is_present(*file)).await?;
@@ -158,6 +227,11 @@ impl Unpacking<'_> {
             let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
             let stage = |(layer, encoding)| self.stage_archive(unarchiver.clone(), layer, encoding);
             let archived = for_each_concurrent(limit, plan.archives, stage).await?;
+            for archived in &archived {
+                left_out.files += archived.left_out.files;
+                left_out.bytes = left_out.bytes.saturating_add(archived.left_out.bytes);
+                passed.extend(archived.passed.iter().cloned());
+            }
             let (of, force) = (staging.clone(), self.options.force);
             let placed = blocking(move || archive::place(&of, archived, force)).await?;
             written = placed.written;
@@ -173,12 +247,13 @@ impl Unpacking<'_> {
                 written: sorted_paths(&written),
                 unchanged: sorted_paths(&unchanged),
                 unnamed,
+                left_out,
             };
             unchanged.iter().try_for_each(|file| destination.set_executable(&file.path, file.executable))?;
             // The unchanged may be there since an attempt that failed before this.
             destination.sync(unpacked.written.iter().chain(&unpacked.unchanged).chain(&directories))?;
             raw::remember_all(&placed_raw, &destination, cache.as_ref());
-            Ok(unpacked)
+            Ok((unpacked, passed))
         })
         .await
     }
@@ -187,6 +262,8 @@ impl Unpacking<'_> {
         let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(self.options.progress.clone());
         let what = name(layer);
         let verifier = Verifier::new(&what, &layer.descriptor);
-        unarchiver.stage(what, encoding, body, verifier).await
+        let (selection, layer) = (self.options.selection.clone(), layer.clone());
+        let is_selected = move |path: &FilePath, size| selection.selects(path, size, &layer);
+        unarchiver.stage(what, encoding, body, verifier, is_selected).await
     }
 }

@@ -11,7 +11,7 @@ fn a_link_within_the_directory_is_followed() {
     symlink(at("first.gguf"), at("second.gguf")).unwrap();
     symlink("../.store/tokenizer.json", at("real/tokenizer.json")).unwrap();
     symlink("real", at("latest")).unwrap();
-    let plan = plan(directory.path(), None).unwrap();
+    let plan = plan(directory.path(), None, &FileFilter::default()).unwrap();
     assert_eq!(
         paths(&plan),
         ["latest/tokenizer.json", "real/tokenizer.json", "first.gguf", "latest/model.bin", "real/model.bin", "second.gguf"]
@@ -104,7 +104,7 @@ fn a_snapshot_of_a_hugging_face_cache_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     for repository in ["models--org--tiny", "datasets--org--tiny"] {
         let snapshot = cache(directory.path(), repository, &["config.json", "model.safetensors", "onnx/model.onnx"]);
-        let plan = plan(&snapshot, None).unwrap();
+        let plan = plan(&snapshot, None, &FileFilter::default()).unwrap();
         assert_eq!(paths(&plan), ["config.json", "model.safetensors", "onnx/model.onnx"]);
         let blobs = directory.path().canonicalize().unwrap().join(repository).join("blobs");
         assert_eq!(plan.files[2].source, blobs.join("onnx-model.onnx"));

@@ -4,7 +4,7 @@ use super::*;
 use std::os::unix::fs::symlink;
 
 fn try_with(directory: &TempDir, text: &str) -> Result<Plan> {
-    plan(directory.path(), Some(&Modelfile::parse(text).unwrap_or_else(|e| panic!("{e}"))))
+    plan(directory.path(), Some(&Modelfile::parse(text).unwrap_or_else(|e| panic!("{e}"))), &FileFilter::default())
 }
 
 /// The plan as `kind path` lines.
@@ -130,6 +130,6 @@ fn an_error_names_the_modelfile() {
     let directory = tree(&["a.bin", "packing/my.modelfile"]);
     let path = directory.path().join("packing/my.modelfile");
     fs::write(&path, "MODEL a.bin\nMODEL b.bin\n").unwrap();
-    let error = plan(directory.path(), Some(&Modelfile::read(&path).unwrap())).unwrap_err();
+    let error = plan(directory.path(), Some(&Modelfile::read(&path).unwrap()), &FileFilter::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("{}, line 2, column 7: \"b.bin\" does not exist", path.display()));
 }

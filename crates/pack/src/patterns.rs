@@ -1,0 +1,222 @@
+//! Patterns in the grammar of gitignore(5): the one grammar for whatever takes some files and leaves others.
+
+#[cfg(test)]
+mod tests;
+
+use ignore::{
+    Match,
+    gitignore::{Gitignore, GitignoreBuilder},
+};
+use std::path::{Path, PathBuf};
+
+/// Patterns, of which the last that matches a path decides.
+///
+/// A pattern without a slash, or with one at its end only, matches at any depth; any other is anchored where the patterns stand. `*`
+/// and `?` match within a name, `**` any number of directories, `[a-z]` one character. `/` at the end means directories only, `!` at the
+/// beginning undoes what came before. `\` makes a character literal; in an ignore file `#` begins a comment.
+#[derive(Clone, Debug)]
+pub struct Patterns {
+    matcher: Gitignore,
+    /// Matches a name that a component of a pattern means, and not just any.
+    names: Gitignore,
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    /// The pattern as it was said.
+    pattern: String,
+    /// With where it was said.
+    shown: String,
+}
+
+/// A pattern that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}: {why}")]
+pub struct InvalidPattern {
+    /// The pattern, and where it was said, such as `.modelpackignore:3 "[z-a]"`.
+    pub rule: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What the patterns say of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    /// Whether it is matched, or else taken back with `!`.
+    pub(crate) is_match: bool,
+    /// The rule that decides, and where it was said.
+    pub(crate) rule: String,
+}
+
+impl Default for Patterns {
+    fn default() -> Self {
+        Self { matcher: Gitignore::empty(), names: Gitignore::empty(), rules: Vec::new() }
+    }
+}
+
+impl Patterns {
+    /// Patterns that were given one by one, by the name of what gave them, such as `--exclude`.
+    ///
+    /// One that says nothing, because it is empty or a comment, is refused.
+    pub fn new<S: AsRef<str>>(source: &str, patterns: impl IntoIterator<Item = S>) -> Result<Self, InvalidPattern> {
+        let mut rules = Vec::new();
+        for pattern in patterns {
+            let rule = Rule::new(source, pattern.as_ref());
+            match pattern.as_ref() {
+                comment if comment.starts_with('#') => return Err(rule.invalid(r"it is a comment; a name's `#` is written `\#`")),
+                broken if broken.contains('\n') => return Err(rule.invalid("it has a line break")),
+                empty if Self::of(vec![Rule::new(source, empty)])?.matcher.is_empty() => return Err(rule.invalid("it says nothing")),
+                _ => rules.push(rule),
+            }
+        }
+        Self::of(rules)
+    }
+
+    /// The patterns in the text of an ignore file, which errors call `name`.
+    pub fn parse(name: &str, text: &str) -> Result<Self, InvalidPattern> {
+        // An editor's byte order mark is no part of the first pattern.
+        let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
+        let says = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+        Self::of(says.map(|(index, line)| Rule::new(&format!("{name}:{}", index + 1), line)).collect())
+    }
+
+    fn of(rules: Vec<Rule>) -> Result<Self, InvalidPattern> {
+        let (mut matcher, mut names) = (GitignoreBuilder::new(""), GitignoreBuilder::new(""));
+        for rule in &rules {
+            let line = without_alternatives(&rule.pattern);
+            matcher.add_line(Some(PathBuf::from(&rule.shown)), &line).map_err(|e| rule.invalid(&reason(&e)))?;
+            for component in line.split('/').filter(|component| !line.starts_with('!') && !component.trim_matches('*').is_empty()) {
+                // Within a path these are characters like others.
+                let escape = if component.starts_with(['#', '!']) { r"\" } else { "" };
+                // A class with a slash in it falls apart, and matches no name.
+                let _ = names.add_line(None, &format!("{escape}{component}"));
+            }
+        }
+        let all = || rules.iter().map(|rule| rule.shown.as_str()).collect::<Vec<_>>().join(" ");
+        let failed = |e: ignore::Error| InvalidPattern { rule: all(), why: reason(&e) };
+        Ok(Self { matcher: matcher.build().map_err(failed)?, names: names.build().map_err(failed)?, rules })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The patterns, each with where it was said.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|rule| rule.shown.as_str())
+    }
+
+    /// What is said of exactly this path, whatever is said of the directories it is in.
+    pub(crate) fn decide(&self, path: &Path, is_directory: bool) -> Option<Decision> {
+        let decided = |is_match, glob: &ignore::gitignore::Glob| {
+            Some(Decision { is_match, rule: glob.from().map(|rule| rule.to_string_lossy().into_owned()).unwrap_or_default() })
+        };
+        match self.matcher.matched(path, is_directory) {
+            Match::None => None,
+            Match::Ignore(glob) => decided(true, glob),
+            Match::Whitelist(glob) => decided(false, glob),
+        }
+    }
+
+    /// Whether a file or directory is matched: by itself, or else as the nearest directory of which something is said.
+    pub(crate) fn includes(&self, path: &Path, is_directory: bool) -> bool {
+        upwards(path, is_directory).find_map(|(path, is_directory)| self.decide(path, is_directory)).is_some_and(|said| said.is_match)
+    }
+
+    /// The rule that matches a file, or a directory that it is in: what is in a matched directory cannot be taken back.
+    pub(crate) fn excludes(&self, path: &Path, is_directory: bool) -> Option<String> {
+        let said = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
+        said.filter(|said| said.is_match).map(|said| said.rule).last()
+    }
+
+    /// Whether [`includes`](Self::includes) may hold for something in the directory.
+    pub(crate) fn may_include_below(&self, directory: &Path) -> bool {
+        let directories: Vec<_> = directory.iter().map(|name| name.to_string_lossy()).collect();
+        self.includes(directory, true) || self.rules.iter().any(|rule| may_lead_below(&rule.pattern, &directories))
+    }
+
+    /// Whether a component of a pattern means this name, and not just any: `.cache/x` and `.c*` mean `.cache`, `*` and `**` do not.
+    pub(crate) fn name(&self, name: &Path) -> bool {
+        self.names.matched(name, true).is_ignore()
+    }
+}
+
+impl Rule {
+    fn new(source: &str, pattern: &str) -> Self {
+        Self { pattern: pattern.to_owned(), shown: format!("{source} {pattern:?}") }
+    }
+
+    fn invalid(&self, why: &str) -> InvalidPattern {
+        InvalidPattern { rule: self.shown.clone(), why: why.to_owned() }
+    }
+}
+
+/// A path and the directories it is in, nearest first, each with whether it is a directory.
+fn upwards(path: &Path, is_directory: bool) -> impl Iterator<Item = (&Path, bool)> {
+    // The last ancestor is the empty path: where the patterns stand.
+    let paths = path.ancestors().filter(|path| !path.as_os_str().is_empty()).enumerate();
+    paths.map(move |(up, path)| (path, is_directory || up > 0))
+}
+
+/// Whether a pattern may match something below a directory that it does not match itself. In doubt it may.
+fn may_lead_below(pattern: &str, directories: &[impl AsRef<str>]) -> bool {
+    if pattern.starts_with('!') {
+        return false;
+    }
+    let is_anchored = pattern.trim_end_matches('/').contains('/');
+    let mut components = pattern.trim_matches('/').split('/');
+    for directory in directories.iter().filter(|_| is_anchored) {
+        match components.next() {
+            None => return false,
+            Some("**") => return true,
+            Some(component) if component.contains(['*', '?', '[', '\\']) => {}
+            Some(component) if component == directory.as_ref() => {}
+            Some(_) => return false,
+        }
+    }
+    components.next().is_some()
+}
+
+/// The pattern with its braces literal, as they are to git: the library would take them for alternatives.
+fn without_alternatives(pattern: &str) -> String {
+    let mut literal = String::new();
+    let mut rest = pattern;
+    while let Some(c) = rest.chars().next() {
+        let taken = match c {
+            '\\' => c.len_utf8() + rest[1..].chars().next().map_or(0, char::len_utf8),
+            '[' => class_len(rest).unwrap_or(1),
+            _ => c.len_utf8(),
+        };
+        if matches!(c, '{' | '}') {
+            literal.push('\\');
+        }
+        literal.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    literal
+}
+
+/// The length of the class that `text` begins with, if it ends.
+fn class_len(text: &str) -> Option<usize> {
+    let mut at = 1 + usize::from(text[1..].starts_with(['!', '^']));
+    // The first character is a member, even if it is a `]`.
+    at += text[at..].chars().next()?.len_utf8();
+    loop {
+        let rest = &text[at..];
+        at += match rest.chars().next()? {
+            ']' => return Some(at + 1),
+            '[' if rest.starts_with("[:") => rest.find(":]").map_or(1, |end| end + 2),
+            c => c.len_utf8(),
+        };
+    }
+}
+
+/// Why the library refuses a pattern, without its repeating the pattern.
+fn reason(error: &ignore::Error) -> String {
+    match error {
+        ignore::Error::Glob { err, .. } => err.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,82 @@
+//! What is left out of a plan, and what is taken anyway: includes, excludes, and ignore files.
+
+use super::left_out::IGNORE_FILE;
+use crate::{Error, Patterns, Result};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// An ignore file that is larger than this is something else.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Which files of a directory are packed, whatever its Modelfile says; paths are those below the directory.
+#[derive(Clone, Debug, Default)]
+pub struct FileFilter {
+    /// Files that are left out, whatever takes them; directories are not looked into.
+    pub exclude: Patterns,
+    /// Files that are taken though they are usually left out, if a component of a pattern means their names and those of the directories
+    /// they are in: `.env*`, `.github/` and `*.pyc` mean some, `*`, `**` and `src/` none.
+    pub include: Patterns,
+    /// Whether nothing else is taken than what `include` takes, unless it is empty. Ignore files do not count then.
+    pub only_included: bool,
+}
+
+impl FileFilter {
+    /// Whether nothing else is taken than what is included.
+    pub(super) fn takes_included_only(&self) -> bool {
+        self.only_included && !self.include.is_empty()
+    }
+
+    /// The patterns, each with where it was said.
+    pub(super) fn rules(&self) -> impl Iterator<Item = &str> {
+        self.include.rules().chain(self.exclude.rules())
+    }
+}
+
+/// The ignore files of a directory and of those it is in, nearest first.
+#[derive(Clone, Default)]
+pub(super) struct Ignores(Option<Rc<IgnoreFile>>);
+
+struct IgnoreFile {
+    /// The directory that it is in, below the top.
+    directory: PathBuf,
+    patterns: Patterns,
+    outer: Ignores,
+}
+
+impl Ignores {
+    /// These and the ignore file in `directory`, which lies at `source` and is called `shown`.
+    pub(super) fn with(&self, directory: &Path, source: &Path, shown: &Path) -> Result<Self> {
+        let (path, shown) = (source.join(IGNORE_FILE), shown.join(IGNORE_FILE));
+        let io = |action| modelpack_store::Error::io(action, shown.clone());
+        let invalid = |why: &str| modelpack_store::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
+        let file = File::open(&path).map_err(io("open"))?;
+        if !file.metadata().map_err(io("look at"))?.is_file() {
+            return Err(Error::NotAFile { path: shown, kind: "directory or device" });
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io("read"))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(invalid("it has more than 1 MiB, so it is no ignore file").into());
+        }
+        let text = String::from_utf8(bytes).map_err(|_| invalid("its text is not UTF-8"))?;
+        let patterns = Patterns::parse(&shown.to_string_lossy(), &text)?;
+        Ok(Self(Some(Rc::new(IgnoreFile { directory: directory.to_owned(), patterns, outer: self.clone() }))))
+    }
+
+    /// The rule that leaves out the file or directory `path` below the top: that of the nearest ignore file which says something of it.
+    pub(super) fn rule(&self, path: &Path, is_directory: bool) -> Option<String> {
+        let mut file = self.0.as_deref();
+        while let Some(IgnoreFile { directory, patterns, outer }) = file {
+            let below = path.strip_prefix(directory).expect("an ignore file counts in its own directory");
+            if let Some(said) = patterns.decide(below, is_directory) {
+                return said.is_match.then_some(said.rule);
+            }
+            file = outer.0.as_deref();
+        }
+        None
+    }
+}

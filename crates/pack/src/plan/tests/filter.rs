@@ -1,0 +1,138 @@
+//! What includes, excludes and ignore files leave of a directory.
+
+use super::*;
+use crate::Patterns;
+use std::os::unix::fs::symlink;
+
+fn filter(include: &[&str], exclude: &[&str], only_included: bool) -> FileFilter {
+    FileFilter {
+        include: Patterns::new("--include", include).unwrap(),
+        exclude: Patterns::new("--exclude", exclude).unwrap(),
+        only_included,
+    }
+}
+
+fn kept(directory: &TempDir, filter: &FileFilter) -> Vec<String> {
+    let plan = plan(directory.path(), None, filter).unwrap_or_else(|e| panic!("{e}"));
+    paths(&plan).into_iter().map(str::to_owned).collect()
+}
+
+fn only(directory: &TempDir, include: &[&str], exclude: &[&str]) -> Vec<String> {
+    kept(directory, &filter(include, exclude, true))
+}
+
+fn also(directory: &TempDir, include: &[&str], exclude: &[&str]) -> Vec<String> {
+    kept(directory, &filter(include, exclude, false))
+}
+
+fn ignore(directory: &TempDir, path: &str, text: &str) {
+    fs::write(directory.path().join(path), text).unwrap();
+}
+
+fn modelfile(text: &str) -> Modelfile {
+    Modelfile::parse(text).unwrap()
+}
+
+#[test]
+fn an_ignore_file_leaves_files_out_and_is_not_packed_itself() {
+    let directory = tree(&["a.bin", "b.txt", "logs/x.txt", "sub/logs/keep.txt", "sub/a.bin"]);
+    ignore(&directory, ".modelpackignore", "# not for others\r\n*.txt\r\n!keep.txt\r\n/logs/\r\n");
+    assert_eq!(planned(directory.path()), ["a.bin", "sub/a.bin", "sub/logs/keep.txt"]);
+    let everything = modelfile("CODE *\nCODE **/*");
+    let plan = plan(directory.path(), Some(&everything), &FileFilter::default()).unwrap();
+    assert_eq!(paths(&plan), ["a.bin", "sub/a.bin", "sub/logs/keep.txt"]);
+}
+
+#[test]
+fn the_nearest_ignore_file_that_says_something_decides() {
+    let directory = tree(&["a.txt", "sub/a.txt", "sub/b.txt", "sub/deep/b.txt", "other/b.txt"]);
+    ignore(&directory, ".modelpackignore", "a.txt\n");
+    ignore(&directory, "sub/.modelpackignore", "!a.txt\n/b.txt\n");
+    assert_eq!(planned(directory.path()), ["other/b.txt", "sub/a.txt", "sub/deep/b.txt"]);
+}
+
+#[test]
+fn a_file_that_a_modelfile_spells_out_may_not_be_ignored() {
+    let directory = tree(&["a.bin", "d/x", "e/f/y"]);
+    ignore(&directory, ".modelpackignore", "*.bin\n/d/\ne/f/\n");
+    for (text, path, rule) in [("MODEL a.bin", "a.bin", ":1 \"*.bin\""), ("CODE d", "d", ":2"), ("CODE e/f/y", "e/f/y", ":3")] {
+        let said = plan(directory.path(), Some(&modelfile(text)), &FileFilter::default()).unwrap_err().to_string();
+        let ignored = directory.path().join(".modelpackignore");
+        assert!(said.contains(&format!("{path:?} is left out by {}{rule}", ignored.display())), "{said}");
+        let excluded = filter(&[], &[path.trim_end_matches("/f/y")], false);
+        assert!(matches!(plan(directory.path(), Some(&modelfile(text)), &excluded), Err(Error::Empty { .. })), "who excludes it knows");
+    }
+}
+
+#[test]
+fn a_wrong_ignore_file_is_refused() {
+    let directory = tree(&["sub/a"]);
+    ignore(&directory, "sub/.modelpackignore", "ok\n[z-a]\n");
+    let said = refused(directory.path()).to_string();
+    assert!(said.contains("sub/.modelpackignore:2 \"[z-a]\": invalid range"), "{said}");
+    fs::write(directory.path().join("sub/.modelpackignore"), b"\xff").unwrap();
+    assert!(refused(directory.path()).to_string().contains("not UTF-8"));
+    fs::remove_file(directory.path().join("sub/.modelpackignore")).unwrap();
+    fs::create_dir(directory.path().join("sub/.modelpackignore")).unwrap();
+    assert!(matches!(refused(directory.path()), Error::NotAFile { .. }));
+}
+
+#[test]
+fn only_what_is_included_is_packed_and_exclude_beats_it() {
+    let directory = tree(&["a.json", "b.bin", "d/c.json", "d/e.txt", ".hidden.json", ".git/x.json"]);
+    assert_eq!(only(&directory, &["*.json"], &[]), [".hidden.json", "a.json", "d/c.json"]);
+    assert_eq!(only(&directory, &["*.json"], &["d/"]), [".hidden.json", "a.json"]);
+    assert_eq!(only(&directory, &["/*.json", "!.*"], &[]), ["a.json"]);
+    assert_eq!(only(&directory, &["d/"], &[]), ["d/c.json", "d/e.txt"]);
+    assert_eq!(only(&directory, &[], &["*.json"]), ["b.bin", "d/e.txt"]);
+    let config = modelfile("CONFIG a.json\nCODE **/*.txt");
+    let plan = plan(directory.path(), Some(&config), &filter(&["*.txt"], &[], true)).unwrap();
+    assert_eq!(paths(&plan), ["d/e.txt"], "what a Modelfile names is left out like others");
+}
+
+#[test]
+fn an_include_beats_what_is_usually_left_out_if_it_names_it() {
+    let directory = tree(&["a", ".env", ".github/w/x.yml", "src/.venv/x.py", "src/x.py", "src/x.pyc", "__pycache__/x.pyc", "d/Thumbs.db"]);
+    ignore(&directory, ".modelpackignore", "src/\n");
+    assert_eq!(only(&directory, &["*.py", ".github/w/*", ".e*"], &[]), [".github/w/x.yml", ".env", "src/x.py"]);
+    assert_eq!(only(&directory, &["*"], &[]), ["a", "src/x.py"]);
+    assert_eq!(only(&directory, &["src/", "d/"], &[]), ["src/x.py"]);
+    assert_eq!(only(&directory, &["*.pyc"], &[]), ["src/x.pyc"]);
+    assert_eq!(only(&directory, &["__pycache__/*.pyc"], &[]), ["__pycache__/x.pyc"]);
+}
+
+#[test]
+fn an_include_may_also_add_to_what_is_found() {
+    let directory = tree(&["a", "b.txt", ".env", ".github/w/x.yml", ".github/y", "logs/x.txt", "logs/y.log"]);
+    ignore(&directory, ".modelpackignore", "logs/\nb.txt\n");
+    assert_eq!(also(&directory, &[], &[]), ["a"]);
+    assert_eq!(also(&directory, &[".env", ".github/w/"], &[]), [".github/w/x.yml", ".env", "a"]);
+    assert_eq!(also(&directory, &["*.log", "logs/"], &[]), ["a"], "what an ignore file leaves out stays out");
+    assert_eq!(also(&directory, &[".github/", ".env"], &["w/", ".env"]), [".github/y", "a"]);
+}
+
+#[test]
+fn what_is_left_out_is_not_looked_at() {
+    let directory = tree(&["a.json", "secret/x.json", "ignored/x", "d/x.json"]);
+    ignore(&directory, ".modelpackignore", "ignored\n");
+    symlink("nowhere", directory.path().join("dangling")).unwrap();
+    symlink("/", directory.path().join("out")).unwrap();
+    for name in ["secret", "ignored"] {
+        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    without_privileges(|| {
+        assert_eq!(only(&directory, &[], &["secret", "dangling", "/out"]), ["a.json", "d/x.json"]);
+        assert_eq!(only(&directory, &["/a.json", "/d/x.json"], &[]), ["a.json", "d/x.json"], "nothing in the others could be included");
+        assert!(plan(directory.path(), None, &filter(&["x.json"], &["dangling", "/out"], true)).is_err(), "it might be anywhere");
+    });
+}
+
+#[test]
+fn nothing_left_says_which_patterns_there_are() {
+    let directory = tree(&["a.txt"]);
+    ignore(&directory, ".modelpackignore", "*.txt\n*.unused\n");
+    let Error::Empty { rules, .. } = refused(directory.path()) else { panic!() };
+    assert_eq!(rules, [format!("{} \"*.txt\"", directory.path().join(".modelpackignore:1").display())]);
+    let error = plan(directory.path(), None, &filter(&["*.bin"], &["x"], true)).unwrap_err();
+    assert!(matches!(error, Error::Empty { rules, .. } if rules == ["--include \"*.bin\"", "--exclude \"x\""]));
+}

@@ -1,0 +1,175 @@
+//! Which files of an artifact are wanted, when not all are.
+
+use crate::{Patterns, classify};
+use modelpack_spec::{Content, FilePath, Layer, LayerKind};
+use std::{fmt, path::Path, str::FromStr, sync::LazyLock};
+
+/// Which files of an artifact are wanted: those that an include or a preset takes, or all if there is neither, without those that are
+/// excluded.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Takes files by their paths.
+    pub include: Patterns,
+    /// Takes files by what they are to the model.
+    pub presets: Vec<Preset>,
+    /// Leaves files out, whatever takes them.
+    pub exclude: Patterns,
+}
+
+/// Files of a model that are wanted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Weight layers.
+    Weights,
+    /// Weight config layers, which hold the tokenizer too: what an engine reads beside the weights.
+    Config,
+    /// What a tokenizer is loaded from, by the names of the files.
+    Tokenizer,
+    /// Documentation layers.
+    Docs,
+}
+
+/// The names of what a tokenizer is loaded from, in lower case.
+static TOKENIZER: LazyLock<Patterns> = LazyLock::new(|| Patterns::new("tokenizer", TOKENIZER_NAMES).expect("these are patterns"));
+
+const TOKENIZER_NAMES: [&str; 14] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "*tokenizer.model*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece*.model",
+    "*.spm",
+    "*.tiktoken",
+    "tiktoken.model",
+    "chat_template.*",
+    "chat_templates/",
+];
+
+impl Preset {
+    /// Every preset.
+    pub const ALL: [Self; 4] = [Self::Weights, Self::Config, Self::Tokenizer, Self::Docs];
+
+    /// What it is called: `weights`, `config`, `tokenizer` or `docs`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Config => "config",
+            Self::Tokenizer => "tokenizer",
+            Self::Docs => "docs",
+        }
+    }
+
+    /// The kind of its layers, if it is that which makes it.
+    fn kind(self) -> Option<LayerKind> {
+        match self {
+            Self::Weights => Some(LayerKind::Weight),
+            Self::Config => Some(LayerKind::WeightConfig),
+            Self::Docs => Some(LayerKind::Doc),
+            Self::Tokenizer => None,
+        }
+    }
+
+    /// Whether it may take a file that is in `layer`.
+    fn may_be_in(self, layer: &Layer) -> bool {
+        let Some(kind) = layer.kind else { return true };
+        match self.kind() {
+            Some(wanted) => kind == wanted,
+            // Nobody packs a tokenizer among weights, and those are large to look into.
+            None => matches!(layer.content, Content::File(_)) || !matches!(kind, LayerKind::Weight | LayerKind::Dataset),
+        }
+    }
+
+    fn takes(self, path: &FilePath, size: u64, layer: &Layer) -> bool {
+        match self.kind() {
+            // Artifacts of other tools do not say what a file is.
+            Some(wanted) => layer.kind.unwrap_or_else(|| classify(path, size).0) == wanted,
+            None => self.may_be_in(layer) && TOKENIZER.includes(Path::new(&path.as_str().to_lowercase()), false),
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Preset {
+    type Err = NotAPreset;
+
+    fn from_str(text: &str) -> Result<Self, NotAPreset> {
+        Self::ALL.into_iter().find(|preset| preset.name() == text).ok_or_else(|| NotAPreset { name: text.to_owned() })
+    }
+}
+
+/// The text names no preset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no preset {name:?}; expected {}", Preset::ALL.map(Preset::name).join(", "))]
+pub struct NotAPreset {
+    /// The text.
+    pub name: String,
+}
+
+/// What the annotations of an archive layer say of the files in it.
+enum Scope<'a> {
+    File(&'a FilePath, u64),
+    Below(&'a FilePath),
+    Unknown,
+}
+
+impl<'a> Scope<'a> {
+    fn of(layer: &'a Layer) -> Self {
+        match (&layer.path, &layer.metadata) {
+            // A directory that oras packed.
+            (Some(path), _) if layer.kind.is_none() => Self::Below(path),
+            (Some(path), Some(metadata)) if matches!(metadata.typeflag, 5 | b'5') => Self::Below(path),
+            // modctl packs a file to an archive.
+            (Some(path), Some(metadata)) if matches!(metadata.typeflag, 0 | b'0') && metadata.name == path.file_name() => {
+                Self::File(path, metadata.size)
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Selection {
+    /// Whether nothing is left out.
+    pub fn is_everything(&self) -> bool {
+        self.takes_all() && self.exclude.is_empty()
+    }
+
+    fn takes_all(&self) -> bool {
+        self.include.is_empty() && self.presets.is_empty()
+    }
+
+    /// Whether the file `path` of `size` bytes is wanted, which is `layer` or in it.
+    pub fn selects(&self, path: &FilePath, size: u64, layer: &Layer) -> bool {
+        let at = Path::new(path.as_str());
+        let is_taken =
+            || self.takes_all() || self.include.includes(at, false) || self.presets.iter().any(|preset| preset.takes(path, size, layer));
+        self.exclude.excludes(at, false).is_none() && is_taken()
+    }
+
+    /// Whether a file in the archive `layer` may be wanted, as far as its kind and annotations say.
+    pub(crate) fn may_select_in(&self, layer: &Layer) -> bool {
+        let by_preset = || self.presets.iter().any(|preset| preset.may_be_in(layer));
+        match Scope::of(layer) {
+            Scope::File(path, size) => self.selects(path, size, layer),
+            Scope::Below(path) => {
+                let at = Path::new(path.as_str());
+                self.exclude.excludes(at, true).is_none() && (self.takes_all() || by_preset() || self.include.may_include_below(at))
+            }
+            Scope::Unknown => self.takes_all() || !self.include.is_empty() || by_preset(),
+        }
+    }
+
+    /// What was said of it, in the words of whoever said it.
+    pub(crate) fn rules(&self) -> Vec<String> {
+        let presets = self.presets.iter().map(|preset| format!("preset {preset}"));
+        self.include.rules().map(str::to_owned).chain(presets).chain(self.exclude.rules().map(str::to_owned)).collect()
+    }
+}
