@@ -3,7 +3,7 @@
 //! | code | kind | meaning |
 //! |---|---|---|
 //! | 0 | | done |
-//! | 1 | `other` | anything else |
+//! | 1 | `other` | anything else; `diff` found a difference, which is no failure |
 //! | 2 | `usage` | the arguments: a flag, a reference or place that does not parse |
 //! | 3 | `notFound` | a directory, tag, manifest or blob is not there |
 //! | 4 | `unauthorized` | the registry wants credentials, or other ones, or does not allow it |
@@ -36,7 +36,9 @@ pub enum Kind {
     Input,
     Interrupted,
     Terminated,
-    /// Whoever read stdout has closed it. They have read enough, so this is the only failure that is none.
+    /// What was compared is not the same: the result says it, and the exit code.
+    Difference,
+    /// Whoever read stdout has closed it. They have read enough.
     OutputClosed,
 }
 
@@ -45,6 +47,7 @@ impl Kind {
         match self {
             Self::OutputClosed => ("outputClosed", 0),
             Self::Other => ("other", 1),
+            Self::Difference => ("difference", 1),
             Self::Usage => ("usage", 2),
             Self::NotFound => ("notFound", 3),
             Self::Unauthorized => ("unauthorized", 4),
@@ -89,6 +92,11 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// What was compared is not the same, as the result says.
+    pub fn difference() -> Self {
+        Self::new(Kind::Difference, "there are differences")
+    }
+
     /// Stdout could not be written.
     pub fn output(error: io::Error) -> Self {
         let kind = if error.kind() == ErrorKind::BrokenPipe { Kind::OutputClosed } else { Kind::Io };
@@ -103,7 +111,7 @@ impl Failure {
     pub fn report(&self, output: &Output) -> ExitCode {
         let (name, code) = self.kind.name_and_code();
         let said = match self.kind {
-            Kind::OutputClosed => return code.into(),
+            Kind::OutputClosed | Kind::Difference => return code.into(),
             _ if output.json => {
                 let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
                 json!({ "error": error }).to_string()

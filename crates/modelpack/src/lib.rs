@@ -6,6 +6,7 @@
 
 mod attach;
 mod copy;
+mod diff;
 mod error;
 mod inspect;
 mod lint;
@@ -20,6 +21,7 @@ mod verify;
 
 pub use attach::Attachment;
 pub use copy::Copied;
+pub use diff::{Aspect, Diff, DiffSide, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
 pub use lint::LintTarget;

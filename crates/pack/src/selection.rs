@@ -1,7 +1,7 @@
 //! Which files of an artifact are wanted, when not all are.
 
 use crate::{Patterns, classify};
-use modelpack_spec::{Content, FilePath, Layer, LayerKind};
+use modelpack_spec::{FilePath, Layer, LayerKind};
 use std::{fmt, path::Path, str::FromStr, sync::LazyLock};
 
 /// Which files of an artifact are wanted: those that an include or a preset takes, or all if there is neither, without those that are
@@ -75,11 +75,10 @@ impl Preset {
 
     /// Whether it may take a file that is in `layer`.
     fn may_be_in(self, layer: &Layer) -> bool {
-        let Some(kind) = layer.kind else { return true };
-        match self.kind() {
-            Some(wanted) => kind == wanted,
-            // Nobody packs a tokenizer among weights, and those are large to look into.
-            None => matches!(layer.content, Content::File(_)) || !matches!(kind, LayerKind::Weight | LayerKind::Dataset),
+        match (self.kind(), layer.kind) {
+            (Some(wanted), Some(kind)) => kind == wanted,
+            // Some pack a whole model as one archive of weights.
+            _ => true,
         }
     }
 
@@ -87,7 +86,7 @@ impl Preset {
         match self.kind() {
             // Artifacts of other tools do not say what a file is.
             Some(wanted) => layer.kind.unwrap_or_else(|| classify(path, size).0) == wanted,
-            None => self.may_be_in(layer) && TOKENIZER.includes(Path::new(&path.as_str().to_lowercase()), false),
+            None => TOKENIZER.includes(Path::new(&path.as_str().to_lowercase()), false),
         }
     }
 }

@@ -56,7 +56,9 @@ async fn only_selected_files_of_an_archive_are_written_and_all_of_it_is_verified
 #[tokio::test]
 async fn an_archive_of_another_kind_is_not_fetched_for_a_preset() {
     let mut artifact = Artifact::new();
-    let weights = artifact.archive(Encoding::Tar, &tar_of(&[("config.json", b"{}"), ("tokenizer.json", b"{}")])).await;
+    let metadata = r#"{"name":"w.bin","mode":420,"uid":0,"gid":0,"size":2,"mtime":"","typeflag":0}"#;
+    let alone = [(annotation::FILEPATH, "w.bin"), (annotation::FILE_METADATA, metadata)];
+    let weights = artifact.layer(&media_type_of(Encoding::Tar), &alone, tar_of(&[("w.bin", b"ww")])).await;
     let config = tar_of(&[("x.json", b"{}"), ("d/tokenizer.json", b"{}")]);
     artifact.layer(&kind(LayerKind::WeightConfig, Encoding::TarGzip), &[], compressed(Encoding::TarGzip, &config)).await;
     forbid(&mut artifact, weights);

@@ -5,6 +5,7 @@ mod build;
 pub mod completion;
 mod cp;
 mod demo;
+mod diff;
 mod fetch;
 mod init;
 mod inspect;
@@ -37,6 +38,7 @@ pub enum Command {
     Cp(cp::Args),
     Attach(attach::Args),
     Inspect(inspect::Args),
+    Diff(diff::Args),
     Lint(lint::Args),
     Verify(verify::Args),
     Ls(ls::Args),
@@ -70,6 +72,7 @@ impl Command {
             Self::Cp(args) => cp::run(args, context).await,
             Self::Attach(args) => attach::run(args, context).await,
             Self::Inspect(args) => inspect::run(args, context).await,
+            Self::Diff(args) => diff::run(args, context).await,
             Self::Lint(args) => lint::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,

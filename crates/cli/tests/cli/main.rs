@@ -4,6 +4,7 @@ mod attach;
 mod bad_input;
 mod demo;
 mod determinism;
+mod diff;
 mod filter;
 mod foreign;
 mod full_disk;

@@ -1,0 +1,174 @@
+//! `modelpack diff`: what two artifacts or directories differ in.
+
+use super::pack::own_modelfile;
+use crate::{
+    args::TransferArgs,
+    context::Context,
+    failure::{Failure, Kind},
+    text::{self, Align, printable, shortened, table},
+};
+use modelpack::{
+    Aspect, Diff, DiffSide, LayerChange, PackRequest, Place, ValueChange,
+    spec::{Content, Layer, LayerType},
+};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// How much of a value is shown, in characters.
+const VALUE: usize = 60;
+
+/// Show what two artifacts or directories differ in: metadata, files, sizes, and how much B needs of who has A
+///
+/// A directory is compared as what it would be packed to. An archive layer is compared as a whole. Exits with 0 if there is no difference,
+/// with 1 if there is one.
+#[derive(clap::Args)]
+#[command(after_help = "Example: modelpack diff registry.example.com/team/tiny:v1 ./tiny")]
+pub struct Args {
+    /// An artifact, or a model's directory
+    #[arg(value_name = "A")]
+    a: PathBuf,
+    /// Another
+    #[arg(value_name = "B")]
+    b: PathBuf,
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let (a, b) = (side(&args.a)?, side(&args.b)?);
+    let (diff, _) = context.transfer("comparing", &args.transfer, async |m| m.diff(&a, &b).await).await?;
+    context.output.result(&for_people(&args, &diff), &for_programs(&args, &diff))?;
+    if diff.is_equal() { Ok(()) } else { Err(Failure::difference()) }
+}
+
+/// A directory that is there, or else a place.
+fn side(target: &Path) -> Result<DiffSide, Failure> {
+    if target.is_dir() {
+        let modelfile = own_modelfile(target);
+        return Ok(DiffSide::Directory(PackRequest { directory: target.to_owned(), modelfile, ..PackRequest::default() }));
+    }
+    let place = target.to_string_lossy().parse::<Place>();
+    let place = place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", target.display())))?;
+    Ok(DiffSide::Place(place))
+}
+
+fn for_people(args: &Args, diff: &Diff) -> String {
+    let name = |target: &Path| printable(&target.to_string_lossy()).into_owned();
+    let rows = [("A", &args.a, &diff.digests[0]), ("B", &args.b, &diff.digests[1])];
+    let mut parts = vec![table([Align::Left; 3], &rows.map(|(side, target, digest)| [side.to_owned(), name(target), digest.to_string()]))];
+    let annotations = diff.annotations.iter().map(|change| value_row("annotation ", change));
+    let values: Vec<_> = diff.metadata.iter().map(|change| value_row("", change)).chain(annotations).collect();
+    if !values.is_empty() {
+        parts.push(table([Align::Left; 4], &values));
+    }
+    let (minor, files): (Vec<_>, Vec<_>) = diff.layers.iter().partition(|change| change.aspects == [Aspect::Annotations]);
+    if !files.is_empty() {
+        parts.push(table([Align::Left, Align::Right, Align::Left], &files.into_iter().map(file_row).collect::<Vec<_>>()));
+    }
+    if !minor.is_empty() {
+        let number = text::count(minor.len(), "layer");
+        parts.push(format!("{number} changed in annotations alone, such as times and owners; `--json` lists them"));
+    }
+    parts.push(summary(diff));
+    parts.join("\n\n")
+}
+
+fn value_row(prefix: &str, change: &ValueChange) -> [String; 4] {
+    let shown = |value: &Option<Value>| match value {
+        None => "-".to_owned(),
+        Some(Value::String(text)) => shortened(&printable(text), VALUE),
+        Some(other) => shortened(&printable(&other.to_string()), VALUE),
+    };
+    [format!("{prefix}{}", printable(&change.name)), shown(&change.old), "->".to_owned(), shown(&change.new)]
+}
+
+fn file_row(change: &LayerChange) -> [String; 3] {
+    let old_and_new = |show: &dyn Fn(&Layer) -> String| {
+        let mut shown: Vec<String> = [&change.old, &change.new].into_iter().flatten().map(show).collect();
+        shown.dedup();
+        shown.join(" -> ")
+    };
+    let mut name = old_and_new(&path_of);
+    if change.aspects.contains(&Aspect::Type) {
+        name = format!("{name}, {}", old_and_new(&type_of));
+    }
+    if let (true, Some(new)) = (change.aspects.contains(&Aspect::Executable), &change.new) {
+        name = format!("{name}, {}", if new.is_executable() { "now executable" } else { "no longer executable" });
+    }
+    [what(change).to_owned(), old_and_new(&|layer| text::bytes(layer.descriptor.size)), name]
+}
+
+/// What became of a layer, in a word.
+fn what(change: &LayerChange) -> &'static str {
+    match (&change.old, &change.new) {
+        (None, _) => "added",
+        (_, None) => "removed",
+        _ if change.aspects.contains(&Aspect::Path) => "renamed",
+        _ => "changed",
+    }
+}
+
+fn path_of(layer: &Layer) -> String {
+    let path = layer.path.as_ref().map_or_else(|| layer.descriptor.digest.to_string(), |path| printable(path.as_str()).into_owned());
+    if matches!(layer.content, Content::Archive(_)) { format!("{path} (archive)") } else { path }
+}
+
+fn type_of(layer: &Layer) -> String {
+    match layer.descriptor.media_type.parse::<LayerType>() {
+        Ok(known) => format!("{} {}", known.kind.name(), known.encoding.name()),
+        Err(_) => printable(&layer.descriptor.media_type).into_owned(),
+    }
+}
+
+fn summary(diff: &Diff) -> String {
+    let same = format!("{}, {}", text::count(diff.same.layers, "layer"), text::bytes(diff.same.bytes));
+    if diff.is_equal() {
+        let form =
+            if diff.digests[0] == diff.digests[1] { "" } else { "; the manifests differ in form alone, such as the order of layers" };
+        return format!("No difference: {same}{form}");
+    }
+    let mut counts = Vec::new();
+    for word in ["changed", "renamed", "added", "removed"] {
+        let number = diff.layers.iter().filter(|change| what(change) == word).count();
+        if number > 0 {
+            counts.push(format!("{number} {word}"));
+        }
+    }
+    counts.push(format!("{same} the same"));
+    let needed = match diff.to_fetch.layers {
+        0 => "nothing".to_owned(),
+        layers => format!("{}, {}", text::count(layers, "layer"), text::bytes(diff.to_fetch.bytes)),
+    };
+    format!("{}\nTo have B, who has A fetches {needed}", counts.join("; "))
+}
+
+fn for_programs(args: &Args, diff: &Diff) -> Value {
+    let values = |changes: &[ValueChange]| -> Value {
+        changes.iter().map(|change| json!({ "field": change.name, "old": change.old, "new": change.new })).collect()
+    };
+    let layer = |layer: &Layer| {
+        json!({
+            "path": layer.path.as_ref().map(|path| path.as_str()),
+            "kind": layer.kind.map(|kind| kind.name()),
+            "mediaType": layer.descriptor.media_type,
+            "digest": layer.descriptor.digest.to_string(),
+            "size": layer.descriptor.size,
+            "archive": matches!(layer.content, Content::Archive(_)),
+            "executable": layer.is_executable(),
+        })
+    };
+    let layers = diff.layers.iter().map(|change| {
+        let differs: Vec<&str> = change.aspects.iter().map(|aspect| aspect.name()).collect();
+        json!({ "change": what(change), "differs": differs, "old": change.old.as_ref().map(layer), "new": change.new.as_ref().map(layer) })
+    });
+    json!({
+        "a": { "target": args.a.to_string_lossy(), "digest": diff.digests[0].to_string() },
+        "b": { "target": args.b.to_string_lossy(), "digest": diff.digests[1].to_string() },
+        "equal": diff.is_equal(),
+        "metadata": values(&diff.metadata),
+        "annotations": values(&diff.annotations),
+        "layers": layers.collect::<Vec<_>>(),
+        "same": { "layers": diff.same.layers, "bytes": diff.same.bytes },
+        "toFetch": { "layers": diff.to_fetch.layers, "bytes": diff.to_fetch.bytes },
+    })
+}

@@ -1,0 +1,81 @@
+//! What two artifacts, or directories, differ in.
+
+mod compare;
+
+pub use compare::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
+
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config, pack::prepare};
+use async_trait::async_trait;
+use compare::{Side, compare};
+use modelpack_pack::{PackOptions, pack};
+use modelpack_spec::{Artifact, Config, Descriptor, Manifest, Selector, Tag};
+use modelpack_store::{Begin, Sink, blocking};
+
+/// One of two that are compared.
+#[derive(Clone, Debug)]
+pub enum DiffSide {
+    /// An artifact.
+    Place(Place),
+    /// A directory, and how it would be packed.
+    Directory(PackRequest),
+}
+
+impl Modelpack {
+    /// Compares two artifacts, or what directories would be packed to. Of artifacts manifest and config are read and no layer; the files of
+    /// directories are hashed, if the digest cache does not know them.
+    pub async fn diff(&self, a: &DiffSide, b: &DiffSide) -> Result<Diff> {
+        let (a, b) = (self.side(a).await?, self.side(b).await?);
+        Ok(compare(a, b))
+    }
+
+    async fn side(&self, side: &DiffSide) -> Result<Side> {
+        let (manifest, config) = match side {
+            DiffSide::Place(place) => {
+                let opened = self.open(place).await?;
+                let has_config = |image| Artifact::read(image).is_ok_and(|artifact| artifact.has_model_config());
+                let config = match opened.manifest.image() {
+                    Some(image) if has_config(image) => read_config(opened.source.as_ref(), &image.config).await?,
+                    _ => Config::default(),
+                };
+                (opened.manifest, config)
+            }
+            DiffSide::Directory(request) => {
+                let request = request.clone();
+                let (plan, description) = blocking(move || prepare(&request)).await?;
+                let options = PackOptions {
+                    concurrency: self.options.concurrency,
+                    progress: self.options.progress.clone(),
+                    digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
+                };
+                let manifest = pack(&plan, &description, &Held, &Selector::Tag(Tag::latest()), &options).await?;
+                (manifest, Config { descriptor: description.descriptor, config: description.config, ..Config::default() })
+            }
+        };
+        let what = || format!("manifest {}", manifest.digest());
+        let Some(image) = manifest.image() else {
+            let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
+            return Err(Error::Store(StoreError::Invalid { what: what(), why }));
+        };
+        let artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what: what(), source }))?;
+        Ok(Side::new(manifest.digest().clone(), artifact, &config, image.annotations.clone()))
+    }
+}
+
+/// A sink that says it holds every blob: what is packed to it is hashed, and goes nowhere.
+struct Held;
+
+#[async_trait]
+impl Sink for Held {
+    fn wants_digest(&self) -> bool {
+        true
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, StoreError> {
+        blob.expect("a sink that wants digests is told them");
+        Ok(Begin::Exists)
+    }
+
+    async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
