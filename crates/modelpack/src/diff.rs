@@ -7,7 +7,7 @@ pub use compare::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
 use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config, pack::prepare};
 use async_trait::async_trait;
 use compare::{Side, compare};
-use modelpack_pack::{PackOptions, pack};
+use modelpack_pack::pack;
 use modelpack_spec::{Artifact, Config, Descriptor, Manifest, Selector, Tag};
 use modelpack_store::{Begin, Sink, blocking};
 
@@ -42,12 +42,8 @@ impl Modelpack {
             DiffSide::Directory(request) => {
                 let request = request.clone();
                 let (plan, description) = blocking(move || prepare(&request)).await?;
-                let options = PackOptions {
-                    concurrency: self.options.concurrency,
-                    progress: self.options.progress.clone(),
-                    digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
-                };
-                let manifest = pack(&plan, &description, &Held, &Selector::Tag(Tag::latest()), &options).await?;
+                let at = Selector::Tag(Tag::latest());
+                let manifest = pack(&plan, &description, &Held, &at, &self.pack_options()).await?;
                 (manifest, Config { descriptor: description.descriptor, config: description.config, ..Config::default() })
             }
         };

@@ -84,7 +84,7 @@ impl Patterns {
     fn of(rules: Vec<Rule>) -> Result<Self, InvalidPattern> {
         let (mut matcher, mut names) = (GitignoreBuilder::new(""), GitignoreBuilder::new(""));
         for rule in &rules {
-            let line = without_alternatives(&rule.pattern);
+            let line = as_git_reads(&rule.pattern).map_err(|why| rule.invalid(why))?;
             matcher.add_line(Some(PathBuf::from(&rule.shown)), &line).map_err(|e| rule.invalid(&reason(&e)))?;
             for component in line.split('/').filter(|component| !line.starts_with('!') && !component.trim_matches('*').is_empty()) {
                 // Within a path these are characters like others.
@@ -179,23 +179,32 @@ fn may_lead_below(pattern: &str, directories: &[impl AsRef<str>]) -> bool {
     components.next().is_some()
 }
 
-/// The pattern with its braces literal, as they are to git: the library would take them for alternatives.
-fn without_alternatives(pattern: &str) -> String {
-    let mut literal = String::new();
+/// The pattern as the library must be told it to match what git matches. To git, braces are characters like others.
+///
+/// Refused is what git takes for a pattern that matches nothing, and the library for another one.
+fn as_git_reads(pattern: &str) -> Result<String, &'static str> {
+    let mut told = String::new();
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
         let taken = match c {
-            '\\' => c.len_utf8() + rest[1..].chars().next().map_or(0, char::len_utf8),
-            '[' => class_len(rest).unwrap_or(1),
+            '\\' => match rest[1..].chars().next() {
+                None | Some('/') => return Err(r"nothing follows a `\`"),
+                Some(literal) => 1 + literal.len_utf8(),
+            },
+            '[' => match class_len(rest) {
+                None => return Err(r"a `[` is not closed; a name's is written `\[`"),
+                Some(len) if rest[..len].contains('\\') => return Err(r"a `\` stands between `[` and `]`"),
+                Some(len) => len,
+            },
             _ => c.len_utf8(),
         };
         if matches!(c, '{' | '}') {
-            literal.push('\\');
+            told.push('\\');
         }
-        literal.push_str(&rest[..taken]);
+        told.push_str(&rest[..taken]);
         rest = &rest[taken..];
     }
-    literal
+    Ok(told)
 }
 
 /// The length of the class that `text` begins with, if it ends.

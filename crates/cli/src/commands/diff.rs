@@ -134,7 +134,7 @@ fn summary(diff: &Diff) -> String {
             counts.push(format!("{number} {word}"));
         }
     }
-    counts.push(format!("{same} the same"));
+    counts.push(format!("the same: {same}"));
     let needed = match diff.to_fetch.layers {
         0 => "nothing".to_owned(),
         layers => format!("{}, {}", text::count(layers, "layer"), text::bytes(diff.to_fetch.bytes)),

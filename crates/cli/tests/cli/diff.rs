@@ -66,7 +66,7 @@ fn what_was_changed_is_shown() {
         "descriptor.family  llama  ->  mistral",
         "3 B  new.txt",
         "LICENSE -> LICENSE.txt",
-        "2 changed; 1 renamed; 1 added; 1 removed; 8 layers",
+        "2 changed; 1 renamed; 1 added; 1 removed; the same: 8 layers",
     ] {
         assert!(output.stdout.contains(line), "{line:?} not in:\n{}", output.stdout);
     }

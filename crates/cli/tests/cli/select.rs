@@ -3,7 +3,6 @@
 use crate::harness::{Registry, cli, cli_with_model, count_files, fails, json, ok, run};
 use modelpack_testkit::{Cli, FaultProxy, fixture};
 use serde_json::json as value;
-use std::fs;
 
 /// The model in a registry behind a proxy, and a fresh home.
 fn pushed() -> (Registry, FaultProxy, Cli) {
