@@ -7,15 +7,23 @@ use ignore::{
     Match,
     gitignore::{Gitignore, GitignoreBuilder},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Patterns, of which the last that matches a path decides.
 ///
 /// A pattern without a slash, or with one at its end only, matches at any depth; any other is anchored where the patterns stand. `*`
 /// and `?` match within a name, `**` any number of directories, `[a-z]` one character. `/` at the end means directories only, `!` at the
 /// beginning undoes what came before. `\` makes a character literal; in an ignore file `#` begins a comment.
-#[derive(Clone, Debug)]
-pub struct Patterns {
+///
+/// A clone costs nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Patterns(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
     matcher: Gitignore,
     /// Matches a name that a component of a pattern means, and not just any.
     names: Gitignore,
@@ -49,7 +57,7 @@ pub(crate) struct Decision {
     pub(crate) rule: String,
 }
 
-impl Default for Patterns {
+impl Default for Compiled {
     fn default() -> Self {
         Self { matcher: Gitignore::empty(), names: Gitignore::empty(), rules: Vec::new() }
     }
@@ -66,7 +74,7 @@ impl Patterns {
             match pattern.as_ref() {
                 comment if comment.starts_with('#') => return Err(rule.invalid(r"it is a comment; a name's `#` is written `\#`")),
                 broken if broken.contains('\n') => return Err(rule.invalid("it has a line break")),
-                empty if Self::of(vec![Rule::new(source, empty)])?.matcher.is_empty() => return Err(rule.invalid("it says nothing")),
+                empty if Self::of(vec![Rule::new(source, empty)])?.0.matcher.is_empty() => return Err(rule.invalid("it says nothing")),
                 _ => rules.push(rule),
             }
         }
@@ -95,17 +103,18 @@ impl Patterns {
         }
         let all = || rules.iter().map(|rule| rule.shown.as_str()).collect::<Vec<_>>().join(" ");
         let failed = |e: ignore::Error| InvalidPattern { rule: all(), why: reason(&e) };
-        Ok(Self { matcher: matcher.build().map_err(failed)?, names: names.build().map_err(failed)?, rules })
+        let (matcher, names) = (matcher.build().map_err(failed)?, names.build().map_err(failed)?);
+        Ok(Self(Arc::new(Compiled { matcher, names, rules })))
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.0.rules.is_empty()
     }
 
     /// The patterns, each with where it was said.
     pub(crate) fn rules(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().map(|rule| rule.shown.as_str())
+        self.0.rules.iter().map(|rule| rule.shown.as_str())
     }
 
     /// What is said of exactly this path, whatever is said of the directories it is in.
@@ -113,7 +122,7 @@ impl Patterns {
         let decided = |is_match, glob: &ignore::gitignore::Glob| {
             Some(Decision { is_match, rule: glob.from().map(|rule| rule.to_string_lossy().into_owned()).unwrap_or_default() })
         };
-        match self.matcher.matched(path, is_directory) {
+        match self.0.matcher.matched(path, is_directory) {
             Match::None => None,
             Match::Ignore(glob) => decided(true, glob),
             Match::Whitelist(glob) => decided(false, glob),
@@ -134,12 +143,12 @@ impl Patterns {
     /// Whether [`includes`](Self::includes) may hold for something in the directory.
     pub(crate) fn may_include_below(&self, directory: &Path) -> bool {
         let directories: Vec<_> = directory.iter().map(|name| name.to_string_lossy()).collect();
-        self.includes(directory, true) || self.rules.iter().any(|rule| may_lead_below(&rule.pattern, &directories))
+        self.includes(directory, true) || self.0.rules.iter().any(|rule| may_lead_below(&rule.pattern, &directories))
     }
 
     /// Whether a component of a pattern means this name, and not just any: `.cache/x` and `.c*` mean `.cache`, `*` and `**` do not.
     pub(crate) fn name(&self, name: &Path) -> bool {
-        self.names.matched(name, true).is_ignore()
+        self.0.names.matched(name, true).is_ignore()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Patterns;
+use proptest::{collection, prelude::*};
 use std::os::unix::fs::symlink;
 
 fn filter(include: &[&str], exclude: &[&str], only_included: bool) -> FileFilter {
@@ -135,4 +136,35 @@ fn nothing_left_says_which_patterns_there_are() {
     assert_eq!(rules, [format!("{} \"*.txt\"", directory.path().join(".modelpackignore:1").display())]);
     let error = plan(directory.path(), None, &filter(&["*.bin"], &["x"], true)).unwrap_err();
     assert!(matches!(error, Error::Empty { rules, .. } if rules == ["--include \"*.bin\"", "--exclude \"x\""]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_walk_takes_what_the_patterns_say_file_by_file(
+        files in collection::btree_set("([ab]{1,2}d/){0,3}[ab]{1,2}f", 1..10),
+        include in collection::vec("!?/?[ab*?]{1,3}[df]?(/[ab*]{1,2}f?){0,2}/?", 0..3),
+        exclude in collection::vec("!?/?[ab*?]{1,3}[df]?(/[ab*]{1,2}f?){0,2}/?", 0..3),
+        ignored in collection::vec("!?/?[ab*?]{1,3}[df]?(/[ab*]{1,2}f?){0,2}/?", 0..3),
+    ) {
+        let directory = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
+        ignore(&directory, ".modelpackignore", &ignored.join("\n"));
+        let ignored = Patterns::parse("ignored", &ignored.join("\n")).unwrap();
+        let (include, exclude) = (Patterns::new("include", include).unwrap(), Patterns::new("exclude", exclude).unwrap());
+        let takes = |file: &&String| {
+            let path = Path::new(file.as_str());
+            let included = if include.is_empty() { ignored.excludes(path, false).is_none() } else { include.includes(path, false) };
+            included && exclude.excludes(path, false).is_none()
+        };
+        let expected: Vec<String> = files.iter().filter(takes).cloned().collect();
+        let filter = FileFilter { include: include.clone(), exclude: exclude.clone(), only_included: true };
+        let mut found = match plan(directory.path(), None, &filter) {
+            Ok(plan) => paths(&plan).into_iter().map(str::to_owned).collect(),
+            Err(Error::Empty { .. }) => Vec::new(),
+            Err(error) => panic!("{error}"),
+        };
+        found.sort();
+        prop_assert_eq!(found, expected);
+    }
 }
