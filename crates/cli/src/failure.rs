@@ -224,6 +224,12 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
         PackError::LinkDangling { .. } | PackError::LinkCycle { .. } | PackError::NotAFile { .. } => {
             "remove it, or leave it out with a Modelfile that names the files to pack"
         }
+        PackError::TooManyLayers { raw: 0, .. } => {
+            "`--max-layers` allows more, which not every registry takes; larger files are never bundled"
+        }
+        PackError::TooManyLayers { raw, .. } => {
+            return Some(format!("{raw} files have to be raw by `--layer`: give fewer to that rule, or allow more with `--max-layers`"));
+        }
         PackError::Config(_) => "change the value in the Modelfile, or leave it out",
         PackError::NotModelPack { .. } => "`modelpack cp --to modelpack` turns other artifacts into one that files can be attached to",
         PackError::Attached { .. } => "`--force` replaces it",

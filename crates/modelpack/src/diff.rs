@@ -4,7 +4,7 @@ mod compare;
 
 pub use compare::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config, pack::prepare};
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config, pack::prepare_layers};
 use async_trait::async_trait;
 use compare::{Side, compare};
 use modelpack_pack::pack;
@@ -41,9 +41,9 @@ impl Modelpack {
             }
             DiffSide::Directory(request) => {
                 let request = request.clone();
-                let (plan, description) = blocking(move || prepare(&request)).await?;
+                let (layers, description) = blocking(move || prepare_layers(&request)).await?;
                 let at = Selector::Tag(Tag::latest());
-                let manifest = pack(&plan, &description, &Held, &at, &self.pack_options()).await?;
+                let manifest = pack(&layers, &description, &Held, &at, &self.pack_options()).await?;
                 (manifest, Config { descriptor: description.descriptor, config: description.config, ..Config::default() })
             }
         };

@@ -29,12 +29,13 @@ pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
-    Attached, Error as PackError, Field, FileFilter, Finding, InvalidPattern, InvalidValue, LeftOut, Metadata, ModelfileError,
-    ModelfileProblem, NotAPreset, Patterns, Preset, Selection, UnpackOptions, Unpacked,
+    Attached, Error as PackError, Field, FileFilter, Finding, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy, LayerRule,
+    LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection, UnpackOptions,
+    Unpacked,
 };
 pub use modelpack_spec as spec;
 pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
-pub use pack::{PackRequest, Packed};
+pub use pack::{PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
 pub use store::Listed;

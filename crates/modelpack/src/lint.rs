@@ -1,6 +1,6 @@
 //! Which tools can use an artifact, or what a directory would become.
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::prepare};
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::prepare_layers};
 use modelpack_lint::Report;
 use modelpack_pack::preview;
 use modelpack_spec::Descriptor;
@@ -31,9 +31,13 @@ impl Modelpack {
             }
             LintTarget::Directory(request) => {
                 let request = request.clone();
-                let (plan, description) = blocking(move || prepare(&request)).await?;
-                let preview = preview(&plan, &description);
-                Ok(modelpack_lint::lint(&preview.manifest, Some(&preview.config)))
+                let built = blocking(move || {
+                    let (layers, description) = prepare_layers(&request)?;
+                    Ok::<_, Error>(preview(&layers, &description)?)
+                });
+                let built = built.await?;
+                let image = built.manifest.image().expect("what is packed is no index");
+                Ok(modelpack_lint::lint(image, Some(&built.config_bytes)))
             }
         }
     }

@@ -1,7 +1,9 @@
 //! Packing a directory into a place.
 
 use crate::{Modelpack, Place, Result};
-use modelpack_pack::{Description, FileFilter, Finding, Metadata, Modelfile, Plan, infer, pack, plan};
+use modelpack_pack::{
+    Description, FileFilter, Finding, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview,
+};
 use modelpack_spec::{Digest, Selector, Tag};
 use modelpack_store::blocking;
 use std::path::PathBuf;
@@ -17,6 +19,17 @@ pub struct PackRequest {
     pub filter: FileFilter,
     /// What is said of the model; wins over its Modelfile, which wins over its files.
     pub metadata: Metadata,
+    /// How its files become layers.
+    pub layers: LayerPolicy,
+}
+
+/// What would be packed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// The layers, in their order.
+    pub layers: Vec<PlannedLayer>,
+    /// What the config and the manifest's annotations say of the model, and where each value came from.
+    pub findings: Vec<Finding>,
 }
 
 /// What was packed.
@@ -26,7 +39,9 @@ pub struct Packed {
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// How many files it has.
+    /// How many layers it has.
+    pub layers: usize,
+    /// How many files are in them.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
@@ -35,19 +50,42 @@ pub struct Packed {
 }
 
 impl Modelpack {
+    /// Finds out what would be packed. Writes nothing, and fails where packing would, as far as it can be told without reading the files.
+    pub async fn plan(&self, request: &PackRequest) -> Result<Planned> {
+        let request = request.clone();
+        blocking(move || {
+            let (layers, description) = prepare_layers(&request)?;
+            preview(&layers, &description)?;
+            Ok(Planned { layers, findings: description.findings })
+        })
+        .await
+    }
+
     /// Packs a directory; a bare reference means the store. With a registry as the place, no copy is kept here.
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
         let to = to.clone().or_store();
         let request = request.clone();
-        let (plan, description) = blocking(move || prepare(&request)).await?;
+        let (layers, description) = blocking(move || prepare_layers(&request)).await?;
         let target = self.target(&to, None).await?;
         let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(Tag::latest()));
         let options = self.pack_options();
-        let manifest = pack(&plan, &description, target.sink(), &at, &options).await?;
+        let manifest = pack(&layers, &description, target.sink(), &at, &options).await?;
         target.finish().await?;
-        let bytes = plan.files.iter().map(|file| file.size).sum();
-        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes, findings: description.findings })
+        Ok(Packed {
+            to,
+            digest: manifest.digest().clone(),
+            layers: layers.len(),
+            files: layers.iter().map(|layer| layer.files.len()).sum(),
+            bytes: layers.iter().map(PlannedLayer::bytes).sum(),
+            findings: description.findings,
+        })
     }
+}
+
+/// Finds the layers that files become, and what they say of the model; blocks.
+pub(crate) fn prepare_layers(request: &PackRequest) -> Result<(Vec<PlannedLayer>, Description)> {
+    let (plan, description) = prepare(request)?;
+    Ok((layers(&plan, &request.layers)?, description))
 }
 
 /// Finds the files and what they say of the model; blocks.

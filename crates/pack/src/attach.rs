@@ -1,13 +1,9 @@
 //! Attaching: files are added to an artifact that exists, or replaced in it, and nothing else of it changes.
 
-use crate::{
-    Error, PackOptions, PlannedFile, Result,
-    pack::{annotations, digest_of},
-    plan::rank,
-};
+use crate::{Error, PackOptions, PlannedFile, PlannedLayer, Result, pack::digest_of, plan::rank};
 use modelpack_spec::{
-    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, LayerType, Manifest, PathSet,
-    Selector, annotation, media_type,
+    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, Manifest, PathSet, Selector,
+    annotation, media_type,
 };
 use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, verify_blob};
 use serde_json::{Value, json};
@@ -118,9 +114,9 @@ struct Standing {
 
 impl Standing {
     fn new(file: &PlannedFile, kind: LayerKind, digest: Digest, size: u64) -> Self {
-        let layer_type = LayerType { kind, encoding: Encoding::Raw }.to_string();
-        let mut descriptor = Descriptor::new(layer_type, digest.clone(), size);
-        descriptor.annotations = annotations(file);
+        let layer = PlannedLayer { kind, ..PlannedLayer::of(file, Encoding::Raw) };
+        let mut descriptor = Descriptor::new(layer.layer_type().to_string(), digest.clone(), size);
+        descriptor.annotations = layer.input(digest.clone(), None, size).annotations();
         Self { descriptor, diff_id: digest, kind: Some(kind), path: Some(file.path.clone()), file: Some(file.path.clone()) }
     }
 

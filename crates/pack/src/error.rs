@@ -25,6 +25,16 @@ pub enum Error {
     /// What is said of the model is outside the grammar of its field.
     #[error("the specification does not allow this in a config: {0}")]
     Config(#[from] BuildError),
+    /// The files need more layers than there may be.
+    #[error("the files need {needed} layers, and {limit} are allowed")]
+    TooManyLayers {
+        /// How many layers there would be at the least.
+        needed: usize,
+        /// How many there may be.
+        limit: usize,
+        /// How many files have to be raw layers because a rule says so.
+        raw: usize,
+    },
     /// What should be packed is not a directory.
     #[error("{} is not a directory", path.display())]
     NotADirectory {

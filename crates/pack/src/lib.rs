@@ -2,12 +2,13 @@
 //!
 //! [`plan`] decides which files of a directory are packed and what they are to the model, as a [`Modelfile`] says or by looking
 //! at their names ([`classify`]).
-//! [`infer()`] reads what the files themselves say of the model.
+//! [`infer()`] reads what the files themselves say of the model. [`layers()`] decides which layers the files become, and [`pack()`] writes them.
 
 mod attach;
 mod classify;
 mod error;
 mod infer;
+mod layers;
 mod metadata;
 mod modelfile;
 mod pack;
@@ -21,11 +22,12 @@ pub use attach::{Attached, attach};
 pub use classify::classify;
 pub use error::{Error, Result};
 pub use infer::{Finding, Inferred, infer};
+pub use layers::{InvalidLayerRule, LayerPolicy, LayerRule, PlannedLayer, layers};
 pub use metadata::{Description, Field, InvalidValue, Metadata};
 pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem, generate};
 pub use pack::{PackOptions, pack};
 pub use patterns::{InvalidPattern, Patterns};
 pub use plan::{FileFilter, Plan, PlannedFile, plan, plan_file};
-pub use preview::{Preview, preview};
+pub use preview::preview;
 pub use selection::{NotAPreset, Preset, Selection};
 pub use unpack::{LeftOut, UnpackOptions, Unpacked, unpack};

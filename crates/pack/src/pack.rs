@@ -1,12 +1,19 @@
-//! Packing: the files of a plan become the layers, config and manifest of an artifact.
+//! Packing: planned layers are written, and the config and manifest of an artifact with them.
 
-use crate::{Description, Plan, PlannedFile, Result};
+mod archive;
+mod encode;
+mod tar;
+
+pub(crate) use tar::archive_len;
+
+use crate::{Description, PlannedFile, PlannedLayer, Result, preview};
+use archive::pack_archive;
 use modelpack_spec::{
-    Algorithm, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, Hasher, ImageManifest, LayerType, Manifest, ModelFs,
-    Selector, annotation, media_type,
+    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, Hasher, LayerInput,
+    Manifest, Selector, media_type,
 };
 use modelpack_store::{Begin, Body, DigestCache, Error, FileRange, Progress, Sink, Stamp, blocking, for_each_concurrent, put_bytes};
-use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 /// The time that every file gets, so that packing the same files gives the same digest.
 const NO_TIME: &str = "1970-01-01T00:00:00Z";
@@ -22,46 +29,38 @@ pub struct PackOptions {
     pub digest_cache: Option<DigestCache>,
 }
 
-/// Writes the files of `plan` to `sink` as an artifact, one raw layer a file, and lets `at` point to it.
+/// Writes `layers` to `sink` as an artifact, and lets `at` point to it.
 ///
-/// The artifact depends on the files' paths, bytes, kinds and executable bits, and on `description`, and on nothing else. Fails with
-/// [`Error::Changed`] if a file changes while it is read, and before anything is read if the specification does not allow what
-/// `description` says.
-pub async fn pack(plan: &Plan, description: &Description, sink: &dyn Sink, at: &Selector, options: &PackOptions) -> Result<Manifest> {
-    ConfigBuilder::from(config_of(description, Vec::new())).check()?;
-    plan.files.iter().for_each(|file| options.progress.expect(file.size));
-    let layers = for_each_concurrent(options.concurrency, &plan.files, |file| pack_file(file, sink, options)).await?;
-    let (image, config) = image_of(description, layers);
-    put_bytes(sink, media_type::CONFIG, config).await?;
-    let manifest = Manifest::from_image(image)
-        .map_err(|source| Error::InvalidManifest { what: format!("the manifest of {}", plan.directory.display()), source })?;
-    sink.put_manifest(at, &manifest).await?;
-    Ok(manifest)
+/// The artifact depends on the layers' encodings, on the files' paths, bytes, kinds and executable bits, and on `description`, and on nothing
+/// else. Fails with [`Error::Changed`] if a file changes while it is read, and before anything is read if the specification does not allow
+/// what `description` says, or if the manifest would be larger than anybody reads.
+pub async fn pack(
+    layers: &[PlannedLayer],
+    description: &Description,
+    sink: &dyn Sink,
+    at: &Selector,
+    options: &PackOptions,
+) -> Result<Manifest> {
+    preview(layers, description)?;
+    layers.iter().for_each(|layer| options.progress.expect(layer.bytes()));
+    let stored = for_each_concurrent(options.concurrency, layers, |layer| async move {
+        match (layer.encoding, &layer.files[..]) {
+            (Encoding::Raw, [file]) => pack_file(layer, file, sink, options).await,
+            _ => pack_archive(layer, sink, options).await,
+        }
+    });
+    let built = artifact_of(description, stored.await?)?;
+    put_bytes(sink, media_type::CONFIG, built.config_bytes).await?;
+    sink.put_manifest(at, &built.manifest).await?;
+    Ok(built.manifest)
 }
 
-/// The manifest of these layers, and the config that it names.
-pub(crate) fn image_of(description: &Description, layers: Vec<Descriptor>) -> (ImageManifest, Vec<u8>) {
-    let config = config_of(description, layers.iter().map(|layer| layer.digest.clone()).collect()).to_bytes();
-    let image = ImageManifest {
-        schema_version: 2,
-        media_type: Some(media_type::IMAGE_MANIFEST.to_owned()),
-        artifact_type: Some(media_type::ARTIFACT.to_owned()),
-        config: Descriptor::of(media_type::CONFIG, &config),
-        layers,
-        subject: None,
-        annotations: description.annotations.clone(),
-        other: BTreeMap::new(),
-    };
-    (image, config)
-}
-
-fn config_of(description: &Description, diff_ids: Vec<Digest>) -> Config {
-    Config {
-        descriptor: description.descriptor.clone(),
-        config: description.config.clone(),
-        modelfs: ModelFs { diff_ids, ..ModelFs::default() },
-        ..Config::default()
-    }
+/// The artifact of layers that are stored.
+pub(crate) fn artifact_of(description: &Description, layers: impl IntoIterator<Item = LayerInput>) -> Result<BuiltArtifact> {
+    let config = Config { descriptor: description.descriptor.clone(), config: description.config.clone(), ..Config::default() };
+    let builder = layers.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::from(config)), ArtifactBuilder::layer);
+    let annotations = description.annotations.iter();
+    Ok(annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value)).build()?)
 }
 
 /// The digest of a file, and the file.
@@ -74,16 +73,15 @@ pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Resu
     Ok((digest, range))
 }
 
-/// Writes one file as a raw layer, unless the sink holds it, and returns the layer's descriptor.
-async fn pack_file(file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<Descriptor> {
-    let layer_type = LayerType { kind: file.kind, encoding: Encoding::Raw }.to_string();
+/// Writes the file of a raw layer, unless the sink holds it.
+async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
     let (range, stamp, known) = open(file, options.digest_cache.clone()).await?;
     let was_known = known.is_some();
     let known = match known {
         None if sink.wants_digest() => Some(hash(&range, &stamp, &options.progress).await?),
         known => known,
     };
-    let blob = known.map(|digest| Descriptor::new(layer_type.clone(), digest, range.len));
+    let blob = known.map(|digest| Descriptor::new(layer.layer_type().to_string(), digest, range.len));
     let digest = match sink.begin(blob.as_ref()).await? {
         Begin::Exists => {
             options.progress.skipped(range.len);
@@ -102,9 +100,7 @@ async fn pack_file(file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -
         // What cannot be remembered is only hashed again.
         let _ = blocking(move || cache.remember(&file, &stamp, &digest)).await;
     }
-    let mut layer = Descriptor::new(layer_type, digest, range.len);
-    layer.annotations = annotations(file);
-    Ok(layer)
+    Ok(layer.input(digest, None, file.size))
 }
 
 async fn open(file: &PlannedFile, cache: Option<DigestCache>) -> Result<(FileRange, Stamp, Option<Digest>)> {
@@ -121,7 +117,7 @@ async fn open(file: &PlannedFile, cache: Option<DigestCache>) -> Result<(FileRan
     .await
 }
 
-fn stamp(file: &File, path: &Path) -> Result<Stamp> {
+fn stamp(file: &File, path: &Path) -> Result<Stamp, Error> {
     Ok(Stamp::of(&file.metadata().map_err(Error::io("look at", path))?))
 }
 
@@ -145,8 +141,9 @@ async fn hash(range: &FileRange, stamp: &Stamp, progress: &Arc<Progress>) -> Res
     Ok(hasher.finish())
 }
 
-pub(crate) fn annotations(file: &PlannedFile) -> BTreeMap<String, String> {
-    let metadata = FileMetadata {
+/// What is said of a file: nothing of when it was written, or by whom.
+pub(crate) fn metadata_of(file: &PlannedFile) -> FileMetadata {
+    FileMetadata {
         name: file.path.file_name().to_owned(),
         mode: if file.executable { 0o755 } else { 0o644 },
         uid: 0,
@@ -154,12 +151,5 @@ pub(crate) fn annotations(file: &PlannedFile) -> BTreeMap<String, String> {
         size: file.size,
         mtime: NO_TIME.to_owned(),
         typeflag: 0,
-    };
-    let metadata = serde_json::to_string(&metadata).expect("metadata has string keys only, so it always serialises");
-    BTreeMap::from([
-        (annotation::FILEPATH.to_owned(), file.path.to_string()),
-        (annotation::TITLE.to_owned(), file.path.to_string()),
-        (annotation::FILE_METADATA.to_owned(), metadata),
-        (annotation::MEDIATYPE_UNTESTED.to_owned(), file.inferred.to_string()),
-    ])
+    }
 }

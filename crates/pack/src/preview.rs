@@ -1,28 +1,17 @@
 //! What packing would write, without reading the files: for whoever judges an artifact before it is made.
 
-use crate::{
-    Description, Plan,
-    pack::{annotations, image_of},
-};
-use modelpack_spec::{Descriptor, Digest, Encoding, ImageManifest, LayerType};
+use crate::{Description, PlannedLayer, Result, pack::artifact_of};
+use modelpack_spec::{BuiltArtifact, Digest, Encoding};
 
-/// The manifest and config of an artifact that was not packed.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Preview {
-    /// The manifest. The digests of its layers stand in for those of the files, and differ where paths differ.
-    pub manifest: ImageManifest,
-    /// The config blob.
-    pub config: Vec<u8>,
-}
-
-/// The artifact that [`pack`](crate::pack()) would make of `plan` and `description`, as far as it can be told without reading the files.
-pub fn preview(plan: &Plan, description: &Description) -> Preview {
-    let layers = plan.files.iter().map(|file| {
-        let layer_type = LayerType { kind: file.kind, encoding: Encoding::Raw }.to_string();
-        let mut layer = Descriptor::new(layer_type, Digest::of(file.path.as_str().as_bytes()), file.size);
-        layer.annotations = annotations(file);
-        layer
+/// The artifact that [`pack`](crate::pack()) would make of these layers, as far as it can be told without reading the files.
+///
+/// The digests of layers stand in for those of the files, and differ where paths differ; the size of a compressed layer is what it would be
+/// without compression. Fails as packing would if the specification does not allow what `description` says.
+pub fn preview(layers: &[PlannedLayer], description: &Description) -> Result<BuiltArtifact> {
+    let inputs = layers.iter().map(|layer| {
+        let stand_in = |what: &str| Digest::of(format!("{what}{}", layer.path).as_bytes());
+        let diff_id = matches!(layer.encoding, Encoding::TarGzip | Encoding::TarZstd).then(|| stand_in("uncompressed "));
+        layer.input(stand_in(""), diff_id, layer.size().unwrap_or_else(|| layer.archive_len()))
     });
-    let (manifest, config) = image_of(description, layers.collect());
-    Preview { manifest, config }
+    artifact_of(description, inputs)
 }

@@ -1,11 +1,11 @@
-//! Whatever files are called and whatever is said of their model, packing and unpacking gives the same.
+//! Whatever files are called, whatever is said of their model and however it is encoded, packing and unpacking gives the same.
 
-use modelpack_pack::{Description, FileFilter, PackOptions, Selection, UnpackOptions, pack, plan, unpack};
-use modelpack_spec::{Config, Digest, FilePath, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
+use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, Selection, UnpackOptions, layers, pack, plan, unpack};
+use modelpack_spec::{Config, Digest, Encoding, FilePath, LayerType, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
 use modelpack_store::{MemoryStore, Source};
 use modelpack_testkit::assert_same_tree;
 use proptest::{collection, option, prelude::*};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 /// A name that a disk takes and that packing does not leave out: the letter before it sees to both dots and reserved names.
 fn name() -> impl Strategy<Value = String> {
@@ -49,31 +49,67 @@ fn write(directory: &Path, files: &[(String, Vec<u8>, bool)]) -> usize {
     written
 }
 
-async fn round_trip(from: &Path, to: &Path, config: Config) -> (Config, usize) {
+/// Rules for some files and for all, and how many layers there may be.
+fn policy() -> impl Strategy<Value = LayerPolicy> {
+    let encoding = || proptest::sample::select(vec!["raw", "tar", "tar+gzip", "tar+zstd"]);
+    let selector = || proptest::sample::select(vec!["", "code=", "doc=", "config=", "<20=", "n*=", "**/*a*=", "code,>10="]);
+    let rules =
+        collection::vec((selector(), encoding()).prop_map(|(selector, encoding)| format!("{selector}{encoding}").parse().unwrap()), 0..4);
+    (rules, 1..10_usize).prop_map(|(rules, max_layers)| LayerPolicy { rules, max_layers })
+}
+
+/// Packs twice, which gives the same, and unpacks; `None` if the policy allows too few layers.
+async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy) -> Option<(Config, usize)> {
     let store = MemoryStore::new();
     let options = PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None };
     let description = Description { descriptor: config.descriptor, config: config.config, ..Description::default() };
-    let planned = plan(from, None, &FileFilter::default()).unwrap();
-    let manifest = pack(&planned, &description, &store, &Selector::Tag(Tag::latest()), &options).await.unwrap();
+    let layers = match layers(&plan(from, None, &FileFilter::default()).unwrap(), policy) {
+        Err(Error::TooManyLayers { needed, limit, .. }) if needed > limit => return None,
+        layers => layers.unwrap(),
+    };
+    assert!(layers.len() <= policy.max_layers);
+    let at = Selector::Tag(Tag::latest());
+    let manifest = pack(&layers, &description, &store, &at, &options).await.unwrap();
+    assert_eq!(pack(&layers, &description, &MemoryStore::new(), &at, &options).await.unwrap(), manifest);
     let written = &manifest.image().unwrap().config;
     let bytes = store.blob(written, 0..written.size).await.unwrap().collect(1 << 20, "config").await.unwrap();
     assert_eq!(Digest::of(&bytes), written.digest);
+    let config = Config::parse(&bytes).unwrap();
+    for (layer, diff_id) in manifest.image().unwrap().layers.iter().zip(&config.modelfs.diff_ids) {
+        let bytes = store.blob(layer, 0..layer.size).await.unwrap().collect(1 << 20, "layer").await.unwrap();
+        assert_eq!(Digest::of(&uncompressed(&layer.media_type, bytes)), *diff_id);
+    }
     let options =
         UnpackOptions { selection: Selection::default(), force: false, concurrency: 2, progress: Arc::default(), digest_cache: None };
     let unpacked = unpack(&store, &manifest, to, &options).await.unwrap();
-    (Config::parse(&bytes).unwrap(), unpacked.written.len())
+    Some((config, unpacked.written.len()))
+}
+
+fn uncompressed(media_type: &str, bytes: Vec<u8>) -> Vec<u8> {
+    match media_type.parse::<LayerType>().unwrap().encoding {
+        Encoding::Raw | Encoding::Tar => bytes,
+        Encoding::TarGzip => {
+            let mut read = Vec::new();
+            flate2::bufread::GzDecoder::new(&bytes[..]).read_to_end(&mut read).unwrap();
+            read
+        }
+        Encoding::TarZstd => zstd::decode_all(&bytes[..]).unwrap(),
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_files_and_any_metadata_come_back(files in files(), config in config()) {
+    fn any_files_any_metadata_and_any_encoding_come_back(files in files(), config in config(), policy in policy()) {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let written = write(from.path(), &files);
         prop_assume!(written > 0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (read, unpacked) = runtime.block_on(round_trip(from.path(), to.path(), config.clone()));
+        let done = runtime.block_on(round_trip(from.path(), to.path(), config.clone(), &policy));
+        let is_enough = policy.max_layers >= written;
+        prop_assert!(done.is_some() || !is_enough, "a layer for each file is allowed");
+        let Some((read, unpacked)) = done else { return Ok(()) };
         prop_assert_eq!(unpacked, written);
         prop_assert_eq!((&read.descriptor, &read.config), (&config.descriptor, &config.config));
         assert_same_tree(from.path(), to.path());

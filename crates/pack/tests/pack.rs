@@ -1,10 +1,19 @@
 //! What packing writes, and what it notices.
 
 use async_trait::async_trait;
-use modelpack_pack::{Description, Error, FileFilter, PackOptions, Plan, pack, plan, preview};
-use modelpack_spec::{Config, Descriptor, Digest, Manifest, ModelConfig, ModelDescriptor, Selector, annotation, media_type};
+use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, PlannedLayer, layers, pack, plan, preview};
+use modelpack_spec::{
+    Config, Descriptor, Digest, Encoding, ImageManifest, LayerType, Manifest, ModelConfig, ModelDescriptor, Selector, annotation,
+    media_type,
+};
 use modelpack_store::{Begin, Error as StoreError, MemoryStore, Sink, Source, Store, Untagged};
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 fn options() -> PackOptions {
     PackOptions { concurrency: 3, progress: Arc::default(), digest_cache: None }
@@ -14,7 +23,8 @@ fn at() -> Selector {
     Selector::Tag("v1".parse().unwrap())
 }
 
-fn model() -> (tempfile::TempDir, Plan) {
+/// The model, each file a raw layer.
+fn model() -> (tempfile::TempDir, Vec<PlannedLayer>) {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
     fs::create_dir(directory.path().join("nested")).unwrap();
@@ -24,21 +34,60 @@ fn model() -> (tempfile::TempDir, Plan) {
     write("README.md", b"# A model");
     write("run.py", b"print()");
     fs::set_permissions(directory.path().join("run.py"), fs::Permissions::from_mode(0o700)).unwrap();
-    let plan = plan(directory.path(), None, &FileFilter::default()).unwrap();
-    (directory, plan)
+    let layers = layers_of(directory.path(), &[], 512);
+    (directory, layers)
+}
+
+fn layers_of(directory: &Path, rules: &[&str], max_layers: usize) -> Vec<PlannedLayer> {
+    let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    layers(&plan(directory, None, &FileFilter::default()).unwrap(), &LayerPolicy { rules, max_layers }).unwrap()
+}
+
+/// The bytes of a blob.
+async fn read(store: &MemoryStore, blob: &Descriptor) -> Vec<u8> {
+    store.blob(blob, 0..blob.size).await.unwrap().collect(usize::MAX, "blob").await.unwrap()
+}
+
+/// The archive in a layer, or its file.
+fn uncompressed(layer: &Descriptor, bytes: &[u8]) -> Vec<u8> {
+    match layer.media_type.parse::<LayerType>().unwrap().encoding {
+        Encoding::Raw | Encoding::Tar => bytes.to_vec(),
+        Encoding::TarGzip => {
+            let mut read = Vec::new();
+            flate2::bufread::GzDecoder::new(bytes).read_to_end(&mut read).unwrap();
+            read
+        }
+        Encoding::TarZstd => zstd::decode_all(bytes).unwrap(),
+    }
+}
+
+/// Packs into memory, expects that what the config and the manifest say of layers is true, and gives the manifest.
+async fn packed(layers: &[PlannedLayer]) -> (MemoryStore, ImageManifest) {
+    let memory = MemoryStore::new();
+    let manifest = pack(layers, &Description::default(), &memory, &at(), &options()).await.unwrap();
+    let image = manifest.image().unwrap().clone();
+    let config = Config::parse(&read(&memory, &image.config).await).unwrap();
+    assert_eq!(config.modelfs.diff_ids.len(), image.layers.len());
+    for ((layer, diff_id), planned) in image.layers.iter().zip(&config.modelfs.diff_ids).zip(layers) {
+        let bytes = read(&memory, layer).await;
+        assert_eq!((Digest::of(&bytes), bytes.len() as u64), (layer.digest.clone(), layer.size));
+        assert_eq!(Digest::of(&uncompressed(layer, &bytes)), *diff_id);
+        assert_eq!(planned.size().unwrap_or(layer.size), layer.size, "what was planned is what came of it");
+    }
+    (memory, image)
 }
 
 #[tokio::test]
 async fn every_layer_says_which_file_it_is_and_the_config_which_bytes() {
-    let (_directory, plan) = model();
+    let (_directory, layers) = model();
     let memory = MemoryStore::new();
-    let manifest = pack(&plan, &Description::default(), &memory, &at(), &options()).await.unwrap();
+    let manifest = pack(&layers, &Description::default(), &memory, &at(), &options()).await.unwrap();
     assert_eq!(memory.manifest(&at()).await.unwrap(), manifest);
     let image = manifest.image().unwrap();
     assert_eq!(image.artifact_type.as_deref(), Some(media_type::ARTIFACT));
-    let layers: Vec<_> = image.layers.iter().map(|l| (l.media_type.as_str(), l.annotations[annotation::FILEPATH].as_str())).collect();
+    let found: Vec<_> = image.layers.iter().map(|l| (l.media_type.as_str(), l.annotations[annotation::FILEPATH].as_str())).collect();
     assert_eq!(
-        layers,
+        found,
         [
             ("application/vnd.cncf.model.weight.config.v1.raw", "config.json"),
             ("application/vnd.cncf.model.weight.config.v1.raw", "nested/config.json"),
@@ -62,44 +111,45 @@ async fn every_layer_says_which_file_it_is_and_the_config_which_bytes() {
 
 #[tokio::test]
 async fn a_preview_is_the_artifact_but_for_the_digests() {
-    let (_directory, plan) = model();
+    let (_directory, layers) = model();
     let descriptor = ModelDescriptor { name: Some("tiny".into()), ..Default::default() };
     let description = Description { descriptor, ..Description::default() };
-    let packed = pack(&plan, &description, &MemoryStore::new(), &at(), &options()).await.unwrap();
-    let mut preview = preview(&plan, &description);
-    let read = Config::parse(&preview.config).unwrap();
+    let packed = pack(&layers, &description, &MemoryStore::new(), &at(), &options()).await.unwrap();
+    let preview = preview(&layers, &description).unwrap();
+    let read = Config::parse(&preview.config_bytes).unwrap();
     assert_eq!(read.descriptor, description.descriptor);
-    assert_eq!(read.modelfs.diff_ids, preview.manifest.layers.iter().map(|l| l.digest.clone()).collect::<Vec<_>>());
+    let mut image = preview.manifest.image().unwrap().clone();
+    assert_eq!(read.modelfs.diff_ids, image.layers.iter().map(|l| l.digest.clone()).collect::<Vec<_>>());
     let packed = packed.image().unwrap();
-    for (layer, packed) in preview.manifest.layers.iter_mut().zip(&packed.layers) {
+    for (layer, packed) in image.layers.iter_mut().zip(&packed.layers) {
         layer.digest = packed.digest.clone();
     }
-    preview.manifest.config.digest = packed.config.digest.clone();
-    assert_eq!(preview.manifest, *packed);
+    image.config.digest = packed.config.digest.clone();
+    assert_eq!(image, *packed);
 }
 
 #[tokio::test]
 async fn a_config_that_the_specification_does_not_allow_is_refused_before_anything_is_written() {
-    let (_directory, plan) = model();
+    let (_directory, layers) = model();
     let config = ModelConfig { param_size: Some("8x7B".into()), ..ModelConfig::default() };
     let description = Description { config, ..Description::default() };
     let directory = tempfile::tempdir().unwrap();
     let repository = Store::open(directory.path(), Untagged::Drop).unwrap().repository(&"tiny".parse().unwrap());
-    let error = pack(&plan, &description, &repository, &at(), &options()).await.unwrap_err();
+    let error = pack(&layers, &description, &repository, &at(), &options()).await.unwrap_err();
     assert!(matches!(error, Error::Config(_)) && error.to_string().contains("/config/paramSize"), "{error}");
     assert!(!repository.exists());
 }
 
 #[tokio::test]
 async fn every_kind_of_sink_gets_the_same_artifact() {
-    let (_directory, plan) = model();
+    let (_directory, layers) = model();
     let root = tempfile::tempdir().unwrap();
     let store = Store::open(root.path(), Untagged::Drop).unwrap();
     let options = PackOptions { digest_cache: Some(store.digest_cache().clone()), ..options() };
-    let in_memory = pack(&plan, &Description::default(), &MemoryStore::new(), &at(), &options).await.unwrap();
+    let in_memory = pack(&layers, &Description::default(), &MemoryStore::new(), &at(), &options).await.unwrap();
     let repository = store.repository(&"tiny".parse().unwrap());
     // The second time the weights' digest is known from the first.
-    let stored = pack(&plan, &Description::default(), &repository, &at(), &options).await.unwrap();
+    let stored = pack(&layers, &Description::default(), &repository, &at(), &options).await.unwrap();
     assert_eq!(in_memory, stored);
     assert_eq!(repository.blob_size(&Digest::of(&vec![7; 600_000])).await.unwrap(), Some(600_000));
 }
@@ -130,13 +180,112 @@ impl Sink for Disturbed {
 
 #[tokio::test]
 async fn a_file_that_changes_while_it_is_read_is_noticed_and_nothing_is_tagged() {
-    for asks_for_digests in [false, true] {
-        let (directory, plan) = model();
+    for (asks_for_digests, rule) in [(false, "raw"), (true, "raw"), (false, "tar"), (true, "tar"), (false, "tar+zstd"), (true, "tar+gzip")]
+    {
+        let (directory, _) = model();
+        let layers = layers_of(directory.path(), &[rule], 512);
         let file = directory.path().join("model.safetensors");
         let disturbed = Disturbed { store: MemoryStore::new(), file: file.clone(), asks_for_digests };
-        let packed = pack(&plan, &Description::default(), &disturbed, &at(), &options()).await;
+        let packed = pack(&layers, &Description::default(), &disturbed, &at(), &options()).await;
         let Err(Error::Store(StoreError::Changed { path })) = packed else { panic!("packed half-new: {packed:?}") };
         assert!(path.ends_with("model.safetensors"), "{path:?}");
         assert!(disturbed.store.manifest(&at()).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn layers_are_encoded_as_their_policy_says_and_their_diff_ids_are_of_what_was_encoded() {
+    let (directory, _) = model();
+    let layers = layers_of(directory.path(), &["tar", "doc=tar+gzip", "code=tar+zstd", "weight=raw"], 512);
+    let (memory, image) = packed(&layers).await;
+    let found: Vec<_> = image.layers.iter().map(|l| (&l.media_type[27..], l.annotations[annotation::FILEPATH].as_str())).collect();
+    let expected = [
+        ("weight.config.v1.tar", "config.json"),
+        ("weight.config.v1.tar", "nested/config.json"),
+        ("weight.v1.raw", "model.safetensors"),
+        ("code.v1.tar+zstd", "run.py"),
+        ("doc.v1.tar+gzip", "README.md"),
+    ];
+    assert_eq!(found, expected);
+    let titles: Vec<_> = image.layers.iter().map(|l| l.annotations[annotation::TITLE].as_str()).collect();
+    assert_eq!(titles, ["config.json.tar", "nested/config.json.tar", "model.safetensors", "run.py.tar.zst", "README.md.tar.gz"]);
+    assert!(image.layers[3].annotations[annotation::FILE_METADATA].contains(r#""name":"run.py","mode":493"#));
+    let archive = uncompressed(&image.layers[3], &read(&memory, &image.layers[3]).await);
+    let mut archive = tar::Archive::new(&archive[..]);
+    let entry = archive.entries().unwrap().next().unwrap().unwrap();
+    assert_eq!((entry.path_bytes().as_ref(), entry.header().mode().unwrap(), entry.size()), (&b"run.py"[..], 0o755, 7));
+}
+
+#[tokio::test]
+async fn a_bundle_has_a_name_of_its_own_and_its_files_theirs() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("docs")).unwrap();
+    for number in 0..20 {
+        fs::write(directory.path().join(format!("docs/{number:02}.md")), vec![b'x'; number * 100]).unwrap();
+    }
+    fs::write(directory.path().join("model.gguf"), "GGUF").unwrap();
+    let layers = layers_of(directory.path(), &["doc=tar+zstd"], 2);
+    let (memory, image) = packed(&layers).await;
+    let bundle = &image.layers[1];
+    assert_eq!(bundle.media_type, "application/vnd.cncf.model.doc.v1.tar+zstd");
+    let said = [annotation::FILEPATH, annotation::TITLE].map(|key| bundle.annotations[key].as_str());
+    assert_eq!(said, ["doc.bundle-1.tar.zst"; 2]);
+    assert!(!bundle.annotations.contains_key(annotation::FILE_METADATA));
+    let archive = uncompressed(bundle, &read(&memory, bundle).await);
+    let mut archive = tar::Archive::new(&archive[..]);
+    let names: Vec<_> = archive.entries().unwrap().map(|e| String::from_utf8(e.unwrap().path_bytes().into_owned()).unwrap()).collect();
+    assert_eq!(names.len(), 21);
+    assert_eq!((names[0].as_str(), names[1].as_str(), names[20].as_str()), ("docs/", "docs/00.md", "docs/19.md"));
+}
+
+/// What each encoding made of these files when it was first written: a change here is a change of every artifact.
+#[tokio::test]
+async fn every_encoding_gives_the_digests_that_it_always_gave() {
+    let (directory, _) = model();
+    let mut digests = Vec::new();
+    for rule in ["raw", "tar", "tar+gzip", "tar+zstd"] {
+        let layers = layers_of(directory.path(), &[rule], 512);
+        let manifest = pack(&layers, &Description::default(), &MemoryStore::new(), &at(), &options()).await.unwrap();
+        digests.push(manifest.digest().to_string());
+    }
+    assert_eq!(
+        digests,
+        [
+            "sha256:502c94a4cf17630cf2bc7020d2b1f77c88d0fac1ee7750f18d068b950d58c936",
+            "sha256:bff58704f5fc2671e58843522d704697e41be6f8c1f7773093fa5dd5c4a1310f",
+            "sha256:129b5d0c70c06137da939b4081bdc6e434cf32954b502fce3ab7a04f613f83eb",
+            "sha256:0150642fcde63a40359e009961afb4230e2e6c2f8f09dbbe9b1a2b405ea49253"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_sink_that_asks_for_digests_gets_the_same_archives() {
+    let (directory, _) = model();
+    let undisturbed = tempfile::NamedTempFile::new().unwrap();
+    for rule in ["tar", "tar+gzip", "tar+zstd"] {
+        let layers = layers_of(directory.path(), &[rule], 4);
+        let sink = Disturbed { store: MemoryStore::new(), file: undisturbed.path().to_owned(), asks_for_digests: true };
+        let asked = pack(&layers, &Description::default(), &sink, &at(), &options()).await.unwrap();
+        let (_, image) = packed(&layers).await;
+        assert_eq!(asked.image().unwrap(), &image);
+        let progress = PackOptions { progress: Arc::default(), ..options() };
+        pack(&layers, &Description::default(), &sink, &at(), &progress).await.unwrap();
+        let counted = progress.progress.snapshot();
+        let bytes: u64 = layers.iter().map(PlannedLayer::bytes).sum();
+        assert_eq!((counted.total, counted.hashed, counted.moved, counted.skipped), (bytes, bytes, 0, bytes), "all is there already");
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_nobody_would_read_is_refused_before_anything_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..9000 {
+        fs::write(directory.path().join(format!("{number}-{}.md", "x".repeat(100))), "").unwrap();
+    }
+    let layers = layers_of(directory.path(), &[], 10_000);
+    let store = MemoryStore::new();
+    let error = pack(&layers, &Description::default(), &store, &at(), &options()).await.unwrap_err();
+    assert!(matches!(error, Error::Config(modelpack_spec::BuildError::Manifest(_))), "{error}");
+    assert!(store.blob(&Descriptor::of("x", b""), 0..0).await.is_err());
 }

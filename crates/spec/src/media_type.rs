@@ -85,6 +85,16 @@ impl Encoding {
             Self::TarZstd => "tar+zstd",
         }
     }
+
+    /// The extension of a file that is such an archive, without a dot; `None` for a file as it is.
+    pub fn extension(self) -> Option<&'static str> {
+        match self {
+            Self::Raw => None,
+            Self::Tar => Some("tar"),
+            Self::TarGzip => Some("tar.gz"),
+            Self::TarZstd => Some("tar.zst"),
+        }
+    }
 }
 
 /// The media type of a layer: `application/vnd.cncf.model.<kind>.v1.<encoding>`, twenty in all.

@@ -1,6 +1,9 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
-use crate::{Error, Progress, Result};
+use crate::{
+    Error, Progress, Result,
+    produced::{Producer, stream_of},
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use std::{
@@ -35,6 +38,7 @@ pub struct Body {
 enum Content {
     File(FileRange),
     Stream { stream: BoxStream<'static, Result<Bytes>>, len: Option<u64> },
+    Produced { producer: Arc<Producer>, len: Option<u64> },
 }
 
 /// A range of an open file.
@@ -116,6 +120,11 @@ impl Body {
         Self { content: Content::Stream { stream: stream.boxed(), len }, progress: None, counted: Arc::default() }
     }
 
+    /// Bytes that `producer` writes while they are consumed; `len` in bytes if it is known beforehand.
+    pub fn from_producer(producer: Arc<Producer>, len: Option<u64>) -> Self {
+        Self { content: Content::Produced { producer, len }, progress: None, counted: Arc::default() }
+    }
+
     /// Bytes in memory.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
@@ -127,7 +136,7 @@ impl Body {
     pub fn len(&self) -> Option<u64> {
         match &self.content {
             Content::File(range) => Some(range.len),
-            Content::Stream { len, .. } => *len,
+            Content::Stream { len, .. } | Content::Produced { len, .. } => *len,
         }
     }
 
@@ -142,10 +151,14 @@ impl Body {
         self
     }
 
-    /// The same bytes once more, if they are in a file; a stream can be read only once. Clones count together what the one that
-    /// comes furthest counts.
+    /// The same bytes once more, if they are in a file or are produced; a stream can be read only once. Clones count together what the
+    /// one that comes furthest counts.
     pub fn try_clone(&self) -> Option<Self> {
-        let content = Content::File(self.file()?.clone());
+        let content = match &self.content {
+            Content::File(range) => Content::File(range.clone()),
+            Content::Produced { producer, len } => Content::Produced { producer: producer.clone(), len: *len },
+            Content::Stream { .. } => return None,
+        };
         Some(Self { content, progress: self.progress.clone(), counted: self.counted.clone() })
     }
 
@@ -153,8 +166,17 @@ impl Body {
     pub(crate) fn file(&self) -> Option<&FileRange> {
         match &self.content {
             Content::File(range) => Some(range),
-            Content::Stream { .. } => None,
+            Content::Stream { .. } | Content::Produced { .. } => None,
         }
+    }
+
+    /// What is produced, made a stream.
+    fn started(self) -> Self {
+        let content = match self.content {
+            Content::Produced { producer, len } => Content::Stream { stream: stream_of(producer), len },
+            content => content,
+        };
+        Self { content, ..self }
     }
 
     pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
@@ -167,6 +189,7 @@ impl Body {
         let stream = match self.content {
             Content::File(range) => file_stream(range),
             Content::Stream { stream, .. } => stream,
+            Content::Produced { producer, .. } => stream_of(producer),
         };
         match progress {
             Some(progress) => {
@@ -200,27 +223,28 @@ impl Body {
     ///
     /// With as many blobs under way as there are processors, waking a thread for each piece only costs. The first piece that
     /// takes long, because a disk is slow, is the last that a task waits for: the rest goes to a thread.
-    pub async fn drain_in_place<S, F>(mut self, mut state: S, mut take: F) -> (S, Result<()>)
+    pub async fn drain_in_place<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
     where
         S: Send + 'static,
         F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
     {
-        if let Content::Stream { stream, .. } = &mut self.content {
+        let mut this = self.started();
+        if let Content::Stream { stream, .. } = &mut this.content {
             while let Some(piece) = stream.next().await {
                 let start = Instant::now();
                 let taken = piece.and_then(|piece| take(&mut state, &piece).map(|()| piece.len()));
-                match (taken, &self.progress) {
+                match (taken, &this.progress) {
                     (Ok(n), Some(progress)) => progress.moved(n as u64),
                     (Ok(_), None) => {}
                     (Err(error), _) => return (state, Err(error)),
                 }
                 if start.elapsed() > QUICK {
-                    return self.drain(state, take).await;
+                    return this.drain(state, take).await;
                 }
             }
             return (state, Ok(()));
         }
-        self.drain(state, take).await
+        this.drain(state, take).await
     }
 
     /// Hands all bytes in order to `take`, on a thread that may block, and gives `state` back.
@@ -237,9 +261,11 @@ impl Body {
                 progress.moved(n as u64);
             }
         };
-        match self.content {
+        let mut stream = match self.content {
+            Content::Stream { stream, .. } => stream,
+            Content::Produced { producer, .. } => stream_of(producer),
             Content::File(range) => {
-                blocking_cancellable(move |cancelled| {
+                let read = move |cancelled: &Cancelled| {
                     let result = read_all(&range, |piece| {
                         cancelled.check(&range.path)?;
                         take(&mut state, piece)?;
@@ -247,46 +273,44 @@ impl Body {
                         Ok(())
                     });
                     (state, result)
-                })
-                .await
+                };
+                return blocking_cancellable(read).await;
             }
-            Content::Stream { mut stream, .. } => {
-                // The receiving task and the taking thread work at the same time, with few enough pieces between them to bound memory.
-                let (sender, mut receiver) = tokio::sync::mpsc::channel::<Batch>(2);
-                let taker = tokio::task::spawn_blocking(move || {
-                    while let Some(batch) = receiver.blocking_recv() {
-                        for piece in batch.pieces {
-                            if let Err(error) = take(&mut state, &piece) {
-                                return (state, Err(error));
-                            }
-                            count(piece.len());
-                        }
+        };
+        // The receiving task and the taking thread work at the same time, with few enough pieces between them to bound memory.
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Batch>(2);
+        let taker = tokio::task::spawn_blocking(move || {
+            while let Some(batch) = receiver.blocking_recv() {
+                for piece in batch.pieces {
+                    if let Err(error) = take(&mut state, &piece) {
+                        return (state, Err(error));
                     }
-                    (state, Ok(()))
-                });
-                let mut failed = None;
-                let mut batch = Batch::default();
-                while let Some(piece) = stream.next().await {
-                    match piece {
-                        Ok(piece) => batch.push(piece),
-                        Err(error) => {
-                            failed = Some(error);
-                            break;
-                        }
-                    }
-                    if batch.len >= CHUNK && sender.send(std::mem::take(&mut batch)).await.is_err() {
-                        break;
-                    }
+                    count(piece.len());
                 }
-                if batch.len > 0 {
-                    // A taker that is gone has failed, and its own error is the one to report.
-                    let _ = sender.send(batch).await;
+            }
+            (state, Ok(()))
+        });
+        let mut failed = None;
+        let mut batch = Batch::default();
+        while let Some(piece) = stream.next().await {
+            match piece {
+                Ok(piece) => batch.push(piece),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
                 }
-                drop(sender);
-                let (state, result) = joined(taker).await;
-                (state, result.and(failed.map_or(Ok(()), Err)))
+            }
+            if batch.len >= CHUNK && sender.send(std::mem::take(&mut batch)).await.is_err() {
+                break;
             }
         }
+        if batch.len > 0 {
+            // A taker that is gone has failed, and its own error is the one to report.
+            let _ = sender.send(batch).await;
+        }
+        drop(sender);
+        let (state, result) = joined(taker).await;
+        (state, result.and(failed.map_or(Ok(()), Err)))
     }
 }
 
@@ -412,7 +436,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     joined(tokio::task::spawn_blocking(work)).await
 }
 
-async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
+pub(crate) async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
     match handle.await {
         Ok(value) => value,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod memory;
 mod overlay;
+mod produced;
 mod progress;
 mod seam;
 mod verify;
@@ -22,6 +23,7 @@ pub use disk::{BlobWriter, DigestCache, Layout, Lease, Pruned, Repository, Stamp
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use overlay::Overlay;
+pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
 pub use seam::{Begin, Sink, Source, Upload};
 pub use verify::{verify_blob, verify_bytes, verify_manifest};

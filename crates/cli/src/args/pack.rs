@@ -2,7 +2,7 @@
 
 use super::{FilterArgs, MetadataArgs};
 use crate::{context::Context, failure::Failure};
-use modelpack::{Field, PackRequest};
+use modelpack::{Field, LayerPolicy, LayerRule, PackRequest};
 use std::path::PathBuf;
 
 /// How a directory is packed.
@@ -14,6 +14,16 @@ pub struct PackArgs {
     /// Show each value of the config, and where it came from
     #[arg(long)]
     pub explain: bool,
+    /// Show what would be packed, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How files become layers: raw, tar, tar+gzip or tar+zstd, after a selector if not for all files: `doc=tar`, `code,<1MB=tar+zstd`,
+    /// `docs/**=tar`; may be given again, and the last that is for a file counts; default raw
+    #[arg(long = "layer", value_name = "[SELECTOR=]ENCODING")]
+    layers: Vec<LayerRule>,
+    /// Bundle small files in tar layers if there would be more layers than this [default: 512]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_layers: Option<u32>,
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
@@ -27,6 +37,14 @@ impl PackArgs {
         if let (None, true, Some(time)) = (&self.metadata.created_at, dated, context.created_at()?) {
             metadata.say(Field::CREATED_AT, &time, "SOURCE_DATE_EPOCH")?;
         }
-        Ok(PackRequest { directory, modelfile: self.modelfile.clone(), filter: self.filter.read()?, metadata })
+        let default = LayerPolicy::default();
+        let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
+        let layers = LayerPolicy { rules: self.layers.clone(), max_layers };
+        Ok(PackRequest { directory, modelfile: self.modelfile.clone(), filter: self.filter.read()?, metadata, layers })
+    }
+
+    /// Puts a rule before all others, so that each of them wins over it.
+    pub fn begin_with(&mut self, rule: LayerRule) {
+        self.layers.insert(0, rule);
     }
 }

@@ -4,9 +4,9 @@ use super::pack::pack;
 use crate::{
     args::{PackArgs, TransferArgs},
     context::Context,
-    failure::{Failure, Kind},
+    failure::Failure,
 };
-use modelpack::Place;
+use modelpack::{LayerRule, Place, spec::Encoding};
 use std::path::PathBuf;
 
 /// Pack a directory, with modctl's flags
@@ -16,9 +16,9 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// What the artifact is called, and so where it goes; a bare reference means the store
-    #[arg(short, long, value_name = "PLACE")]
-    tag: Place,
-    /// One raw layer a file, the only form that is written
+    #[arg(short, long, value_name = "PLACE", required_unless_present = "dry_run")]
+    tag: Option<Place>,
+    /// One raw layer a file; with `=false`, one tar layer a file
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     raw: bool,
     /// Pack straight into the registry, and keep no copy
@@ -33,10 +33,10 @@ pub struct Args {
     pack: PackArgs,
 }
 
-pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+pub async fn run(mut args: Args, context: &Context) -> Result<(), Failure> {
     if !args.raw {
-        return Err(Failure::new(Kind::Usage, "--raw=false: tar layers cannot be written, only raw ones").hint("leave --raw out"));
+        args.pack.begin_with(LayerRule::all(Encoding::Tar));
     }
-    let to = if args.output_remote { args.tag.or_registry() } else { args.tag };
-    pack(args.directory, &to, &args.pack, !args.no_creation_time, &args.transfer, context).await
+    let to = args.tag.map(|tag| if args.output_remote { tag.or_registry() } else { tag });
+    pack(args.directory, to.as_ref(), &args.pack, !args.no_creation_time, &args.transfer, context).await
 }

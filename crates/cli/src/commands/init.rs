@@ -46,7 +46,8 @@ pub async fn generate(args: Args, context: &Context) -> Result<(), Failure> {
 
 async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failure> {
     let path = output.join("Modelfile");
-    let request = PackRequest { directory: args.directory, modelfile: None, filter: args.filter.read()?, metadata: args.metadata.read()? };
+    let request =
+        PackRequest { directory: args.directory, filter: args.filter.read()?, metadata: args.metadata.read()?, ..PackRequest::default() };
     let text = context.modelpack(&Default::default()).modelfile(&request).await?;
     fs::create_dir_all(output).and_then(|()| save(&path, &text, args.overwrite)).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {

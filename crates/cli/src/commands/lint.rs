@@ -9,7 +9,7 @@ use crate::{
 };
 use clap::builder::PossibleValuesParser;
 use modelpack::{
-    LintTarget, Metadata, PackRequest, Place,
+    LintTarget, PackRequest, Place,
     consumers::{CONSUMERS, Consumer, ConsumerReport, Finding, Location, Verdict},
 };
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ fn target(args: &Args) -> Result<LintTarget, Failure> {
     if args.target.is_dir() {
         let directory = args.target.clone();
         let modelfile = args.modelfile.clone().or_else(|| own_modelfile(&directory));
-        return Ok(LintTarget::Directory(PackRequest { directory, modelfile, filter: args.filter.read()?, metadata: Metadata::default() }));
+        return Ok(LintTarget::Directory(PackRequest { directory, modelfile, filter: args.filter.read()?, ..PackRequest::default() }));
     }
     if args.modelfile.is_some() || args.filter != FilterArgs::default() {
         let why = format!("--file, --include and --exclude are for a directory, and {} is none", args.target.display());

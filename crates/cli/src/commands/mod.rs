@@ -15,6 +15,7 @@ mod logout;
 mod ls;
 mod modelfile;
 mod pack;
+mod plan;
 mod prune;
 mod pull;
 mod push;

@@ -1,5 +1,6 @@
 //! `modelpack pack`: a directory becomes an artifact. `build` and `push DIR` end here too.
 
+use super::plan;
 use crate::{
     args::{PackArgs, TransferArgs},
     context::Context,
@@ -18,8 +19,8 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// What the artifact is called, and so where it goes; a bare reference means the store
-    #[arg(short, long, value_name = "PLACE")]
-    tag: Place,
+    #[arg(short, long, value_name = "PLACE", required_unless_present = "dry_run")]
+    tag: Option<Place>,
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
@@ -27,13 +28,13 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    pack(args.directory, &args.tag, &args.pack, true, &args.transfer, context).await
+    pack(args.directory, args.tag.as_ref(), &args.pack, true, &args.transfer, context).await
 }
 
-/// Packs, and prints the digest; SOURCE_DATE_EPOCH counts if `dated`.
+/// Packs, and prints the digest, or with nowhere to pack to the plan; SOURCE_DATE_EPOCH counts if `dated`.
 pub async fn pack(
     directory: PathBuf,
-    to: &Place,
+    to: Option<&Place>,
     args: &PackArgs,
     dated: bool,
     transfer: &TransferArgs,
@@ -46,19 +47,30 @@ pub async fn pack(
             context.output.note(&format!("using {}", modelfile.display()));
         }
     }
+    let to = match to {
+        Some(to) if !args.dry_run => to,
+        _ => return plan::show(&request, args.explain, transfer, context).await,
+    };
     let doing = if matches!(to, Place::Registry(_)) { "pushing" } else { "packing" };
     let (packed, moved) = context.transfer(doing, transfer, async |m| m.pack(&request, to).await).await?;
     let present = if moved.skipped > 0 { format!("; {} of it was there already", text::bytes(moved.skipped)) } else { String::new() };
-    context.output.note(&format!("packed {}, {}, to {}{present}", text::count(packed.files, "file"), text::bytes(packed.bytes), packed.to));
+    let layers = if packed.layers == packed.files { String::new() } else { format!(" in {}", text::count(packed.layers, "layer")) };
+    let files = text::count(packed.files, "file");
+    context.output.note(&format!("packed {files}{layers}, {}, to {}{present}", text::bytes(packed.bytes), packed.to));
     let mut value = json!({
-        "reference": packed.to.to_string(), "digest": packed.digest.to_string(),
+        "reference": packed.to.to_string(), "digest": packed.digest.to_string(), "layers": packed.layers,
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
     });
     if args.explain {
-        explanation(&packed.findings).lines().for_each(|line| context.output.note(line));
-        value["metadata"] = findings(&packed.findings);
+        explain(&packed.findings, &mut value, context);
     }
     context.output.result(&packed.digest.to_string(), &value)
+}
+
+/// Tells a person, or in the result a program, each value of the config and where it came from.
+pub fn explain(said: &[Finding], value: &mut Value, context: &Context) {
+    explanation(said).lines().for_each(|line| context.output.note(line));
+    value["metadata"] = findings(said);
 }
 
 /// Each value of the config and where it came from, a line each.

@@ -31,10 +31,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match args.what.as_slice() {
         [directory, reference] => {
             let to = parse(reference)?.or_registry();
-            pack(directory.into(), &to, &args.pack, true, &args.transfer, context).await.map_err(|failure| {
+            pack(directory.into(), Some(&to), &args.pack, true, &args.transfer, context).await.map_err(|failure| {
                 if Path::new(directory).exists() { failure } else { failure.hint("`modelpack cp` copies from one reference to another") }
             })
         }
+        [directory] if args.pack.dry_run => pack(directory.into(), None, &args.pack, true, &args.transfer, context).await,
         [directory] if Path::new(directory).is_dir() => {
             let failure = Failure::new(Kind::Usage, format!("{directory} is a directory, and nothing says where it should go"));
             Err(failure.hint(format!("modelpack push {directory} registry.example.com/team/model:v1")))

@@ -12,6 +12,7 @@ mod harness;
 mod init;
 mod inspect;
 mod interrupt;
+mod layers;
 mod lint;
 mod login;
 mod metadata;

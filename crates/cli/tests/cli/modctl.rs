@@ -1,6 +1,6 @@
 //! modctl's names and flags for what we do.
 
-use crate::harness::{Registry, cli_with_model, fails, json, ok};
+use crate::harness::{Registry, cli_with_model, json, ok};
 use modelpack_testkit::assert_same_tree;
 use std::fs;
 
@@ -41,7 +41,14 @@ fn output_remote_packs_straight_into_the_registry() {
 }
 
 #[test]
-fn tar_layers_are_refused_and_not_quietly_left_out() {
-    let (cli, _) = cli_with_model();
-    fails(&cli, "build model -t tiny --raw=false", 2, &["--raw=false"]);
+fn raw_false_makes_tar_layers() {
+    let (cli, model) = cli_with_model();
+    let digest = ok(&cli, "build model -t tiny --raw=false");
+    assert_eq!(ok(&cli, "pack model -t other --layer tar"), digest);
+    let layers = json(&cli, "inspect tiny")["layers"].clone();
+    let is_tar = |layer: &serde_json::Value| layer["mediaType"].as_str().unwrap().ends_with(".tar") && layer["archive"] == true;
+    assert!(layers.as_array().unwrap().iter().all(is_tar), "{layers}");
+    ok(&cli, "extract tiny --output out");
+    assert_same_tree(&model, &cli.home().join("out"));
+    assert_eq!(ok(&cli, "build model -t tiny --raw=false --layer raw"), ok(&cli, "build model -t tiny"), "what is said in words wins");
 }

@@ -1,6 +1,7 @@
 //! Patterns: how a command of a Modelfile names files.
 
 use super::ModelfileProblem;
+use modelpack_spec::FilePath;
 
 /// Which files below a directory are meant: components separated by `/`, matched one by one.
 ///
@@ -46,6 +47,53 @@ impl Pattern {
     /// Everything below the directory.
     pub(crate) fn everything() -> Self {
         Self { text: ".".into(), components: Vec::new() }
+    }
+
+    /// The pattern that `text` spells, in which a backslash makes the next character literal.
+    pub(crate) fn parse(text: &str) -> Result<Self, ModelfileProblem> {
+        let mut rest = text.chars();
+        let mut characters = Vec::new();
+        while let Some(c) = rest.next() {
+            characters.push(if c == '\\' { (rest.next().unwrap_or(c), true) } else { (c, false) });
+        }
+        Self::new(&characters)
+    }
+
+    /// Whether the file with this path is meant, if it is there.
+    pub(crate) fn matches(&self, path: &FilePath) -> bool {
+        let names: Vec<&str> = path.components().collect();
+        let (mut component, mut name) = (0, 0);
+        // After a mismatch, the last `**` takes one directory more, and matching goes on behind it.
+        let mut retry: Option<(usize, usize)> = None;
+        loop {
+            match (self.components.get(component), names.get(name)) {
+                // It named a directory, and this is below.
+                (None, _) if component == 0 || name == names.len() || self.names_directory(component) => return true,
+                (Some(Component::Below), Some(_)) if component + 1 == self.components.len() => return true,
+                (Some(Component::Below), Some(_)) => {
+                    component += 1;
+                    retry = Some((component, name));
+                    continue;
+                }
+                (Some(Component::Name(expected)), Some(found)) if expected == found => {
+                    (component, name) = (component + 1, name + 1);
+                    continue;
+                }
+                (Some(Component::Glob(glob)), Some(found)) if glob.matches(found) => {
+                    (component, name) = (component + 1, name + 1);
+                    continue;
+                }
+                _ => {}
+            }
+            let Some((after, from)) = retry.filter(|(_, from)| from + 1 < names.len()) else { return false };
+            (component, name) = (after, from + 1);
+            retry = Some((after, from + 1));
+        }
+    }
+
+    /// Whether the components before `end` end with a name, which may be that of a directory.
+    fn names_directory(&self, end: usize) -> bool {
+        matches!(self.components[..end].last(), Some(Component::Name(_)))
     }
 
     /// The pattern that `characters` spell, each with whether a backslash made it literal.

@@ -28,6 +28,21 @@ pub struct LayerInput {
     pub untested: Option<bool>,
 }
 
+impl LayerInput {
+    /// What annotations say of the layer on its own: its path, attributes and whether it was tested, and the title of a file.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        let path = self.path.as_ref().map(FilePath::to_string);
+        let json = |metadata| serde_json::to_string(metadata).expect("metadata has string keys only, so it always serialises");
+        let said = [
+            (annotation::TITLE, path.clone().filter(|_| self.encoding == Encoding::Raw)),
+            (annotation::FILEPATH, path),
+            (annotation::FILE_METADATA, self.metadata.as_ref().map(json)),
+            (annotation::MEDIATYPE_UNTESTED, self.untested.map(|untested| untested.to_string())),
+        ];
+        said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+    }
+}
+
 /// A manifest and the config that it names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuiltArtifact {
@@ -42,7 +57,7 @@ pub struct BuiltArtifact {
 /// Builds an [`BuiltArtifact`] from layers, in their order.
 ///
 /// Of each layer the builder writes path, title, attributes and whether it was tested as annotations, and `diffIds` from their digests: as many
-/// as there are layers. Layers whose paths clash are refused, and attributes that contradict their layer.
+/// as there are layers. The title of an archive has its extension, such as `.tar.gz`, because tools that unpack nothing keep it as a file. Layers whose paths clash are refused, and attributes that contradict their layer.
 #[derive(Clone, Debug, Default)]
 pub struct ArtifactBuilder {
     config: ConfigBuilder,
@@ -79,7 +94,8 @@ impl ArtifactBuilder {
     pub fn build(self) -> Result<BuiltArtifact, BuildError> {
         check_paths(&self.layers)?;
         let layers = self.layers.iter().enumerate().map(|(index, layer)| descriptor(index, layer));
-        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        let mut layers = layers.collect::<Result<Vec<_>, _>>()?;
+        give_titles(&self.layers, &mut layers);
         let diff_ids = self.layers.into_iter().map(|layer| layer.diff_id.unwrap_or(layer.digest));
         let config = self.config.build(diff_ids)?;
         let config_bytes = config.to_bytes();
@@ -116,19 +132,28 @@ fn descriptor(index: usize, layer: &LayerInput) -> Result<Descriptor, BuildError
     check_layer(index, layer)?;
     let layer_type = LayerType { kind: layer.kind, encoding: layer.encoding };
     let mut descriptor = Descriptor::new(layer_type.to_string(), layer.digest.clone(), layer.size);
-    if let Some(path) = &layer.path {
-        for key in [annotation::FILEPATH, annotation::TITLE] {
-            descriptor.annotations.insert(key.to_owned(), path.to_string());
+    descriptor.annotations = layer.annotations();
+    Ok(descriptor)
+}
+
+/// Titles archives as a tool that unpacks nothing should call them: by their paths with an extension, so that nobody takes an archive for the
+/// file that is in it. One whose title would clash with the path of another layer has none.
+fn give_titles(layers: &[LayerInput], descriptors: &mut [Descriptor]) {
+    let mut taken = PathSet::default();
+    for path in layers.iter().filter(|layer| layer.encoding == Encoding::Raw).filter_map(|layer| layer.path.as_ref()) {
+        // That they do not clash with each other was checked.
+        let _ = taken.insert(path);
+    }
+    for (layer, descriptor) in layers.iter().zip(descriptors) {
+        let (Some(path), Some(extension)) = (&layer.path, layer.encoding.extension()) else { continue };
+        let has_extension = path.as_str().ends_with(&format!(".{extension}"));
+        let title = if has_extension { Ok(path.clone()) } else { format!("{path}.{extension}").parse() };
+        if let Ok(title) = title
+            && taken.insert(&title).is_ok()
+        {
+            descriptor.annotations.insert(annotation::TITLE.to_owned(), title.to_string());
         }
     }
-    if let Some(metadata) = &layer.metadata {
-        let json = serde_json::to_string(metadata).expect("metadata has string keys only, so it always serialises");
-        descriptor.annotations.insert(annotation::FILE_METADATA.to_owned(), json);
-    }
-    if let Some(untested) = layer.untested {
-        descriptor.annotations.insert(annotation::MEDIATYPE_UNTESTED.to_owned(), untested.to_string());
-    }
-    Ok(descriptor)
 }
 
 fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
@@ -267,6 +292,25 @@ mod tests {
         assert!(build([attributes]).is_ok(), "other tools' habits that say the same");
         let archives = [archive(Encoding::Tar), archive(Encoding::TarZstd)];
         assert!(build(archives).is_ok(), "archives need no path");
+    }
+
+    #[test]
+    fn an_archive_is_not_titled_like_the_file_in_it() {
+        let at = |path: &str, encoding| LayerInput { path: Some(path.parse().unwrap()), metadata: None, ..archive(encoding) };
+        let layers = [
+            at("a", Encoding::Tar),
+            at("b", Encoding::TarGzip),
+            at("c.tar.zst", Encoding::TarZstd),
+            at("taken", Encoding::Tar),
+            file("taken.tar"),
+            at("Twice.tar", Encoding::Tar),
+            at("twice", Encoding::Tar),
+        ];
+        let built = build(layers).unwrap();
+        let titles =
+            built.manifest.image().unwrap().layers.iter().map(|layer| layer.annotations.get(annotation::TITLE).map(String::as_str));
+        let expected = [Some("a.tar"), Some("b.tar.gz"), Some("c.tar.zst"), None, Some("taken.tar"), Some("Twice.tar"), None];
+        assert_eq!(titles.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -1,0 +1,89 @@
+//! Which layers the files of a plan become: what each holds, in which encoding, and what it is called.
+//!
+//! This depends on the plan and the policy alone, and reads no file. A file is a layer of its own, encoded as the [policy](LayerPolicy)
+//! says, as long as there are no more layers than it allows; if there would be, small files are [bundled](bundle).
+
+mod bundle;
+mod policy;
+#[cfg(test)]
+mod tests;
+
+pub use policy::{InvalidLayerRule, LayerPolicy, LayerRule};
+
+use crate::{
+    Error, Plan, PlannedFile, Result,
+    pack::{archive_len, metadata_of},
+};
+use modelpack_spec::{Digest, Encoding, FilePath, LayerInput, LayerKind, LayerType};
+
+/// A layer that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PlannedLayer {
+    /// What its files are to the model.
+    pub kind: LayerKind,
+    /// How its bytes hold its files.
+    pub encoding: Encoding,
+    /// What it is called: the path of its file, or of several files a name that none of the model's files has, nor a directory of theirs.
+    pub path: FilePath,
+    /// Its files, sorted by the bytes of their paths: one, or several if they were bundled. A raw layer has one.
+    pub files: Vec<PlannedFile>,
+}
+
+impl PlannedLayer {
+    /// A layer of one file.
+    pub(crate) fn of(file: &PlannedFile, encoding: Encoding) -> Self {
+        Self { kind: file.kind, encoding, path: file.path.clone(), files: vec![file.clone()] }
+    }
+
+    /// Its media type.
+    pub fn layer_type(&self) -> LayerType {
+        LayerType { kind: self.kind, encoding: self.encoding }
+    }
+
+    /// The size of its files in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// The size of the layer in bytes, if it can be told beforehand: not if it is compressed.
+    pub fn size(&self) -> Option<u64> {
+        match self.encoding {
+            Encoding::Raw => Some(self.bytes()),
+            Encoding::Tar => Some(self.archive_len()),
+            Encoding::TarGzip | Encoding::TarZstd => None,
+        }
+    }
+
+    /// The size of an archive of its files in bytes, before it is compressed.
+    pub(crate) fn archive_len(&self) -> u64 {
+        archive_len(self.files.iter().map(|file| (&file.path, file.size)))
+    }
+
+    /// What is said of the layer once it is stored.
+    pub(crate) fn input(&self, digest: Digest, diff_id: Option<Digest>, size: u64) -> LayerInput {
+        let metadata = match &self.files[..] {
+            [file] => Some(metadata_of(file)),
+            _ => None,
+        };
+        let untested = Some(self.files.iter().any(|file| file.inferred));
+        LayerInput { kind: self.kind, encoding: self.encoding, digest, diff_id, size, path: Some(self.path.clone()), metadata, untested }
+    }
+}
+
+/// The layers that the files of `plan` become, in the order of the plan's files.
+///
+/// Fails with [`Error::TooManyLayers`] if they are more than the policy allows whatever is bundled.
+pub fn layers(plan: &Plan, policy: &LayerPolicy) -> Result<Vec<PlannedLayer>> {
+    let rules: Vec<Option<Encoding>> = plan.files.iter().map(|file| policy.encoding_of(file)).collect();
+    if plan.files.len() > policy.max_layers {
+        return bundle::layers(plan, &rules, policy.max_layers);
+    }
+    let alone = plan.files.iter().zip(&rules).map(|(file, said)| PlannedLayer::of(file, said.unwrap_or(Encoding::Raw)));
+    Ok(alone.collect())
+}
+
+/// That the layers are too many, and what could be done.
+fn too_many(needed: usize, limit: usize, raw: usize) -> Error {
+    Error::TooManyLayers { needed, limit, raw }
+}

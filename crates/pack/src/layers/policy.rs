@@ -1,0 +1,223 @@
+//! The policy: how layers are encoded, by rules that users give.
+
+use crate::{PlannedFile, modelfile::Pattern};
+use modelpack_spec::{Encoding, LayerKind};
+use std::str::FromStr;
+
+/// Registries take so many layers.
+const MAX_LAYERS: usize = 512;
+
+/// How the files of a model become layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerPolicy {
+    /// Of the rules that are for a file, the last says how it is encoded. Without one it is raw, or a part of a tar bundle if there are too
+    /// many layers; a rule that says raw keeps it from that.
+    pub rules: Vec<LayerRule>,
+    /// How many layers there may be.
+    pub max_layers: usize,
+}
+
+impl Default for LayerPolicy {
+    fn default() -> Self {
+        Self { rules: Vec::new(), max_layers: MAX_LAYERS }
+    }
+}
+
+impl LayerPolicy {
+    /// What the rules say of a file.
+    pub(super) fn encoding_of(&self, file: &PlannedFile) -> Option<Encoding> {
+        self.rules.iter().rev().find(|rule| rule.is_for(file)).map(|rule| rule.encoding)
+    }
+}
+
+/// How some files are encoded: `[SELECTOR=]ENCODING`.
+///
+/// The selector is a list of conditions separated by commas, which must all hold: a kind (`weight`, `config`, `code`, `dataset`, `doc`), a
+/// size (`<1MB`, `>10MiB`), or a pattern as Modelfiles have them (`docs`, `*.json`, `**/*.py`; `./code` is a path where `code` is a kind). A
+/// backslash makes the next character a part of a pattern. Without a selector, the rule is for every file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerRule {
+    conditions: Vec<Condition>,
+    encoding: Encoding,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Condition {
+    Kind(LayerKind),
+    /// Fewer bytes than this.
+    Smaller(u64),
+    /// More bytes than this.
+    Larger(u64),
+    Path(Pattern),
+}
+
+impl LayerRule {
+    /// Encodes every file like this.
+    pub fn all(encoding: Encoding) -> Self {
+        Self { conditions: Vec::new(), encoding }
+    }
+
+    fn is_for(&self, file: &PlannedFile) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Kind(kind) => file.kind == *kind,
+            Condition::Smaller(size) => file.size < *size,
+            Condition::Larger(size) => file.size > *size,
+            Condition::Path(pattern) => pattern.matches(&file.path),
+        })
+    }
+}
+
+impl FromStr for LayerRule {
+    type Err = InvalidLayerRule;
+
+    fn from_str(rule: &str) -> Result<Self, InvalidLayerRule> {
+        let invalid = |why: String| InvalidLayerRule { rule: rule.to_owned(), why };
+        let (selector, encoding) = rule.rsplit_once('=').map_or((None, rule), |(selector, encoding)| (Some(selector), encoding));
+        let Some(encoding) = Encoding::ALL.into_iter().find(|known| known.name() == encoding) else {
+            return Err(invalid(format!("{encoding:?} is none of raw, tar, tar+gzip, tar+zstd")));
+        };
+        let conditions = selector.map(parts).into_iter().flatten().map(|part| part.parse()).collect::<Result<Vec<_>, String>>();
+        let conditions = conditions.map_err(invalid)?;
+        if conditions.iter().filter(|condition| matches!(condition, Condition::Kind(_))).count() > 1 {
+            return Err(invalid("a file has one kind; give a rule for each".to_owned()));
+        }
+        Ok(Self { conditions, encoding })
+    }
+}
+
+/// The parts of a selector, split at commas that no backslash precedes.
+fn parts(selector: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = selector.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            ',' => parts.push(String::new()),
+            c => parts.last_mut().expect("there is always one").push(c),
+        }
+        if c == '\\' {
+            parts.last_mut().expect("there is always one").extend(characters.next());
+        }
+    }
+    parts
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let kind = LayerKind::ALL.into_iter().find(|kind| kind.name() == text);
+        match (kind, text.chars().next()) {
+            (Some(kind), _) => Ok(Self::Kind(kind)),
+            (None, _) if text == "config" => Ok(Self::Kind(LayerKind::WeightConfig)),
+            (None, Some('<')) => Ok(Self::Smaller(size(&text[1..])?)),
+            (None, Some('>')) => Ok(Self::Larger(size(&text[1..])?)),
+            (None, Some(_)) => Pattern::parse(text).map(Self::Path).map_err(|problem| format!("{text:?}: {problem}")),
+            (None, None) => Err("a condition is empty".to_owned()),
+        }
+    }
+}
+
+/// A number of bytes, such as `10MiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "kb" | "k" => Some(1000),
+        "mb" | "m" => Some(1_000_000),
+        "gb" | "g" => Some(1_000_000_000),
+        "kib" => Some(1 << 10),
+        "mib" => Some(1 << 20),
+        "gib" => Some(1 << 30),
+        _ => None,
+    };
+    let number = text[..text.len() - unit.len()].parse::<u64>().ok();
+    let bytes = number.zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    bytes.ok_or_else(|| format!("{text:?} is not a size such as 500kB, 1MB or 10MiB"))
+}
+
+/// A rule for layers that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{rule:?} is not [SELECTOR=]ENCODING: {why}")]
+pub struct InvalidLayerRule {
+    rule: String,
+    why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn file(path: &str, kind: LayerKind, size: u64) -> PlannedFile {
+        PlannedFile { path: path.parse().unwrap(), source: PathBuf::new(), kind, inferred: true, size, executable: false }
+    }
+
+    fn encoding(rules: &[&str], path: &str, kind: LayerKind, size: u64) -> Option<Encoding> {
+        let rules = rules.iter().map(|rule| rule.parse().unwrap_or_else(|e| panic!("{e}"))).collect();
+        LayerPolicy { rules, ..LayerPolicy::default() }.encoding_of(&file(path, kind, size))
+    }
+
+    #[test]
+    fn of_the_rules_that_are_for_a_file_the_last_counts() {
+        let rules = ["tar", "doc=tar+gzip", "weight,>1MB=raw", "config=raw", "<10,**/*.md=tar+zstd"];
+        for (path, kind, size, expected) in [
+            ("a.py", LayerKind::Code, 1, Encoding::Tar),
+            ("a.txt", LayerKind::Doc, 1, Encoding::TarGzip),
+            ("docs/a.md", LayerKind::Doc, 9, Encoding::TarZstd),
+            ("docs/a.md", LayerKind::Doc, 10, Encoding::TarGzip),
+            ("w.bin", LayerKind::Weight, 1_000_000, Encoding::Tar),
+            ("w.bin", LayerKind::Weight, 1_000_001, Encoding::Raw),
+            ("config.json", LayerKind::WeightConfig, 0, Encoding::Raw),
+        ] {
+            assert_eq!(encoding(&rules, path, kind, size), Some(expected), "{path} {size}");
+        }
+        assert_eq!(encoding(&["code=tar"], "a.txt", LayerKind::Doc, 1), None);
+    }
+
+    #[test]
+    fn patterns_are_those_of_modelfiles() {
+        for (rule, path, expected) in [
+            ("*.md=tar", "a.md", true),
+            ("*.md=tar", "docs/a.md", false),
+            ("docs=tar", "docs/deep/a.md", true),
+            ("docs/*=tar", "docs/deep/a.md", false),
+            ("docs/**=tar", "docs/deep/a.md", true),
+            ("docs/**=tar", "docs", false),
+            ("**/deep/*.md=tar", "docs/very/deep/a.md", true),
+            ("**/deep/*.md=tar", "deep/a.md", true),
+            ("./code=tar", "code", true),
+            ("a\\,b,<5=tar", "a,b", true),
+            ("a=b=tar", "a=b", true),
+            ("[ab].txt=tar", "b.txt", true),
+            ("\\[ab].txt=tar", "b.txt", false),
+            (".=tar", "anything/below", true),
+        ] {
+            assert_eq!(encoding(&[rule], path, LayerKind::Doc, 1).is_some(), expected, "{rule} {path}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = ["7", "7B", "2kB", "2KB", "3MB", "4GB", "2KiB", "3mib", "1GiB"].map(|text| size(text).unwrap());
+        assert_eq!(sizes, [7, 7, 2000, 2000, 3_000_000, 4_000_000_000, 2048, 3 << 20, 1 << 30]);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_with_a_reason() {
+        for (rule, reason) in [
+            ("zip", "none of raw"),
+            ("tar=", "none of raw"),
+            ("=tar", "empty"),
+            ("code,=tar", "empty"),
+            ("code,doc=tar", "one kind"),
+            ("<big=tar", "not a size"),
+            (">99999999999GB=tar", "not a size"),
+            ("<-1=tar", "not a size"),
+            ("/etc=tar", "/etc"),
+            ("../x=tar", "../x"),
+        ] {
+            let error = rule.parse::<LayerRule>().unwrap_err().to_string();
+            assert!(error.contains(rule) && error.contains(reason), "{error}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Archive layers: their bytes are made while they are consumed, and could be made again.
+
+use super::{
+    PackOptions,
+    encode::Encoder,
+    stamp,
+    tar::{TarWriter, archive_len},
+};
+use crate::{PlannedFile, PlannedLayer, Result};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher, LayerInput};
+use modelpack_store::{Begin, Body, CHUNK, Error, Progress, Sink, Stamp, blocking};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    sync::{Arc, OnceLock},
+};
+
+/// Writes the files of a layer as an archive, unless the sink holds it.
+pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
+    let archive = Arc::new(Archive::new(layer));
+    let media_type = layer.layer_type().to_string();
+    let promised = match sink.wants_digest() {
+        true => Some(archive.hash(options).await?).map(|(digest, size)| Descriptor::new(media_type, digest, size)),
+        false => None,
+    };
+    let (digest, size) = match sink.begin(promised.as_ref()).await? {
+        Begin::Exists => {
+            options.progress.skipped(layer.bytes());
+            promised.map(|blob| (blob.digest, blob.size)).expect("only a blob that was named exists")
+        }
+        Begin::Upload(mut upload) => {
+            let written = upload.write(archive.body(options, Progress::moved)).await;
+            if written.is_err() {
+                // A registry refuses bytes that are not those it was promised; that a file changed is why.
+                let archive = archive.clone();
+                blocking(move || archive.unchanged()).await?;
+            }
+            written?;
+            upload.commit(promised.as_ref()).await?
+        }
+    };
+    Ok(layer.input(digest, archive.diff_id.get().cloned(), size))
+}
+
+/// The files of an archive, and what is known of them since they were first read.
+struct Archive {
+    files: Vec<PlannedFile>,
+    encoding: Encoding,
+    stamps: Vec<OnceLock<Stamp>>,
+    /// The digest of the archive before it was compressed, if it was.
+    diff_id: OnceLock<Digest>,
+}
+
+impl Archive {
+    fn new(layer: &PlannedLayer) -> Self {
+        let stamps = layer.files.iter().map(|_| OnceLock::new()).collect();
+        Self { files: layer.files.clone(), encoding: layer.encoding, stamps, diff_id: OnceLock::new() }
+    }
+
+    /// The bytes of the layer; `count` is told of the bytes of files that were read.
+    fn body(self: &Arc<Self>, options: &PackOptions, count: fn(&Progress, u64)) -> Body {
+        let (archive, progress) = (self.clone(), options.progress.clone());
+        let len = archive_len(archive.files.iter().map(|file| (&file.path, file.size)));
+        let known = (self.encoding == Encoding::Tar).then_some(len);
+        Body::from_producer(Arc::new(move |out| archive.write(len, out, |n| count(&progress, n))), known)
+    }
+
+    /// The digest and size of the layer.
+    async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<(Digest, u64)> {
+        let state = (Hasher::new(Algorithm::Sha256), 0);
+        let hashed = self.body(options, Progress::hashed).drain(state, |(hasher, size), piece| {
+            hasher.update(piece);
+            *size += piece.len() as u64;
+            Ok(())
+        });
+        let ((hasher, size), result) = hashed.await;
+        result?;
+        Ok((hasher.finish(), size))
+    }
+
+    fn write(&self, len: u64, out: &mut dyn Write, count: impl Fn(u64)) -> Result<(), Error> {
+        let failed = || Error::io("compress", self.files[0].path.as_str());
+        let encoder = Encoder::new(self.encoding, len, out).map_err(failed())?;
+        let hasher = matches!(self.encoding, Encoding::TarGzip | Encoding::TarZstd).then(|| Hasher::new(Algorithm::Sha256));
+        let mut tar = TarWriter::new(Hashed { out: encoder, hasher });
+        let mut buffer = vec![0; CHUNK];
+        for (file, stamp) in self.files.iter().zip(&self.stamps) {
+            self.write_file(file, stamp, &mut tar, &mut buffer, &count)?;
+        }
+        let Hashed { out, hasher } = tar.finish().map_err(failed())?;
+        if let Some(hasher) = hasher {
+            // Any later time gives the same: a file that changed was noticed.
+            self.diff_id.get_or_init(|| hasher.finish());
+        }
+        out.finish().map(drop).map_err(failed())
+    }
+
+    fn write_file(
+        &self,
+        planned: &PlannedFile,
+        known: &OnceLock<Stamp>,
+        tar: &mut TarWriter<impl Write>,
+        buffer: &mut [u8],
+        count: impl Fn(u64),
+    ) -> Result<(), Error> {
+        let path = &planned.source;
+        let changed = || Error::Changed { path: path.clone() };
+        let written = || Error::io("compress", path);
+        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let opened = stamp(&file, path)?;
+        if opened.size() != planned.size || *known.get_or_init(|| opened) != opened {
+            return Err(changed());
+        }
+        tar.file(&planned.path, planned.size, planned.executable).map_err(written())?;
+        let mut missing = planned.size;
+        while missing > 0 {
+            let want = buffer.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+            let piece = &mut buffer[..want];
+            file.read_exact(piece).map_err(|e| match e.kind() {
+                io::ErrorKind::UnexpectedEof => changed(),
+                _ => Error::io("read", path)(e),
+            })?;
+            tar.data(piece).map_err(written())?;
+            count(want as u64);
+            missing -= want as u64;
+        }
+        if stamp(&file, path)? == opened { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Fails if a file that was read is not what it was then.
+    fn unchanged(&self) -> Result<()> {
+        for (file, known) in self.files.iter().zip(&self.stamps) {
+            let Some(known) = known.get() else { continue };
+            let now = std::fs::metadata(&file.source).map_err(Error::io("look at", &file.source))?;
+            if Stamp::of(&now) != *known {
+                return Err(Error::Changed { path: file.source.clone() }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hashes what is written, if its digest is wanted.
+struct Hashed<W> {
+    out: W,
+    hasher: Option<Hasher>,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes[..n]);
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}

@@ -1,0 +1,244 @@
+//! Writing tar archives: the same bytes for the same files, on every machine.
+//!
+//! Entries are POSIX ustar, with a pax header before those whose name or size ustar cannot say. Times and owners are zero, modes are those
+//! of git, and nothing of the platform is told. A directory has an entry before its first file, because not every reader makes the
+//! directories that a file needs.
+
+use modelpack_spec::FilePath;
+use std::io::{self, Write};
+use tar::{EntryType, Header};
+
+const BLOCK: u64 = 512;
+/// Two blocks of zeros end an archive.
+const END: [u8; 2 * BLOCK as usize] = [0; 2 * BLOCK as usize];
+/// How many bytes of a name ustar holds, and of the directories before it.
+const NAME: usize = 100;
+const PREFIX: usize = 155;
+/// The first size that the eleven octal digits of a header cannot say.
+const OCTAL_SIZE_END: u64 = 1 << 33;
+/// The name of a pax header, which only a reader that does not know them shows.
+const PAX: &str = "PaxHeaders/0";
+
+/// Writes an archive, entry after entry.
+pub(super) struct TarWriter<W> {
+    out: W,
+    /// The file that was written last; empty before the first.
+    last: String,
+    /// Bytes of the present file that are still to be written.
+    missing: u64,
+    padding: u64,
+}
+
+impl<W: Write> TarWriter<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, last: String::new(), missing: 0, padding: 0 }
+    }
+
+    /// Begins a file of `size` bytes, which are then written with [`data`](Self::data). Files come in the order of their paths.
+    pub(super) fn file(&mut self, path: &FilePath, size: u64, executable: bool) -> io::Result<()> {
+        self.out.write_all(&head(&self.last, path.as_str(), size, executable))?;
+        path.as_str().clone_into(&mut self.last);
+        (self.missing, self.padding) = (size, size.wrapping_neg() % BLOCK);
+        self.pad()
+    }
+
+    /// The next bytes of the present file, no more than are missing.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.missing = self.missing.checked_sub(bytes.len() as u64).expect("a file is written with the size that was said");
+        self.out.write_all(bytes)?;
+        self.pad()
+    }
+
+    /// Ends the archive.
+    pub(super) fn finish(mut self) -> io::Result<W> {
+        self.out.write_all(&END)?;
+        Ok(self.out)
+    }
+
+    fn pad(&mut self) -> io::Result<()> {
+        if self.missing > 0 {
+            return Ok(());
+        }
+        let padding = std::mem::take(&mut self.padding) as usize;
+        self.out.write_all(&END[..padding])
+    }
+}
+
+/// How many bytes an archive of these files has, each with its size, in the order of their paths.
+pub(crate) fn archive_len<'a>(files: impl IntoIterator<Item = (&'a FilePath, u64)>) -> u64 {
+    let mut last = "";
+    files.into_iter().fold(END.len() as u64, |len, (path, size)| {
+        let head = head(last, path.as_str(), size, false).len() as u64;
+        last = path.as_str();
+        len.saturating_add(head).saturating_add(size).saturating_add(size.wrapping_neg() % BLOCK)
+    })
+}
+
+/// What stands before the bytes of a file: the entries of its directories that the file before it is not in, and its header.
+fn head(before: &str, path: &str, size: u64, executable: bool) -> Vec<u8> {
+    let mut head = Vec::with_capacity(BLOCK as usize);
+    for (end, _) in path.match_indices('/') {
+        let directory = &path[..=end];
+        // Files are sorted, so those of a directory follow each other.
+        if !before.starts_with(directory) {
+            head.extend(entry(directory, EntryType::Directory, 0, 0o755));
+        }
+    }
+    head.extend(entry(path, EntryType::Regular, size, if executable { 0o755 } else { 0o644 }));
+    head
+}
+
+/// The header of an entry, after a pax header if it needs one.
+fn entry(path: &str, kind: EntryType, size: u64, mode: u32) -> Vec<u8> {
+    let mut records = Vec::new();
+    let parts = split(path);
+    if parts.is_none() {
+        records.extend(record("path", path));
+    }
+    if size >= OCTAL_SIZE_END {
+        records.extend(record("size", &size.to_string()));
+    }
+    let mut bytes = Vec::new();
+    if !records.is_empty() {
+        bytes.extend(header("", PAX, EntryType::XHeader, records.len() as u64, 0o644));
+        let padding = records.len().wrapping_neg() % BLOCK as usize;
+        bytes.extend(records);
+        bytes.extend(&END[..padding]);
+    }
+    let size = if size >= OCTAL_SIZE_END { 0 } else { size };
+    let (prefix, name) = parts.unwrap_or(("", PAX));
+    bytes.extend(header(prefix, name, kind, size, mode));
+    bytes
+}
+
+/// A path as ustar holds it: its first directories, and the rest. `None` if it is too long, or not ASCII, which readers decode differently.
+fn split(path: &str) -> Option<(&str, &str)> {
+    if !path.is_ascii() {
+        return None;
+    }
+    if path.len() <= NAME {
+        return Some(("", path));
+    }
+    // The slash that ends a directory belongs to its name.
+    let slashes = path.trim_end_matches('/').match_indices('/');
+    slashes.map(|(at, _)| (&path[..at], &path[at + 1..])).find(|(prefix, name)| prefix.len() <= PREFIX && name.len() <= NAME)
+}
+
+fn header(prefix: &str, name: &str, kind: EntryType, size: u64, mode: u32) -> [u8; BLOCK as usize] {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let ustar = header.as_ustar_mut().expect("it was made as one");
+    ustar.name[..name.len()].copy_from_slice(name.as_bytes());
+    ustar.prefix[..prefix.len()].copy_from_slice(prefix.as_bytes());
+    for field in [&mut ustar.dev_major, &mut ustar.dev_minor] {
+        field.copy_from_slice(b"0000000\0");
+    }
+    header.set_cksum();
+    *header.as_bytes()
+}
+
+/// A pax record: `LENGTH SP KEY=VALUE LF`, where the length is that of the whole record.
+fn record(key: &str, value: &str) -> Vec<u8> {
+    let rest = key.len() + value.len() + " =\n".len();
+    let mut len = rest;
+    while rest + len.to_string().len() != len {
+        len = rest + len.to_string().len();
+    }
+    format!("{len} {key}={value}\n").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use modelpack_spec::Digest;
+
+    fn archive(files: &[(&str, &[u8], bool)]) -> Vec<u8> {
+        let mut tar = TarWriter::new(Vec::new());
+        for (path, bytes, executable) in files {
+            tar.file(&path.parse().unwrap(), bytes.len() as u64, *executable).unwrap();
+            bytes.chunks(300).for_each(|part| tar.data(part).unwrap());
+        }
+        tar.finish().unwrap()
+    }
+
+    #[test]
+    fn the_bytes_are_those_that_they_always_were() {
+        let long = ["d".repeat(120), "f".repeat(90)].join("/");
+        let longer = "x".repeat(200);
+        let bytes = archive(&[
+            ("a/b/run.sh", b"#!", true),
+            ("a/b/z", &[7; 513], false),
+            (&long, b"", false),
+            (&longer, b"1", false),
+            ("é", b"2", false),
+        ]);
+        assert_eq!(Digest::of(&bytes).to_string(), "sha256:3cb57c101975316493c2f18872d9f93c894976c38484fd850867741b448a1363");
+    }
+
+    #[test]
+    fn other_readers_find_every_entry() {
+        let long = ["d".repeat(120), "f".repeat(90)].join("/");
+        let longer = format!("{}/{}", "é".repeat(100), "x".repeat(200));
+        let files: [(&str, &[u8], bool); 5] = [
+            ("a/b-c/x", b"1", false),
+            ("a/b/run.sh", b"#!", true),
+            ("a/b/z", &[7; 513], false),
+            (&long, b"", false),
+            (&longer, b"2", false),
+        ];
+        let bytes = archive(&files);
+        assert_eq!(
+            archive_len(files.map(|(path, bytes, _)| (path.parse().unwrap(), bytes.len() as u64)).iter().map(|(p, s)| (p, *s))),
+            bytes.len() as u64
+        );
+        let mut reader = tar::Archive::new(&bytes[..]);
+        let entries = reader.entries().unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let (path, header) = (String::from_utf8(entry.path_bytes().into_owned()).unwrap(), entry.header());
+            assert_eq!((header.mtime().unwrap(), header.uid().unwrap(), header.gid().unwrap()), (0, 0, 0));
+            assert_eq!((header.username().unwrap(), header.groupname().unwrap()), (Some(""), Some("")));
+            (path, entry.size(), header.mode().unwrap())
+        });
+        let entries: Vec<_> = entries.collect();
+        let directory = |path: &str| (format!("{path}/"), 0, 0o755);
+        assert_eq!(
+            entries,
+            [
+                directory("a"),
+                directory("a/b-c"),
+                ("a/b-c/x".to_owned(), 1, 0o644),
+                directory("a/b"),
+                ("a/b/run.sh".to_owned(), 2, 0o755),
+                ("a/b/z".to_owned(), 513, 0o644),
+                directory(&"d".repeat(120)),
+                (long.clone(), 0, 0o644),
+                directory(&"é".repeat(100)),
+                (longer.clone(), 1, 0o644),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_record_counts_itself() {
+        for len in [1, 80, 90, 91, 92, 980, 990] {
+            let record = String::from_utf8(record("path", &"x".repeat(len))).unwrap();
+            assert_eq!(record.split(' ').next().unwrap(), record.len().to_string());
+        }
+    }
+
+    #[test]
+    fn a_size_that_octal_digits_cannot_say_stands_in_a_record() {
+        for (size, len) in [(OCTAL_SIZE_END - 1, 1), (OCTAL_SIZE_END, 3)] {
+            let bytes = entry("large", EntryType::Regular, size, 0o644);
+            assert_eq!(bytes.len() as u64, len * BLOCK);
+            assert_eq!(String::from_utf8_lossy(&bytes).contains("size=8589934592\n"), len == 3);
+        }
+        let path: FilePath = "large".parse().unwrap();
+        assert_eq!(archive_len([(&path, OCTAL_SIZE_END)]), OCTAL_SIZE_END + 3 * BLOCK + 2 * BLOCK);
+    }
+}
