@@ -52,7 +52,7 @@ fn the_last_rule_that_is_for_a_file_counts() {
         let expected = match path.as_str() {
             "config.json" => "tar+zstd",
             path if path.ends_with(".safetensors") => "raw",
-            path if path.ends_with(".md") || path == "LICENSE" => "tar+gzip",
+            path if [".md", ".txt"].iter().any(|end| path.ends_with(end)) || path == "LICENSE" => "tar+gzip",
             _ => "tar",
         };
         assert_eq!(encoding, expected, "{path}");
