@@ -158,7 +158,7 @@ fn what_does_not_parse() {
         "push",
         "push a b c",
         "push Upper",
-        "build model -t tiny --raw=false",
+        "build model -t tiny --layer zip",
     ] {
         fails(&cli, line, 2, &[]);
     }
