@@ -68,6 +68,22 @@ fn a_pull_that_is_cut_off_once_goes_on_where_it_was() {
 }
 
 #[test]
+fn an_archive_whose_sending_is_cut_off_once_is_made_and_sent_again() {
+    let (cli, model) = cli_with_model();
+    let registry = Registry::start();
+    let digest = ok(&cli, "pack model -t tiny --layer tar");
+    let layers = json(&cli, "inspect tiny")["layers"].clone();
+    let large = layers.as_array().unwrap().iter().max_by_key(|layer| layer["size"].as_u64()).unwrap()["digest"].clone();
+    let large = large.as_str().unwrap().replace(':', "%3A");
+    let proxy = registry.behind(vec![Fault::on("PUT", &large, Failure::CutRequestAfter(400_000)).times(1)]);
+    assert_eq!(ok(&cli, &format!("push model {}/tiny:v1 --layer tar", proxy.address())), digest);
+    let sent = proxy.requests().iter().filter(|request| request.method == "PUT" && request.path.contains(&large)).count();
+    assert_eq!(sent, 2);
+    ok(&cli, &format!("pull {} -o out", registry.reference("tiny:v1")));
+    assert_same_tree(&model, &cli.home().join("out"));
+}
+
+#[test]
 fn a_push_that_is_cut_off_leaves_no_tag_and_succeeds_later() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();

@@ -29,7 +29,8 @@ pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options:
             promised.map(|blob| (blob.digest, blob.size)).expect("only a blob that was named exists")
         }
         Begin::Upload(mut upload) => {
-            let written = upload.write(archive.body(options, Progress::moved)).await;
+            let size = promised.as_ref().map(|blob| blob.size).or(layer.size());
+            let written = upload.write(archive.body(size, options, Progress::moved)).await;
             if written.is_err() {
                 // A registry refuses bytes that are not those it was promised; that a file changed is why.
                 let archive = archive.clone();
@@ -57,18 +58,17 @@ impl Archive {
         Self { files: layer.files.clone(), encoding: layer.encoding, stamps, diff_id: OnceLock::new() }
     }
 
-    /// The bytes of the layer; `count` is told of the bytes of files that were read.
-    fn body(self: &Arc<Self>, options: &PackOptions, count: fn(&Progress, u64)) -> Body {
+    /// The bytes of the layer, `size` of them if that is known; `count` is told of the bytes of files that were read.
+    fn body(self: &Arc<Self>, size: Option<u64>, options: &PackOptions, count: fn(&Progress, u64)) -> Body {
         let (archive, progress) = (self.clone(), options.progress.clone());
         let len = archive_len(archive.files.iter().map(|file| (&file.path, file.size)));
-        let known = (self.encoding == Encoding::Tar).then_some(len);
-        Body::from_producer(Arc::new(move |out| archive.write(len, out, |n| count(&progress, n))), known)
+        Body::from_producer(Arc::new(move |out| archive.write(len, out, |n| count(&progress, n))), size)
     }
 
     /// The digest and size of the layer.
     async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<(Digest, u64)> {
         let state = (Hasher::new(Algorithm::Sha256), 0);
-        let hashed = self.body(options, Progress::hashed).drain(state, |(hasher, size), piece| {
+        let hashed = self.body(None, options, Progress::hashed).drain(state, |(hasher, size), piece| {
             hasher.update(piece);
             *size += piece.len() as u64;
             Ok(())
