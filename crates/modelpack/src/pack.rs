@@ -32,6 +32,8 @@ pub struct Packed {
     pub bytes: u64,
     /// What the config and the manifest's annotations say of the model, and where each value came from.
     pub findings: Vec<Finding>,
+    /// What was said otherwise by a source that counts for less.
+    pub overruled: Vec<Finding>,
 }
 
 impl Modelpack {
@@ -46,7 +48,8 @@ impl Modelpack {
         let manifest = pack(&plan, &description, target.sink(), &at, &options).await?;
         target.finish().await?;
         let bytes = plan.files.iter().map(|file| file.size).sum();
-        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes, findings: description.findings })
+        let Description { findings, overruled, .. } = description;
+        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes, findings, overruled })
     }
 }
 
@@ -54,7 +57,7 @@ impl Modelpack {
 pub(crate) fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
     let modelfile = request.modelfile.as_deref().map(Modelfile::read).transpose()?;
     let plan = plan(&request.directory, modelfile.as_ref(), &request.filter)?;
-    let inferred = infer(&plan.files).into();
+    let inferred = infer(&plan).into();
     let said = modelfile.map(|modelfile| modelfile.metadata().clone()).unwrap_or_default();
     Ok((plan, Description::of([request.metadata.clone(), said, inferred])))
 }

@@ -55,27 +55,50 @@ pub async fn pack(
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
     });
     if args.explain {
-        explanation(&packed.findings).lines().for_each(|line| context.output.note(line));
-        value["metadata"] = findings(&packed.findings);
+        explanation(&packed.findings, &packed.overruled).lines().for_each(|line| context.output.note(line));
+        value["metadata"] = findings(&packed.findings, &packed.overruled);
     }
     context.output.result(&packed.digest.to_string(), &value)
 }
 
-/// Each value of the config and where it came from, a line each.
-fn explanation(findings: &[Finding]) -> String {
+/// Each value of the config and where it came from, a line each, and below it what was said otherwise.
+fn explanation(findings: &[Finding], overruled: &[Finding]) -> String {
     let shown = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
     let cell = |text: &str| text::shortened(&text::printable(text), 60);
-    let rows = findings.iter().map(|said| [said.field.to_owned(), cell(&shown(&said.value)), said.source.clone()]);
-    let header = ["FIELD", "VALUE", "FROM"].map(str::to_owned);
-    text::table([text::Align::Left; 3], &[header].into_iter().chain(rows).collect::<Vec<_>>())
+    let row = |field: &str, said: &Finding, note: &str| {
+        [field.to_owned(), cell(&shown(&said.value)), format!("{}{note}", text::printable(&said.source))]
+    };
+    let mut rows = vec![["FIELD", "VALUE", "FROM"].map(str::to_owned)];
+    for said in findings {
+        rows.push(row(said.field, said, ""));
+        rows.extend(others(said, overruled).map(|other| row("", other, " (overruled)")));
+    }
+    text::table([text::Align::Left; 3], &rows)
 }
 
-fn findings(findings: &[Finding]) -> Value {
-    findings.iter().map(|said| json!({ "field": said.field, "value": said.value, "from": said.source })).collect()
+fn findings(findings: &[Finding], overruled: &[Finding]) -> Value {
+    let entry = |said: &Finding| {
+        let mut entry = json!({ "field": said.field, "value": said.value, "from": said.source });
+        let others: Vec<_> = others(said, overruled).map(|other| json!({ "value": other.value, "from": other.source })).collect();
+        if !others.is_empty() {
+            entry["overruled"] = others.into();
+        }
+        entry
+    };
+    findings.iter().map(entry).collect()
+}
+
+/// What was said otherwise than `said`: of the same field, or of the annotation of the same key.
+fn others<'a>(said: &'a Finding, overruled: &'a [Finding]) -> impl Iterator<Item = &'a Finding> {
+    fn key(said: &Finding) -> Option<&str> {
+        let pair = said.value.as_str().filter(|_| said.field == "annotations")?;
+        pair.split_once('=').map(|(key, _)| key)
+    }
+    overruled.iter().filter(move |other| other.field == said.field && key(other) == key(said))
 }
 
 /// The Modelfile that lies in the directory itself.

@@ -37,6 +37,8 @@ fn flags_win_over_the_modelfile_and_it_over_the_files() {
     ] {
         assert!(sources.contains(&(field.to_owned(), from.to_owned())), "{field} from {from}: {sources:?}");
     }
+    let name = packed["metadata"].as_array().unwrap().iter().find(|said| said["field"] == "descriptor.name").unwrap();
+    assert_eq!(name["overruled"], json!([{ "value": "file", "from": "Modelfile:1" }]));
     assert!(sources.iter().any(|(field, from)| field == "config.paramSize" && from.contains("safetensors")), "{sources:?}");
 }
 
@@ -48,6 +50,11 @@ fn an_explanation_is_for_people_too_and_changes_nothing() {
     assert_eq!(output.stdout.trim_end(), plain);
     let line = output.stderr.lines().find(|line| line.starts_with("descriptor.family")).unwrap_or_else(|| panic!("{}", output.stderr));
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["descriptor.family", "llama", "config.json:", "`model_type`"]);
+    let output = run(&cli, "pack model -t tiny --explain --family mine").expect_code(0);
+    let mut lines = output.stderr.lines().skip_while(|line| !line.starts_with("descriptor.family"));
+    let mut words = || lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(), ["descriptor.family", "mine", "--family"]);
+    assert_eq!(words(), ["llama", "config.json:", "`model_type`", "(overruled)"]);
 }
 
 #[test]

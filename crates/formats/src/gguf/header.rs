@@ -1,17 +1,23 @@
 //! The header of a GGUF file: magic, version, counts, key-value pairs, tensor infos.
 
 use super::{
-    reader::{ARRAY, Reader, STRING, U32},
+    reader::{ARRAY, Reader, STRING, U32, U64},
     types::TensorType,
 };
 use crate::Malformed;
-use std::io::{Read, Seek};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Seek},
+};
 
 /// No header is longer; the largest vocabularies take some 20 MiB.
 const MAX_HEADER_BYTES: u64 = 256 << 20;
 /// No value that is kept is longer; chat templates are the longest.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_DIMENSIONS: u32 = 8;
+/// No more of the other texts under `general.` are kept, and none that is longer.
+const MAX_GENERAL: usize = 128;
+const MAX_GENERAL_BYTES: u64 = 4096;
 
 /// What the key-value pairs of a header say, of those that describe a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +40,10 @@ pub struct Header {
     pub kind: Option<String>,
     /// `general.file_type`: the number of a mix of tensor types.
     pub file_type: Option<u32>,
+    /// How many tokens it takes: `context_length` of its architecture.
+    pub context_length: Option<u64>,
+    /// The other texts under `general.`, by the rest of their keys, such as `base_model.0.name`; those of a description's length at most.
+    pub general: BTreeMap<String, String>,
 }
 
 /// A tensor as its info tells it.
@@ -107,7 +117,18 @@ impl Header {
                 *alignment = u64::from(reader.u32()?);
                 return if alignment.is_power_of_two() { Ok(()) } else { Err(reader.malformed("an alignment that is no power of two")) };
             }
-            _ => return reader.skip_value(kind),
+            key if key.ends_with(".context_length") && matches!(kind, U32 | U64) => {
+                self.context_length = Some(if kind == U32 { u64::from(reader.u32()?) } else { reader.u64()? });
+                return Ok(());
+            }
+            key => match key.strip_prefix("general.").filter(|_| kind == STRING && self.general.len() < MAX_GENERAL) {
+                None => return reader.skip_value(kind),
+                Some(key) => {
+                    let text = reader.short_text(MAX_GENERAL_BYTES)?;
+                    self.general.extend(text.map(|text| (key.to_owned(), text)));
+                    return Ok(());
+                }
+            },
         };
         if kind != STRING {
             return reader.skip_value(kind);

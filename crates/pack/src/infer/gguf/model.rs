@@ -1,6 +1,9 @@
 //! A GGUF model in one or several files, counted.
 
-use super::{super::parameters::Parameters, mix::mix};
+use super::{
+    super::{hub, parameters::Parameters},
+    mix::mix,
+};
 use modelpack_formats::gguf::{Header, Tensor};
 use std::{
     collections::BTreeMap,
@@ -18,6 +21,9 @@ const PRECISIONS: [(&str, &str); 8] = [
     ("I32", "int32"),
     ("I64", "int64"),
 ];
+
+/// Merged models have a handful.
+const MAX_BASES: usize = 16;
 
 /// What the header of its first file says, and the tensors of all.
 #[derive(Default)]
@@ -57,6 +63,17 @@ impl Model {
     /// Whether it is a model, not an adapter to one or the projector of another sense.
     pub(super) fn is_model(&self) -> bool {
         self.header.kind.as_deref().is_none_or(|kind| kind == "model") && self.header.architecture.as_deref() != Some("clip")
+    }
+
+    /// The models that it was made from, by their names on a hub, else by the names that they are given.
+    pub(super) fn bases(&self) -> Option<String> {
+        let text = |at: usize, key: &str| self.header.general.get(&format!("base_model.{at}.{key}")).map(String::as_str);
+        let base = |at: usize| {
+            let by_url = text(at, "repo_url").and_then(hub::id_of_url).map(str::to_owned);
+            by_url.or_else(|| text(at, "name").filter(|name| !name.contains(',')).map(str::to_owned))
+        };
+        let bases: Vec<String> = (0..MAX_BASES).map_while(base).collect();
+        (!bases.is_empty()).then(|| bases.join(","))
     }
 
     /// The precision of a model that is not quantized.
