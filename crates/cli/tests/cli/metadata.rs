@@ -26,7 +26,7 @@ fn flags_win_over_the_modelfile_and_it_over_the_files() {
     assert_eq!(capabilities["inputTypes"], json!(["text", "image"]));
     assert_eq!((&capabilities["languages"], &capabilities["reasoning"]), (&json!(["de", "en"]), &json!(true)));
     assert_eq!(inspected["config"]["config"]["format"], "safetensors");
-    assert_eq!(inspected["annotations"], json!({ "org.example.a": "b" }));
+    assert_eq!(inspected["annotations"], json!({ "dev.modelpack.context-length": "512", "org.example.a": "b" }));
     let sources = sources(&packed);
     for (field, from) in [
         ("descriptor.name", "--name"),
@@ -82,4 +82,25 @@ fn values_that_no_config_can_hold_are_refused_before_anything_is_packed() {
         fails(&cli, &format!("pack model -t tiny {flags}"), 2, &words);
     }
     assert_eq!(json(&cli, "ls"), json!([]));
+}
+
+#[test]
+fn a_work_tree_tells_its_commit_and_a_modelfile_leaves_it_out() {
+    let (cli, model) = cli_with_model();
+    let files_alone = ok(&cli, "pack model -t tiny");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    fs::create_dir(model.join(".git")).unwrap();
+    fs::write(model.join(".git/HEAD"), commit).unwrap();
+    fs::write(model.join(".git/config"), "[remote \"origin\"]\n\turl = https://me:secret@huggingface.co/org/tiny\n").unwrap();
+    let packed = json(&cli, "pack model -t tiny --explain");
+    let sources = sources(&packed);
+    assert!(sources.contains(&("descriptor.revision".to_owned(), "git: the commit that is checked out".to_owned())), "{sources:?}");
+    let descriptor = json(&cli, "inspect tiny")["config"]["descriptor"].clone();
+    assert_eq!((&descriptor["revision"], &descriptor["sourceURL"]), (&json!(commit), &json!("https://huggingface.co/org/tiny")));
+    ok(&cli, "init model");
+    let modelfile = fs::read_to_string(model.join("Modelfile")).unwrap();
+    assert!(modelfile.contains("SOURCEURL https://huggingface.co/org/tiny\n") && !modelfile.contains("REVISION"), "{modelfile}");
+    fs::remove_file(model.join("Modelfile")).unwrap();
+    fs::remove_dir_all(model.join(".git")).unwrap();
+    assert_eq!(ok(&cli, "pack model -t tiny"), files_alone);
 }

@@ -24,10 +24,13 @@ const MAX_REFS: usize = 5;
 /// Services that serve one repository under one address, whichever way it was cloned.
 const SERVICES: [&str; 6] = ["github.com", "gitlab.com", "huggingface.co", "hf.co", "bitbucket.org", "codeberg.org"];
 
+/// Where a commit comes from, as findings say it.
+pub(crate) const CHECKED_OUT: &str = "git: the commit that is checked out";
+
 /// Says which commit is checked out, and where the repository came from.
 pub(super) fn describe(directory: &Path, found: &mut Findings) {
     let Some(repository) = Repository::of(directory) else { return };
-    found.say(field::REVISION, repository.commit(), "git: the commit that is checked out");
+    found.say(field::REVISION, repository.commit(), CHECKED_OUT);
     found.say(field::SOURCE_URL, repository.origin(), "git: the remote `origin`");
 }
 

@@ -14,7 +14,7 @@ mod findings;
 mod folder;
 mod generation;
 mod gguf;
-mod git;
+pub(crate) mod git;
 mod hub;
 mod language;
 pub(crate) mod licence;
