@@ -34,6 +34,8 @@ pub struct Packed {
     pub findings: Vec<Finding>,
     /// What was said otherwise by a source that counts for less.
     pub overruled: Vec<Finding>,
+    /// Which weight files said nothing of the model, and why, each in a sentence.
+    pub notes: Vec<String>,
 }
 
 impl Modelpack {
@@ -48,8 +50,8 @@ impl Modelpack {
         let manifest = pack(&plan, &description, target.sink(), &at, &options).await?;
         target.finish().await?;
         let bytes = plan.files.iter().map(|file| file.size).sum();
-        let Description { findings, overruled, .. } = description;
-        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes, findings, overruled })
+        let Description { findings, overruled, notes, .. } = description;
+        Ok(Packed { to, digest: manifest.digest().clone(), files: plan.files.len(), bytes, findings, overruled, notes })
     }
 }
 

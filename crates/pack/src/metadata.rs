@@ -155,6 +155,7 @@ pub struct InvalidValue {
 pub struct Metadata {
     pub(crate) values: Vec<Finding>,
     pub(crate) annotations: BTreeMap<String, Finding>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Metadata {
@@ -202,7 +203,7 @@ impl Metadata {
 
 impl From<Inferred> for Metadata {
     fn from(inferred: Inferred) -> Self {
-        Self { values: inferred.findings, annotations: inferred.annotations }
+        Self { values: inferred.findings, annotations: inferred.annotations, notes: inferred.notes }
     }
 }
 
@@ -222,6 +223,8 @@ pub struct Description {
     pub findings: Vec<Finding>,
     /// What other sources said otherwise, in the order in which they were asked.
     pub overruled: Vec<Finding>,
+    /// Which weight files said nothing, and why, each in a sentence.
+    pub notes: Vec<String>,
 }
 
 impl Description {
@@ -230,6 +233,7 @@ impl Description {
         let mut values: Vec<Finding> = Vec::new();
         let mut annotations: BTreeMap<String, Finding> = BTreeMap::new();
         let mut overruled = Vec::new();
+        let mut notes = Vec::new();
         for source in sources {
             for said in source.values {
                 match values.iter().find(|value| value.field == said.field) {
@@ -238,6 +242,7 @@ impl Description {
                     Some(_) => {}
                 }
             }
+            notes.extend(source.notes);
             for (key, said) in source.annotations {
                 match annotations.get(&key) {
                     Some(heard) if heard.value != said.value => overruled.push(as_pair(&key, said)),
@@ -250,7 +255,7 @@ impl Description {
         let inferred = crate::infer::config_of(&values);
         let texts = annotations.iter().map(|(key, said)| (key.clone(), said.value.as_str().unwrap_or_default().to_owned())).collect();
         values.extend(annotations.into_iter().map(|(key, said)| as_pair(&key, said)));
-        Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values, overruled }
+        Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values, overruled, notes }
     }
 }
 

@@ -56,6 +56,8 @@ pub async fn pack(
     });
     if args.explain {
         explanation(&packed.findings, &packed.overruled).lines().for_each(|line| context.output.note(line));
+        packed.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
+        value["notes"] = packed.notes.clone().into();
         value["metadata"] = findings(&packed.findings, &packed.overruled);
     }
     context.output.result(&packed.digest.to_string(), &value)

@@ -104,3 +104,14 @@ fn a_work_tree_tells_its_commit_and_a_modelfile_leaves_it_out() {
     fs::remove_dir_all(model.join(".git")).unwrap();
     assert_eq!(ok(&cli, "pack model -t tiny"), files_alone);
 }
+
+#[test]
+fn an_explanation_tells_which_weights_say_nothing_and_why() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("model-00001-of-00002.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let why = "model-00001-of-00002.safetensors says nothing: its header is said to have 9 bytes, and the file has 8";
+    assert_eq!(json(&cli, "pack model -t tiny --explain")["notes"], json!([why]));
+    let output = run(&cli, "pack model -t tiny --explain").expect_code(0);
+    assert!(output.stderr.lines().any(|line| line == why), "{}", output.stderr);
+    assert!(!output.stderr.contains("config.paramSize"), "{}", output.stderr);
+}

@@ -1,10 +1,11 @@
 //! The values found so far, each with its source.
 
 use super::Inferred;
+use crate::plan::PlannedFile;
 use modelpack_spec::{Config, ModelConfig, ModelDescriptor};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 /// A field of the config, the value that was found for it, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +55,7 @@ const MAX_TEXT_BYTES: usize = 4096;
 pub(super) struct Findings {
     values: Vec<Finding>,
     annotations: BTreeMap<String, Finding>,
+    notes: Vec<String>,
 }
 
 impl Findings {
@@ -76,10 +78,15 @@ impl Findings {
         self.annotations.entry(key.to_owned()).or_insert_with(|| Finding { field: field::ANNOTATIONS, value, source: source.into() });
     }
 
+    /// Records why a file says nothing.
+    pub(super) fn note(&mut self, file: &PlannedFile, why: impl Display) {
+        self.notes.push(format!("{} says nothing: {why}", file.path));
+    }
+
     /// The findings with the config's objects that they make.
     pub(super) fn into_inferred(self) -> Inferred {
         let (descriptor, config) = config_of(&self.values);
-        Inferred { descriptor, config, findings: self.values, annotations: self.annotations }
+        Inferred { descriptor, config, findings: self.values, annotations: self.annotations, notes: self.notes }
     }
 }
 

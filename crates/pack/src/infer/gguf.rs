@@ -19,7 +19,7 @@ use std::fs::File;
 /// several quantizations.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let sets = weights::models(folder, "gguf");
-    let headers: Option<Vec<_>> = sets.iter().map(|set| Some((read(set)?, set.source()))).collect();
+    let headers: Option<Vec<_>> = sets.iter().map(|set| Some((read(set, found)?, set.source()))).collect();
     let Some(mut models) = headers else { return };
     models.retain(|(model, _)| model.is_model());
     let Some((_, source)) = models.first() else { return };
@@ -56,10 +56,10 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
 }
 
 /// A model in one or several files; `None` if one of them cannot be believed.
-fn read(shards: &Shards<'_>) -> Option<Model> {
+fn read(shards: &Shards<'_>, found: &mut Findings) -> Option<Model> {
     let mut model = Model::default();
     for (index, file) in shards.files.iter().enumerate() {
-        model.add_file(File::open(&file.source).ok()?, file.size, index == 0)?;
+        model.add_file(File::open(&file.source).ok()?, file.size, index == 0).map_err(|why| found.note(file, why)).ok()?;
     }
     Some(model)
 }

@@ -53,6 +53,8 @@ pub struct Inferred {
     pub findings: Vec<Finding>,
     /// What the specification has no field for, as annotations of the manifest by their keys.
     pub annotations: BTreeMap<String, Finding>,
+    /// Which weight files said nothing, and why, each in a sentence.
+    pub notes: Vec<String>,
 }
 
 /// Reads what the files of `plan` say of their model. Blocks on their headers and side files, and on git's where the directory is a
@@ -95,7 +97,7 @@ pub fn infer(plan: &Plan) -> Inferred {
             config.describe_numbers(&mut found);
         }
         config.describe_context(&mut found);
-        name(config, card.as_ref(), &mut found);
+        name(folder, config, card.as_ref(), &mut found);
     }
     generation::describe(folder, &mut found);
     chat_template::describe_context(folder, &mut found);
@@ -105,9 +107,9 @@ pub fn infer(plan: &Plan) -> Inferred {
 }
 
 /// Says the name under which the model was loaded where it was made, unless something says that this is another model: it was made
-/// from the one it was loaded as, as the card's `base_model` or its title tells.
-fn name(config: &TransformersConfig, card: Option<&ModelCard>, found: &mut Findings) {
-    let Some(name) = config.own_name() else { return };
+/// from the one it was loaded as, as the card's `base_model` or its title tells, and as models of sentence-transformers are.
+fn name(folder: &Folder<'_>, config: &TransformersConfig, card: Option<&ModelCard>, found: &mut Findings) {
+    let Some(name) = config.own_name().filter(|_| folder.find(|name| name == "modules.json").is_none()) else { return };
     let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     let is_base = card.is_some_and(|card| card.base_models().iter().any(|base| config.is_loaded_from(base)));
     let is_titled = found.text(findings::field::TITLE).is_none_or(|title| letters(title).contains(&letters(name)));

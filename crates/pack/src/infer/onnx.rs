@@ -89,7 +89,7 @@ struct Graph {
     tensors: Vec<Noted>,
     roles: HashMap<u64, Role>,
     scheme: Option<Scheme>,
-    /// There is more than is noted, or a file lacks bytes that it should have.
+    /// There is more than is noted.
     is_incomplete: bool,
 }
 
@@ -98,7 +98,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let mut headers = Vec::new();
     let mut schemes = Vec::new();
     let counted = weights::count(folder, "onnx", |directory, shards| {
-        let (header, graph) = read_model(folder, directory, shards)?;
+        let (header, graph) = read_model(folder, directory, shards, found)?;
         headers.push((header, shards.source()));
         schemes.push(graph.scheme);
         Some(graph.parameters())
@@ -120,7 +120,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
 }
 
 /// `None` when the file is not to be believed, or one that it names is not there or too short.
-fn read_model(folder: &Folder<'_>, directory: &str, shards: &Shards<'_>) -> Option<(Header, Graph)> {
+fn read_model(folder: &Folder<'_>, directory: &str, shards: &Shards<'_>, found: &mut Findings) -> Option<(Header, Graph)> {
     let [file] = shards.files.as_slice() else { return None };
     let mut beside = HashMap::new();
     for other in folder.files().filter(|other| directory.is_empty() || other.path.as_str().starts_with(directory)) {
@@ -133,14 +133,22 @@ fn read_model(folder: &Folder<'_>, directory: &str, shards: &Shards<'_>) -> Opti
         size.is_some_and(|size| external.offset.checked_add(bytes).is_some_and(|end| end <= *size))
     };
     let mut graph = Graph::default();
+    let mut missing = None;
     let header = read(File::open(&file.source).ok()?, file.size, |item| match item {
         Item::Node(node) => graph.note(&node),
         Item::Tensor(tensor) => {
-            graph.is_incomplete |= tensor.external.is_some_and(|external| !has(external, tensor.bytes));
+            missing = missing
+                .take()
+                .or_else(|| tensor.external.filter(|external| !has(external, tensor.bytes)).map(|external| external.location.clone()));
             graph.add(&tensor);
         }
     });
-    header.ok().filter(|_| !graph.is_incomplete).map(|header| (header, graph))
+    let header = header.map_err(|why| found.note(file, why)).ok()?;
+    if let Some(location) = missing {
+        found.note(file, format_args!("it has tensors in {location:?}, which is not packed or too short"));
+        return None;
+    }
+    (!graph.is_incomplete).then_some((header, graph))
 }
 
 impl Graph {

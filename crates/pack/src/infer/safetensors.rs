@@ -52,7 +52,7 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
         if let Some(own) = &own {
             own.describe_quantization(found);
         }
-        count_shards(shards, quantization.as_ref())
+        count_shards(shards, quantization.as_ref(), found)
     });
     let Some((parameters, source)) = counted else { return };
     found.say(field::PARAM_SIZE, parameters.size(), format!("{source}: tensor shapes"));
@@ -64,11 +64,12 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
 }
 
 /// The parameters of one model; `None` if the header of some shard is not to be believed.
-fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>) -> Option<Parameters> {
+fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found: &mut Findings) -> Option<Parameters> {
     let mut parameters = Parameters::default();
     for shard in &shards.files {
         let file = File::open(&shard.source).ok()?;
-        read_header(file, shard.size, |tensor| count(&tensor, quantization, &mut parameters)).ok()?;
+        let read = read_header(file, shard.size, |tensor| count(&tensor, quantization, &mut parameters));
+        read.map_err(|why| found.note(shard, why)).ok()?;
     }
     Some(parameters)
 }

@@ -120,6 +120,18 @@ fn files_that_cannot_be_opened_say_nothing() {
 }
 
 #[test]
+fn a_weight_file_that_is_not_believed_says_why() {
+    let broken = inferred(&[("model.safetensors", &[9, 0, 0, 0, 0, 0, 0, 0]), ("README.md", b"")]);
+    assert_eq!(broken.notes, ["model.safetensors says nothing: its header is said to have 9 bytes, and the file has 8"]);
+    let broken = inferred(&[("a.gguf", b"GGUX")]);
+    assert_eq!(broken.notes, ["a.gguf says nothing: it does not begin with `GGUF`"]);
+    let broken = inferred(&[("model.onnx", b"")]);
+    assert_eq!(broken.notes, ["model.onnx says nothing: it has no graph"]);
+    let sound = inferred(&[("model.safetensors", &safetensors_of(&[("a", "F32", 32, &[100])]))]);
+    assert_eq!(sound.notes, [""; 0]);
+}
+
+#[test]
 fn the_folders_name_and_place_change_nothing() {
     let files: [(&str, &[u8]); 2] =
         [("config.json", br#"{"model_type":"bert"}"#), ("model.safetensors", &safetensors_of(&[("a", "F32", 32, &[100])]))];

@@ -37,15 +37,15 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Counts the tensors of another file; the metadata is that of the first. `None` when its header is not to be believed, or has
+    /// Counts the tensors of another file; the metadata is that of the first. Fails when its header is not to be believed, or has
     /// tensors of a type that we do not know.
-    pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Option<()> {
+    pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Result<(), String> {
         let mut are_known = true;
-        let header = Header::read(file, size, |tensor| are_known &= self.add(tensor).is_some()).ok()?;
+        let header = Header::read(file, size, |tensor| are_known &= self.add(tensor).is_some()).map_err(|why| why.to_string())?;
         if is_first {
             self.header = header;
         }
-        are_known.then_some(())
+        if are_known { Ok(()) } else { Err("it has tensors of a type that is not known here".to_owned()) }
     }
 
     fn add(&mut self, tensor: Tensor) -> Option<()> {

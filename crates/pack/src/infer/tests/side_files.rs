@@ -152,6 +152,8 @@ fn the_name_is_the_one_it_was_loaded_under_unless_it_was_made_from_that() {
     assert_eq!(name("org/base", "---\nbase_model: org/base\n---\n"), Value::Null);
     assert_eq!(name("/home/me/checkpoint-500", ""), Value::Null);
     assert_eq!(name("org/tiny-llama", "---\nmodel_name: Other\n---\n"), "Other");
+    let trained = inferred(&[("config.json", br#"{"_name_or_path":"org/base"}"#), ("modules.json", b"[]")]);
+    assert_eq!(value(&trained, "descriptor.name"), Value::Null);
 }
 
 #[test]
