@@ -4,14 +4,18 @@ use super::{
     findings::{Findings, field},
     folder::Folder,
     hub,
+    weights::format_of,
 };
 use modelpack_spec::annotation;
 use serde_json::Value;
 
 /// Says of which model it is an adapter, of what kind, and for what task. A model of its own beside it is not one.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
-    let has = |stem: &str| folder.files_in(folder.directory).any(|file| file.path.file_name().starts_with(stem));
-    if !has("adapter_model.") || has("model.") || has("model-0") {
+    let has = |stem: &str| {
+        let mut weights = folder.files_in(folder.directory).filter(|file| format_of(file).is_some());
+        weights.any(|file| file.path.file_name().strip_prefix(stem).is_some_and(|rest| rest.starts_with(['.', '-'])))
+    };
+    if !has("adapter_model") || has("model") {
         return;
     }
     let Some((config, path)) = folder.json_in::<Value>(folder.directory, "adapter_config.json") else { return };

@@ -52,6 +52,11 @@ impl<'a> Folder<'a> {
         self.files.iter().copied()
     }
 
+    /// The file of this path.
+    pub(super) fn file(&self, path: &str) -> Option<&'a PlannedFile> {
+        self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok().map(|at| self.files[at])
+    }
+
     /// The files of one directory, not of those in it.
     pub(super) fn files_in(&self, directory: &str) -> impl Iterator<Item = &'a PlannedFile> {
         self.files().filter(move |file| parent(file) == directory)

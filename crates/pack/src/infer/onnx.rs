@@ -97,8 +97,8 @@ struct Graph {
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let mut headers = Vec::new();
     let mut schemes = Vec::new();
-    let counted = weights::count(folder, "onnx", |directory, shards| {
-        let (header, graph) = read_model(folder, directory, shards, found)?;
+    let counted = weights::count(folder, "onnx", |_, shards| {
+        let (header, graph) = read_model(folder, shards, found)?;
         headers.push((header, shards.source()));
         schemes.push(graph.scheme);
         Some(graph.parameters())
@@ -120,17 +120,13 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
 }
 
 /// `None` when the file is not to be believed, or one that it names is not there or too short.
-fn read_model(folder: &Folder<'_>, directory: &str, shards: &Shards<'_>, found: &mut Findings) -> Option<(Header, Graph)> {
+fn read_model(folder: &Folder<'_>, shards: &Shards<'_>, found: &mut Findings) -> Option<(Header, Graph)> {
     let [file] = shards.files.as_slice() else { return None };
-    let mut beside = HashMap::new();
-    for other in folder.files().filter(|other| directory.is_empty() || other.path.as_str().starts_with(directory)) {
-        beside.insert(other.path.as_str(), other.size);
-    }
     let has = |external: &External, bytes: u64| {
         let parts = Path::new(&external.location).components().filter(|part| matches!(part, Component::Normal(_)));
         let path = parts.fold(Path::new(parent(file)).to_owned(), |path, part| path.join(part));
-        let size = path.to_str().and_then(|path| beside.get(path));
-        size.is_some_and(|size| external.offset.checked_add(bytes).is_some_and(|end| end <= *size))
+        let other = path.to_str().and_then(|path| folder.file(path));
+        other.is_some_and(|other| external.offset.checked_add(bytes).is_some_and(|end| end <= other.size))
     };
     let mut graph = Graph::default();
     let mut missing = None;

@@ -4,7 +4,7 @@ use super::{
     findings::{Findings, field},
     folder::Folder,
     parameters::{self, Parameters},
-    quantization::Quantization,
+    quantization::{self, Quantization},
     transformers::TransformersConfig,
     weights::{self, Shards},
 };
@@ -45,6 +45,10 @@ const HOLDS: [(&str, Holds); 15] = [
 
 /// Says what the headers of all shards tell, and where they cannot, what their index does.
 pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>, found: &mut Findings) {
+    let older = config.and_then(TransformersConfig::quantization).is_none().then(|| quantization::beside(folder)).flatten();
+    if let Some((quantization, path)) = &older {
+        found.say(field::QUANTIZATION, quantization.method.clone(), path.as_str());
+    }
     let counted = weights::count(folder, "safetensors", |directory, shards| {
         // The parts of a pipeline have configs of their own.
         let own = folder.is_pipeline().then(|| TransformersConfig::read_in(folder, directory)).flatten();
@@ -52,7 +56,7 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
         if let Some(own) = &own {
             own.describe_quantization(found);
         }
-        count_shards(shards, quantization.as_ref(), found)
+        count_shards(shards, quantization.as_ref().or(older.as_ref().map(|(quantization, _)| quantization)), found)
     });
     let Some((parameters, source)) = counted else { return };
     found.say(field::PARAM_SIZE, parameters.size(), format!("{source}: tensor shapes"));

@@ -25,7 +25,7 @@ const FORMATS: [(&str, &str); 11] = [
 ];
 
 /// The format of a weight file, by its name.
-fn format_of(file: &PlannedFile) -> Option<&'static str> {
+pub(super) fn format_of(file: &PlannedFile) -> Option<&'static str> {
     if file.kind != LayerKind::Weight {
         return None;
     }
