@@ -10,6 +10,9 @@ use modelpack::{Finding, Place};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// How much of a value is shown in an explanation, in characters: the longest id of a commit.
+const VALUE: usize = 64;
+
 /// Pack a directory into the store, or straight into another place
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack pack ./tiny -t registry.example.com/team/tiny:v1")]
@@ -70,10 +73,13 @@ fn explanation(findings: &[Finding], overruled: &[Finding]) -> String {
         Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    let cell = |text: &str| text::shortened(&text::printable(text), 60);
+    let cell = |text: &str| text::shortened(&text::printable(text), VALUE);
     let row = |field: &str, said: &Finding, note: &str| {
         [field.to_owned(), cell(&shown(&said.value)), format!("{}{note}", text::printable(&said.source))]
     };
+    if findings.is_empty() {
+        return "nothing is known of the model".to_owned();
+    }
     let mut rows = vec![["FIELD", "VALUE", "FROM"].map(str::to_owned)];
     for said in findings {
         rows.push(row(said.field, said, ""));
