@@ -1,4 +1,4 @@
-"""Measures planning and inferring for a model of 100 large shards and for one of 100,000 small files, beside `stat`. See README.md.
+"""Measures planning and inferring for a model of 100 large shards, beside `stat`. See README.md.
 
 Usage: plan.py WORK ROUNDS MODELPACK
 """
@@ -15,7 +15,6 @@ import measure
 SHARDS = 100
 SHARD = 5_000_000_000
 TENSORS = 300
-SMALL_FILES = 100_000
 
 
 def write_shard(path, number):
@@ -35,7 +34,7 @@ def write_shard(path, number):
         file.truncate(8 + len(header) + TENSORS * elements * 2)
 
 
-def large(directory):
+def write_model(directory):
     directory.mkdir()
     for number in range(1, SHARDS + 1):
         write_shard(directory / f"model-{number:05}-of-{SHARDS:05}.safetensors", number)
@@ -44,34 +43,29 @@ def large(directory):
     (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Large\n\nA model of holes, made to be planned.\n")
 
 
-def small(directory):
-    for number in range(SMALL_FILES):
-        folder = directory / f"{number // 1000:03}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number:06}.txt").write_text("x")
-
-
 def main(work, rounds, modelpack):
     work, rounds, modelpack = pathlib.Path(work), int(rounds), pathlib.Path(modelpack).resolve()
-    print(f"{os.cpu_count()} cores, {rounds} rounds")
-    print(f"\n{'':<34}{'wall s':>8}{'/ stat':>8}{'CPU s':>8}{'MiB':>6}")
-    for title, make in ((f"{SHARDS} shards of {SHARD // 10**9} GB, {TENSORS} tensors each", large), (f"{SMALL_FILES:,} small files", small)):
-        directory = work / make.__name__
-        make(directory)
-        contenders = {
-            "stat": ["find", directory, "-type", "f", "-printf", "%s\n"],
-            # It plans and infers, asks its rules of the result, and reads no more.
-            "modelpack lint": [modelpack, "--quiet", "--store", work / "store", "lint", directory],
-        }
-        taken = {who: [] for who in contenders}
-        for turn in range(rounds):
-            for who in sorted(contenders, reverse=turn % 2 == 1):
-                taken[who].append(measure.run(contenders[who]))
-        print(title)
-        median = lambda who, figure: statistics.median(getattr(usage, figure) for usage in taken[who])
-        for who in contenders:
-            wall = median(who, "wall")
-            print(f"  {who:<32}{wall:>8.3f}{wall / median('stat', 'wall'):>8.1f}{median(who, 'cpu'):>8.3f}{median(who, 'memory'):>6.0f}", flush=True)
+    model = work / "model"
+    write_model(model)
+    contenders = {
+        "stat": ["find", model, "-type", "f", "-printf", "%s\n"],
+        # It plans and infers, asks its rules of the result, and reads no more.
+        "modelpack lint": [modelpack, "--quiet", "--store", work / "store", "lint", model],
+        "modelpack version": [modelpack, "version"],
+    }
+    taken = {who: [] for who in contenders}
+    for turn in range(rounds):
+        for who in sorted(contenders, reverse=turn % 2 == 1):
+            taken[who].append(measure.run(contenders[who]))
+
+    def median(who, figure):
+        return statistics.median(getattr(usage, figure) for usage in taken[who])
+
+    print(f"{SHARDS} shards of {SHARD // 10**9} GB, {TENSORS} tensors each; {os.cpu_count()} cores, {rounds} rounds\n")
+    print(f"{'':<20}{'wall s':>8}{'/ stat':>8}{'CPU s':>8}{'MiB':>6}")
+    for who in contenders:
+        wall, cpu, memory = (median(who, figure) for figure in ("wall", "cpu", "memory"))
+        print(f"{who:<20}{wall:>8.3f}{wall / median('stat', 'wall'):>8.1f}{cpu:>8.3f}{memory:>6.0f}")
 
 
 if __name__ == "__main__":
