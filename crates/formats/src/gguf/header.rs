@@ -18,6 +18,7 @@ const MAX_DIMENSIONS: u32 = 8;
 /// No more of the other texts under `general.` are kept, and none that is longer.
 const MAX_GENERAL: usize = 128;
 const MAX_GENERAL_BYTES: u64 = 4096;
+const MAX_GENERAL_KEY_BYTES: usize = 256;
 
 /// What the key-value pairs of a header say, of those that describe a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,7 +122,10 @@ impl Header {
                 self.context_length = Some(if kind == U32 { u64::from(reader.u32()?) } else { reader.u64()? });
                 return Ok(());
             }
-            key => match key.strip_prefix("general.").filter(|_| kind == STRING && self.general.len() < MAX_GENERAL) {
+            key => match key
+                .strip_prefix("general.")
+                .filter(|key| kind == STRING && self.general.len() < MAX_GENERAL && key.len() <= MAX_GENERAL_KEY_BYTES)
+            {
                 None => return reader.skip_value(kind),
                 Some(key) => {
                     let text = reader.short_text(MAX_GENERAL_BYTES)?;

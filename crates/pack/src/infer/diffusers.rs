@@ -64,7 +64,7 @@ impl Pipeline {
 
     /// The names of its parts, which are those of their directories.
     pub(super) fn parts(&self) -> Vec<&str> {
-        let parts = self.json.as_object().into_iter().flatten().filter(|(_, class)| class[1].is_string());
+        let parts = self.json.as_object().into_iter().flatten().filter(|(name, class)| class[1].is_string() && !name.is_empty());
         parts.map(|(name, _)| name.as_str()).take(MAX_PARTS).collect()
     }
 

@@ -33,6 +33,7 @@ impl<'a> Folder<'a> {
     /// Takes the directories `names` for the parts of one model.
     pub(super) fn set_parts(&mut self, names: &[&str]) {
         let mut parts: Vec<_> = self.files.iter().copied().map(parent).filter(|directory| names.contains(directory)).collect();
+        parts.sort_unstable();
         parts.dedup();
         self.parts = parts;
     }

@@ -115,7 +115,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
         let (description, at) = property("description");
         found.say(field::DESCRIPTION, description, at);
         let (licence, at) = property("license");
-        found.say(field::LICENSES, licence.and_then(|name| licence::spdx(&name)).map(|id| vec![id]), at);
+        found.say(field::LICENSES, licence.and_then(|text| licence::named(&text)).map(|id| vec![id]), at);
     }
 }
 

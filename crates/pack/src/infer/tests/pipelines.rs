@@ -57,6 +57,20 @@ fn a_part_that_cannot_be_read_leaves_the_size_unsaid() {
 }
 
 #[test]
+fn a_part_in_a_part_and_one_without_a_name_count_once_or_not_at_all() {
+    let index = br#"{"_class_name":"X","a":["x","Y"],"a/b":["x","Y"],"":["x","Y"]}"#;
+    let weights = safetensors_of(&[("a", "F16", 16, &[1000])]);
+    let inferred = inferred(&[
+        ("model_index.json", index),
+        ("a/a.safetensors", &weights),
+        ("a/b/model.safetensors", &weights),
+        ("a/config.json", b"{}"),
+        ("model.safetensors", &weights),
+    ]);
+    assert_eq!(value(&inferred, "config.paramSize"), "2K");
+}
+
+#[test]
 fn what_goes_in_and_out_is_told_by_the_pipelines_class() {
     for (class, inputs, output) in [
         ("StableDiffusionImg2ImgPipeline", json!(["image", "text"]), json!(["image"])),
