@@ -4,6 +4,7 @@
 
 pub mod gguf;
 mod malformed;
+pub mod onnx;
 pub mod safetensors;
 
 pub use malformed::Malformed;

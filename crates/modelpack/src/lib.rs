@@ -29,9 +29,9 @@ pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
-    Attached, Error as PackError, Field, FileFilter, Finding, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy, LayerRule,
-    LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection, UnpackOptions,
-    Unpacked,
+    Attached, Description, Error as PackError, Field, FileFilter, Finding, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
+    LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
+    UnpackOptions, Unpacked,
 };
 pub use modelpack_spec as spec;
 pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};

@@ -1,9 +1,7 @@
 //! Packing a directory into a place.
 
 use crate::{Modelpack, Place, Result};
-use modelpack_pack::{
-    Description, FileFilter, Finding, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview,
-};
+use modelpack_pack::{Description, FileFilter, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview};
 use modelpack_spec::{Digest, Selector, Tag};
 use modelpack_store::blocking;
 use std::path::PathBuf;
@@ -29,7 +27,7 @@ pub struct Planned {
     /// The layers, in their order.
     pub layers: Vec<PlannedLayer>,
     /// What the config and the manifest's annotations say of the model, and where each value came from.
-    pub findings: Vec<Finding>,
+    pub description: Description,
 }
 
 /// What was packed.
@@ -46,7 +44,7 @@ pub struct Packed {
     /// Their size in bytes.
     pub bytes: u64,
     /// What the config and the manifest's annotations say of the model, and where each value came from.
-    pub findings: Vec<Finding>,
+    pub description: Description,
 }
 
 impl Modelpack {
@@ -56,7 +54,7 @@ impl Modelpack {
         blocking(move || {
             let (layers, description) = prepare_layers(&request)?;
             preview(&layers, &description)?;
-            Ok(Planned { layers, findings: description.findings })
+            Ok(Planned { layers, description })
         })
         .await
     }
@@ -77,7 +75,7 @@ impl Modelpack {
             layers: layers.len(),
             files: layers.iter().map(|layer| layer.files.len()).sum(),
             bytes: layers.iter().map(PlannedLayer::bytes).sum(),
-            findings: description.findings,
+            description,
         })
     }
 }
@@ -92,7 +90,7 @@ pub(crate) fn prepare_layers(request: &PackRequest) -> Result<(Vec<PlannedLayer>
 pub(crate) fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
     let modelfile = request.modelfile.as_deref().map(Modelfile::read).transpose()?;
     let plan = plan(&request.directory, modelfile.as_ref(), &request.filter)?;
-    let inferred = infer(&plan.files).into();
+    let inferred = infer(&plan).into();
     let said = modelfile.map(|modelfile| modelfile.metadata().clone()).unwrap_or_default();
     Ok((plan, Description::of([request.metadata.clone(), said, inferred])))
 }

@@ -60,7 +60,10 @@ fn is_weight(name: &str, extension: &str) -> bool {
         // Arrays, objects and tables
         | "msgpack" | "pkl" | "pickle" | "joblib" | "npy" | "npz" | "nc" | "arrow" | "parquet" | "db"
     );
-    by_extension || [".bin.", ".data-", ".gguf.", ".onnx_data", ".llamafile."].iter().any(|part| name.contains(part)) || is_shard(name)
+    // Not in modctl's table: `.onnx.data`, which is what PyTorch's exporter calls the weights of a large model today.
+    by_extension
+        || [".bin.", ".data-", ".gguf.", ".onnx_data", ".onnx.data", ".llamafile."].iter().any(|part| name.contains(part))
+        || is_shard(name)
 }
 
 /// `tensor[0-9]*_[0-9]*`: a tensor of a sharded checkpoint.
@@ -182,6 +185,7 @@ mod tests {
                 "model.gguf",
                 "model.gguf.part1",
                 "model.onnx_data_1",
+                "model.onnx.data",
                 "tensor0_1",
                 "tensor12_x_3.dat",
                 "en.vocab",

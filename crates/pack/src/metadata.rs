@@ -155,6 +155,7 @@ pub struct InvalidValue {
 pub struct Metadata {
     pub(crate) values: Vec<Finding>,
     pub(crate) annotations: BTreeMap<String, Finding>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Metadata {
@@ -202,7 +203,7 @@ impl Metadata {
 
 impl From<Inferred> for Metadata {
     fn from(inferred: Inferred) -> Self {
-        Self { values: inferred.findings, annotations: BTreeMap::new() }
+        Self { values: inferred.findings, annotations: inferred.annotations, notes: inferred.notes }
     }
 }
 
@@ -220,6 +221,10 @@ pub struct Description {
     pub annotations: BTreeMap<String, String>,
     /// Every value above with its source, in the specification's order, annotations last.
     pub findings: Vec<Finding>,
+    /// What other sources said otherwise, in the order in which they were asked.
+    pub overruled: Vec<Finding>,
+    /// Which weight files said nothing, and why, each in a sentence.
+    pub notes: Vec<String>,
 }
 
 impl Description {
@@ -227,25 +232,37 @@ impl Description {
     pub fn of(sources: impl IntoIterator<Item = Metadata>) -> Self {
         let mut values: Vec<Finding> = Vec::new();
         let mut annotations: BTreeMap<String, Finding> = BTreeMap::new();
+        let mut overruled = Vec::new();
+        let mut notes = Vec::new();
         for source in sources {
             for said in source.values {
-                if values.iter().all(|value| value.field != said.field) {
-                    values.push(said);
+                match values.iter().find(|value| value.field == said.field) {
+                    None => values.push(said),
+                    Some(heard) if heard.value != said.value => overruled.push(said),
+                    Some(_) => {}
                 }
             }
+            notes.extend(source.notes);
             for (key, said) in source.annotations {
-                annotations.entry(key).or_insert(said);
+                match annotations.get(&key) {
+                    Some(heard) if heard.value != said.value => overruled.push(as_pair(&key, said)),
+                    Some(_) => {}
+                    None => _ = annotations.insert(key, said),
+                }
             }
         }
         values.sort_by_key(|said| Field::ALL.iter().position(|field| field.name == said.field));
         let inferred = crate::infer::config_of(&values);
         let texts = annotations.iter().map(|(key, said)| (key.clone(), said.value.as_str().unwrap_or_default().to_owned())).collect();
-        values.extend(annotations.into_iter().map(|(key, said)| {
-            let value = format!("{key}={}", said.value.as_str().unwrap_or_default());
-            Finding { value: value.into(), ..said }
-        }));
-        Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values }
+        values.extend(annotations.into_iter().map(|(key, said)| as_pair(&key, said)));
+        Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values, overruled, notes }
     }
+}
+
+/// An annotation as it stands among the fields: its value with its key before it.
+fn as_pair(key: &str, said: Finding) -> Finding {
+    let value = format!("{key}={}", said.value.as_str().unwrap_or_default());
+    Finding { value: value.into(), ..said }
 }
 
 #[cfg(test)]
@@ -284,7 +301,21 @@ mod tests {
         file.say(Field::NAME, "file", "Modelfile:1").unwrap();
         file.say(Field::FAMILY, "llama", "Modelfile:2").unwrap();
         file.say(Field::LANGUAGES, "fr", "Modelfile:3").unwrap();
-        let description = Description::of([flags, file]);
+        let mut files = Metadata::default();
+        files.say(Field::FAMILY, "llama", "config.json").unwrap();
+        files.say(Field::NAME, "model", "README.md").unwrap();
+        files.annotate("a.b=d", "config.json").unwrap();
+        let description = Description::of([flags, file, files]);
+        let overruled: Vec<_> = description.overruled.iter().map(|said| (said.value.clone(), said.source.as_str())).collect();
+        assert_eq!(
+            overruled,
+            [
+                ("file".into(), "Modelfile:1"),
+                (serde_json::json!(["fr"]), "Modelfile:3"),
+                ("model".into(), "README.md"),
+                ("a.b=d".into(), "config.json"),
+            ]
+        );
         assert_eq!((description.descriptor.name.as_deref(), description.descriptor.family.as_deref()), (Some("flag"), Some("llama")));
         assert_eq!(description.config.capabilities.unwrap().languages, ["en", "de"]);
         assert_eq!(description.annotations["a.b"], "c=d");

@@ -1,6 +1,6 @@
 //! Headers of model files.
 
-use modelpack_formats::{gguf as gguf_format, safetensors as safetensors_format};
+use modelpack_formats::{gguf as gguf_format, onnx as onnx_format, safetensors as safetensors_format};
 use std::io::Cursor;
 
 /// A file's length is that of the bytes, or what the first eight claim: sparse files are as long as somebody likes.
@@ -26,6 +26,26 @@ pub(crate) fn gguf(data: &[u8]) {
         let header = gguf_format::Header::read(Cursor::new(data), size, |tensor| bytes = bytes.saturating_add(tensor.bytes));
         if header.is_ok() {
             assert!(bytes <= size, "{bytes} bytes of tensors in a file of {size}");
+        }
+    }
+}
+
+/// The tensors of a sound model that are not in other files lie within it, as far as their types tell their length; what it names lies
+/// below its directory.
+pub(crate) fn onnx(data: &[u8]) {
+    for size in sizes(data) {
+        let mut bytes = 0u64;
+        let header = onnx_format::read(Cursor::new(data), size, |item| {
+            if let onnx_format::Item::Tensor(tensor) = item {
+                match tensor.external {
+                    Some(external) => assert!(external.offset.checked_add(tensor.bytes).is_some() && !external.location.starts_with('/')),
+                    // Whole numbers of few bytes may be written in fewer, down to one for eight.
+                    None => bytes = bytes.saturating_add(tensor.bytes / 8),
+                }
+            }
+        });
+        if header.is_ok() {
+            assert!(bytes <= size.saturating_mul(4), "{bytes} bytes of tensors in a file of {size}");
         }
     }
 }

@@ -15,6 +15,14 @@ pub const CREATED: &str = "org.opencontainers.image.created";
 /// `"true"` on a gzip-compressed tar of a directory that `oras` packed.
 pub const ORAS_UNPACK: &str = "io.deis.oras.content.unpack";
 
+/// The model or models that a model was made from, by their names on a hub, separated by commas. Of this project: the specification has no
+/// field for it.
+pub const BASE_MODEL: &str = "dev.modelpack.base-model";
+/// How many tokens a model takes, a whole number. Of this project.
+pub const CONTEXT_LENGTH: &str = "dev.modelpack.context-length";
+/// The kind of adapter that weights are, such as `lora`. Of this project.
+pub const ADAPTER: &str = "dev.modelpack.adapter";
+
 const CURRENT: &str = "org.cncf.model.";
 const OLDER: &str = "org.cnai.model.";
 

@@ -8,7 +8,7 @@ use crate::{
 };
 use modelpack::{
     InspectedLayer, Inspection, Place,
-    spec::{Config, Descriptor},
+    spec::{Config, Descriptor, annotation},
 };
 use serde_json::{Value, json};
 
@@ -66,6 +66,8 @@ fn fields(inspection: &Inspection) -> Vec<[String; 2]> {
         (None, None) => None,
         (from, to) => Some(format!("{} to {}", from.unwrap_or("?".into()), to.unwrap_or("?".into()))),
     };
+    let annotations = inspection.manifest.image().map(|image| &image.annotations);
+    let noted = |key: &str| annotations.and_then(|annotations| annotations.get(key).cloned());
     let kind = inspection.artifact_type.clone().unwrap_or_else(|| inspection.manifest.media_type().to_owned());
     let fields = [
         ("Reference", Some(inspection.place.to_string())),
@@ -75,11 +77,14 @@ fn fields(inspection: &Inspection) -> Vec<[String; 2]> {
         ("Title", model.title.clone()),
         ("Version", model.version.clone()),
         ("Family", model.family.clone()),
+        ("Base model", noted(annotation::BASE_MODEL)),
+        ("Adapter", noted(annotation::ADAPTER)),
         ("Architecture", technical.architecture.clone()),
         ("Format", technical.format.clone()),
         ("Parameters", technical.param_size.clone()),
         ("Precision", technical.precision.clone()),
         ("Quantization", technical.quantization.clone()),
+        ("Context length", noted(annotation::CONTEXT_LENGTH)),
         ("Licences", list(&model.licenses)),
         ("Languages", list(&capabilities.languages)),
         ("Input/Output", put),

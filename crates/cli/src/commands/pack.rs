@@ -7,9 +7,12 @@ use crate::{
     failure::Failure,
     text,
 };
-use modelpack::{Finding, Place};
+use modelpack::{Description, Finding, Place};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+
+/// How much of a value is shown in an explanation, in characters: the longest id of a commit.
+const VALUE: usize = 64;
 
 /// Pack a directory into the store, or straight into another place
 #[derive(clap::Args)]
@@ -62,32 +65,60 @@ pub async fn pack(
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
     });
     if args.explain {
-        explain(&packed.findings, &mut value, context);
+        explain(&packed.description, &mut value, context);
     }
     context.output.result(&packed.digest.to_string(), &value)
 }
 
 /// Tells a person, or in the result a program, each value of the config and where it came from.
-pub fn explain(said: &[Finding], value: &mut Value, context: &Context) {
-    explanation(said).lines().for_each(|line| context.output.note(line));
-    value["metadata"] = findings(said);
+pub fn explain(said: &Description, value: &mut Value, context: &Context) {
+    explanation(&said.findings, &said.overruled).lines().for_each(|line| context.output.note(line));
+    said.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
+    value["notes"] = said.notes.clone().into();
+    value["metadata"] = findings(&said.findings, &said.overruled);
 }
 
-/// Each value of the config and where it came from, a line each.
-fn explanation(findings: &[Finding]) -> String {
+/// Each value of the config and where it came from, a line each, and below it what was said otherwise.
+fn explanation(findings: &[Finding], overruled: &[Finding]) -> String {
     let shown = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    let cell = |text: &str| text::shortened(&text::printable(text), 60);
-    let rows = findings.iter().map(|said| [said.field.to_owned(), cell(&shown(&said.value)), said.source.clone()]);
-    let header = ["FIELD", "VALUE", "FROM"].map(str::to_owned);
-    text::table([text::Align::Left; 3], &[header].into_iter().chain(rows).collect::<Vec<_>>())
+    let cell = |text: &str| text::shortened(&text::printable(text), VALUE);
+    let row = |field: &str, said: &Finding, note: &str| {
+        [field.to_owned(), cell(&shown(&said.value)), format!("{}{note}", text::printable(&said.source))]
+    };
+    if findings.is_empty() {
+        return "nothing is known of the model".to_owned();
+    }
+    let mut rows = vec![["FIELD", "VALUE", "FROM"].map(str::to_owned)];
+    for said in findings {
+        rows.push(row(said.field, said, ""));
+        rows.extend(others(said, overruled).map(|other| row("", other, " (overruled)")));
+    }
+    text::table([text::Align::Left; 3], &rows)
 }
 
-fn findings(findings: &[Finding]) -> Value {
-    findings.iter().map(|said| json!({ "field": said.field, "value": said.value, "from": said.source })).collect()
+fn findings(findings: &[Finding], overruled: &[Finding]) -> Value {
+    let entry = |said: &Finding| {
+        let mut entry = json!({ "field": said.field, "value": said.value, "from": said.source });
+        let others: Vec<_> = others(said, overruled).map(|other| json!({ "value": other.value, "from": other.source })).collect();
+        if !others.is_empty() {
+            entry["overruled"] = others.into();
+        }
+        entry
+    };
+    findings.iter().map(entry).collect()
+}
+
+/// What was said otherwise than `said`: of the same field, or of the annotation of the same key.
+fn others<'a>(said: &'a Finding, overruled: &'a [Finding]) -> impl Iterator<Item = &'a Finding> {
+    fn key(said: &Finding) -> Option<&str> {
+        let pair = said.value.as_str().filter(|_| said.field == "annotations")?;
+        pair.split_once('=').map(|(key, _)| key)
+    }
+    overruled.iter().filter(move |other| other.field == said.field && key(other) == key(said))
 }
 
 /// The Modelfile that lies in the directory itself.

@@ -15,7 +15,7 @@ pub async fn show(request: &PackRequest, explained: bool, transfer: &TransferArg
     let planned = context.modelpack(&transfer.registry).plan(request).await?;
     let mut value = for_programs(&planned);
     if explained {
-        explain(&planned.findings, &mut value, context);
+        explain(&planned.description, &mut value, context);
     }
     context.output.result(&for_people(&planned), &value)
 }

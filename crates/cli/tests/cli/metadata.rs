@@ -26,7 +26,7 @@ fn flags_win_over_the_modelfile_and_it_over_the_files() {
     assert_eq!(capabilities["inputTypes"], json!(["text", "image"]));
     assert_eq!((&capabilities["languages"], &capabilities["reasoning"]), (&json!(["de", "en"]), &json!(true)));
     assert_eq!(inspected["config"]["config"]["format"], "safetensors");
-    assert_eq!(inspected["annotations"], json!({ "org.example.a": "b" }));
+    assert_eq!(inspected["annotations"], json!({ "dev.modelpack.context-length": "512", "org.example.a": "b" }));
     let sources = sources(&packed);
     for (field, from) in [
         ("descriptor.name", "--name"),
@@ -37,6 +37,8 @@ fn flags_win_over_the_modelfile_and_it_over_the_files() {
     ] {
         assert!(sources.contains(&(field.to_owned(), from.to_owned())), "{field} from {from}: {sources:?}");
     }
+    let name = packed["metadata"].as_array().unwrap().iter().find(|said| said["field"] == "descriptor.name").unwrap();
+    assert_eq!(name["overruled"], json!([{ "value": "file", "from": "Modelfile:1" }]));
     assert!(sources.iter().any(|(field, from)| field == "config.paramSize" && from.contains("safetensors")), "{sources:?}");
 }
 
@@ -48,6 +50,11 @@ fn an_explanation_is_for_people_too_and_changes_nothing() {
     assert_eq!(output.stdout.trim_end(), plain);
     let line = output.stderr.lines().find(|line| line.starts_with("descriptor.family")).unwrap_or_else(|| panic!("{}", output.stderr));
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["descriptor.family", "llama", "config.json:", "`model_type`"]);
+    let output = run(&cli, "pack model -t tiny --explain --family mine").expect_code(0);
+    let mut lines = output.stderr.lines().skip_while(|line| !line.starts_with("descriptor.family"));
+    let mut words = || lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(), ["descriptor.family", "mine", "--family"]);
+    assert_eq!(words(), ["llama", "config.json:", "`model_type`", "(overruled)"]);
 }
 
 #[test]
@@ -75,4 +82,36 @@ fn values_that_no_config_can_hold_are_refused_before_anything_is_packed() {
         fails(&cli, &format!("pack model -t tiny {flags}"), 2, &words);
     }
     assert_eq!(json(&cli, "ls"), json!([]));
+}
+
+#[test]
+fn a_work_tree_tells_its_commit_and_a_modelfile_leaves_it_out() {
+    let (cli, model) = cli_with_model();
+    let files_alone = ok(&cli, "pack model -t tiny");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    fs::create_dir(model.join(".git")).unwrap();
+    fs::write(model.join(".git/HEAD"), commit).unwrap();
+    fs::write(model.join(".git/config"), "[remote \"origin\"]\n\turl = https://me:secret@huggingface.co/org/tiny\n").unwrap();
+    let packed = json(&cli, "pack model -t tiny --explain");
+    let sources = sources(&packed);
+    assert!(sources.contains(&("descriptor.revision".to_owned(), "git: the commit that is checked out".to_owned())), "{sources:?}");
+    let descriptor = json(&cli, "inspect tiny")["config"]["descriptor"].clone();
+    assert_eq!((&descriptor["revision"], &descriptor["sourceURL"]), (&json!(commit), &json!("https://huggingface.co/org/tiny")));
+    ok(&cli, "init model");
+    let modelfile = fs::read_to_string(model.join("Modelfile")).unwrap();
+    assert!(modelfile.contains("SOURCEURL https://huggingface.co/org/tiny\n") && !modelfile.contains("REVISION"), "{modelfile}");
+    fs::remove_file(model.join("Modelfile")).unwrap();
+    fs::remove_dir_all(model.join(".git")).unwrap();
+    assert_eq!(ok(&cli, "pack model -t tiny"), files_alone);
+}
+
+#[test]
+fn an_explanation_tells_which_weights_say_nothing_and_why() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("model-00001-of-00002.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+    let why = "model-00001-of-00002.safetensors says nothing: its header is said to have 9 bytes, and the file has 8";
+    assert_eq!(json(&cli, "pack model -t tiny --explain")["notes"], json!([why]));
+    let output = run(&cli, "pack model -t tiny --explain").expect_code(0);
+    assert!(output.stderr.lines().any(|line| line == why), "{}", output.stderr);
+    assert!(!output.stderr.contains("config.paramSize"), "{}", output.stderr);
 }

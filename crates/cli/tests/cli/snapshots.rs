@@ -45,6 +45,19 @@ fn the_way_of_a_model() {
 }
 
 #[test]
+fn explanations() {
+    // A model and a store of its own for each, for what is there already depends on the clock.
+    let explained = |line: &str| transcript(&cli_with_model().0, &[line]);
+    let said = "pack model -t tiny --explain --family mine --language de --annotation dev.modelpack.context-length=128";
+    let mut shown: String = ["pack model -t tiny --explain", said, &format!("{said} --json")].map(explained).concat();
+    let (cli, model) = cli_with_model();
+    std::fs::write(model.join("Modelfile"), "NAME tiny\nFAMILY other\nMODEL *.safetensors\n").unwrap();
+    std::fs::write(model.join("model-00002-of-00002.safetensors"), "not one").unwrap();
+    shown += &transcript(&cli, &["pack model -t tiny --explain --family mine"]);
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
 fn errors() {
     let (cli, model) = cli_with_model();
     std::fs::write(model.join("Modelfile"), "NAME tiny\nMODEL  \"missing.bin\"\n").unwrap();

@@ -1,17 +1,24 @@
 //! The header of a GGUF file: magic, version, counts, key-value pairs, tensor infos.
 
 use super::{
-    reader::{ARRAY, Reader, STRING, U32},
+    reader::{ARRAY, Reader, STRING, U32, U64},
     types::TensorType,
 };
 use crate::Malformed;
-use std::io::{Read, Seek};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Seek},
+};
 
 /// No header is longer; the largest vocabularies take some 20 MiB.
 const MAX_HEADER_BYTES: u64 = 256 << 20;
 /// No value that is kept is longer; chat templates are the longest.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_DIMENSIONS: u32 = 8;
+/// No more of the other texts under `general.` are kept, and none that is longer.
+const MAX_GENERAL: usize = 128;
+const MAX_GENERAL_BYTES: u64 = 4096;
+const MAX_GENERAL_KEY_BYTES: usize = 256;
 
 /// What the key-value pairs of a header say, of those that describe a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +41,10 @@ pub struct Header {
     pub kind: Option<String>,
     /// `general.file_type`: the number of a mix of tensor types.
     pub file_type: Option<u32>,
+    /// How many tokens it takes: `context_length` of its architecture.
+    pub context_length: Option<u64>,
+    /// The other texts under `general.`, by the rest of their keys, such as `base_model.0.name`; those of a description's length at most.
+    pub general: BTreeMap<String, String>,
 }
 
 /// A tensor as its info tells it.
@@ -56,7 +67,7 @@ impl Header {
     /// Reads the header of a file of `size` bytes, of either byte order, and calls `each` for its tensors.
     ///
     /// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must lie one after the other, as
-    /// long as their shapes and types say, within the file. Behind one of an unknown type it is only asked that they begin within it.
+    /// long as their shapes and types say, within the file. How far one of an unknown type reaches is for the next to say.
     pub fn read(file: impl Read + Seek, size: u64, mut each: impl FnMut(Tensor)) -> Result<Self, Malformed> {
         let mut reader = Reader::new(file, size.min(MAX_HEADER_BYTES));
         if reader.bytes()? != *b"GGUF" {
@@ -72,12 +83,12 @@ impl Header {
         for _ in 0..pairs {
             header.read_pair(&mut reader, &mut alignment)?;
         }
-        let mut data = Data { end: Some(0), last_begin: 0, alignment };
+        let mut data = Data { end: Some(0), reached: 0, alignment };
         for _ in 0..tensors {
             each(read_tensor(&mut reader, &mut data)?);
         }
         let begin = reader.at.next_multiple_of(alignment);
-        let end = begin.saturating_add(data.end.unwrap_or(data.last_begin));
+        let end = begin.saturating_add(data.end.unwrap_or(data.reached));
         if tensors > 0 && end > size {
             return Err(Malformed::new(format!("its tensors end at byte {end}, and the file has {size}")));
         }
@@ -107,7 +118,21 @@ impl Header {
                 *alignment = u64::from(reader.u32()?);
                 return if alignment.is_power_of_two() { Ok(()) } else { Err(reader.malformed("an alignment that is no power of two")) };
             }
-            _ => return reader.skip_value(kind),
+            key if key.ends_with(".context_length") && matches!(kind, U32 | U64) => {
+                self.context_length = Some(if kind == U32 { u64::from(reader.u32()?) } else { reader.u64()? });
+                return Ok(());
+            }
+            key => match key
+                .strip_prefix("general.")
+                .filter(|key| kind == STRING && self.general.len() < MAX_GENERAL && key.len() <= MAX_GENERAL_KEY_BYTES)
+            {
+                None => return reader.skip_value(kind),
+                Some(key) => {
+                    let text = reader.short_text(MAX_GENERAL_BYTES)?;
+                    self.general.extend(text.map(|text| (key.to_owned(), text)));
+                    return Ok(());
+                }
+            },
         };
         if kind != STRING {
             return reader.skip_value(kind);
@@ -121,7 +146,8 @@ impl Header {
 struct Data {
     /// Where the last tensor ends; unknown once one was of an unknown type.
     end: Option<u64>,
-    last_begin: u64,
+    /// Up to where there is data for certain.
+    reached: u64,
     alignment: u64,
 }
 
@@ -143,11 +169,11 @@ fn read_tensor(reader: &mut Reader<impl Read + Seek>, data: &mut Data) -> Result
     let kind = TensorType::find(reader.u32()?);
     let begin = reader.u64()?;
     let expected = data.end.and_then(|end| end.checked_next_multiple_of(data.alignment));
-    let follows = expected.map_or(data.end.is_none() && begin >= data.last_begin, |expected| begin == expected);
+    let follows = expected.map_or(data.end.is_none() && begin >= data.reached, |expected| begin == expected);
     if !follows {
         return Err(reader.malformed("a tensor that does not begin where the one before it ends"));
     }
-    data.last_begin = begin;
+    data.reached = begin;
     let Some(kind) = kind else {
         data.end = None;
         return Ok(Tensor { kind: None, elements, bytes: 0 });
@@ -159,5 +185,6 @@ fn read_tensor(reader: &mut Reader<impl Read + Seek>, data: &mut Data) -> Result
     let end =
         bytes.and_then(|bytes| begin.checked_add(bytes)).ok_or_else(|| reader.malformed("a tensor of more bytes than a file can have"))?;
     data.end = data.end.and(Some(end));
+    data.reached = end;
     Ok(Tensor { kind: Some(kind), elements, bytes: bytes.unwrap_or(0) })
 }

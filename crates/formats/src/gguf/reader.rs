@@ -6,6 +6,7 @@ use std::io::{BufReader, Read, Seek};
 pub(super) const U32: u32 = 4;
 pub(super) const STRING: u32 = 8;
 pub(super) const ARRAY: u32 = 9;
+pub(super) const U64: u32 = 10;
 
 /// Reads the format's values, never beyond `end`.
 pub(super) struct Reader<R> {
@@ -75,6 +76,16 @@ impl<R: Read + Seek> Reader<R> {
         if length > limit {
             return Err(self.malformed(&format!("a text of {length} bytes, of at most {limit} that are taken")));
         }
+        self.rest_of_text(length)
+    }
+
+    /// A text; nothing for one that is longer than `limit`, which is skipped.
+    pub(super) fn short_text(&mut self, limit: u64) -> Result<Option<String>, Malformed> {
+        let length = self.u64()?;
+        if length > limit { self.skip(length).map(|()| None) } else { self.rest_of_text(length).map(Some) }
+    }
+
+    fn rest_of_text(&mut self, length: u64) -> Result<String, Malformed> {
         self.advance(length)?;
         let mut bytes = vec![0; usize::try_from(length).expect("a limit fits into memory")];
         self.file.read_exact(&mut bytes).map_err(|e| Malformed::io(&e))?;

@@ -94,9 +94,18 @@ fn task(folder: &Folder<'_>, card: Option<&ModelCard>, config: Option<&Transform
         return Some((inputs, outputs, card?.at("pipeline_tag")));
     }
     if let Some((modules, path)) = folder.json::<Value>("modules.json") {
-        let kinds = modules.as_array().into_iter().flatten().filter_map(|module| module["type"].as_str());
-        if kinds.into_iter().any(|kind| kind.starts_with("sentence_transformers.")) {
-            return Some((&["text"], &["embedding"], path));
+        let kinds = || modules.as_array().into_iter().flatten().filter_map(|module| module["type"].as_str());
+        if kinds().any(|kind| kind.starts_with("sentence_transformers.")) {
+            let sees = kinds().any(|kind| kind.ends_with("CLIPModel"));
+            return Some((if sees { &["image", "text"] } else { &["text"] }, &["embedding"], path));
+        }
+    }
+    if let Some(card) = card {
+        let tags = card.tags();
+        let mut tagged =
+            TASKS.iter().filter(|(task, ..)| tags.iter().any(|tag| tag == task)).map(|(_, inputs, outputs)| (*inputs, *outputs));
+        if let Some((inputs, outputs)) = tagged.next().filter(|first| tagged.all(|other| other == *first)) {
+            return Some((inputs, outputs, card.at("tags")));
         }
     }
     let config = config?;

@@ -5,24 +5,37 @@
 use super::{
     findings::{Findings, field},
     folder::{Folder, beginning},
+    transformers::tokens,
 };
+use modelpack_spec::annotation;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The longest known templates are some 30 KiB.
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 
-/// Reads `chat_template.jinja`, else the template in `tokenizer_config.json`.
+/// Reads `chat_template.jinja`, else the template in `chat_template.json` or `tokenizer_config.json`.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     if let Some(file) = folder.find(|name| name == "chat_template.jinja") {
         if let Some(template) = beginning(file, MAX_TEMPLATE_BYTES) {
             read(&template, file.path.as_str(), found);
         }
-    } else if let Some((TokenizerConfig { chat_template: Some(template) }, path)) = folder.json("tokenizer_config.json") {
+        return;
+    }
+    for name in ["chat_template.json", "tokenizer_config.json"] {
+        let Some((TokenizerConfig { chat_template: Some(template), .. }, path)) = folder.json(name) else { continue };
         let text = match template {
             Template::One(text) => text,
             Template::Named(templates) => templates.into_iter().map(|named| named.template).collect(),
         };
-        read(&text, &format!("{path}: `chat_template`"), found);
+        return read(&text, &format!("{path}: `chat_template`"), found);
+    }
+}
+
+/// Notes how many tokens the tokenizer cuts a text to, which is what the model takes if nothing else says so.
+pub(super) fn describe_context(folder: &Folder<'_>, found: &mut Findings) {
+    if let Some((TokenizerConfig { model_max_length: Some(length), .. }, path)) = folder.json("tokenizer_config.json") {
+        found.annotate(annotation::CONTEXT_LENGTH, tokens(&length), format!("{path}: `model_max_length`"));
     }
 }
 
@@ -36,10 +49,11 @@ pub(super) fn read(template: &str, source: &str, found: &mut Findings) {
     found.say(field::REASONING, reasons.then_some(true), source);
 }
 
-/// The one field of `tokenizer_config.json` that counts; its thousands of tokens are passed over.
+/// The fields of `tokenizer_config.json` that count; its thousands of tokens are passed over.
 #[derive(Deserialize)]
 struct TokenizerConfig {
     chat_template: Option<Template>,
+    model_max_length: Option<Value>,
 }
 
 #[derive(Deserialize)]

@@ -1,9 +1,11 @@
 //! The values found so far, each with its source.
 
 use super::Inferred;
+use crate::plan::PlannedFile;
 use modelpack_spec::{Config, ModelConfig, ModelDescriptor};
 use serde::Deserialize;
 use serde_json::Value;
+use std::{collections::BTreeMap, fmt::Display};
 
 /// A field of the config, the value that was found for it, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +23,13 @@ pub(super) mod field {
     pub(crate) const NAME: &str = "descriptor.name";
     pub(crate) const VERSION: &str = "descriptor.version";
     pub(crate) const FAMILY: &str = "descriptor.family";
+    pub(crate) const AUTHORS: &str = "descriptor.authors";
+    pub(crate) const VENDOR: &str = "descriptor.vendor";
+    pub(crate) const TITLE: &str = "descriptor.title";
     pub(crate) const DESCRIPTION: &str = "descriptor.description";
+    pub(crate) const DOC_URL: &str = "descriptor.docURL";
+    pub(crate) const SOURCE_URL: &str = "descriptor.sourceURL";
+    pub(crate) const REVISION: &str = "descriptor.revision";
     pub(crate) const DATASETS: &str = "descriptor.datasetsURL";
     pub(crate) const LICENSES: &str = "descriptor.licenses";
     pub(crate) const ARCHITECTURE: &str = "config.architecture";
@@ -34,29 +42,51 @@ pub(super) mod field {
     pub(crate) const REASONING: &str = "config.capabilities.reasoning";
     pub(crate) const TOOL_USAGE: &str = "config.capabilities.toolUsage";
     pub(crate) const REWARD: &str = "config.capabilities.reward";
+    /// Those of the manifest, which have a name among the fields too.
+    pub(crate) const ANNOTATIONS: &str = "annotations";
     pub(crate) const LANGUAGES: &str = "config.capabilities.languages";
 }
 
 /// No field is worth more; a longer text is not what its name says.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// One finding a field, in the order in which they were made.
+/// One finding a field or annotation, in the order in which they were made.
 #[derive(Default)]
-pub(super) struct Findings(Vec<Finding>);
+pub(super) struct Findings {
+    values: Vec<Finding>,
+    annotations: BTreeMap<String, Finding>,
+    notes: Vec<String>,
+}
 
 impl Findings {
     /// Records `value`, unless there is none or a source asked earlier has spoken of the field.
     pub(super) fn say(&mut self, field: &'static str, value: Option<impl Into<Value>>, source: impl Into<String>) {
         let Some(value) = value.map(Into::into).and_then(presentable) else { return };
-        if self.0.iter().all(|finding| finding.field != field) {
-            self.0.push(Finding { field, value, source: source.into() });
+        if self.values.iter().all(|finding| finding.field != field) {
+            self.values.push(Finding { field, value, source: source.into() });
         }
+    }
+
+    /// The value found for `field` so far.
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        self.values.iter().find(|finding| finding.field == field)?.value.as_str()
+    }
+
+    /// Records an annotation of the manifest, in the same way.
+    pub(super) fn annotate(&mut self, key: &str, value: Option<String>, source: impl Into<String>) {
+        let Some(value) = value.map(Value::from).and_then(presentable) else { return };
+        self.annotations.entry(key.to_owned()).or_insert_with(|| Finding { field: field::ANNOTATIONS, value, source: source.into() });
+    }
+
+    /// Records why a file says nothing.
+    pub(super) fn note(&mut self, file: &PlannedFile, why: impl Display) {
+        self.notes.push(format!("{} says nothing: {why}", file.path));
     }
 
     /// The findings with the config's objects that they make.
     pub(super) fn into_inferred(self) -> Inferred {
-        let (descriptor, config) = config_of(&self.0);
-        Inferred { descriptor, config, findings: self.0 }
+        let (descriptor, config) = config_of(&self.values);
+        Inferred { descriptor, config, findings: self.values, annotations: self.annotations, notes: self.notes }
     }
 }
 

@@ -17,7 +17,9 @@ pub(super) struct Folder<'a> {
     /// Sorted by path, so that no result hangs on the order in which they were planned.
     files: Vec<&'a PlannedFile>,
     /// The directory in which the weights lie, empty for the root.
-    directory: &'a str,
+    pub(super) directory: &'a str,
+    /// The directories of the parts, if the model is a pipeline of several.
+    parts: Vec<&'a str>,
 }
 
 impl<'a> Folder<'a> {
@@ -25,7 +27,25 @@ impl<'a> Folder<'a> {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let directory = weights::directory(&files);
-        Self { files, directory }
+        Self { files, directory, parts: Vec::new() }
+    }
+
+    /// Takes the directories `names` for the parts of one model.
+    pub(super) fn set_parts(&mut self, names: &[&str]) {
+        let mut parts: Vec<_> = self.files.iter().copied().map(parent).filter(|directory| names.contains(directory)).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        self.parts = parts;
+    }
+
+    /// Whether the model is a pipeline of parts.
+    pub(super) fn is_pipeline(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// The directories of the model's weights.
+    pub(super) fn parts(&self) -> Vec<&'a str> {
+        if self.is_pipeline() { self.parts.clone() } else { vec![self.directory] }
     }
 
     /// Every file, sorted by path.
@@ -33,9 +53,14 @@ impl<'a> Folder<'a> {
         self.files.iter().copied()
     }
 
-    /// The files that lie where the weights lie.
-    pub(super) fn beside_weights(&self) -> impl Iterator<Item = &'a PlannedFile> {
-        self.files().filter(|file| parent(file) == self.directory)
+    /// The file of this path.
+    pub(super) fn file(&self, path: &str) -> Option<&'a PlannedFile> {
+        self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok().map(|at| self.files[at])
+    }
+
+    /// The files of one directory, not of those in it.
+    pub(super) fn files_in(&self, directory: &str) -> impl Iterator<Item = &'a PlannedFile> {
+        self.files().filter(move |file| parent(file) == directory)
     }
 
     /// The file of this name beside the weights, else the one at the root: many a repository has its card above the model.
@@ -46,10 +71,18 @@ impl<'a> Folder<'a> {
 
     /// The side file `name`, parsed, and its path.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Option<(T, String)> {
-        let file = self.find(|other| other == name)?;
-        let bytes = BufReader::new(File::open(&file.source).ok()?.take(MAX_JSON_BYTES));
-        Some((serde_json::from_reader(bytes).ok()?, file.path.to_string()))
+        read_json(self.find(|other| other == name)?)
     }
+
+    /// The side file `name` of one directory, parsed, and its path.
+    pub(super) fn json_in<T: DeserializeOwned>(&self, directory: &str, name: &str) -> Option<(T, String)> {
+        read_json(self.files_in(directory).find(|file| file.path.file_name() == name)?)
+    }
+}
+
+fn read_json<T: DeserializeOwned>(file: &PlannedFile) -> Option<(T, String)> {
+    let bytes = BufReader::new(File::open(&file.source).ok()?.take(MAX_JSON_BYTES));
+    Some((serde_json::from_reader(bytes).ok()?, file.path.to_string()))
 }
 
 /// The directory of a file, empty for the root.

@@ -133,6 +133,11 @@ pub(crate) fn known(name: &str) -> Option<&'static str> {
     NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, identifier)| *identifier)
 }
 
+/// The identifier of a licence that a text is the name of, or begins with: `AGPL-3.0 License (https://…)`.
+pub(super) fn named(text: &str) -> Option<&'static str> {
+    known(text.trim()).or_else(|| known(text.split_whitespace().next()?))
+}
+
 /// A name of one's own as SPDX writes it: letters, digits, `-` and `.` after `LicenseRef-`.
 fn reference(name: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
@@ -180,6 +185,14 @@ mod tests {
         ] {
             assert_eq!(spdx(name).as_deref(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_may_be_followed_by_more() {
+        assert_eq!(named("AGPL-3.0 License (https://example.com/license)"), Some("AGPL-3.0-only"));
+        assert_eq!(named("apache license 2.0"), Some("Apache-2.0"));
+        assert_eq!(named("my own"), None);
+        assert_eq!(named(""), None);
     }
 
     #[test]

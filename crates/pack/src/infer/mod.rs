@@ -6,28 +6,37 @@
 //!
 //! Each source has a file here. [`infer`] asks them in order of trust, and the first that speaks of a field is heard.
 
+mod adapter;
 mod capabilities;
 mod chat_template;
+mod diffusers;
 mod findings;
 mod folder;
+mod generation;
 mod gguf;
+pub(crate) mod git;
+mod hub;
 mod language;
 pub(crate) mod licence;
 mod model_card;
+mod onnx;
 mod parameters;
 mod prose;
 mod quantization;
 mod safetensors;
+mod sentence_transformers;
 #[cfg(test)]
 mod tests;
 mod transformers;
 mod weights;
 
-use crate::plan::PlannedFile;
+use crate::plan::Plan;
+use diffusers::Pipeline;
 use findings::Findings;
 use folder::Folder;
 use model_card::ModelCard;
 use modelpack_spec::{ModelConfig, ModelDescriptor};
+use std::collections::BTreeMap;
 use transformers::TransformersConfig;
 
 pub use findings::Finding;
@@ -42,36 +51,67 @@ pub struct Inferred {
     pub config: ModelConfig,
     /// Every field that is filled above, once.
     pub findings: Vec<Finding>,
+    /// What the specification has no field for, as annotations of the manifest by their keys.
+    pub annotations: BTreeMap<String, Finding>,
+    /// Which weight files said nothing, and why, each in a sentence.
+    pub notes: Vec<String>,
 }
 
-/// Reads what `files` say of their model. Blocks on their headers and side files.
-pub fn infer(files: &[PlannedFile]) -> Inferred {
-    let folder = Folder::new(files);
-    let card = ModelCard::read(&folder);
-    let config = TransformersConfig::read(&folder);
+/// Reads what the files of `plan` say of their model. Blocks on their headers and side files, and on git's where the directory is a
+/// work tree.
+pub fn infer(plan: &Plan) -> Inferred {
+    let mut folder = Folder::new(&plan.files);
+    let pipeline = Pipeline::read(&folder);
+    if let Some(pipeline) = &pipeline {
+        folder.set_parts(&pipeline.parts());
+    }
+    let folder = &folder;
+    let card = ModelCard::read(folder);
+    let config = TransformersConfig::read(folder);
+    let config = config.as_ref();
     let mut found = Findings::default();
 
     if let Some(card) = &card {
         card.describe(&mut found);
     }
-    if let Some(config) = &config {
+    if let Some(config) = config {
         config.describe(&mut found);
     }
-    capabilities::describe(&folder, card.as_ref(), config.as_ref(), &mut found);
-    chat_template::describe(&folder, &mut found);
-    let format = weights::describe(&folder, &mut found);
-    if format == Some("gguf") {
-        gguf::describe(&folder, &mut found);
-    } else {
-        if format == Some("safetensors") {
-            let quantization = config.as_ref().and_then(TransformersConfig::quantization);
-            safetensors::describe(&folder, quantization.as_ref(), &mut found);
-        }
-        // Not for GGUF: a config beside such files is that of the model they were converted from.
-        if let Some(config) = &config {
+    if let Some(pipeline) = &pipeline {
+        pipeline.describe(&mut found);
+    }
+    capabilities::describe(folder, card.as_ref(), config, &mut found);
+    adapter::describe(folder, &mut found);
+    chat_template::describe(folder, &mut found);
+    let format = weights::describe(folder, &mut found);
+    match format {
+        Some("gguf") => gguf::describe(folder, &mut found),
+        Some("onnx") => onnx::describe(folder, &mut found),
+        Some("safetensors") => safetensors::describe(folder, config, &mut found),
+        _ => {}
+    }
+    sentence_transformers::describe(folder, &mut found);
+    if let Some(config) = config {
+        // A config beside such files is that of the model they were converted from.
+        if !matches!(format, Some("gguf" | "onnx")) {
             config.describe_numbers(&mut found);
         }
+        config.describe_context(&mut found);
+        name(folder, config, card.as_ref(), &mut found);
     }
-    licence::describe(&folder, &mut found);
+    generation::describe(folder, &mut found);
+    chat_template::describe_context(folder, &mut found);
+    licence::describe(folder, &mut found);
+    git::describe(&plan.directory, &mut found);
     found.into_inferred()
+}
+
+/// Says the name under which the model was loaded where it was made, unless something says that this is another model: it was made
+/// from the one it was loaded as, as the card's `base_model` or its title tells, and as models of sentence-transformers are.
+fn name(folder: &Folder<'_>, config: &TransformersConfig, card: Option<&ModelCard>, found: &mut Findings) {
+    let Some(name) = config.own_name().filter(|_| folder.find(|name| name == "modules.json").is_none()) else { return };
+    let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let is_base = card.is_some_and(|card| card.base_models().iter().any(|base| config.is_loaded_from(base)));
+    let is_titled = found.text(findings::field::TITLE).is_none_or(|title| letters(title).contains(&letters(name)));
+    found.say(findings::field::NAME, (!is_base && is_titled).then_some(name), config.at("_name_or_path"));
 }

@@ -3,8 +3,9 @@
 use super::{
     findings::{Findings, field},
     folder::{Folder, beginning},
-    language, licence, prose,
+    hub, language, licence, prose,
 };
+use modelpack_spec::annotation;
 use serde_json::Value;
 
 /// Front matter above this is not read.
@@ -34,15 +35,33 @@ impl ModelCard {
         let indexed = models.and_then(|models| models.first()).and_then(|model| model["name"].as_str());
         found.say(field::NAME, indexed, self.at("model-index"));
         found.say(field::NAME, self.front["model_name"].as_str(), self.at("model_name"));
+        // A version that looks like a number was meant as its text.
+        let version =
+            self.front["version"].as_str().map(str::to_owned).or_else(|| self.front["version"].as_number().map(ToString::to_string));
+        found.say(field::VERSION, version, self.at("version"));
+        found.say(field::TITLE, self.front["title"].as_str(), self.at("title"));
+        found.say(field::TITLE, prose::title(&self.text), format!("{}: heading", self.path));
         found.say(field::LICENSES, Some(self.licences()), self.at("license"));
         found.say(field::LANGUAGES, Some(language::codes(self.texts("language"))), self.at("language"));
         found.say(field::DATASETS, Some(self.texts("datasets")), self.at("datasets"));
+        let bases = self.base_models();
+        found.annotate(annotation::BASE_MODEL, hub::ids(bases.iter().map(String::as_str)), self.at("base_model"));
         found.say(field::DESCRIPTION, prose::first_paragraph(&self.text), format!("{}: first paragraph", self.path));
     }
 
     /// The task that the model is for.
     pub(super) fn task(&self) -> Option<&str> {
         self.front["pipeline_tag"].as_str()
+    }
+
+    /// Its tags.
+    pub(super) fn tags(&self) -> Vec<String> {
+        self.texts("tags")
+    }
+
+    /// The models that it was made from.
+    pub(super) fn base_models(&self) -> Vec<String> {
+        self.texts("base_model")
     }
 
     /// Whether one of its tags is such.

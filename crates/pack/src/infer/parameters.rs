@@ -10,6 +10,8 @@ pub(super) struct Parameters {
     uncountable: bool,
     /// Bytes by numeric type, in the specification's words.
     bytes: BTreeMap<&'static str, u64>,
+    /// There are alternatives in other numeric types.
+    has_other_types: bool,
 }
 
 impl Parameters {
@@ -27,6 +29,22 @@ impl Parameters {
         *sum = sum.saturating_add(bytes);
     }
 
+    /// What is true of each of several alternatives; `None` if there is none.
+    pub(super) fn common(alternatives: Vec<Self>) -> Option<Self> {
+        alternatives.into_iter().reduce(|mut first, other| {
+            first.uncountable |= other.size() != first.size();
+            first.has_other_types |= other.precision() != first.precision();
+            first
+        })
+    }
+
+    /// Adds those of another part of the same model.
+    pub(super) fn merge(&mut self, part: Self) {
+        self.add((!part.uncountable).then_some(part.count));
+        part.bytes.into_iter().for_each(|(precision, bytes)| self.add_bytes(precision, bytes));
+        self.has_other_types |= part.has_other_types;
+    }
+
     /// The value of `paramSize`.
     pub(super) fn size(&self) -> Option<String> {
         if self.uncountable { None } else { size(self.count) }
@@ -37,7 +55,7 @@ impl Parameters {
         let mut types: Vec<_> = self.bytes.iter().collect();
         types.sort_by_key(|(name, bytes)| (std::cmp::Reverse(**bytes), **name));
         let names: Vec<&str> = types.into_iter().map(|(name, _)| *name).collect();
-        (!names.is_empty()).then(|| names.join(","))
+        (!names.is_empty() && !self.has_other_types).then(|| names.join(","))
     }
 }
 

@@ -74,6 +74,31 @@ pub(super) fn first_paragraph(markdown: &str) -> Option<String> {
     sentence(&paragraph)
 }
 
+/// The heading that a text begins with, without its markup; nothing when it says what the text is and not what it is about.
+pub(super) fn title(markdown: &str) -> Option<String> {
+    const GENERIC: [&str; 12] = [
+        "model",
+        "model card",
+        "model id",
+        "model description",
+        "model details",
+        "model summary",
+        "introduction",
+        "overview",
+        "readme",
+        "description",
+        "usage",
+        "license",
+    ];
+    let mut lines = markdown.lines().map(str::trim);
+    let heading = plain(lines.find(|line| !line.is_empty())?.strip_prefix("# ")?);
+    let begin = "model card for ";
+    let is_prefixed = heading.get(..begin.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(begin));
+    let title = heading[if is_prefixed { begin.len() } else { 0 }..].trim().trim_end_matches('#').trim();
+    let is_title = title.chars().count() <= 100 && !GENERIC.contains(&title.to_lowercase().as_str());
+    is_title.then(|| title.to_owned())
+}
+
 /// A paragraph without markup; nothing when it is no sentence, such as a row of badges or links.
 fn sentence(paragraph: &str) -> Option<String> {
     let text = plain(paragraph);
@@ -160,6 +185,22 @@ A second paragraph follows here.
             "Home | Paper | Code | Demo",
         ] {
             assert_eq!(first_paragraph(card), None, "{card:?}");
+        }
+    }
+
+    #[test]
+    fn the_title_is_the_first_heading_if_that_says_anything() {
+        for (card, expected) in [
+            ("\n# Tiny [Llama](https://x)\n\ntext", Some("Tiny Llama")),
+            ("# Model Card for Mistral-7B", Some("Mistral-7B")),
+            ("# Model Card for Model ID\n", None),
+            ("# Model Card", None),
+            ("text\n# Tiny", None),
+            ("## Usage", None),
+            ("#", None),
+            ("", None),
+        ] {
+            assert_eq!(title(card).as_deref(), expected, "{card:?}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! How a model was quantized, as `quantization_config` in its `config.json` tells it.
 
+use super::folder::Folder;
 use serde_json::Value;
 
 /// The technique, and what is needed to count parameters that lie packed in wider integers.
@@ -28,6 +29,20 @@ impl Quantization {
         };
         Self { method, bits }
     }
+}
+
+/// The files in which quantizers kept what is in `config.json` today, and their techniques.
+const OLDER: [(&str, &str); 2] = [("quantize_config.json", "gptq"), ("quant_config.json", "awq")];
+
+/// How the weights are quantized as a file of its own tells it, and that file's path.
+pub(super) fn beside(folder: &Folder<'_>) -> Option<(Quantization, String)> {
+    OLDER.iter().find_map(|(name, technique)| {
+        let (config, path) = folder.json::<Value>(name)?;
+        let quantization = Quantization::new(&config);
+        quantization.bits?;
+        let method = quantization.method.or_else(|| Some((*technique).to_owned()));
+        Some((Quantization { method, ..quantization }, path))
+    })
 }
 
 /// Every number of bits a weight in `config`. Configs say it once for all, once a group of layers, or once and again for exceptions.

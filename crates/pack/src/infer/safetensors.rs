@@ -3,11 +3,13 @@
 use super::{
     findings::{Findings, field},
     folder::Folder,
-    parameters::Parameters,
-    quantization::Quantization,
+    parameters::{self, Parameters},
+    quantization::{self, Quantization},
+    transformers::TransformersConfig,
     weights::{self, Shards},
 };
 use modelpack_formats::safetensors::{Tensor, read_header};
+use serde_json::Value;
 use std::fs::File;
 
 /// What elements of a numeric type are to a model.
@@ -41,21 +43,39 @@ const HOLDS: [(&str, Holds); 15] = [
     ("BOOL", Holds::Indices),
 ];
 
-/// Says what the headers of all shards tell.
-pub(super) fn describe(folder: &Folder<'_>, quantization: Option<&Quantization>, found: &mut Findings) {
-    let read = |shards: &Shards<'_>| {
-        let mut parameters = Parameters::default();
-        for shard in &shards.files {
-            let file = File::open(&shard.source).ok()?;
-            read_header(file, shard.size, |tensor| count(&tensor, quantization, &mut parameters)).ok()?;
+/// Says what the headers of all shards tell, and where they cannot, what their index does.
+pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>, found: &mut Findings) {
+    let older = config.and_then(TransformersConfig::quantization).is_none().then(|| quantization::beside(folder)).flatten();
+    if let Some((quantization, path)) = &older {
+        found.say(field::QUANTIZATION, quantization.method.clone(), path.as_str());
+    }
+    let counted = weights::count(folder, "safetensors", |directory, shards| {
+        // The parts of a pipeline have configs of their own.
+        let own = folder.is_pipeline().then(|| TransformersConfig::read_in(folder, directory)).flatten();
+        let quantization = own.as_ref().or(config).and_then(TransformersConfig::quantization);
+        if let Some(own) = &own {
+            own.describe_quantization(found);
         }
-        Some((parameters, shards.source()))
-    };
-    let models: Vec<_> = weights::models(folder, "safetensors").iter().map(read).collect();
-    let Some(Some((_, source))) = models.first() else { return };
-    let of = |value: fn(&Parameters) -> Option<String>| weights::agreed(&models, |model| value(&model.as_ref()?.0));
-    found.say(field::PARAM_SIZE, of(Parameters::size), format!("{source}: tensor shapes"));
-    found.say(field::PRECISION, of(Parameters::precision), format!("{source}: tensor types"));
+        count_shards(shards, quantization.as_ref().or(older.as_ref().map(|(quantization, _)| quantization)), found)
+    });
+    let Some((parameters, source)) = counted else { return };
+    found.say(field::PARAM_SIZE, parameters.size(), format!("{source}: tensor shapes"));
+    if let Some((index, path)) = folder.json::<Value>("model.safetensors.index.json") {
+        let total = index["metadata"]["total_parameters"].as_u64().and_then(parameters::size);
+        found.say(field::PARAM_SIZE, total, format!("{path}: `metadata.total_parameters`"));
+    }
+    found.say(field::PRECISION, parameters.precision(), format!("{source}: tensor types"));
+}
+
+/// The parameters of one model; `None` if the header of some shard is not to be believed.
+fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found: &mut Findings) -> Option<Parameters> {
+    let mut parameters = Parameters::default();
+    for shard in &shards.files {
+        let file = File::open(&shard.source).ok()?;
+        let read = read_header(file, shard.size, |tensor| count(&tensor, quantization, &mut parameters));
+        read.map_err(|why| found.note(shard, why)).ok()?;
+    }
+    Some(parameters)
 }
 
 /// Adds a tensor to the model's parameters.

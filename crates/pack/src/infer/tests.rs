@@ -1,17 +1,24 @@
 //! What folders of real files say, read through [`infer`].
 
 use super::{Inferred, infer};
-use crate::{classify, plan::PlannedFile};
+use crate::{
+    classify,
+    plan::{Plan, PlannedFile},
+};
 use modelpack_spec::FilePath;
 use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
+mod adapters;
 mod broken_gguf;
 mod broken_safetensors;
 mod gguf;
+mod onnx;
+mod pipelines;
 mod safetensors;
 mod side_files;
+mod work_tree;
 
 /// A folder of these files, and what is inferred from them.
 fn inferred(files: &[(&str, &[u8])]) -> Inferred {
@@ -23,13 +30,18 @@ fn inferred(files: &[(&str, &[u8])]) -> Inferred {
         planned(path, source, content.len() as u64)
     };
     let mut files: Vec<PlannedFile> = files.iter().map(write).collect();
-    let inferred = infer(&files);
+    let inferred = infer_files(&files);
     if files.len() > 1 {
         files.reverse();
-        assert_eq!(infer(&files), inferred, "the order of the files changes what they say");
+        assert_eq!(infer_files(&files), inferred, "the order of the files changes what they say");
     }
     assert!(inferred.descriptor.other.is_empty() && inferred.config.other.is_empty(), "a field that the specification does not have");
     inferred
+}
+
+/// What files say that lie in no work tree.
+fn infer_files(files: &[PlannedFile]) -> Inferred {
+    infer(&Plan { directory: "/nonexistent".into(), files: files.to_vec() })
 }
 
 fn planned(path: &str, source: PathBuf, size: u64) -> PlannedFile {
@@ -41,6 +53,11 @@ fn planned(path: &str, source: PathBuf, size: u64) -> PlannedFile {
 /// The value found for `field`, null if none.
 fn value(inferred: &Inferred, field: &str) -> Value {
     inferred.findings.iter().find(|finding| finding.field == field).map_or(Value::Null, |finding| finding.value.clone())
+}
+
+/// The annotation of this key, and where it came from.
+fn annotation<'a>(inferred: &'a Inferred, key: &str) -> Option<(&'a str, &'a str)> {
+    inferred.annotations.get(key).map(|said| (said.value.as_str().unwrap(), said.source.as_str()))
 }
 
 fn source<'a>(inferred: &'a Inferred, field: &str) -> &'a str {
@@ -77,7 +94,7 @@ fn a_whole_model_folder_fills_the_config() {
         ("LICENSE", b"Gemma Terms of Use"),
     ]);
     let descriptor = json!({
-        "family": "llama", "name": "Tiny", "description": "A tiny model for tests.", "datasetsURL": ["org/set"], "licenses": ["Apache-2.0"],
+        "family": "llama", "name": "Tiny", "title": "Tiny", "description": "A tiny model for tests.", "datasetsURL": ["org/set"], "licenses": ["Apache-2.0"],
     });
     let config = json!({
         "architecture": "transformer", "format": "safetensors", "paramSize": "6.4K", "precision": "float16",
@@ -87,7 +104,7 @@ fn a_whole_model_folder_fills_the_config() {
     assert_eq!(serde_json::to_value(&inferred.config).unwrap(), config);
     assert_eq!(source(&inferred, "descriptor.family"), "config.json: `model_type`");
     assert_eq!(source(&inferred, "config.precision"), "model.safetensors: tensor types");
-    assert_eq!(inferred.findings.len(), 12);
+    assert_eq!(inferred.findings.len(), 13);
 }
 
 #[test]
@@ -98,8 +115,20 @@ fn no_files_say_nothing() {
 #[test]
 fn files_that_cannot_be_opened_say_nothing() {
     let paths = ["README.md", "config.json", "model.safetensors", "LICENSE", "chat_template.jinja", "modules.json"];
-    let inferred = infer(&paths.map(|path| planned(path, "/nonexistent/file".into(), 100)));
+    let inferred = infer_files(&paths.map(|path| planned(path, "/nonexistent/file".into(), 100)));
     assert_eq!(inferred.findings.iter().map(|f| f.field).collect::<Vec<_>>(), ["config.format"]);
+}
+
+#[test]
+fn a_weight_file_that_is_not_believed_says_why() {
+    let broken = inferred(&[("model.safetensors", &[9, 0, 0, 0, 0, 0, 0, 0]), ("README.md", b"")]);
+    assert_eq!(broken.notes, ["model.safetensors says nothing: its header is said to have 9 bytes, and the file has 8"]);
+    let broken = inferred(&[("a.gguf", b"GGUX")]);
+    assert_eq!(broken.notes, ["a.gguf says nothing: it does not begin with `GGUF`"]);
+    let broken = inferred(&[("model.onnx", b"")]);
+    assert_eq!(broken.notes, ["model.onnx says nothing: it has no graph"]);
+    let sound = inferred(&[("model.safetensors", &safetensors_of(&[("a", "F32", 32, &[100])]))]);
+    assert_eq!(sound.notes, [""; 0]);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use super::{
     findings::{Findings, field},
     folder::Folder,
+    hub,
     parameters::precision_of_torch,
     quantization::Quantization,
 };
+use modelpack_spec::annotation;
 use serde_json::Value;
 
 /// A model's `config.json`.
@@ -17,6 +19,12 @@ pub(super) struct TransformersConfig {
 impl TransformersConfig {
     pub(super) fn read(folder: &Folder<'_>) -> Option<Self> {
         let (json, path) = folder.json("config.json")?;
+        Some(Self { json, path })
+    }
+
+    /// That of one directory.
+    pub(super) fn read_in(folder: &Folder<'_>, directory: &str) -> Option<Self> {
+        let (json, path) = folder.json_in(directory, "config.json")?;
         Some(Self { json, path })
     }
 
@@ -44,14 +52,52 @@ impl TransformersConfig {
                 found.say(field::PRECISION, value.as_str().and_then(precision_of_torch), self.at(&at));
             }
         }
-        found.say(field::QUANTIZATION, self.quantization().and_then(|q| q.method), self.at("quantization_config.quant_method"));
+        self.describe_quantization(found);
+    }
+
+    /// Says how the weights were quantized.
+    pub(super) fn describe_quantization(&self, found: &mut Findings) {
+        if let Some((quantization, key)) = self.quantization_at() {
+            found.say(field::QUANTIZATION, quantization.method, self.at(&format!("{key}.quant_method")));
+            // MLX has its own key, and one technique.
+            found.say(field::QUANTIZATION, (key == "quantization").then_some("mlx"), self.at(key));
+        }
     }
 
     /// How the weights are quantized, if they are.
     pub(super) fn quantization(&self) -> Option<Quantization> {
-        // MLX calls it `quantization`; multimodal models may have it in their text part.
-        let places = [&self.json["quantization_config"], &self.json["quantization"], &self.json["text_config"]["quantization_config"]];
-        places.into_iter().find(|place| place.is_object()).map(Quantization::new)
+        self.quantization_at().map(|(quantization, _)| quantization)
+    }
+
+    /// The same, and under which key.
+    fn quantization_at(&self) -> Option<(Quantization, &'static str)> {
+        // MLX writes it under both names; multimodal models may have it in their text part.
+        let places = [
+            (&self.json["quantization"], "quantization"),
+            (&self.json["quantization_config"], "quantization_config"),
+            (&self.json["text_config"]["quantization_config"], "text_config.quantization_config"),
+        ];
+        places.into_iter().find(|(place, _)| place.is_object()).map(|(place, key)| (Quantization::new(place), key))
+    }
+
+    /// What the model is called where it was made: the last part of `_name_or_path`, if that is a name on a hub and no path.
+    pub(super) fn own_name(&self) -> Option<&str> {
+        let id = self.json["_name_or_path"].as_str().filter(|id| hub::is_id(id))?;
+        id.rsplit('/').next()
+    }
+
+    /// Whether the name under which it was loaded is `id`.
+    pub(super) fn is_loaded_from(&self, id: &str) -> bool {
+        self.json["_name_or_path"].as_str() == Some(id)
+    }
+
+    /// Notes how many tokens the model was made to take.
+    pub(super) fn describe_context(&self, found: &mut Findings) {
+        const KEYS: [&str; 6] = ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length"];
+        for key in KEYS {
+            found.annotate(annotation::CONTEXT_LENGTH, tokens(&self.json["text_config"][key]), self.at(&format!("text_config.{key}")));
+            found.annotate(annotation::CONTEXT_LENGTH, tokens(&self.json[key]), self.at(key));
+        }
     }
 
     /// What the model is made to do: the class of its first architecture without the model's own name, such as `ForCausalLM`.
@@ -79,6 +125,11 @@ impl TransformersConfig {
     pub(super) fn at(&self, key: &str) -> String {
         format!("{}: `{key}`", self.path)
     }
+}
+
+/// A number of tokens; nothing for numbers that stand for no limit.
+pub(super) fn tokens(value: &Value) -> Option<String> {
+    value.as_u64().filter(|tokens| (1..1 << 40).contains(tokens)).map(|tokens| tokens.to_string())
 }
 
 /// The architecture of a model family, if the family has but one.

@@ -3,6 +3,7 @@
 use super::{
     findings::{Findings, field},
     folder::{Folder, parent},
+    parameters::Parameters,
 };
 use crate::plan::PlannedFile;
 use modelpack_spec::LayerKind;
@@ -24,7 +25,7 @@ const FORMATS: [(&str, &str); 11] = [
 ];
 
 /// The format of a weight file, by its name.
-fn format_of(file: &PlannedFile) -> Option<&'static str> {
+pub(super) fn format_of(file: &PlannedFile) -> Option<&'static str> {
     if file.kind != LayerKind::Weight {
         return None;
     }
@@ -32,8 +33,14 @@ fn format_of(file: &PlannedFile) -> Option<&'static str> {
     let (_, extension) = name.rsplit_once('.')?;
     // Many things are called `.bin`; PyTorch's are known by the rest of the name.
     let is_pytorch = extension == "bin" && (name.contains("pytorch_model") || name == "adapter_model.bin");
+    let is_onnx_data = name.contains(".onnx.data") || name.contains(".onnx_data");
     let known = FORMATS.iter().find(|(known, _)| *known == extension).map(|(_, format)| *format);
-    known.or(is_pytorch.then_some("pt"))
+    known.or(is_pytorch.then_some("pt")).or(is_onnx_data.then_some("onnx"))
+}
+
+/// Whether a file of this format begins with a header: the bytes of an ONNX model may lie in files that have none.
+fn has_header(file: &PlannedFile, format: &str) -> bool {
+    format_of(file) == Some(format) && (format != "onnx" || file.path.file_name().to_ascii_lowercase().ends_with(".onnx"))
 }
 
 /// Says and returns the format that holds the most bytes.
@@ -81,13 +88,48 @@ impl Shards<'_> {
     }
 }
 
+/// Counts the weights of `format` as `read` does those of a model in a directory, which it gives with its shards: of alternatives what
+/// they agree on, and of a pipeline's parts all together. Returns the count with its source, unless the weights of some part cannot
+/// be read, or are of another format only.
+pub(super) fn count<'a>(
+    folder: &Folder<'a>,
+    format: &str,
+    mut read: impl FnMut(&'a str, &Shards<'a>) -> Option<Parameters>,
+) -> Option<(Parameters, String)> {
+    let mut total = Parameters::default();
+    let mut first = None;
+    let mut files = 0;
+    for directory in folder.parts() {
+        let models = models_in(folder, directory, format);
+        if models.is_empty() && !folder.is_pipeline() {
+            return None;
+        }
+        if models.is_empty() && folder.files_in(directory).any(|file| format_of(file).is_some()) {
+            return None;
+        }
+        let alternatives: Option<Vec<_>> = models.iter().map(|shards| read(directory, shards)).collect();
+        let Some(part) = Parameters::common(alternatives?) else { continue };
+        total.merge(part);
+        files += models[0].files.len();
+        first.get_or_insert(models.into_iter().next()?);
+    }
+    let first = first?;
+    let source = if files == first.files.len() { first.source() } else { format!("{} and {} more", first.files[0].path, files - 1) };
+    Some((total, source))
+}
+
+/// The models where the weights lie.
+pub(super) fn models<'a>(folder: &Folder<'a>, format: &str) -> Vec<Shards<'a>> {
+    models_in(folder, folder.directory, format)
+}
+
 /// The models beside each other in files of `format`: complete sets of shards.
 ///
-/// Loaders take `model` when there are others too, such as the same weights under older names; so do we. Otherwise several models
-/// are alternatives, and only what they all agree on is true of the artifact.
-pub(super) fn models<'a>(folder: &Folder<'a>, format: &str) -> Vec<Shards<'a>> {
+/// Loaders take the file of the usual name when there are others too, such as the same weights under older names or in another
+/// precision; so do we. Otherwise several models are alternatives, and only what they all agree on is true of the artifact.
+fn models_in<'a>(folder: &Folder<'a>, directory: &str, format: &str) -> Vec<Shards<'a>> {
     let mut sets: BTreeMap<(&str, usize), BTreeMap<usize, &PlannedFile>> = BTreeMap::new();
-    for file in folder.beside_weights().filter(|file| format_of(file) == Some(format)) {
+    for file in folder.files_in(directory).filter(|file| has_header(file, format)) {
         let (stem, number, total) = shard(file.path.file_name());
         sets.entry((stem, total)).or_default().insert(number, file);
     }
@@ -97,7 +139,7 @@ pub(super) fn models<'a>(folder: &Folder<'a>, format: &str) -> Vec<Shards<'a>> {
         .filter(|((_, total), set)| complete(*total, set))
         .map(|((stem, _), set)| Shards { stem, files: set.into_values().collect() })
         .collect();
-    match models.iter().position(|model| model.stem == "model") {
+    match models.iter().position(|model| ["model", "diffusion_pytorch_model"].contains(&model.stem)) {
         Some(preferred) => vec![models.swap_remove(preferred)],
         None => models,
     }

@@ -1,7 +1,7 @@
 //! Writing a Modelfile that says what was found, for somebody to change.
 
 use super::{COMMANDS, Command};
-use crate::{Finding, Plan};
+use crate::{Finding, Plan, infer::git::CHECKED_OUT};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -12,6 +12,7 @@ const HEADER: &str = "\
 
 /// The text of a Modelfile that takes the files of `plan` as what they are there, and says `findings`.
 ///
+/// The commit that is checked out is left out: it is another one as soon as the Modelfile is in a commit itself.
 /// Values of several lines cannot stand in a Modelfile, and are left to be found again. A line break in a path is written as the
 /// wildcard of one character.
 pub fn generate(plan: &Plan, findings: &[Finding]) -> String {
@@ -38,7 +39,7 @@ fn values(command: &Command, findings: &[Finding]) -> Option<Vec<String>> {
         Command::Annotation => "annotations",
     };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let values = findings.iter().filter(|said| said.field == name).flat_map(|said| match &said.value {
+    let values = findings.iter().filter(|said| said.field == name && said.source != CHECKED_OUT).flat_map(|said| match &said.value {
         Value::Array(values) => values.iter().map(text).collect(),
         other => vec![text(other)],
     });

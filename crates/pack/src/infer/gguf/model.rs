@@ -1,6 +1,9 @@
 //! A GGUF model in one or several files, counted.
 
-use super::{super::parameters::Parameters, mix::mix};
+use super::{
+    super::{hub, parameters::Parameters},
+    mix::mix,
+};
 use modelpack_formats::gguf::{Header, Tensor};
 use std::{
     collections::BTreeMap,
@@ -19,6 +22,9 @@ const PRECISIONS: [(&str, &str); 8] = [
     ("I64", "int64"),
 ];
 
+/// Merged models have a handful.
+const MAX_BASES: usize = 16;
+
 /// What the header of its first file says, and the tensors of all.
 #[derive(Default)]
 pub(super) struct Model {
@@ -31,15 +37,15 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Counts the tensors of another file; the metadata is that of the first. `None` when its header is not to be believed, or has
+    /// Counts the tensors of another file; the metadata is that of the first. Fails when its header is not to be believed, or has
     /// tensors of a type that we do not know.
-    pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Option<()> {
+    pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Result<(), String> {
         let mut are_known = true;
-        let header = Header::read(file, size, |tensor| are_known &= self.add(tensor).is_some()).ok()?;
+        let header = Header::read(file, size, |tensor| are_known &= self.add(tensor).is_some()).map_err(|why| why.to_string())?;
         if is_first {
             self.header = header;
         }
-        are_known.then_some(())
+        if are_known { Ok(()) } else { Err("it has tensors of a type that is not known here".to_owned()) }
     }
 
     fn add(&mut self, tensor: Tensor) -> Option<()> {
@@ -57,6 +63,17 @@ impl Model {
     /// Whether it is a model, not an adapter to one or the projector of another sense.
     pub(super) fn is_model(&self) -> bool {
         self.header.kind.as_deref().is_none_or(|kind| kind == "model") && self.header.architecture.as_deref() != Some("clip")
+    }
+
+    /// The models that it was made from, by their names on a hub, else by the names that they are given.
+    pub(super) fn bases(&self) -> Option<String> {
+        let text = |at: usize, key: &str| self.header.general.get(&format!("base_model.{at}.{key}")).map(String::as_str);
+        let base = |at: usize| {
+            let by_url = text(at, "repo_url").and_then(hub::id_of_url).map(str::to_owned);
+            by_url.or_else(|| text(at, "name").filter(|name| !name.contains(',')).map(str::to_owned))
+        };
+        let bases: Vec<String> = (0..MAX_BASES).map_while(base).collect();
+        (!bases.is_empty()).then(|| bases.join(","))
     }
 
     /// The precision of a model that is not quantized.

@@ -2,7 +2,7 @@
 
 use super::{
     gguf::{F32, Gguf, Q4_K},
-    infer, inferred, planned,
+    infer_files, inferred, planned,
 };
 use std::fs;
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ fn every_truncation_is_harmless() {
     let file = fs::File::options().write(true).open(&source).unwrap();
     for length in (0..content.len() as u64).rev() {
         file.set_len(length).unwrap();
-        let inferred = infer(&[planned("a.gguf", source.clone(), length)]);
+        let inferred = infer_files(&[planned("a.gguf", source.clone(), length)]);
         assert_eq!(inferred.findings.len(), 1, "cut to {length} bytes: {inferred:?}");
     }
 }

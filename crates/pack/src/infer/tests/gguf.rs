@@ -1,6 +1,6 @@
 //! What GGUF headers tell.
 
-use super::{inferred, source, value};
+use super::{annotation, inferred, source, value};
 use serde_json::{Value, json};
 
 /// Writes GGUF files, sound ones unless told otherwise.
@@ -174,6 +174,34 @@ fn a_file_type_that_no_tensor_bears_out_is_not_believed() {
     assert_eq!(quantization(stale().number("general.file_type", 1024 + 7)), "Q8_0");
     assert_eq!(quantization(stale()), "Q8_0");
     assert_eq!(quantization(Gguf::new().number("general.file_type", 15).tensor(F16, &[32], 64)), Value::Null);
+}
+
+#[test]
+fn what_a_file_says_of_its_origin_is_told() {
+    let file = Gguf::new()
+        .text("general.architecture", "llama")
+        .text("general.author", "Somebody")
+        .text("general.organization", "Example")
+        .text("general.description", "A model for tests.")
+        .text("general.license", "other")
+        .text("general.license.name", "own")
+        .text("general.url", "https://user:secret@example.com/model")
+        .text("general.repo_url", "file:///home/me")
+        .text("general.base_model.0.name", "Base")
+        .text("general.base_model.0.repo_url", "https://huggingface.co/org/base")
+        .text("general.base_model.1.name", "Other Base")
+        .text("general.quantized_by", &"x".repeat(5000))
+        .number("llama.context_length", 4096)
+        .number("llama.rope.scaling.original_context_length", 1024)
+        .tensor(F16, &[1000], 2000);
+    let inferred = inferred(&[("a.gguf", &file.file())]);
+    let descriptor = json!({
+        "authors": ["Somebody"], "vendor": "Example", "description": "A model for tests.", "licenses": ["LicenseRef-own"], "family": "llama",
+        "docURL": "https://example.com/model",
+    });
+    assert_eq!(serde_json::to_value(&inferred.descriptor).unwrap(), descriptor);
+    assert_eq!(annotation(&inferred, "dev.modelpack.base-model"), Some(("org/base,Other Base", "a.gguf: `general.base_model`")));
+    assert_eq!(annotation(&inferred, "dev.modelpack.context-length"), Some(("4096", "a.gguf: `llama.context_length`")));
 }
 
 #[test]

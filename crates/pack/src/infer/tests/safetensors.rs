@@ -103,6 +103,34 @@ fn packed_weights_are_counted_unpacked() {
 }
 
 #[test]
+fn a_quantizers_own_file_tells_what_the_config_does_not() {
+    let weights = safetensors_of(&[("l.qweight", "I32", 32, &[1000])]);
+    for (file, content, technique) in [
+        ("quantize_config.json", &br#"{"bits":4,"group_size":128}"#[..], "gptq"),
+        ("quant_config.json", br#"{"w_bit":4,"zero_point":true}"#, "awq"),
+    ] {
+        let inferred = inferred(&[(file, content), ("model.safetensors", &weights)]);
+        assert_eq!(value(&inferred, "config.quantization"), technique);
+        assert_eq!(value(&inferred, "config.paramSize"), "8K");
+        assert_eq!(source(&inferred, "config.quantization"), file);
+    }
+}
+
+#[test]
+fn the_index_counts_where_shapes_cannot_tell() {
+    let index = br#"{"metadata":{"total_parameters":7000,"total_size":1},"weight_map":{}}"#;
+    let of = |tensors: Tensors<'_>| {
+        let inferred = inferred(&[("model.safetensors.index.json", index), ("model.safetensors", &safetensors_of(tensors))]);
+        (value(&inferred, "config.paramSize"), source(&inferred, "config.paramSize").to_owned())
+    };
+    assert_eq!(
+        of(&[("l.qweight", "I32", 32, &[1000])]),
+        (json!("7K"), "model.safetensors.index.json: `metadata.total_parameters`".to_owned())
+    );
+    assert_eq!(of(&[("l.weight", "F16", 16, &[1000])]).0, "1K");
+}
+
+#[test]
 fn a_hundred_thousand_tensors_are_counted() {
     let entry = |i: usize| format!(r#""layer.{i}.weight":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{}]}}"#, i + 1);
     let header = format!("{{{}}}", (0..100_000).map(entry).collect::<Vec<_>>().join(","));

@@ -1,6 +1,6 @@
 //! What config, card, chat template and licence tell.
 
-use super::{inferred, source, value};
+use super::{annotation, inferred, source, value};
 use serde_json::{Value, json};
 
 fn of_config(config: Value, field: &str) -> Value {
@@ -138,6 +138,72 @@ fn the_chat_template_tells_of_tools_and_reasoning() {
     assert_eq!(told(&[named]), (yes.clone(), yes));
     assert_eq!(told(&[prose]), (Value::Null, Value::Null));
     assert_eq!(told(&[("tokenizer_config.json", br#"{"chat_template":7}"#)]), (Value::Null, Value::Null));
+}
+
+#[test]
+fn the_name_is_the_one_it_was_loaded_under_unless_it_was_made_from_that() {
+    let name = |id: &str, card: &str| {
+        let config = json!({ "_name_or_path": id }).to_string();
+        value(&inferred(&[("config.json", config.as_bytes()), ("README.md", card.as_bytes())]), "descriptor.name")
+    };
+    assert_eq!(name("org/tiny-llama", ""), "tiny-llama");
+    assert_eq!(name("org/tiny-llama", "# Tiny Llama v2\n"), "tiny-llama");
+    assert_eq!(name("org/base", "# Tiny Llama\n"), Value::Null);
+    assert_eq!(name("org/base", "---\nbase_model: org/base\n---\n"), Value::Null);
+    assert_eq!(name("/home/me/checkpoint-500", ""), Value::Null);
+    assert_eq!(name("org/tiny-llama", "---\nmodel_name: Other\n---\n"), "Other");
+    let trained = inferred(&[("config.json", br#"{"_name_or_path":"org/base"}"#), ("modules.json", b"[]")]);
+    assert_eq!(value(&trained, "descriptor.name"), Value::Null);
+}
+
+#[test]
+fn the_card_gives_title_version_and_base() {
+    let card = "---\nversion: 1.5\nbase_model:\n- org/base\n- /home/me/other\n- org/second\n---\n# Model card for Tiny\n";
+    let inferred = inferred(&[("README.md", card.as_bytes())]);
+    assert_eq!(value(&inferred, "descriptor.title"), "Tiny");
+    assert_eq!(value(&inferred, "descriptor.version"), "1.5");
+    assert_eq!(annotation(&inferred, "dev.modelpack.base-model"), Some(("org/base,org/second", "README.md: `base_model`")));
+}
+
+#[test]
+fn tags_tell_the_task_when_they_agree() {
+    let outputs = |tags: &str| of_card(&format!("---\ntags: [{tags}]\n---\n"), "config.capabilities.outputTypes");
+    assert_eq!(outputs("feature-extraction, sentence-similarity, bert"), json!(["embedding"]));
+    assert_eq!(outputs("feature-extraction, text-generation"), Value::Null);
+    assert_eq!(outputs("bert"), Value::Null);
+}
+
+#[test]
+fn the_context_is_what_the_model_takes_as_it_is_used() {
+    let config: (&str, &[u8]) = ("config.json", br#"{"max_position_embeddings":512,"text_config":{"max_position_embeddings":2048}}"#);
+    let cut: (&str, &[u8]) = ("sentence_bert_config.json", br#"{"max_seq_length":256}"#);
+    let tokenizer: (&str, &[u8]) = ("tokenizer_config.json", br#"{"model_max_length":128}"#);
+    let endless: (&str, &[u8]) = ("tokenizer_config.json", br#"{"model_max_length":1000000000000000019884624838656}"#);
+    for (files, expected) in [
+        (&[config, cut, tokenizer][..], Some("256")),
+        (&[config, tokenizer], Some("2048")),
+        (&[tokenizer], Some("128")),
+        (&[endless], None),
+    ] {
+        let inferred = inferred(files);
+        assert_eq!(annotation(&inferred, "dev.modelpack.context-length").map(|(tokens, _)| tokens), expected, "{files:?}");
+    }
+}
+
+#[test]
+fn a_speech_model_tells_its_languages_and_what_it_hears() {
+    let generation = br#"{"lang_to_id":{"<|en|>":1,"<|de|>":2,"<|haw|>":3},"task_to_id":{"transcribe":4}}"#;
+    let inferred = inferred(&[("generation_config.json", generation)]);
+    assert_eq!(value(&inferred, "config.capabilities.inputTypes"), json!(["audio"]));
+    assert_eq!(value(&inferred, "config.capabilities.outputTypes"), json!(["text"]));
+    let languages = value(&inferred, "config.capabilities.languages");
+    assert!(languages == json!(["de", "en"]) || languages == json!(["en", "de"]), "{languages}");
+}
+
+#[test]
+fn mlx_has_a_key_of_its_own() {
+    let config = json!({"quantization": {"bits": 4, "group_size": 64}, "quantization_config": {"bits": 4, "group_size": 64}});
+    assert_eq!(of_config(config, "config.quantization"), "mlx");
 }
 
 #[test]

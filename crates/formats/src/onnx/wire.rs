@@ -1,0 +1,119 @@
+//! Protobuf as it is written: fields of a number and a value, one after the other.
+
+use crate::Malformed;
+use std::io::{BufReader, Read, Seek};
+
+/// No more of a file is read; what is skipped does not count. The largest graphs take some tens of MiB.
+const MAX_READ_BYTES: u64 = 256 << 20;
+
+/// The value of a field.
+pub(super) enum Value {
+    Varint(u64),
+    /// Of as many bytes, which were skipped.
+    Fixed(u64),
+    /// A text, a message or an array of as many bytes, which come next.
+    Bytes(u64),
+}
+
+/// Reads the fields of messages, never beyond the end of one.
+pub(super) struct Reader<R> {
+    file: BufReader<R>,
+    pub(super) at: u64,
+    /// How much may still be read.
+    budget: u64,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    pub(super) fn new(file: R) -> Self {
+        Self { file: BufReader::new(file), at: 0, budget: MAX_READ_BYTES }
+    }
+
+    /// What is wrong with what was read last.
+    pub(super) fn malformed(&self, why: &str) -> Malformed {
+        Malformed::new(format!("{why}, before byte {}", self.at))
+    }
+
+    /// The next field of the message that ends at `end`; `None` where it does.
+    pub(super) fn field(&mut self, end: u64) -> Result<Option<(u64, Value)>, Malformed> {
+        if self.at == end {
+            return Ok(None);
+        }
+        let tag = self.varint(end)?;
+        let (number, kind) = (tag >> 3, tag & 7);
+        if number == 0 || number >= 1 << 29 {
+            return Err(self.malformed("a field without a number"));
+        }
+        let value = match kind {
+            0 => Value::Varint(self.varint(end)?),
+            1 | 5 => {
+                let bytes = if kind == 1 { 8 } else { 4 };
+                self.within(bytes, end)?;
+                self.skip(bytes)?;
+                Value::Fixed(bytes)
+            }
+            2 => {
+                let length = self.varint(end)?;
+                self.within(length, end)?;
+                Value::Bytes(length)
+            }
+            _ => return Err(self.malformed(&format!("a field of the unknown kind {kind}"))),
+        };
+        Ok(Some((number, value)))
+    }
+
+    /// A number of up to 64 bits, seven a byte.
+    pub(super) fn varint(&mut self, end: u64) -> Result<u64, Malformed> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            self.within(1, end)?;
+            let [byte] = self.bytes()?;
+            if shift == 63 && byte > 1 {
+                break;
+            }
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(self.malformed("a number of more than 64 bits"))
+    }
+
+    /// A text of `length` bytes, of which the next field told; `None`, and skipped, if it is longer than `limit`.
+    pub(super) fn text(&mut self, length: u64, limit: u64) -> Result<Option<String>, Malformed> {
+        if length > limit {
+            return self.skip(length).map(|()| None);
+        }
+        self.spend(length)?;
+        let mut bytes = vec![0; usize::try_from(length).expect("a limit fits into memory")];
+        self.file.read_exact(&mut bytes).map_err(|e| Malformed::io(&e))?;
+        String::from_utf8(bytes).map(Some).map_err(|_| self.malformed("a text that is not UTF-8"))
+    }
+
+    pub(super) fn skip(&mut self, length: u64) -> Result<(), Malformed> {
+        self.at += length;
+        let length = i64::try_from(length).map_err(|_| self.malformed("a value of more bytes than a file can have"))?;
+        self.file.seek_relative(length).map_err(|e| Malformed::io(&e))
+    }
+
+    fn within(&self, length: u64, end: u64) -> Result<(), Malformed> {
+        if length <= end - self.at {
+            Ok(())
+        } else {
+            Err(self.malformed(&format!("a value of {length} bytes, which its message does not have")))
+        }
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.spend(N as u64)?;
+        let mut bytes = [0; N];
+        self.file.read_exact(&mut bytes).map_err(|e| Malformed::io(&e))?;
+        Ok(bytes)
+    }
+
+    fn spend(&mut self, length: u64) -> Result<(), Malformed> {
+        self.at += length;
+        let too_much = || Malformed::new(format!("its graph has more than {MAX_READ_BYTES} bytes without its tensors"));
+        self.budget = self.budget.checked_sub(length).ok_or_else(too_much)?;
+        Ok(())
+    }
+}

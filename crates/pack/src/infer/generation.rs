@@ -1,0 +1,23 @@
+//! `generation_config.json`: how a model is asked, which tells of speech models what they hear.
+
+use super::{
+    findings::{Findings, field},
+    folder::Folder,
+    language,
+};
+use serde_json::Value;
+
+/// Says what goes in and out of models that are asked for a language or a task, as those of speech are, and which languages they know.
+pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
+    let Some((config, path)) = folder.json::<Value>("generation_config.json") else { return };
+    let at = |key: &str| format!("{path}: `{key}`");
+    if config["task_to_id"]["transcribe"].is_u64() {
+        found.say(field::INPUT_TYPES, Some(vec!["audio"]), at("task_to_id"));
+        found.say(field::OUTPUT_TYPES, Some(vec!["text"]), at("task_to_id"));
+    }
+    // Keys such as `<|en|>`.
+    let tags = config["lang_to_id"].as_object().into_iter().flatten().map(|(key, _)| key.trim_matches(['<', '>', '|']).to_owned());
+    found.say(field::LANGUAGES, Some(language::codes(tags)), at("lang_to_id"));
+    let by_library = config["transformers_version"].is_string().then_some("transformer");
+    found.say(field::ARCHITECTURE, by_library, at("transformers_version"));
+}

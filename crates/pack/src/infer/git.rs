@@ -1,0 +1,199 @@
+//! The commit and the origin of a model's directory that is a work tree of git, from git's own files.
+//!
+//! Only `.git` in the directory itself counts: a repository above it is somebody's, and not the model's. Nothing is run. A `.git` that
+//! points elsewhere is believed when what it points to points back, so that a directory cannot borrow another's history.
+
+use super::{
+    findings::{Findings, field},
+    hub::public_url,
+};
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+/// `HEAD`, a ref, `commondir`, `gitdir`: a line.
+const MAX_LINE_BYTES: u64 = 8 << 10;
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+/// Some repositories have a hundred thousand refs.
+const MAX_PACKED_REFS_BYTES: u64 = 64 << 20;
+/// A ref may point to another; git gives up after as many.
+const MAX_REFS: usize = 5;
+
+/// Services that serve one repository under one address, whichever way it was cloned.
+const SERVICES: [&str; 6] = ["github.com", "gitlab.com", "huggingface.co", "hf.co", "bitbucket.org", "codeberg.org"];
+
+/// Where a commit comes from, as findings say it.
+pub(crate) const CHECKED_OUT: &str = "git: the commit that is checked out";
+
+/// Says which commit is checked out, and where the repository came from.
+pub(super) fn describe(directory: &Path, found: &mut Findings) {
+    let Some(repository) = Repository::of(directory) else { return };
+    found.say(field::REVISION, repository.commit(), CHECKED_OUT);
+    found.say(field::SOURCE_URL, repository.origin(), "git: the remote `origin`");
+}
+
+struct Repository {
+    /// What belongs to this work tree: `HEAD`.
+    own: PathBuf,
+    /// What all work trees of the repository share: refs and `config`.
+    common: PathBuf,
+}
+
+impl Repository {
+    fn of(directory: &Path) -> Option<Self> {
+        let dot_git = directory.join(".git");
+        let kind = fs::symlink_metadata(&dot_git).ok()?.file_type();
+        if kind.is_dir() {
+            return Some(Self { own: dot_git.clone(), common: dot_git });
+        }
+        // A linked work tree, or a submodule.
+        let own = directory.join(line(&dot_git)?.strip_prefix("gitdir: ")?);
+        if let Some(common) = line(&own.join("commondir")) {
+            let back = own.join(line(&own.join("gitdir"))?);
+            return same(&back, &dot_git).then(|| Self { common: own.join(common), own });
+        }
+        let back = own.join(value(&text(&own.join("config"), MAX_CONFIG_BYTES)?, "core", None, "worktree")?);
+        same(&back, directory).then(|| Self { common: own.clone(), own })
+    }
+
+    /// The commit to which `HEAD` leads.
+    fn commit(&self) -> Option<String> {
+        let mut head = line(&self.own.join("HEAD"))?;
+        for _ in 0..MAX_REFS {
+            let Some(name) = head.strip_prefix("ref: ").map(str::trim).filter(|name| is_ref(name)) else {
+                return is_commit(&head).then_some(head);
+            };
+            head = match line(&self.common.join(name)) {
+                Some(line) => line,
+                None => self.packed(name)?,
+            };
+        }
+        None
+    }
+
+    /// The commit of a ref that is not a file of its own.
+    fn packed(&self, name: &str) -> Option<String> {
+        let refs = BufReader::new(open(&self.common.join("packed-refs"))?.take(MAX_PACKED_REFS_BYTES));
+        let commit = |line: String| line.split_once(' ').filter(|(_, other)| *other == name).map(|(commit, _)| commit.to_owned());
+        refs.lines().map_while(Result::ok).find_map(commit)
+    }
+
+    /// Where it was cloned from: an address without secrets, and the same however it was cloned where that can be told.
+    fn origin(&self) -> Option<String> {
+        address(&value(&text(&self.common.join("config"), MAX_CONFIG_BYTES)?, "remote", Some("origin"), "url")?)
+    }
+}
+
+/// The public address of a remote; nothing for a path of this machine.
+fn address(url: &str) -> Option<String> {
+    // `git@host:path` is short for `ssh://git@host/path`.
+    let short = || url.split_once(':').filter(|(host, path)| !host.contains('/') && !path.starts_with("//") && host.len() > 1);
+    let long = short().map(|(host, path)| format!("ssh://{host}/{}", path.trim_start_matches('/')));
+    let url = long.as_deref().unwrap_or(url);
+    let rest = url.strip_prefix("ssh://").or_else(|| url.strip_prefix("git+ssh://"));
+    let address = public_url(&rest.map_or_else(|| url.to_owned(), |rest| format!("https://{rest}")))?;
+    let host = address.split('/').nth(2).unwrap_or_default();
+    let is_known = SERVICES.iter().any(|known| known.eq_ignore_ascii_case(host));
+    match rest {
+        _ if is_known => Some(address.trim_end_matches('/').trim_end_matches(".git").to_owned()),
+        // The name is no secret where it is everybody's, and needed.
+        Some(rest) => Some(format!("ssh://{}{}", if rest.starts_with("git@") { "git@" } else { "" }, address.strip_prefix("https://")?)),
+        None => Some(address),
+    }
+}
+
+/// The first line of a file, without white space around it.
+fn line(path: &Path) -> Option<String> {
+    Some(text(path, MAX_LINE_BYTES)?.lines().next()?.trim().to_owned())
+}
+
+/// A whole file, unless it is longer than `limit` bytes.
+fn text(path: &Path, limit: u64) -> Option<String> {
+    let mut text = String::new();
+    open(path)?.take(limit + 1).read_to_string(&mut text).ok()?;
+    (text.len() as u64 <= limit).then_some(text)
+}
+
+/// Opens what is a file: a pipe in its place would wait for ever.
+fn open(path: &Path) -> Option<File> {
+    if fs::metadata(path).ok()?.is_file() { File::open(path).ok() } else { None }
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    real(one).is_some() && real(one) == real(other)
+}
+
+/// Whether it is the id of an object, of SHA-1 or SHA-256.
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Whether it names a ref, below `refs` and nowhere else.
+fn is_ref(name: &str) -> bool {
+    name.starts_with("refs/") && name.split('/').all(|part| !part.is_empty() && !part.starts_with('.')) && !name.contains(['\\', '\0'])
+}
+
+/// The last value of `key` in a section of a git config, whose names are in either case. What a config includes is not looked at.
+fn value(config: &str, section: &str, subsection: Option<&str>, key: &str) -> Option<String> {
+    let mut is_inside = false;
+    let mut found = None;
+    for line in config.lines().map(str::trim) {
+        if let Some(header) = line.strip_prefix('[') {
+            let header = header.split(']').next().unwrap_or_default();
+            let (name, sub) =
+                header.split_once(char::is_whitespace).map_or((header, None), |(name, sub)| (name, Some(sub.trim().trim_matches('"'))));
+            is_inside = name.eq_ignore_ascii_case(section) && sub == subsection;
+        } else if let Some((_, value)) = line.split_once('=').filter(|(name, _)| is_inside && name.trim().eq_ignore_ascii_case(key)) {
+            found = Some(value.trim().trim_matches('"').to_owned()).filter(|value| !value.is_empty());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_one_address_without_secrets() {
+        for (url, expected) in [
+            ("https://github.com/org/repo.git", Some("https://github.com/org/repo")),
+            ("https://user:secret@huggingface.co/org/model", Some("https://huggingface.co/org/model")),
+            ("git@github.com:org/repo.git", Some("https://github.com/org/repo")),
+            ("git@hf.co:org/model", Some("https://hf.co/org/model")),
+            ("ssh://git@gitlab.com/org/repo.git", Some("https://gitlab.com/org/repo")),
+            ("ssh://git@example.com:2222/org/repo.git", Some("ssh://git@example.com:2222/org/repo.git")),
+            ("ssh://me:secret@example.com/repo", Some("ssh://example.com/repo")),
+            ("me@example.com:repo.git", Some("ssh://example.com/repo.git")),
+            ("https://example.com/repo.git?token=x", Some("https://example.com/repo.git")),
+            ("/home/me/repo", None),
+            ("../repo", None),
+            ("file:///home/me/repo", None),
+            ("C:/repo", None),
+            ("ext::sh -c x", None),
+            ("", None),
+        ] {
+            assert_eq!(address(url).as_deref(), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_config_are_found_in_their_section() {
+        let config = "[core]\n\tbare = false\n[Remote \"up\"]\n\turl = a\n[remote \"origin\"]\n\tfetch = +x\n\tURL = \"b\"\n; url = c\n[branch \"origin\"]\n\turl = d\n";
+        assert_eq!(value(config, "remote", Some("origin"), "url").as_deref(), Some("b"));
+        assert_eq!(value(config, "core", None, "worktree"), None);
+        assert_eq!(value("[remote \"origin\"", "remote", Some("origin"), "url"), None);
+        assert_eq!(value("url = x", "remote", Some("origin"), "url"), None);
+    }
+
+    #[test]
+    fn only_refs_below_refs_are_followed() {
+        assert!(is_ref("refs/heads/a/b") && is_ref("refs/heads/main"));
+        for name in ["HEAD", "refs/../../etc/passwd", "refs//x", "/etc/passwd", "refs/heads/", "refs/heads/.x"] {
+            assert!(!is_ref(name), "{name}");
+        }
+    }
+}

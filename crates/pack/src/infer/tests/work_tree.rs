@@ -1,0 +1,129 @@
+//! Revision and source of a directory that is a work tree of git.
+
+use super::{Plan, infer, planned};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const OTHER: &str = "fedcba9876543210fedcba9876543210fedcba98";
+
+fn write(root: &Path, files: &[(&str, &str)]) {
+    for (path, content) in files {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+/// Revision and source of the model in `directory`.
+fn told(directory: &Path) -> (Option<String>, Option<String>) {
+    write(directory, &[("a.bin", "x")]);
+    let directory = directory.canonicalize().unwrap();
+    let files = vec![planned("a.bin", directory.join("a.bin"), 1)];
+    let inferred = infer(&Plan { directory, files });
+    (inferred.descriptor.revision, inferred.descriptor.source_url)
+}
+
+fn of(files: &[(&str, &str)]) -> (Option<String>, Option<String>) {
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), files);
+    told(directory.path())
+}
+
+fn revision(files: &[(&str, &str)]) -> Option<String> {
+    of(files).0
+}
+
+#[test]
+fn the_commit_that_is_checked_out_and_where_it_was_cloned_from() {
+    let config =
+        "[core]\n\tbare = false\n[remote \"origin\"]\n\turl = https://me:secret@huggingface.co/org/model\n\tfetch = +refs/heads/*\n";
+    let (revision, source) =
+        of(&[(".git/HEAD", "ref: refs/heads/main\n"), (".git/refs/heads/main", &format!("{COMMIT}\n")), (".git/config", config)]);
+    assert_eq!(revision.as_deref(), Some(COMMIT));
+    assert_eq!(source.as_deref(), Some("https://huggingface.co/org/model"));
+}
+
+#[test]
+fn a_commit_without_a_branch_and_a_branch_in_one_file_with_others() {
+    assert_eq!(revision(&[(".git/HEAD", COMMIT)]).as_deref(), Some(COMMIT));
+    let packed = format!("# pack-refs with: peeled\n{OTHER} refs/heads/mai\n{COMMIT} refs/heads/main\n^{OTHER}\n");
+    assert_eq!(revision(&[(".git/HEAD", "ref: refs/heads/main"), (".git/packed-refs", &packed)]).as_deref(), Some(COMMIT));
+}
+
+#[test]
+fn only_the_directorys_own_repository_counts() {
+    let parent = TempDir::new().unwrap();
+    write(parent.path(), &[(".git/HEAD", COMMIT), ("model/a.bin", "x")]);
+    assert_eq!(told(&parent.path().join("model")), (None, None));
+}
+
+#[test]
+fn a_linked_work_tree_has_its_own_commit_and_shares_the_rest() {
+    let root = TempDir::new().unwrap();
+    let tree = root.path().join("tree");
+    write(
+        root.path(),
+        &[
+            ("main/.git/HEAD", OTHER),
+            ("main/.git/config", "[remote \"origin\"]\nurl = git@github.com:org/model.git\n"),
+            ("main/.git/refs/heads/side", COMMIT),
+            ("main/.git/worktrees/tree/HEAD", "ref: refs/heads/side"),
+            ("main/.git/worktrees/tree/commondir", "../.."),
+            ("main/.git/worktrees/tree/gitdir", tree.join(".git").to_str().unwrap()),
+            ("tree/.git", "gitdir: ../main/.git/worktrees/tree"),
+            ("stranger/.git", "gitdir: ../main/.git/worktrees/tree"),
+            ("robber/.git", "gitdir: ../main/.git"),
+        ],
+    );
+    assert_eq!(told(&tree), (Some(COMMIT.to_owned()), Some("https://github.com/org/model".to_owned())));
+    for other in ["stranger", "robber"] {
+        assert_eq!(told(&root.path().join(other)), (None, None), "{other} is not the tree that the repository knows");
+    }
+}
+
+#[test]
+fn a_submodule_is_the_one_that_its_repository_knows() {
+    let root = TempDir::new().unwrap();
+    write(
+        root.path(),
+        &[
+            (".git/modules/model/HEAD", COMMIT),
+            (".git/modules/model/config", "[core]\nworktree = ../../../model\n"),
+            ("model/.git", "gitdir: ../.git/modules/model"),
+        ],
+    );
+    assert_eq!(told(&root.path().join("model")).0.as_deref(), Some(COMMIT));
+}
+
+#[test]
+fn what_is_broken_or_hostile_says_nothing() {
+    let outside: PathBuf = TempDir::new().unwrap().keep();
+    write(&outside, &[("HEAD", COMMIT), ("ref", COMMIT)]);
+    let away = format!("ref: refs/../../../..{}/ref", outside.display());
+    for files in [
+        &[(".git/HEAD", "")][..],
+        &[(".git/HEAD", "0123")],
+        &[(".git/HEAD", &COMMIT.to_uppercase())],
+        &[(".git/HEAD", "ref: refs/heads/main")],
+        &[(".git/HEAD", "ref: refs/heads/main"), (".git/refs/heads/main", "ref: refs/heads/main")],
+        &[(".git/HEAD", &away)],
+        &[(".git/HEAD", &"x".repeat(1 << 20))],
+        &[(".git", &format!("gitdir: {}", outside.display()))],
+        &[(".git", "")],
+    ] {
+        assert_eq!(of(files), (None, None), "{files:?}");
+    }
+    let directory = TempDir::new().unwrap();
+    std::os::unix::fs::symlink(&outside, directory.path().join(".git")).unwrap();
+    assert_eq!(told(directory.path()), (None, None), "a link");
+    let directory = TempDir::new().unwrap();
+    write(directory.path(), &[(".git/config", "")]);
+    let pipe = directory.path().join(".git/HEAD");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+    assert_eq!(told(directory.path()), (None, None), "a pipe, which nobody writes to");
+    fs::remove_dir_all(outside).unwrap();
+}
