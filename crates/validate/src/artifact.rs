@@ -2,7 +2,7 @@
 
 use crate::{
     Document, Report, config, layers,
-    rule::{CONFIG_DIGEST, DIFF_ID, DIFF_ID_COUNT},
+    rule::{CONFIG_DIGEST, DIFF_ID, DIFF_ID_COUNT, READABLE},
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, LayerType};
 use serde_json::Value;
@@ -23,10 +23,10 @@ pub struct Unread {
 
 /// Holds the manifest and the config of an artifact to their schemas and rules, and to each other.
 ///
-/// Without a config, because it is none of the specification or cannot be read, the manifest is judged alone. `contents` are digests of
-/// layers' bytes before they were compressed, by the index of the layer, for those that somebody read: see [`unread`]. Of a raw or tar
-/// layer it is the layer's digest; a compressed one that is not among them is in [`Report::unread`].
-pub fn validate_artifact(manifest: &[u8], config: Option<&[u8]>, contents: &BTreeMap<usize, Digest>) -> Report {
+/// Without a config, because it is none of the specification or cannot be read, the manifest is judged alone. `contents` has what
+/// somebody who read layers found, by the index of the layer: the digest of its bytes before they were compressed, or why they cannot be
+/// decoded. Which layers need it [`unread`] says; those of them that are not there are in [`Report::unread`].
+pub fn validate_artifact(manifest: &[u8], config: Option<&[u8]>, contents: &BTreeMap<usize, Result<Digest, String>>) -> Report {
     let mut report = Report::default();
     let read = layers::check_manifest(manifest, &mut report);
     let Some(bytes) = config else { return report };
@@ -76,7 +76,7 @@ fn check_descriptor(descriptor: &Value, config: &[u8], report: &mut Report) {
     }
 }
 
-fn check_diff_ids(layers: &[Value], diff_ids: &[Value], contents: &BTreeMap<usize, Digest>, report: &mut Report) {
+fn check_diff_ids(layers: &[Value], diff_ids: &[Value], contents: &BTreeMap<usize, Result<Digest, String>>, report: &mut Report) {
     if layers.len() != diff_ids.len() {
         let allowed = format!("{}, one for each layer", layers.len());
         report.add(Document::Config, "/modelfs/diffIds", format!("an array of {}", diff_ids.len()), allowed, DIFF_ID_COUNT);
@@ -85,22 +85,25 @@ fn check_diff_ids(layers: &[Value], diff_ids: &[Value], contents: &BTreeMap<usiz
         let (Some(stored), Some(found)) = (digest(&layer["digest"]), digest(diff_id)) else { continue };
         let Some(layer_type) = layer["mediaType"].as_str().and_then(|text| text.parse::<LayerType>().ok()) else { continue };
         let at = format!("/modelfs/diffIds/{index}");
-        let same_algorithm = stored.algorithm() == found.algorithm();
-        if let Some(content) = contents.get(&index).filter(|content| content.algorithm() == found.algorithm()) {
-            if *content != found {
-                let allowed = format!("{content}, the digest of what layer {index} holds");
-                report.add(Document::Config, at, found.to_string(), allowed, DIFF_ID);
+        let is_uncompressed = is_stored_as_it_is(layer_type.encoding) && stored.algorithm() == found.algorithm();
+        let fault = match contents.get(&index) {
+            Some(Err(why)) => {
+                let allowed = format!("a layer in the encoding {}, which its type names", layer_type.encoding.name());
+                report.add(Document::Manifest, format!("/layers/{index}"), why, allowed, READABLE);
+                None
             }
-        } else if is_stored_as_it_is(layer_type.encoding) && same_algorithm {
-            if stored != found {
-                let allowed = format!("{stored}, the digest of layer {index}, which is not compressed");
-                report.add(Document::Config, at, found.to_string(), allowed, DIFF_ID);
+            Some(Ok(content)) if content.algorithm() == found.algorithm() => {
+                (*content != found).then(|| format!("{content}, the digest of what layer {index} holds"))
             }
-        } else if stored == found {
-            let allowed = format!("the digest of layer {index} before it was compressed");
-            report.add(Document::Config, at, format!("{found}, the digest of the compressed layer"), allowed, DIFF_ID);
-        } else {
-            report.unread.push(index);
+            _ if is_uncompressed => (stored != found).then(|| format!("{stored}, the digest of layer {index}, which is not compressed")),
+            _ if stored == found => Some(format!("the digest of layer {index} before it was compressed")),
+            _ => {
+                report.unread.push(index);
+                None
+            }
+        };
+        if let Some(allowed) = fault {
+            report.add(Document::Config, at, found.to_string(), allowed, DIFF_ID);
         }
     }
 }

@@ -1,41 +1,39 @@
 //! Telling documents apart.
 
-use crate::Document;
+use crate::{Document, Report, json, validate_config, validate_file_metadata, validate_manifest};
 use modelpack_spec::media_type;
-use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 
-impl Document {
-    /// What a JSON document is, by its own `mediaType` or by fields that only one kind has; `None` if that does not tell.
-    ///
-    /// An index is none of them, and what it lists is not in it.
-    pub fn detect(bytes: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Shape {
-            media_type: Option<String>,
-            schema_version: Option<IgnoredAny>,
-            layers: Option<IgnoredAny>,
-            artifact_type: Option<IgnoredAny>,
-            manifests: Option<IgnoredAny>,
-            descriptor: Option<IgnoredAny>,
-            modelfs: Option<IgnoredAny>,
-            typeflag: Option<IgnoredAny>,
-            mtime: Option<IgnoredAny>,
-        }
-        let shape: Shape = serde_json::from_slice(bytes).ok()?;
-        match shape.media_type.as_deref() {
-            Some(media_type::IMAGE_MANIFEST | media_type::DOCKER_MANIFEST) => return Some(Self::Manifest),
-            Some(media_type::IMAGE_INDEX | media_type::DOCKER_LIST) => return None,
-            _ => {}
-        }
-        let is_manifest = shape.layers.is_some() || shape.artifact_type.is_some();
-        let is_config = shape.descriptor.is_some() || shape.modelfs.is_some();
-        let is_metadata = shape.typeflag.is_some() || shape.mtime.is_some();
-        match (is_manifest, is_config, is_metadata) {
-            (true, false, false) => Some(Self::Manifest),
-            (false, true, false) if shape.schema_version.is_none() && shape.manifests.is_none() => Some(Self::Config),
-            (false, false, true) => Some(Self::FileMetadata),
-            _ => None,
-        }
+/// Holds a document to the specification, and says which it was: `document`, or what its own `mediaType` or fields that only one kind has tell.
+///
+/// `None` if that does not tell. An index is none of them, since what it lists is not in it. What is no JSON is [`Document::Json`].
+pub fn validate_document(bytes: &[u8], document: Option<Document>) -> Option<(Document, Report)> {
+    let mut report = Report::default();
+    let document = match (document, json::parse(Document::Json, bytes, &mut report)) {
+        (Some(document), _) => document,
+        (None, Some(value)) => detect(&value)?,
+        (None, None) => Document::Json,
+    };
+    let report = match document {
+        Document::Config => validate_config(bytes),
+        Document::Manifest => validate_manifest(bytes),
+        Document::FileMetadata => validate_file_metadata(bytes),
+        Document::Json => report,
+    };
+    Some((document, report))
+}
+
+fn detect(value: &Value) -> Option<Document> {
+    match value["mediaType"].as_str() {
+        Some(media_type::IMAGE_MANIFEST | media_type::DOCKER_MANIFEST) => return Some(Document::Manifest),
+        Some(media_type::IMAGE_INDEX | media_type::DOCKER_LIST) => return None,
+        _ => {}
+    }
+    let has = |fields: &[&str]| fields.iter().any(|field| value.get(field).is_some());
+    match (has(&["layers", "artifactType"]), has(&["descriptor", "modelfs"]), has(&["mtime", "typeflag"]), has(&["manifests"])) {
+        (true, false, false, false) => Some(Document::Manifest),
+        (false, true, false, false) => Some(Document::Config),
+        (false, false, true, false) => Some(Document::FileMetadata),
+        _ => None,
     }
 }

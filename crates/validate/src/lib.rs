@@ -24,6 +24,7 @@ mod schema;
 mod tests;
 
 pub use artifact::{Unread, unread, validate_artifact};
+pub use detect::validate_document;
 pub use json::{MAX_BYTES, MAX_DEPTH, MAX_VALUES};
 pub use report::{Document, MAX_PROBLEMS, Problem, Report};
 pub use rule::RULES;

@@ -20,6 +20,8 @@ pub enum Document {
     Manifest,
     /// The value of the annotation `org.cncf.model.file.metadata+json`.
     FileMetadata,
+    /// Text that should be JSON, of which nothing tells what it is.
+    Json,
 }
 
 impl fmt::Display for Document {
@@ -28,6 +30,7 @@ impl fmt::Display for Document {
             Self::Config => "config",
             Self::Manifest => "manifest",
             Self::FileMetadata => "file metadata",
+            Self::Json => "document",
         })
     }
 }

@@ -47,7 +47,7 @@ fn manifest_of(config: &[u8]) -> Value {
         "layers": [
             {
                 "mediaType": "application/vnd.cncf.model.weight.v1.raw", "digest": Digest::of(b"a"), "size": 1, "urls": ["https://x/a"],
-                "data": "YQ==", "artifactType": "application/x", "platform": { "os": "linux" },
+                "data": "YQ==", "artifactType": "application/x", "platform": { "architecture": "arm64", "os": "linux", "os.version": "1", "os.features": ["x"], "variant": "v8" },
                 "annotations": {
                     "org.cncf.model.filepath": "sub/a.bin",
                     "org.opencontainers.image.title": "sub/a.bin",

@@ -11,7 +11,7 @@ use super::{
 use bytes::{Buf, Bytes};
 use flate2::bufread::MultiGzDecoder;
 use futures_util::{StreamExt, future};
-use modelpack_spec::{Encoding, FilePath};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking};
 use std::{
     fs::File,
@@ -72,39 +72,13 @@ impl Unarchiver {
         verifier: Verifier,
         is_selected: impl Fn(&FilePath, u64) -> bool + Send + 'static,
     ) -> Result<Archived> {
-        let (sender, receiver) = mpsc::channel(PIECES);
-        let receive = async move {
-            let mut pieces = body.into_stream();
-            while let Some(piece) = pieces.next().await {
-                if sender.send(piece).await.is_err() {
-                    break;
-                }
-            }
-        };
-        let read = blocking(move || self.read(&what, encoding, Pipe { receiver, piece: Bytes::new(), verifier }, &is_selected));
-        future::join(receive, read).await.1
-    }
-
-    fn read(&self, what: &str, encoding: Encoding, mut pipe: Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
-        let read = self.read_entries(what, encoding, &mut pipe, is_selected);
-        // An archive is only blamed for what it is if it is the one that the digest names.
-        if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
-            pipe.finish().map_err(|e| blame(what, e))?;
-        }
-        read
+        let of = what.clone();
+        read_verified(what, body, verifier, move |pipe| self.read_entries(&of, encoding, pipe, &is_selected)).await
     }
 
     fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
         let blame = |e| blame(what, e);
-        let decoder: Box<dyn Read + '_> = match encoding {
-            Encoding::Raw | Encoding::Tar => Box::new(pipe),
-            Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
-            Encoding::TarZstd => {
-                let mut decoder = zstd::Decoder::with_buffer(pipe).map_err(blame)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(blame)?;
-                Box::new(decoder)
-            }
-        };
+        let decoder = decoder(encoding, pipe).map_err(blame)?;
         let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance }));
         let mut archived = Archived::default();
         let mut buffer = vec![0; CHUNK];
@@ -160,6 +134,72 @@ impl Unarchiver {
             writeback.advance(&staged.file, len);
         }
     }
+}
+
+/// Reads a layer while it arrives, with `read`, on a thread that may block; fails if its bytes are not those that `verifier` expects.
+async fn read_verified<T: Send + 'static>(
+    what: String,
+    body: Body,
+    verifier: Verifier,
+    read: impl FnOnce(&mut Pipe) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let receive = async move {
+        let mut pieces = body.into_stream();
+        while let Some(piece) = pieces.next().await {
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+        }
+    };
+    let read = blocking(move || {
+        let mut pipe = Pipe { receiver, piece: Bytes::new(), verifier };
+        let read = read(&mut pipe);
+        // A layer is only blamed for what it is if it is the one that the digest names.
+        if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
+            pipe.finish().map_err(|e| blame(&what, e))?;
+        }
+        read
+    });
+    future::join(receive, read).await.1
+}
+
+/// The digest of what a layer holds before it was compressed: what its diffId has to be.
+///
+/// `body` has the bytes of `layer`; none is kept. Fails with [`Error::Invalid`] if they are not in `encoding`, or become more than an
+/// archive may unpack to, and with another error if they are not those that the descriptor names.
+pub async fn content_digest(layer: &Descriptor, encoding: Encoding, algorithm: Algorithm, body: Body) -> Result<Digest> {
+    let what = format!("layer {}", layer.digest);
+    let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
+    let allowance = AtomicU64::new(MIN_ALLOWANCE.max(layer.size.saturating_mul(MAX_RATIO)));
+    let read = move |pipe: &mut Pipe| {
+        let decoder = decoder(encoding, pipe).map_err(|e| blame(&of, e))?;
+        let mut content = BufReader::with_capacity(CHUNK, Limited { reader: decoder, allowance: &allowance });
+        let mut hasher = Hasher::new(algorithm);
+        loop {
+            let piece = content.fill_buf().map_err(|e| blame(&of, e))?;
+            if piece.is_empty() {
+                return Ok(hasher.finish());
+            }
+            hasher.update(piece);
+            let n = piece.len();
+            content.consume(n);
+        }
+    };
+    read_verified(what, body, verifier, read).await
+}
+
+/// Undoes the compression of an encoding.
+fn decoder<'a>(encoding: Encoding, pipe: &'a mut Pipe) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match encoding {
+        Encoding::Raw | Encoding::Tar => Box::new(pipe),
+        Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
+        Encoding::TarZstd => {
+            let mut decoder = zstd::Decoder::with_buffer(pipe)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+    })
 }
 
 /// What became of the files of all archives.

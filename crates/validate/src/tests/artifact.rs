@@ -9,7 +9,11 @@ use std::collections::BTreeMap;
 fn check(config: &Value, contents: &[(usize, Digest)]) -> Report {
     let config = config.to_string();
     let manifest = manifest_of(config.as_bytes()).to_string();
-    validate_artifact(manifest.as_bytes(), Some(config.as_bytes()), &contents.iter().cloned().collect())
+    validate_artifact(
+        manifest.as_bytes(),
+        Some(config.as_bytes()),
+        &contents.iter().map(|(index, digest)| (*index, Ok(digest.clone()))).collect(),
+    )
 }
 
 #[test]
@@ -102,4 +106,8 @@ fn what_no_reader_can_read_is_not_valid() {
     let manifest = manifest_of(config.as_bytes()).to_string().replace("\"size\":2}", "\"size\":2.0}");
     let report = validate_artifact(manifest.as_bytes(), None, &BTreeMap::new());
     assert_eq!(broken(&report), [("", "readable")]);
+    let manifest = manifest_of(config.as_bytes()).to_string();
+    let contents = BTreeMap::from([(1, Err("not gzip".to_owned()))]);
+    let report = validate_artifact(manifest.as_bytes(), Some(config.as_bytes()), &contents);
+    assert_eq!((broken(&report), report.problems[0].found.as_str()), (vec![("/layers/1", "readable")], "not gzip"));
 }

@@ -79,6 +79,7 @@ fn a_field_that_has_to_be_there_is_missed() {
     expect(&config(), validate_config, &["/descriptor", "/config", "/modelfs", "/modelfs/type", "/modelfs/diffIds"]);
     let descriptor = |at: &str| ["mediaType", "digest", "size"].map(|field| format!("{at}/{field}"));
     let mut fields = ["/schemaVersion", "/mediaType", "/artifactType", "/config", "/layers"].map(str::to_owned).to_vec();
+    fields.extend(["/layers/0/platform/architecture", "/layers/0/platform/os"].map(str::to_owned));
     fields.extend(["/config", "/layers/0", "/layers/1", "/subject"].iter().flat_map(|at| descriptor(at)));
     expect(&manifest(), validate_manifest, &fields.iter().map(String::as_str).collect::<Vec<_>>());
     expect(&metadata(), validate_file_metadata, &["/name", "/mode", "/uid", "/gid", "/size", "/mtime", "/typeflag"]);

@@ -1,7 +1,9 @@
 //! Documents that are no JSON, or too much of it.
 
 use super::{broken, config};
-use crate::{MAX_BYTES, MAX_DEPTH, MAX_PROBLEMS, MAX_VALUES, validate_artifact, validate_config, validate_manifest};
+use crate::{
+    Document, MAX_BYTES, MAX_DEPTH, MAX_PROBLEMS, MAX_VALUES, validate_artifact, validate_config, validate_document, validate_manifest,
+};
 use std::collections::BTreeMap;
 
 #[test]
@@ -62,6 +64,24 @@ fn a_long_name_is_not_repeated_in_full() {
     let size: usize = report.problems.iter().map(|problem| problem.to_string().len()).sum();
     assert!(size < 1 << 20, "{size}");
     assert_eq!(report.problems[0].rule, "duplicate-key");
+}
+
+#[test]
+fn documents_are_told_apart_by_what_they_hold() {
+    let is = |text: &str| validate_document(text.as_bytes(), None).map(|(document, _)| document);
+    assert_eq!(is(&config().to_string()), Some(Document::Config));
+    assert_eq!(is(&super::manifest().to_string()), Some(Document::Manifest));
+    assert_eq!(is(&super::metadata().to_string()), Some(Document::FileMetadata));
+    assert_eq!(is(r#"{"layers":[],"layers":[]}"#), Some(Document::Manifest));
+    assert_eq!(is(r#"{"modelfs":1}"#), Some(Document::Config));
+    for unclear in
+        ["{}", "[]", "7", r#"{"layers":[],"modelfs":{}}"#, r#"{"layers":[],"manifests":[]}"#, r#"{"schemaVersion":2,"manifests":[]}"#]
+    {
+        assert_eq!(is(unclear), None, "{unclear}");
+        assert_eq!(validate_document(unclear.as_bytes(), Some(Document::Config)).unwrap().0, Document::Config);
+    }
+    let (document, report) = validate_document(b"{\"layers\":", None).unwrap();
+    assert_eq!((document, broken(&report)), (Document::Json, vec![("", "json")]));
 }
 
 #[test]
