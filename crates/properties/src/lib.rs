@@ -12,7 +12,7 @@ mod texts;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the directory of its seeds.
-pub const PROPERTIES: [(&str, Property); 9] = [
+pub const PROPERTIES: [(&str, Property); 10] = [
     ("annotations", documents::annotations),
     ("config", documents::config),
     ("gguf", formats::gguf),
@@ -22,6 +22,7 @@ pub const PROPERTIES: [(&str, Property); 9] = [
     ("reference", texts::reference),
     ("safetensors", formats::safetensors),
     ("tar", archive::tar),
+    ("validate", documents::validate),
 ];
 
 /// Checks the property `name` for `data`.

@@ -21,7 +21,7 @@ pub(crate) fn check(bytes: &[u8], report: &mut Report) -> Option<Value> {
     if report.problems.len() == before
         && let Err(e) = Config::parse(bytes)
     {
-        report.add(Document::Config, "", e.to_string(), "a config", READABLE);
+        report.add(Document::Config, "", e.to_string(), "a config that can be read", READABLE);
     }
     Some(value)
 }

@@ -9,7 +9,7 @@ use crate::{
     },
     schema, validate_file_metadata,
 };
-use modelpack_spec::{Encoding, FilePath, LayerType, Manifest, PathSet, annotation};
+use modelpack_spec::{Artifact, Encoding, FilePath, LayerType, Manifest, PathSet, annotation, media_type};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -26,11 +26,19 @@ pub(crate) fn check_manifest(bytes: &[u8], report: &mut Report) -> Option<Value>
         Layer::of(index, layer).check(&mut paths, report);
     }
     if report.problems.len() == before
-        && let Err(e) = Manifest::parse(bytes.to_vec(), None)
+        && let Some(why) = unreadable(bytes)
     {
-        report.add(Document::Manifest, "", e.to_string(), "a manifest", READABLE);
+        report.add(Document::Manifest, "", why, "a manifest that can be read", READABLE);
     }
     Some(value)
+}
+
+/// Why a lenient reader refuses the manifest all the same.
+fn unreadable(bytes: &[u8]) -> Option<String> {
+    match Manifest::parse(bytes.to_vec(), Some(media_type::IMAGE_MANIFEST)) {
+        Ok(manifest) => Artifact::read(manifest.image()?).err().map(|e| e.to_string()),
+        Err(e) => Some(e.to_string()),
+    }
 }
 
 /// The paths of the layers before.

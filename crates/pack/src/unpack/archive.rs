@@ -337,6 +337,30 @@ mod tests {
         assert!(unpack(1).unwrap_err().to_string().contains("1000 times"));
     }
 
+    #[tokio::test]
+    async fn the_digest_of_a_layers_content_is_the_same_in_every_encoding() {
+        let content = vec![7; 3 * CHUNK + 1];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&content).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let zstd = zstd::encode_all(&content[..], 1).unwrap();
+        for (encoding, layer) in
+            [(Encoding::Raw, &content), (Encoding::Tar, &content), (Encoding::TarGzip, &gzip), (Encoding::TarZstd, &zstd)]
+        {
+            let descriptor = Descriptor::of("x", layer);
+            let digest = |bytes: &[u8]| content_digest(&descriptor, encoding, Algorithm::Sha512, Body::from_bytes(bytes.to_vec()));
+            assert_eq!(digest(layer).await.unwrap(), Algorithm::Sha512.digest(&content), "{encoding:?}");
+            let mut other = layer.clone();
+            *other.last_mut().unwrap() ^= 1;
+            assert!(matches!(digest(&other).await, Err(Error::WrongDigest { .. })), "{encoding:?}");
+            assert!(matches!(digest(&layer[1..]).await, Err(Error::WrongSize { .. })), "{encoding:?}");
+        }
+        for encoding in [Encoding::TarGzip, Encoding::TarZstd] {
+            let digest = content_digest(&Descriptor::of("x", &content), encoding, Algorithm::Sha256, Body::from_bytes(content.clone()));
+            assert!(matches!(digest.await, Err(Error::Invalid { .. })), "{encoding:?}");
+        }
+    }
+
     #[test]
     fn only_the_root_is_the_root() {
         assert!([".", "./", "./.", "././/"].into_iter().all(is_root));

@@ -106,6 +106,9 @@ fn what_no_reader_can_read_is_not_valid() {
     let manifest = manifest_of(config.as_bytes()).to_string().replace("\"size\":2}", "\"size\":2.0}");
     let report = validate_artifact(manifest.as_bytes(), None, &BTreeMap::new());
     assert_eq!(broken(&report), [("", "readable")]);
+    // A title that nobody may write to is one only where it is the path.
+    let titled = with(manifest_of(config.as_bytes()), "/layers/1/annotations", Some(json!({ "org.opencontainers.image.title": "../x" })));
+    assert_eq!(broken(&validate_artifact(titled.to_string().as_bytes(), None, &BTreeMap::new())), [("", "readable")]);
     let manifest = manifest_of(config.as_bytes()).to_string();
     let contents = BTreeMap::from([(1, Err("not gzip".to_owned()))]);
     let report = validate_artifact(manifest.as_bytes(), Some(config.as_bytes()), &contents);
