@@ -2,7 +2,7 @@
 
 use super::pack::own_modelfile;
 use crate::{
-    args::{RegistryArgs, TransferArgs},
+    args::{FilterArgs, RegistryArgs, TransferArgs},
     context::Context,
     failure::{Failure, Kind},
     text::{count, printable},
@@ -28,6 +28,8 @@ pub struct Args {
     #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
     modelfile: Option<PathBuf>,
     #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -45,6 +47,14 @@ struct Outcome<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let targets = args.targets.iter().map(|name| Ok((name, target(name, &args)?))).collect::<Result<Vec<_>, Failure>>()?;
+    let of_directories = args.modelfile.is_some() || args.filter != FilterArgs::default();
+    if of_directories && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::Directory(_))) {
+        let why = "--file, --include and --exclude are for a model's directory, and none is given";
+        return Err(Failure::new(Kind::Usage, why));
+    }
+    if args.document.is_some() && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::File(..))) {
+        return Err(Failure::new(Kind::Usage, "--type is for a JSON file, and none is given"));
+    }
     let mut outcomes = Vec::new();
     for (name, target) in &targets {
         outcomes.push(Outcome { target: name, result: validate(target, &args, context).await });
@@ -86,7 +96,8 @@ fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
             return Ok(ValidateTarget::Layout(name.to_owned()));
         }
         let modelfile = args.modelfile.clone().or_else(|| own_modelfile(name));
-        return Ok(ValidateTarget::Directory(PackRequest { directory: name.to_owned(), modelfile, metadata: Metadata::default() }));
+        let (directory, filter) = (name.to_owned(), args.filter.read()?);
+        return Ok(ValidateTarget::Directory(PackRequest { directory, modelfile, filter, metadata: Metadata::default() }));
     }
     if name.is_file() {
         let document = args.document.map(|document| match document {

@@ -145,6 +145,10 @@ fn several_targets_are_all_told_before_the_command_fails() {
     fails(&cli, "validate missing:v1", 3, &["missing"]);
     fails(&cli, "validate ./missing", 2, &["no file or directory"]);
     fails(&cli, "validate", 2, &["FILE"]);
+    fails(&cli, "validate empty -f Modelfile", 2, &["--file", "directory"]);
+    fails(&cli, "validate empty --exclude x", 2, &["--exclude", "directory"]);
+    fails(&cli, "validate model --type config", 2, &["--type", "JSON file"]);
+    assert_eq!(ok(&cli, "validate model --exclude examples"), "model: artifact to be packed: valid");
 }
 
 #[test]
