@@ -1,10 +1,10 @@
 //! Whether documents and artifacts are valid.
 
 use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::prepare};
-use modelpack_pack::{content_digest, preview};
+use modelpack_pack::{Allowance, content_digest, preview};
 use modelpack_spec::{Digest, Manifest, Selector, media_type};
 use modelpack_store::{Layout, Source, blocking, verify_blob};
-use modelpack_validate::{Document, MAX_BYTES, Report, unread, validate_artifact, validate_document};
+use modelpack_validate::{Document, MAX_BYTES, Report, Unread, unread, validate_artifact, validate_document};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fs::File,
@@ -142,18 +142,33 @@ impl Modelpack {
         };
         let mut contents = BTreeMap::new();
         if let (Some(config), true) = (&config, options.layers) {
-            for layer in unread(manifest.bytes(), config) {
-                self.options.progress.expect(layer.layer.size);
-                let body = source.blob(&layer.layer, 0..layer.layer.size).await?.counted(self.options.progress.clone());
-                let content = match content_digest(&layer.layer, layer.encoding, layer.algorithm, body).await {
-                    Ok(digest) => Ok(digest),
-                    Err(StoreError::Invalid { why, .. }) => Err(why),
-                    Err(e) => return Err(e.into()),
-                };
-                contents.insert(layer.index, content);
-            }
+            contents = self.read_contents(source, unread(manifest.bytes(), config)).await?;
         }
         Ok(validate_artifact(manifest.bytes(), config.as_deref(), &contents))
+    }
+
+    /// Reads layers, each blob once, and gives what they hold: see [`validate_artifact`].
+    async fn read_contents(&self, source: &dyn Source, layers: Vec<Unread>) -> Result<BTreeMap<usize, Result<Digest, String>>> {
+        let mut distinct: BTreeMap<_, (Unread, Vec<usize>)> = BTreeMap::new();
+        for layer in layers {
+            let index = layer.index;
+            let key = (layer.layer.digest.clone(), layer.encoding.name(), layer.algorithm);
+            distinct.entry(key).or_insert_with(|| (layer, Vec::new())).1.push(index);
+        }
+        let stored = distinct.values().fold(0, |sum: u64, (layer, _)| sum.saturating_add(layer.layer.size));
+        let allowance = Allowance::of(stored);
+        self.options.progress.expect(stored);
+        let mut contents = BTreeMap::new();
+        for (Unread { layer, encoding, algorithm, .. }, indices) in distinct.into_values() {
+            let body = source.blob(&layer, 0..layer.size).await?.counted(self.options.progress.clone());
+            let content = match content_digest(&layer, encoding, algorithm, body, allowance.clone()).await {
+                Ok(digest) => Ok(digest),
+                Err(StoreError::Invalid { why, .. }) => Err(why),
+                Err(e) => return Err(e.into()),
+            };
+            contents.extend(indices.into_iter().map(|index| (index, content.clone())));
+        }
+        Ok(contents)
     }
 }
 

@@ -52,15 +52,24 @@ type IsSelected<'a> = &'a dyn Fn(&FilePath, u64) -> bool;
 pub(super) struct Unarchiver {
     staging: Arc<Staging>,
     contents: Arc<Mutex<Contents>>,
-    /// How many more bytes the archives may unpack to.
-    allowance: Arc<AtomicU64>,
+    allowance: Allowance,
+}
+
+/// How many more bytes the archives of an artifact may unpack to. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Allowance(Arc<AtomicU64>);
+
+impl Allowance {
+    /// What archives that have `stored` bytes together may unpack to.
+    pub fn of(stored: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO)))))
+    }
 }
 
 impl Unarchiver {
     /// `stored` is the size of all archives, in bytes; `contents` has the files that are not in archives.
     pub(super) fn new(staging: Arc<Staging>, contents: Contents, stored: u64) -> Self {
-        let allowance = MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO));
-        Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Arc::new(AtomicU64::new(allowance)) }
+        Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Allowance::of(stored) }
     }
 
     /// Stages the selected files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
@@ -79,7 +88,7 @@ impl Unarchiver {
     fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
         let blame = |e| blame(what, e);
         let decoder = decoder(encoding, pipe).map_err(blame)?;
-        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance }));
+        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance.0 }));
         let mut archived = Archived::default();
         let mut buffer = vec![0; CHUNK];
         while let Some(entry) = entries.next().map_err(blame)? {
@@ -103,7 +112,7 @@ impl Unarchiver {
                         }
                         continue;
                     }
-                    if size > self.allowance.load(Relaxed) {
+                    if size > self.allowance.0.load(Relaxed) {
                         return Err(blame(too_large()));
                     }
                     let staged = self.stage_file(&path, executable, &mut buffer, |buffer| entries.read_data(buffer).map_err(blame))?;
@@ -166,15 +175,20 @@ async fn read_verified<T: Send + 'static>(
 
 /// The digest of what a layer holds before it was compressed: what its diffId has to be.
 ///
-/// `body` has the bytes of `layer`; none is kept. Fails with [`Error::Invalid`] if they are not in `encoding`, or become more than an
-/// archive may unpack to, and with another error if they are not those that the descriptor names.
-pub async fn content_digest(layer: &Descriptor, encoding: Encoding, algorithm: Algorithm, body: Body) -> Result<Digest> {
+/// `body` has the bytes of `layer`; none is kept. Fails with [`Error::Invalid`] if they are not in `encoding`, or become more than is
+/// left of `allowance`, and with another error if they are not those that the descriptor names.
+pub async fn content_digest(
+    layer: &Descriptor,
+    encoding: Encoding,
+    algorithm: Algorithm,
+    body: Body,
+    allowance: Allowance,
+) -> Result<Digest> {
     let what = format!("layer {}", layer.digest);
     let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
-    let allowance = AtomicU64::new(MIN_ALLOWANCE.max(layer.size.saturating_mul(MAX_RATIO)));
     let read = move |pipe: &mut Pipe| {
         let decoder = decoder(encoding, pipe).map_err(|e| blame(&of, e))?;
-        let mut content = BufReader::with_capacity(CHUNK, Limited { reader: decoder, allowance: &allowance });
+        let mut content = BufReader::with_capacity(CHUNK, Limited { reader: decoder, allowance: &allowance.0 });
         let mut hasher = Hasher::new(algorithm);
         loop {
             let piece = content.fill_buf().map_err(|e| blame(&of, e))?;
@@ -343,12 +357,14 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&content).unwrap();
         let gzip = gzip.finish().unwrap();
+        let gzip_layer = Descriptor::of("x", &gzip);
         let zstd = zstd::encode_all(&content[..], 1).unwrap();
         for (encoding, layer) in
             [(Encoding::Raw, &content), (Encoding::Tar, &content), (Encoding::TarGzip, &gzip), (Encoding::TarZstd, &zstd)]
         {
             let descriptor = Descriptor::of("x", layer);
-            let digest = |bytes: &[u8]| content_digest(&descriptor, encoding, Algorithm::Sha512, Body::from_bytes(bytes.to_vec()));
+            let body = |bytes: &[u8]| Body::from_bytes(bytes.to_vec());
+            let digest = |bytes: &[u8]| content_digest(&descriptor, encoding, Algorithm::Sha512, body(bytes), Allowance::of(1));
             assert_eq!(digest(layer).await.unwrap(), Algorithm::Sha512.digest(&content), "{encoding:?}");
             let mut other = layer.clone();
             *other.last_mut().unwrap() ^= 1;
@@ -356,9 +372,15 @@ mod tests {
             assert!(matches!(digest(&layer[1..]).await, Err(Error::WrongSize { .. })), "{encoding:?}");
         }
         for encoding in [Encoding::TarGzip, Encoding::TarZstd] {
-            let digest = content_digest(&Descriptor::of("x", &content), encoding, Algorithm::Sha256, Body::from_bytes(content.clone()));
+            let body = Body::from_bytes(content.clone());
+            let digest = content_digest(&Descriptor::of("x", &content), encoding, Algorithm::Sha256, body, Allowance::of(1));
             assert!(matches!(digest.await, Err(Error::Invalid { .. })), "{encoding:?}");
         }
+        let allowance = Allowance(Arc::new(AtomicU64::new(content.len() as u64 + 1)));
+        let digest =
+            || content_digest(&gzip_layer, Encoding::TarGzip, Algorithm::Sha256, Body::from_bytes(gzip.clone()), allowance.clone());
+        assert_eq!(digest().await.unwrap(), Digest::of(&content));
+        assert!(matches!(digest().await, Err(Error::Invalid { .. })), "both together unpack to too much");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod staging;
 mod tar;
 mod verifier;
 
-pub use archive::content_digest;
+pub use archive::{Allowance, content_digest};
 
 use crate::{Result, Selection};
 use archive::Unarchiver;
