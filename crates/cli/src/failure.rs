@@ -87,6 +87,11 @@ impl Failure {
         Self { kind, message: message.into(), excerpt: None, hint: None }
     }
 
+    /// What failed, for a list of results.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Says what can be done.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
@@ -150,6 +155,10 @@ impl From<modelpack::Error> for Failure {
                 (Kind::NotFound, Some("`modelpack ls` shows what the store holds; a registry's host stands before the name".into()), None)
             }
             Error::Place(_) => (Kind::Usage, None, None),
+            Error::UnknownDocument { .. } => {
+                let hint = "`--type` says which it is; an index is judged with what it lists, so name the layout or reference that has it";
+                (Kind::Usage, Some(hint.to_owned()), None)
+            }
             _ => (Kind::Other, None, None),
         };
         let message = match &error {

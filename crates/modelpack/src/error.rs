@@ -1,6 +1,7 @@
 //! What can go wrong with a verb.
 
 use crate::InvalidPlace;
+use std::path::PathBuf;
 
 /// The result of a verb.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -15,6 +16,12 @@ pub enum Error {
     /// The directory, its Modelfile, or the directory that was unpacked to.
     #[error(transparent)]
     Pack(modelpack_pack::Error),
+    /// A file with a document of which nothing says what it is.
+    #[error("{} is neither a config nor a manifest, as far as its fields tell", path.display())]
+    UnknownDocument {
+        /// The file.
+        path: PathBuf,
+    },
     /// What was named is not the name of a place.
     #[error(transparent)]
     Place(#[from] InvalidPlace),

@@ -17,6 +17,7 @@ mod place;
 mod registry;
 mod store;
 mod unpack;
+mod validate;
 mod verify;
 
 pub use attach::Attachment;
@@ -35,10 +36,12 @@ pub use modelpack_pack::{
 };
 pub use modelpack_spec as spec;
 pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
+pub use modelpack_validate as validation;
 pub use pack::{PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
 pub use store::Listed;
+pub use validate::{Subject, ValidateOptions, ValidateTarget, Validation};
 pub use verify::Verified;
 
 use modelpack_distribution::client::Client;

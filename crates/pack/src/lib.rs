@@ -30,4 +30,4 @@ pub use patterns::{InvalidPattern, Patterns};
 pub use plan::{FileFilter, Plan, PlannedFile, plan, plan_file};
 pub use preview::preview;
 pub use selection::{NotAPreset, Preset, Selection};
-pub use unpack::{LeftOut, UnpackOptions, Unpacked, unpack};
+pub use unpack::{Allowance, LeftOut, UnpackOptions, Unpacked, content_digest, unpack};

@@ -1,6 +1,7 @@
 //! Configs, manifests and what their annotations say.
 
 use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, Document, ImageManifest, Manifest, media_type};
+use modelpack_validate::{unread, validate_artifact, validate_config, validate_document, validate_manifest};
 use std::collections::BTreeMap;
 
 /// A config that can be read is written so that it reads as the same.
@@ -23,6 +24,27 @@ pub(crate) fn manifest(data: &[u8]) {
         let again: ImageManifest = serde_json::from_slice(&written).expect("what is written can be read");
         assert_eq!(&again, image);
         layers(image);
+    }
+}
+
+/// There is a report for any bytes, whatever document they are taken for; what is valid can be read, and stays valid when it is written.
+///
+/// Up to the first line feed the bytes are a config, and from there on a manifest.
+pub(crate) fn validate(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let (config, manifest) = (&data[..end], &data[(end + 1).min(data.len())..]);
+    let _ = (validate_artifact(manifest, Some(config), &BTreeMap::new()), unread(manifest, config), validate_document(data, None));
+    if validate_config(config).is_valid() {
+        let written = Config::parse(config).expect("a valid config can be read").to_bytes();
+        let again = validate_config(&written);
+        assert!(again.is_valid(), "{again:?}");
+    }
+    if validate_manifest(manifest).is_valid() {
+        let manifest = Manifest::parse(manifest.to_vec(), None).expect("a valid manifest can be read");
+        let image = manifest.image().expect("a valid manifest is no index");
+        let written = serde_json::to_vec(image).expect("an image manifest has string keys");
+        let again = validate_manifest(&written);
+        assert!(again.is_valid(), "{again:?}");
     }
 }
 

@@ -23,6 +23,7 @@ pub const PROPERTIES: [(&str, Property); 10] = [
     ("reference", texts::reference),
     ("safetensors", formats::safetensors),
     ("tar", archive::tar),
+    ("validate", documents::validate),
 ];
 
 /// Checks the property `name` for `data`.

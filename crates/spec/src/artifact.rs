@@ -106,7 +106,7 @@ impl Artifact {
 
     /// Whether the config is one of the specification, in today's or the older name.
     pub fn has_model_config(&self) -> bool {
-        media_type::normalise(&self.config.media_type) == media_type::CONFIG
+        media_type::is_config(&self.config.media_type)
     }
 
     /// The size of all layers in bytes, as the manifest states it.

@@ -28,6 +28,11 @@ pub(crate) fn normalise(media_type: &str) -> String {
     }
 }
 
+/// Whether `media_type` is that of a model's config, in today's or the older name.
+pub fn is_config(media_type: &str) -> bool {
+    normalise(media_type) == CONFIG
+}
+
 /// What the file or files in a layer are to the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LayerKind {

@@ -110,6 +110,11 @@ impl InvalidPath {
         }
         Self { path: shown, why }
     }
+
+    /// Why it is refused, without the path.
+    pub fn reason(&self) -> &'static str {
+        self.why
+    }
 }
 
 /// The paths of one artifact, refusing two that could not both be files of one directory.

@@ -23,3 +23,4 @@ mod round_trip;
 mod select;
 mod snapshots;
 mod store;
+mod validate;

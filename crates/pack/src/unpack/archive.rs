@@ -11,7 +11,7 @@ use super::{
 use bytes::{Buf, Bytes};
 use flate2::bufread::MultiGzDecoder;
 use futures_util::{StreamExt, future};
-use modelpack_spec::{Encoding, FilePath};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking};
 use std::{
     fs::File,
@@ -52,15 +52,24 @@ type IsSelected<'a> = &'a dyn Fn(&FilePath, u64) -> bool;
 pub(super) struct Unarchiver {
     staging: Arc<Staging>,
     contents: Arc<Mutex<Contents>>,
-    /// How many more bytes the archives may unpack to.
-    allowance: Arc<AtomicU64>,
+    allowance: Allowance,
+}
+
+/// How many more bytes the archives of an artifact may unpack to. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Allowance(Arc<AtomicU64>);
+
+impl Allowance {
+    /// What archives that have `stored` bytes together may unpack to.
+    pub fn of(stored: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO)))))
+    }
 }
 
 impl Unarchiver {
     /// `stored` is the size of all archives, in bytes; `contents` has the files that are not in archives.
     pub(super) fn new(staging: Arc<Staging>, contents: Contents, stored: u64) -> Self {
-        let allowance = MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO));
-        Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Arc::new(AtomicU64::new(allowance)) }
+        Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Allowance::of(stored) }
     }
 
     /// Stages the selected files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
@@ -72,40 +81,14 @@ impl Unarchiver {
         verifier: Verifier,
         is_selected: impl Fn(&FilePath, u64) -> bool + Send + 'static,
     ) -> Result<Archived> {
-        let (sender, receiver) = mpsc::channel(PIECES);
-        let receive = async move {
-            let mut pieces = body.into_stream();
-            while let Some(piece) = pieces.next().await {
-                if sender.send(piece).await.is_err() {
-                    break;
-                }
-            }
-        };
-        let read = blocking(move || self.read(&what, encoding, Pipe { receiver, piece: Bytes::new(), verifier }, &is_selected));
-        future::join(receive, read).await.1
-    }
-
-    fn read(&self, what: &str, encoding: Encoding, mut pipe: Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
-        let read = self.read_entries(what, encoding, &mut pipe, is_selected);
-        // An archive is only blamed for what it is if it is the one that the digest names.
-        if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
-            pipe.finish().map_err(|e| blame(what, e))?;
-        }
-        read
+        let of = what.clone();
+        read_verified(what, body, verifier, move |pipe| self.read_entries(&of, encoding, pipe, &is_selected)).await
     }
 
     fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
         let blame = |e| blame(what, e);
-        let decoder: Box<dyn Read + '_> = match encoding {
-            Encoding::Raw | Encoding::Tar => Box::new(pipe),
-            Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
-            Encoding::TarZstd => {
-                let mut decoder = zstd::Decoder::with_buffer(pipe).map_err(blame)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(blame)?;
-                Box::new(decoder)
-            }
-        };
-        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance }));
+        let decoder = decoder(encoding, pipe).map_err(blame)?;
+        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance.0 }));
         let mut archived = Archived::default();
         let mut buffer = vec![0; CHUNK];
         while let Some(entry) = entries.next().map_err(blame)? {
@@ -129,7 +112,7 @@ impl Unarchiver {
                         }
                         continue;
                     }
-                    if size > self.allowance.load(Relaxed) {
+                    if size > self.allowance.0.load(Relaxed) {
                         return Err(blame(too_large()));
                     }
                     let staged = self.stage_file(&path, executable, &mut buffer, |buffer| entries.read_data(buffer).map_err(blame))?;
@@ -160,6 +143,77 @@ impl Unarchiver {
             writeback.advance(&staged.file, len);
         }
     }
+}
+
+/// Reads a layer while it arrives, with `read`, on a thread that may block; fails if its bytes are not those that `verifier` expects.
+async fn read_verified<T: Send + 'static>(
+    what: String,
+    body: Body,
+    verifier: Verifier,
+    read: impl FnOnce(&mut Pipe) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let receive = async move {
+        let mut pieces = body.into_stream();
+        while let Some(piece) = pieces.next().await {
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+        }
+    };
+    let read = blocking(move || {
+        let mut pipe = Pipe { receiver, piece: Bytes::new(), verifier };
+        let read = read(&mut pipe);
+        // A layer is only blamed for what it is if it is the one that the digest names.
+        if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
+            pipe.finish().map_err(|e| blame(&what, e))?;
+        }
+        read
+    });
+    future::join(receive, read).await.1
+}
+
+/// The digest of what a layer holds before it was compressed: what its diffId has to be.
+///
+/// `body` has the bytes of `layer`; none is kept. Fails with [`Error::Invalid`] if they are not in `encoding`, or become more than is
+/// left of `allowance`, and with another error if they are not those that the descriptor names.
+pub async fn content_digest(
+    layer: &Descriptor,
+    encoding: Encoding,
+    algorithm: Algorithm,
+    body: Body,
+    allowance: Allowance,
+) -> Result<Digest> {
+    let what = format!("layer {}", layer.digest);
+    let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
+    let read = move |pipe: &mut Pipe| {
+        let decoder = decoder(encoding, pipe).map_err(|e| blame(&of, e))?;
+        let mut content = BufReader::with_capacity(CHUNK, Limited { reader: decoder, allowance: &allowance.0 });
+        let mut hasher = Hasher::new(algorithm);
+        loop {
+            let piece = content.fill_buf().map_err(|e| blame(&of, e))?;
+            if piece.is_empty() {
+                return Ok(hasher.finish());
+            }
+            hasher.update(piece);
+            let n = piece.len();
+            content.consume(n);
+        }
+    };
+    read_verified(what, body, verifier, read).await
+}
+
+/// Undoes the compression of an encoding.
+fn decoder<'a>(encoding: Encoding, pipe: &'a mut Pipe) -> io::Result<Box<dyn Read + 'a>> {
+    Ok(match encoding {
+        Encoding::Raw | Encoding::Tar => Box::new(pipe),
+        Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
+        Encoding::TarZstd => {
+            let mut decoder = zstd::Decoder::with_buffer(pipe)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+    })
 }
 
 /// What became of the files of all archives.
@@ -295,6 +349,38 @@ mod tests {
         let mut unpack = |archive: usize| io::copy(&mut archives[archive], &mut io::sink());
         assert_eq!(unpack(0).unwrap(), 600);
         assert!(unpack(1).unwrap_err().to_string().contains("1000 times"));
+    }
+
+    #[tokio::test]
+    async fn the_digest_of_a_layers_content_is_the_same_in_every_encoding() {
+        let content = vec![7; 3 * CHUNK + 1];
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&content).unwrap();
+        let gzip = gzip.finish().unwrap();
+        let gzip_layer = Descriptor::of("x", &gzip);
+        let zstd = zstd::encode_all(&content[..], 1).unwrap();
+        for (encoding, layer) in
+            [(Encoding::Raw, &content), (Encoding::Tar, &content), (Encoding::TarGzip, &gzip), (Encoding::TarZstd, &zstd)]
+        {
+            let descriptor = Descriptor::of("x", layer);
+            let body = |bytes: &[u8]| Body::from_bytes(bytes.to_vec());
+            let digest = |bytes: &[u8]| content_digest(&descriptor, encoding, Algorithm::Sha512, body(bytes), Allowance::of(1));
+            assert_eq!(digest(layer).await.unwrap(), Algorithm::Sha512.digest(&content), "{encoding:?}");
+            let mut other = layer.clone();
+            *other.last_mut().unwrap() ^= 1;
+            assert!(matches!(digest(&other).await, Err(Error::WrongDigest { .. })), "{encoding:?}");
+            assert!(matches!(digest(&layer[1..]).await, Err(Error::WrongSize { .. })), "{encoding:?}");
+        }
+        for encoding in [Encoding::TarGzip, Encoding::TarZstd] {
+            let body = Body::from_bytes(content.clone());
+            let digest = content_digest(&Descriptor::of("x", &content), encoding, Algorithm::Sha256, body, Allowance::of(1));
+            assert!(matches!(digest.await, Err(Error::Invalid { .. })), "{encoding:?}");
+        }
+        let allowance = Allowance(Arc::new(AtomicU64::new(content.len() as u64 + 1)));
+        let digest =
+            || content_digest(&gzip_layer, Encoding::TarGzip, Algorithm::Sha256, Body::from_bytes(gzip.clone()), allowance.clone());
+        assert_eq!(digest().await.unwrap(), Digest::of(&content));
+        assert!(matches!(digest().await, Err(Error::Invalid { .. })), "both together unpack to too much");
     }
 
     #[test]

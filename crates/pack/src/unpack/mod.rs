@@ -15,6 +15,8 @@ mod staging;
 mod tar;
 mod verifier;
 
+pub use archive::{Allowance, content_digest};
+
 use crate::{Result, Selection};
 use archive::Unarchiver;
 use contents::{Contents, invalid};

@@ -1,0 +1,173 @@
+//! `modelpack validate`: whether documents and artifacts are valid, and all that is wrong with them.
+
+use super::pack::own_modelfile;
+use crate::{
+    args::{FilterArgs, RegistryArgs, TransferArgs},
+    context::Context,
+    failure::{Failure, Kind},
+    text::{count, printable},
+};
+use modelpack::{Metadata, PackRequest, Place, Subject, ValidateOptions, ValidateTarget, Validation, validation::Document};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Hold configs, manifests and artifacts to the specification, and show everything that is wrong with them
+#[derive(clap::Args)]
+#[command(after_help = "Example: modelpack validate config.json ./layout registry.example.com/team/tiny:v1")]
+pub struct Args {
+    /// A JSON file, an OCI image layout directory, a model's directory, or an artifact; several may be given
+    #[arg(value_name = "FILE|DIR|PLACE", required = true)]
+    targets: Vec<PathBuf>,
+    /// What a JSON file is, where its fields do not tell
+    #[arg(long = "type", value_name = "TYPE")]
+    document: Option<DocumentType>,
+    /// Read the layers whose diffIds cannot be judged without: all compressed ones
+    #[arg(long)]
+    layers: bool,
+    /// Which files of a model's directory are packed as what, and more; default DIR/Modelfile, if it is there
+    #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
+    modelfile: Option<PathBuf>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DocumentType {
+    Config,
+    Manifest,
+}
+
+/// A target, and what came of it.
+struct Outcome<'a> {
+    target: &'a Path,
+    result: Result<Vec<Validation>, Failure>,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let targets = args.targets.iter().map(|name| Ok((name, target(name, &args)?))).collect::<Result<Vec<_>, Failure>>()?;
+    let of_directories = args.modelfile.is_some() || args.filter != FilterArgs::default();
+    if of_directories && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::Directory(_))) {
+        let why = "--file, --include and --exclude are for a model's directory, and none is given";
+        return Err(Failure::new(Kind::Usage, why));
+    }
+    if args.document.is_some() && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::File(..))) {
+        return Err(Failure::new(Kind::Usage, "--type is for a JSON file, and none is given"));
+    }
+    let mut outcomes = Vec::new();
+    for (name, target) in &targets {
+        outcomes.push(Outcome { target: name, result: validate(target, &args, context).await });
+    }
+    if let [Outcome { result: Err(_), .. }] = &outcomes[..] {
+        return outcomes.remove(0).result.map(|_| ());
+    }
+    let invalid: Vec<&Path> = outcomes.iter().filter(|outcome| outcome.is_invalid()).map(|outcome| outcome.target).collect();
+    let all_valid = outcomes.iter().all(|outcome| outcome.result.is_ok()) && invalid.is_empty();
+    let value = json!({ "valid": all_valid, "targets": outcomes.iter().map(Outcome::for_programs).collect::<Vec<_>>() });
+    context.output.result(&outcomes.iter().map(Outcome::for_people).collect::<Vec<_>>().join("\n"), &value)?;
+    let failure = match &invalid[..] {
+        [] => None,
+        [only] => Some(format!("{} is not valid", only.display())),
+        several => Some(format!("{} of {} are not valid", several.len(), count(outcomes.len(), "target"))),
+    };
+    if let Some(message) = failure {
+        let hint = "correct what stands at each pointer; `modelpack pack` writes artifacts that are valid";
+        return Err(Failure::new(Kind::Verification, message).hint(hint));
+    }
+    // What could not be read is a failure of its own, once the others are told.
+    outcomes.into_iter().find_map(|outcome| outcome.result.err()).map_or(Ok(()), Err)
+}
+
+async fn validate(target: &ValidateTarget, args: &Args, context: &Context) -> Result<Vec<Validation>, Failure> {
+    let options = ValidateOptions { layers: args.layers };
+    if !args.layers {
+        return Ok(context.modelpack(&args.registry).validate(target, options).await?);
+    }
+    let transfer = TransferArgs { registry: args.registry.clone(), concurrency: 1 };
+    let (validations, _) = context.transfer("reading", &transfer, async |m| m.validate(target, options).await).await?;
+    Ok(validations)
+}
+
+/// A file or directory that is there, or else a place.
+fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
+    if name.is_dir() {
+        if name.join("oci-layout").is_file() {
+            return Ok(ValidateTarget::Layout(name.to_owned()));
+        }
+        let modelfile = args.modelfile.clone().or_else(|| own_modelfile(name));
+        let (directory, filter) = (name.to_owned(), args.filter.read()?);
+        return Ok(ValidateTarget::Directory(PackRequest { directory, modelfile, filter, metadata: Metadata::default() }));
+    }
+    if name.is_file() {
+        let document = args.document.map(|document| match document {
+            DocumentType::Config => Document::Config,
+            DocumentType::Manifest => Document::Manifest,
+        });
+        return Ok(ValidateTarget::File(name.to_owned(), document));
+    }
+    let place = name.to_string_lossy().parse::<Place>();
+    place.map(ValidateTarget::Place).map_err(|e| Failure::new(Kind::Usage, format!("{} is no file or directory, and {e}", name.display())))
+}
+
+impl Outcome<'_> {
+    fn is_invalid(&self) -> bool {
+        self.result.as_ref().is_ok_and(|validations| validations.iter().any(|validation| !validation.report.is_valid()))
+    }
+
+    fn for_people(&self) -> String {
+        let target = self.target.display().to_string();
+        match &self.result {
+            Ok(validations) => validations.iter().map(|validation| explanation(&target, validation)).collect::<Vec<_>>().join("\n"),
+            Err(failure) => printable(&format!("{target}: not read: {}", failure.message())).into_owned(),
+        }
+    }
+
+    fn for_programs(&self) -> Value {
+        let target = self.target.to_string_lossy();
+        match &self.result {
+            Ok(validations) => {
+                let results: Vec<Value> = validations.iter().map(for_programs).collect();
+                json!({ "target": target, "valid": !self.is_invalid(), "results": results })
+            }
+            Err(failure) => json!({ "target": target, "valid": null, "error": failure.message() }),
+        }
+    }
+}
+
+/// The verdict, and a line for each problem.
+fn explanation(target: &str, validation: &Validation) -> String {
+    let subject = match &validation.subject {
+        Subject::Document(document) => document.to_string(),
+        Subject::Artifact(digest) => format!("artifact {digest}"),
+        Subject::Planned => "artifact to be packed".to_owned(),
+    };
+    let report = &validation.report;
+    let verdict = match report.problems.len() + report.omitted {
+        0 => "valid".to_owned(),
+        problems => format!("not valid, {}", count(problems, "problem")),
+    };
+    let mut lines = vec![format!("{target}: {subject}: {verdict}")];
+    lines.extend(report.problems.iter().map(|problem| format!("  {problem}")));
+    if report.omitted > 0 {
+        lines.push(format!("  and {} more", report.omitted));
+    }
+    if !report.unread.is_empty() {
+        let layers = count(report.unread.len(), "layer");
+        lines.push(format!("  not looked at: the content of {layers}, which a diffId is the digest of; `--layers` reads it"));
+    }
+    lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn for_programs(validation: &Validation) -> Value {
+    let report = &validation.report;
+    let (subject, digest) = match &validation.subject {
+        Subject::Document(document) => (json!(document), None),
+        Subject::Artifact(digest) => (json!("artifact"), Some(digest.to_string())),
+        Subject::Planned => (json!("plannedArtifact"), None),
+    };
+    json!({
+        "subject": subject, "digest": digest, "valid": report.is_valid(),
+        "problems": report.problems, "omitted": report.omitted, "unreadLayers": report.unread,
+    })
+}

@@ -1,0 +1,182 @@
+//! Whether documents and artifacts are valid.
+
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::prepare};
+use modelpack_pack::{Allowance, content_digest, preview};
+use modelpack_spec::{Digest, Manifest, Selector, media_type};
+use modelpack_store::{Layout, Source, blocking, verify_blob};
+use modelpack_validate::{Document, MAX_BYTES, Report, Unread, unread, validate_artifact, validate_document};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fs::File,
+    io::Read,
+    path::PathBuf,
+};
+
+/// How many manifests an index may list, together with those that they list.
+const MAX_LISTED: usize = 1000;
+
+/// What is judged.
+#[derive(Clone, Debug)]
+pub enum ValidateTarget {
+    /// A file with a JSON document, and which it is; without that, it is told by what it holds.
+    File(PathBuf, Option<Document>),
+    /// An artifact, or an index with all that it lists.
+    Place(Place),
+    /// An OCI image layout directory: every manifest that its index names.
+    Layout(PathBuf),
+    /// A directory, and how it would be packed. Its files are not hashed.
+    Directory(PackRequest),
+}
+
+/// How something is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ValidateOptions {
+    /// Whether layers are read where only their content says if a diffId is true: all compressed ones, which may be gigabytes.
+    pub layers: bool,
+}
+
+/// What came of judging one document or artifact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Validation {
+    /// What it is.
+    pub subject: Subject,
+    /// What is wrong.
+    pub report: Report,
+}
+
+/// What was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A document alone.
+    Document(Document),
+    /// An artifact that is stored, by the digest of its manifest.
+    Artifact(Digest),
+    /// An artifact that was not made yet.
+    Planned,
+}
+
+impl Modelpack {
+    /// Holds documents and artifacts to the specification, and says all that is wrong with them; fails for what cannot be read.
+    ///
+    /// Of an artifact, manifest and config are read, and layers only if `options` says so. An index and a layout give a result for each
+    /// artifact in them.
+    pub async fn validate(&self, target: &ValidateTarget, options: ValidateOptions) -> Result<Vec<Validation>> {
+        match target {
+            ValidateTarget::File(path, document) => {
+                let (path, document) = (path.clone(), *document);
+                blocking(move || validate_file(path, document)).await.map(|validation| vec![validation])
+            }
+            ValidateTarget::Place(place) => {
+                let opened = self.open(place).await?;
+                self.validate_all(opened.source.as_ref(), opened.manifest, options).await
+            }
+            ValidateTarget::Layout(path) => self.validate_layout(&Layout::at(path), options).await,
+            ValidateTarget::Directory(request) => {
+                let request = request.clone();
+                let (plan, description) = blocking(move || prepare(&request)).await?;
+                let preview = preview(&plan, &description);
+                let manifest = Manifest::from_image(preview.manifest).map_err(|source| {
+                    Error::Store(StoreError::InvalidManifest { what: "the manifest of the directory".to_owned(), source })
+                })?;
+                let report = validate_artifact(manifest.bytes(), Some(&preview.config), &BTreeMap::new());
+                Ok(vec![Validation { subject: Subject::Planned, report }])
+            }
+        }
+    }
+
+    /// All that an index names, of which a manifest that no reader takes is judged too.
+    async fn validate_layout(&self, layout: &Layout, options: ValidateOptions) -> Result<Vec<Validation>> {
+        let entries = layout.manifests().await?;
+        if entries.is_empty() {
+            return Err(Error::Store(StoreError::not_found(format!("a manifest in {}", layout.path().display()))));
+        }
+        let mut validations = Vec::new();
+        for entry in entries {
+            match layout.manifest(&Selector::Digest(entry.digest.clone())).await {
+                Ok(manifest) => validations.extend(self.validate_all(layout, manifest, options).await?),
+                Err(StoreError::InvalidManifest { .. }) if entry.size <= MAX_BYTES as u64 => {
+                    let what = format!("manifest {}", entry.digest);
+                    let bytes = layout.blob(&entry, 0..entry.size).await?.collect(MAX_BYTES, &what).await?;
+                    verify_blob(&what, &entry, &entry.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+                    let report = modelpack_validate::validate_manifest(&bytes);
+                    validations.push(Validation { subject: Subject::Artifact(entry.digest), report });
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(validations)
+    }
+
+    /// Judges an artifact, or all artifacts that an index lists, those of indexes in it too.
+    async fn validate_all(&self, source: &dyn Source, manifest: Manifest, options: ValidateOptions) -> Result<Vec<Validation>> {
+        let what = format!("index {}", manifest.digest());
+        let invalid = |why: String| Error::Store(StoreError::Invalid { what: what.clone(), why });
+        let (mut validations, mut seen, mut listed) = (Vec::new(), BTreeSet::new(), VecDeque::new());
+        let mut next = Some(manifest);
+        while let Some(manifest) = next {
+            if manifest.image().is_some() {
+                let report = self.validate_image(source, &manifest, options).await?;
+                validations.push(Validation { subject: Subject::Artifact(manifest.digest().clone()), report });
+            }
+            for descriptor in manifest.manifests() {
+                if seen.len() == MAX_LISTED {
+                    return Err(invalid(format!("it lists more than {MAX_LISTED} manifests")));
+                }
+                if seen.insert(descriptor.digest.clone()) {
+                    listed.push_back(descriptor.digest.clone());
+                }
+            }
+            next = match listed.pop_front() {
+                Some(digest) => Some(source.manifest(&Selector::Digest(digest)).await?),
+                None => None,
+            };
+        }
+        if validations.is_empty() { Err(invalid("it lists no artifact".to_owned())) } else { Ok(validations) }
+    }
+
+    async fn validate_image(&self, source: &dyn Source, manifest: &Manifest, options: ValidateOptions) -> Result<Report> {
+        // A config of another kind may be anything, of any size; the manifest is wrong then.
+        let config = match manifest.image() {
+            Some(image) if media_type::is_config(&image.config.media_type) => Some(read_config_bytes(source, &image.config).await?),
+            _ => None,
+        };
+        let mut contents = BTreeMap::new();
+        if let (Some(config), true) = (&config, options.layers) {
+            contents = self.read_contents(source, unread(manifest.bytes(), config)).await?;
+        }
+        Ok(validate_artifact(manifest.bytes(), config.as_deref(), &contents))
+    }
+
+    /// Reads layers, each blob once, and gives what they hold: see [`validate_artifact`].
+    async fn read_contents(&self, source: &dyn Source, layers: Vec<Unread>) -> Result<BTreeMap<usize, Result<Digest, String>>> {
+        let mut distinct: BTreeMap<_, (Unread, Vec<usize>)> = BTreeMap::new();
+        for layer in layers {
+            let index = layer.index;
+            let key = (layer.layer.digest.clone(), layer.encoding.name(), layer.algorithm);
+            distinct.entry(key).or_insert_with(|| (layer, Vec::new())).1.push(index);
+        }
+        let stored = distinct.values().fold(0, |sum: u64, (layer, _)| sum.saturating_add(layer.layer.size));
+        let allowance = Allowance::of(stored);
+        self.options.progress.expect(stored);
+        let mut contents = BTreeMap::new();
+        for (Unread { layer, encoding, algorithm, .. }, indices) in distinct.into_values() {
+            let body = source.blob(&layer, 0..layer.size).await?.counted(self.options.progress.clone());
+            let content = match content_digest(&layer, encoding, algorithm, body, allowance.clone()).await {
+                Ok(digest) => Ok(digest),
+                Err(StoreError::Invalid { why, .. }) => Err(why),
+                Err(e) => return Err(e.into()),
+            };
+            contents.extend(indices.into_iter().map(|index| (index, content.clone())));
+        }
+        Ok(contents)
+    }
+}
+
+fn validate_file(path: PathBuf, document: Option<Document>) -> Result<Validation> {
+    let io = |source| Error::Store(StoreError::Io { action: "read", path: path.clone(), source });
+    let mut bytes = Vec::new();
+    // One more than is allowed, so that a larger one is seen to be.
+    File::open(&path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(io)?;
+    let (document, report) = validate_document(&bytes, document).ok_or(Error::UnknownDocument { path })?;
+    Ok(Validation { subject: Subject::Document(document), report })
+}

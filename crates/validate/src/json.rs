@@ -1,0 +1,152 @@
+//! Reading JSON strictly: no field twice, not too deep, not too much.
+
+use crate::{
+    Document, Report,
+    report::escape,
+    rule::{DEPTH, DUPLICATE_KEY, JSON, SIZE},
+};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value, map::Entry};
+use std::fmt;
+
+/// The largest document, in bytes: what the OCI distribution specification asks registries to take as a manifest.
+pub const MAX_BYTES: usize = modelpack_spec::MAX_MANIFEST_BYTES;
+/// How many values a document may have: more than a manifest can hold layers, and few enough that all of them may be wrong.
+pub const MAX_VALUES: usize = 250_000;
+/// How deep values may be nested.
+pub const MAX_DEPTH: usize = 32;
+
+/// The document that `bytes` are. `None` if they cannot be read, which is then the only problem; fields that are there twice are problems.
+pub(crate) fn parse(document: Document, bytes: &[u8], report: &mut Report) -> Option<Value> {
+    if bytes.len() > MAX_BYTES {
+        report.add(document, "", format!("{} bytes", bytes.len()), format!("at most {MAX_BYTES} bytes (4 MiB)"), SIZE);
+        return None;
+    }
+    let mut reader = Reader { document, report, path: Vec::new(), values: 0, stopped: None };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let read = Node(&mut reader).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    let error = match read {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    let at = format!("line {}, column {}", error.line(), error.column());
+    let (pointer, stopped) = (reader.pointer(), reader.stopped);
+    match stopped {
+        Some(Stop::Depth) => report.add(document, pointer, at, format!("values nested at most {MAX_DEPTH} deep"), DEPTH),
+        Some(Stop::Values) => report.add(document, pointer, format!("more at {at}"), format!("at most {MAX_VALUES} values"), SIZE),
+        None => {
+            let text = error.to_string();
+            let reason = if error.is_eof() { "the text ends too early" } else { text.split(" at line ").next().unwrap_or(&text) };
+            report.add(document, "", format!("at {at}: {reason}"), "one JSON text (RFC 8259)", JSON);
+        }
+    }
+    None
+}
+
+struct Reader<'a> {
+    document: Document,
+    report: &'a mut Report,
+    path: Vec<String>,
+    values: usize,
+    stopped: Option<Stop>,
+}
+
+enum Stop {
+    Depth,
+    Values,
+}
+
+impl Reader<'_> {
+    fn pointer(&self) -> String {
+        self.path.iter().flat_map(|part| ["/", part]).collect()
+    }
+
+    /// Counts a value; fails if there are too many, or if it is nested too deep.
+    fn enter<E: Error>(&mut self) -> Result<(), E> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            self.stopped = Some(Stop::Values);
+        } else if self.path.len() > MAX_DEPTH {
+            self.stopped = Some(Stop::Depth);
+        }
+        if self.stopped.is_some() { Err(E::custom("")) } else { Ok(()) }
+    }
+}
+
+/// A value that is read next.
+struct Node<'r, 'a>(&'r mut Reader<'a>);
+
+impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.0.enter()?;
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_, '_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        self.0.path.push("0".to_owned());
+        while let Some(item) = list.next_element_seed(Node(self.0))? {
+            items.push(item);
+            *self.0.path.last_mut().expect("this list is on the path") = items.len().to_string();
+        }
+        self.0.path.pop();
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            self.0.path.push(escape(&key));
+            let value = map.next_value_seed(Node(self.0))?;
+            match fields.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(value);
+                }
+                Entry::Occupied(_) => {
+                    let pointer = self.0.pointer();
+                    self.0.report.add(self.0.document, pointer, "the field once more", "each field once", DUPLICATE_KEY);
+                }
+            }
+            self.0.path.pop();
+        }
+        Ok(fields.into())
+    }
+}
