@@ -1,10 +1,9 @@
 //! Which tools can use an artifact, or what a directory would become.
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::prepare_layers};
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
 use modelpack_lint::Report;
-use modelpack_pack::preview;
 use modelpack_spec::Descriptor;
-use modelpack_store::{Source, blocking};
+use modelpack_store::Source;
 
 /// What is asked about.
 #[derive(Clone, Debug)]
@@ -30,12 +29,7 @@ impl Modelpack {
                 Ok(modelpack_lint::lint(image, config.as_deref()))
             }
             LintTarget::Directory(request) => {
-                let request = request.clone();
-                let built = blocking(move || {
-                    let (layers, description) = prepare_layers(&request)?;
-                    Ok::<_, Error>(preview(&layers, &description)?)
-                });
-                let built = built.await?;
+                let built = preview_of(request).await?;
                 let image = built.manifest.image().expect("what is packed is no index");
                 Ok(modelpack_lint::lint(image, Some(&built.config_bytes)))
             }

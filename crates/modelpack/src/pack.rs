@@ -2,7 +2,7 @@
 
 use crate::{Modelpack, Place, Result};
 use modelpack_pack::{Description, FileFilter, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview};
-use modelpack_spec::{Digest, Selector, Tag};
+use modelpack_spec::{BuiltArtifact, Digest, Selector, Tag};
 use modelpack_store::blocking;
 use std::path::PathBuf;
 
@@ -78,6 +78,16 @@ impl Modelpack {
             description,
         })
     }
+}
+
+/// The artifact that packing would make, as far as it can be told without reading the files.
+pub(crate) async fn preview_of(request: &PackRequest) -> Result<BuiltArtifact> {
+    let request = request.clone();
+    blocking(move || {
+        let (layers, description) = prepare_layers(&request)?;
+        Ok(preview(&layers, &description)?)
+    })
+    .await
 }
 
 /// Finds the layers that files become, and what they say of the model; blocks.

@@ -1,7 +1,7 @@
 //! Whether documents and artifacts are valid.
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::prepare};
-use modelpack_pack::{Allowance, content_digest, preview};
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
+use modelpack_pack::{Allowance, content_digest};
 use modelpack_spec::{Digest, Manifest, Selector, media_type};
 use modelpack_store::{Layout, Source, blocking, verify_blob};
 use modelpack_validate::{Document, MAX_BYTES, Report, Unread, unread, validate_artifact, validate_document};
@@ -72,13 +72,8 @@ impl Modelpack {
             }
             ValidateTarget::Layout(path) => self.validate_layout(&Layout::at(path), options).await,
             ValidateTarget::Directory(request) => {
-                let request = request.clone();
-                let (plan, description) = blocking(move || prepare(&request)).await?;
-                let preview = preview(&plan, &description);
-                let manifest = Manifest::from_image(preview.manifest).map_err(|source| {
-                    Error::Store(StoreError::InvalidManifest { what: "the manifest of the directory".to_owned(), source })
-                })?;
-                let report = validate_artifact(manifest.bytes(), Some(&preview.config), &BTreeMap::new());
+                let built = preview_of(request).await?;
+                let report = validate_artifact(built.manifest.bytes(), Some(&built.config_bytes), &BTreeMap::new());
                 Ok(vec![Validation { subject: Subject::Planned, report }])
             }
         }
