@@ -7,7 +7,7 @@ use crate::{
     failure::{Failure, Kind},
     text::{count, printable},
 };
-use modelpack::{Metadata, PackRequest, Place, Subject, ValidateOptions, ValidateTarget, Validation, validation::Document};
+use modelpack::{PackRequest, Place, Subject, ValidateOptions, ValidateTarget, Validation, validation::Document};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -97,7 +97,7 @@ fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
         }
         let modelfile = args.modelfile.clone().or_else(|| own_modelfile(name));
         let (directory, filter) = (name.to_owned(), args.filter.read()?);
-        return Ok(ValidateTarget::Directory(PackRequest { directory, modelfile, filter, metadata: Metadata::default() }));
+        return Ok(ValidateTarget::Directory(PackRequest { directory, modelfile, filter, ..PackRequest::default() }));
     }
     if name.is_file() {
         let document = args.document.map(|document| match document {
