@@ -20,6 +20,7 @@ mod prune;
 mod pull;
 mod push;
 mod rm;
+mod scan;
 mod serve;
 mod tag;
 mod unpack;
@@ -41,6 +42,7 @@ pub enum Command {
     Inspect(inspect::Args),
     Diff(diff::Args),
     Lint(lint::Args),
+    Scan(scan::Args),
     Verify(verify::Args),
     Ls(ls::Args),
     Tag(tag::Args),
@@ -75,6 +77,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Diff(args) => diff::run(args, context).await,
             Self::Lint(args) => lint::run(args, context).await,
+            Self::Scan(args) => scan::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
             Self::Tag(args) => tag::run(args, context).await,
