@@ -6,6 +6,8 @@
 mod array;
 mod machine;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use value::{Global, Object, Value};

@@ -5,6 +5,8 @@
 
 mod content;
 mod directory;
+#[cfg(test)]
+mod tests;
 
 pub use content::Content;
 pub use directory::{Archive, Entry};

@@ -15,8 +15,7 @@ pub(super) enum Array {
 /// Whether an object says that an array follows.
 pub(super) fn is_wrapper(object: &Value) -> bool {
     let Some(object) = object.object() else { return false };
-    let is_wrapper =
-        |global: &Global| global.name == "NumpyArrayWrapper" && global.module.split('.').any(|part| part == "joblib");
+    let is_wrapper = |global: &Global| global.name == "NumpyArrayWrapper" && global.module.split('.').any(|part| part == "joblib");
     // Protocols 0 and 1 make it by a function, whose first argument is the class.
     let first = || object.arguments.tuple()?.first()?.global();
     object.callable.global().is_some_and(is_wrapper) || first().is_some_and(is_wrapper)

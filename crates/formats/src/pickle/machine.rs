@@ -86,14 +86,7 @@ type Each<'a> = &'a mut dyn FnMut(Step<'_>);
 
 impl Machine {
     pub(super) fn new() -> Self {
-        Self {
-            values: Values::default(),
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: Memo::default(),
-            is_lost: false,
-            is_sound: true,
-        }
+        Self { values: Values::default(), stack: Vec::new(), marks: Vec::new(), memo: Memo::default(), is_lost: false, is_sound: true }
     }
 
     pub(super) fn run<R: Read + Seek>(mut self, reader: &mut Reader<R>, nesting: u8, each: Each<'_>) -> Walk {
@@ -521,9 +514,7 @@ impl Machine {
                 let memo = std::mem::take(&mut self.memo);
                 let mut other = Self { memo, is_lost: true, ..Self::new() };
                 let mut gate = Gate::default();
-                reader.part(length, |part| {
-                    while other.is_sound && other.step(part, 1, &mut |step| gate.pass(step, each)).is_ok() {}
-                })?;
+                reader.part(length, |part| while other.is_sound && other.step(part, 1, &mut |step| gate.pass(step, each)).is_ok() {})?;
                 // What it put into the memo is another loader's.
                 self.memo = other.memo;
                 Ok(())

@@ -146,12 +146,7 @@ impl Archive {
     }
 
     /// Finds bytes that belong to two entries, and entries that the directory does not name.
-    fn find_overlaps(
-        &mut self,
-        entries: &[Entry],
-        file: &mut BufReader<impl Read + Seek>,
-        directory: u64,
-    ) -> Result<(), Malformed> {
+    fn find_overlaps(&mut self, entries: &[Entry], file: &mut BufReader<impl Read + Seek>, directory: u64) -> Result<(), Malformed> {
         let mut order: Vec<&Entry> = entries.iter().filter(|entry| entry.data.is_some()).collect();
         order.sort_by_key(|entry| entry.header);
         let (mut end, mut descriptor) = (0, 0);
@@ -203,12 +198,8 @@ impl End {
             archive.problem(format!("{behind} bytes follow its end, and its comment is said to have {}", u16_at(record, 20)));
         }
         let end_at = from + at as u64;
-        let mut end = Self {
-            directory: u32_at(record, 16).into(),
-            length: u32_at(record, 12).into(),
-            entries: u16_at(record, 10).into(),
-            shift: 0,
-        };
+        let mut end =
+            Self { directory: u32_at(record, 16).into(), length: u32_at(record, 12).into(), entries: u16_at(record, 10).into(), shift: 0 };
         let mut directory_end = end_at;
         let locator = at.checked_sub(20).map(|locator| &tail[locator..at]).filter(|locator| locator.starts_with(b"PK\x06\x07"));
         if let Some(locator) = locator {
@@ -229,7 +220,10 @@ impl End {
             end = wide;
         }
         if end.length > MAX_DIRECTORY {
-            return Err(Malformed::new(format!("its directory is said to have {} bytes, of at most {MAX_DIRECTORY} that are read", end.length)));
+            return Err(Malformed::new(format!(
+                "its directory is said to have {} bytes, of at most {MAX_DIRECTORY} that are read",
+                end.length
+            )));
         }
         // Some programs take what lies between directory and end for a shift of all offsets, others read where they are told.
         let said = end.directory.checked_add(end.length).filter(|said| *said <= directory_end);
