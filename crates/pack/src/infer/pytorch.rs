@@ -165,8 +165,7 @@ fn view(key: &Value, value: &Value) -> Option<(u64, View)> {
     let is_within = elements == 0 || last.checked_add(1)?.checked_mul(bits / 8)? <= storage_bytes;
     let name = key.text()?.to_owned();
     let storage = storage.text()?.to_owned();
-    (is_within && sizes.len() == strides.len())
-        .then_some((object.id, View { name, storage, storage_bytes, dtype, bits, offset, elements }))
+    (is_within && sizes.len() == strides.len()).then_some((object.id, View { name, storage, storage_bytes, dtype, bits, offset, elements }))
 }
 
 /// Counts tensors, each element of a storage once: weights that are tied are two tensors of one storage.
