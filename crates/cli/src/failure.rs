@@ -153,7 +153,9 @@ impl From<modelpack::Error> for Failure {
                 (Kind::NotFound, Some("`modelpack ls` shows what the store holds; a registry's host stands before the name".into()), None)
             }
             Error::Place(_) => (Kind::Usage, None, None),
-            Error::Unsafe(_) => (Kind::Unsafe, Some("`modelpack scan DIR` shows all that is found; leave the file out, or `--require-safe`".into()), None),
+            Error::Unsafe(_) => {
+                (Kind::Unsafe, Some("`modelpack scan DIR` shows all that is found; leave the file out, or `--require-safe`".into()), None)
+            }
             _ => (Kind::Other, None, None),
         };
         let message = match &error {

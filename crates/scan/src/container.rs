@@ -183,3 +183,16 @@ impl<R: Read> Read for Limited<'_, R> {
         left.map(|_| n).map_err(|_| io::Error::other("it unpacks to more than 1 GiB and more than 1000 times its size"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decompressed_is_taken_from_the_allowance() {
+        let allowance = AtomicU64::new(1000);
+        let mut two = [600, 600].map(|len| Limited { reader: io::repeat(0).take(len), allowance: &allowance });
+        assert_eq!(io::copy(&mut two[0], &mut io::sink()).unwrap(), 600);
+        assert!(io::copy(&mut two[1], &mut io::sink()).unwrap_err().to_string().contains("1000 times"));
+    }
+}

@@ -62,8 +62,12 @@ pub(crate) fn scan(path: &str, input: Input<'_>, context: Context<'_>) -> FileRe
     match input {
         Input::File(file, size) => {
             let mut report = FileReport::new(path, size);
-            let first = beginning(&mut *file, NEEDED).and_then(|first| file.seek(SeekFrom::Start(0)).map(|_| first));
-            match first {
+            let mut first = || {
+                file.rewind()?;
+                let first = beginning(&mut *file, NEEDED)?;
+                file.rewind().map(|()| first)
+            };
+            match first() {
                 Ok(first) => Scan { first: &first, file, size: Some(size), is_file: true, context, report: &mut report }.run(),
                 Err(error) => report.not_looked(format!("cannot be read: {error}")),
             }

@@ -2,7 +2,7 @@
 
 use crate::{FileReport, Severity, scan_file};
 use flate2::{Compression, read::GzEncoder};
-use modelpack_testkit::{TorchTensor, torch_archive, torch_pickle, zip_of};
+use modelpack_testkit::{TorchTensor, tar_of, torch_archive, torch_pickle, zip_of};
 use std::io::{Cursor, Read};
 
 /// Files that Python, NumPy and joblib wrote; those with `canary` in their name run `touch modelpack-canary` when they are loaded.
@@ -42,26 +42,6 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut compressed = Vec::new();
     GzEncoder::new(bytes, Compression::default()).read_to_end(&mut compressed).unwrap();
     compressed
-}
-
-fn tar_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = Vec::new();
-    for (name, data) in entries {
-        let mut header = [0u8; 512];
-        header[..name.len()].copy_from_slice(name.as_bytes());
-        header[100..107].copy_from_slice(b"0000644");
-        header[124..135].copy_from_slice(format!("{:011o}", data.len()).as_bytes());
-        header[148..156].fill(b' ');
-        header[156] = b'0';
-        header[257..265].copy_from_slice(b"ustar\x0000");
-        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        archive.extend(header);
-        archive.extend(*data);
-        archive.resize(archive.len().next_multiple_of(512), 0);
-    }
-    archive.resize(archive.len() + 1024, 0);
-    archive
 }
 
 #[test]

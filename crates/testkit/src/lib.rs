@@ -5,6 +5,7 @@
 //! breaks its traffic; [`TinyDisk`] fills up; [`Cli`] runs the real binary. Everything here panics when it cannot do its work, because a test could not go on; only
 //! [`write_small_model`] reports. None of our own crates is used, so that each of them can use this one.
 
+mod archives;
 mod cli;
 mod limited;
 mod model;
@@ -12,11 +13,12 @@ mod proxy;
 mod torch;
 mod tree;
 
+pub use archives::{tar_of, zip_of};
 pub use cli::{Cli, Output, Running, Signal};
 pub use limited::TinyDisk;
 pub use model::write_small_model;
 pub use proxy::{Failure, Fault, FaultProxy, SeenRequest};
-pub use torch::{TorchTensor, torch_archive, torch_pickle, zip_of};
+pub use torch::{TorchTensor, torch_archive, torch_pickle};
 pub use tree::{assert_same_tree, write_odd_names};
 
 use std::path::{Path, PathBuf};

@@ -1,45 +1,6 @@
-//! Files as PyTorch writes them, and the zip archives that they are; small, and without PyTorch.
+//! Weights as PyTorch writes them; small, and without PyTorch.
 
-use flate2::Crc;
-
-/// A zip archive of these entries, none compressed: each entry's header and data, the directory, the end.
-pub fn zip_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let (mut archive, mut directory) = (Vec::new(), Vec::new());
-    for (name, data) in entries {
-        let at = u32::try_from(archive.len()).unwrap();
-        let mut crc = Crc::new();
-        crc.update(data);
-        let size = u32::try_from(data.len()).unwrap().to_le_bytes();
-        // Version, flags, method, time, date; checksum, sizes; length of the name, and of no extra field.
-        let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
-        common.extend(crc.sum().to_le_bytes());
-        common.extend(size);
-        common.extend(size);
-        common.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
-        common.extend([0, 0]);
-        archive.extend(b"PK\x03\x04");
-        archive.extend(&common);
-        archive.extend(name.as_bytes());
-        archive.extend(*data);
-        directory.extend(b"PK\x01\x02\x14\0");
-        directory.extend(&common);
-        // No comment, the first disk, no attributes.
-        directory.extend([0; 10]);
-        directory.extend(at.to_le_bytes());
-        directory.extend(name.as_bytes());
-    }
-    let at = u32::try_from(archive.len()).unwrap();
-    let count = u16::try_from(entries.len()).unwrap().to_le_bytes();
-    let size = u32::try_from(directory.len()).unwrap();
-    archive.extend(directory);
-    archive.extend(b"PK\x05\x06\0\0\0\0");
-    archive.extend(count);
-    archive.extend(count);
-    archive.extend(size.to_le_bytes());
-    archive.extend(at.to_le_bytes());
-    archive.extend([0, 0]);
-    archive
-}
+use crate::zip_of;
 
 /// A tensor of a state dictionary.
 #[derive(Clone, Copy, Debug)]
