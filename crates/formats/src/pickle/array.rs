@@ -32,7 +32,7 @@ pub(super) fn of(state: &Value) -> Array {
         object.callable.global().is_some_and(|global| global.module.split('.').next() == Some("numpy") && global.name == "dtype")
     });
     let Some(code) = code.and_then(|object| object.arguments.tuple()?.first()?.text()) else { return Array::Unknown };
-    let (kind, size) = code.split_at(code.len().min(1));
+    let Some((kind, size)) = code.split_at_checked(1) else { return Array::Unknown };
     let Ok(size) = size.parse::<u64>() else { return Array::Unknown };
     let size = match kind {
         "O" => return Array::Objects,
