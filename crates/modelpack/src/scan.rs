@@ -1,7 +1,7 @@
 //! Whether loading a model's files could run code.
 
 use crate::{Error, Modelpack, Place, Result, StoreError};
-use modelpack_pack::{PlannedFile, plan};
+use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
 use modelpack_scan::{Report, ScanOptions, scan_artifact, scan_file};
 use modelpack_spec::Artifact;
 use modelpack_store::blocking;
@@ -12,7 +12,7 @@ use std::{fs::File, path::PathBuf, sync::Arc};
 pub enum ScanTarget {
     /// An artifact.
     Place(Place),
-    /// A directory: the files that are packed when no Modelfile chooses.
+    /// A directory: the files that are packed when no Modelfile and no ignore file chooses.
     Directory(PathBuf),
 }
 
@@ -36,7 +36,10 @@ impl Modelpack {
             ScanTarget::Directory(directory) => {
                 let directory = directory.clone();
                 blocking(move || {
-                    let plan = plan(&directory, None)?;
+                    // An ignore file is as much somebody else's as what it hides.
+                    let include = Patterns::new("scan", ["*"]).expect("a star is a pattern");
+                    let everything = FileFilter { include, only_included: true, ..FileFilter::default() };
+                    let plan = plan(&directory, None, &everything)?;
                     scan_planned(&plan.files, scratch)
                 })
                 .await

@@ -14,6 +14,9 @@ use std::path::PathBuf;
 /// How many findings are warnings when a directory is packed; `scan` shows all.
 const WARNED: usize = 5;
 
+/// What of a directory is not looked at.
+const HIDDEN: &str = "hidden files, and what systems and tools leave behind";
+
 /// How much of a line is shown, in characters: names come from the files.
 const LINE: usize = 300;
 
@@ -37,7 +40,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let (report, _) = context.transfer("scanning", &args.transfer, async |m| m.scan(&target, scratch).await).await?;
     let mut value = for_programs(&report, |_| true);
     value["target"] = args.target.to_string_lossy().into();
-    context.output.result(&for_people(&report), &value)?;
+    let mut text = for_people(&report);
+    if matches!(target, ScanTarget::Directory(_)) {
+        value["notLookedAt"] = json!([HIDDEN]);
+        text.push_str(&format!("; not at {HIDDEN}"));
+    }
+    context.output.result(&text, &value)?;
     match report.count() {
         0 => Ok(()),
         found => Err(Failure::new(Kind::Unsafe, format!("{} in {}", count(found, "finding"), args.target.display()))),

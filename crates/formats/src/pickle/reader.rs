@@ -17,6 +17,11 @@ impl<R: Read + Seek> Reader<R> {
         Self { file: BufReader::with_capacity(64 << 10, file), at: 0 }
     }
 
+    /// Reads what is mostly short, with positions from `at` on.
+    fn short(file: R, at: u64) -> Self {
+        Self { file: BufReader::with_capacity(1 << 10, file), at }
+    }
+
     pub(super) fn at(&self) -> u64 {
         self.at
     }
@@ -82,9 +87,7 @@ impl<R: Read + Seek> Reader<R> {
 
     /// Hands the next `length` bytes to `read`, and skips what it did not read.
     pub(super) fn part<T>(&mut self, length: u64, read: impl FnOnce(&mut Reader<Part<'_>>) -> T) -> io::Result<T> {
-        let mut part = Reader::new(Part { file: &mut self.file, left: length });
-        // Positions are those of the whole.
-        part.at = self.at;
+        let mut part = Reader::short(Part { file: &mut self.file, left: length }, self.at);
         let value = read(&mut part);
         let left = part.file.into_inner().left;
         let read = length - left;
