@@ -143,7 +143,8 @@ impl Scan<'_> {
                 text::scan_json(&mut *self.file, self.size, self.report);
             }
             Format::Text | Format::Unknown => {
-                let is_pickle = pickle::scan(&mut *self.file, self.size, Suspicion::None, self.report);
+                let suspicion = if has_pickle_name(extension) { Suspicion::NamedOnly } else { Suspicion::None };
+                let is_pickle = pickle::scan(&mut *self.file, self.size, suspicion, self.report);
                 if !is_pickle && format == Format::Text {
                     self.report.looked("a text that is no pickle");
                 } else if !is_pickle && extension == "onnx" {

@@ -50,7 +50,7 @@ impl Format {
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            [0x78, second, ..] if u16::from_be_bytes([0x78, *second]) % 31 == 0 => Self::Zlib,
+            [0x78, second, ..] if u16::from_be_bytes([0x78, *second]).is_multiple_of(31) => Self::Zlib,
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Self::Numpy,
             [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
             [0x80, 0..=5, ..] => Self::Pickle,

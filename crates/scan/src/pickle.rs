@@ -17,6 +17,8 @@ pub(crate) enum Suspicion {
     Named,
     /// It says so.
     Marked,
+    /// Only its name says so: what is no whole pickle is none, unless it imports something.
+    NamedOnly,
     /// Nothing says so: what is no whole pickle is none, unless it calls something.
     None,
 }
@@ -27,9 +29,9 @@ pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspici
     let mut number = 0;
     loop {
         number += 1;
-        let mut judge = Judge::new(number);
+        let mut judge = Judge::new(number, suspicion == Suspicion::NamedOnly);
         let walk = pickles.walk(&mut |step| judge.hear(step));
-        let is_meant = walk.is_whole() || judge.is_active || number == 1 && suspicion != Suspicion::None;
+        let is_meant = walk.is_whole() || judge.is_active || number == 1 && matches!(suspicion, Suspicion::Named | Suspicion::Marked);
         if !is_meant {
             if number > 1 {
                 say_walked(number - 1, report);
@@ -99,11 +101,13 @@ struct Judge {
     said: HashSet<String>,
     /// It imported and called something, and was sound until then.
     is_active: bool,
+    /// Whether an import alone is enough for that.
+    is_expected: bool,
 }
 
 impl Judge {
-    fn new(number: usize) -> Self {
-        Self { number, findings: Vec::new(), said: HashSet::new(), is_active: false }
+    fn new(number: usize, is_expected: bool) -> Self {
+        Self { number, findings: Vec::new(), said: HashSet::new(), is_active: false, is_expected }
     }
 
     fn hear(&mut self, step: Step<'_>) {
@@ -111,7 +115,7 @@ impl Judge {
             Event::Import(global) => {
                 let Some(severity) = judge(global) else { return };
                 let name = format!("{}.{}", global.module, global.name);
-                self.is_active |= severity == Severity::Dangerous && step.is_sound;
+                self.is_active |= (severity == Severity::Dangerous || self.is_expected) && step.is_sound;
                 let finding = Finding { global: Some(name.clone()), ..Finding::new(severity, format!("imports {name}")) };
                 self.find(step, finding);
             }

@@ -145,6 +145,7 @@ fn a_pickle_that_breaks_behind_its_payload_is_found() {
     let report = scan("model.pkl", &broken);
     assert!(report.findings.iter().any(|finding| finding.message.contains("breaks off")), "{report:?}");
     assert_eq!(report.not_looked_at, [format!("1 bytes behind where its pickle breaks off, from byte {} on", broken.len() - 1)]);
+    assert_eq!(imports("model.pkl", b"csomebody.s\nclass\n\xff").len(), 1);
     finds_canary("notes.bin", &data!("canary-0.pkl")[..data!("canary-0.pkl").len() - 4]);
 }
 

@@ -170,12 +170,13 @@ fn view(key: &Value, value: &Value) -> Option<(u64, View)> {
 
 /// Counts tensors, each element of a storage once: weights that are tied are two tensors of one storage.
 fn count_views(views: &[View], quantization: Option<&Quantization>, parameters: &mut Parameters) {
-    let mut storages: HashMap<&str, (HashSet<(u64, u64)>, u64)> = HashMap::new();
+    let mut seen = HashSet::new();
+    let mut storages: HashMap<&str, u64> = HashMap::new();
     for view in views {
-        let (seen, counted) = storages.entry(&view.storage).or_default();
-        if !seen.insert((view.offset, view.elements)) {
+        if !seen.insert((&view.storage, view.offset, view.elements)) {
             continue;
         }
+        let counted = storages.entry(&view.storage).or_default();
         let left = (view.storage_bytes / (view.bits / 8)).saturating_sub(*counted);
         let elements = view.elements.min(left);
         *counted += elements;
