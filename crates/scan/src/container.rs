@@ -73,7 +73,7 @@ pub(crate) fn scan_tar_file(file: &mut dyn ReadSeek, context: Context<'_>, repor
         }
     });
     entries.into_iter().for_each(|entry| report.take_entry(entry));
-    report.looked(format!("a tar archive, each of its {count} files"));
+    report.looked(format!("a tar archive of {}", counted(count, "file", "files")));
     if let Err(error) = read {
         report.find(Finding::malformed(format!("is a tar archive that programs read differently, or not: {error}")));
         report.not_looked("what follows in the tar archive");
@@ -148,7 +148,8 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
             report.take_entry(found);
         }
     }
-    let mut how = format!("a {} archive of {} entries", if is_torch { "PyTorch" } else { "zip" }, archive.entries.len());
+    let mut how =
+        format!("a {} archive of {}", if is_torch { "PyTorch" } else { "zip" }, counted(archive.entries.len(), "entry", "entries"));
     if !pickled.is_empty() {
         let more = pickled.len().saturating_sub(NAMED);
         let names = pickled[..pickled.len().min(NAMED)].join(", ");
@@ -158,9 +159,13 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
         }
     }
     if tensors > 0 {
-        how.push_str(&format!("; {tensors} hold the numbers of tensors, and no pickle"));
+        how.push_str(&format!("; {} of tensors, and no pickle", counted(tensors, "holds the numbers", "hold the numbers")));
     }
     report.looked(how);
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// Whether an entry of a PyTorch archive holds the numbers of a tensor: `NAME/data/0`.

@@ -101,7 +101,7 @@ fn a_pytorch_archive_is_looked_at_by_its_pickle() {
     let tensor = TorchTensor { name: "a", storage_class: "FloatStorage", storage: 0, storage_elements: 6, offset: 0, shape: &[2, 3] };
     let report = finds_nothing("pytorch_model.bin", &torch_archive(&torch_pickle(&[tensor]), &[(0, 24)]));
     assert_eq!(report.looked_at.len(), 1);
-    assert!(report.looked_at[0].contains("archive/data.pkl; 1 hold the numbers"), "{report:?}");
+    assert!(report.looked_at[0].contains("archive/data.pkl; 1 holds the numbers"), "{report:?}");
     assert!(report.not_looked_at.is_empty(), "{report:?}");
 }
 
