@@ -43,7 +43,14 @@ impl PackArgs {
         let default = LayerPolicy::default();
         let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
         let layers = LayerPolicy { rules: self.layers.clone(), max_layers };
-        Ok(PackRequest { directory, modelfile: self.modelfile.clone(), filter: self.filter.read()?, metadata, layers, require_safe: self.require_safe })
+        Ok(PackRequest {
+            directory,
+            modelfile: self.modelfile.clone(),
+            filter: self.filter.read()?,
+            metadata,
+            layers,
+            require_safe: self.require_safe,
+        })
     }
 
     /// Puts a rule before all others, so that each of them wins over it.

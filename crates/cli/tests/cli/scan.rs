@@ -55,6 +55,21 @@ fn a_canary_is_found_in_a_directory_in_the_store_and_in_a_registry_and_never_run
 }
 
 #[test]
+fn layers_of_every_encoding_are_scanned() {
+    let cli = with_canary();
+    for encoding in ["raw", "tar", "tar+gzip", "tar+zstd"] {
+        ok(&cli, &format!("pack model -t tiny:{} --layer {encoding}", encoding.replace('+', "-")));
+        let output = run(&cli, &format!("scan tiny:{}", encoding.replace('+', "-"))).expect_code(10);
+        assert!(
+            output.stdout.contains("extra.pt: [dangerous] archive/data.pkl: pickle 1, byte 2: imports posix.system"),
+            "{}",
+            output.stdout
+        );
+    }
+    nothing_ran(&cli);
+}
+
+#[test]
 fn an_ignore_file_hides_nothing_from_a_scan() {
     let cli = with_canary();
     fs::write(cli.home().join("model/.modelpackignore"), "*.pt\n").unwrap();
