@@ -12,6 +12,7 @@
 //! | 7 | `network` | no server, a connection that broke, an answer that the protocol does not foresee |
 //! | 8 | `conflict` | something is in the way |
 //! | 9 | `input` | what is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed |
+//! | 10 | `unsafe` | loading a file could run code, or the file is not what its format wants |
 //! | 130, 143 | `interrupted`, `terminated` | `SIGINT`, `SIGTERM` |
 
 use crate::{output::Output, text::printable};
@@ -34,6 +35,7 @@ pub enum Kind {
     Network,
     Conflict,
     Input,
+    Unsafe,
     Interrupted,
     Terminated,
     /// What was compared is not the same: the result says it, and the exit code.
@@ -56,6 +58,7 @@ impl Kind {
             Self::Network => ("network", 7),
             Self::Conflict => ("conflict", 8),
             Self::Input => ("input", 9),
+            Self::Unsafe => ("unsafe", 10),
             Self::Interrupted => ("interrupted", 128 + 2),
             Self::Terminated => ("terminated", 128 + 15),
         }
@@ -158,6 +161,9 @@ impl From<modelpack::Error> for Failure {
             Error::UnknownDocument { .. } => {
                 let hint = "`--type` says which it is; an index is judged with what it lists, so name the layout or reference that has it";
                 (Kind::Usage, Some(hint.to_owned()), None)
+            }
+            Error::Unsafe(_) => {
+                (Kind::Unsafe, Some("`modelpack scan DIR` shows all that is found; leave the file out, or `--require-safe`".into()), None)
             }
             _ => (Kind::Other, None, None),
         };

@@ -17,6 +17,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// `SOURCE_DATE_EPOCH` as it stands.
     pub source_date_epoch: Option<String>,
+    /// Where files go that are only needed for a moment.
+    pub scratch: PathBuf,
 }
 
 impl Settings {
@@ -37,6 +39,7 @@ impl Settings {
             credentials: docker.map_or_else(Credentials::default, |directory| Credentials::in_file(directory.join("config.json"))),
             proxies: Proxies { https: either_case("HTTPS_PROXY"), http: either_case("HTTP_PROXY"), no_proxy: either_case("NO_PROXY") },
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
+            scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
         }
     }
 }

@@ -5,6 +5,9 @@
 pub mod gguf;
 mod malformed;
 pub mod onnx;
+pub mod pickle;
 pub mod safetensors;
+pub mod tar;
+pub mod zip;
 
 pub use malformed::Malformed;

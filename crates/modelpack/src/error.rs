@@ -1,6 +1,6 @@
 //! What can go wrong with a verb.
 
-use crate::InvalidPlace;
+use crate::{InvalidPlace, ScanReport};
 use std::path::PathBuf;
 
 /// The result of a verb.
@@ -25,6 +25,9 @@ pub enum Error {
     /// What was named is not the name of a place.
     #[error(transparent)]
     Place(#[from] InvalidPlace),
+    /// What was to be packed only if nothing is found in it.
+    #[error("{}", unsafe_files(.0))]
+    Unsafe(Box<ScanReport>),
 }
 
 impl From<modelpack_pack::Error> for Error {
@@ -34,4 +37,14 @@ impl From<modelpack_pack::Error> for Error {
             error => Self::Pack(error),
         }
     }
+}
+
+/// The first finding, and how many there are besides.
+fn unsafe_files(report: &ScanReport) -> String {
+    let first = report.findings().next().map(|(file, finding)| format!("{}: {finding} ({})", file.path, finding.severity));
+    let more = match report.count().saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; {more} more found"),
+    };
+    format!("not packed, for it is not safe: {}{more}", first.unwrap_or_default())
 }

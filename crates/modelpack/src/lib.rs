@@ -15,6 +15,7 @@ mod open;
 mod pack;
 mod place;
 mod registry;
+mod scan;
 mod store;
 mod unpack;
 mod validate;
@@ -34,12 +35,14 @@ pub use modelpack_pack::{
     LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
     UnpackOptions, Unpacked,
 };
+pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
 pub use modelpack_validate as validation;
 pub use pack::{PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
+pub use scan::ScanTarget;
 pub use store::Listed;
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validation};
 pub use verify::Verified;

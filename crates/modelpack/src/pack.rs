@@ -1,6 +1,6 @@
 //! Packing a directory into a place.
 
-use crate::{Modelpack, Place, Result};
+use crate::{Error, Modelpack, Place, Result, ScanReport, scan::scan_planned};
 use modelpack_pack::{Description, FileFilter, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview};
 use modelpack_spec::{BuiltArtifact, Digest, Selector, Tag};
 use modelpack_store::blocking;
@@ -19,6 +19,8 @@ pub struct PackRequest {
     pub metadata: Metadata,
     /// How its files become layers.
     pub layers: LayerPolicy,
+    /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
+    pub require_safe: bool,
 }
 
 /// What would be packed.
@@ -45,6 +47,8 @@ pub struct Packed {
     pub bytes: u64,
     /// What the config and the manifest's annotations say of the model, and where each value came from.
     pub description: Description,
+    /// What was looked at in its files, and found.
+    pub scan: ScanReport,
 }
 
 impl Modelpack {
@@ -63,7 +67,16 @@ impl Modelpack {
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
         let to = to.clone().or_store();
         let request = request.clone();
-        let (layers, description) = blocking(move || prepare_layers(&request)).await?;
+        let require_safe = request.require_safe;
+        let (layers, description, scan) = blocking(move || {
+            let (layers, description) = prepare_layers(&request)?;
+            let scan = scan_planned(layers.iter().flat_map(|layer| &layer.files), None)?;
+            Ok::<_, Error>((layers, description, scan))
+        })
+        .await?;
+        if require_safe && scan.count() > 0 {
+            return Err(Error::Unsafe(Box::new(scan)));
+        }
         let target = self.target(&to, None).await?;
         let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(Tag::latest()));
         let options = self.pack_options();
@@ -76,6 +89,7 @@ impl Modelpack {
             files: layers.iter().map(|layer| layer.files.len()).sum(),
             bytes: layers.iter().map(PlannedLayer::bytes).sum(),
             description,
+            scan,
         })
     }
 }

@@ -6,13 +6,14 @@
 mod archive;
 mod documents;
 mod formats;
+mod scanned;
 mod texts;
 
 /// A property that holds for any bytes; it panics where it does not.
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the directory of its seeds.
-pub const PROPERTIES: [(&str, Property); 10] = [
+pub const PROPERTIES: [(&str, Property); 13] = [
     ("annotations", documents::annotations),
     ("config", documents::config),
     ("gguf", formats::gguf),
@@ -20,10 +21,12 @@ pub const PROPERTIES: [(&str, Property); 10] = [
     ("modelfile", texts::modelfile),
     ("onnx", formats::onnx),
     ("path", texts::path),
+    ("pickle", scanned::pickle),
     ("reference", texts::reference),
     ("safetensors", formats::safetensors),
     ("tar", archive::tar),
     ("validate", documents::validate),
+    ("zip", scanned::zip),
 ];
 
 /// Checks the property `name` for `data`.

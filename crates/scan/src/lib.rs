@@ -1,1 +1,22 @@
 //! Whether loading a model's files could run code that somebody put into them.
+//!
+//! What a file is, is told from its bytes. Headers are checked against their files; pickles are walked opcode by opcode, never run, and
+//! what they import is judged against a list of what is harmless: anything else is a finding. A [`Report`] keeps apart what was looked at
+//! and what was not, and says of nothing that it is clean.
+
+mod artifact;
+mod blob;
+mod container;
+mod file;
+mod format;
+mod globals;
+mod input;
+mod pickle;
+mod report;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use artifact::{ScanOptions, scan_artifact};
+pub use file::scan_file;
+pub use report::{FileReport, Finding, Report, Severity};

@@ -24,6 +24,9 @@ pub struct PackArgs {
     /// Bundle small files in tar layers if there would be more layers than this [default: 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_layers: Option<u32>,
+    /// Pack nothing if loading a file could run code, or a file is not what its format wants
+    #[arg(long)]
+    pub require_safe: bool,
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
@@ -40,7 +43,14 @@ impl PackArgs {
         let default = LayerPolicy::default();
         let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
         let layers = LayerPolicy { rules: self.layers.clone(), max_layers };
-        Ok(PackRequest { directory, modelfile: self.modelfile.clone(), filter: self.filter.read()?, metadata, layers })
+        Ok(PackRequest {
+            directory,
+            modelfile: self.modelfile.clone(),
+            filter: self.filter.read()?,
+            metadata,
+            layers,
+            require_safe: self.require_safe,
+        })
     }
 
     /// Puts a rule before all others, so that each of them wins over it.

@@ -20,6 +20,7 @@ mod prune;
 mod pull;
 mod push;
 mod rm;
+mod scan;
 mod serve;
 mod tag;
 mod unpack;
@@ -43,6 +44,7 @@ pub enum Command {
     Diff(diff::Args),
     Lint(lint::Args),
     Validate(validate::Args),
+    Scan(scan::Args),
     Verify(verify::Args),
     Ls(ls::Args),
     Tag(tag::Args),
@@ -78,6 +80,7 @@ impl Command {
             Self::Diff(args) => diff::run(args, context).await,
             Self::Lint(args) => lint::run(args, context).await,
             Self::Validate(args) => validate::run(args, context).await,
+            Self::Scan(args) => scan::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,
             Self::Ls(args) => ls::run(args, context).await,
             Self::Tag(args) => tag::run(args, context).await,

@@ -1,6 +1,6 @@
 //! `modelpack pack`: a directory becomes an artifact. `build` and `push DIR` end here too.
 
-use super::plan;
+use super::{plan, scan};
 use crate::{
     args::{PackArgs, TransferArgs},
     context::Context,
@@ -56,6 +56,7 @@ pub async fn pack(
     };
     let doing = if matches!(to, Place::Registry(_)) { "pushing" } else { "packing" };
     let (packed, moved) = context.transfer(doing, transfer, async |m| m.pack(&request, to).await).await?;
+    scan::warn(&packed.scan, &context.output);
     let present = if moved.skipped > 0 { format!("; {} of it was there already", text::bytes(moved.skipped)) } else { String::new() };
     let layers = if packed.layers == packed.files { String::new() } else { format!(" in {}", text::count(packed.layers, "layer")) };
     let files = text::count(packed.files, "file");
@@ -63,6 +64,7 @@ pub async fn pack(
     let mut value = json!({
         "reference": packed.to.to_string(), "digest": packed.digest.to_string(), "layers": packed.layers,
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
+        "scan": scan::for_programs(&packed.scan, |file| !file.findings.is_empty()),
     });
     if args.explain {
         explain(&packed.description, &mut value, context);

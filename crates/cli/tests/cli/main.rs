@@ -20,6 +20,7 @@ mod modctl;
 mod network;
 mod output;
 mod round_trip;
+mod scan;
 mod select;
 mod snapshots;
 mod store;

@@ -22,6 +22,7 @@ mod model_card;
 mod onnx;
 mod parameters;
 mod prose;
+mod pytorch;
 mod quantization;
 mod safetensors;
 mod sentence_transformers;
@@ -88,6 +89,7 @@ pub fn infer(plan: &Plan) -> Inferred {
         Some("gguf") => gguf::describe(folder, &mut found),
         Some("onnx") => onnx::describe(folder, &mut found),
         Some("safetensors") => safetensors::describe(folder, config, &mut found),
+        Some("pt") => pytorch::describe(folder, config, &mut found),
         _ => {}
     }
     sentence_transformers::describe(folder, &mut found);

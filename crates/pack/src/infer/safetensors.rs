@@ -79,7 +79,7 @@ fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found:
 }
 
 /// Adds a tensor to the model's parameters.
-fn count(tensor: &Tensor<'_>, quantization: Option<&Quantization>, parameters: &mut Parameters) {
+pub(super) fn count(tensor: &Tensor<'_>, quantization: Option<&Quantization>, parameters: &mut Parameters) {
     let name = tensor.name.rsplit('.').next().unwrap_or(tensor.name);
     if belongs_to_quantization(name) {
         return;

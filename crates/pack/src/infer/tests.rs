@@ -16,6 +16,7 @@ mod broken_safetensors;
 mod gguf;
 mod onnx;
 mod pipelines;
+mod pytorch;
 mod safetensors;
 mod side_files;
 mod work_tree;

@@ -139,7 +139,7 @@ fn models_in<'a>(folder: &Folder<'a>, directory: &str, format: &str) -> Vec<Shar
         .filter(|((_, total), set)| complete(*total, set))
         .map(|((stem, _), set)| Shards { stem, files: set.into_values().collect() })
         .collect();
-    match models.iter().position(|model| ["model", "diffusion_pytorch_model"].contains(&model.stem)) {
+    match models.iter().position(|model| ["model", "pytorch_model", "diffusion_pytorch_model"].contains(&model.stem)) {
         Some(preferred) => vec![models.swap_remove(preferred)],
         None => models,
     }

@@ -5,12 +5,12 @@ use super::{
     contents::{Contents, invalid},
     destination::conflict,
     staging::Staging,
-    tar::{Entries, Kind},
     verifier::Verifier,
 };
 use bytes::{Buf, Bytes};
 use flate2::bufread::MultiGzDecoder;
 use futures_util::{StreamExt, future};
+use modelpack_formats::tar::{Entries, Kind};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking};
 use std::{

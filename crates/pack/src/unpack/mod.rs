@@ -12,7 +12,6 @@ mod contents;
 mod destination;
 mod raw;
 mod staging;
-mod tar;
 mod verifier;
 
 pub use archive::{Allowance, content_digest};

@@ -15,20 +15,29 @@ const OCTAL_SIZE_END: u64 = 1 << 33;
 
 /// A file or directory in an archive.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// As it stands in the archive, whatever it is.
-    pub(super) path: String,
-    pub(super) kind: Kind,
+    pub path: String,
+    /// What it is.
+    pub kind: Kind,
 }
 
+/// What an entry is; an archive of anything else is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    File { size: u64, executable: bool },
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Its size in bytes.
+        size: u64,
+        /// Whether its owner may execute it.
+        executable: bool,
+    },
+    /// A directory.
     Directory,
 }
 
 /// Reads the entries of an archive one after the other.
-pub(super) struct Entries<R> {
+pub struct Entries<R> {
     reader: R,
     /// Bytes of the present entry's file that are still to be read.
     data: u64,
@@ -37,12 +46,16 @@ pub(super) struct Entries<R> {
 }
 
 impl<R: Read> Entries<R> {
-    pub(super) fn new(reader: R) -> Self {
+    /// Reads an archive that is not compressed.
+    pub fn new(reader: R) -> Self {
         Self { reader, data: 0, padding: 0 }
     }
 
     /// The next entry, if there is one. What was not read of the last one is skipped.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    ///
+    /// Fails with [`InvalidData`](io::ErrorKind::InvalidData) where the archive is not one that every program reads alike.
+    #[allow(clippy::should_implement_trait, reason = "the entry borrows nothing, yet its data is read before the next")]
+    pub fn next(&mut self) -> io::Result<Option<Entry>> {
         let mut extended = Extended::default();
         loop {
             self.skip(self.data.saturating_add(self.padding))?;
@@ -72,7 +85,7 @@ impl<R: Read> Entries<R> {
     }
 
     /// Reads bytes of the present entry's file; 0 at its end.
-    pub(super) fn read_data(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read_data(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let want = buffer.len().min(usize::try_from(self.data).unwrap_or(usize::MAX));
         if want == 0 {
             return Ok(0);

@@ -1,0 +1,152 @@
+//! `modelpack scan`: whether loading a model's files could run code, and what was not looked at.
+
+use crate::{
+    args::TransferArgs,
+    context::Context,
+    failure::{Failure, Kind},
+    output::Output,
+    text::{Align, bytes, count, printable, shortened, table},
+};
+use modelpack::{FileReport, Place, ScanFinding, ScanReport, ScanTarget};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// How many findings are warnings when a directory is packed; `scan` shows all.
+const WARNED: usize = 5;
+
+/// What of a directory is not looked at.
+const HIDDEN: &str = "hidden files, and what systems and tools leave behind";
+
+/// How much of a line is shown, in characters: names come from the files.
+const LINE: usize = 300;
+
+/// Show whether loading the files of an artifact, or of a directory, could run code; nothing of them is run
+///
+/// Headers of weights are checked against their files. Pickles are walked opcode by opcode, in archives too, and what they import is
+/// judged against a list of what is harmless. The exit code is 10 if anything is found.
+#[derive(clap::Args)]
+#[command(after_help = "Example: modelpack scan ./tiny")]
+pub struct Args {
+    /// The artifact, or a model's directory
+    #[arg(value_name = "PLACE|DIR")]
+    target: PathBuf,
+    #[command(flatten)]
+    transfer: TransferArgs,
+}
+
+pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let target = target(&args)?;
+    let scratch = Some(context.settings.scratch.clone());
+    let (report, _) = context.transfer("scanning", &args.transfer, async |m| m.scan(&target, scratch).await).await?;
+    let mut value = for_programs(&report, |_| true);
+    value["target"] = args.target.to_string_lossy().into();
+    let mut text = for_people(&report);
+    if matches!(target, ScanTarget::Directory(_)) {
+        value["notLookedAt"] = json!([HIDDEN]);
+        text.push_str(&format!("; not at {HIDDEN}"));
+    }
+    context.output.result(&text, &value)?;
+    match report.count() {
+        0 => Ok(()),
+        found => Err(Failure::new(Kind::Unsafe, format!("{} in {}", count(found, "finding"), args.target.display()))),
+    }
+}
+
+/// A directory that is there, or else a place.
+fn target(args: &Args) -> Result<ScanTarget, Failure> {
+    if args.target.is_dir() {
+        return Ok(ScanTarget::Directory(args.target.clone()));
+    }
+    let place = args.target.to_string_lossy().parse::<Place>();
+    let place = place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", args.target.display())))?;
+    Ok(ScanTarget::Place(place))
+}
+
+/// Warns of what was found in what was packed.
+pub fn warn(report: &ScanReport, output: &Output) {
+    for (file, finding) in report.findings().take(WARNED) {
+        output.warn(&line(&format!("{}: {finding} ({})", file.path, finding.severity)));
+    }
+    if report.count() > WARNED {
+        output.warn(&format!("{} more; `modelpack scan` shows all", count(report.count() - WARNED, "finding")));
+    }
+}
+
+fn for_people(report: &ScanReport) -> String {
+    let header = ["FILE", "SIZE", "FOUND", "LOOKED AT"].map(str::to_owned);
+    let rows = report.files.iter().map(|file| {
+        let found = match file.findings.len() + file.more_findings {
+            0 => "-".to_owned(),
+            found => found.to_string(),
+        };
+        [shortened(&printable(&file.path), 80), bytes(file.size), found, looked_at(file)]
+    });
+    let align = [Align::Left, Align::Right, Align::Right, Align::Left];
+    let mut parts = vec![table(align, &[header].into_iter().chain(rows).collect::<Vec<_>>())];
+    parts.extend(section("Findings", report, |file| {
+        let mut lines: Vec<_> = file.findings.iter().map(|finding| format!("[{}] {finding}", finding.severity)).collect();
+        lines.extend((file.more_findings > 0).then(|| format!("and {} more", file.more_findings)));
+        lines
+    }));
+    parts.extend(section("Not looked at", report, |file| file.not_looked_at.clone()));
+    parts.extend(section("Notes", report, |file| file.notes.clone()));
+    parts.push(summary(report));
+    parts.join("\n\n")
+}
+
+/// In one cell, how a file was looked at.
+fn looked_at(file: &FileReport) -> String {
+    let looked = shortened(&printable(&file.looked_at.join("; ")), 100);
+    match (looked.is_empty(), file.not_looked_at.is_empty()) {
+        (false, true) => looked,
+        (false, false) => format!("in part: {looked}"),
+        (true, _) => "no".to_owned(),
+    }
+}
+
+/// A heading, and the lines of each file that has some.
+fn section(heading: &str, report: &ScanReport, lines: impl Fn(&FileReport) -> Vec<String>) -> Option<String> {
+    let lines: Vec<_> =
+        report.files.iter().flat_map(|file| lines(file).into_iter().map(|text| line(&format!("  {}: {text}", file.path)))).collect();
+    (!lines.is_empty()).then(|| format!("{heading}:\n{}", lines.join("\n")))
+}
+
+fn summary(report: &ScanReport) -> String {
+    let files = |wanted: fn(&&FileReport) -> bool| report.files.iter().filter(wanted).count();
+    let whole = files(|file| file.not_looked_at.is_empty() && !file.looked_at.is_empty());
+    let none = files(|file| file.looked_at.is_empty());
+    let part = report.files.len() - whole - none;
+    format!(
+        "{}; of {}, {whole} looked at, {part} in part, {none} not",
+        match report.count() {
+            0 => "nothing found in what was looked at".to_owned(),
+            found => count(found, "finding"),
+        },
+        count(report.files.len(), "file"),
+    )
+}
+
+fn line(text: &str) -> String {
+    match text.char_indices().nth(LINE) {
+        Some((end, _)) => format!("{}…", printable(&text[..end])),
+        None => printable(text).into_owned(),
+    }
+}
+
+/// The report as JSON, of the files that are `wanted`.
+pub fn for_programs(report: &ScanReport, wanted: impl Fn(&FileReport) -> bool) -> Value {
+    let finding = |finding: &ScanFinding| {
+        json!({
+            "severity": finding.severity.to_string(), "message": finding.message, "global": finding.global,
+            "within": finding.within, "pickle": finding.pickle, "position": finding.position,
+        })
+    };
+    let file = |file: &FileReport| {
+        json!({
+            "path": file.path, "size": file.size, "lookedAt": file.looked_at, "notLookedAt": file.not_looked_at,
+            "pickles": file.pickles, "findings": file.findings.iter().map(finding).collect::<Vec<_>>(),
+            "moreFindings": file.more_findings, "notes": file.notes,
+        })
+    };
+    json!({ "findings": report.count(), "files": report.files.iter().filter(|file| wanted(file)).map(file).collect::<Vec<_>>() })
+}

@@ -1,0 +1,132 @@
+//! `scan`, and what packing says of what it packs.
+
+use crate::harness::{self, Registry, cli, cli_with_model, fails, ok, run};
+use modelpack_testkit::{Cli, fixture, torch_archive};
+use serde_json::{Value, json};
+use std::fs;
+
+/// A pickle that makes a file `modelpack-canary` where it is loaded.
+const CANARY: &[u8] = b"\x80\x02cposix\nsystem\nX\x16\x00\x00\x00touch modelpack-canary\x85R.";
+
+/// The program with a model that is not safe.
+fn with_canary() -> Cli {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("extra.pt"), torch_archive(CANARY, &[(0, 16)])).unwrap();
+    cli
+}
+
+fn nothing_ran(cli: &Cli) {
+    assert!(!cli.home().join("modelpack-canary").exists() && !cli.home().join("model/modelpack-canary").exists());
+}
+
+#[test]
+fn a_model_of_safetensors_and_texts_is_looked_at_and_nothing_is_found() {
+    let (cli, _) = cli_with_model();
+    let shown = ok(&cli, "scan model");
+    assert!(shown.contains("safetensors: its header, against the file"), "{shown}");
+    assert!(
+        shown.contains("Python code") && shown.contains("nothing found in what was looked at; of 12 files, 12 looked at, 0 in part, 0 not"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_canary_is_found_in_a_directory_in_the_store_and_in_a_registry_and_never_runs() {
+    let (cli, registry) = (with_canary(), Registry::start());
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, "pack model -t tiny:v1");
+    ok(&cli, &format!("cp tiny:v1 {reference}"));
+    for target in ["model", "tiny:v1", &reference] {
+        let output = run(&cli, &format!("scan {target}")).expect_code(10);
+        assert!(
+            output.stdout.contains("extra.pt: [dangerous] archive/data.pkl: pickle 1, byte 2: imports posix.system"),
+            "{}",
+            output.stdout
+        );
+        assert!(output.stderr.contains("error: 1 finding in"), "{}", output.stderr);
+        let output = run(&cli, &format!("scan {target} --json")).expect_code(10);
+        let report: Value = serde_json::from_str(&output.stdout).unwrap();
+        assert_eq!(report["findings"], 1);
+        let file = report["files"].as_array().unwrap().iter().find(|file| file["path"] == "extra.pt").unwrap();
+        assert_eq!(file["findings"][0]["global"], "posix.system");
+        assert_eq!(file["findings"][0]["severity"], "dangerous");
+    }
+    nothing_ran(&cli);
+}
+
+#[test]
+fn layers_of_every_encoding_are_scanned() {
+    let cli = with_canary();
+    for encoding in ["raw", "tar", "tar+gzip", "tar+zstd"] {
+        ok(&cli, &format!("pack model -t tiny:{} --layer {encoding}", encoding.replace('+', "-")));
+        let output = run(&cli, &format!("scan tiny:{}", encoding.replace('+', "-"))).expect_code(10);
+        assert!(
+            output.stdout.contains("extra.pt: [dangerous] archive/data.pkl: pickle 1, byte 2: imports posix.system"),
+            "{}",
+            output.stdout
+        );
+    }
+    nothing_ran(&cli);
+}
+
+#[test]
+fn an_ignore_file_hides_nothing_from_a_scan() {
+    let cli = with_canary();
+    fs::write(cli.home().join("model/.modelpackignore"), "*.pt\n").unwrap();
+    run(&cli, "scan model").expect_code(10);
+    // What is not packed is not in the way.
+    ok(&cli, "pack model -t tiny:v1 --require-safe");
+}
+
+#[test]
+fn packing_warns_and_packs() {
+    let cli = with_canary();
+    let output = run(&cli, "pack model -t tiny:v1").expect_code(0);
+    assert!(
+        output.stderr.contains("warning: extra.pt: archive/data.pkl: pickle 1, byte 2: imports posix.system (dangerous)"),
+        "{}",
+        output.stderr
+    );
+    let packed = harness::json(&cli, "pack model -t tiny:v2");
+    assert_eq!(packed["scan"]["findings"], 1);
+    assert_eq!(packed["scan"]["files"][0]["path"], "extra.pt");
+    nothing_ran(&cli);
+}
+
+#[test]
+fn with_require_safe_nothing_is_written() {
+    let (cli, registry) = (with_canary(), Registry::start());
+    let reference = registry.reference("tiny:v1");
+    let words = ["extra.pt", "archive/data.pkl", "pickle 1, byte 2", "posix.system", "hint: "];
+    for line in [
+        "pack model -t tiny:v1 --require-safe".to_owned(),
+        "pack model -t oci-archive:model.tar:v1 --require-safe".to_owned(),
+        "build model -t tiny:v1 --require-safe".to_owned(),
+        format!("push model {reference} --require-safe"),
+    ] {
+        fails(&cli, &line, 10, &words);
+    }
+    assert!(!cli.home().join("model.tar").exists());
+    assert_eq!(harness::json(&cli, "ls"), json!([]));
+    fails(&cli, &format!("inspect docker://{reference}"), 3, &[]);
+    let (cli, _) = cli_with_model();
+    ok(&cli, "pack model -t tiny:v1 --require-safe");
+}
+
+#[test]
+fn artifacts_of_other_tools_are_scanned_in_every_encoding() {
+    let cli = cli();
+    for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras", "kit-none", "kit-gzip"] {
+        let report = harness::json(&cli, &format!("scan oci:{}:v1", fixture(name).display()));
+        assert_eq!(report["findings"], 0, "{name}");
+        let text = report.to_string();
+        assert!(text.contains("safetensors: its header") || text.contains("a tar archive of"), "{name}: {text}");
+    }
+}
+
+#[test]
+fn what_is_not_there_cannot_be_scanned() {
+    let cli = cli();
+    fails(&cli, "scan tiny", 3, &["tiny"]);
+    fails(&cli, "scan ./tiny", 2, &["no directory"]);
+}

@@ -1,0 +1,124 @@
+//! The bytes of a pickle, read forwards.
+
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+
+/// Anything that is read forwards.
+pub(super) trait Forward: Read + Seek {}
+
+impl<T: Read + Seek + ?Sized> Forward for T {}
+
+pub(super) struct Reader<R> {
+    file: BufReader<R>,
+    at: u64,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    pub(super) fn new(file: R) -> Self {
+        Self { file: BufReader::with_capacity(64 << 10, file), at: 0 }
+    }
+
+    /// Reads what is mostly short, with positions from `at` on.
+    fn short(file: R, at: u64) -> Self {
+        Self { file: BufReader::with_capacity(1 << 10, file), at }
+    }
+
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
+    pub(super) fn is_at_end(&mut self) -> io::Result<bool> {
+        Ok(self.file.fill_buf()?.is_empty())
+    }
+
+    pub(super) fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.file.read_exact(&mut bytes)?;
+        self.at += N as u64;
+        Ok(bytes)
+    }
+
+    /// The bytes to the next line feed, which is taken and not among them; `None` if they are more than `limit`, which are skipped.
+    pub(super) fn line(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Some(Vec::new());
+        loop {
+            let buffer = self.file.fill_buf()?;
+            if buffer.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let end = buffer.iter().position(|b| *b == b'\n');
+            let piece = &buffer[..end.unwrap_or(buffer.len())];
+            match &mut line {
+                Some(line) if line.len() + piece.len() <= limit => line.extend_from_slice(piece),
+                line => *line = None,
+            }
+            let taken = piece.len() + usize::from(end.is_some());
+            self.file.consume(taken);
+            self.at += taken as u64;
+            if end.is_some() {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// `length` bytes; `None` if they are more than `limit`, which are skipped.
+    pub(super) fn text(&mut self, length: u64, limit: usize) -> io::Result<Option<Vec<u8>>> {
+        match usize::try_from(length).ok().filter(|length| *length <= limit) {
+            Some(length) => {
+                let mut bytes = vec![0; length];
+                self.file.read_exact(&mut bytes)?;
+                self.at += length as u64;
+                Ok(Some(bytes))
+            }
+            None => self.skip(length).map(|()| None),
+        }
+    }
+
+    pub(super) fn skip(&mut self, length: u64) -> io::Result<()> {
+        let too_long = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        let by = i64::try_from(length).map_err(|_| too_long())?;
+        self.at = self.at.checked_add(length).filter(|at| i64::try_from(*at).is_ok()).ok_or_else(too_long)?;
+        self.file.seek_relative(by)
+    }
+
+    /// Whether the next bytes are the first of a pickle.
+    pub(super) fn is_at_pickle(&mut self) -> io::Result<bool> {
+        Ok(matches!(self.file.fill_buf()?, [0x80, 0..=5, ..]))
+    }
+
+    /// Hands the next `length` bytes to `read`, and skips what it did not read.
+    pub(super) fn part<T>(&mut self, length: u64, read: impl FnOnce(&mut Reader<Part<'_>>) -> T) -> io::Result<T> {
+        let mut part = Reader::short(Part { file: &mut self.file, left: length }, self.at);
+        let value = read(&mut part);
+        let left = part.file.into_inner().left;
+        let read = length - left;
+        self.at = self.at.checked_add(read).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.skip(left).map(|()| value)
+    }
+}
+
+/// A part of something that is read forwards.
+pub(super) struct Part<'a> {
+    file: &'a mut dyn Forward,
+    left: u64,
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.file.read(&mut buffer[..want])?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for Part<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match to {
+            SeekFrom::Current(by) if u64::try_from(by).is_ok_and(|by| by <= self.left) => {
+                self.left -= by.unsigned_abs();
+                self.file.seek(to)
+            }
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}

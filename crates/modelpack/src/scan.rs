@@ -1,0 +1,58 @@
+//! Whether loading a model's files could run code.
+
+use crate::{Error, Modelpack, Place, Result, StoreError};
+use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
+use modelpack_scan::{Report, ScanOptions, scan_artifact, scan_file};
+use modelpack_spec::Artifact;
+use modelpack_store::blocking;
+use std::{fs::File, path::PathBuf, sync::Arc};
+
+/// What is scanned.
+#[derive(Clone, Debug)]
+pub enum ScanTarget {
+    /// An artifact.
+    Place(Place),
+    /// A directory: the files that are packed when no Modelfile and no ignore file chooses.
+    Directory(PathBuf),
+}
+
+impl Modelpack {
+    /// Looks for what loading the files of `target` would run; nothing of them is run, and weights are not read.
+    ///
+    /// Zip archives within archive layers are put into a nameless file in `scratch` while they are looked at; without it they are not.
+    pub async fn scan(&self, target: &ScanTarget, scratch: Option<PathBuf>) -> Result<Report> {
+        match target {
+            ScanTarget::Place(place) => {
+                let opened = self.open(place).await?;
+                let what = format!("manifest {}", opened.manifest.digest());
+                let Some(image) = opened.manifest.image() else {
+                    let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
+                    return Err(Error::Store(StoreError::Invalid { what, why }));
+                };
+                let artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
+                let options = ScanOptions { concurrency: self.options.concurrency, scratch };
+                Ok(scan_artifact(Arc::from(opened.source), &artifact, &options).await?)
+            }
+            ScanTarget::Directory(directory) => {
+                let directory = directory.clone();
+                blocking(move || {
+                    // An ignore file is as much somebody else's as what it hides.
+                    let include = Patterns::new("scan", ["*"]).expect("a star is a pattern");
+                    let everything = FileFilter { include, only_included: true, ..FileFilter::default() };
+                    let plan = plan(&directory, None, &everything)?;
+                    scan_planned(&plan.files, scratch)
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// Scans files that are to be packed; blocks.
+pub(crate) fn scan_planned<'a>(files: impl IntoIterator<Item = &'a PlannedFile>, scratch: Option<PathBuf>) -> Result<Report> {
+    let scan = |planned: &PlannedFile| {
+        let file = File::open(&planned.source).map_err(StoreError::io("open", &planned.source))?;
+        Ok(scan_file(planned.path.as_str(), planned.size, file, scratch.as_deref()))
+    };
+    Ok(Report { files: files.into_iter().map(scan).collect::<Result<_>>()? })
+}

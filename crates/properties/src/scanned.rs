@@ -1,0 +1,47 @@
+//! Pickles and zip archives, walked and scanned.
+
+use modelpack_formats::{
+    pickle::{Ending, Pickles},
+    zip::Archive,
+};
+use modelpack_scan::{FileReport, scan_file};
+use std::io::{Cursor, Read};
+
+/// Positions lie within the pickle and do not go back, walks follow each other, and whoever walks reads what a scan reads.
+pub(crate) fn pickle(data: &[u8]) {
+    let size = data.len() as u64;
+    let mut pickles = Pickles::new(Cursor::new(data));
+    let mut begin = 0;
+    while pickles.is_at_end().is_ok_and(|is_at_end| !is_at_end) {
+        let walk = pickles.walk(&mut |step| assert!((begin..size).contains(&step.at), "{step:?} in {size} bytes"));
+        assert_eq!(walk.begin, begin);
+        if !matches!(walk.ending, Ending::Stop(_)) {
+            break;
+        }
+        assert!(walk.end > begin && walk.end <= size, "{walk:?}");
+        begin = walk.end;
+    }
+    for name in ["model.pkl", "model.txt"] {
+        report(&scan_file(name, size, Cursor::new(data), None), size);
+    }
+}
+
+/// The entries of an archive are as long as its directory says, at most, and a scan ends.
+pub(crate) fn zip(data: &[u8]) {
+    let size = data.len() as u64;
+    if let Ok(archive) = Archive::read(Cursor::new(data), size) {
+        for entry in archive.entries.iter().take(100) {
+            let Ok(content) = entry.open(Cursor::new(data)) else { continue };
+            let mut bytes = Vec::new();
+            let read = content.take(1 << 20).read_to_end(&mut bytes);
+            assert!(read.is_err() || bytes.len() as u64 <= entry.size, "{} bytes of {entry:?}", bytes.len());
+        }
+    }
+    report(&scan_file("model.pt", size, Cursor::new(data), None), size);
+}
+
+/// A report says of a file that it was looked at, or that it was not.
+fn report(report: &FileReport, size: u64) {
+    assert_eq!(report.size, size);
+    assert!(!report.looked_at.is_empty() || !report.not_looked_at.is_empty() || !report.findings.is_empty(), "{report:?}");
+}

@@ -1,0 +1,203 @@
+//! Archives and what is compressed: each entry is a file.
+
+use crate::{
+    FileReport, Finding,
+    file::{Context, scan},
+    format::Format,
+    input::{Input, ReadSeek},
+};
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use modelpack_formats::{
+    tar::{Entries, Kind},
+    zip::Archive,
+};
+use std::{
+    io::{self, BufReader, Read, Seek},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// The largest window that a zstd stream may ask for, as a power of two: 128 MiB of memory.
+const ZSTD_WINDOW_LOG: u32 = 27;
+/// Names of so many entries are said.
+const NAMED: usize = 3;
+
+/// The decompressed bytes of a stream, each taken from the allowance.
+pub(crate) fn decompressed<'a>(format: Format, file: impl Read + 'a, allowance: &'a AtomicU64) -> io::Result<Box<dyn Read + 'a>> {
+    let file = BufReader::new(file);
+    Ok(match format {
+        Format::Gzip => Box::new(Limited { reader: MultiGzDecoder::new(file), allowance }),
+        Format::Zlib => Box::new(Limited { reader: ZlibDecoder::new(file), allowance }),
+        Format::Zstd => {
+            let mut reader = zstd::Decoder::with_buffer(file)?;
+            reader.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(Limited { reader, allowance })
+        }
+        _ => Box::new(file),
+    })
+}
+
+/// Scans what is compressed.
+pub(crate) fn scan_compressed(format: Format, file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
+    let how = match format {
+        Format::Gzip => "gzip",
+        Format::Zlib => "zlib",
+        _ => "zstd",
+    };
+    let Some(deeper) = context.deeper() else {
+        return report.not_looked(format!("compressed with {how}, within too many others"));
+    };
+    let mut stream = match decompressed(format, file, context.allowance) {
+        Ok(stream) => stream,
+        Err(error) => return report.not_looked(format!("compressed with {how}, and not readable: {error}")),
+    };
+    let inner = report.path.rsplit_once('.').map_or(report.path.as_str(), |(path, _)| path).to_owned();
+    let inner = scan(&inner, Input::Stream(&mut *stream, None), deeper);
+    inner.looked_at.into_iter().for_each(|looked| report.looked(format!("compressed with {how}: {looked}")));
+    inner.not_looked_at.into_iter().for_each(|why| report.not_looked(format!("compressed with {how}: {why}")));
+    inner.findings.into_iter().for_each(|finding| report.find(finding));
+    report.more_findings += inner.more_findings;
+    report.pickles += inner.pickles;
+    inner.notes.into_iter().for_each(|note| report.note(note));
+}
+
+/// Scans a tar archive that is a file itself.
+pub(crate) fn scan_tar_file(file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
+    let Some(deeper) = context.deeper() else { return report.not_looked("a tar archive, within too many others") };
+    let mut entries = Vec::new();
+    let mut count = 0;
+    let read = scan_tar(file, deeper, &mut |entry| {
+        count += 1;
+        // What has nothing to say is only counted, so that memory is bounded.
+        if !entry.findings.is_empty() || !entry.not_looked_at.is_empty() || !entry.notes.is_empty() || entry.pickles > 0 {
+            if entries.len() < 1000 { entries.push(entry) } else { report.take_entry(entry) }
+        }
+    });
+    entries.into_iter().for_each(|entry| report.take_entry(entry));
+    report.looked(format!("a tar archive of {}", counted(count, "file", "files")));
+    if let Err(error) = read {
+        report.find(Finding::malformed(format!("is a tar archive that programs read differently, or not: {error}")));
+        report.not_looked("what follows in the tar archive");
+    }
+}
+
+/// Scans the files of a tar archive that is not compressed, one after the other.
+pub(crate) fn scan_tar(reader: impl Read, context: Context<'_>, each: &mut dyn FnMut(FileReport)) -> io::Result<()> {
+    let mut entries = Entries::new(BufReader::new(reader));
+    while let Some(entry) = entries.next()? {
+        if let Kind::File { size, .. } = entry.kind {
+            each(scan(&entry.path, Input::Stream(&mut EntryData(&mut entries), Some(size)), context));
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of the present entry.
+struct EntryData<'a, R>(&'a mut Entries<R>);
+
+impl<R: Read> Read for EntryData<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_data(buffer)
+    }
+}
+
+/// Scans a zip archive that can only be read forwards, from a nameless file.
+pub(crate) fn scan_zip_put_aside(file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
+    let Some(scratch) = context.scratch else {
+        return report.not_looked("a zip archive within another archive, which takes a place to put it");
+    };
+    let put = tempfile::tempfile_in(scratch).and_then(|mut aside| {
+        let size = io::copy(file, &mut aside)?;
+        aside.rewind()?;
+        Ok((aside, size))
+    });
+    match put {
+        Ok((mut aside, size)) => scan_zip(&mut aside, size, context, report),
+        Err(error) => report.not_looked(format!("a zip archive within another archive, which cannot be put aside: {error}")),
+    }
+}
+
+/// Scans a zip archive: PyTorch's, NumPy's and Keras' files are such.
+pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>, report: &mut FileReport) {
+    let Some(deeper) = context.deeper() else { return report.not_looked("a zip archive, within too many others") };
+    let archive = match Archive::read(&mut *file, size) {
+        Ok(archive) => archive,
+        Err(error) => {
+            report.find(Finding::malformed(format!("begins like a zip archive, and is none that can be read: {error}")));
+            return report.not_looked("what is in the zip archive");
+        }
+    };
+    archive.problems.iter().for_each(|problem| report.find(Finding::malformed(problem.clone())));
+    let is_torch = archive.entries.iter().any(|entry| entry.name == "data.pkl" || entry.name.ends_with("/data.pkl"));
+    let (mut pickled, mut tensors) = (Vec::new(), 0);
+    for entry in archive.entries.iter().filter(|entry| !entry.is_directory()) {
+        let content = match entry.open(&mut *file) {
+            Ok(content) => content,
+            Err(error) => {
+                report.not_looked(format!("{}: {error}", entry.name));
+                continue;
+            }
+        };
+        let mut content = Limited { reader: content, allowance: context.allowance };
+        let found = scan(&entry.name, Input::Stream(&mut content, Some(entry.size)), deeper);
+        if found.pickles > 0 {
+            pickled.push(entry.name.as_str());
+        }
+        if is_torch && found.findings.is_empty() && found.pickles == 0 && is_tensor(&entry.name) {
+            tensors += 1;
+        } else {
+            report.take_entry(found);
+        }
+    }
+    let mut how =
+        format!("a {} archive of {}", if is_torch { "PyTorch" } else { "zip" }, counted(archive.entries.len(), "entry", "entries"));
+    if !pickled.is_empty() {
+        let more = pickled.len().saturating_sub(NAMED);
+        let names = pickled[..pickled.len().min(NAMED)].join(", ");
+        how.push_str(&format!(": each opcode of the pickles in {names}"));
+        if more > 0 {
+            how.push_str(&format!(" and {more} more"));
+        }
+    }
+    if tensors > 0 {
+        how.push_str(&format!("; {} of tensors, and no pickle", counted(tensors, "holds the numbers", "hold the numbers")));
+    }
+    report.looked(how);
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Whether an entry of a PyTorch archive holds the numbers of a tensor: `NAME/data/0`.
+fn is_tensor(name: &str) -> bool {
+    let mut parts = name.rsplit('/');
+    let number = parts.next().unwrap_or_default();
+    matches!(parts.next(), Some("data" | "constants")) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Bytes that are taken from an allowance.
+struct Limited<'a, R> {
+    reader: R,
+    allowance: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Limited<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        let left = self.allowance.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(n as u64));
+        left.map(|_| n).map_err(|_| io::Error::other("it unpacks to more than 1 GiB and more than 1000 times its size"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decompressed_is_taken_from_the_allowance() {
+        let allowance = AtomicU64::new(1000);
+        let mut two = [600, 600].map(|len| Limited { reader: io::repeat(0).take(len), allowance: &allowance });
+        assert_eq!(io::copy(&mut two[0], &mut io::sink()).unwrap(), 600);
+        assert!(io::copy(&mut two[1], &mut io::sink()).unwrap_err().to_string().contains("1000 times"));
+    }
+}

@@ -1,0 +1,247 @@
+//! A file: what it is by its bytes, and what is looked at in it.
+
+use crate::{
+    FileReport, Finding, container,
+    format::{Format, NEEDED},
+    input::{Forward, Input, ReadSeek, beginning},
+    pickle::{self, Suspicion},
+    text,
+};
+use modelpack_formats::{Malformed, gguf, safetensors, zip};
+use std::{
+    io::{Cursor, Read, Seek, SeekFrom},
+    path::Path,
+    sync::atomic::AtomicU64,
+};
+
+/// Archives in archives: deeper ones are not opened.
+const MAX_DEPTH: usize = 4;
+/// An array's description is not longer.
+const MAX_NUMPY_HEADER: u64 = 1 << 20;
+/// What is compressed may always become this many bytes.
+const MIN_ALLOWANCE: u64 = 1 << 30;
+/// Beyond that, so many times its size, which is about the most that gzip can do.
+const MAX_RATIO: u64 = 1000;
+
+/// What all that is scanned together shares.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    /// Where entries of compressed archives are put while they are looked at, if that is necessary.
+    pub(crate) scratch: Option<&'a Path>,
+    /// How many more bytes may be decompressed.
+    pub(crate) allowance: &'a AtomicU64,
+    depth: usize,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(scratch: Option<&'a Path>, allowance: &'a AtomicU64) -> Self {
+        Self { scratch, allowance, depth: 0 }
+    }
+
+    /// The context of what is in a container; nothing if it lies too deep.
+    pub(crate) fn deeper(self) -> Option<Self> {
+        (self.depth < MAX_DEPTH).then_some(Self { depth: self.depth + 1, ..self })
+    }
+}
+
+/// How many bytes `stored` bytes may be decompressed to.
+pub(crate) fn allowance(stored: u64) -> AtomicU64 {
+    AtomicU64::new(MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO)))
+}
+
+/// Scans a file of `size` bytes, which is called `path` in the model. Blocks.
+///
+/// Headers and pickles are read, weights are not; where pickles hold much, their strings are skipped. What is compressed is read to its
+/// end. Entries of compressed archives that must be read from their end are put into a nameless file in `scratch` for that time, or
+/// not looked at without it.
+pub fn scan_file(path: &str, size: u64, mut file: impl Read + Seek, scratch: Option<&Path>) -> FileReport {
+    scan(path, Input::File(&mut file, size), Context::new(scratch, &allowance(size)))
+}
+
+pub(crate) fn scan(path: &str, input: Input<'_>, context: Context<'_>) -> FileReport {
+    match input {
+        Input::File(file, size) => {
+            let mut report = FileReport::new(path, size);
+            let mut first = || {
+                file.rewind()?;
+                let first = beginning(&mut *file, NEEDED)?;
+                file.rewind().map(|()| first)
+            };
+            match first() {
+                Ok(first) => Scan { first: &first, file, size: Some(size), is_file: true, context, report: &mut report }.run(),
+                Err(error) => report.not_looked(format!("cannot be read: {error}")),
+            }
+            report
+        }
+        Input::Stream(stream, size) => {
+            let mut report = FileReport::new(path, size.unwrap_or(0));
+            match beginning(&mut *stream, NEEDED) {
+                Ok(first) => {
+                    let mut file = Forward::new(first.clone(), stream);
+                    Scan { first: &first, file: &mut file, size, is_file: false, context, report: &mut report }.run();
+                }
+                Err(error) => report.not_looked(format!("cannot be read: {error}")),
+            }
+            report
+        }
+    }
+}
+
+/// A file at its beginning, which is to be scanned.
+struct Scan<'a> {
+    first: &'a [u8],
+    file: &'a mut dyn ReadSeek,
+    size: Option<u64>,
+    /// Whether it can be read from anywhere.
+    is_file: bool,
+    context: Context<'a>,
+    report: &'a mut FileReport,
+}
+
+impl Scan<'_> {
+    fn run(mut self) {
+        let path = self.report.path.clone();
+        text::note_script(&path, self.report);
+        let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        let extension = name.rsplit_once('.').map(|(_, extension)| extension).unwrap_or_default();
+        let format = Format::of(self.first);
+        let named = [("safetensors", Format::Safetensors), ("gguf", Format::Gguf)].into_iter().find(|(known, _)| *known == extension);
+        if let Some((known, of_name)) = named.filter(|(_, of_name)| *of_name != format) {
+            let error = match of_name {
+                Format::Gguf => gguf::check(Cursor::new(self.first), self.first.len() as u64).err(),
+                _ => safetensors::check(self.first, self.size.unwrap_or(u64::MAX)).err(),
+            };
+            let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+            self.report.find(Finding::malformed(format!("is named like {known}, and is none{why}")));
+        }
+        match format {
+            Format::Empty => self.report.looked("it is empty"),
+            Format::Zip => self.zip(),
+            Format::Tar => container::scan_tar_file(self.file, self.context, self.report),
+            Format::Gzip | Format::Zlib | Format::Zstd => container::scan_compressed(format, self.file, self.context, self.report),
+            Format::Numpy => self.numpy(),
+            Format::Safetensors => {
+                self.header("safetensors", extension, |scan, size| safetensors::check(&mut *scan.file, size));
+            }
+            Format::Gguf => self.header("GGUF", extension, |scan, size| gguf::check(&mut *scan.file, size)),
+            Format::Pickle => {
+                let suspicion = if has_pickle_name(extension) { Suspicion::Named } else { Suspicion::Marked };
+                pickle::scan(&mut *self.file, self.size, suspicion, self.report);
+                self.zip_behind();
+            }
+            Format::Closed(what) => {
+                self.report.not_looked(what);
+                self.hidden_pickle();
+            }
+            Format::Native => {
+                self.report.note("a program or library of the machine: whoever loads it runs it; it was not judged");
+                self.report.not_looked("machine code");
+                self.hidden_pickle();
+                self.zip_behind();
+            }
+            Format::Text if extension == "json" && matches!(self.first.trim_ascii_start().first(), Some(b'{' | b'[')) => {
+                text::scan_json(&mut *self.file, self.size, self.report);
+            }
+            Format::Text | Format::Unknown => {
+                let suspicion = if has_pickle_name(extension) { Suspicion::NamedOnly } else { Suspicion::None };
+                let is_pickle = pickle::scan(&mut *self.file, self.size, suspicion, self.report);
+                if !is_pickle && format == Format::Text {
+                    self.report.looked("a text that is no pickle");
+                } else if !is_pickle && extension == "onnx" {
+                    self.report.not_looked("ONNX: its operators, and where its external data lies");
+                } else if !is_pickle {
+                    self.report.not_looked("no format that is known, and no pickle");
+                }
+                if format == Format::Unknown {
+                    self.zip_behind();
+                }
+            }
+        }
+    }
+
+    /// Checks the header of weights.
+    fn header(&mut self, format: &str, extension: &str, check: impl FnOnce(&mut Self, u64) -> Result<(), Malformed>) {
+        let Some(size) = self.size else {
+            return self.report.not_looked(format!("{format}, compressed, so that its size is only known at its end"));
+        };
+        match check(self, size) {
+            Ok(()) => self.report.looked(format!("{format}: its header, against the file")),
+            Err(error) if extension.eq_ignore_ascii_case(format) => {
+                self.report.find(Finding::malformed(format!("is no sound {format} file: {error}")));
+            }
+            Err(_) => self.report.not_looked("no format that is known"),
+        }
+        self.hidden_pickle();
+    }
+
+    /// Looks for a pickle whose first bytes are those of something else too.
+    fn hidden_pickle(&mut self) {
+        if self.is_file && self.file.seek(SeekFrom::Start(0)).is_ok() {
+            pickle::scan(&mut *self.file, self.size, Suspicion::None, self.report);
+        } else {
+            pickle::scan(Cursor::new(self.first), self.size, Suspicion::None, self.report);
+        }
+    }
+
+    fn zip(&mut self) {
+        if self.is_file {
+            container::scan_zip(self.file, self.size.unwrap_or(0), self.context, self.report);
+        } else {
+            container::scan_zip_put_aside(self.file, self.context, self.report);
+        }
+    }
+
+    /// A zip archive is found from its end, whatever stands before it.
+    fn zip_behind(&mut self) {
+        let Some(size) = self.size.filter(|size| self.is_file && *size > 22) else { return };
+        if zip::Archive::read(&mut *self.file, size).is_ok_and(|archive| !archive.entries.is_empty()) {
+            self.report.find(Finding::malformed("is a zip archive too, if it is read from its end"));
+            container::scan_zip(self.file, size, self.context, self.report);
+        }
+    }
+
+    /// An array of NumPy, whose elements are pickled if they are objects.
+    fn numpy(&mut self) {
+        let header = numpy_header(&mut *self.file);
+        match header {
+            Some(header) if has_objects(&header) => {
+                let read = 10 + header.len() as u64;
+                let left = self.size.map(|size| size.saturating_sub(read));
+                pickle::scan(&mut *self.file, left, Suspicion::Named, self.report);
+            }
+            Some(_) => self.report.looked("a NumPy array of numbers: its header"),
+            None => self.report.find(Finding::malformed("begins like a NumPy array, and has no header of one")),
+        }
+    }
+}
+
+/// Whether files with this extension are usually pickles.
+fn has_pickle_name(extension: &str) -> bool {
+    matches!(extension, "pkl" | "pickle" | "p" | "pk" | "joblib" | "bin" | "pt" | "pth" | "pt2" | "ckpt" | "tar" | "dill" | "model" | "sav")
+}
+
+/// The description of an array, after which its elements begin.
+fn numpy_header(mut file: impl Read) -> Option<Vec<u8>> {
+    let mut start = [0; 10];
+    file.read_exact(&mut start).ok()?;
+    let length = match start[6] {
+        1 => u64::from(u16::from_le_bytes([start[8], start[9]])),
+        _ => {
+            let mut high = [0; 2];
+            file.read_exact(&mut high).ok()?;
+            u64::from(u32::from_le_bytes([start[8], start[9], high[0], high[1]]))
+        }
+    };
+    let header = beginning(&mut file, length.min(MAX_NUMPY_HEADER)).ok()?;
+    (header.len() as u64 == length).then_some(header)
+}
+
+/// Whether a description has the type of objects, `'|O'`, or a field of it.
+fn has_objects(header: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(header);
+    // Texts stand between quotes; what stands between those is harmless to look at too.
+    text.split(['\'', '"']).any(|text| {
+        let kind = text.trim_start_matches(|c: char| "|<>=(), ".contains(c) || c.is_ascii_digit());
+        kind.strip_prefix('O').is_some_and(|size| size.bytes().all(|b| b.is_ascii_digit()))
+    })
+}
