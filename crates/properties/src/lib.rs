@@ -12,10 +12,11 @@ mod texts;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the directory of its seeds.
-pub const PROPERTIES: [(&str, Property); 9] = [
+pub const PROPERTIES: [(&str, Property); 10] = [
     ("annotations", documents::annotations),
     ("config", documents::config),
     ("gguf", formats::gguf),
+    ("kitfile", texts::kitfile),
     ("manifest", documents::manifest),
     ("modelfile", texts::modelfile),
     ("path", texts::path),

@@ -1,6 +1,10 @@
 //! What a manifest says of a model's files, with older names and other tools' habits normalised: the one place that knows of them.
 
-use crate::{Descriptor, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, annotation, media_type, path::PathSet};
+use crate::{
+    Descriptor, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, annotation,
+    media_type::{self, KitLayer},
+    path::PathSet,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -56,7 +60,8 @@ impl Layer {
             descriptor.annotations.iter().map(|(k, v)| (annotation::normalise(k), v.as_str())).collect();
         let path = annotations.get(annotation::FILEPATH).or_else(|| annotations.get(annotation::TITLE));
         let path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
-        let layer_type = descriptor.media_type.parse::<LayerType>().ok();
+        let kit_layer = KitLayer::parse(&descriptor.media_type);
+        let layer_type = descriptor.media_type.parse::<LayerType>().ok().or_else(|| kit_layer?.layer_type);
         let encoding = match layer_type {
             Some(layer_type) => layer_type.encoding,
             // oras gives a plain file the type of an image layer, so only this annotation tells a packed directory from a file.
@@ -64,6 +69,8 @@ impl Layer {
             None => Encoding::Raw,
         };
         let content = match (encoding, &path) {
+            // Such as a file that is compressed by itself: its bytes are not the file.
+            _ if kit_layer.is_some() && layer_type.is_none() => Content::Unnamed,
             (Encoding::Raw, Some(path)) => Content::File(path.clone()),
             (Encoding::Raw, None) => Content::Unnamed,
             (archive, _) => Content::Archive(archive),
@@ -101,12 +108,20 @@ impl Artifact {
                 paths.insert(path)?;
             }
         }
-        Ok(Self { artifact_type: manifest.artifact_type.as_deref().map(media_type::normalise), config: manifest.config.clone(), layers })
+        let is_modelkit = manifest.config.media_type == media_type::MODELKIT_CONFIG;
+        let said = manifest.artifact_type.as_deref().map(media_type::normalise);
+        let artifact_type = said.or_else(|| is_modelkit.then(|| media_type::MODELKIT.to_owned()));
+        Ok(Self { artifact_type, config: manifest.config.clone(), layers })
     }
 
     /// Whether the config is one of the specification, in today's or the older name.
     pub fn has_model_config(&self) -> bool {
         media_type::normalise(&self.config.media_type) == media_type::CONFIG
+    }
+
+    /// Whether the config is that of a KitOps ModelKit: see [`ModelKit`](crate::ModelKit).
+    pub fn has_modelkit_config(&self) -> bool {
+        self.config.media_type == media_type::MODELKIT_CONFIG
     }
 
     /// The size of all layers in bytes, as the manifest states it.
@@ -166,6 +181,24 @@ mod tests {
         assert_eq!(artifact.layers[0].content, Content::File("a.txt".parse().unwrap()));
         assert_eq!(artifact.layers[1].content, Content::Archive(Encoding::TarGzip));
         assert_eq!(artifact.layers[2].content, Content::Unnamed);
+    }
+
+    #[test]
+    fn layers_of_a_modelkit_are_read_like_ours() {
+        let kit = |what: &str| format!("application/vnd.kitops.modelkit.{what}");
+        let archive = layer(&kit("modelpart.v1.tar+gzip"), &[]);
+        let file = layer(&kit("dataset.v1.raw"), &[(annotation::FILEPATH, "d.csv")]);
+        let compressed = layer(&kit("docs.v1.raw+gzip"), &[(annotation::FILEPATH, "README.md")]);
+        let artifact = read(vec![archive, file, compressed]).unwrap();
+        let contents: Vec<_> = artifact.layers.iter().map(|layer| (layer.kind, layer.content.clone())).collect();
+        assert_eq!(
+            contents,
+            [
+                (Some(LayerKind::Weight), Content::Archive(Encoding::TarGzip)),
+                (Some(LayerKind::Dataset), Content::File("d.csv".parse().unwrap())),
+                (None, Content::Unnamed),
+            ]
+        );
     }
 
     #[test]

@@ -90,8 +90,7 @@ fn findings(findings: &[Finding]) -> Value {
     findings.iter().map(|said| json!({ "field": said.field, "value": said.value, "from": said.source })).collect()
 }
 
-/// The Modelfile that lies in the directory itself.
+/// The Modelfile that lies in the directory itself, or else the Kitfile.
 pub fn own_modelfile(directory: &Path) -> Option<PathBuf> {
-    let path = directory.join("Modelfile");
-    path.is_file().then_some(path)
+    ["Modelfile", "Kitfile", "kitfile", ".kitfile"].map(|name| directory.join(name)).into_iter().find(|path| path.is_file())
 }

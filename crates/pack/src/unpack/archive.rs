@@ -11,7 +11,7 @@ use super::{
 use bytes::{Buf, Bytes};
 use flate2::bufread::MultiGzDecoder;
 use futures_util::{StreamExt, future};
-use modelpack_spec::{Encoding, FilePath};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking};
 use std::{
     fs::File,
@@ -31,7 +31,7 @@ const MAX_RATIO: u64 = 1000;
 /// The largest window that a zstd archive may ask for, as a power of two: 128 MiB of memory.
 const ZSTD_WINDOW_LOG: u32 = 27;
 /// How many pieces of an archive may wait to be read.
-const PIECES: usize = 8;
+pub(crate) const PIECES: usize = 8;
 
 /// What an archive holds.
 #[derive(Default)]
@@ -59,8 +59,7 @@ pub(super) struct Unarchiver {
 impl Unarchiver {
     /// `stored` is the size of all archives, in bytes; `contents` has the files that are not in archives.
     pub(super) fn new(staging: Arc<Staging>, contents: Contents, stored: u64) -> Self {
-        let allowance = MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO));
-        Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Arc::new(AtomicU64::new(allowance)) }
+        Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Arc::new(AtomicU64::new(allowance(stored))) }
     }
 
     /// Stages the selected files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
@@ -96,15 +95,7 @@ impl Unarchiver {
 
     fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
         let blame = |e| blame(what, e);
-        let decoder: Box<dyn Read + '_> = match encoding {
-            Encoding::Raw | Encoding::Tar => Box::new(pipe),
-            Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
-            Encoding::TarZstd => {
-                let mut decoder = zstd::Decoder::with_buffer(pipe).map_err(blame)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(blame)?;
-                Box::new(decoder)
-            }
-        };
+        let decoder = decoder(encoding, pipe).map_err(blame)?;
         let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance }));
         let mut archived = Archived::default();
         let mut buffer = vec![0; CHUNK];
@@ -160,6 +151,52 @@ impl Unarchiver {
             writeback.advance(&staged.file, len);
         }
     }
+}
+
+/// How many bytes archives of `stored` bytes may unpack to.
+fn allowance(stored: u64) -> u64 {
+    MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO))
+}
+
+/// The archive whose bytes come through `pipe`, uncompressed.
+fn decoder(encoding: Encoding, pipe: &mut Pipe) -> io::Result<Box<dyn Read + '_>> {
+    Ok(match encoding {
+        Encoding::Raw | Encoding::Tar => Box::new(pipe),
+        Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
+        Encoding::TarZstd => {
+            let mut decoder = zstd::Decoder::with_buffer(pipe)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+    })
+}
+
+/// The digest of a layer before it was compressed, from its bytes as `pieces` brings them; `what` names it in an error. Blocks.
+///
+/// Fails if the bytes are not those of `layer`, and if they unpack to more than an archive may.
+pub(crate) fn uncompressed_digest(
+    what: &str,
+    layer: &Descriptor,
+    encoding: Encoding,
+    pieces: mpsc::Receiver<Result<Bytes>>,
+) -> Result<Digest> {
+    let mut pipe = Pipe { receiver: pieces, piece: Bytes::new(), verifier: Verifier::new(what, layer) };
+    let allowance = AtomicU64::new(allowance(layer.size));
+    let hash = |pipe: &mut Pipe| {
+        let mut archive = Limited { reader: decoder(encoding, pipe)?, allowance: &allowance };
+        let (mut hasher, mut buffer) = (Hasher::new(Algorithm::Sha256), vec![0; CHUNK]);
+        loop {
+            match archive.read(&mut buffer)? {
+                0 => return Ok(hasher.finish()),
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+    };
+    let digest = hash(&mut pipe).map_err(|e| blame(what, e));
+    if let Ok(_) | Err(Error::Invalid { .. }) = digest {
+        pipe.finish().map_err(|e| blame(what, e))?;
+    }
+    digest
 }
 
 /// What became of the files of all archives.

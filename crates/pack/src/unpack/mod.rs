@@ -15,6 +15,8 @@ mod staging;
 mod tar;
 mod verifier;
 
+pub(crate) use archive::{PIECES, uncompressed_digest};
+
 use crate::{Result, Selection};
 use archive::Unarchiver;
 use contents::{Contents, invalid};

@@ -1,0 +1,174 @@
+//! Converting: an artifact of another tool, or in older names, becomes one of the specification, and its layers stay as they are.
+
+use crate::{
+    Description, Field, InvalidValue, Metadata, Result, classify,
+    pack::NO_TIME,
+    unpack::{PIECES, uncompressed_digest},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, future};
+use modelpack_spec::{
+    Artifact, ArtifactBuilder, Config, ConfigBuilder, Content, Descriptor, Digest, Encoding, FileMetadata, FilePath, Layer, LayerInput,
+    LayerKind, Manifest, Selector, media_type,
+};
+use modelpack_store::{Begin, Body, CopyOptions, Error, Progress, Sink, Source, blocking, for_each_concurrent, put_bytes};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::mpsc;
+
+/// How annotations of a manifest begin that are about the artifact as another tool wrote it.
+const FOREIGN: [&str; 5] =
+    ["org.cncf.model.", "org.cnai.model.", "org.cncf.modctl.", "ml.kitops.modelkit.cli-version", "ml.kitops.modelkit.kitfile"];
+
+/// An artifact that was converted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Converted {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Values of the old config that the specification does not allow, and that are left out.
+    pub left_out: Vec<InvalidValue>,
+}
+
+/// Writes an artifact of today's names to `sink` that has the layers of `artifact`, and lets `at` point to it.
+///
+/// `config` is what the artifact says of its model, whatever it says of layers; `annotations` are those of its manifest, of which those that
+/// are about the old form are dropped. Layers keep their bytes, so those that the sink holds are not moved; each compressed one is read once for
+/// the digest of what was compressed, as it is moved if it is. The same artifact gives the same digest.
+///
+/// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is.
+pub async fn convert(
+    source: &dyn Source,
+    artifact: &Artifact,
+    config: &Config,
+    annotations: &BTreeMap<String, String>,
+    sink: &dyn Sink,
+    at: &Selector,
+    options: &CopyOptions,
+) -> Result<Converted> {
+    let (description, left_out) = describe(config);
+    let mut inputs = artifact.layers.iter().map(input).collect::<Result<Vec<_>>>()?;
+    inputs.iter().for_each(|layer| options.progress.expect(layer.size));
+    let layers = artifact.layers.iter().zip(inputs.iter().map(|input| input.encoding));
+    let moving = |(layer, encoding): (&Layer, Encoding)| move_layer(source, layer.descriptor.clone(), encoding, sink, &options.progress);
+    let diff_ids = for_each_concurrent(options.concurrency, layers, moving).await?;
+    inputs.iter_mut().zip(diff_ids).for_each(|(input, diff_id)| input.diff_id = diff_id);
+
+    let known = Config { descriptor: description.descriptor, config: description.config, ..Config::default() };
+    let mut builder = inputs.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::from(known)), ArtifactBuilder::layer);
+    for (key, value) in annotations.iter().filter(|(key, _)| !FOREIGN.iter().any(|foreign| key.starts_with(foreign))) {
+        builder = builder.annotation(key, value);
+    }
+    let built =
+        builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })?;
+    put_bytes(sink, media_type::CONFIG, built.config_bytes).await?;
+    sink.put_manifest(at, &built.manifest).await?;
+    Ok(Converted { manifest: built.manifest, left_out })
+}
+
+/// The values of `config` as the specification wants them, and those that cannot be made so.
+fn describe(config: &Config) -> (Description, Vec<InvalidValue>) {
+    let tree = serde_json::to_value(config).expect("a config has string keys only, so it always serialises");
+    let (mut metadata, mut left_out) = (Metadata::default(), Vec::new());
+    for field in Field::ALL {
+        let values = match tree.pointer(&format!("/{}", field.name.replace('.', "/"))) {
+            Some(Value::Array(values)) => values.clone(),
+            Some(value) => vec![value.clone()],
+            None => Vec::new(),
+        };
+        let texts = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        left_out.extend(texts.filter(|text| !text.trim().is_empty()).filter_map(|text| metadata.say(field, &text, "config").err()));
+    }
+    (Description::of([metadata]), left_out)
+}
+
+/// A layer in today's words, but for its diffId.
+fn input(layer: &Layer) -> Result<LayerInput> {
+    let Descriptor { digest, size, annotations, .. } = &layer.descriptor;
+    let (encoding, path) = match &layer.content {
+        Content::File(path) => (Encoding::Raw, Some(path)),
+        Content::Archive(encoding) => (*encoding, layer.path.as_ref()),
+        Content::Unnamed => {
+            let why = "nothing says which file it is, so it cannot be a layer of a model".to_owned();
+            return Err(Error::Invalid { what: format!("layer {digest} of the type {:?}", layer.descriptor.media_type), why }.into());
+        }
+    };
+    let said = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
+    let untested = said.and_then(|(_, value)| value.parse().ok());
+    let (kind, untested) = match (layer.kind, path) {
+        (Some(kind), _) => (kind, untested),
+        (None, Some(path)) => (classify(path, *size).0, Some(true)),
+        (None, None) => (LayerKind::Code, Some(true)),
+    };
+    let metadata = path.filter(|_| encoding == Encoding::Raw).map(|path| attributes(layer, path));
+    Ok(LayerInput { kind, encoding, digest: digest.clone(), diff_id: None, size: *size, path: path.cloned(), metadata, untested })
+}
+
+/// The attributes of a raw layer's file: its own, if they are true.
+fn attributes(layer: &Layer, path: &FilePath) -> FileMetadata {
+    let size = layer.descriptor.size;
+    let is_true =
+        |said: &FileMetadata| said.size == size && matches!(said.typeflag, 0 | b'0') && modelpack_spec::value::is_date_time(&said.mtime);
+    let said = layer.metadata.clone().filter(is_true);
+    let mode = if layer.is_executable() { 0o755 } else { 0o644 };
+    let own = said.unwrap_or_else(|| FileMetadata { mode, mtime: NO_TIME.to_owned(), ..FileMetadata::default() });
+    FileMetadata { name: path.file_name().to_owned(), size, typeflag: 0, ..own }
+}
+
+/// Moves a layer, unless the sink holds it, and returns the digest of what was compressed, if anything was.
+async fn move_layer(
+    source: &dyn Source,
+    layer: Descriptor,
+    encoding: Encoding,
+    sink: &dyn Sink,
+    progress: &Arc<Progress>,
+) -> Result<Option<Digest>> {
+    let is_compressed = matches!(encoding, Encoding::TarGzip | Encoding::TarZstd);
+    match sink.begin(Some(&layer)).await? {
+        Begin::Exists => {
+            progress.skipped(layer.size);
+            if !is_compressed {
+                return Ok(None);
+            }
+            let (body, pieces) = tee(source.blob(&layer, 0..layer.size).await?);
+            let read = body.into_stream().try_for_each(|_| future::ready(Ok(())));
+            let (read, digest) = future::join(read, uncompressed(layer, encoding, pieces)).await;
+            read?;
+            Ok(Some(digest?))
+        }
+        Begin::Upload(mut upload) => {
+            let body = source.blob(&layer, 0..layer.size).await?.counted(progress.clone());
+            if !is_compressed {
+                upload.write(body).await?;
+                upload.commit(Some(&layer)).await?;
+                return Ok(None);
+            }
+            let (body, pieces) = tee(body);
+            let (written, digest) = future::join(upload.write(body), uncompressed(layer.clone(), encoding, pieces)).await;
+            written?;
+            let digest = digest?;
+            upload.commit(Some(&layer)).await?;
+            Ok(Some(digest))
+        }
+    }
+}
+
+/// The same bytes twice: as a body, and as pieces that arrive when it is read.
+fn tee(body: Body) -> (Body, mpsc::Receiver<Result<Bytes, Error>>) {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    let len = body.len();
+    let stream = body.into_stream().then(move |piece| {
+        let sender = sender.clone();
+        async move {
+            if let Ok(piece) = &piece {
+                // Nobody listens any more if the archive was refused.
+                let _ = sender.send(Ok(piece.clone())).await;
+            }
+            piece
+        }
+    });
+    (Body::from_stream(stream, len), pieces)
+}
+
+async fn uncompressed(layer: Descriptor, encoding: Encoding, pieces: mpsc::Receiver<Result<Bytes, Error>>) -> Result<Digest, Error> {
+    blocking(move || uncompressed_digest(&format!("layer {}", layer.digest), &layer, encoding, pieces)).await
+}
