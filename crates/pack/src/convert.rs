@@ -35,7 +35,7 @@ pub struct Converted {
 /// are about the old form are dropped. Layers keep their bytes, so those that the sink holds are not moved; each compressed one is read once for
 /// the digest of what was compressed, as it is moved if it is. The same artifact gives the same digest.
 ///
-/// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is.
+/// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is, or if one is a file that is compressed by itself.
 pub async fn convert(
     source: &dyn Source,
     artifact: &Artifact,
@@ -87,10 +87,10 @@ fn input(layer: &Layer) -> Result<LayerInput> {
     let (encoding, path) = match &layer.content {
         Content::File(path) => (Encoding::Raw, Some(path)),
         Content::Archive(encoding) => (*encoding, layer.path.as_ref()),
-        Content::Unnamed => {
-            let why = "nothing says which file it is, so it cannot be a layer of a model".to_owned();
-            return Err(Error::Invalid { what: format!("layer {digest} of the type {:?}", layer.descriptor.media_type), why }.into());
+        Content::Compressed(..) => {
+            return refused(layer, "it is a file that is compressed by itself, of which the specification has no type");
         }
+        Content::Unnamed => return refused(layer, "nothing says which file it is, so it cannot be a layer of a model"),
     };
     let said = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
     let untested = said.and_then(|(_, value)| value.parse().ok());
@@ -101,6 +101,11 @@ fn input(layer: &Layer) -> Result<LayerInput> {
     };
     let metadata = path.filter(|_| encoding == Encoding::Raw).map(|path| attributes(layer, path));
     Ok(LayerInput { kind, encoding, digest: digest.clone(), diff_id: None, size: *size, path: path.cloned(), metadata, untested })
+}
+
+fn refused<T>(layer: &Layer, why: &str) -> Result<T> {
+    let what = format!("layer {} of the type {:?}", layer.descriptor.digest, layer.descriptor.media_type);
+    Err(Error::Invalid { what, why: why.to_owned() }.into())
 }
 
 /// The attributes of a raw layer's file: its own, if they are true.

@@ -35,6 +35,8 @@ pub enum Content {
     File(FilePath),
     /// The bytes are an archive, whose entries have paths of their own.
     Archive(Encoding),
+    /// The bytes are the file with this path, compressed as an archive of this encoding is.
+    Compressed(FilePath, Encoding),
     /// Nothing says which file the bytes are.
     Unnamed,
 }
@@ -69,8 +71,12 @@ impl Layer {
             None => Encoding::Raw,
         };
         let content = match (encoding, &path) {
-            // Such as a file that is compressed by itself: its bytes are not the file.
+            // What KitOps may yet think of is not the file itself.
             _ if kit_layer.is_some() && layer_type.is_none() => Content::Unnamed,
+            (compressed, path) if compressed != Encoding::Raw && kit_layer.is_some_and(|layer| layer.is_file) => match path {
+                Some(path) => Content::Compressed(path.clone(), compressed),
+                None => Content::Unnamed,
+            },
             (Encoding::Raw, Some(path)) => Content::File(path.clone()),
             (Encoding::Raw, None) => Content::Unnamed,
             (archive, _) => Content::Archive(archive),
@@ -104,7 +110,7 @@ impl Artifact {
         let layers = manifest.layers.iter().map(Layer::read).collect::<Result<Vec<_>, _>>()?;
         let mut paths = PathSet::default();
         for layer in &layers {
-            if let Content::File(path) = &layer.content {
+            if let Content::File(path) | Content::Compressed(path, _) = &layer.content {
                 paths.insert(path)?;
             }
         }
@@ -189,13 +195,18 @@ mod tests {
         let archive = layer(&kit("modelpart.v1.tar+gzip"), &[]);
         let file = layer(&kit("dataset.v1.raw"), &[(annotation::FILEPATH, "d.csv")]);
         let compressed = layer(&kit("docs.v1.raw+gzip"), &[(annotation::FILEPATH, "README.md")]);
-        let artifact = read(vec![archive, file, compressed]).unwrap();
+        let unknown = layer(&kit("model.v1.raw+lz4"), &[(annotation::FILEPATH, "m")]);
+        let unnamed = read(vec![layer(&kit("docs.v1.raw+zstd"), &[])]).unwrap();
+        assert_eq!(unnamed.layers[0].content, Content::Unnamed);
+        assert!(read(vec![file.clone(), compressed.clone(), compressed.clone()]).is_err(), "two files with one path");
+        let artifact = read(vec![archive, file, compressed.clone(), unknown]).unwrap();
         let contents: Vec<_> = artifact.layers.iter().map(|layer| (layer.kind, layer.content.clone())).collect();
         assert_eq!(
             contents,
             [
                 (Some(LayerKind::Weight), Content::Archive(Encoding::TarGzip)),
                 (Some(LayerKind::Dataset), Content::File("d.csv".parse().unwrap())),
+                (Some(LayerKind::Doc), Content::Compressed("README.md".parse().unwrap(), Encoding::TarGzip)),
                 (None, Content::Unnamed),
             ]
         );

@@ -38,8 +38,10 @@ pub(crate) fn normalise(media_type: &str) -> String {
 pub(crate) struct KitLayer<'a> {
     /// Which section of the Kitfile it comes from: `model`, `modelpart`, `code`, `dataset`, `docs` or `mcpb`.
     pub(crate) what: &'a str,
-    /// The layer type that says the same; `None` for what is not known, and for a file that is compressed by itself.
+    /// The layer type that says the same, if there is one.
     pub(crate) layer_type: Option<LayerType>,
+    /// Whether the bytes are not an archive of that encoding, but one file that is compressed like one: no layer type of ours says that.
+    pub(crate) is_file: bool,
 }
 
 impl<'a> KitLayer<'a> {
@@ -53,8 +55,12 @@ impl<'a> KitLayer<'a> {
             "docs" => Some(LayerKind::Doc),
             _ => None,
         };
-        let encoding = Encoding::ALL.into_iter().find(|e| e.name() == encoding);
-        Some(Self { what, layer_type: kind.zip(encoding).map(|(kind, encoding)| LayerType { kind, encoding }) })
+        let (is_file, encoding) = match encoding {
+            "raw+gzip" => (true, Some(Encoding::TarGzip)),
+            "raw+zstd" => (true, Some(Encoding::TarZstd)),
+            name => (name == Encoding::Raw.name(), Encoding::ALL.into_iter().find(|e| e.name() == name)),
+        };
+        Some(Self { what, layer_type: kind.zip(encoding).map(|(kind, encoding)| LayerType { kind, encoding }), is_file })
     }
 }
 
@@ -190,7 +196,10 @@ mod tests {
         assert_eq!(read("docs.v1.tar+zstd"), layer(LayerKind::Doc, Encoding::TarZstd));
         assert_eq!(read("dataset.v1.raw"), layer(LayerKind::Dataset, Encoding::Raw));
         assert_eq!(read("mcpb.v1.raw"), layer(LayerKind::Code, Encoding::Raw));
-        for other in ["model.v1.raw+gzip", "model.v1.zip", "config.v1+json", "other.v1.tar"] {
+        assert_eq!(read("model.v1.raw+gzip"), layer(LayerKind::Weight, Encoding::TarGzip));
+        let is_file = |text: &str| KitLayer::parse(&format!("application/vnd.kitops.modelkit.{text}")).unwrap().is_file;
+        assert!(is_file("model.v1.raw+gzip") && is_file("model.v1.raw") && !is_file("model.v1.tar+gzip"));
+        for other in ["model.v1.zip", "config.v1+json", "other.v1.tar"] {
             assert_eq!(read(other), None, "{other}");
         }
         assert!(MODELKIT_CONFIG.parse::<LayerType>().is_err());

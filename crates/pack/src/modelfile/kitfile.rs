@@ -173,7 +173,7 @@ impl Reader<'_> {
                 if let Some(type_) = &part.value.type_ {
                     self.check_type(type_)?;
                 }
-                let kind = |path: &Spanned<String>| Some(path.value.trim().parse::<FilePath>().ok()?);
+                let kind = |path: &Spanned<String>| path.value.trim().parse::<FilePath>().ok();
                 let type_ = part.value.type_.as_ref().map(|type_| type_.value.as_str()).filter(|type_| !type_.is_empty());
                 let kind = part.value.path.as_ref().and_then(kind).map_or(LayerKind::Weight, |path| ModelKit::kind_of_part(type_, &path));
                 self.name(Kind::Model(kind), part.value.path.as_ref(), part.referenced)?;

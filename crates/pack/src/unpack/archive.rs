@@ -62,11 +62,13 @@ impl Unarchiver {
         Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Arc::new(AtomicU64::new(allowance(stored))) }
     }
 
-    /// Stages the selected files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
+    /// Stages the selected files of an archive, or `file` with its executable bit, if the bytes are that one, compressed; fails if they are not
+    /// those that `verifier` expects. `what` names the layer in an error.
     pub(super) async fn stage(
         self,
         what: String,
         encoding: Encoding,
+        file: Option<(FilePath, bool)>,
         body: Body,
         verifier: Verifier,
         is_selected: impl Fn(&FilePath, u64) -> bool + Send + 'static,
@@ -80,17 +82,19 @@ impl Unarchiver {
                 }
             }
         };
-        let read = blocking(move || self.read(&what, encoding, Pipe { receiver, piece: Bytes::new(), verifier }, &is_selected));
+        let read = blocking(move || {
+            let mut pipe = Pipe { receiver, piece: Bytes::new(), verifier };
+            let read = match file {
+                Some((path, executable)) => self.read_file(&what, encoding, path, executable, &mut pipe),
+                None => self.read_entries(&what, encoding, &mut pipe, &is_selected),
+            };
+            // An archive is only blamed for what it is if it is the one that the digest names.
+            if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
+                pipe.finish().map_err(|e| blame(&what, e))?;
+            }
+            read
+        });
         future::join(receive, read).await.1
-    }
-
-    fn read(&self, what: &str, encoding: Encoding, mut pipe: Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
-        let read = self.read_entries(what, encoding, &mut pipe, is_selected);
-        // An archive is only blamed for what it is if it is the one that the digest names.
-        if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
-            pipe.finish().map_err(|e| blame(what, e))?;
-        }
-        read
     }
 
     fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
@@ -129,6 +133,20 @@ impl Unarchiver {
             }
         }
         Ok(archived)
+    }
+
+    /// Stages the one file that was compressed.
+    fn read_file(&self, what: &str, encoding: Encoding, path: FilePath, executable: bool, pipe: &mut Pipe) -> Result<Archived> {
+        let blame = |e| blame(what, e);
+        self.contents.lock().expect("nobody panics while holding the contents").insert_file(what, &path)?;
+        let mut reader = Limited { reader: decoder(encoding, pipe).map_err(blame)?, allowance: &self.allowance };
+        let (mut buffer, mut size) = (vec![0; CHUNK], 0);
+        let staged = self.stage_file(&path, executable, &mut buffer, |buffer| {
+            let n = reader.read(buffer).map_err(blame)?;
+            size += n as u64;
+            Ok(n)
+        })?;
+        Ok(Archived { files: vec![(Finished { path, executable, size }, staged)], ..Archived::default() })
     }
 
     /// Writes a file from the bytes that `read` gives, and returns its name in the staging directory.
