@@ -29,11 +29,7 @@ impl Modelpack {
         let mut artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
         let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default();
         let annotations = image.annotations.clone().into_iter().chain(said.annotations).collect();
-        let mount_from = match &opened.place {
-            Place::Registry(reference) => Some(&reference.repository),
-            _ => None,
-        };
-        let target = self.target(to, mount_from).await?;
+        let target = self.target(to, opened.repository()).await?;
         let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(opened.selector.tag().cloned().unwrap_or_else(Tag::latest)));
         let source = opened.source.as_ref();
         let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), &at, &self.copy_options()).await?;

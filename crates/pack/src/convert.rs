@@ -2,6 +2,7 @@
 
 use crate::{
     Description, Field, InvalidValue, Metadata, Result, classify,
+    infer::format_by_name,
     pack::NO_TIME,
     unpack::{PIECES, uncompressed_digest},
 };
@@ -33,9 +34,11 @@ pub struct Converted {
 ///
 /// `config` is what the artifact says of its model, whatever it says of layers; `annotations` are those of its manifest, of which those that
 /// are about the old form are dropped. Layers keep their bytes, so those that the sink holds are not moved; each compressed one is read once for
-/// the digest of what was compressed, as it is moved if it is. The same artifact gives the same digest.
+/// the digest of what was compressed, as it is moved if it is. If nothing says the format, the names of weights do; no layer is looked into for
+/// more. The same artifact gives the same digest.
 ///
-/// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is, or if one is a file that is compressed by itself.
+/// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is, if one is a file that is compressed by itself,
+/// or if layers clash.
 pub async fn convert(
     source: &dyn Source,
     artifact: &Artifact,
@@ -45,24 +48,40 @@ pub async fn convert(
     at: &Selector,
     options: &CopyOptions,
 ) -> Result<Converted> {
-    let (description, left_out) = describe(config);
+    let (mut description, left_out) = describe(config);
     let mut inputs = artifact.layers.iter().map(input).collect::<Result<Vec<_>>>()?;
+    description.config.format = description.config.format.or_else(|| format_of(&inputs));
+    let known = Config { descriptor: description.descriptor, config: description.config, ..Config::default() };
+    let kept = |key: &str| !FOREIGN.iter().any(|foreign| key.starts_with(foreign));
+    let build = |inputs: Vec<LayerInput>| {
+        let builder = inputs.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::from(known.clone())), ArtifactBuilder::layer);
+        let annotations = annotations.iter().filter(|(key, _)| kept(key));
+        let builder = annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value));
+        builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })
+    };
+    // What cannot be built is not moved: any diffId will do to see.
+    build(inputs.iter().map(|input| LayerInput { diff_id: Some(input.digest.clone()), ..input.clone() }).collect())?;
+
     inputs.iter().for_each(|layer| options.progress.expect(layer.size));
     let layers = artifact.layers.iter().zip(inputs.iter().map(|input| input.encoding));
     let moving = |(layer, encoding): (&Layer, Encoding)| move_layer(source, layer.descriptor.clone(), encoding, sink, &options.progress);
     let diff_ids = for_each_concurrent(options.concurrency, layers, moving).await?;
     inputs.iter_mut().zip(diff_ids).for_each(|(input, diff_id)| input.diff_id = diff_id);
-
-    let known = Config { descriptor: description.descriptor, config: description.config, ..Config::default() };
-    let mut builder = inputs.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::from(known)), ArtifactBuilder::layer);
-    for (key, value) in annotations.iter().filter(|(key, _)| !FOREIGN.iter().any(|foreign| key.starts_with(foreign))) {
-        builder = builder.annotation(key, value);
-    }
-    let built =
-        builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })?;
+    let built = build(inputs)?;
     put_bytes(sink, media_type::CONFIG, built.config_bytes).await?;
     sink.put_manifest(at, &built.manifest).await?;
     Ok(Converted { manifest: built.manifest, left_out })
+}
+
+/// The format of most of the weights, as far as their names say.
+fn format_of(layers: &[LayerInput]) -> Option<String> {
+    let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
+    for layer in layers.iter().filter(|layer| layer.kind == LayerKind::Weight) {
+        let Some(format) = layer.path.as_ref().and_then(format_by_name) else { continue };
+        let bytes = formats.entry(format).or_default();
+        *bytes = bytes.saturating_add(layer.size);
+    }
+    formats.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(format, _)| format.to_owned())
 }
 
 /// The values of `config` as the specification wants them, and those that cannot be made so.

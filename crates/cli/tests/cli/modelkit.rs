@@ -56,6 +56,7 @@ fn any_artifact_becomes_one_of_the_specification_with_its_layers_as_they_are() {
             let media_type = layer["mediaType"].as_str().unwrap();
             assert!(media_type.starts_with("application/vnd.cncf.model.") && layer["path"].is_string(), "{name}: {layer}");
         }
+        assert_eq!(after["config"]["config"]["format"], "safetensors", "{name}");
         let diff_ids = after["config"]["modelfs"]["diffIds"].as_array().unwrap();
         assert_eq!(diff_ids.len(), after["layers"].as_array().unwrap().len(), "{name}");
         ok(&cli, &format!("verify store:{name}:one"));
@@ -65,6 +66,19 @@ fn any_artifact_becomes_one_of_the_specification_with_its_layers_as_they_are() {
         let again = json(&cli, &format!("cp --to modelpack store:{name}:one store:{name}:again"));
         assert_eq!(again["digest"], converted["digest"], "{name}: what is converted stays as it is");
     }
+}
+
+#[test]
+fn files_can_be_attached_to_what_was_converted() {
+    let cli = cli();
+    fs::write(cli.home().join("NOTES.md"), "notes").unwrap();
+    let layout = format!("oci:{}:v1", fixture("kit-gzip").display());
+    fails(&cli, &format!("attach NOTES.md -s {layout} -t attached"), 5, &["`modelpack cp --to modelpack`"]);
+    ok(&cli, &format!("cp --to modelpack {layout} store:converted"));
+    ok(&cli, "attach NOTES.md -s converted -t attached");
+    ok(&cli, "unpack attached -o out");
+    assert_eq!(fs::read_to_string(cli.home().join("out/NOTES.md")).unwrap(), "notes");
+    assert!(cli.home().join("out/src/run.py").is_file());
 }
 
 #[test]
@@ -146,7 +160,10 @@ fn values_that_the_specification_does_not_allow_are_left_out_aloud() {
     let output = cli.run(["cp", "--to", "modelpack", "oci:odd", "store:odd:v1"]).expect_code(0);
     assert!(output.stderr.contains("left out: \"8x7B\" is not a value of `config.paramSize`"), "{}", output.stderr);
     let config = json(&cli, "inspect store:odd:v1")["config"].clone();
-    assert_eq!((&config["descriptor"], &config["config"]), (&json!({ "name": "odd" }), &json!({ "precision": "bfloat16" })));
+    assert_eq!(
+        (&config["descriptor"], &config["config"]),
+        (&json!({ "name": "odd" }), &json!({ "format": "safetensors", "precision": "bfloat16" }))
+    );
 }
 
 /// Writes a file anew: what a copy links to stays as it is.

@@ -119,7 +119,7 @@ pub enum ModelfileProblem {
         rule: String,
     },
     /// The YAML parser does not take the Kitfile.
-    #[error("this is no Kitfile: {0}")]
+    #[error("the Kitfile cannot be read: {0}")]
     Yaml(String),
     /// The Kitfile is of a version that is not known.
     #[error("the version {0:?} of the Kitfile is not known; expected 1.0.0")]

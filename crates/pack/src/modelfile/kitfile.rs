@@ -11,8 +11,10 @@ use std::{collections::HashMap, path::Path};
 const MAX_BYTES: usize = 1 << 20;
 /// How deep values may be in each other: the sections need four, `parameters` are anybody's.
 const MAX_DEPTH: usize = 64;
-/// How many values a Kitfile may have, those that aliases repeat included.
+/// How many values a Kitfile may have.
 const MAX_NODES: usize = 100_000;
+/// How many of them aliases may repeat.
+const MAX_REPEATED: usize = 10_000;
 /// The longest type of a model's part, in bytes.
 const MAX_TYPE: usize = 64;
 /// How every Kitfile's top level begins.
@@ -111,7 +113,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Modelfile, ModelfileError
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: MAX_NODES, max_events: 4 * MAX_NODES },
         // A small document with aliases of aliases is a large one.
-        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_NODES, max_replay_stack_depth: MAX_DEPTH },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED, max_replay_stack_depth: MAX_DEPTH },
         // `no` is a word.
         strict_booleans: true,
     };
@@ -428,7 +430,7 @@ mcpServers:
             assert!(message.contains(words), "{text:?}: {message}");
         }
         let (_, _, message) = refused("package: [");
-        assert!(message.starts_with("this is no Kitfile: ") && !message.contains("line"), "{message}");
+        assert!(message.starts_with("the Kitfile cannot be read: ") && !message.contains("line"), "{message}");
     }
 
     #[test]
@@ -443,7 +445,7 @@ mcpServers:
         let large = format!("package: {{name: {}}}", "a".repeat(MAX_BYTES));
         for hostile in [laughs, deep, many, large, "model: &a {parameters: *a}".to_owned(), "\0".to_owned()] {
             let (line, _, message) = refused(&hostile);
-            assert!(line >= 1 && message.starts_with("this is no Kitfile: "), "{message}");
+            assert!(line >= 1 && message.starts_with("the Kitfile cannot be read: "), "{message}");
         }
     }
 
