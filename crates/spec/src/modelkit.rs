@@ -3,7 +3,7 @@
 use crate::{Artifact, Config, Descriptor, FilePath, LayerKind, media_type::KitLayer};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// What a ModelKit's config says, and the field of ours that says the same; `*` stands for each element of a list. Of several that fill
 /// one text the first is heard; a list takes all of them.
@@ -82,24 +82,35 @@ impl ModelKit {
     /// An entry belongs to the layer whose digest it has; in older ModelKits, which have no digests there, to the layer of its place. A path
     /// that may not be used is as none.
     pub fn name_layers(&self, artifact: &mut Artifact) {
-        let sections = SECTIONS.map(|(path, what)| (what, self.at(path)));
-        let entries = sections.iter().flat_map(|(what, entries)| entries.iter().map(|entry| (*what, *entry)));
-        let entries: Vec<_> = entries.filter(|(_, entry)| is_layer(entry)).collect();
-        let by_digest: HashMap<&str, &Value> =
-            entries.iter().filter_map(|(_, entry)| Some((entry.get("digest")?.as_str()?, *entry))).collect();
-        let mut place: HashMap<&str, usize> = HashMap::new();
+        let mut sections: HashMap<&str, Vec<&Value>> = HashMap::new();
+        for (path, what) in SECTIONS {
+            sections.entry(what).or_default().extend(self.at(path).into_iter().filter(|entry| is_layer(entry)));
+        }
+        // Equal files may be two entries with one digest.
+        let mut by_digest: HashMap<(&str, String), VecDeque<&Value>> = HashMap::new();
+        for (what, entries) in &sections {
+            for entry in entries {
+                let Some(digest) = entry.get("digest").and_then(Value::as_str) else { continue };
+                by_digest.entry((*what, digest.to_owned())).or_default().push_back(*entry);
+            }
+        }
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for layer in &mut artifact.layers {
             let Descriptor { media_type, digest, .. } = &layer.descriptor;
             let Some(KitLayer { what, .. }) = KitLayer::parse(media_type) else { continue };
-            let nth = place.entry(SECTIONS.iter().find(|(_, known)| *known == what).map_or("", |(_, known)| known)).or_default();
-            let by_place = || entries.iter().filter(|(section, _)| *section == what).nth(*nth).map(|(_, entry)| *entry);
-            let entry = if by_digest.is_empty() { by_place() } else { by_digest.get(digest.to_string().as_str()).copied() };
-            *nth += 1;
+            let Some((what, entries)) = sections.get_key_value(what) else { continue };
+            let place = places.entry(what).or_default();
+            let entry = if by_digest.is_empty() {
+                entries.get(*place).copied()
+            } else {
+                by_digest.get_mut(&(*what, digest.to_string())).and_then(VecDeque::pop_front)
+            };
+            *place += 1;
             let Some(entry) = entry else { continue };
             if layer.path.is_none() {
                 layer.path = entry.get("path").and_then(Value::as_str).and_then(|path| path.parse().ok());
             }
-            if let ("modelpart", Some(path)) = (what, &layer.path) {
+            if let (&"modelpart", Some(path)) = (what, &layer.path) {
                 layer.kind = Some(Self::kind_of_part(entry.get("type").and_then(Value::as_str), path));
             }
         }
@@ -234,8 +245,13 @@ mod tests {
         assert_eq!(named(&by_place, &layers), expected);
         let digest = |at: u8| Digest::of(&[at]).to_string();
         let by_digest = json!({ "model": { "path": "m", "digest": digest(2), "parts": [{ "path": "p", "digest": digest(0) }] } });
-        let named = named(&by_digest, &["modelpart", "modelpart", "model"]);
-        assert_eq!(named, [weight("p"), (None, Some(LayerKind::Weight)), weight("m")]);
+        let of_digest = named(&by_digest, &["modelpart", "modelpart", "model"]);
+        assert_eq!(of_digest, [weight("p"), (None, Some(LayerKind::Weight)), weight("m")]);
+        let equal = json!({ "model": { "parts": [{ "path": "a", "digest": digest(0) }, { "path": "b", "digest": digest(0) }] } });
+        let mut twice = artifact(&["modelpart", "modelpart"]);
+        twice.layers[1].descriptor.digest = Digest::of(&[0]);
+        kit(&equal).name_layers(&mut twice);
+        assert_eq!(twice.layers.iter().map(|layer| layer.path.as_ref().unwrap().as_str()).collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

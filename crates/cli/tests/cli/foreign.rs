@@ -39,6 +39,7 @@ fn what_other_tools_wrote_is_unpacked_from_their_layouts_and_through_our_registr
         assert_eq!(ok(&cli, &format!("unpack store:{reference} -o {name}-pulled")), direct, "{name}");
         assert_same_tree(original, &cli.home().join(format!("{name}-pulled")));
     }
+    assert_eq!(json(&cli, "ls").as_array().unwrap().len(), 6);
 }
 
 #[test]
