@@ -1,6 +1,6 @@
 //! Artifacts of other tools become artifacts of the specification.
 
-use crate::harness::{Registry, cli, expect_nothing_visible, fails, json, ok};
+use crate::harness::{Registry, cli, expect_nothing_visible, fails, json, ok, run};
 use modelpack_testkit::{assert_same_tree, fixture};
 use serde_json::{Value, json};
 use std::{fs, path::Path};
@@ -66,6 +66,14 @@ fn any_artifact_becomes_one_of_the_specification_with_its_layers_as_they_are() {
         let again = json(&cli, &format!("cp --to modelpack store:{name}:one store:{name}:again"));
         assert_eq!(again["digest"], converted["digest"], "{name}: what is converted stays as it is");
     }
+}
+
+#[test]
+fn a_modelkit_is_compared_by_what_it_says() {
+    let cli = cli();
+    let (kit, pushed) = (fixture("kit-none"), fixture("oras"));
+    let compared = run(&cli, &format!("diff oci:{} oci:{} --json", pushed.display(), kit.display()));
+    assert!(compared.stdout.contains("Apache-2.0") && compared.stdout.contains("A tiny model for tests"), "{}", compared.stdout);
 }
 
 #[test]
