@@ -4,7 +4,7 @@ mod compare;
 
 pub use compare::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config, pack::prepare_layers};
+use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_what_it_says, pack::prepare_layers};
 use async_trait::async_trait;
 use compare::{Side, compare};
 use modelpack_pack::pack;
@@ -32,9 +32,8 @@ impl Modelpack {
         let (manifest, config) = match side {
             DiffSide::Place(place) => {
                 let opened = self.open(place).await?;
-                let has_config = |image| Artifact::read(image).is_ok_and(|artifact| artifact.has_model_config());
-                let config = match opened.manifest.image() {
-                    Some(image) if has_config(image) => read_config(opened.source.as_ref(), &image.config).await?,
+                let config = match opened.manifest.image().map(Artifact::read) {
+                    Some(Ok(mut artifact)) => read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default().config,
                     _ => Config::default(),
                 };
                 (opened.manifest, config)

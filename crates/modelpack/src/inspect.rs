@@ -1,8 +1,9 @@
 //! What an artifact says of itself.
 
 use crate::{Error, Modelpack, Place, Result, StoreError};
-use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest};
+use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest, ModelKit};
 use modelpack_store::{Source, verify_blob};
+use std::collections::BTreeMap;
 
 /// The largest config that is read, in bytes.
 const MAX_CONFIG_BYTES: usize = 4 << 20;
@@ -16,7 +17,7 @@ pub struct Inspection {
     pub manifest: Manifest,
     /// The type of the artifact, in today's name.
     pub artifact_type: Option<String>,
-    /// The config; `None` for an artifact that has no model config, such as one that `oras` made.
+    /// What it says of its model, of a KitOps ModelKit too; `None` for an artifact whose config is neither's, such as one that `oras` made.
     pub config: Option<Config>,
     /// The layers in order.
     pub layers: Vec<InspectedLayer>,
@@ -57,8 +58,8 @@ impl Modelpack {
             });
         };
         let what = format!("manifest {}", opened.manifest.digest());
-        let artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
-        let config = if artifact.has_model_config() { Some(read_config(opened.source.as_ref(), &artifact.config).await?) } else { None };
+        let mut artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
+        let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?;
         let layers = artifact.layers.into_iter().map(|layer| InspectedLayer {
             is_archive: matches!(layer.content, Content::Archive(_)),
             path: layer.path,
@@ -71,12 +72,36 @@ impl Modelpack {
         Ok(Inspection {
             place: opened.place,
             artifact_type: artifact.artifact_type,
-            config,
+            config: said.map(|said| said.config),
             layers,
             manifests: Vec::new(),
             manifest: opened.manifest,
         })
     }
+}
+
+/// What an artifact says of its model, in the words of the specification.
+#[derive(Default)]
+pub(crate) struct Said {
+    pub(crate) config: Config,
+    /// What no config of the specification has a field for, as annotations of a manifest.
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+/// Reads the config of `artifact`, if it is one that is known, and gives layers the paths that it alone says.
+pub(crate) async fn read_what_it_says(source: &dyn Source, artifact: &mut Artifact) -> Result<Option<Said>> {
+    if artifact.has_model_config() {
+        let config = read_config(source, &artifact.config).await?;
+        return Ok(Some(Said { config, annotations: BTreeMap::new() }));
+    }
+    if !artifact.has_modelkit_config() {
+        return Ok(None);
+    }
+    let bytes = read_config_bytes(source, &artifact.config).await?;
+    let what = format!("config {}", artifact.config.digest);
+    let kit = ModelKit::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))?;
+    kit.name_layers(artifact);
+    Ok(Some(Said { config: kit.config(), annotations: kit.annotations() }))
 }
 
 /// Reads a config and verifies it against its descriptor.

@@ -5,6 +5,7 @@
 //! It reads no environment and no terminal: everything comes in [`Options`].
 
 mod attach;
+mod convert;
 mod copy;
 mod diff;
 mod error;
@@ -22,6 +23,7 @@ mod validate;
 mod verify;
 
 pub use attach::Attachment;
+pub use convert::ConvertedCopy;
 pub use copy::Copied;
 pub use diff::{Aspect, Diff, DiffSide, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, Result};

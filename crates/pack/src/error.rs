@@ -14,10 +14,10 @@ pub enum Error {
     /// A source, a sink, or a file operation failed.
     #[error(transparent)]
     Store(#[from] modelpack_store::Error),
-    /// A line of a Modelfile is not right, or names what is not there.
+    /// A line of a Modelfile or Kitfile is not right, or names what is not there.
     #[error("{}, {source}", path.display())]
     Modelfile {
-        /// The Modelfile.
+        /// The file.
         path: PathBuf,
         /// Line, column, text and reason.
         source: ModelfileError,

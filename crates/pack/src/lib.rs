@@ -6,6 +6,7 @@
 
 mod attach;
 mod classify;
+mod convert;
 mod error;
 mod infer;
 mod layers;
@@ -20,6 +21,7 @@ mod unpack;
 
 pub use attach::{Attached, attach};
 pub use classify::classify;
+pub use convert::{Converted, convert};
 pub use error::{Error, Result};
 pub use infer::{Finding, Inferred, infer};
 pub use layers::{InvalidLayerRule, LayerPolicy, LayerRule, PlannedLayer, layers};

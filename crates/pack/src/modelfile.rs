@@ -1,12 +1,13 @@
 //! The Modelfile: which files of a directory make a model, and what they are to it.
 
 mod error;
+mod kitfile;
 mod line;
 mod pattern;
 mod write;
 
-use crate::{Error, Field, Metadata, Result};
-use modelpack_spec::LayerKind;
+use crate::{Error, Field, Metadata, Result, classify};
+use modelpack_spec::{FilePath, LayerKind};
 use std::{
     collections::HashMap,
     fs::File,
@@ -14,8 +15,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use error::Place;
 pub use error::{ModelfileError, ModelfileProblem};
-use line::Line;
+use line::{Line, lines};
 pub(crate) use pattern::{Component, Glob, Pattern};
 pub use write::generate;
 
@@ -32,7 +34,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// ```
 ///
 /// A line is a command, a space, and exactly one argument. Commands are the same in upper and lower case; white space around a
-/// line does not count. In an argument, double quotes keep white space together and `\` makes the next character literal.
+/// line does not count. In an argument, double quotes keep white space together and `\` makes the next character literal, a line break too.
 ///
 /// `CONFIG`, `MODEL`, `CODE`, `DATASET` and `DOC` name files by a path below the directory and may be repeated. In each component of
 /// a path, `*` matches any characters, `?` one character, and `[a-z]`, `[^a-z]` or `[!a-z]` one of a class or none of it. A component
@@ -42,6 +44,8 @@ const MAX_BYTES: u64 = 64 << 20;
 /// them; `VENDOR`, `VERSION`, `TITLE`, `DESCRIPTION`, `DOCURL`, `SOURCEURL`, `REVISION`, `CREATEDAT`, `KNOWLEDGECUTOFF`, `TOOLUSAGE`,
 /// `REASONING`, `REWARD`, each at most once; `AUTHOR`, `LICENSE`, `DATASETURL`, `LANGUAGE`, `INPUT`, `OUTPUT` and
 /// `ANNOTATION KEY=VALUE`, which may be repeated. All may be absent.
+///
+/// KitOps' Kitfile is read as the Modelfile that says the same: see [`parse_kitfile`](Self::parse_kitfile).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Modelfile {
     path: PathBuf,
@@ -52,11 +56,42 @@ pub struct Modelfile {
 /// A command that names files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileCommand {
-    pub(crate) kind: LayerKind,
+    pub(crate) kind: Kind,
+    /// Of several commands that name a file, the one with the greatest depth takes it, and of those with the same the first kind. In a
+    /// Modelfile kinds alone decide; in a Kitfile the path with the most components does.
+    pub(crate) depth: usize,
     pub(crate) pattern: Pattern,
-    line: usize,
-    column: usize,
-    text: String,
+    /// Where it names them.
+    place: Place,
+}
+
+/// What the files of a command are to the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All of them are this.
+    Said(LayerKind),
+    /// The file that the command names itself is this. If it names a directory, the files below are what their names say, or else weights.
+    Model(LayerKind),
+}
+
+impl FileCommand {
+    /// Where it stands among commands of the same depth.
+    pub(crate) fn layer_kind(&self) -> LayerKind {
+        let (Kind::Said(kind) | Kind::Model(kind)) = self.kind;
+        kind
+    }
+
+    /// What a file that it takes is to the model, and whether that was told from the file's name.
+    pub(crate) fn kind_of(&self, path: &FilePath, size: u64) -> (LayerKind, bool) {
+        match self.kind {
+            Kind::Said(kind) => (kind, false),
+            Kind::Model(kind) if path.components().count() == self.depth => (kind, false),
+            Kind::Model(_) => {
+                let (kind, is_known) = classify(path, size);
+                (if is_known { kind } else { LayerKind::Weight }, true)
+            }
+        }
+    }
 }
 
 /// What a command does with its argument. A new command is a new row of [`COMMANDS`].
@@ -102,7 +137,9 @@ const COMMANDS: [(&str, Command); 31] = [
 ];
 
 impl Modelfile {
-    /// Reads the file `path`, which errors will name. Blocks.
+    /// Reads the file `path`, a Modelfile or a Kitfile, which errors will name. Blocks.
+    ///
+    /// A Kitfile is told by its name, if that begins with `Kitfile`, or by its first line, if that begins with one of its sections.
     pub fn read(path: &Path) -> Result<Self> {
         let io = |action| modelpack_store::Error::io(action, path);
         let mut bytes = Vec::new();
@@ -112,6 +149,7 @@ impl Modelfile {
             return Err(modelpack_store::Error::Invalid { what: path.display().to_string(), why }.into());
         }
         let parsed = match str::from_utf8(&bytes) {
+            Ok(text) if kitfile::is_kitfile(path, text) => kitfile::parse(text, path),
             Ok(text) => Self::parse_named(text, path),
             Err(e) => Err(ModelfileError::not_utf8(&bytes, e.valid_up_to())),
         };
@@ -123,12 +161,25 @@ impl Modelfile {
         Self::parse_named(text, Path::new("Modelfile"))
     }
 
+    /// Parses the text of a Kitfile, KitOps' YAML for what a Modelfile says.
+    ///
+    /// `model`, `parts`, `code`, `datasets`, `docs`, `prompts` and `mcpServers` name files or directories, without wildcards; of two that
+    /// name a file the longer path takes it. A part is a weight, unless its `type` or name says that it is a config; files below a directory
+    /// of the model are what their names say. Prompts and servers are code. Values of `package` win over those of `model`; the licences of
+    /// all sections are those of the artifact, `model.framework` and `model.parameters` are annotations of its manifest. Names and
+    /// descriptions of single files are dropped, for which an artifact has no place.
+    ///
+    /// Refused are unknown fields, absolute and repeated paths, `..`, a base model that is another ModelKit, and data sets that are elsewhere.
+    pub fn parse_kitfile(text: &str) -> Result<Self, ModelfileError> {
+        kitfile::parse(text, Path::new("Kitfile"))
+    }
+
     fn parse_named(text: &str, path: &Path) -> Result<Self, ModelfileError> {
         let mut modelfile = Self { path: path.to_owned(), ..Self::default() };
         let path_name = path.file_name().unwrap_or_default().to_string_lossy();
         let mut given: HashMap<&str, usize> = HashMap::new();
-        for (index, text) in text.lines().enumerate() {
-            let Some(line) = Line::parse(index + 1, text)? else { continue };
+        for (number, text) in lines(text) {
+            let Some(line) = Line::parse(number, text)? else { continue };
             let Some((name, command)) = COMMANDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(line.command)) else {
                 return Err(line.error(line.command_column, ModelfileProblem::UnknownCommand { command: line.command.to_owned() }));
             };
@@ -136,8 +187,7 @@ impl Modelfile {
             match command {
                 Command::Files(kind) => {
                     let pattern = Pattern::new(&argument.characters).map_err(|problem| line.error(argument.column, problem))?;
-                    let command = FileCommand { kind: *kind, pattern, line: line.number, column: argument.column, text: text.to_owned() };
-                    modelfile.files.push(command);
+                    modelfile.files.push(FileCommand { kind: Kind::Said(*kind), depth: 0, pattern, place: line.place(argument.column) });
                 }
                 Command::Value(field) => {
                     if let (false, Some(first)) = (field.is_list, given.insert(name, line.number)) {
@@ -167,14 +217,14 @@ impl Modelfile {
 
     /// `problem` with the argument of `command`.
     pub(crate) fn error(&self, command: &FileCommand, problem: ModelfileProblem) -> Error {
-        let source = ModelfileError { line: command.line, column: command.column, text: command.text.clone(), problem };
-        Error::Modelfile { path: self.path.clone(), source }
+        Error::Modelfile { path: self.path.clone(), source: command.place.clone().error(problem) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// Parses text that must be refused: line, column and message.
     fn refused(text: &str) -> (usize, usize, String) {
@@ -209,7 +259,7 @@ mod tests {
         for (field, expected) in values {
             assert_eq!(said(&modelfile, field).unwrap(), expected);
         }
-        let kinds: Vec<_> = modelfile.files.iter().map(|f| (f.kind, f.line, f.column)).collect();
+        let kinds: Vec<_> = modelfile.files.iter().map(|f| (f.layer_kind(), f.place.line, f.place.column)).collect();
         assert_eq!(
             kinds,
             [
@@ -286,6 +336,38 @@ mod tests {
         assert_eq!(name("NAME a#b"), "a#b");
         assert_eq!(name("NAME #1"), "#1");
         assert_eq!(name("NAME 模型"), "模型");
+        assert_eq!(name("NAME \"a\\\nb\"\nDOC x"), "a\nb");
+        assert_eq!(name("# ends here \\\nNAME a\\\n\\\nb\\\\\nDOC x"), "a\n\nb\\");
+    }
+
+    #[test]
+    fn what_modctls_own_tests_take_and_refuse() {
+        for text in [
+            "\n# This is a comment\nMODEL model1\nNAME foo\n",
+            "\n# This is a comment\n",
+            "\n\nMODEL model1\n",
+            "  # indented comment",
+            "CONFIG        config1\nMODEL\u{20}        model1\nCODE code1\nCODE code1\nDATASET dataset1\nDOC doc1\n\t\t",
+            "CONFIG \"nested dir/config.json\"",
+            "NAME \"model \\\"v2\\\"\"\nARCH arch1\nFAMILY family1\nFORMAT onnx\nPRECISION bf16\nQUANTIZATION awq",
+        ] {
+            assert!(Modelfile::parse(text).is_ok(), "{text:?}");
+        }
+        for text in [
+            "# c\nINVALID command",
+            "invalid",
+            "MODEL",
+            "MODEL \"unclosed",
+            "NAME \"\"",
+            "NAME foo\nNAME bar",
+            "DOC README.md \"user guide.pdf\"",
+        ] {
+            assert!(Modelfile::parse(text).is_err(), "{text:?}");
+        }
+        // Taken by modctl, and outside what a config or an artifact may hold.
+        for text in ["PARAMSIZE 100", "PRECISION precision1", "MODEL /etc/passwd", "MODEL ../x"] {
+            assert!(Modelfile::parse(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]
@@ -312,6 +394,10 @@ mod tests {
             ("DOC é\"a b", 1, 6, "the quote is not closed"),
             ("DOC \"a\"\"b", 1, 8, "the quote is not closed"),
             ("DOC a\\", 1, 6, "expected a character after `\\`"),
+            ("DOC a\\\n", 1, 6, "expected a character after `\\`"),
+            ("DOC a\\\r\nDOC b", 1, 6, "expected a character after `\\`"),
+            ("DOC \"a\\\nb\" c", 2, 4, "expected one argument, found a second; put quotes around an argument with white space"),
+            ("DOC a\\\nb\nFOO x", 3, 1, &*format!("unknown command \"FOO\"; expected one of {commands}")),
             ("NAME a\nDOC x\nname b", 3, 1, "NAME stands on line 1 already, and may stand only once"),
             ("MODEL /etc/passwd", 1, 7, "the path is absolute; expected one below the model's directory"),
             ("MODEL a/../../b", 1, 7, "the path contains `..`; expected one below the model's directory"),
@@ -329,12 +415,15 @@ mod tests {
     fn a_file_that_is_no_text_is_refused_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("Modelfile");
-        std::fs::write(&path, b"NAME a\nDOC \xc3\xa9\xff\n").unwrap();
+        fs::write(&path, b"NAME a\nDOC \xc3\xa9\xff\n").unwrap();
         let error = Modelfile::read(&path).unwrap_err();
         assert_eq!(error.to_string(), format!("{}, line 2, column 6: the text is not UTF-8", path.display()));
         let huge = File::create(&path).unwrap();
         huge.set_len(MAX_BYTES + 1).unwrap();
         assert!(Modelfile::read(&path).unwrap_err().to_string().contains("no Modelfile"));
+        fs::write(&path, "package:\n  name: [x]\n").unwrap();
+        let kitfile = Modelfile::read(&path).unwrap_err();
+        assert!(kitfile.to_string().starts_with(&format!("{}, line 2, column 9: ", path.display())), "{kitfile}");
         let missing = Modelfile::read(&directory.path().join("none")).unwrap_err();
         assert!(missing.to_string().contains("none"), "{missing}");
     }

@@ -16,7 +16,7 @@ use modelpack_store::{Begin, Body, DigestCache, Error, FileRange, Progress, Sink
 use std::{fs::File, path::Path, sync::Arc};
 
 /// The time that every file gets, so that packing the same files gives the same digest.
-const NO_TIME: &str = "1970-01-01T00:00:00Z";
+pub(crate) const NO_TIME: &str = "1970-01-01T00:00:00Z";
 
 /// How a directory is packed.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ mod tests;
 
 use crate::{
     Error, Modelfile, Result, classify,
-    modelfile::{ModelfileProblem, Pattern},
+    modelfile::{FileCommand, ModelfileProblem, Pattern},
 };
 use filter::Ignores;
 use left_out::IGNORE_FILE;
@@ -24,6 +24,7 @@ use rustix::{
     io::Errno,
 };
 use std::{
+    cmp::Reverse,
     collections::BTreeSet,
     fs::{self, DirEntry, FileType, Metadata},
     io,
@@ -65,14 +66,15 @@ pub struct PlannedFile {
 /// **Without a Modelfile**, or with one that names no files, all files are taken, in nested directories too. Left out are hidden
 /// files and directories (those that begin with a dot); `__pycache__`, `*.pyc`, `*.pyo`, `*.pyd`; the directories of version
 /// control (`CVS`, `_darcs`); what systems leave behind (`__MACOSX`, `Thumbs.db`, `desktop.ini`, `lost+found`); downloads that
-/// never ended (`*.incomplete`); and a `Modelfile` in `directory` itself. Upper and lower case are the same here.
+/// never ended (`*.incomplete`); and a `Modelfile` or `Kitfile` in `directory` itself. Upper and lower case are the same here.
 ///
 /// **With a Modelfile**, a file is taken if a command names it, once, as what the first of `CONFIG`, `MODEL`, `CODE`, `DATASET`,
 /// `DOC` that names it says. A path without `*`, `?` and `[` must exist; it takes the file it names, whatever that is, or
 /// all files below the directory it names. Wildcards match hidden names, but none of the others that are left out, nor `.git`
 /// and its like, nor `.cache` and other caches; `*` stays within one directory, and `**` stands for any number of
 /// directories that are not left out. A wildcard that matches nothing is no error, one that matches directories only is.
-/// Whatever no command names is not looked at.
+/// Whatever no command names is not looked at. A Kitfile names files and directories only, and of two that name a file the longer path
+/// takes it.
 ///
 /// **Left out** beside these is what an ignore file says: each `.modelpackignore`, in `directory` and below, as git reads its own. It is an
 /// error if that is a file which the Modelfile spells out. What `filter` says wins over Modelfile and habits. A directory that is left out is not
@@ -101,7 +103,7 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
         filter,
         bounds: Bounds::new(&root),
         patterns: &patterns,
-        kinds: commands.iter().map(|c| c.kind).collect(),
+        commands,
         matches: vec![Match::Nothing; patterns.len()],
         files: Vec::new(),
         ignored_by: BTreeSet::new(),
@@ -176,8 +178,8 @@ struct Walk<'a> {
     filter: &'a FileFilter,
     bounds: Bounds,
     patterns: &'a [&'a Pattern],
-    /// What each pattern's files are; empty if their names say it.
-    kinds: Vec<LayerKind>,
+    /// The command of each pattern; empty if there are none, and names say what files are.
+    commands: &'a [FileCommand],
     matches: Vec<Match>,
     files: Vec<PlannedFile>,
     /// The rules of ignore files that left something out, for an error.
@@ -363,10 +365,11 @@ impl Walk<'_> {
         }
         self.matched(patterns, &Match::Found);
         let size = metadata.len();
-        let said = patterns.iter().filter_map(|&pattern| self.kinds.get(pattern).copied()).min_by_key(|&kind| rank(kind));
-        let kind = said.unwrap_or_else(|| classify(&path, size).0);
+        let named_by = patterns.iter().filter_map(|&pattern| self.commands.get(pattern));
+        let command = named_by.min_by_key(|command| (Reverse(command.depth), rank(command.layer_kind())));
+        let (kind, inferred) = command.map_or_else(|| (classify(&path, size).0, true), |command| command.kind_of(&path, size));
         let executable = metadata.permissions().mode() & 0o100 != 0;
-        self.files.push(PlannedFile { path, source, kind, inferred: said.is_none(), size, executable });
+        self.files.push(PlannedFile { path, source, kind, inferred, size, executable });
         Ok(())
     }
 }

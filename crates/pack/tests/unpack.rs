@@ -2,7 +2,7 @@
 
 mod artifact;
 
-use artifact::{ARCHIVES, Artifact, ended, entry, forced, listing, options, record, tar_of};
+use artifact::{ARCHIVES, Artifact, compressed, ended, entry, forced, listing, options, record, tar_of};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -96,6 +96,24 @@ async fn a_directory_that_oras_packed_unpacks_below_its_title() {
     artifact.layer("application/vnd.oci.image.layer.v1.tar+gzip", &annotations, tar).await;
     artifact.unpack(unpacked.path()).await.unwrap();
     assert_eq!(listing(unpacked.path()), ["data/a", "data/b/c"]);
+}
+
+#[tokio::test]
+async fn a_file_that_a_modelkit_holds_compressed_is_decompressed() {
+    let directory = directory();
+    let destination = directory.path().join("out");
+    let mut artifact = Artifact::new();
+    for (encoding, name) in [(Encoding::TarGzip, "raw+gzip"), (Encoding::TarZstd, "raw+zstd")] {
+        let media_type = format!("application/vnd.kitops.modelkit.model.v1.{name}");
+        artifact.layer(&media_type, &[(annotation::FILEPATH, &format!("dir/{name}"))], compressed(encoding, b"weights")).await;
+    }
+    let unpacked = artifact.unpack(&destination).await.unwrap();
+    assert_eq!(names(&unpacked.written), ["dir/raw+gzip", "dir/raw+zstd"]);
+    assert_eq!(unpacked.bytes, 14);
+    for name in ["raw+gzip", "raw+zstd"] {
+        assert_eq!(fs::read(destination.join("dir").join(name)).unwrap(), b"weights");
+    }
+    assert_eq!(names(&artifact.unpack(&destination).await.unwrap().unchanged), ["dir/raw+gzip", "dir/raw+zstd"]);
 }
 
 #[tokio::test]

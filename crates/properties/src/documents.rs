@@ -1,11 +1,16 @@
 //! Configs, manifests and what their annotations say.
 
-use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, Document, ImageManifest, Manifest, media_type};
+use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, Document, ImageManifest, Manifest, ModelKit, media_type};
 use modelpack_validate::{unread, validate_artifact, validate_config, validate_document, validate_manifest};
 use std::collections::BTreeMap;
 
-/// A config that can be read is written so that it reads as the same.
+/// A config that can be read is written so that it reads as the same; so is what a ModelKit's says.
 pub(crate) fn config(data: &[u8]) {
+    if let Ok(kit) = ModelKit::parse(data) {
+        let config = kit.config();
+        assert_eq!(Config::parse(&config.to_bytes()).expect("what is written can be read"), config);
+        assert!(kit.annotations().keys().all(|key| key.starts_with("ml.kitops.")));
+    }
     let Ok(config) = Config::parse(data) else { return };
     let written = config.to_bytes();
     let again = Config::parse(&written).expect("what is written can be read");
@@ -77,7 +82,7 @@ fn layers(image: &ImageManifest) {
     let _ = (artifact.size(), artifact.has_model_config());
     for layer in &artifact.layers {
         let _ = layer.is_executable();
-        if let Content::File(path) = &layer.content {
+        if let Content::File(path) | Content::Compressed(path, _) = &layer.content {
             assert!(path.components().all(|part| !matches!(part, "" | "." | "..") && !part.contains(['/', '\\', '\0'])), "{path}");
         }
     }

@@ -1,16 +1,28 @@
 //! What people write: Modelfiles, paths, references.
 
-use modelpack_pack::Modelfile;
+use modelpack_pack::{Modelfile, ModelfileError};
 use modelpack_spec::{FilePath, PathSet, Reference};
 
 /// An error in a Modelfile points into the text.
 pub(crate) fn modelfile(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Err(error) = Modelfile::parse(&text) {
-        let line = text.lines().nth(error.line - 1).expect("the error is on a line of the text");
-        assert_eq!(error.text, line);
-        assert!((1..=line.chars().count() + 1).contains(&error.column), "{error}");
+        points_into(&text, &error);
     }
+}
+
+/// So does one in a Kitfile.
+pub(crate) fn kitfile(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Err(error) = Modelfile::parse_kitfile(&text) {
+        points_into(&text, &error);
+    }
+}
+
+fn points_into(text: &str, error: &ModelfileError) {
+    let line = text.lines().nth(error.line - 1).expect("the error is on a line of the text");
+    assert_eq!(error.text, line);
+    assert!((1..=line.chars().count() + 1).contains(&error.column), "{error}");
 }
 
 /// Paths that are taken, a line each, print as they were, and sets of them can be written to one directory.

@@ -54,7 +54,8 @@ fn scan_layer(index: usize, layer: &Layer, mut reader: BlobReader, scratch: Opti
     };
     let encoding = match layer.content {
         Content::Archive(encoding) => encoding,
-        Content::File(_) | Content::Unnamed => Encoding::Raw,
+        // That it is compressed is told from its bytes, as of any file.
+        Content::File(_) | Content::Compressed(..) | Content::Unnamed => Encoding::Raw,
     };
     let format = match encoding {
         Encoding::Raw => {

@@ -1,6 +1,10 @@
 //! What a manifest says of a model's files, with older names and other tools' habits normalised: the one place that knows of them.
 
-use crate::{Descriptor, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, annotation, media_type, path::PathSet};
+use crate::{
+    Descriptor, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, annotation,
+    media_type::{self, KitLayer},
+    path::PathSet,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,6 +35,8 @@ pub enum Content {
     File(FilePath),
     /// The bytes are an archive, whose entries have paths of their own.
     Archive(Encoding),
+    /// The bytes are the file with this path, compressed as an archive of this encoding is.
+    Compressed(FilePath, Encoding),
     /// Nothing says which file the bytes are.
     Unnamed,
 }
@@ -56,7 +62,8 @@ impl Layer {
             descriptor.annotations.iter().map(|(k, v)| (annotation::normalise(k), v.as_str())).collect();
         let path = annotations.get(annotation::FILEPATH).or_else(|| annotations.get(annotation::TITLE));
         let path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
-        let layer_type = descriptor.media_type.parse::<LayerType>().ok();
+        let kit_layer = KitLayer::parse(&descriptor.media_type);
+        let layer_type = descriptor.media_type.parse::<LayerType>().ok().or_else(|| kit_layer?.layer_type);
         let encoding = match layer_type {
             Some(layer_type) => layer_type.encoding,
             // oras gives a plain file the type of an image layer, so only this annotation tells a packed directory from a file.
@@ -64,6 +71,12 @@ impl Layer {
             None => Encoding::Raw,
         };
         let content = match (encoding, &path) {
+            // What KitOps may yet think of is not the file itself.
+            _ if kit_layer.is_some() && layer_type.is_none() => Content::Unnamed,
+            (compressed, path) if compressed != Encoding::Raw && kit_layer.is_some_and(|layer| layer.is_file) => match path {
+                Some(path) => Content::Compressed(path.clone(), compressed),
+                None => Content::Unnamed,
+            },
             (Encoding::Raw, Some(path)) => Content::File(path.clone()),
             (Encoding::Raw, None) => Content::Unnamed,
             (archive, _) => Content::Archive(archive),
@@ -97,16 +110,24 @@ impl Artifact {
         let layers = manifest.layers.iter().map(Layer::read).collect::<Result<Vec<_>, _>>()?;
         let mut paths = PathSet::default();
         for layer in &layers {
-            if let Content::File(path) = &layer.content {
+            if let Content::File(path) | Content::Compressed(path, _) = &layer.content {
                 paths.insert(path)?;
             }
         }
-        Ok(Self { artifact_type: manifest.artifact_type.as_deref().map(media_type::normalise), config: manifest.config.clone(), layers })
+        let is_modelkit = manifest.config.media_type == media_type::MODELKIT_CONFIG;
+        let said = manifest.artifact_type.as_deref().map(media_type::normalise);
+        let artifact_type = said.or_else(|| is_modelkit.then(|| media_type::MODELKIT.to_owned()));
+        Ok(Self { artifact_type, config: manifest.config.clone(), layers })
     }
 
     /// Whether the config is one of the specification, in today's or the older name.
     pub fn has_model_config(&self) -> bool {
         media_type::is_config(&self.config.media_type)
+    }
+
+    /// Whether the config is that of a KitOps ModelKit: see [`ModelKit`](crate::ModelKit).
+    pub fn has_modelkit_config(&self) -> bool {
+        self.config.media_type == media_type::MODELKIT_CONFIG
     }
 
     /// The size of all layers in bytes, as the manifest states it.
@@ -166,6 +187,29 @@ mod tests {
         assert_eq!(artifact.layers[0].content, Content::File("a.txt".parse().unwrap()));
         assert_eq!(artifact.layers[1].content, Content::Archive(Encoding::TarGzip));
         assert_eq!(artifact.layers[2].content, Content::Unnamed);
+    }
+
+    #[test]
+    fn layers_of_a_modelkit_are_read_like_ours() {
+        let kit = |what: &str| format!("application/vnd.kitops.modelkit.{what}");
+        let archive = layer(&kit("modelpart.v1.tar+gzip"), &[]);
+        let file = layer(&kit("dataset.v1.raw"), &[(annotation::FILEPATH, "d.csv")]);
+        let compressed = layer(&kit("docs.v1.raw+gzip"), &[(annotation::FILEPATH, "README.md")]);
+        let unknown = layer(&kit("model.v1.raw+lz4"), &[(annotation::FILEPATH, "m")]);
+        let unnamed = read(vec![layer(&kit("docs.v1.raw+zstd"), &[])]).unwrap();
+        assert_eq!(unnamed.layers[0].content, Content::Unnamed);
+        assert!(read(vec![file.clone(), compressed.clone(), compressed.clone()]).is_err(), "two files with one path");
+        let artifact = read(vec![archive, file, compressed.clone(), unknown]).unwrap();
+        let contents: Vec<_> = artifact.layers.iter().map(|layer| (layer.kind, layer.content.clone())).collect();
+        assert_eq!(
+            contents,
+            [
+                (Some(LayerKind::Weight), Content::Archive(Encoding::TarGzip)),
+                (Some(LayerKind::Dataset), Content::File("d.csv".parse().unwrap())),
+                (Some(LayerKind::Doc), Content::Compressed("README.md".parse().unwrap(), Encoding::TarGzip)),
+                (None, Content::Unnamed),
+            ]
+        );
     }
 
     #[test]

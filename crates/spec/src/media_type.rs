@@ -17,6 +17,11 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// Media type of a Docker manifest list.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// `artifactType` of a KitOps ModelKit; older ones have none.
+pub const MODELKIT: &str = "application/vnd.kitops.modelkit.manifest.v1+json";
+/// Media type of a ModelKit's config: see [`ModelKit`](crate::ModelKit).
+pub const MODELKIT_CONFIG: &str = "application/vnd.kitops.modelkit.config.v1+json";
+
 const CURRENT: &str = "application/vnd.cncf.model.";
 const OLDER: &str = "application/vnd.cnai.model.";
 
@@ -31,6 +36,37 @@ pub(crate) fn normalise(media_type: &str) -> String {
 /// Whether `media_type` is that of a model's config, in today's or the older name.
 pub fn is_config(media_type: &str) -> bool {
     normalise(media_type) == CONFIG
+}
+
+/// A layer of a KitOps ModelKit, by its media type `application/vnd.kitops.modelkit.<what>.v1.<encoding>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KitLayer<'a> {
+    /// Which section of the Kitfile it comes from: `model`, `modelpart`, `code`, `dataset`, `docs` or `mcpb`.
+    pub(crate) what: &'a str,
+    /// The layer type that says the same, if there is one.
+    pub(crate) layer_type: Option<LayerType>,
+    /// Whether the bytes are not an archive of that encoding, but one file that is compressed like one: no layer type of ours says that.
+    pub(crate) is_file: bool,
+}
+
+impl<'a> KitLayer<'a> {
+    pub(crate) fn parse(media_type: &'a str) -> Option<Self> {
+        let (what, encoding) = media_type.strip_prefix("application/vnd.kitops.modelkit.")?.split_once(".v1.")?;
+        let kind = match what {
+            "model" | "modelpart" => Some(LayerKind::Weight),
+            // Prompts are code layers to KitOps itself, and an MCP bundle is a server's program.
+            "code" | "mcpb" | "prompt" => Some(LayerKind::Code),
+            "dataset" => Some(LayerKind::Dataset),
+            "docs" => Some(LayerKind::Doc),
+            _ => None,
+        };
+        let (is_file, encoding) = match encoding {
+            "raw+gzip" => (true, Some(Encoding::TarGzip)),
+            "raw+zstd" => (true, Some(Encoding::TarZstd)),
+            name => (name == Encoding::Raw.name(), Encoding::ALL.into_iter().find(|e| e.name() == name)),
+        };
+        Some(Self { what, layer_type: kind.zip(encoding).map(|(kind, encoding)| LayerType { kind, encoding }), is_file })
+    }
 }
 
 /// What the file or files in a layer are to the model.
@@ -154,6 +190,25 @@ mod tests {
         }
         assert_eq!(seen.len(), 20);
         assert!(seen.contains("application/vnd.cncf.model.weight.config.v1.tar+gzip"));
+    }
+
+    #[test]
+    fn layers_of_modelkits_are_known_and_never_written() {
+        let read = |text: &str| KitLayer::parse(&format!("application/vnd.kitops.modelkit.{text}")).and_then(|layer| layer.layer_type);
+        let layer = |kind, encoding| Some(LayerType { kind, encoding });
+        assert_eq!(read("model.v1.tar"), layer(LayerKind::Weight, Encoding::Tar));
+        assert_eq!(read("modelpart.v1.tar+gzip"), layer(LayerKind::Weight, Encoding::TarGzip));
+        assert_eq!(read("docs.v1.tar+zstd"), layer(LayerKind::Doc, Encoding::TarZstd));
+        assert_eq!(read("dataset.v1.raw"), layer(LayerKind::Dataset, Encoding::Raw));
+        assert_eq!(read("mcpb.v1.raw"), layer(LayerKind::Code, Encoding::Raw));
+        assert_eq!(read("model.v1.raw+gzip"), layer(LayerKind::Weight, Encoding::TarGzip));
+        let is_file = |text: &str| KitLayer::parse(&format!("application/vnd.kitops.modelkit.{text}")).unwrap().is_file;
+        assert!(is_file("model.v1.raw+gzip") && is_file("model.v1.raw") && !is_file("model.v1.tar+gzip"));
+        for other in ["model.v1.zip", "config.v1+json", "other.v1.tar"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+        assert!(MODELKIT_CONFIG.parse::<LayerType>().is_err());
+        assert!("application/vnd.kitops.modelkit.model.v1.tar".parse::<LayerType>().is_err());
     }
 
     #[test]

@@ -182,6 +182,7 @@ proptest! {
                 match &read.content {
                     Content::File(path) => prop_assert_eq!((Encoding::Raw, Some(path)), (said.encoding, said.path.as_ref())),
                     Content::Archive(encoding) => prop_assert_eq!(*encoding, said.encoding),
+                    Content::Compressed(..) => prop_assert!(false, "no layer type of the specification is a compressed file"),
                     Content::Unnamed => prop_assert!(false, "every layer has a path"),
                 }
             }

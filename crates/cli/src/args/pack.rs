@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// How a directory is packed.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct PackArgs {
-    /// Which files are packed as what, and more; default DIR/Modelfile, if it is there
+    /// A Modelfile or Kitfile: which files are packed as what, and more; default that in DIR, if one is there
     #[arg(short = 'f', long = "file", visible_alias = "modelfile", value_name = "MODELFILE")]
     pub modelfile: Option<PathBuf>,
     /// Show each value of the config, and where it came from

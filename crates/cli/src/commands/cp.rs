@@ -14,12 +14,33 @@ pub struct Args {
     /// Where it goes; a bare reference means its registry
     #[arg(value_name = "TO")]
     to: Place,
+    /// Make it an artifact of the ModelPack specification, such as from a KitOps ModelKit; layers stay as they are
+    #[arg(long = "to", value_name = "FORM", id = "form")]
+    form: Option<Form>,
     #[command(flatten)]
     transfer: TransferArgs,
 }
 
+/// What an artifact can be made.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Form {
+    Modelpack,
+}
+
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    copy("copying", &args.transfer, context, async |m| m.copy(&args.from, &args.to).await).await
+    match args.form {
+        None => copy("copying", &args.transfer, context, async |m| m.copy(&args.from, &args.to).await).await,
+        Some(Form::Modelpack) => {
+            copy("converting", &args.transfer, context, async |m| {
+                let converted = m.convert(&args.from, &args.to).await?;
+                for value in &converted.left_out {
+                    context.output.note(&format!("left out: {value}"));
+                }
+                Ok(converted.copied)
+            })
+            .await
+        }
+    }
 }
 
 /// Copies by `work`, and prints the digest.

@@ -123,8 +123,7 @@ fn others<'a>(said: &'a Finding, overruled: &'a [Finding]) -> impl Iterator<Item
     overruled.iter().filter(move |other| other.field == said.field && key(other) == key(said))
 }
 
-/// The Modelfile that lies in the directory itself.
+/// The Modelfile that lies in the directory itself, or else the Kitfile.
 pub fn own_modelfile(directory: &Path) -> Option<PathBuf> {
-    let path = directory.join("Modelfile");
-    path.is_file().then_some(path)
+    ["Modelfile", "Kitfile", "kitfile", ".kitfile"].map(|name| directory.join(name)).into_iter().find(|path| path.is_file())
 }

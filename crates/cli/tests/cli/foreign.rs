@@ -2,21 +2,44 @@
 
 use crate::harness::{Registry, cli, json, ok};
 use modelpack_testkit::{assert_same_tree, fixture};
+use std::fs;
+
+/// What the Kitfile of the fixtures names.
+const IN_MODELKITS: [&str; 8] = [
+    "config.json",
+    "LICENSE",
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
+    "model.safetensors.index.json",
+    "README.md",
+    "src/run.py",
+    "tokenizer.json",
+];
 
 #[test]
-fn what_modctl_and_oras_wrote_is_unpacked_from_their_layouts_and_through_our_registry() {
+fn what_other_tools_wrote_is_unpacked_from_their_layouts_and_through_our_registry() {
     let (cli, registry) = (cli(), Registry::start());
     let tiny = fixture("tiny");
-    for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras"] {
+    let in_modelkits = cli.home().join("in-modelkits");
+    fs::create_dir_all(in_modelkits.join("src")).unwrap();
+    for file in IN_MODELKITS {
+        fs::copy(tiny.join(file), in_modelkits.join(file)).unwrap();
+    }
+    for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras", "kit-none", "kit-gzip"] {
+        let original = if name.starts_with("kit-") { &in_modelkits } else { &tiny };
         let layout = format!("oci:{}:v1", fixture(name).display());
         let direct = ok(&cli, &format!("unpack {layout} -o {name}-direct"));
-        assert_same_tree(&tiny, &cli.home().join(format!("{name}-direct")));
+        assert_same_tree(original, &cli.home().join(format!("{name}-direct")));
+        let verified = json(&cli, &format!("verify {layout}"));
+        assert_eq!(verified["digest"], direct, "{name}");
+        assert_eq!(json(&cli, &format!("inspect {layout}"))["digest"], direct, "{name}");
         let reference = registry.reference(&format!("{name}:v1"));
         assert_eq!(ok(&cli, &format!("cp {layout} {reference}")), direct, "{name}");
         assert_eq!(ok(&cli, &format!("pull {reference}")), direct, "{name}");
         assert_eq!(ok(&cli, &format!("unpack store:{reference} -o {name}-pulled")), direct, "{name}");
-        assert_same_tree(&tiny, &cli.home().join(format!("{name}-pulled")));
+        assert_same_tree(original, &cli.home().join(format!("{name}-pulled")));
     }
+    assert_eq!(json(&cli, "ls").as_array().unwrap().len(), 6);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A Modelfile is written that packs what was there.
 
-use crate::harness::{cli_with_model, fails, json, ok};
+use crate::harness::{cli_with_model, fails, json, ok, run};
 use modelpack_testkit::write_odd_names;
 use std::fs;
 
@@ -44,4 +44,20 @@ fn generate_writes_where_modctl_does() {
     assert!(!model.join("Modelfile").exists());
     ok(&cli, "modelfile generate model -O elsewhere/deep");
     assert!(cli.home().join("elsewhere/deep/Modelfile").is_file());
+}
+
+#[test]
+fn modctls_flags_are_taken_and_those_for_hubs_refused_with_a_reason() {
+    let (cli, _) = cli_with_model();
+    let flags =
+        "--name n --arch cnn --family f --format onnx --param-size 1.5M --precision bf16 --quantization awq --output out --overwrite";
+    ok(&cli, &format!("modelfile generate {flags} model"));
+    let written = fs::read_to_string(cli.home().join("out/Modelfile")).unwrap();
+    for line in ["NAME n", "ARCH cnn", "FAMILY f", "FORMAT onnx", "PARAMSIZE 1.5M", "PRECISION bfloat16", "QUANTIZATION awq"] {
+        assert!(written.lines().any(|written| written == line), "{line} not in {written}");
+    }
+    for flag in ["--model-url meta-llama/Llama-2-7b-hf", "-p huggingface", "--provider modelscope", "--download-dir models"] {
+        let refused = run(&cli, &format!("modelfile generate {flag}")).expect_code(2);
+        assert!(refused.stderr.contains("not fetched from a hub") && refused.stderr.contains("directory"), "{}", refused.stderr);
+    }
 }

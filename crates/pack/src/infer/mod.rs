@@ -42,6 +42,7 @@ use transformers::TransformersConfig;
 
 pub use findings::Finding;
 pub(crate) use findings::config_of;
+pub(crate) use weights::format_by_name;
 
 /// The fields of a model's config that its files give, and where each came from.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -6,7 +6,7 @@ use super::{
     parameters::Parameters,
 };
 use crate::plan::PlannedFile;
-use modelpack_spec::LayerKind;
+use modelpack_spec::{FilePath, LayerKind};
 use std::collections::BTreeMap;
 
 /// Extensions of weight files, and the formats they tell.
@@ -26,10 +26,12 @@ const FORMATS: [(&str, &str); 11] = [
 
 /// The format of a weight file, by its name.
 pub(super) fn format_of(file: &PlannedFile) -> Option<&'static str> {
-    if file.kind != LayerKind::Weight {
-        return None;
-    }
-    let name = file.path.file_name().to_ascii_lowercase();
+    if file.kind == LayerKind::Weight { format_by_name(&file.path) } else { None }
+}
+
+/// The format of weights with this name.
+pub(crate) fn format_by_name(path: &FilePath) -> Option<&'static str> {
+    let name = path.file_name().to_ascii_lowercase();
     let (_, extension) = name.rsplit_once('.')?;
     // Many things are called `.bin`; PyTorch's are known by the rest of the name.
     let is_pytorch = extension == "bin" && (name.contains("pytorch_model") || name == "adapter_model.bin");

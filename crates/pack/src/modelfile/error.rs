@@ -1,9 +1,9 @@
-//! What is wrong with a Modelfile, and where.
+//! What is wrong with a Modelfile or Kitfile, and where.
 
 use super::COMMANDS;
 use crate::InvalidValue;
 
-/// What is wrong with a Modelfile, and where.
+/// What is wrong with a Modelfile or Kitfile, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {problem}")]
 pub struct ModelfileError {
@@ -15,6 +15,22 @@ pub struct ModelfileError {
     pub text: String,
     /// What is wrong.
     pub problem: ModelfileProblem,
+}
+
+/// A place in a Modelfile or Kitfile: line, column, and the text of the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) text: String,
+}
+
+impl Place {
+    /// `problem` at this place.
+    pub(super) fn error(self, problem: ModelfileProblem) -> ModelfileError {
+        let Self { line, column, text } = self;
+        ModelfileError { line, column, text, problem }
+    }
 }
 
 impl ModelfileError {
@@ -32,7 +48,7 @@ impl ModelfileError {
     }
 }
 
-/// What is wrong with a line of a Modelfile.
+/// What is wrong with a line of a Modelfile or Kitfile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelfileProblem {
@@ -102,6 +118,30 @@ pub enum ModelfileProblem {
         /// The pattern, and where it stands.
         rule: String,
     },
+    /// The YAML parser does not take the Kitfile.
+    #[error("the Kitfile cannot be read: {0}")]
+    Yaml(String),
+    /// The Kitfile is of a version that is not known.
+    #[error("the version {0:?} of the Kitfile is not known; expected 1.0.0")]
+    ManifestVersion(String),
+    /// Two entries of a Kitfile name one path.
+    #[error("the path is named on line {first} already; it may be named only once")]
+    RepeatedPath {
+        /// The line of the first.
+        first: usize,
+    },
+    /// A path of a Kitfile is a reference: the model is in another ModelKit.
+    #[error("{0:?} is a reference to another ModelKit, which is not fetched; unpack it into the directory, and name its files")]
+    OtherModelKit(String),
+    /// A path of a Kitfile is a URL.
+    #[error("{0:?} is a URL; expected a path below the model's directory")]
+    Url(String),
+    /// A data set of a Kitfile is elsewhere.
+    #[error("a data set that is elsewhere is not fetched; put it at its `path`, and leave `remotePath` and `remoteHash` out")]
+    RemoteDataset,
+    /// The type of a model's part is not a word.
+    #[error("{0:?} is not the type of a part; expected at most 64 letters, digits, `_`, `.` and `-`")]
+    PartType(String),
     /// A pattern matches directories, and no file.
     #[error("{0:?} matches directories only; to take the files below them, end the pattern with `/`")]
     OnlyDirectories(String),

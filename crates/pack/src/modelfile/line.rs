@@ -1,15 +1,40 @@
 //! One line of a Modelfile: its command, and the quoting of its argument.
+//!
+//! A backslash makes the next character literal, a line break too, so that a line may go on after one.
 
-use super::{ModelfileError, ModelfileProblem};
+use super::{ModelfileError, ModelfileProblem, Place};
 
-/// A line with a command; columns count characters from 1.
+/// A line with a command, and where its argument goes on after a line break, the lines after it; columns count characters of all of
+/// them from 1.
 pub(super) struct Line<'a> {
+    /// The number of the first line.
     pub(super) number: usize,
     pub(super) command: &'a str,
     pub(super) command_column: usize,
     text: &'a str,
     /// What follows the command.
     rest: &'a str,
+}
+
+/// The lines of `text`, each with its number.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let (mut rest, mut next) = (text, 1);
+    std::iter::from_fn(move || {
+        let number = next;
+        let mut end = 0;
+        while let Some(length) = rest[end..].find('\n') {
+            next += 1;
+            let line = &rest[..end + length];
+            end += length + 1;
+            let backslashes = line.len() - line.trim_end_matches('\\').len();
+            if backslashes % 2 == 0 || line.trim_start().starts_with('#') {
+                rest = &rest[end..];
+                return Some((number, line.strip_suffix('\r').unwrap_or(line)));
+            }
+        }
+        let last = std::mem::take(&mut rest);
+        (!last.is_empty()).then_some((number, last))
+    })
 }
 
 /// An argument without its quotes and backslashes.
@@ -73,7 +98,17 @@ impl<'a> Line<'a> {
     }
 
     pub(super) fn error(&self, column: usize, problem: ModelfileProblem) -> ModelfileError {
-        ModelfileError { line: self.number, column, text: self.text.to_owned(), problem }
+        self.place(column).error(problem)
+    }
+
+    /// A column, on the line of the text that it is on.
+    pub(super) fn place(&self, column: usize) -> Place {
+        let at = self.text.char_indices().nth(column - 1).map_or(self.text.len(), |(at, _)| at);
+        let before = &self.text[..at];
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let text = self.text[start..].split('\n').next().unwrap_or_default();
+        let (line, column) = (self.number + before.matches('\n').count(), before[start..].chars().count() + 1);
+        Place { line, column, text: text.to_owned() }
     }
 
     /// The column where `part`, a slice of the line that ends where its trimmed text ends, begins.

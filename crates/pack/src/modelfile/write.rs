@@ -13,13 +13,11 @@ const HEADER: &str = "\
 /// The text of a Modelfile that takes the files of `plan` as what they are there, and says `findings`.
 ///
 /// The commit that is checked out is left out: it is another one as soon as the Modelfile is in a commit itself.
-/// Values of several lines cannot stand in a Modelfile, and are left to be found again. A line break in a path is written as the
-/// wildcard of one character.
 pub fn generate(plan: &Plan, findings: &[Finding]) -> String {
     let mut text = HEADER.to_owned();
     let mut line = |command: &str, argument: &str| writeln!(text, "{command} {argument}").expect("a string takes all");
     for (command, values) in COMMANDS.iter().filter_map(|(command, does)| Some((command, values(does, findings)?))) {
-        for value in values.iter().filter(|value| !value.contains(['\n', '\r'])) {
+        for value in &values {
             line(command, &quoted(value, false));
         }
     }
@@ -55,8 +53,7 @@ fn quoted(text: &str, is_path: bool) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
-            '\n' if is_path => quoted.push('?'),
-            '"' | '\\' => quoted.extend(['\\', c]),
+            '"' | '\\' | '\n' => quoted.extend(['\\', c]),
             '*' | '?' | '[' if is_path => quoted.extend(['\\', c]),
             c => quoted.push(c),
         }
@@ -71,6 +68,9 @@ mod tests {
     use crate::{Description, Field, FileFilter, Metadata, Modelfile, plan};
     use proptest::{collection, prelude::*};
     use std::fs;
+
+    /// Any text, with more of what a Modelfile takes for more than itself.
+    const VALUE: &str = "(?s)(.|[ \"\\\\#\r\n\t*?\\[]){0,20}";
 
     #[test]
     fn odd_names_come_back() {
@@ -87,7 +87,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_names_come_back(names in collection::vec("n[ -~é\t\r\u{b}模]{0,12}", 1..6)) {
+        fn any_names_come_back(names in collection::vec("n[ -~é\t\r\n\u{b}模]{0,12}", 1..6)) {
             let directory = tempfile::tempdir().unwrap();
             for name in names {
                 fs::write(directory.path().join(name.replace(['/', '\\'], "_")), "x").unwrap();
@@ -102,7 +102,7 @@ mod tests {
         }
 
         #[test]
-        fn any_values_come_back(name in "[^\n\r]{0,20}", authors in collection::vec("[^\n\r]{1,20}", 0..4), value in "[^\n\r]{0,20}", reward: bool) {
+        fn any_values_come_back(name in VALUE, authors in collection::vec(VALUE, 0..4), value in VALUE, reward: bool) {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join("a.bin"), "x").unwrap();
             let planned = plan(directory.path(), None, &FileFilter::default()).unwrap();

@@ -42,5 +42,5 @@ pub(super) fn is_foreign(name: &str, at_top: bool) -> bool {
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
         // The second half that macOS writes of a file where the filesystem has no place for it.
         || name.starts_with("._")
-        || (at_top && name == "modelfile")
+        || (at_top && matches!(name.as_str(), "modelfile" | "kitfile"))
 }

@@ -31,7 +31,7 @@ const MAX_RATIO: u64 = 1000;
 /// The largest window that a zstd archive may ask for, as a power of two: 128 MiB of memory.
 const ZSTD_WINDOW_LOG: u32 = 27;
 /// How many pieces of an archive may wait to be read.
-const PIECES: usize = 8;
+pub(crate) const PIECES: usize = 8;
 
 /// What an archive holds.
 #[derive(Default)]
@@ -72,17 +72,23 @@ impl Unarchiver {
         Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Allowance::of(stored) }
     }
 
-    /// Stages the selected files of an archive; fails if its bytes are not those that `verifier` expects. `what` names it in an error.
+    /// Stages the selected files of an archive, or `file` with its executable bit, if the bytes are that one, compressed; fails if they are not
+    /// those that `verifier` expects. `what` names the layer in an error.
     pub(super) async fn stage(
         self,
         what: String,
         encoding: Encoding,
+        file: Option<(FilePath, bool)>,
         body: Body,
         verifier: Verifier,
         is_selected: impl Fn(&FilePath, u64) -> bool + Send + 'static,
     ) -> Result<Archived> {
         let of = what.clone();
-        read_verified(what, body, verifier, move |pipe| self.read_entries(&of, encoding, pipe, &is_selected)).await
+        let read = move |pipe: &mut Pipe| match file {
+            Some((path, executable)) => self.read_file(&of, encoding, path, executable, pipe),
+            None => self.read_entries(&of, encoding, pipe, &is_selected),
+        };
+        read_verified(what, body, verifier, read).await
     }
 
     fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
@@ -121,6 +127,20 @@ impl Unarchiver {
             }
         }
         Ok(archived)
+    }
+
+    /// Stages the one file that was compressed.
+    fn read_file(&self, what: &str, encoding: Encoding, path: FilePath, executable: bool, pipe: &mut Pipe) -> Result<Archived> {
+        let blame = |e| blame(what, e);
+        self.contents.lock().expect("nobody panics while holding the contents").insert_file(what, &path)?;
+        let mut reader = Limited { reader: decoder(encoding, pipe).map_err(blame)?, allowance: &self.allowance.0 };
+        let (mut buffer, mut size) = (vec![0; CHUNK], 0);
+        let staged = self.stage_file(&path, executable, &mut buffer, |buffer| {
+            let n = reader.read(buffer).map_err(blame)?;
+            size += n as u64;
+            Ok(n)
+        })?;
+        Ok(Archived { files: vec![(Finished { path, executable, size }, staged)], ..Archived::default() })
     }
 
     /// Writes a file from the bytes that `read` gives, and returns its name in the staging directory.

@@ -121,7 +121,7 @@ const LISTED: usize = 10;
 /// The error that nothing is selected of an artifact, whose archives have the files `passed` among others.
 fn nothing_selected(what: String, artifact: &Artifact, selection: &Selection, passed: &[FilePath]) -> crate::Error {
     let layers = artifact.layers.iter().filter_map(|layer| match &layer.content {
-        Content::File(path) => Some(path.to_string()),
+        Content::File(path) | Content::Compressed(path, _) => Some(path.to_string()),
         Content::Archive(_) => Some(name(layer)),
         Content::Unnamed => None,
     });
@@ -139,7 +139,7 @@ fn nothing_selected(what: String, artifact: &Artifact, selection: &Selection, pa
 /// The layers of an artifact by what becomes of them.
 struct Plan<'a> {
     files: Vec<RawFile<'a>>,
-    archives: Vec<(&'a Layer, Encoding)>,
+    archives: Vec<(&'a Layer, Form<'a>)>,
     unnamed: Vec<Descriptor>,
     contents: Contents,
     left_out: LeftOut,
@@ -158,11 +158,17 @@ impl<'a> Plan<'a> {
                         false => plan.left_out.add_file(layer.descriptor.size),
                     }
                 }
-                Content::Archive(encoding) if selection.may_select_in(layer) => plan.archives.push((layer, *encoding)),
+                Content::Archive(encoding) if selection.may_select_in(layer) => {
+                    plan.archives.push((layer, Form { encoding: *encoding, file: None }));
+                }
                 Content::Archive(_) => {
                     plan.left_out.archives += 1;
                     plan.left_out.bytes = plan.left_out.bytes.saturating_add(layer.descriptor.size);
                 }
+                Content::Compressed(path, encoding) => match selection.selects(path, layer.descriptor.size, layer) {
+                    true => plan.archives.push((layer, Form { encoding: *encoding, file: Some(path) })),
+                    false => plan.left_out.add_file(layer.descriptor.size),
+                },
                 Content::Unnamed => plan.unnamed.push(layer.descriptor.clone()),
             }
         }
@@ -181,6 +187,14 @@ impl<'a> Plan<'a> {
     fn archives_size(&self) -> u64 {
         self.archives.iter().fold(0, |sum, (layer, _)| sum.saturating_add(layer.descriptor.size))
     }
+}
+
+/// How the bytes of a layer that is not raw hold its files.
+#[derive(Clone, Copy)]
+struct Form<'a> {
+    encoding: Encoding,
+    /// The only file, if the bytes are not an archive but that.
+    file: Option<&'a FilePath>,
 }
 
 /// What a layer is called in an error.
@@ -226,7 +240,7 @@ impl Unpacking<'_> {
             let staging = Arc::new(blocking(move || Staging::create(destination)).await?);
             let stored = plan.archives_size();
             let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
-            let stage = |(layer, encoding)| self.stage_archive(unarchiver.clone(), layer, encoding);
+            let stage = |(layer, form)| self.stage_archive(unarchiver.clone(), layer, form);
             let archived = for_each_concurrent(limit, plan.archives, stage).await?;
             for archived in &archived {
                 left_out.files += archived.left_out.files;
@@ -259,12 +273,13 @@ impl Unpacking<'_> {
         .await
     }
 
-    async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, encoding: Encoding) -> Result<archive::Archived, Error> {
+    async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, form: Form<'_>) -> Result<archive::Archived, Error> {
         let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(self.options.progress.clone());
         let what = name(layer);
         let verifier = Verifier::new(&what, &layer.descriptor);
+        let file = form.file.map(|path| (path.clone(), layer.is_executable()));
         let (selection, layer) = (self.options.selection.clone(), layer.clone());
         let is_selected = move |path: &FilePath, size| selection.selects(path, size, &layer);
-        unarchiver.stage(what, encoding, body, verifier, is_selected).await
+        unarchiver.stage(what, form.encoding, file, body, verifier, is_selected).await
     }
 }

@@ -133,3 +133,46 @@ fn an_error_names_the_modelfile() {
     let error = plan(directory.path(), Some(&Modelfile::read(&path).unwrap()), &FileFilter::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("{}, line 2, column 7: \"b.bin\" does not exist", path.display()));
 }
+
+/// The plan that a Kitfile makes, as `kind path` lines, with a mark where the name said the kind.
+fn with_kitfile(directory: &TempDir, text: &str) -> Vec<String> {
+    let kitfile = Modelfile::parse_kitfile(text).unwrap_or_else(|e| panic!("{e}"));
+    let plan = plan(directory.path(), Some(&kitfile), &FileFilter::default()).unwrap_or_else(|e| panic!("{text}: {e}"));
+    plan.files.iter().map(|f| format!("{} {}{}", f.kind.name(), f.path, if f.inferred { " ?" } else { "" })).collect()
+}
+
+#[test]
+fn in_a_kitfile_the_longer_path_takes_a_file() {
+    let directory = tree(&["Kitfile", "m.bin", "src/run.py", "src/docs/how.txt", "README.md", ".hidden"]);
+    let kitfile = "docs: [{path: src/docs}]\ncode: [{path: ./src}]\ndatasets: [{path: .}]";
+    assert_eq!(with_kitfile(&directory, kitfile), ["code src/run.py", "dataset README.md", "dataset m.bin", "doc src/docs/how.txt"]);
+    assert_eq!(with_kitfile(&directory, "package: {name: x}").len(), 4, "one that names no files leaves them to their names");
+}
+
+#[test]
+fn files_of_a_kitfiles_model_are_what_it_names_or_their_names_say() {
+    let directory = tree(&["model/a.json", "model/b.safetensors", "model/c.odd", "model/README.md", "x.json", "y.json"]);
+    let kitfile = "model: {path: model, parts: [{path: x.json, type: weight}, {path: y.json}]}";
+    let expected = [
+        "weight.config model/a.json ?",
+        "weight.config y.json",
+        "weight model/b.safetensors ?",
+        "weight model/c.odd ?",
+        "weight x.json",
+        "doc model/README.md ?",
+    ];
+    assert_eq!(with_kitfile(&directory, kitfile), expected);
+    assert_eq!(with_kitfile(&directory, "model: {path: model/a.json}"), ["weight model/a.json"]);
+}
+
+#[test]
+fn what_a_kitfile_names_must_be_there() {
+    let directory = tree(&["a*"]);
+    let kitfile = Modelfile::parse_kitfile("code:\n  - path: 'a*'\n  - path: none").unwrap();
+    match plan(directory.path(), Some(&kitfile), &FileFilter::default()).unwrap_err() {
+        Error::Modelfile { source, .. } => {
+            assert_eq!((source.line, source.column, source.problem.to_string().as_str()), (3, 11, "\"none\" does not exist"));
+        }
+        other => panic!("{other:?}"),
+    }
+}

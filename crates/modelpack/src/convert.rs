@@ -1,0 +1,40 @@
+//! Copying an artifact of another tool as one of the specification.
+
+use crate::{Copied, Error, Modelpack, Place, Result, StoreError, inspect::read_what_it_says};
+use modelpack_pack::{InvalidValue, convert};
+use modelpack_spec::{Artifact, Selector, Tag};
+
+/// What was copied as an artifact of the specification.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConvertedCopy {
+    /// Where it came from, and where the converted one is.
+    pub copied: Copied,
+    /// Values of the old config that the specification does not allow, and that are left out.
+    pub left_out: Vec<InvalidValue>,
+}
+
+impl Modelpack {
+    /// Copies an artifact as [`copy`](Self::copy) does, and makes it one of the specification in today's names: a KitOps ModelKit, what
+    /// `oras` pushed, or a model in older names.
+    ///
+    /// Config and manifest are new; layers keep their bytes, so that no weight is moved that is there already. Without a tag anywhere the
+    /// artifact is tagged `latest`. Fails if nothing says which file a layer is.
+    pub async fn convert(&self, from: &Place, to: &Place) -> Result<ConvertedCopy> {
+        let opened = self.open(from).await?;
+        let what = format!("manifest {}", opened.manifest.digest());
+        let Some(image) = opened.manifest.image() else {
+            let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
+            return Err(Error::Store(StoreError::Invalid { what, why }));
+        };
+        let mut artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
+        let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default();
+        let annotations = image.annotations.clone().into_iter().chain(said.annotations).collect();
+        let target = self.target(to, opened.repository()).await?;
+        let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(opened.selector.tag().cloned().unwrap_or_else(Tag::latest)));
+        let source = opened.source.as_ref();
+        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), &at, &self.copy_options()).await?;
+        target.finish().await?;
+        let copied = Copied { from: opened.place, to: to.clone().or_registry(), digest: converted.manifest.digest().clone() };
+        Ok(ConvertedCopy { copied, left_out: converted.left_out })
+    }
+}

@@ -1,0 +1,199 @@
+//! Converting: an artifact of another tool, or in older names, becomes one of the specification, and its layers stay as they are.
+
+use crate::{
+    Description, Field, InvalidValue, Metadata, Result, classify,
+    infer::format_by_name,
+    pack::NO_TIME,
+    unpack::{Allowance, content_digest},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
+use modelpack_spec::{
+    Algorithm, Artifact, ArtifactBuilder, Config, ConfigBuilder, Content, Descriptor, Digest, Encoding, FileMetadata, FilePath, Layer,
+    LayerInput, LayerKind, Manifest, Selector, media_type,
+};
+use modelpack_store::{Begin, Body, CopyOptions, Error, Progress, Sink, Source, for_each_concurrent, put_bytes};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::mpsc;
+
+/// How annotations of a manifest begin that are about the artifact as another tool wrote it.
+const FOREIGN: [&str; 5] =
+    ["org.cncf.model.", "org.cnai.model.", "org.cncf.modctl.", "ml.kitops.modelkit.cli-version", "ml.kitops.modelkit.kitfile"];
+
+/// How many pieces of a layer may wait to be hashed while it is moved.
+const PIECES: usize = 8;
+
+/// An artifact that was converted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Converted {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Values of the old config that the specification does not allow, and that are left out.
+    pub left_out: Vec<InvalidValue>,
+}
+
+/// Writes an artifact of today's names to `sink` that has the layers of `artifact`, and lets `at` point to it.
+///
+/// `config` is what the artifact says of its model, whatever it says of layers; `annotations` are those of its manifest, of which those that
+/// are about the old form are dropped. Layers keep their bytes, so those that the sink holds are not moved; each compressed one is read once for
+/// the digest of what was compressed, as it is moved if it is. If nothing says the format, the names of weights do; no layer is looked into for
+/// more. The same artifact gives the same digest.
+///
+/// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is, if one is a file that is compressed by itself,
+/// or if layers clash.
+pub async fn convert(
+    source: &dyn Source,
+    artifact: &Artifact,
+    config: &Config,
+    annotations: &BTreeMap<String, String>,
+    sink: &dyn Sink,
+    at: &Selector,
+    options: &CopyOptions,
+) -> Result<Converted> {
+    let (mut description, left_out) = describe(config);
+    let mut inputs = artifact.layers.iter().map(input).collect::<Result<Vec<_>>>()?;
+    description.config.format = description.config.format.or_else(|| format_of(&inputs));
+    let known = Config { descriptor: description.descriptor, config: description.config, ..Config::default() };
+    let kept = |key: &str| !FOREIGN.iter().any(|foreign| key.starts_with(foreign));
+    let build = |inputs: Vec<LayerInput>| {
+        let builder = inputs.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::from(known.clone())), ArtifactBuilder::layer);
+        let annotations = annotations.iter().filter(|(key, _)| kept(key));
+        let builder = annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value));
+        builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })
+    };
+    // What cannot be built is not moved: any diffId will do to see.
+    build(inputs.iter().map(|input| LayerInput { diff_id: Some(input.digest.clone()), ..input.clone() }).collect())?;
+
+    inputs.iter().for_each(|layer| options.progress.expect(layer.size));
+    let layers = artifact.layers.iter().zip(inputs.iter().map(|input| input.encoding));
+    let moving = |(layer, encoding): (&Layer, Encoding)| move_layer(source, layer.descriptor.clone(), encoding, sink, &options.progress);
+    let diff_ids = for_each_concurrent(options.concurrency, layers, moving).await?;
+    inputs.iter_mut().zip(diff_ids).for_each(|(input, diff_id)| input.diff_id = diff_id);
+    let built = build(inputs)?;
+    put_bytes(sink, media_type::CONFIG, built.config_bytes).await?;
+    sink.put_manifest(at, &built.manifest).await?;
+    Ok(Converted { manifest: built.manifest, left_out })
+}
+
+/// The format of most of the weights, as far as their names say.
+fn format_of(layers: &[LayerInput]) -> Option<String> {
+    let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
+    for layer in layers.iter().filter(|layer| layer.kind == LayerKind::Weight) {
+        let Some(format) = layer.path.as_ref().and_then(format_by_name) else { continue };
+        let bytes = formats.entry(format).or_default();
+        *bytes = bytes.saturating_add(layer.size);
+    }
+    formats.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(format, _)| format.to_owned())
+}
+
+/// The values of `config` as the specification wants them, and those that cannot be made so.
+fn describe(config: &Config) -> (Description, Vec<InvalidValue>) {
+    let tree = serde_json::to_value(config).expect("a config has string keys only, so it always serialises");
+    let (mut metadata, mut left_out) = (Metadata::default(), Vec::new());
+    for field in Field::ALL {
+        let values = match tree.pointer(&format!("/{}", field.name.replace('.', "/"))) {
+            Some(Value::Array(values)) => values.clone(),
+            Some(value) => vec![value.clone()],
+            None => Vec::new(),
+        };
+        let texts = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        left_out.extend(texts.filter(|text| !text.trim().is_empty()).filter_map(|text| metadata.say(field, &text, "config").err()));
+    }
+    (Description::of([metadata]), left_out)
+}
+
+/// A layer in today's words, but for its diffId.
+fn input(layer: &Layer) -> Result<LayerInput> {
+    let Descriptor { digest, size, annotations, .. } = &layer.descriptor;
+    let (encoding, path) = match &layer.content {
+        Content::File(path) => (Encoding::Raw, Some(path)),
+        Content::Archive(encoding) => (*encoding, layer.path.as_ref()),
+        Content::Compressed(..) => {
+            return refused(layer, "it is a file that is compressed by itself, of which the specification has no type");
+        }
+        Content::Unnamed => return refused(layer, "nothing says which file it is, so it cannot be a layer of a model"),
+    };
+    let said = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
+    let untested = said.and_then(|(_, value)| value.parse().ok());
+    let (kind, untested) = match (layer.kind, path) {
+        (Some(kind), _) => (kind, untested),
+        (None, Some(path)) => (classify(path, *size).0, Some(true)),
+        (None, None) => (LayerKind::Code, Some(true)),
+    };
+    let metadata = path.filter(|_| encoding == Encoding::Raw).map(|path| attributes(layer, path));
+    Ok(LayerInput { kind, encoding, digest: digest.clone(), diff_id: None, size: *size, path: path.cloned(), metadata, untested })
+}
+
+fn refused<T>(layer: &Layer, why: &str) -> Result<T> {
+    let what = format!("layer {} of the type {:?}", layer.descriptor.digest, layer.descriptor.media_type);
+    Err(Error::Invalid { what, why: why.to_owned() }.into())
+}
+
+/// The attributes of a raw layer's file: its own, if they are true.
+fn attributes(layer: &Layer, path: &FilePath) -> FileMetadata {
+    let size = layer.descriptor.size;
+    let is_true =
+        |said: &FileMetadata| said.size == size && matches!(said.typeflag, 0 | b'0') && modelpack_spec::value::is_date_time(&said.mtime);
+    let said = layer.metadata.clone().filter(is_true);
+    let mode = if layer.is_executable() { 0o755 } else { 0o644 };
+    let own = said.unwrap_or_else(|| FileMetadata { mode, mtime: NO_TIME.to_owned(), ..FileMetadata::default() });
+    FileMetadata { name: path.file_name().to_owned(), size, typeflag: 0, ..own }
+}
+
+/// Moves a layer, unless the sink holds it, and returns the digest of what was compressed, if anything was.
+async fn move_layer(
+    source: &dyn Source,
+    layer: Descriptor,
+    encoding: Encoding,
+    sink: &dyn Sink,
+    progress: &Arc<Progress>,
+) -> Result<Option<Digest>> {
+    let is_compressed = matches!(encoding, Encoding::TarGzip | Encoding::TarZstd);
+    match sink.begin(Some(&layer)).await? {
+        Begin::Exists => {
+            progress.skipped(layer.size);
+            if !is_compressed {
+                return Ok(None);
+            }
+            Ok(Some(uncompressed(&layer, encoding, source.blob(&layer, 0..layer.size).await?).await?))
+        }
+        Begin::Upload(mut upload) => {
+            let body = source.blob(&layer, 0..layer.size).await?.counted(progress.clone());
+            if !is_compressed {
+                upload.write(body).await?;
+                upload.commit(Some(&layer)).await?;
+                return Ok(None);
+            }
+            let (body, again) = tee(body);
+            let (written, digest) = future::join(upload.write(body), uncompressed(&layer, encoding, again)).await;
+            written?;
+            let digest = digest?;
+            upload.commit(Some(&layer)).await?;
+            Ok(Some(digest))
+        }
+    }
+}
+
+/// The same bytes twice, the second time as the first is read: whoever reads one has to read the other.
+fn tee(body: Body) -> (Body, Body) {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    let len = body.len();
+    let stream = body.into_stream().then(move |piece| {
+        let sender = sender.clone();
+        async move {
+            if let Ok(piece) = &piece {
+                // Nobody listens any more if the archive was refused.
+                let _ = sender.send(Ok(piece.clone())).await;
+            }
+            piece
+        }
+    });
+    let again = stream::unfold(pieces, async |mut pieces: mpsc::Receiver<Result<Bytes, Error>>| Some((pieces.recv().await?, pieces)));
+    (Body::from_stream(stream, len), Body::from_stream(again, len))
+}
+
+/// The digest of what was compressed.
+async fn uncompressed(layer: &Descriptor, encoding: Encoding, body: Body) -> Result<Digest, Error> {
+    content_digest(layer, encoding, Algorithm::Sha256, body, Allowance::of(layer.size)).await
+}
