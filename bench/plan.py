@@ -49,8 +49,7 @@ def main(work, rounds, modelpack):
     write_model(model)
     contenders = {
         "stat": ["find", model, "-type", "f", "-printf", "%s\n"],
-        # It plans and infers, asks its rules of the result, and reads no more.
-        "modelpack lint": [modelpack, "--quiet", "--store", work / "store", "lint", model],
+        "modelpack pack": [modelpack, "--quiet", "--store", work / "store", "pack", "--dry-run", model],
         "modelpack version": [modelpack, "version"],
     }
     taken = {who: [] for who in contenders}
