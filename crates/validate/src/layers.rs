@@ -137,7 +137,9 @@ impl<'a> Layer<'a> {
     }
 
     fn check_title(&self, report: &mut Report) {
-        if let (Some((_, path)), Some((key, title))) = (self.annotation(annotation::FILEPATH), self.annotation(annotation::TITLE))
+        // An archive may have the name of an archive: its files have paths of their own.
+        if self.is_raw()
+            && let (Some((_, path)), Some((key, title))) = (self.annotation(annotation::FILEPATH), self.annotation(annotation::TITLE))
             && path != title
         {
             report.add(Document::Manifest, self.pointer(&key), quoted(title), format!("the path, {}", quoted(path)), TITLE);

@@ -37,7 +37,7 @@ pub const RULES: [(&str, &str); 22] = [
     (FILEPATH_MISSING, "a raw layer is a file, and has its path"),
     (FILEPATH_INVALID, "a path is relative, with /, and stays in the model's directory"),
     (FILEPATH_CLASH, "the files of all layers can lie in one directory, and no two layers have one path"),
-    (TITLE, "the title of a layer, where it has one, is its path"),
+    (TITLE, "the title of a raw layer, where it has one, is its path"),
     (UNTESTED, "org.cncf.model.file.mediatype.untested is \"true\" or \"false\""),
     (METADATA, "file metadata is JSON with name, mode, uid, gid, size, mtime and typeflag, each of its type"),
     (METADATA_NAME, "the name in file metadata is that of the path, or the path"),

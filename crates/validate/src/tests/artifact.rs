@@ -85,7 +85,7 @@ fn what_the_builders_build_is_valid() {
         size: 1,
         path: Some(format!("file-{index}").parse().unwrap()),
         metadata: None,
-        untested: Some(index % 2 == 0),
+        untested: Some(index.is_multiple_of(2)),
     };
     let all = LayerKind::ALL.into_iter().flat_map(|kind| Encoding::ALL.map(|encoding| (kind, encoding)));
     let config = ConfigBuilder::new().name("tiny").param_size("7B").language("en").license("MIT");

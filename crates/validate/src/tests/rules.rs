@@ -111,7 +111,7 @@ fn annotations_agree_with_their_layer() {
 fn what_only_a_raw_layer_says_of_its_file_is_not_asked_of_an_archive() {
     let layer = json!({
         "mediaType": "application/vnd.cncf.model.doc.v1.tar", "digest": modelpack_spec::Digest::of(b"b"), "size": 2048,
-        "annotations": { FILEPATH: "doc", METADATA: with(with(super::metadata(), "/name", Some(json!("doc"))), "/typeflag", Some(json!(53))).to_string() },
+        "annotations": { FILEPATH: "doc", TITLE: "doc.tar", METADATA: with(with(super::metadata(), "/name", Some(json!("doc"))), "/typeflag", Some(json!(53))).to_string() },
     });
     let report = validate_manifest(with(manifest(), "/layers/1", Some(layer)).to_string().as_bytes());
     assert!(report.is_valid(), "{report:#?}");
