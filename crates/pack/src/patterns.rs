@@ -94,7 +94,7 @@ impl Patterns {
         for rule in &rules {
             let line = as_git_reads(&rule.pattern).map_err(|why| rule.invalid(why))?;
             matcher.add_line(Some(PathBuf::from(&rule.shown)), &line).map_err(|e| rule.invalid(&reason(&e)))?;
-            for component in line.split('/').filter(|component| !line.starts_with('!') && !component.trim_matches('*').is_empty()) {
+            for component in line.split('/').filter(|component| !line.starts_with('!') && !component.trim_matches(['*', '?']).is_empty()) {
                 // Within a path these are characters like others.
                 let escape = if component.starts_with(['#', '!']) { r"\" } else { "" };
                 // A class with a slash in it falls apart, and matches no name.
@@ -146,7 +146,7 @@ impl Patterns {
         self.includes(directory, true) || self.0.rules.iter().any(|rule| may_lead_below(&rule.pattern, &directories))
     }
 
-    /// Whether a component of a pattern means this name, and not just any: `.cache/x` and `.c*` mean `.cache`, `*` and `**` do not.
+    /// Whether a component of a pattern means this name, and not just any: `.cache/x` and `.c*` mean `.cache`; `*`, `?*` and `**` do not.
     pub(crate) fn name(&self, name: &Path) -> bool {
         self.0.names.matched(name, true).is_ignore()
     }

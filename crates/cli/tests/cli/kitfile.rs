@@ -47,7 +47,7 @@ fn a_kitfile_says_what_is_packed_and_what_is_said_of_it() {
         (&descriptor["name"], &descriptor["version"], &descriptor["licenses"], &descriptor["family"]),
         (&json!("from-kitfile"), &json!("1.10"), &json!(["MIT"]), &json!("said"))
     );
-    assert_eq!(inspected["annotations"], json!({ "ml.kitops.modelkit.model.framework": "PyTorch" }));
+    assert_eq!(inspected["annotations"], json!({ "dev.modelpack.context-length": "512", "ml.kitops.modelkit.model.framework": "PyTorch" }));
     let explained = json(&cli, "pack model -t tiny -f pack.yaml --explain");
     let name = explained["metadata"].as_array().unwrap().iter().find(|said| said["field"] == "descriptor.name").unwrap();
     assert_eq!(name["from"], "pack.yaml:2");

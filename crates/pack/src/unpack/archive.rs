@@ -393,7 +393,8 @@ mod tests {
         }
         for encoding in [Encoding::TarGzip, Encoding::TarZstd] {
             let body = Body::from_bytes(content.clone());
-            let digest = content_digest(&Descriptor::of("x", &content), encoding, Algorithm::Sha256, body, Allowance::of(1)).await;
+            let layer = Descriptor::of("x", &content);
+            let digest = content_digest(&layer, encoding, Algorithm::Sha256, body, Allowance::of(1)).await;
             assert!(matches!(digest, Err(Error::Invalid { .. })), "{encoding:?}");
         }
         let allowance = Allowance(Arc::new(AtomicU64::new(content.len() as u64 + 1)));
