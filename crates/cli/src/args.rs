@@ -2,10 +2,12 @@
 
 mod metadata;
 mod pack;
+mod plan;
 mod select;
 
 pub use metadata::MetadataArgs;
 pub use pack::PackArgs;
+pub use plan::{PlanArgs, place};
 pub use select::{FilterArgs, InitFilterArgs, SelectionArgs};
 
 use crate::{

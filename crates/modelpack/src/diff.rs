@@ -4,33 +4,24 @@ mod compare;
 
 pub use compare::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_what_it_says, pack::prepare_layers};
+use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_what_it_says, pack::prepare_layers};
 use async_trait::async_trait;
 use compare::{Side, compare};
 use modelpack_pack::pack;
 use modelpack_spec::{Artifact, Config, Descriptor, Manifest, Selector, Tag};
 use modelpack_store::{Begin, Sink, blocking};
 
-/// One of two that are compared.
-#[derive(Clone, Debug)]
-pub enum DiffSide {
-    /// An artifact.
-    Place(Place),
-    /// A directory, and how it would be packed.
-    Directory(PackRequest),
-}
-
 impl Modelpack {
     /// Compares two artifacts, or what directories would be packed to. Of artifacts manifest and config are read and no layer; the files of
     /// directories are hashed, if the digest cache does not know them.
-    pub async fn diff(&self, a: &DiffSide, b: &DiffSide) -> Result<Diff> {
+    pub async fn diff(&self, a: &Model, b: &Model) -> Result<Diff> {
         let (a, b) = (self.side(a).await?, self.side(b).await?);
         Ok(compare(a, b))
     }
 
-    async fn side(&self, side: &DiffSide) -> Result<Side> {
+    async fn side(&self, side: &Model) -> Result<Side> {
         let (manifest, config) = match side {
-            DiffSide::Place(place) => {
+            Model::Place(place) => {
                 let opened = self.open(place).await?;
                 let config = match opened.manifest.image().map(Artifact::read) {
                     Some(Ok(mut artifact)) => read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default().config,
@@ -38,7 +29,7 @@ impl Modelpack {
                 };
                 (opened.manifest, config)
             }
-            DiffSide::Directory(request) => {
+            Model::Directory(request) => {
                 let request = request.clone();
                 let (layers, description) = blocking(move || prepare_layers(&request)).await?;
                 let at = Selector::Tag(Tag::latest());

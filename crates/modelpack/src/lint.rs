@@ -1,24 +1,16 @@
 //! Which tools can use an artifact, or what a directory would become.
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
+use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
 use modelpack_lint::Report;
 use modelpack_spec::Descriptor;
 use modelpack_store::Source;
 
-/// What is asked about.
-#[derive(Clone, Debug)]
-pub enum LintTarget {
-    /// An artifact.
-    Place(Place),
-    /// A directory, and how it would be packed. Its files are not hashed, so the digests in the report mean nothing.
-    Directory(PackRequest),
-}
-
 impl Modelpack {
-    /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer.
-    pub async fn lint(&self, target: &LintTarget) -> Result<Report> {
-        match target {
-            LintTarget::Place(place) => {
+    /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer. The files of a directory
+    /// are not hashed, so the digests in its report mean nothing.
+    pub async fn lint(&self, model: &Model) -> Result<Report> {
+        match model {
+            Model::Place(place) => {
                 let opened = self.open(place).await?;
                 let Some(image) = opened.manifest.image() else {
                     let what = format!("manifest {}", opened.manifest.digest());
@@ -28,7 +20,7 @@ impl Modelpack {
                 let config = readable_config(opened.source.as_ref(), &image.config).await?;
                 Ok(modelpack_lint::lint(image, config.as_deref()))
             }
-            LintTarget::Directory(request) => {
+            Model::Directory(request) => {
                 let built = preview_of(request).await?;
                 let image = built.manifest.image().expect("what is packed is no index");
                 Ok(modelpack_lint::lint(image, Some(&built.config_bytes)))

@@ -1,6 +1,6 @@
 //! Whether documents and artifacts are valid.
 
-use crate::{Error, Modelpack, PackRequest, Place, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
+use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
 use modelpack_pack::{Allowance, content_digest};
 use modelpack_spec::{Digest, Manifest, Selector, media_type};
 use modelpack_store::{Layout, Source, blocking, verify_blob};
@@ -20,12 +20,10 @@ const MAX_LISTED: usize = 1000;
 pub enum ValidateTarget {
     /// A file with a JSON document, and which it is; without that, it is told by what it holds.
     File(PathBuf, Option<Document>),
-    /// An artifact, or an index with all that it lists.
-    Place(Place),
+    /// An artifact, or an index with all that it lists; or a directory, whose files are not hashed.
+    Model(Model),
     /// An OCI image layout directory: every manifest that its index names.
     Layout(PathBuf),
-    /// A directory, and how it would be packed. Its files are not hashed.
-    Directory(PackRequest),
 }
 
 /// How something is judged.
@@ -66,12 +64,12 @@ impl Modelpack {
                 let (path, document) = (path.clone(), *document);
                 blocking(move || validate_file(path, document)).await.map(|validation| vec![validation])
             }
-            ValidateTarget::Place(place) => {
+            ValidateTarget::Model(Model::Place(place)) => {
                 let opened = self.open(place).await?;
                 self.validate_all(opened.source.as_ref(), opened.manifest, options).await
             }
             ValidateTarget::Layout(path) => self.validate_layout(&Layout::at(path), options).await,
-            ValidateTarget::Directory(request) => {
+            ValidateTarget::Model(Model::Directory(request)) => {
                 let built = preview_of(request).await?;
                 let mut report = validate_artifact(built.manifest.bytes(), Some(&built.config_bytes), &BTreeMap::new());
                 // Digests stand in for those that packing computes, so there is nothing to compare.

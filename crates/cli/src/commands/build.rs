@@ -35,7 +35,7 @@ pub struct Args {
 
 pub async fn run(mut args: Args, context: &Context) -> Result<(), Failure> {
     if !args.raw {
-        args.pack.begin_with(LayerRule::all(Encoding::Tar));
+        args.pack.plan.begin_with(LayerRule::all(Encoding::Tar));
     }
     let to = args.tag.map(|tag| if args.output_remote { tag.or_registry() } else { tag });
     pack(args.directory, to.as_ref(), &args.pack, !args.no_creation_time, &args.transfer, context).await

@@ -1,14 +1,13 @@
 //! `modelpack diff`: what two artifacts or directories differ in.
 
-use super::pack::own_modelfile;
 use crate::{
-    args::TransferArgs,
+    args::{PlanArgs, TransferArgs},
     context::Context,
-    failure::{Failure, Kind},
+    failure::Failure,
     text::{self, Align, printable, shortened, table},
 };
 use modelpack::{
-    Aspect, Diff, DiffSide, LayerChange, PackRequest, Place, ValueChange,
+    Aspect, Diff, LayerChange, Model, ValueChange,
     spec::{Content, Layer, LayerType},
 };
 use serde_json::{Value, json};
@@ -31,25 +30,17 @@ pub struct Args {
     #[arg(value_name = "B")]
     b: PathBuf,
     #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
     transfer: TransferArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let (a, b) = (side(&args.a)?, side(&args.b)?);
+    let (a, b) = (args.plan.model(&args.a)?, args.plan.model(&args.b)?);
+    args.plan.expect_directory([&a, &b].iter().any(|model| matches!(model, Model::Directory(_))))?;
     let (diff, _) = context.transfer("comparing", &args.transfer, async |m| m.diff(&a, &b).await).await?;
     context.output.result(&for_people(&args, &diff), &for_programs(&args, &diff))?;
     if diff.is_equal() { Ok(()) } else { Err(Failure::difference()) }
-}
-
-/// A directory that is there, or else a place.
-fn side(target: &Path) -> Result<DiffSide, Failure> {
-    if target.is_dir() {
-        let modelfile = own_modelfile(target);
-        return Ok(DiffSide::Directory(PackRequest { directory: target.to_owned(), modelfile, ..PackRequest::default() }));
-    }
-    let place = target.to_string_lossy().parse::<Place>();
-    let place = place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", target.display())))?;
-    Ok(DiffSide::Place(place))
 }
 
 fn for_people(args: &Args, diff: &Diff) -> String {

@@ -1,15 +1,14 @@
 //! `modelpack lint`: which tools can use an artifact, and what to change for those that cannot.
 
-use super::pack::own_modelfile;
 use crate::{
-    args::{FilterArgs, RegistryArgs},
+    args::{PlanArgs, RegistryArgs},
     context::Context,
     failure::{Failure, Kind},
     text::{Align, printable, table},
 };
 use clap::builder::PossibleValuesParser;
 use modelpack::{
-    LintTarget, PackRequest, Place,
+    Model,
     consumers::{CONSUMERS, Consumer, ConsumerReport, Finding, Location, Verdict},
 };
 use serde_json::{Value, json};
@@ -31,21 +30,19 @@ pub struct Args {
     /// Ask this tool only, and fail if it cannot use the artifact; may be given again
     #[arg(long = "for", value_name = "CONSUMER", value_parser = PossibleValuesParser::new(CONSUMERS.iter().map(|c| c.id)))]
     wanted: Vec<String>,
-    /// Which files of the directory are packed as what, and more; default DIR/Modelfile, if it is there
-    #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
-    modelfile: Option<PathBuf>,
     #[command(flatten)]
-    filter: FilterArgs,
+    plan: PlanArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let target = target(&args)?;
+    let target = args.plan.model(&args.target)?;
+    args.plan.expect_directory(matches!(target, Model::Directory(_)))?;
     let report = context.modelpack(&args.registry).lint(&target).await?;
     let asked = |consumer: &Consumer| args.wanted.is_empty() || args.wanted.iter().any(|id| id == consumer.id);
     let reports: Vec<&ConsumerReport> = report.consumers.iter().filter(|report| asked(report.consumer)).collect();
-    let is_stored = matches!(target, LintTarget::Place(_));
+    let is_stored = matches!(target, Model::Place(_));
     let consumers: Vec<Value> = reports.iter().map(|report| for_programs(report, is_stored)).collect();
     let value = json!({ "target": args.target.to_string_lossy(), "consumers": consumers });
     context.output.result(&for_people(&reports), &value)?;
@@ -54,22 +51,6 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(Kind::Other, format!("{} cannot use {}", unable.join(" and "), args.target.display())))
-}
-
-/// A directory that is there, or else a place.
-fn target(args: &Args) -> Result<LintTarget, Failure> {
-    if args.target.is_dir() {
-        let directory = args.target.clone();
-        let modelfile = args.modelfile.clone().or_else(|| own_modelfile(&directory));
-        return Ok(LintTarget::Directory(PackRequest { directory, modelfile, filter: args.filter.read()?, ..PackRequest::default() }));
-    }
-    if args.modelfile.is_some() || args.filter != FilterArgs::default() {
-        let why = format!("--file, --include and --exclude are for a directory, and {} is none", args.target.display());
-        return Err(Failure::new(Kind::Usage, why));
-    }
-    let place = args.target.to_string_lossy().parse::<Place>();
-    let place = place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", args.target.display())))?;
-    Ok(LintTarget::Place(place))
 }
 
 fn for_people(reports: &[&ConsumerReport]) -> String {

@@ -9,7 +9,7 @@ use crate::{
 };
 use modelpack::{Description, Finding, Place};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// How much of a value is shown in an explanation, in characters: the longest id of a commit.
 const VALUE: usize = 64;
@@ -43,12 +43,9 @@ pub async fn pack(
     transfer: &TransferArgs,
     context: &Context,
 ) -> Result<(), Failure> {
-    let mut request = args.request(directory, dated, context)?;
-    if request.modelfile.is_none() {
-        request.modelfile = own_modelfile(&request.directory);
-        if let Some(modelfile) = &request.modelfile {
-            context.output.note(&format!("using {}", modelfile.display()));
-        }
+    let request = args.request(directory, dated, context)?;
+    if let Some(found) = request.modelfile.as_ref().filter(|_| args.plan.finds_modelfile()) {
+        context.output.note(&format!("using {}", found.display()));
     }
     let to = match to {
         Some(to) if !args.dry_run => to,
@@ -121,9 +118,4 @@ fn others<'a>(said: &'a Finding, overruled: &'a [Finding]) -> impl Iterator<Item
         pair.split_once('=').map(|(key, _)| key)
     }
     overruled.iter().filter(move |other| other.field == said.field && key(other) == key(said))
-}
-
-/// The Modelfile that lies in the directory itself, or else the Kitfile.
-pub fn own_modelfile(directory: &Path) -> Option<PathBuf> {
-    ["Modelfile", "Kitfile", "kitfile", ".kitfile"].map(|name| directory.join(name)).into_iter().find(|path| path.is_file())
 }

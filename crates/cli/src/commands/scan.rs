@@ -1,13 +1,13 @@
 //! `modelpack scan`: whether loading a model's files could run code, and what was not looked at.
 
 use crate::{
-    args::TransferArgs,
+    args::{TransferArgs, place},
     context::Context,
     failure::{Failure, Kind},
     output::Output,
     text::{Align, bytes, count, printable, shortened, table},
 };
-use modelpack::{FileReport, Place, ScanFinding, ScanReport, ScanTarget};
+use modelpack::{FileReport, ScanFinding, ScanReport, ScanTarget};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -57,9 +57,7 @@ fn target(args: &Args) -> Result<ScanTarget, Failure> {
     if args.target.is_dir() {
         return Ok(ScanTarget::Directory(args.target.clone()));
     }
-    let place = args.target.to_string_lossy().parse::<Place>();
-    let place = place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", args.target.display())))?;
-    Ok(ScanTarget::Place(place))
+    Ok(ScanTarget::Place(place(&args.target)?))
 }
 
 /// Warns of what was found in what was packed.

@@ -1,13 +1,12 @@
 //! `modelpack validate`: whether documents and artifacts are valid, and all that is wrong with them.
 
-use super::pack::own_modelfile;
 use crate::{
-    args::{FilterArgs, RegistryArgs, TransferArgs},
+    args::{PlanArgs, RegistryArgs, TransferArgs},
     context::Context,
     failure::{Failure, Kind},
     text::{count, printable},
 };
-use modelpack::{PackRequest, Place, Subject, ValidateOptions, ValidateTarget, Validation, validation::Document};
+use modelpack::{Model, Subject, ValidateOptions, ValidateTarget, Validation, validation::Document};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -23,12 +22,9 @@ pub struct Args {
     document: Option<DocumentType>,
     /// Read the layers whose diffIds cannot be judged without: all compressed ones
     #[arg(long)]
-    layers: bool,
-    /// Which files of a model's directory are packed as what, and more; default DIR/Modelfile, if it is there
-    #[arg(short = 'f', long = "file", value_name = "MODELFILE")]
-    modelfile: Option<PathBuf>,
+    read_layers: bool,
     #[command(flatten)]
-    filter: FilterArgs,
+    plan: PlanArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -47,11 +43,7 @@ struct Outcome<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let targets = args.targets.iter().map(|name| Ok((name, target(name, &args)?))).collect::<Result<Vec<_>, Failure>>()?;
-    let of_directories = args.modelfile.is_some() || args.filter != FilterArgs::default();
-    if of_directories && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::Directory(_))) {
-        let why = "--file, --include and --exclude are for a model's directory, and none is given";
-        return Err(Failure::new(Kind::Usage, why));
-    }
+    args.plan.expect_directory(targets.iter().any(|(_, target)| matches!(target, ValidateTarget::Model(Model::Directory(_)))))?;
     if args.document.is_some() && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::File(..))) {
         return Err(Failure::new(Kind::Usage, "--type is for a JSON file, and none is given"));
     }
@@ -80,8 +72,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 }
 
 async fn validate(target: &ValidateTarget, args: &Args, context: &Context) -> Result<Vec<Validation>, Failure> {
-    let options = ValidateOptions { layers: args.layers };
-    if !args.layers {
+    let options = ValidateOptions { layers: args.read_layers };
+    if !args.read_layers {
         return Ok(context.modelpack(&args.registry).validate(target, options).await?);
     }
     let transfer = TransferArgs { registry: args.registry.clone(), concurrency: 1 };
@@ -91,13 +83,8 @@ async fn validate(target: &ValidateTarget, args: &Args, context: &Context) -> Re
 
 /// A file or directory that is there, or else a place.
 fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
-    if name.is_dir() {
-        if name.join("oci-layout").is_file() {
-            return Ok(ValidateTarget::Layout(name.to_owned()));
-        }
-        let modelfile = args.modelfile.clone().or_else(|| own_modelfile(name));
-        let (directory, filter) = (name.to_owned(), args.filter.read()?);
-        return Ok(ValidateTarget::Directory(PackRequest { directory, modelfile, filter, ..PackRequest::default() }));
+    if name.join("oci-layout").is_file() {
+        return Ok(ValidateTarget::Layout(name.to_owned()));
     }
     if name.is_file() {
         let document = args.document.map(|document| match document {
@@ -106,8 +93,7 @@ fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
         });
         return Ok(ValidateTarget::File(name.to_owned(), document));
     }
-    let place = name.to_string_lossy().parse::<Place>();
-    place.map(ValidateTarget::Place).map_err(|e| Failure::new(Kind::Usage, format!("{} is no file or directory, and {e}", name.display())))
+    args.plan.model(name).map(ValidateTarget::Model)
 }
 
 impl Outcome<'_> {
@@ -154,7 +140,7 @@ fn explanation(target: &str, validation: &Validation) -> String {
     }
     if !report.unread.is_empty() {
         let layers = count(report.unread.len(), "layer");
-        lines.push(format!("  not looked at: the content of {layers}, which a diffId is the digest of; `--layers` reads it"));
+        lines.push(format!("  not looked at: the content of {layers}, which a diffId is the digest of; `--read-layers` reads it"));
     }
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }

@@ -109,7 +109,7 @@ fn what_is_packed_is_valid_wherever_it_lies() {
     for place in [format!("docker://{remote}"), "oci:layout:v1".to_owned(), "oci-archive:file.tar:v1".to_owned()] {
         ok(&cli, &format!("cp tiny {place}"));
         assert_eq!(ok(&cli, &format!("validate {place}")), format!("{place}: artifact {digest}: valid"));
-        assert_eq!(ok(&cli, &format!("validate {place} --layers")), format!("{place}: artifact {digest}: valid"));
+        assert_eq!(ok(&cli, &format!("validate {place} --read-layers")), format!("{place}: artifact {digest}: valid"));
     }
     let several = json(&cli, "validate tiny layout model");
     let verdicts: Vec<&Value> = several["targets"].as_array().unwrap().iter().map(|target| &target["valid"]).collect();
@@ -143,7 +143,7 @@ fn several_targets_are_all_told_before_the_command_fails() {
     let output = run(&cli, "validate model missing:v1").expect_code(3);
     assert!(output.stdout.contains("model: artifact to be packed: valid") && output.stdout.contains("missing:v1: not read"));
     fails(&cli, "validate missing:v1", 3, &["missing"]);
-    fails(&cli, "validate ./missing", 2, &["no file or directory"]);
+    fails(&cli, "validate ./missing", 2, &["is no directory"]);
     fails(&cli, "validate", 2, &["FILE"]);
     fails(&cli, "validate empty -f Modelfile", 2, &["--file", "directory"]);
     fails(&cli, "validate empty --exclude x", 2, &["--exclude", "directory"]);
@@ -173,18 +173,18 @@ fn a_diff_id_of_a_compressed_layer_is_compared_with_what_the_layer_holds() {
         assert!(ok(&cli, &format!("validate {unread}")).contains("not looked at: the content of 1 layer"));
         assert_eq!(results(&cli, &format!("validate {unread}"), 0)[0]["unreadLayers"], json!([0]));
     }
-    let shown = ok(&cli, "validate true --layers");
+    let shown = ok(&cli, "validate true --read-layers");
     assert!(shown.ends_with(": valid"), "{shown}");
-    let shown = not_valid(&cli, "validate false --layers").stdout;
+    let shown = not_valid(&cli, "validate false --read-layers").stdout;
     assert!(shown.contains("/modelfs/diffIds/0") && shown.contains(&content.to_string()) && shown.contains("(diff-id)"), "{shown}");
-    let shown = not_valid(&cli, "validate plain --layers").stdout;
+    let shown = not_valid(&cli, "validate plain --read-layers").stdout;
     assert!(shown.contains("manifest /layers/0: found ") && shown.contains("tar+gzip") && shown.contains("(readable)"), "{shown}");
     let blob = cli.home().join("true/blobs/sha256").join(Digest::of(&EMPTY_TAR_GZIP).hex());
     // Another time in its header: the content is the same, and the layer is not the one that the manifest names.
     let mut changed = EMPTY_TAR_GZIP;
     changed[4] = 1;
     fs::write(blob, changed).unwrap();
-    fails(&cli, "validate true --layers", 5, &["layer", "digest"]);
+    fails(&cli, "validate true --read-layers", 5, &["layer", "digest"]);
 }
 
 #[test]

@@ -1,0 +1,70 @@
+//! How a directory would be packed: the arguments of every command that takes one.
+
+use super::FilterArgs;
+use crate::failure::{Failure, Kind};
+use modelpack::{LayerPolicy, LayerRule, Model, PackRequest, Place};
+use std::path::{Path, PathBuf};
+
+/// Which files of a directory are packed, and as which layers.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args)]
+pub struct PlanArgs {
+    /// A Modelfile or Kitfile: which files are packed as what, and more; default that in DIR, if one is there
+    #[arg(short = 'f', long = "file", visible_alias = "modelfile", value_name = "MODELFILE")]
+    modelfile: Option<PathBuf>,
+    /// How files become layers: raw, tar, tar+gzip or tar+zstd, after a selector if not for all files: `doc=tar`, `code,<1MB=tar+zstd`,
+    /// `docs/**=tar`; may be given again, and the last that is for a file counts; default raw
+    #[arg(long = "layer", value_name = "[SELECTOR=]ENCODING")]
+    layers: Vec<LayerRule>,
+    /// Bundle small files in tar layers if there would be more layers than this [default: 512]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_layers: Option<u32>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl PlanArgs {
+    /// What is asked of the facade.
+    pub fn request(&self, directory: PathBuf) -> Result<PackRequest, Failure> {
+        let default = LayerPolicy::default();
+        let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
+        Ok(PackRequest {
+            modelfile: self.modelfile.clone().or_else(|| own_modelfile(&directory)),
+            directory,
+            filter: self.filter.read()?,
+            layers: LayerPolicy { rules: self.layers.clone(), max_layers },
+            ..PackRequest::default()
+        })
+    }
+
+    /// The directory `name` if it is there, or else the place that it names.
+    pub fn model(&self, name: &Path) -> Result<Model, Failure> {
+        if name.is_dir() { Ok(Model::Directory(self.request(name.to_owned())?)) } else { Ok(Model::Place(place(name)?)) }
+    }
+
+    /// Fails if something is said that is of no use, because there is no directory.
+    pub fn expect_directory(&self, is_there: bool) -> Result<(), Failure> {
+        let why = "--file, --layer, --max-layers, --include and --exclude are for a model's directory, and none is given";
+        if is_there || *self == Self::default() { Ok(()) } else { Err(Failure::new(Kind::Usage, why)) }
+    }
+
+    /// Whether the Modelfile was found, and not given.
+    pub fn finds_modelfile(&self) -> bool {
+        self.modelfile.is_none()
+    }
+
+    /// Puts a rule before all others, so that each of them wins over it.
+    pub fn begin_with(&mut self, rule: LayerRule) {
+        self.layers.insert(0, rule);
+    }
+}
+
+/// The place that is called `name`, where a directory could have been.
+pub fn place(name: &Path) -> Result<Place, Failure> {
+    let place = name.to_string_lossy().parse::<Place>();
+    place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", name.display())))
+}
+
+/// The Modelfile, or for want of one the Kitfile, that lies in the directory itself.
+fn own_modelfile(directory: &Path) -> Option<PathBuf> {
+    ["Modelfile", "Kitfile", "kitfile", ".kitfile"].map(|name| directory.join(name)).into_iter().find(|path| path.is_file())
+}
