@@ -58,6 +58,31 @@ fn explanations() {
 }
 
 #[test]
+fn judgements() {
+    let (cli, model) = cli_with_model();
+    std::fs::write(cli.home().join("config.json"), r#"{"descriptor":{"authors":"me","colour":1},"config":{"paramSize":"8x7B"}}"#).unwrap();
+    std::fs::write(cli.home().join("NOTES.md"), "Notes.").unwrap();
+    // A pickle that imports `os.system`.
+    std::fs::write(model.join("loader.pkl"), b"cos\nsystem\n(S'true'\ntR.").unwrap();
+    insta::assert_snapshot!(transcript(
+        &cli,
+        &[
+            "pack model --dry-run --layer code=tar+gzip --max-layers 9",
+            "pack model -t tiny:v1",
+            "pack model -t tiny:v1 --require-safe",
+            "scan tiny:v1",
+            "validate tiny:v1 config.json",
+            "validate config.json --json",
+            "lint tiny:v1 --for oras --for podman",
+            "attach NOTES.md -s tiny:v1 -t tiny:v2",
+            "diff tiny:v1 tiny:v2",
+            "diff tiny:v1 tiny:v2 --json",
+            "unpack tiny:v2 -o out --preset tokenizer --include *.md",
+        ],
+    ));
+}
+
+#[test]
 fn errors() {
     let (cli, model) = cli_with_model();
     std::fs::write(model.join("Modelfile"), "NAME tiny\nMODEL  \"missing.bin\"\n").unwrap();
