@@ -12,6 +12,7 @@ mod config;
 mod descriptor;
 mod digest;
 mod lenient;
+mod licence;
 mod manifest;
 pub mod media_type;
 mod modelkit;

@@ -1,5 +1,7 @@
 //! The grammars of single values of a config, each as a question about a text (specification, `docs/config.md`).
 
+pub use crate::licence::{is_licence_expression, licence_fault};
+
 /// The words of `config.precision`.
 #[rustfmt::skip]
 pub const PRECISIONS: [&str; 18] = [
@@ -34,6 +36,15 @@ pub fn is_modality(text: &str) -> bool {
 /// Whether `text` has the form of an ISO 639 two-letter code: two lower-case letters.
 pub fn is_language(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+/// Whether `text` is a media type without parameters (RFC 6838, section 4.2).
+pub fn is_media_type(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let may_begin = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        may_begin && name.len() <= 127 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
+    };
+    text.split_once('/').is_some_and(|(kind, name)| is_name(kind) && is_name(name))
 }
 
 /// Whether `text` is a `date-time` of RFC 3339, section 5.6: a day of the calendar, a time, and an offset.
@@ -103,6 +114,11 @@ mod tests {
             &["7B", "0.5b", "135M", "1.0t", "6.7B"],
             &["", "B", "7", "8x7B", "1.25B", ".5B", "7.B", "7 B", "-7B", "7BB", "７B"],
         );
+    }
+
+    #[test]
+    fn media_types() {
+        check(is_media_type, &["application/x", "a/b+c", "application/vnd.x.v1+json"], &["", "a", "a/", "/a", "a/b/c", "a/+b", "a/b;c=d", "a/b c"]);
     }
 
     #[test]

@@ -21,6 +21,11 @@ fn modality() -> impl Strategy<Value = String> {
     select(value::MODALITIES.to_vec()).prop_map(str::to_owned)
 }
 
+fn licence() -> impl Strategy<Value = String> {
+    let name = prop_oneof![select(vec!["MIT", "Apache-2.0", "GPL-2.0+"]).prop_map(str::to_owned), "LicenseRef-[a-zA-Z0-9.-]{1,8}"];
+    vec(name, 1..4).prop_flat_map(|names| select(vec![" AND ", " OR "]).prop_map(move |operator| names.join(operator)))
+}
+
 fn digests() -> impl Strategy<Value = Vec<Digest>> {
     vec(any::<[u8; 4]>().prop_map(|bytes| Digest::of(&bytes)), 1..4)
 }
@@ -36,7 +41,7 @@ fn set<T>(builder: ConfigBuilder, value: Option<T>, setter: impl Fn(ConfigBuilde
 fn builder() -> impl Strategy<Value = ConfigBuilder> {
     let texts = vec(option::of(text()), 11);
     let lists =
-        (vec(text(), 0..3), vec(text(), 0..3), vec(text(), 0..3), vec(modality(), 0..3), vec(modality(), 0..3), vec("[a-z]{2}", 0..3));
+        (vec(text(), 0..3), vec(text(), 0..3), vec(licence(), 0..3), vec(modality(), 0..3), vec(modality(), 0..3), vec("[a-z]{2}", 0..3));
     let grammars = (
         option::of(time()),
         option::of(time()),
@@ -160,7 +165,7 @@ proptest! {
     #[test]
     fn the_artifact_that_a_builder_builds_says_what_was_said(
         config in builder(),
-        layers in vec((select(LayerKind::ALL.to_vec()), select(Encoding::ALL.to_vec()), "[a-c]{1,2}(/[a-c]{1,2}){0,2}", any::<u64>(), any::<bool>()), 1..8),
+        layers in vec((select(LayerKind::ALL.to_vec()), select(Encoding::ALL.to_vec()), "[a-c]{1,2}(/[a-c]{1,2}){0,2}", 0..=i64::MAX as u64, any::<bool>()), 1..8),
     ) {
         let layers: Vec<LayerInput> = layers.into_iter().map(|(kind, encoding, path, size, untested)| {
             let path: FilePath = path.parse().unwrap();

@@ -1,14 +1,14 @@
 //! A config: its schema, and the grammars of its values.
 
 use crate::{
-    Document, Report, json, licence,
+    Document, Report, json,
     report::quoted,
     rule::{PARAM_SIZE, PRECISION, READABLE, SPDX_EXPRESSION},
     schema,
 };
 use modelpack_spec::{
     Config,
-    value::{PRECISIONS, is_param_size, is_precision},
+    value::{PRECISIONS, is_param_size, is_precision, licence_fault},
 };
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ fn check_values(value: &Value, report: &mut Report) {
     }
     for (at, licence) in value.pointer("/descriptor/licenses").and_then(Value::as_array).into_iter().flatten().enumerate() {
         if let Some(text) = licence.as_str()
-            && let Some(fault) = licence::fault(text)
+            && let Some(fault) = licence_fault(text)
         {
             let allowed = "an SPDX licence expression, such as Apache-2.0 or LicenseRef-llama3";
             report.add(

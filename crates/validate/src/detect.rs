@@ -26,14 +26,25 @@ pub fn validate_document(bytes: &[u8], document: Option<Document>) -> Option<(Do
 fn detect(value: &Value) -> Option<Document> {
     match value["mediaType"].as_str() {
         Some(media_type::IMAGE_MANIFEST | media_type::DOCKER_MANIFEST) => return Some(Document::Manifest),
-        Some(media_type::IMAGE_INDEX | media_type::DOCKER_LIST) => return None,
+        // With layers it is no index, whatever it calls itself.
+        Some(media_type::IMAGE_INDEX | media_type::DOCKER_LIST) if value.get("layers").is_none() => return None,
         _ => {}
     }
-    let has = |fields: &[&str]| fields.iter().any(|field| value.get(field).is_some());
-    match (has(&["layers", "artifactType"]), has(&["descriptor", "modelfs"]), has(&["mtime", "typeflag"]), has(&["manifests"])) {
-        (true, false, false, false) => Some(Document::Manifest),
-        (false, true, false, false) => Some(Document::Config),
-        (false, false, true, false) => Some(Document::FileMetadata),
+    let has = |fields: &[&str]| fields.iter().filter(|field| value.get(field).is_some()).count();
+    // A field that is none of the document's own does not make it another: that is what has more of its fields.
+    let config = has(&["descriptor", "modelfs"]) + usize::from(value["config"].is_object() && value["config"].get("digest").is_none());
+    let counted = [
+        (has(&["schemaVersion", "mediaType", "artifactType", "layers", "subject"]), Some(Document::Manifest)),
+        (config, Some(Document::Config)),
+        (has(&["name", "mode", "uid", "gid", "size", "mtime", "typeflag"]), Some(Document::FileMetadata)),
+        (has(&["schemaVersion", "mediaType", "artifactType", "manifests", "subject"]), None),
+    ];
+    let most = counted.iter().map(|(count, _)| *count).max().filter(|most| *most > 0)?;
+    let mut those = counted.iter().filter(|(count, _)| *count == most).map(|(_, document)| *document);
+    match (those.next(), those.next()) {
+        (Some(only), None) => only,
+        // Layers and manifests in one document are a manifest with a fault.
+        _ if value.get("layers").is_some() && value.get("manifests").is_some() => Some(Document::Manifest),
         _ => None,
     }
 }

@@ -16,7 +16,6 @@ mod config;
 mod detect;
 mod json;
 mod layers;
-mod licence;
 mod report;
 mod rule;
 mod schema;

@@ -88,14 +88,24 @@ fn fields(inspection: &Inspection) -> Vec<[String; 2]> {
         ("Licences", list(&model.licenses)),
         ("Languages", list(&capabilities.languages)),
         ("Input/Output", put),
+        ("Knowledge cutoff", capabilities.knowledge_cutoff.clone()),
+        ("Reasoning", capabilities.reasoning.map(yes_or_no)),
+        ("Tool usage", capabilities.tool_usage.map(yes_or_no)),
+        ("Reward model", capabilities.reward.map(yes_or_no)),
         ("Authors", list(&model.authors)),
         ("Vendor", model.vendor.clone()),
         ("Source", model.source_url.clone()),
+        ("Documentation", model.doc_url.clone()),
+        ("Data sets", list(&model.datasets_url)),
         ("Revision", model.revision.clone()),
         ("Created", model.created_at.clone()),
         ("Description", model.description.as_deref().map(|text| text::shortened(text, DESCRIPTION))),
     ];
     fields.into_iter().filter_map(|(field, value)| Some([format!("{field}:"), printable(&value?).into_owned()])).collect()
+}
+
+fn yes_or_no(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
 }
 
 /// The last part of the repository's name.

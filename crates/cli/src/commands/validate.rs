@@ -86,7 +86,8 @@ fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
     if name.join("oci-layout").is_file() {
         return Ok(ValidateTarget::Layout(name.to_owned()));
     }
-    if name.is_file() {
+    // A pipe is read as a file is.
+    if name.exists() && !name.is_dir() {
         let document = args.document.map(|document| match document {
             DocumentType::Config => Document::Config,
             DocumentType::Manifest => Document::Manifest,

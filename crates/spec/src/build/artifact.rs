@@ -3,9 +3,13 @@
 use super::{BuildError, ConfigBuilder};
 use crate::{
     Config, Descriptor, Digest, Encoding, FileMetadata, FilePath, ImageManifest, LayerKind, LayerType, Manifest, annotation, media_type,
-    path::PathSet, value::is_date_time,
+    path::PathSet,
+    value::{is_date_time, is_media_type},
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The largest size that a document can state, in bytes: OCI and the specification have 64 bits with a sign.
+const MAX_SIZE: u64 = i64::MAX as u64;
 
 /// A layer that was stored, and what is said of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +97,7 @@ impl ArtifactBuilder {
     /// Config and manifest; their bytes depend on what was said alone.
     pub fn build(self) -> Result<BuiltArtifact, BuildError> {
         check_paths(&self.layers)?;
+        self.subject.as_ref().map_or(Ok(()), check_subject)?;
         let layers = self.layers.iter().enumerate().map(|(index, layer)| descriptor(index, layer));
         let mut layers = layers.collect::<Result<Vec<_>, _>>()?;
         give_titles(&self.layers, &mut layers);
@@ -128,6 +133,17 @@ fn check_paths(layers: &[LayerInput]) -> Result<(), BuildError> {
     Ok(())
 }
 
+fn check_subject(subject: &Descriptor) -> Result<(), BuildError> {
+    if !is_media_type(&subject.media_type) {
+        let (field, value) = ("/subject/mediaType".to_owned(), subject.media_type.clone());
+        return Err(BuildError::Value { field, value, expected: "a media type (RFC 6838, section 4.2)" });
+    }
+    if subject.size > MAX_SIZE {
+        return Err(BuildError::Value { field: "/subject/size".to_owned(), value: subject.size.to_string(), expected: "a size of 63 bits" });
+    }
+    Ok(())
+}
+
 fn descriptor(index: usize, layer: &LayerInput) -> Result<Descriptor, BuildError> {
     check_layer(index, layer)?;
     let layer_type = LayerType { kind: layer.kind, encoding: layer.encoding };
@@ -158,6 +174,9 @@ fn give_titles(layers: &[LayerInput], descriptors: &mut [Descriptor]) {
 
 fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
     let is_raw = layer.encoding == Encoding::Raw;
+    if layer.size > MAX_SIZE {
+        return Err(BuildError::Layer { field: format!("/layers/{index}/size"), reason: format!("{} is more than {MAX_SIZE}", layer.size) });
+    }
     if is_raw && layer.path.is_none() {
         return Err(contradiction(index, annotation::FILEPATH, "a raw layer is a file, and needs its path".to_owned()));
     }
@@ -170,6 +189,10 @@ fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
             let reason = format!("{diff_id} is not the digest of the layer, which is not compressed");
             return Err(BuildError::Layer { field: format!("/modelfs/diffIds/{index}"), reason });
         }
+        (Some(diff_id), Encoding::TarGzip | Encoding::TarZstd) if *diff_id == layer.digest => {
+            let reason = format!("{diff_id} is the digest of the compressed layer, not of what was compressed");
+            return Err(BuildError::Layer { field: format!("/modelfs/diffIds/{index}"), reason });
+        }
         _ => {}
     }
     let Some(metadata) = &layer.metadata else { return Ok(()) };
@@ -180,6 +203,12 @@ fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
         && metadata.name != path.as_str()
     {
         return refuse(format!("the name is {:?}, but the path is {:?}", metadata.name, path.as_str()));
+    }
+    if metadata.name.is_empty() {
+        return refuse("name: a file has one".to_owned());
+    }
+    if metadata.size > MAX_SIZE {
+        return refuse(format!("size: {} is more than {MAX_SIZE}", metadata.size));
     }
     if !is_date_time(&metadata.mtime) {
         return refuse(format!("mtime: {:?} is not a time as RFC 3339 writes it", metadata.mtime));
@@ -271,9 +300,12 @@ mod tests {
         for (layer, expected) in [
             (changed(|layer| layer.path = None), at(annotation::FILEPATH)),
             (changed(|layer| layer.diff_id = Some(Digest::of(b"other"))), diff_id.clone()),
-            (LayerInput { diff_id: None, ..archive(Encoding::TarZstd) }, diff_id),
+            (LayerInput { diff_id: None, ..archive(Encoding::TarZstd) }, diff_id.clone()),
+            (LayerInput { diff_id: Some(archive(Encoding::TarGzip).digest), ..archive(Encoding::TarGzip) }, diff_id),
             (metadata(|metadata| metadata.name = "b".to_owned()), at(annotation::FILE_METADATA)),
             (metadata(|metadata| metadata.size = 2), at(annotation::FILE_METADATA)),
+            (changed(|layer| layer.size = u64::MAX), "/layers/1/size".to_owned()),
+            (LayerInput { metadata: Some(FileMetadata::default()), ..archive(Encoding::Tar) }, at(annotation::FILE_METADATA)),
             (metadata(|metadata| metadata.mtime = "now".to_owned()), at(annotation::FILE_METADATA)),
             (metadata(|metadata| metadata.typeflag = b'5'), at(annotation::FILE_METADATA)),
             (LayerInput { path: file("first").path, ..archive(Encoding::Tar) }, at(annotation::FILEPATH)),

@@ -3,7 +3,7 @@
 use super::BuildError;
 use crate::{
     Capabilities, Config, Digest, ModelConfig, ModelDescriptor, ModelFs,
-    value::{is_date_time, is_language, is_modality, is_param_size, is_precision},
+    value::{is_date_time, is_language, is_licence_expression, is_modality, is_param_size, is_precision},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ impl ConfigBuilder {
         author => descriptor.authors;
         /// Adds a data set that the model was trained on: `descriptor.datasetsURL`.
         dataset_url => descriptor.datasets_url;
-        /// Adds an SPDX licence expression: `descriptor.licenses`.
+        /// Adds an SPDX licence expression, `descriptor.licenses`: see [`is_licence_expression`].
         license => descriptor.licenses;
     }
 
@@ -186,7 +186,7 @@ fn check_descriptor(descriptor: &ModelDescriptor) -> Result<(), BuildError> {
     }
     each("/descriptor/authors", &descriptor.authors, is_said, SAID)?;
     each("/descriptor/datasetsURL", &descriptor.datasets_url, is_said, SAID)?;
-    each("/descriptor/licenses", &descriptor.licenses, is_said, SAID)
+    each("/descriptor/licenses", &descriptor.licenses, is_licence_expression, LICENCE)
 }
 
 fn check_config(config: &ModelConfig) -> Result<(), BuildError> {
@@ -205,6 +205,7 @@ fn check_config(config: &ModelConfig) -> Result<(), BuildError> {
 }
 
 const SAID: &str = "a text: leave the field out to say nothing";
+const LICENCE: &str = "an SPDX licence expression, such as Apache-2.0, or LicenseRef-NAME for a licence without an identifier";
 const MODALITY: &str = "text, image, audio, video, embedding or other";
 
 fn is_said(text: &str) -> bool {
@@ -262,7 +263,7 @@ mod tests {
             ("/descriptor/sourceURL", |b, v| b.source_url(v), "https://x", ""),
             ("/descriptor/datasetsURL/0", |b, v| b.dataset_url(v), "https://x", ""),
             ("/descriptor/revision", |b, v| b.revision(v), "abc", ""),
-            ("/descriptor/licenses/0", |b, v| b.license(v), "MIT", ""),
+            ("/descriptor/licenses/0", |b, v| b.license(v), "MIT", "llama3.1"),
             ("/config/architecture", |b, v| b.architecture(v), "transformer", ""),
             ("/config/format", |b, v| b.format(v), "gguf", ""),
             ("/config/paramSize", |b, v| b.param_size(v), "6.7B", "8x7B"),

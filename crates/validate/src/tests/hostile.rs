@@ -74,9 +74,17 @@ fn documents_are_told_apart_by_what_they_hold() {
     assert_eq!(is(&super::metadata().to_string()), Some(Document::FileMetadata));
     assert_eq!(is(r#"{"layers":[],"layers":[]}"#), Some(Document::Manifest));
     assert_eq!(is(r#"{"modelfs":1}"#), Some(Document::Config));
-    for unclear in
-        ["{}", "[]", "7", r#"{"layers":[],"modelfs":{}}"#, r#"{"layers":[],"manifests":[]}"#, r#"{"schemaVersion":2,"manifests":[]}"#]
-    {
+    // What does not belong in a document is a fault of it, and no reason to look no further.
+    let faulty = super::with(config(), "/layers", Some(serde_json::json!([]))).to_string();
+    assert_eq!(is(&faulty), Some(Document::Config));
+    assert_eq!(broken(&validate_document(faulty.as_bytes(), None).unwrap().1), [("/layers", "additionalProperties")]);
+    assert_eq!(is(r#"{"config":{"format":"gguf"}}"#), Some(Document::Config));
+    for both in [r#"{"layers":[],"manifests":[]}"#, r#"{"mediaType":"application/vnd.oci.image.index.v1+json","layers":[],"manifests":[]}"#] {
+        let (document, report) = validate_document(both.as_bytes(), None).unwrap();
+        assert_eq!(document, Document::Manifest, "{both}");
+        assert!(broken(&report).contains(&("/manifests", "layers-or-manifests")), "{report:#?}");
+    }
+    for unclear in ["{}", "[]", "7", r#"{"layers":[],"modelfs":{}}"#, r#"{"schemaVersion":2,"manifests":[]}"#] {
         assert_eq!(is(unclear), None, "{unclear}");
         assert_eq!(validate_document(unclear.as_bytes(), Some(Document::Config)).unwrap().0, Document::Config);
     }
