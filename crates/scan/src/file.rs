@@ -4,6 +4,7 @@ use crate::{
     FileReport, Finding, container,
     format::{Format, NEEDED},
     input::{Forward, Input, ReadSeek, beginning},
+    onnx,
     pickle::{self, Suspicion},
     text,
 };
@@ -105,10 +106,12 @@ impl Scan<'_> {
         let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
         let extension = name.rsplit_once('.').map(|(_, extension)| extension).unwrap_or_default();
         let format = Format::of(self.first);
-        let named = [("safetensors", Format::Safetensors), ("gguf", Format::Gguf)].into_iter().find(|(known, _)| *known == extension);
+        let named = [("safetensors", Format::Safetensors), ("gguf", Format::Gguf), ("onnx", Format::Onnx)];
+        let named = named.into_iter().find(|(known, _)| *known == extension);
         if let Some((known, of_name)) = named.filter(|(_, of_name)| *of_name != format) {
             let error = match of_name {
                 Format::Gguf => gguf::check(Cursor::new(self.first), self.first.len() as u64).err(),
+                Format::Onnx => None,
                 _ => safetensors::check(self.first, self.size.unwrap_or(u64::MAX)).err(),
             };
             let why = error.map(|error| format!(": {error}")).unwrap_or_default();
@@ -124,6 +127,10 @@ impl Scan<'_> {
                 self.header("safetensors", extension, |scan, size| safetensors::check(&mut *scan.file, size));
             }
             Format::Gguf => self.header("GGUF", extension, |scan, size| gguf::check(&mut *scan.file, size)),
+            Format::Onnx => {
+                self.header("ONNX", extension, |scan, size| onnx::scan(&mut *scan.file, size, scan.report));
+                self.zip_behind();
+            }
             Format::Pickle => {
                 let suspicion = if has_pickle_name(extension) { Suspicion::Named } else { Suspicion::Marked };
                 pickle::scan(&mut *self.file, self.size, suspicion, self.report);
@@ -147,8 +154,6 @@ impl Scan<'_> {
                 let is_pickle = pickle::scan(&mut *self.file, self.size, suspicion, self.report);
                 if !is_pickle && format == Format::Text {
                     self.report.looked("a text that is no pickle");
-                } else if !is_pickle && extension == "onnx" {
-                    self.report.not_looked("ONNX: its operators, and where its external data lies");
                 } else if !is_pickle {
                     self.report.not_looked("no format that is known, and no pickle");
                 }

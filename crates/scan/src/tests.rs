@@ -189,7 +189,6 @@ fn what_is_not_opened_is_not_called_looked_at() {
         ("model.bin", &b"7z\xbc\xaf\x27\x1c rest"[..]),
         ("model.h5", b"\x89HDF\r\n\x1a\n rest"),
         ("model.bz2", b"BZh9 rest"),
-        ("model.onnx", b"\x08\x07\x12\x00"),
         ("weights.bin", b"\xf0\x9f\x00\x00\xff"),
     ] {
         let report = scan(name, bytes);
@@ -204,11 +203,62 @@ fn weights_that_are_not_what_they_are_called_are_found() {
         ("model.safetensors", b"short"),
         ("model.gguf", b"GGUF\xff\xff\xff\xff"),
         ("model.gguf", b"text"),
+        ("model.onnx", b"\x08\x07\x12\x00"),
+        ("model.onnx", b"\x08\x07\x3a\x02"),
+        ("model.onnx", b"version https://git-lfs.github.com/spec/v1"),
     ] {
         let report = scan(name, bytes);
         assert_eq!(report.findings.first().map(|finding| finding.severity), Some(Severity::Malformed), "{report:?}");
     }
     finds_nothing("model.safetensors", b"\x02\0\0\0\0\0\0\0{}");
+}
+
+/// A field of a protobuf message, shorter than 128 bytes.
+fn message(field: u8, content: &[u8]) -> Vec<u8> {
+    [&[field << 3 | 2, content.len() as u8][..], content].concat()
+}
+
+/// An ONNX model whose one tensor, of two bytes, lies in a file of this name.
+fn onnx_with(location: &str) -> Vec<u8> {
+    let place = [message(1, b"location"), message(2, location.as_bytes())].concat();
+    let tensor = [&[0x08, 2, 0x10, 3][..], &message(13, &place), &[0x70, 1]].concat();
+    [&[0x08, 9][..], &message(7, &message(5, &tensor))].concat()
+}
+
+#[test]
+fn tensors_of_onnx_lie_beside_the_model_or_are_found() {
+    let report = finds_nothing("model.onnx", &onnx_with("weights/model.onnx_data"));
+    assert_eq!((&report.looked_at[..], report.not_looked_at.len()), (&["ONNX: its header, against the file".to_owned()][..], 0));
+    for location in ["/etc/passwd", "../../.ssh/id_rsa", "a/../../b", "C:\\x", "*/_ORT_MEM_ADDR_/*"] {
+        // Whatever it is called, and within an archive.
+        for (name, bytes) in [
+            ("model.onnx", onnx_with(location)),
+            ("model.bin", onnx_with(location)),
+            ("model.tar", tar_of(&[("model.onnx", &onnx_with(location))])),
+        ] {
+            let report = scan(name, &bytes);
+            assert_eq!(report.findings.len(), 1, "{report:?}");
+            assert_eq!(report.findings[0].severity, Severity::Dangerous);
+            assert!(report.findings[0].message.contains(&format!("{location:?}")), "{report:?}");
+        }
+    }
+    // In the body of a function that the model defines, and with what breaks behind it.
+    let node = onnx_with("/etc/passwd")[4..].to_vec();
+    let constant = message(7, &message(5, &[&[0x2a][..], &node[1..]].concat()));
+    let in_function = [&[0x08, 9, 0x3a, 0, 0xca, 1, constant.len() as u8][..], &constant].concat();
+    assert_eq!(scan("model.onnx", &in_function).findings.len(), 1);
+    assert_eq!(scan("model.onnx", &[onnx_with("/etc/passwd"), vec![0]].concat()).findings.len(), 2);
+}
+
+#[test]
+fn operators_that_onnx_runtimes_do_not_have_are_noted() {
+    let model = |domain: &str| [&[0x08, 9, 0x3a, 0][..], &message(8, &message(1, domain.as_bytes()))].concat();
+    assert_eq!(finds_nothing("model.onnx", &model("com.example.ops")).notes.len(), 1);
+    for domain in ["", "ai.onnx.ml", "com.microsoft"] {
+        assert_eq!(finds_nothing("model.onnx", &model(domain)).notes, Vec::<String>::new());
+    }
+    let defined = [model("local"), vec![0xca, 1, 7], message(10, b"local")].concat();
+    assert_eq!(finds_nothing("model.onnx", &defined).notes, Vec::<String>::new());
 }
 
 #[test]
