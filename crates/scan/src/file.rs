@@ -1,7 +1,7 @@
 //! A file: what it is by its bytes, and what is looked at in it.
 
 use crate::{
-    FileReport, Finding, container,
+    FileReport, Finding, Severity, container,
     format::{Format, NEEDED},
     input::{Forward, Input, ReadSeek, beginning},
     onnx,
@@ -137,6 +137,9 @@ impl Scan<'_> {
                 self.zip_behind();
             }
             Format::Closed(what) => {
+                if is_pickle_only(extension) {
+                    self.report.find(Finding::new(Severity::Unknown, format!("is named like a pickle, and is not one to be seen: {what}")));
+                }
                 self.report.not_looked(what);
                 self.hidden_pickle();
             }
@@ -207,15 +210,17 @@ impl Scan<'_> {
 
     /// An array of NumPy, whose elements are pickled if they are objects.
     fn numpy(&mut self) {
-        let header = numpy_header(&mut *self.file);
-        match header {
-            Some(header) if has_objects(&header) => {
-                let read = 10 + header.len() as u64;
-                let left = self.size.map(|size| size.saturating_sub(read));
-                pickle::scan(&mut *self.file, left, Suspicion::Named, self.report);
-            }
-            Some(_) => self.report.looked("a NumPy array of numbers: its header"),
-            None => self.report.find(Finding::malformed("begins like a NumPy array, and has no header of one")),
+        let Some(header) = numpy_header(&mut *self.file) else {
+            return self.report.find(Finding::malformed("begins like a NumPy array, and has no header of one"));
+        };
+        let elements = Elements::of(&header);
+        if elements == Elements::Numbers {
+            return self.report.looked("a NumPy array of numbers: its header");
+        }
+        let size_left = self.size.map(|size| size.saturating_sub(10 + header.len() as u64));
+        let suspicion = if elements == Elements::Objects { Suspicion::Named } else { Suspicion::NamedOnly };
+        if !pickle::scan(&mut *self.file, size_left, suspicion, self.report) {
+            self.report.looked("a NumPy array of records: its header, and that no pickle follows");
         }
     }
 }
@@ -223,6 +228,11 @@ impl Scan<'_> {
 /// Whether files with this extension are usually pickles.
 fn has_pickle_name(extension: &str) -> bool {
     matches!(extension, "pkl" | "pickle" | "p" | "pk" | "joblib" | "bin" | "pt" | "pth" | "pt2" | "ckpt" | "tar" | "dill" | "model" | "sav")
+}
+
+/// Whether files with this extension are hardly anything else.
+fn is_pickle_only(extension: &str) -> bool {
+    matches!(extension, "pkl" | "pickle" | "joblib" | "pt" | "pth" | "ckpt" | "dill")
 }
 
 /// The description of an array, after which its elements begin.
@@ -241,12 +251,35 @@ fn numpy_header(mut file: impl Read) -> Option<Vec<u8>> {
     (header.len() as u64 == length).then_some(header)
 }
 
-/// Whether a description has the type of objects, `'|O'`, or a field of it.
-fn has_objects(header: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(header);
-    // Texts stand between quotes; what stands between those is harmless to look at too.
-    text.split(['\'', '"']).any(|text| {
-        let kind = text.trim_start_matches(|c: char| "|<>=(), ".contains(c) || c.is_ascii_digit());
-        kind.strip_prefix('O').is_some_and(|size| size.bytes().all(|b| b.is_ascii_digit()))
-    })
+/// What an array's description says that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elements {
+    Numbers,
+    /// Python's objects, pickled.
+    Objects,
+    /// Records, or what is written as NumPy writes nothing: there may be objects in it.
+    Maybe,
+}
+
+impl Elements {
+    /// By the description, a dictionary of Python whose `descr` is a type.
+    fn of(header: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(header);
+        let descr = text.split_once("'descr'").and_then(|(_, rest)| rest.trim_start().strip_prefix(':')).map(str::trim_start);
+        // Of one type, and that before any other entry: else Python may see another text here.
+        let kind = descr.and_then(|descr| descr.strip_prefix('\'')).and_then(|kind| kind.split_once('\''));
+        let Some((kind, _)) = kind.filter(|(_, rest)| rest.trim_start().starts_with(',') && text.matches("descr").count() == 1) else {
+            return Self::Maybe;
+        };
+        let kind = kind.trim_start_matches(['|', '<', '>', '=']);
+        let (code, size) = kind.split_at_checked(1).unwrap_or_default();
+        // Dates have a unit behind it.
+        let (digits, unit) = size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
+        let is_plain = unit.is_empty() || "mM".contains(code) && unit.starts_with('[') && !unit.contains(',');
+        match code {
+            "b" | "B" | "i" | "u" | "f" | "c" | "S" | "U" | "V" | "m" | "M" | "?" if is_plain && !digits.is_empty() => Self::Numbers,
+            "O" if is_plain => Self::Objects,
+            _ => Self::Maybe,
+        }
+    }
 }

@@ -280,6 +280,67 @@ fn a_lambda_layer_of_keras_is_found() {
 }
 
 #[test]
+fn what_keras_imports_or_runs_is_found() {
+    let object = |module: &str, class: &str, config: &str| {
+        format!(r#"{{"config":{{"layers":[{{"module":"{module}","class_name":"{class}","config":{config}}}]}}}}"#)
+    };
+    for (json, severity) in [
+        (object("builtins", "__lambda__", r#"{"value":"4wE="}"#), Severity::Dangerous),
+        (object("keras.layers", "TorchModuleWrapper", "{}"), Severity::Dangerous),
+        (object("keras.layers", "TFSMLayer", "{}"), Severity::Dangerous),
+        (object("os", "function", r#""system""#), Severity::Unknown),
+        (object("keras.models", "function", r#""load_model""#), Severity::Unknown),
+        (object("subprocess", "Popen", "{}"), Severity::Unknown),
+        // What stands before it breaks is found.
+        (object("subprocess", "Popen", "{}")[..80].to_owned() + "}", Severity::Unknown),
+    ] {
+        let report = scan("config.json", json.as_bytes());
+        assert_eq!(report.findings.iter().map(|found| found.severity).collect::<Vec<_>>(), [severity], "{json}: {report:?}");
+    }
+    finds_nothing("config.json", object("keras.layers", "Dense", r#"{"activation":"relu"}"#).as_bytes());
+    finds_nothing("config.json", object("builtins", "slice", "{}").as_bytes());
+}
+
+#[test]
+fn arrays_that_say_in_another_way_that_they_hold_objects_are_looked_at() {
+    let array = |descr: &str| {
+        let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}\n");
+        [b"\x93NUMPY\x01\0".as_slice(), &(header.len() as u16).to_le_bytes(), header.as_bytes(), CANARY].concat()
+    };
+    for descr in [
+        "'|O'",
+        "'O'",
+        "'object'",
+        "'i4,O'",
+        "'(2,)O'",
+        "'2O'",
+        "'\\x4f'",
+        "'|' 'O'",
+        "'obj' 'ect'",
+        "\"|O\"",
+        "u'|O'",
+        "'<f4', 'descr': '|O'",
+        "[('a', '<f4'), ('b', 'object_')]",
+    ] {
+        finds_canary("a.npy", &array(descr));
+    }
+    for descr in ["'<f4'", "'|b1'", "'<U12'", "'<M8[ns]'", "'|V3'"] {
+        assert_eq!(finds_nothing("a.npy", &array(descr)).pickles, 0, "{descr}");
+    }
+    let mut records = array("[('Other', '<f4'), ('O', '<i4')]");
+    records.truncate(records.len() - CANARY.len());
+    records.extend([7; 64]);
+    assert_eq!(finds_nothing("a.npy", &records).pickles, 0);
+}
+
+#[test]
+fn a_pickles_name_on_what_is_not_opened_is_found() {
+    for name in ["model.pth", "model.pkl", "data.joblib"] {
+        assert_eq!(scan(name, b"7z\xbc\xaf\x27\x1c rest").findings.len(), 1, "{name}");
+    }
+}
+
+#[test]
 fn texts_are_not_mistaken_for_pickles() {
     for text in ["cat\ndog\nbird\nred\n", "I am a text.\n", "Version 1\nNone\n", "c\n(s)\n", "# A model card\n", "(lp0\nhello", "[]", ""] {
         let report = scan("vocab.txt", text.as_bytes());
