@@ -126,7 +126,13 @@ impl Scan<'_> {
             Format::Safetensors => {
                 self.header("safetensors", extension, |scan, size| safetensors::check(&mut *scan.file, size));
             }
-            Format::Gguf => self.header("GGUF", extension, |scan, size| gguf::check(&mut *scan.file, size)),
+            Format::Gguf => self.header("GGUF", extension, |scan, size| {
+                let header = gguf::Header::read(&mut *scan.file, size, |_| {})?;
+                if header.chat_template.is_some() {
+                    text::note_chat_template(scan.report);
+                }
+                Ok(())
+            }),
             Format::Onnx => {
                 self.header("ONNX", extension, |scan, size| onnx::scan(&mut *scan.file, size, scan.report));
                 self.zip_behind();

@@ -201,6 +201,10 @@ fn weights_that_are_not_what_they_are_called_are_found() {
     for (name, bytes) in [
         ("model.safetensors", &b"\x08\0\0\0\0\0\0\0{\"a\": 1}"[..]),
         ("model.safetensors", b"short"),
+        (
+            "model.safetensors",
+            b"\x69\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}\0\0",
+        ),
         ("model.gguf", b"GGUF\xff\xff\xff\xff"),
         ("model.gguf", b"text"),
         ("model.onnx", b"\x08\x07\x12\x00"),
@@ -265,6 +269,10 @@ fn operators_that_onnx_runtimes_do_not_have_are_noted() {
 fn scripts_templates_and_code_that_a_config_names_are_noted() {
     assert_eq!(scan("modeling.py", b"import os\n").notes.len(), 1);
     assert_eq!(scan("chat_template.jinja", b"{{ x }}").notes.len(), 1);
+    let pair = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let gguf =
+        [&b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0"[..], &pair("tokenizer.chat_template"), &[8, 0, 0, 0], &pair("{{ x }}")];
+    assert_eq!(finds_nothing("model.gguf", &gguf.concat()).notes.len(), 1);
     let config = finds_nothing("config.json", br#"{"auto_map": {"AutoModel": "modeling.Model"}, "chat_template": "x"}"#);
     assert_eq!(config.notes.len(), 2);
     assert_eq!(scan("config.json", br#"{"nested": {"auto_map": 1}}"#).notes, Vec::<String>::new());

@@ -28,8 +28,13 @@ pub(crate) fn note_script(path: &str, report: &mut FileReport) {
     if let Some((_, what)) = SCRIPTS.iter().find(|(known, _)| *known == extension) {
         report.note(format!("{what}: whoever imports or starts it runs it; it was not judged"));
     } else if extension == "jinja" {
-        report.note("a chat template: run by a template engine; it was not judged");
+        note_chat_template(report);
     }
+}
+
+/// Notes that a file has a template of the kind that engines run, with more or less of Python at hand.
+pub(crate) fn note_chat_template(report: &mut FileReport) {
+    report.note("a chat template: run by a template engine; it was not judged");
 }
 
 /// Looks for what makes a loader of this JSON file run code.
@@ -47,7 +52,7 @@ pub(crate) fn scan_json(file: impl Read, size: Option<u64>, report: &mut FileRep
         report.note("`auto_map` names Python code that loaders with `trust_remote_code` run");
     }
     if found.has_chat_template {
-        report.note("a chat template: run by a template engine; it was not judged");
+        note_chat_template(report);
     }
     found.keras.into_iter().for_each(|finding| report.find(finding));
 }
