@@ -6,7 +6,9 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use std::{
+    collections::HashSet,
     fmt,
+    hash::{BuildHasher, RandomState},
     io::{self, BufReader, Read},
 };
 
@@ -47,8 +49,8 @@ pub fn check(file: impl Read, size: u64) -> Result<(), Malformed> {
 /// Calls `each` for every tensor in the header of a file of `size` bytes.
 ///
 /// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must fill the file from the end
-/// of the header to its own end, without gap or overlap, each as long as its shape and type say. Memory is 16 bytes a tensor and
-/// the longest string.
+/// of the header to its own end, without gap or overlap, each as long as its shape and type say, and of a name of its own. Memory is
+/// some 40 bytes a tensor and the longest string.
 pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|e| Malformed::io(&e))?;
@@ -59,7 +61,7 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
     if length > MAX_HEADER_BYTES {
         return Err(Malformed::new(format!("its header is said to have {length} bytes, and the format allows {MAX_HEADER_BYTES}")));
     }
-    let mut header = Header { each, ranges: Vec::new() };
+    let mut header = Header { each, ranges: Vec::new(), names: HashSet::new(), hash: RandomState::new() };
     let bytes = BoundedJson { json: file.take(length), depth: 0, string: None, is_escaped: false };
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(bytes));
     json.deserialize_map(&mut header).and_then(|()| json.end()).map_err(|e| Malformed::new(format!("its header: {e}")))?;
@@ -111,6 +113,9 @@ impl<R: Read> Read for BoundedJson<R> {
 struct Header<F> {
     each: F,
     ranges: Vec<(u64, u64)>,
+    /// Hashes of the names so far, by a key that no file knows.
+    names: HashSet<u64>,
+    hash: RandomState,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +140,9 @@ impl<'de, F: FnMut(Tensor<'_>)> Visitor<'de> for &mut Header<F> {
             }
             let Entry { dtype, shape: Elements(elements), data_offsets: (from, to) } = entries.next_value()?;
             let refuse = |why: &str| A::Error::custom(format_args!("the tensor {} {why}", shown(&name)));
+            if !self.names.insert(self.hash.hash_one(&name)) {
+                return Err(refuse("is there twice"));
+            }
             let known = DTYPES.iter().find(|(known, _)| *known == dtype);
             let &(dtype, bits) = known.ok_or_else(|| refuse("has a numeric type that the format does not have"))?;
             let bytes = to.checked_sub(from).ok_or_else(|| refuse("ends before it begins"))?;

@@ -30,15 +30,18 @@ pub(crate) fn gguf(data: &[u8]) {
     }
 }
 
-/// The tensors of a sound model that are not in other files lie within it, as far as their types tell their length; what it names lies
-/// below its directory.
+/// The tensors of a sound model that are not in other files lie within it, as far as their types tell their length; files that are said
+/// to be beside it are not named from the root.
 pub(crate) fn onnx(data: &[u8]) {
     for size in sizes(data) {
         let mut bytes = 0u64;
         let header = onnx_format::read(Cursor::new(data), size, |item| {
             if let onnx_format::Item::Tensor(tensor) = item {
                 match tensor.external {
-                    Some(external) => assert!(external.offset.checked_add(tensor.bytes).is_some() && !external.location.starts_with('/')),
+                    Some(external) => {
+                        assert!(external.offset.checked_add(tensor.bytes).is_some());
+                        assert!(!external.is_beside() || !external.location.starts_with('/'));
+                    }
                     // Whole numbers of few bytes may be written in fewer, down to one for eight.
                     None => bytes = bytes.saturating_add(tensor.bytes / 8),
                 }

@@ -1,9 +1,10 @@
 //! A file: what it is by its bytes, and what is looked at in it.
 
 use crate::{
-    FileReport, Finding, container,
+    FileReport, Finding, Severity, container,
     format::{Format, NEEDED},
     input::{Forward, Input, ReadSeek, beginning},
+    onnx,
     pickle::{self, Suspicion},
     text,
 };
@@ -105,10 +106,12 @@ impl Scan<'_> {
         let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
         let extension = name.rsplit_once('.').map(|(_, extension)| extension).unwrap_or_default();
         let format = Format::of(self.first);
-        let named = [("safetensors", Format::Safetensors), ("gguf", Format::Gguf)].into_iter().find(|(known, _)| *known == extension);
+        let named = [("safetensors", Format::Safetensors), ("gguf", Format::Gguf), ("onnx", Format::Onnx)];
+        let named = named.into_iter().find(|(known, _)| *known == extension);
         if let Some((known, of_name)) = named.filter(|(_, of_name)| *of_name != format) {
             let error = match of_name {
                 Format::Gguf => gguf::check(Cursor::new(self.first), self.first.len() as u64).err(),
+                Format::Onnx => None,
                 _ => safetensors::check(self.first, self.size.unwrap_or(u64::MAX)).err(),
             };
             let why = error.map(|error| format!(": {error}")).unwrap_or_default();
@@ -123,13 +126,26 @@ impl Scan<'_> {
             Format::Safetensors => {
                 self.header("safetensors", extension, |scan, size| safetensors::check(&mut *scan.file, size));
             }
-            Format::Gguf => self.header("GGUF", extension, |scan, size| gguf::check(&mut *scan.file, size)),
+            Format::Gguf => self.header("GGUF", extension, |scan, size| {
+                let header = gguf::Header::read(&mut *scan.file, size, |_| {})?;
+                if header.chat_template.is_some() {
+                    text::note_chat_template(scan.report);
+                }
+                Ok(())
+            }),
+            Format::Onnx => {
+                self.header("ONNX", extension, |scan, size| onnx::scan(&mut *scan.file, size, scan.report));
+                self.zip_behind();
+            }
             Format::Pickle => {
                 let suspicion = if has_pickle_name(extension) { Suspicion::Named } else { Suspicion::Marked };
                 pickle::scan(&mut *self.file, self.size, suspicion, self.report);
                 self.zip_behind();
             }
             Format::Closed(what) => {
+                if is_pickle_only(extension) {
+                    self.report.find(Finding::new(Severity::Unknown, format!("is named like a pickle, and is not one to be seen: {what}")));
+                }
                 self.report.not_looked(what);
                 self.hidden_pickle();
             }
@@ -147,8 +163,6 @@ impl Scan<'_> {
                 let is_pickle = pickle::scan(&mut *self.file, self.size, suspicion, self.report);
                 if !is_pickle && format == Format::Text {
                     self.report.looked("a text that is no pickle");
-                } else if !is_pickle && extension == "onnx" {
-                    self.report.not_looked("ONNX: its operators, and where its external data lies");
                 } else if !is_pickle {
                     self.report.not_looked("no format that is known, and no pickle");
                 }
@@ -202,15 +216,17 @@ impl Scan<'_> {
 
     /// An array of NumPy, whose elements are pickled if they are objects.
     fn numpy(&mut self) {
-        let header = numpy_header(&mut *self.file);
-        match header {
-            Some(header) if has_objects(&header) => {
-                let read = 10 + header.len() as u64;
-                let left = self.size.map(|size| size.saturating_sub(read));
-                pickle::scan(&mut *self.file, left, Suspicion::Named, self.report);
-            }
-            Some(_) => self.report.looked("a NumPy array of numbers: its header"),
-            None => self.report.find(Finding::malformed("begins like a NumPy array, and has no header of one")),
+        let Some(header) = numpy_header(&mut *self.file) else {
+            return self.report.find(Finding::malformed("begins like a NumPy array, and has no header of one"));
+        };
+        let elements = Elements::of(&header);
+        if elements == Elements::Numbers {
+            return self.report.looked("a NumPy array of numbers: its header");
+        }
+        let size_left = self.size.map(|size| size.saturating_sub(10 + header.len() as u64));
+        let suspicion = if elements == Elements::Objects { Suspicion::Named } else { Suspicion::NamedOnly };
+        if !pickle::scan(&mut *self.file, size_left, suspicion, self.report) {
+            self.report.looked("a NumPy array of records: its header, and that no pickle follows");
         }
     }
 }
@@ -218,6 +234,11 @@ impl Scan<'_> {
 /// Whether files with this extension are usually pickles.
 fn has_pickle_name(extension: &str) -> bool {
     matches!(extension, "pkl" | "pickle" | "p" | "pk" | "joblib" | "bin" | "pt" | "pth" | "pt2" | "ckpt" | "tar" | "dill" | "model" | "sav")
+}
+
+/// Whether files with this extension are hardly anything else.
+fn is_pickle_only(extension: &str) -> bool {
+    matches!(extension, "pkl" | "pickle" | "joblib" | "pt" | "pth" | "ckpt" | "dill")
 }
 
 /// The description of an array, after which its elements begin.
@@ -236,12 +257,35 @@ fn numpy_header(mut file: impl Read) -> Option<Vec<u8>> {
     (header.len() as u64 == length).then_some(header)
 }
 
-/// Whether a description has the type of objects, `'|O'`, or a field of it.
-fn has_objects(header: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(header);
-    // Texts stand between quotes; what stands between those is harmless to look at too.
-    text.split(['\'', '"']).any(|text| {
-        let kind = text.trim_start_matches(|c: char| "|<>=(), ".contains(c) || c.is_ascii_digit());
-        kind.strip_prefix('O').is_some_and(|size| size.bytes().all(|b| b.is_ascii_digit()))
-    })
+/// What an array's description says that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elements {
+    Numbers,
+    /// Python's objects, pickled.
+    Objects,
+    /// Records, or what is written as NumPy writes nothing: there may be objects in it.
+    Maybe,
+}
+
+impl Elements {
+    /// By the description, a dictionary of Python whose `descr` is a type.
+    fn of(header: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(header);
+        let descr = text.split_once("'descr'").and_then(|(_, rest)| rest.trim_start().strip_prefix(':')).map(str::trim_start);
+        // Of one type, and that before any other entry: else Python may see another text here.
+        let kind = descr.and_then(|descr| descr.strip_prefix('\'')).and_then(|kind| kind.split_once('\''));
+        let Some((kind, _)) = kind.filter(|(_, rest)| rest.trim_start().starts_with(',') && text.matches("descr").count() == 1) else {
+            return Self::Maybe;
+        };
+        let kind = kind.trim_start_matches(['|', '<', '>', '=']);
+        let (code, size) = kind.split_at_checked(1).unwrap_or_default();
+        // Dates have a unit behind it.
+        let (digits, unit) = size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
+        let is_plain = unit.is_empty() || "mM".contains(code) && unit.starts_with('[') && !unit.contains(',');
+        match code {
+            "b" | "B" | "i" | "u" | "f" | "c" | "S" | "U" | "V" | "m" | "M" | "?" if is_plain && !digits.is_empty() => Self::Numbers,
+            "O" if is_plain => Self::Objects,
+            _ => Self::Maybe,
+        }
+    }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Format {
     Numpy,
     Gguf,
     Safetensors,
+    /// As every program writes it, its version first; other protobuf messages begin like this too.
+    Onnx,
     /// With the opcode that says which protocol it is of.
     Pickle,
     /// A program or library.
@@ -56,6 +58,7 @@ impl Format {
             [0x80, 0..=5, ..] => Self::Pickle,
             _ if first.get(257..262) == Some(b"ustar") => Self::Tar,
             _ if first.len() > 8 && first[8] == b'{' && first[4..8] == [0; 4] => Self::Safetensors,
+            [0x08, 1..=0x7f, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72, ..] => Self::Onnx,
             _ if NATIVE.iter().any(|magic| first.starts_with(magic)) => Self::Native,
             _ => closed().unwrap_or(if is_text(first) { Self::Text } else { Self::Unknown }),
         }

@@ -87,16 +87,18 @@ const TORCH_TENSORS: &[&str] = &[
 /// Modules, with all below them, that are ways to code, programs, files or the network.
 #[rustfmt::skip]
 const DANGEROUS_MODULES: &[&str] = &[
-    "_ctypes", "_pickle", "_posixsubprocess", "_thread", "_winapi", "aiohttp", "asyncio", "atexit", "bdb", "cPickle",
-    "cProfile", "cffi", "cloudpickle", "code", "codeop", "commands", "concurrent", "ctypes", "dill", "distutils", "doctest",
-    "ensurepip", "fileinput", "ftplib", "gc", "http", "httplib", "httpx", "idlelib", "imp", "importlib", "inspect", "io", "_io",
-    "lib2to3", "linecache", "logging.config", "marshal", "mmap", "multiprocessing", "nt", "ntpath", "numpy.f2py", "numpy.testing",
-    "numpy.ctypeslib", "operator", "_operator", "os", "pdb", "pickle", "pip", "pkg_resources", "pkgutil", "platform", "popen2", "posix",
-    "posixpath", "profile", "pty", "py_compile", "pydoc", "requests", "resource", "runpy", "sched", "setuptools", "shelve", "shutil",
-    "signal", "site", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess", "sys", "sysconfig", "tarfile", "telnetlib",
-    "tempfile", "threading", "timeit", "torch._dynamo", "torch._inductor", "torch.cpp_extension", "torch.distributed.rpc", "torch.fx",
-    "torch.hub", "torch.jit", "torch.ops", "torch.package", "torch.utils.bottleneck", "torch.utils.collect_env",
-    "torch.utils.cpp_extension", "torch.utils.data.datapipes", "trace", "urllib", "urllib2", "urllib3", "venv", "webbrowser", "winreg",
+    "aiohttp", "_aix_support", "antigravity", "asyncio", "atexit", "bdb", "cffi", "cgitb", "cloudpickle", "code", "codeop",
+    "commands", "concurrent", "cPickle", "cProfile", "_ctypes", "ctypes", "dill", "distutils", "doctest", "ensurepip", "fileinput",
+    "ftplib", "gc", "http", "httplib", "httpx", "idlelib", "imaplib", "imp", "importlib", "inspect", "_io", "io",
+    "joblib.numpy_pickle_compat", "lib2to3", "linecache", "logging.config", "mailcap", "marshal", "mmap", "multiprocessing",
+    "nntplib", "nose", "nt", "ntpath", "numpy.ctypeslib", "numpy.f2py", "numpy.testing", "_operator", "operator", "os",
+    "_osx_support", "pdb", "_pickle", "pickle", "pip", "pkg_resources", "pkgutil", "platform", "popen2", "poplib", "posix",
+    "posixpath", "_posixsubprocess", "profile", "pty", "py_compile", "pydoc", "_pyrepl", "requests", "resource", "rlcompleter",
+    "runpy", "sched", "setuptools", "shelve", "shutil", "signal", "site", "smtpd", "smtplib", "socket", "socketserver", "sqlite3",
+    "ssl", "subprocess", "sys", "sysconfig", "tarfile", "telnetlib", "tempfile", "test", "_thread", "threading", "timeit",
+    "torch._dynamo", "torch._inductor", "torch.cpp_extension", "torch.distributed.rpc", "torch.fx", "torch.hub", "torch.jit",
+    "torch.ops", "torch.package", "torch.testing", "torch.utils.bottleneck", "torch.utils.collect_env", "torch.utils.cpp_extension",
+    "torch.utils.data.datapipes", "trace", "unittest", "urllib", "urllib2", "urllib3", "venv", "webbrowser", "_winapi", "winreg",
     "wsgiref", "xmlrpc", "zipapp", "zipfile", "zipimport",
 ];
 
@@ -112,16 +114,20 @@ const DANGEROUS: &[(&str, &[&str])] = &[
     ("types", &["CodeType", "FunctionType", "LambdaType", "MethodType", "ModuleType"]),
     ("copyreg", &["add_extension", "constructor", "pickle"]),
     ("codecs", &["open"]),
+    ("logging", &["FileHandler"]),
+    ("uuid", &["_get_command_stdout", "_popen"]),
+    ("weakref", &["finalize"]),
     ("joblib", &["load"]),
     ("joblib.numpy_pickle", &["load"]),
     ("keras.models", &["load_model"]),
     ("numpy", &["fromfile", "load", "loadtxt", "memmap", "save", "savetxt"]),
     ("pandas", &["eval", "read_pickle"]),
+    ("pandas.io.common", &["get_handle"]),
     ("pandas.io.pickle", &["read_pickle"]),
     ("torch", &["load", "save"]),
     ("torch.serialization", &["load", "save"]),
     ("torch.storage", &["_load_from_bytes"]),
-    ("torch.utils._config_module", &["ConfigModule.load_config"]),
+    ("torch.utils._config_module", &["ConfigModule.load_config", "load_config"]),
     ("torch.utils.checkpoint", &["checkpoint"]),
 ];
 
@@ -190,6 +196,9 @@ mod tests {
             ("numpy.testing._private.utils", "runstring"),
             ("collections", "OrderedDict.__init__.__globals__"),
             ("torch.serialization", "os.system"),
+            ("mailcap", "findmatch"),
+            ("unittest.mock", "_importer"),
+            ("uuid", "_get_command_stdout"),
         ] {
             assert_eq!(judged(module, name), Some(Severity::Dangerous), "{module}.{name}");
         }

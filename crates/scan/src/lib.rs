@@ -11,6 +11,7 @@ mod file;
 mod format;
 mod globals;
 mod input;
+mod onnx;
 mod pickle;
 mod report;
 #[cfg(test)]

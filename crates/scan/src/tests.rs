@@ -189,7 +189,6 @@ fn what_is_not_opened_is_not_called_looked_at() {
         ("model.bin", &b"7z\xbc\xaf\x27\x1c rest"[..]),
         ("model.h5", b"\x89HDF\r\n\x1a\n rest"),
         ("model.bz2", b"BZh9 rest"),
-        ("model.onnx", b"\x08\x07\x12\x00"),
         ("weights.bin", b"\xf0\x9f\x00\x00\xff"),
     ] {
         let report = scan(name, bytes);
@@ -202,8 +201,15 @@ fn weights_that_are_not_what_they_are_called_are_found() {
     for (name, bytes) in [
         ("model.safetensors", &b"\x08\0\0\0\0\0\0\0{\"a\": 1}"[..]),
         ("model.safetensors", b"short"),
+        (
+            "model.safetensors",
+            b"\x69\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]}}\0\0",
+        ),
         ("model.gguf", b"GGUF\xff\xff\xff\xff"),
         ("model.gguf", b"text"),
+        ("model.onnx", b"\x08\x07\x12\x00"),
+        ("model.onnx", b"\x08\x07\x3a\x02"),
+        ("model.onnx", b"version https://git-lfs.github.com/spec/v1"),
     ] {
         let report = scan(name, bytes);
         assert_eq!(report.findings.first().map(|finding| finding.severity), Some(Severity::Malformed), "{report:?}");
@@ -211,10 +217,62 @@ fn weights_that_are_not_what_they_are_called_are_found() {
     finds_nothing("model.safetensors", b"\x02\0\0\0\0\0\0\0{}");
 }
 
+/// A field of a protobuf message, shorter than 128 bytes.
+fn message(field: u8, content: &[u8]) -> Vec<u8> {
+    [&[field << 3 | 2, content.len() as u8][..], content].concat()
+}
+
+/// An ONNX model whose one tensor, of two bytes, lies in a file of this name.
+fn onnx_with(location: &str) -> Vec<u8> {
+    let place = [message(1, b"location"), message(2, location.as_bytes())].concat();
+    let tensor = [&[0x08, 2, 0x10, 3][..], &message(13, &place), &[0x70, 1]].concat();
+    [&[0x08, 9][..], &message(7, &message(5, &tensor))].concat()
+}
+
+#[test]
+fn tensors_of_onnx_lie_beside_the_model_or_are_found() {
+    let report = finds_nothing("model.onnx", &onnx_with("weights/model.onnx_data"));
+    assert_eq!((&report.looked_at[..], report.not_looked_at.len()), (&["ONNX: its header, against the file".to_owned()][..], 0));
+    for location in ["/etc/passwd", "../../.ssh/id_rsa", "a/../../b", "C:\\x", "*/_ORT_MEM_ADDR_/*"] {
+        // Whatever it is called, and within an archive.
+        for (name, bytes) in [
+            ("model.onnx", onnx_with(location)),
+            ("model.bin", onnx_with(location)),
+            ("model.tar", tar_of(&[("model.onnx", &onnx_with(location))])),
+        ] {
+            let report = scan(name, &bytes);
+            assert_eq!(report.findings.len(), 1, "{report:?}");
+            assert_eq!(report.findings[0].severity, Severity::Dangerous);
+            assert!(report.findings[0].message.contains(&format!("{location:?}")), "{report:?}");
+        }
+    }
+    // In the body of a function that the model defines, and with what breaks behind it.
+    let node = onnx_with("/etc/passwd")[4..].to_vec();
+    let constant = message(7, &message(5, &[&[0x2a][..], &node[1..]].concat()));
+    let in_function = [&[0x08, 9, 0x3a, 0, 0xca, 1, constant.len() as u8][..], &constant].concat();
+    assert_eq!(scan("model.onnx", &in_function).findings.len(), 1);
+    assert_eq!(scan("model.onnx", &[onnx_with("/etc/passwd"), vec![0]].concat()).findings.len(), 2);
+}
+
+#[test]
+fn operators_that_onnx_runtimes_do_not_have_are_noted() {
+    let model = |domain: &str| [&[0x08, 9, 0x3a, 0][..], &message(8, &message(1, domain.as_bytes()))].concat();
+    assert_eq!(finds_nothing("model.onnx", &model("com.example.ops")).notes.len(), 1);
+    for domain in ["", "ai.onnx.ml", "com.microsoft"] {
+        assert_eq!(finds_nothing("model.onnx", &model(domain)).notes, Vec::<String>::new());
+    }
+    let defined = [model("local"), vec![0xca, 1, 7], message(10, b"local")].concat();
+    assert_eq!(finds_nothing("model.onnx", &defined).notes, Vec::<String>::new());
+}
+
 #[test]
 fn scripts_templates_and_code_that_a_config_names_are_noted() {
     assert_eq!(scan("modeling.py", b"import os\n").notes.len(), 1);
     assert_eq!(scan("chat_template.jinja", b"{{ x }}").notes.len(), 1);
+    let pair = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let gguf =
+        [&b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0"[..], &pair("tokenizer.chat_template"), &[8, 0, 0, 0], &pair("{{ x }}")];
+    assert_eq!(finds_nothing("model.gguf", &gguf.concat()).notes.len(), 1);
     let config = finds_nothing("config.json", br#"{"auto_map": {"AutoModel": "modeling.Model"}, "chat_template": "x"}"#);
     assert_eq!(config.notes.len(), 2);
     assert_eq!(scan("config.json", br#"{"nested": {"auto_map": 1}}"#).notes, Vec::<String>::new());
@@ -227,6 +285,67 @@ fn a_lambda_layer_of_keras_is_found() {
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].severity, Severity::Dangerous);
     assert_eq!(report.not_looked_at.len(), 1);
+}
+
+#[test]
+fn what_keras_imports_or_runs_is_found() {
+    let object = |module: &str, class: &str, config: &str| {
+        format!(r#"{{"config":{{"layers":[{{"module":"{module}","class_name":"{class}","config":{config}}}]}}}}"#)
+    };
+    for (json, severity) in [
+        (object("builtins", "__lambda__", r#"{"value":"4wE="}"#), Severity::Dangerous),
+        (object("keras.layers", "TorchModuleWrapper", "{}"), Severity::Dangerous),
+        (object("keras.layers", "TFSMLayer", "{}"), Severity::Dangerous),
+        (object("os", "function", r#""system""#), Severity::Unknown),
+        (object("keras.models", "function", r#""load_model""#), Severity::Unknown),
+        (object("subprocess", "Popen", "{}"), Severity::Unknown),
+        // What stands before it breaks is found.
+        (object("subprocess", "Popen", "{}")[..80].to_owned() + "}", Severity::Unknown),
+    ] {
+        let report = scan("config.json", json.as_bytes());
+        assert_eq!(report.findings.iter().map(|found| found.severity).collect::<Vec<_>>(), [severity], "{json}: {report:?}");
+    }
+    finds_nothing("config.json", object("keras.layers", "Dense", r#"{"activation":"relu"}"#).as_bytes());
+    finds_nothing("config.json", object("builtins", "slice", "{}").as_bytes());
+}
+
+#[test]
+fn arrays_that_say_in_another_way_that_they_hold_objects_are_looked_at() {
+    let array = |descr: &str| {
+        let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}\n");
+        [b"\x93NUMPY\x01\0".as_slice(), &(header.len() as u16).to_le_bytes(), header.as_bytes(), CANARY].concat()
+    };
+    for descr in [
+        "'|O'",
+        "'O'",
+        "'object'",
+        "'i4,O'",
+        "'(2,)O'",
+        "'2O'",
+        "'\\x4f'",
+        "'|' 'O'",
+        "'obj' 'ect'",
+        "\"|O\"",
+        "u'|O'",
+        "'<f4', 'descr': '|O'",
+        "[('a', '<f4'), ('b', 'object_')]",
+    ] {
+        finds_canary("a.npy", &array(descr));
+    }
+    for descr in ["'<f4'", "'|b1'", "'<U12'", "'<M8[ns]'", "'|V3'"] {
+        assert_eq!(finds_nothing("a.npy", &array(descr)).pickles, 0, "{descr}");
+    }
+    let mut records = array("[('Other', '<f4'), ('O', '<i4')]");
+    records.truncate(records.len() - CANARY.len());
+    records.extend([7; 64]);
+    assert_eq!(finds_nothing("a.npy", &records).pickles, 0);
+}
+
+#[test]
+fn a_pickles_name_on_what_is_not_opened_is_found() {
+    for name in ["model.pth", "model.pkl", "data.joblib"] {
+        assert_eq!(scan(name, b"7z\xbc\xaf\x27\x1c rest").findings.len(), 1, "{name}");
+    }
 }
 
 #[test]

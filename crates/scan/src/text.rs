@@ -7,6 +7,9 @@ use std::{fmt, io::Read};
 /// A larger JSON file is not parsed: a parser may hold a whole string of it.
 const MAX_JSON_BYTES: u64 = 64 << 20;
 
+/// More kinds of findings of one file are not told.
+const MAX_KERAS: usize = 100;
+
 /// Extensions of scripts, and what they are.
 const SCRIPTS: [(&str, &str); 8] = [
     ("py", "Python code"),
@@ -25,8 +28,13 @@ pub(crate) fn note_script(path: &str, report: &mut FileReport) {
     if let Some((_, what)) = SCRIPTS.iter().find(|(known, _)| *known == extension) {
         report.note(format!("{what}: whoever imports or starts it runs it; it was not judged"));
     } else if extension == "jinja" {
-        report.note("a chat template: run by a template engine; it was not judged");
+        note_chat_template(report);
     }
+}
+
+/// Notes that a file has a template of the kind that engines run, with more or less of Python at hand.
+pub(crate) fn note_chat_template(report: &mut FileReport) {
+    report.note("a chat template: run by a template engine; it was not judged");
 }
 
 /// Looks for what makes a loader of this JSON file run code.
@@ -36,97 +44,125 @@ pub(crate) fn scan_json(file: impl Read, size: Option<u64>, report: &mut FileRep
     }
     let mut found = Found::default();
     let mut json = serde_json::Deserializer::from_reader(std::io::BufReader::new(file));
-    match (Node { found: &mut found, key: None, depth: 0 }).deserialize(&mut json).and_then(|()| json.end()) {
+    match (Node { found: &mut found, is_kept: false, depth: 0 }).deserialize(&mut json).and_then(|_| json.end()) {
         Ok(()) => report.looked("JSON"),
-        Err(error) => return report.not_looked(format!("not JSON: {error}")),
+        Err(error) => report.not_looked(format!("not JSON: {error}")),
     }
     if found.has_auto_map {
         report.note("`auto_map` names Python code that loaders with `trust_remote_code` run");
     }
     if found.has_chat_template {
-        report.note("a chat template: run by a template engine; it was not judged");
+        note_chat_template(report);
     }
-    if found.has_lambda {
-        report.find(Finding::new(Severity::Dangerous, "has a Lambda layer of Keras, whose Python code its loader runs"));
+    found.keras.into_iter().for_each(|finding| report.find(finding));
+}
+
+/// Layers of Keras that run or load what their config says.
+const KERAS_GADGETS: [(&str, &str); 4] = [
+    ("Lambda", "has a Lambda layer of Keras, whose Python code its loader runs"),
+    ("__lambda__", "has a function of Keras as Python code, which its loader runs"),
+    ("TorchModuleWrapper", "has a module of PyTorch in a layer of Keras, which its loader unpickles"),
+    ("TFSMLayer", "has a layer of Keras that loads another model from a path"),
+];
+
+/// What the loader of Keras does with an object that says of which class it is.
+fn judge_keras(class: &str, module: Option<&str>, config: Option<&str>) -> Option<Finding> {
+    if let Some((_, message)) = KERAS_GADGETS.iter().find(|(known, _)| *known == class) {
+        return Some(Finding::new(Severity::Dangerous, *message));
     }
+    let module = module?;
+    let shown = |text: &str| text.chars().take(100).collect::<String>();
+    let is_keras = ["keras", "tf_keras", "tensorflow.keras", "keras_hub", "keras_nlp", "keras_cv"]
+        .iter()
+        .any(|own| module.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
+    if class == "function" {
+        let name = format!("{}.{}", shown(module), shown(config.unwrap_or("?")));
+        return Some(Finding::new(Severity::Unknown, format!("has its Keras loader take the function {name}")));
+    }
+    (!is_keras && module != "builtins")
+        .then(|| Finding::new(Severity::Unknown, format!("has its Keras loader import {}.{}", shown(module), shown(class))))
 }
 
 #[derive(Default)]
 struct Found {
     has_auto_map: bool,
     has_chat_template: bool,
-    has_lambda: bool,
+    keras: Vec<Finding>,
 }
 
-/// Any JSON value, of which nothing is kept.
+/// Any JSON value, of which nothing is kept but a text that is wanted.
 struct Node<'a> {
     found: &'a mut Found,
-    /// The key that it is under.
-    key: Option<Key>,
+    is_kept: bool,
     depth: usize,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Key {
-    ClassName,
-    Other,
-}
-
 impl<'de> DeserializeSeed<'de> for Node<'_> {
-    type Value = ();
+    type Value = Option<String>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Node<'_> {
-    type Value = ();
+    type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let (mut class, mut module, mut config) = (None, None, None);
         while let Some(key) = entries.next_key::<String>()? {
+            let kept = match key.as_str() {
+                "class_name" => Some(&mut class),
+                "module" => Some(&mut module),
+                "config" => Some(&mut config),
+                _ => None,
+            };
             match key.as_str() {
                 "auto_map" if self.depth == 0 => self.found.has_auto_map = true,
                 "chat_template" if self.depth == 0 => self.found.has_chat_template = true,
                 _ => {}
             }
-            let key = if key == "class_name" { Key::ClassName } else { Key::Other };
-            entries.next_value_seed(Node { found: self.found, key: Some(key), depth: self.depth + 1 })?;
+            let text = entries.next_value_seed(Node { found: self.found, is_kept: kept.is_some(), depth: self.depth + 1 })?;
+            if let Some(kept) = kept {
+                *kept = text;
+            }
         }
-        Ok(())
+        let finding = class.and_then(|class| judge_keras(&class, module.as_deref(), config.as_deref()));
+        let keras = &mut self.found.keras;
+        keras.extend(finding.filter(|finding| keras.len() < MAX_KERAS && !keras.contains(finding)));
+        Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        while elements.next_element_seed(Node { found: self.found, key: None, depth: self.depth + 1 })?.is_some() {}
-        Ok(())
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        while elements.next_element_seed(Node { found: self.found, is_kept: false, depth: self.depth + 1 })?.is_some() {}
+        Ok(None)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.found.has_lambda |= self.key == Some(Key::ClassName) && text == "Lambda";
-        Ok(())
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(self.is_kept.then(|| text.to_owned()))
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 }

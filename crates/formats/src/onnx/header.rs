@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Malformed, malformed::shown};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read, Seek},
     path::{Component, Path},
 };
@@ -27,6 +27,8 @@ pub struct Header {
     pub producer_version: Option<String>,
     /// Versions of the operator sets that it needs, by their domain, which is empty for ONNX's own.
     pub opsets: BTreeMap<String, u64>,
+    /// The domains of the operators that it defines itself, as functions of others.
+    pub functions: BTreeSet<String>,
     /// `metadata_props`: what its maker wanted to say.
     pub properties: BTreeMap<String, String>,
 }
@@ -58,10 +60,20 @@ pub struct Tensor<'a> {
 /// Bytes in a file beside the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct External {
-    /// The file: a relative path that leads nowhere but below the model's directory.
+    /// The file, as the model names it.
     pub location: String,
     /// Where in it the bytes begin.
     pub offset: u64,
+}
+
+impl External {
+    /// Whether the file is named by a relative path that leads nowhere but below the model's directory.
+    pub fn is_beside(&self) -> bool {
+        /// What ONNX Runtime puts in a path's place, where the offset is an address of its memory.
+        const MEMORY: &str = "*/_ORT_";
+        let stays = Path::new(&self.location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        stays && !self.location.contains(['\\', '\0']) && !self.location.starts_with(MEMORY)
+    }
 }
 
 /// An operation.
@@ -83,7 +95,7 @@ pub fn check(file: impl Read + Seek, size: u64) -> Result<(), Malformed> {
 /// Reads a model in a file of `size` bytes, and calls `each` for its nodes and tensors. The bytes of tensors are skipped, not read.
 ///
 /// Fails when the file is not to be believed, and then nothing that `each` was told is: messages must fill one another and the file, and
-/// tensors have as many bytes as their shapes and types say. Whether a file beside it has the bytes of those that lie there is for the
+/// tensors have as many bytes as their shapes and types say. Whether bytes in other files lie beside it, and are there, is for the
 /// caller to see.
 pub fn read(file: impl Read + Seek, size: u64, each: impl FnMut(Item<'_>)) -> Result<Header, Malformed> {
     let mut walk = Walk { reader: Reader::new(file), each };
@@ -107,6 +119,13 @@ pub fn read(file: impl Read + Seek, size: u64, each: impl FnMut(Item<'_>)) -> Re
                 let (key, value) = walk.entry(length)?;
                 if header.properties.len() < MAX_KEPT {
                     header.properties.insert(key, value);
+                }
+            }
+            (20, Value::Bytes(length)) => walk.training(length)?,
+            (25, Value::Bytes(length)) => {
+                let domain = walk.function(length)?;
+                if header.functions.len() < MAX_KEPT {
+                    header.functions.insert(domain);
                 }
             }
             (_, value) => walk.pass(value)?,
@@ -149,6 +168,33 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
             }
         }
         Ok(())
+    }
+
+    /// `TrainingInfoProto`, which has graphs of its own.
+    fn training(&mut self, length: u64) -> Result<(), Malformed> {
+        let end = self.reader.at + length;
+        while let Some((number, value)) = self.reader.field(end)? {
+            match (number, value) {
+                (1 | 2, Value::Bytes(length)) => self.graph(length, 1)?,
+                (_, value) => self.pass(value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// `FunctionProto`, whose nodes may have tensors as any do. Gives its domain.
+    fn function(&mut self, length: u64) -> Result<String, Malformed> {
+        let end = self.reader.at + length;
+        let mut domain = String::new();
+        while let Some((number, value)) = self.reader.field(end)? {
+            match (number, value) {
+                (7, Value::Bytes(length)) => self.node(length, 0)?,
+                (10, Value::Bytes(length)) => domain = self.name(length)?,
+                (11, Value::Bytes(length)) => drop(self.attribute(length, 0)?),
+                (_, value) => self.pass(value)?,
+            }
+        }
+        Ok(domain)
     }
 
     /// `NodeProto`.
@@ -231,7 +277,7 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
                 }
                 (13, Value::Bytes(length)) => {
                     let (key, value) = self.entry(length)?;
-                    if places.len() < MAX_KEPT {
+                    if matches!(key.as_str(), "location" | "offset" | "length") {
                         places.insert(key, value);
                     }
                 }
@@ -298,10 +344,6 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
 /// Where the bytes of a tensor are, as its `external_data` says.
 fn external(places: &BTreeMap<String, String>, bytes: u64) -> Result<External, &'static str> {
     let location = places.get("location").filter(|location| !location.is_empty()).ok_or("is said to be in a file that is not named")?;
-    let stays = Path::new(location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !stays || location.contains(['\\', '\0']) {
-        return Err("is said to be in a file outside of the model's directory");
-    }
     let number = |key: &str| places.get(key).map_or(Ok(None), |text| text.parse::<u64>().map(Some));
     let numbers = number("offset").and_then(|offset| Ok((offset, number("length")?)));
     let (offset, length) = numbers.map_err(|_| "is said to begin or end where no byte can be")?;

@@ -11,7 +11,7 @@ const MAX_LICENCE_BYTES: u64 = 64 << 10;
 const TOP_CHARS: usize = 2000;
 
 /// Names that model cards use, and their SPDX identifiers. A name without one is made a `LicenseRef-`.
-const NAMES: [(&str, &str); 62] = [
+const NAMES: [(&str, &str); 68] = [
     ("apache-2.0", "Apache-2.0"),
     ("mit", "MIT"),
     ("afl-3.0", "AFL-3.0"),
@@ -72,6 +72,12 @@ const NAMES: [(&str, &str); 62] = [
     ("gpl-2.0-only", "GPL-2.0-only"),
     ("gpl-3.0-only", "GPL-3.0-only"),
     ("gpl-3.0-or-later", "GPL-3.0-or-later"),
+    ("gpl-2.0-or-later", "GPL-2.0-or-later"),
+    ("agpl-3.0-or-later", "AGPL-3.0-or-later"),
+    ("lgpl-2.1-only", "LGPL-2.1-only"),
+    ("lgpl-2.1-or-later", "LGPL-2.1-or-later"),
+    ("lgpl-3.0-only", "LGPL-3.0-only"),
+    ("lgpl-3.0-or-later", "LGPL-3.0-or-later"),
     ("apache 2.0", "Apache-2.0"),
     ("apache license 2.0", "Apache-2.0"),
     ("mit license", "MIT"),
@@ -107,6 +113,17 @@ const TEXTS: [(&str, &str); 26] = [
     ("creativeml openrail-m", "LicenseRef-creativeml-openrail-m"),
 ];
 
+/// Words of texts that begin like a licence, and are another: it with terms of one's own, or one that shares its first words.
+const OTHERS: [(&str, &str); 7] = [
+    ("MIT", "modified mit"),
+    ("MIT", "redistributions of source code must retain"),
+    ("MIT", "good, not evil"),
+    ("MIT", "except as contained in this notice"),
+    ("MIT", "commons clause"),
+    ("Apache-2.0", "commons clause"),
+    ("Apache-2.0", "llvm exceptions to the apache 2.0 license"),
+];
+
 /// Says what the licence file tells.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let is_licence = |name: &str| {
@@ -125,7 +142,14 @@ pub(super) fn spdx(name: &str) -> Option<String> {
     if matches!(name.as_str(), "" | "other" | "unknown" | "none") {
         return None;
     }
-    Some(known(&name).map_or_else(|| reference(&name), str::to_owned))
+    let expression = || [(" or ", " OR "), (" and ", " AND ")].iter().find_map(|(word, operator)| joined(&name, word, operator));
+    Some(known(&name).map(str::to_owned).or_else(expression).unwrap_or_else(|| reference(&name)))
+}
+
+/// An expression of known licences with one operator between all.
+fn joined(name: &str, word: &str, operator: &str) -> Option<String> {
+    let parts: Option<Vec<&str>> = name.split(word).map(|part| known(part.trim())).collect();
+    parts.filter(|parts| parts.len() > 1).map(|parts| parts.join(operator))
 }
 
 /// The SPDX identifier of a licence by a name of it in common use, in whichever case.
@@ -144,14 +168,18 @@ fn reference(name: &str) -> String {
     format!("LicenseRef-{}", name.trim().chars().map(allowed).collect::<String>())
 }
 
+/// Whether a text has what makes it this licence, and not one that wants less: MIT without its condition is MIT-0.
+fn is_whole(id: &str, text: &str) -> bool {
+    id != "MIT" || text.contains("the above copyright notice and this permission notice")
+}
+
 /// The licence whose words come first.
 fn of_text(text: &str) -> Option<&'static str> {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     let end = text.char_indices().nth(TOP_CHARS).map_or(text.len(), |(end, _)| end);
     let top = &text[..end];
     if let Some(found) = TEXTS.iter().filter_map(|(words, id)| Some((top.find(words)?, *id))).min() {
-        // Some add terms of their own to the MIT licence, and say so.
-        return Some(found.1).filter(|id| *id != "MIT" || !text.contains("modified mit"));
+        return Some(found.1).filter(|id| !OTHERS.iter().any(|(of, words)| of == id && text.contains(words)) && is_whole(id, &text));
     }
     // The BSD licences share their first words, and differ in what follows.
     if !top.contains("redistribution and use in source and binary forms, with or without modification") {
@@ -177,6 +205,9 @@ mod tests {
             ("MIT", Some("MIT")),
             ("gpl-3.0", Some("GPL-3.0-only")),
             ("llama3.1", Some("LicenseRef-llama3.1")),
+            ("Apache-2.0 OR MIT", Some("Apache-2.0 OR MIT")),
+            ("mit and mine", Some("LicenseRef-mit-and-mine")),
+            ("LGPL-3.0-or-later", Some("LGPL-3.0-or-later")),
             ("openrail++", Some("LicenseRef-openrail--")),
             ("My Licence (v1)", Some("LicenseRef-my-licence--v1-")),
             ("other", None),
@@ -197,13 +228,25 @@ mod tests {
 
     #[test]
     fn texts_are_known_by_their_first_words() {
+        let mit = "Permission is hereby granted, free of charge, to any person obtaining a copy\nof this software and associated documentation files";
         let bsd = "Copyright (c) X\n\nRedistribution and use in source and binary forms, with or without\nmodification, are permitted.";
         for (text, expected) in [
             ("                                 Apache License\n                           Version 2.0, January 2004\n", Some("Apache-2.0")),
             (
-                "MIT License\n\nCopyright (c) X\n\nPermission is hereby granted, free of charge, to any person obtaining a copy\nof this software and associated documentation files",
+                &format!(
+                    "MIT License\n\nCopyright (c) X\n\n{mit}, subject to: The above copyright notice and this permission\nnotice shall be included"
+                ),
                 Some("MIT"),
             ),
+            (&format!("MIT No Attribution\n\n{mit}, including without limitation"), None),
+            (
+                &format!(
+                    "University of Illinois/NCSA\n{mit}. * Redistributions of source code must retain the above copyright notice and this permission notice"
+                ),
+                None,
+            ),
+            ("\"Commons Clause\" License Condition v1.0\nLicense: Apache License\nVersion 2.0, January 2004\n", None),
+            ("Apache License\nVersion 2.0, January 2004\n---- LLVM Exceptions to the Apache 2.0 License ----", None),
             (
                 "Modified MIT License\nPermission is hereby granted, free of charge, to any person obtaining a copy\nof this software and associated documentation files",
                 None,

@@ -126,7 +126,7 @@ fn read_model(folder: &Folder<'_>, shards: &Shards<'_>, found: &mut Findings) ->
         let parts = Path::new(&external.location).components().filter(|part| matches!(part, Component::Normal(_)));
         let path = parts.fold(Path::new(parent(file)).to_owned(), |path, part| path.join(part));
         let other = path.to_str().and_then(|path| folder.file(path));
-        other.is_some_and(|other| external.offset.checked_add(bytes).is_some_and(|end| end <= other.size))
+        external.is_beside() && other.is_some_and(|other| external.offset.checked_add(bytes).is_some_and(|end| end <= other.size))
     };
     let mut graph = Graph::default();
     let mut missing = None;

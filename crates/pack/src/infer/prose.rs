@@ -95,6 +95,9 @@ pub(super) fn title(markdown: &str) -> Option<String> {
     let begin = "model card for ";
     let is_prefixed = heading.get(..begin.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(begin));
     let title = heading[if is_prefixed { begin.len() } else { 0 }..].trim().trim_end_matches('#').trim();
+    let end = title.len().saturating_sub(" model card".len());
+    let is_suffixed = title.get(end..).is_some_and(|suffix| suffix.eq_ignore_ascii_case(" model card"));
+    let title = if is_suffixed { title[..end].trim() } else { title };
     let is_title = title.chars().count() <= 100 && !GENERIC.contains(&title.to_lowercase().as_str());
     is_title.then(|| title.to_owned())
 }
@@ -193,6 +196,7 @@ A second paragraph follows here.
         for (card, expected) in [
             ("\n# Tiny [Llama](https://x)\n\ntext", Some("Tiny Llama")),
             ("# Model Card for Mistral-7B", Some("Mistral-7B")),
+            ("# Gemma 3 model card\n", Some("Gemma 3")),
             ("# Model Card for Model ID\n", None),
             ("# Model Card", None),
             ("text\n# Tiny", None),

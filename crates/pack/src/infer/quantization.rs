@@ -31,18 +31,32 @@ impl Quantization {
     }
 }
 
-/// The files in which quantizers kept what is in `config.json` today, and their techniques.
-const OLDER: [(&str, &str); 2] = [("quantize_config.json", "gptq"), ("quant_config.json", "awq")];
+/// The files of their own in which quantizers keep what others have in `config.json`, and their techniques.
+const BESIDE: [(&str, &str); 3] = [("quantize_config.json", "gptq"), ("quant_config.json", "awq"), ("hf_quant_config.json", "modelopt")];
 
 /// How the weights are quantized as a file of its own tells it, and that file's path.
 pub(super) fn beside(folder: &Folder<'_>) -> Option<(Quantization, String)> {
-    OLDER.iter().find_map(|(name, technique)| {
+    BESIDE.iter().find_map(|(name, technique)| {
         let (config, path) = folder.json::<Value>(name)?;
-        let quantization = Quantization::new(&config);
-        quantization.bits?;
+        let quantization = if *technique == "modelopt" { of_modelopt(&config)? } else { Quantization::new(&config) };
+        // Other things are called like that too.
+        if quantization.bits.is_none() && *technique != "modelopt" {
+            return None;
+        }
         let method = quantization.method.or_else(|| Some((*technique).to_owned()));
         Some((Quantization { method, ..quantization }, path))
     })
+}
+
+/// How the optimizer of NVIDIA quantized, which names an algorithm and no bits.
+fn of_modelopt(config: &Value) -> Option<Quantization> {
+    let algorithm = config["quantization"]["quant_algo"].as_str()?;
+    let bits = match algorithm {
+        "NVFP4" | "NVFP4_AWQ" | "W4A16_AWQ" | "W4A8_AWQ" | "INT4_AWQ" => Some(4),
+        "FP8" | "INT8" | "W8A8_SQ_PER_CHANNEL" | "W8A16" => Some(8),
+        _ => None,
+    };
+    Some(Quantization { method: None, bits })
 }
 
 /// Every number of bits a weight in `config`. Configs say it once for all, once a group of layers, or once and again for exceptions.

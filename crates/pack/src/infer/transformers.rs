@@ -134,18 +134,22 @@ pub(super) fn tokens(value: &Value) -> Option<String> {
 
 /// The architecture of a model family, if the family has but one.
 pub(super) fn architecture_of(family: &str) -> Option<&'static str> {
-    const CNN: [&str; 12] = [
+    const CNN: [&str; 16] = [
         "bit",
         "convnext",
         "convnextv2",
+        "dac",
         "dinov3_convnext",
         "efficientnet",
+        "encodec",
         "hgnet_v2",
         "mobilenet_v1",
         "mobilenet_v2",
         "regnet",
         "resnet",
+        "speecht5_hifigan",
         "superpoint",
+        "univnet",
         "van",
     ];
     const TRANSFORMER: [&str; 33] = [

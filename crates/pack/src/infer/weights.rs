@@ -45,11 +45,12 @@ fn has_header(file: &PlannedFile, format: &str) -> bool {
     format_of(file) == Some(format) && (format != "onnx" || file.path.file_name().to_ascii_lowercase().ends_with(".onnx"))
 }
 
-/// Says and returns the format that holds the most bytes.
+/// Says and returns the format that holds the most bytes, of copies of the same weights that of the one which loaders take.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) -> Option<&'static str> {
+    let has_main = !folder.is_pipeline() && folder.files_in(folder.directory).any(is_main);
     let mut formats: BTreeMap<&str, (u64, &PlannedFile)> = BTreeMap::new();
     for file in folder.files() {
-        let Some(format) = format_of(file) else { continue };
+        let Some(format) = format_of(file).filter(|_| !(has_main && is_copy(folder, file))) else { continue };
         let (bytes, largest) = formats.entry(format).or_insert((0, file));
         *bytes = bytes.saturating_add(file.size);
         if file.size > largest.size {
@@ -59,6 +60,23 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) -> Option<&'st
     let (format, (_, largest)) = formats.into_iter().max_by_key(|(_, (bytes, _))| *bytes)?;
     found.say(field::FORMAT, Some(format), largest.path.as_str());
     Some(format)
+}
+
+/// Whether a file has the name that loaders ask for first.
+fn is_main(file: &PlannedFile) -> bool {
+    format_of(file) == Some("safetensors") && shard(file.path.file_name()).0 == "model"
+}
+
+/// Whether a file has a name or place in which hubs keep the same weights for other programs.
+fn is_copy(folder: &Folder<'_>, file: &PlannedFile) -> bool {
+    const NAMES: [&str; 3] = ["pytorch_model", "tf_model", "flax_model"];
+    const DIRECTORIES: [&str; 5] = ["original", "onnx", "openvino", "coreml", "metal"];
+    let directory = parent(file);
+    if directory == folder.directory {
+        return NAMES.iter().any(|name| file.path.file_name().strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '-'])));
+    }
+    let below = directory.strip_prefix(folder.directory).map(|below| below.trim_start_matches('/'));
+    below.and_then(|below| below.split('/').next()).is_some_and(|first| DIRECTORIES.contains(&first))
 }
 
 /// The directory of the weights that lie least deep; the root when several have such weights, as pipelines of parts do.

@@ -117,6 +117,37 @@ fn a_quantizers_own_file_tells_what_the_config_does_not() {
 }
 
 #[test]
+fn the_optimizer_of_nvidia_names_an_algorithm_in_a_file_of_its_own() {
+    let weights = safetensors_of(&[("l.weight", "U8", 8, &[1000]), ("l.weight_scale", "F8_E4M3", 8, &[125])]);
+    let of = |algorithm: &str| {
+        let config = json!({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": algorithm}}).to_string();
+        let inferred = inferred(&[("hf_quant_config.json", config.as_bytes()), ("model.safetensors", &weights)]);
+        (value(&inferred, "config.paramSize"), value(&inferred, "config.quantization"))
+    };
+    assert_eq!(of("NVFP4"), (json!("2K"), json!("modelopt")));
+    assert_eq!(of("MIXED_PRECISION"), (Value::Null, json!("modelopt")));
+}
+
+#[test]
+fn copies_of_the_weights_for_other_programs_decide_nothing() {
+    let weights = safetensors_of(&[("w", "F16", 16, &[1000])]);
+    let copy: &[u8] = &[0; 9000];
+    let names = ["tf_model.h5", "flax_model.msgpack", "pytorch_model.bin", "original/consolidated.00.pth", "onnx/model_fp16.onnx"];
+    for name in names {
+        let inferred = inferred(&[("model.safetensors", &weights), (name, copy)]);
+        assert_eq!(
+            (value(&inferred, "config.format"), value(&inferred, "config.paramSize")),
+            (json!("safetensors"), json!("1K")),
+            "{name}"
+        );
+    }
+    for name in ["model.gguf", "gguf/model.gguf"] {
+        assert_eq!(value(&inferred(&[("model.safetensors", &weights), (name, copy)]), "config.format"), "gguf", "{name}");
+    }
+    assert_eq!(value(&inferred(&[("other.safetensors", &weights), ("tf_model.h5", copy)]), "config.format"), "h5");
+}
+
+#[test]
 fn the_index_counts_where_shapes_cannot_tell() {
     let index = br#"{"metadata":{"total_parameters":7000,"total_size":1},"weight_map":{}}"#;
     let of = |tensors: Tensors<'_>| {
