@@ -51,6 +51,7 @@ pub struct Modelfile {
     path: PathBuf,
     files: Vec<FileCommand>,
     metadata: Metadata,
+    is_kitfile: bool,
 }
 
 /// A command that names files.
@@ -208,6 +209,11 @@ impl Modelfile {
     /// What it says of the model, each value with its line.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Whether it was a Kitfile.
+    pub(crate) fn is_kitfile(&self) -> bool {
+        self.is_kitfile
     }
 
     /// The commands that name files, as they stand.

@@ -106,7 +106,8 @@ pub(super) fn is_kitfile(path: &Path, text: &str) -> bool {
 /// Parses the text of a Kitfile; `path` names it.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Modelfile, ModelfileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut reader = Reader { text, name, paths: HashMap::new(), modelfile: Modelfile { path: path.to_owned(), ..Modelfile::default() } };
+    let modelfile = Modelfile { path: path.to_owned(), is_kitfile: true, ..Modelfile::default() };
+    let mut reader = Reader { text, name, paths: HashMap::new(), modelfile };
     if text.len() > MAX_BYTES {
         return Err(reader.error(Location::UNKNOWN, ModelfileProblem::Yaml(format!("it has more than {MAX_BYTES} bytes"))));
     }
