@@ -147,7 +147,7 @@ impl From<modelpack::Error> for Failure {
             Error::Pack(error) => {
                 let excerpt = if let PackError::Modelfile { source, .. } = error { Some(excerpt(source)) } else { None };
                 let kind = match error {
-                    PackError::Attached { .. } => Kind::Conflict,
+                    PackError::Attached { .. } | PackError::InArchive { .. } => Kind::Conflict,
                     PackError::NotModelPack { .. } => Kind::Verification,
                     PackError::NothingSelected { .. } => Kind::NotFound,
                     _ => Kind::Input,
@@ -248,6 +248,7 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
         PackError::Config(_) => "change the value in the Modelfile, or leave it out",
         PackError::NotModelPack { .. } => "`modelpack cp --to modelpack` turns other artifacts into one that files can be attached to",
         PackError::Attached { .. } => "`--force` replaces it",
+        PackError::InArchive { .. } => "unpack the artifact, change the file in it and pack it again",
         PackError::NotUtf8 { .. } | PackError::InvalidPath { .. } => "rename the file",
         _ => return None,
     };

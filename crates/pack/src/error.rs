@@ -116,6 +116,14 @@ pub enum Error {
         /// Its path in the artifact.
         path: FilePath,
     },
+    /// A file that is attached is in an archive of the artifact, together with others.
+    #[error("the artifact has {path} already, in {layer}, which holds other files too")]
+    InArchive {
+        /// Its path in the artifact.
+        path: FilePath,
+        /// The archive.
+        layer: String,
+    },
     /// A file's path cannot be one of an artifact, or not together with another's.
     #[error("{}: {source}", directory.display())]
     InvalidPath {
