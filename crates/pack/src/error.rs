@@ -25,6 +25,12 @@ pub enum Error {
     /// What is said of the model is outside the grammar of its field.
     #[error("the specification does not allow this in a config: {0}")]
     Config(#[from] BuildError),
+    /// A rule says how files at a path become layers, and none is there.
+    #[error("a rule for layers is for {path:?}, and no file has that path or lies below it")]
+    LayerRule {
+        /// The path.
+        path: String,
+    },
     /// The files need more layers than there may be.
     #[error("the files need {needed} layers, and {limit} are allowed")]
     TooManyLayers {

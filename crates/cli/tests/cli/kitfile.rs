@@ -76,6 +76,10 @@ fn what_is_wrong_with_a_kitfile_is_shown_where_it_stands() {
     assert!(failed.stderr.contains("\n  |\n3 |     licence: MIT\n  |     ^"), "{}", failed.stderr);
     fs::write(&kitfile, "model:\n  path: registry.example.com/base:v1\n").unwrap();
     fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:2:9: ", "another ModelKit"]);
+    fs::write(&kitfile, "docs: []\n---\ndocs: []\n").unwrap();
+    fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:3:1: ", "a Kitfile is one"]);
+    fs::write(&kitfile, "model: [1]\n").unwrap();
+    fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:1:8: ", "expected a mapping"]);
     fs::write(&kitfile, "docs: [{path: missing}]\n").unwrap();
     fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:1:15: \"missing\" does not exist"]);
     fs::write(&kitfile, KITFILE).unwrap();
