@@ -147,7 +147,7 @@ impl From<modelpack::Error> for Failure {
             Error::Pack(error) => {
                 let excerpt = if let PackError::Modelfile { source, .. } = error { Some(excerpt(source)) } else { None };
                 let kind = match error {
-                    PackError::Attached { .. } => Kind::Conflict,
+                    PackError::Attached { .. } | PackError::InArchive { .. } => Kind::Conflict,
                     PackError::NotModelPack { .. } => Kind::Verification,
                     PackError::NothingSelected { .. } => Kind::NotFound,
                     _ => Kind::Input,
@@ -235,12 +235,13 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
         PackError::Pattern(_) => "the grammar is that of .gitignore; `\\` before a character makes it literal",
         PackError::NothingSelected { .. } => "`modelpack inspect` lists all files; a pattern with a slash is anchored at the top",
         PackError::Empty { .. } => "hidden files are left out, unless a Modelfile names them",
-        PackError::LinkOutside { .. } => "put the file itself in the place of the link, or leave the link out with a Modelfile",
+        PackError::LinkOutside { .. } => "put the file itself in the place of the link, or leave the link out with `--exclude`",
         PackError::LinkDangling { .. } | PackError::LinkCycle { .. } | PackError::NotAFile { .. } => {
-            "remove it, or leave it out with a Modelfile that names the files to pack"
+            "remove it, or leave it out with `--exclude`, or with a Modelfile that names the files to pack"
         }
+        PackError::LayerRule { .. } => "a kind is weight, config, code, dataset or doc; a pattern with `*` may match nothing",
         PackError::TooManyLayers { raw: 0, .. } => {
-            "`--max-layers` allows more, which not every registry takes; larger files are never bundled"
+            "`--max-layers` allows more, which not every registry takes; files of more than 64 MiB or of different kinds are not bundled"
         }
         PackError::TooManyLayers { raw, .. } => {
             return Some(format!("{raw} files have to be raw by `--layer`: give fewer to that rule, or allow more with `--max-layers`"));
@@ -248,19 +249,24 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
         PackError::Config(_) => "change the value in the Modelfile, or leave it out",
         PackError::NotModelPack { .. } => "`modelpack cp --to modelpack` turns other artifacts into one that files can be attached to",
         PackError::Attached { .. } => "`--force` replaces it",
+        PackError::InArchive { .. } => "unpack the artifact, change the file in it and pack it again",
         PackError::NotUtf8 { .. } | PackError::InvalidPath { .. } => "rename the file",
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
-/// The line of a Modelfile, and a mark under the column.
+/// How many characters of a line are shown before and after the place where something is wrong.
+const EXCERPT: usize = 100;
+
+/// The line of a Modelfile, or of a long one a part, and a mark under the column.
 fn excerpt(error: &ModelfileError) -> String {
+    let skipped = (error.column - 1).saturating_sub(EXCERPT);
     // Each character takes the place of one, so that the mark stands where it should.
-    let line: String =
-        error.text.chars().map(|c| if printable(c.encode_utf8(&mut [0; 4])).len() == c.len_utf8() { c } else { ' ' }).collect();
+    let shown = |c: char| if printable(c.encode_utf8(&mut [0; 4])).len() == c.len_utf8() { c } else { ' ' };
+    let line: String = error.text.chars().skip(skipped).take(2 * EXCERPT).map(shown).collect();
     let number = error.line.to_string();
-    let (margin, indent) = (" ".repeat(number.len()), " ".repeat(error.column - 1));
+    let (margin, indent) = (" ".repeat(number.len()), " ".repeat(error.column - 1 - skipped));
     format!("{margin} |\n{number} | {line}\n{margin} | {indent}^")
 }
 

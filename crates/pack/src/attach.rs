@@ -1,9 +1,14 @@
 //! Attaching: files are added to an artifact that exists, or replaced in it, and nothing else of it changes.
 
-use crate::{Error, PackOptions, PlannedFile, PlannedLayer, Result, pack::digest_of, plan::rank};
+use crate::{
+    Error, PackOptions, PlannedFile, PlannedLayer, Result,
+    pack::digest_of,
+    plan::rank,
+    unpack::{Occupied, occupied},
+};
 use modelpack_spec::{
-    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, Manifest, PathSet, Selector,
-    annotation, media_type,
+    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, Manifest, Selector, annotation,
+    media_type,
 };
 use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, verify_blob};
 use serde_json::{Value, json};
@@ -28,10 +33,12 @@ pub struct Attached {
 ///
 /// Manifest and config stay as they are, with every field that they have, but for the layers of these files and their `diffIds`. A file
 /// that is there is replaced where it stands, as what it was to the model unless its kind was said; any other comes where packing would
-/// put it. Layers that `sink` holds are not moved.
+/// put it. Layers that `sink` holds are not moved. Of archives the entries are read: one that holds nothing but the file is replaced as the
+/// file is.
 ///
-/// Fails, before anything is written, with [`Error::Attached`] if a file is there with other bytes and `replace` is not set; and if a path
-/// cannot stand beside those that are there, or the artifact has no config of the specification that says what its layers hold.
+/// Fails, before anything is written, with [`Error::Attached`] if a file is there with other bytes and `replace` is not set, and with
+/// [`Error::InArchive`] if it is in an archive with others; and if a path cannot stand beside those that are there, or the artifact has no
+/// config of the specification that says what its layers hold.
 pub async fn attach(
     source: &dyn Source,
     manifest: &Manifest,
@@ -51,12 +58,23 @@ pub async fn attach(
     let mut config = read_config(source, image).await?;
     let diff_ids = diff_ids_of(&config, &artifact.layers).ok_or_else(|| invalid("its config does not say what its layers hold"))?;
 
+    let Occupied { mut paths, archives } = occupied(source, &artifact, options.concurrency).await?;
     let digested = for_each_concurrent(options.concurrency, files, |file| digest_of(file, options)).await?;
     let mut layers: Vec<Standing> = artifact.layers.into_iter().zip(diff_ids).map(Standing::from).collect();
+    for archive in &archives {
+        layers[archive.layer].file = archive.only_file().cloned();
+    }
+    let shared = |path: &FilePath| archives.iter().find(|archive| archive.only_file().is_none() && archive.files.contains(path));
     let mut overlay = Overlay::new(source);
     let (mut added, mut replaced, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
     for (file, (digest, range)) in files.iter().zip(digested) {
+        if let Some(archive) = shared(&file.path) {
+            return Err(Error::InArchive { path: file.path.clone(), layer: archive.name.clone() });
+        }
         let place = layers.iter().position(|layer| layer.file.as_ref() == Some(&file.path));
+        if place.is_none() {
+            paths.insert_file(&what, &file.path)?;
+        }
         let kind = place.and_then(|at| layers[at].kind).filter(|_| file.inferred).unwrap_or(file.kind);
         if place.is_some_and(|at| layers[at].descriptor.digest == digest && layers[at].kind == Some(kind)) {
             unchanged.push(file.path.clone());
@@ -79,10 +97,6 @@ pub async fn attach(
                 layers.insert(at, layer);
             }
         }
-    }
-    let mut paths = PathSet::default();
-    for path in layers.iter().filter_map(|layer| layer.file.as_ref()) {
-        paths.insert(path).map_err(|source| StoreError::InvalidPath { what: what.clone(), source })?;
     }
 
     let manifest = if added.is_empty() && replaced.is_empty() {
@@ -108,7 +122,7 @@ struct Standing {
     kind: Option<LayerKind>,
     /// The path in its annotations.
     path: Option<FilePath>,
-    /// The file that it is, unless it is an archive or nothing says.
+    /// The one file that it holds, if it holds one and something says which.
     file: Option<FilePath>,
 }
 
@@ -128,7 +142,10 @@ impl Standing {
 
 impl From<(Layer, Digest)> for Standing {
     fn from((layer, diff_id): (Layer, Digest)) -> Self {
-        let file = if let Content::File(path) = layer.content { Some(path) } else { None };
+        let file = match layer.content {
+            Content::File(path) | Content::Compressed(path, _) => Some(path),
+            Content::Archive(_) | Content::Unnamed => None,
+        };
         Self { descriptor: layer.descriptor, diff_id, kind: layer.kind, path: layer.path, file }
     }
 }

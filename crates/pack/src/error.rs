@@ -25,6 +25,12 @@ pub enum Error {
     /// What is said of the model is outside the grammar of its field.
     #[error("the specification does not allow this in a config: {0}")]
     Config(#[from] BuildError),
+    /// A rule says how files at a path become layers, and none is there.
+    #[error("a rule for layers is for {path:?}, and no file has that path or lies below it")]
+    LayerRule {
+        /// The path.
+        path: String,
+    },
     /// The files need more layers than there may be.
     #[error("the files need {needed} layers, and {limit} are allowed")]
     TooManyLayers {
@@ -115,6 +121,14 @@ pub enum Error {
     Attached {
         /// Its path in the artifact.
         path: FilePath,
+    },
+    /// A file that is attached is in an archive of the artifact, together with others.
+    #[error("the artifact has {path} already, in {layer}, which holds other files too")]
+    InArchive {
+        /// Its path in the artifact.
+        path: FilePath,
+        /// The archive.
+        layer: String,
     },
     /// A file's path cannot be one of an artifact, or not together with another's.
     #[error("{}: {source}", directory.display())]

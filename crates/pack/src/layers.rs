@@ -73,8 +73,12 @@ impl PlannedLayer {
 
 /// The layers that the files of `plan` become, in the order of the plan's files.
 ///
-/// Fails with [`Error::TooManyLayers`] if they are more than the policy allows whatever is bundled.
+/// Fails with [`Error::TooManyLayers`] if they are more than the policy allows whatever is bundled, and with [`Error::LayerRule`] if a rule
+/// spells out a path that no file has: like as not it was meant for a kind.
 pub fn layers(plan: &Plan, policy: &LayerPolicy) -> Result<Vec<PlannedLayer>> {
+    if let Some(path) = policy.missing(&plan.files) {
+        return Err(Error::LayerRule { path: path.to_owned() });
+    }
     let rules: Vec<Option<Encoding>> = plan.files.iter().map(|file| policy.encoding_of(file)).collect();
     if plan.files.len() > policy.max_layers {
         return bundle::layers(plan, &rules, policy.max_layers);

@@ -23,6 +23,8 @@ pub use write::generate;
 
 /// A Modelfile that is larger than this is something else, such as a weight file given by mistake.
 const MAX_BYTES: u64 = 64 << 20;
+/// How many characters of an unknown command are shown.
+const MAX_COMMAND: usize = 40;
 
 /// What a Modelfile says: which files of a directory make a model, and what they are to it.
 ///
@@ -51,6 +53,7 @@ pub struct Modelfile {
     path: PathBuf,
     files: Vec<FileCommand>,
     metadata: Metadata,
+    is_kitfile: bool,
 }
 
 /// A command that names files.
@@ -148,10 +151,12 @@ impl Modelfile {
             let why = format!("it has more than {MAX_BYTES} bytes, so it is no Modelfile");
             return Err(modelpack_store::Error::Invalid { what: path.display().to_string(), why }.into());
         }
-        let parsed = match str::from_utf8(&bytes) {
+        // An editor's byte order mark is no part of the first line.
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+        let parsed = match str::from_utf8(bytes) {
             Ok(text) if kitfile::is_kitfile(path, text) => kitfile::parse(text, path),
             Ok(text) => Self::parse_named(text, path),
-            Err(e) => Err(ModelfileError::not_utf8(&bytes, e.valid_up_to())),
+            Err(e) => Err(ModelfileError::not_utf8(bytes, e.valid_up_to())),
         };
         parsed.map_err(|source| Error::Modelfile { path: path.to_owned(), source })
     }
@@ -181,7 +186,8 @@ impl Modelfile {
         for (number, text) in lines(text) {
             let Some(line) = Line::parse(number, text)? else { continue };
             let Some((name, command)) = COMMANDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(line.command)) else {
-                return Err(line.error(line.command_column, ModelfileProblem::UnknownCommand { command: line.command.to_owned() }));
+                let command = line.command.chars().take(MAX_COMMAND).collect();
+                return Err(line.error(line.command_column, ModelfileProblem::UnknownCommand { command }));
             };
             let argument = line.argument(name)?;
             match command {
@@ -208,6 +214,11 @@ impl Modelfile {
     /// What it says of the model, each value with its line.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// Whether it was a Kitfile.
+    pub(crate) fn is_kitfile(&self) -> bool {
+        self.is_kitfile
     }
 
     /// The commands that name files, as they stand.
@@ -409,6 +420,22 @@ mod tests {
         }
         let error = Modelfile::parse("#\n# é\nMODEL \"\"").unwrap_err();
         assert_eq!(error.to_string(), "line 3, column 7: the argument is empty");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pack");
+        for text in [
+            "NAME tiny\r\nMODEL a\r\n",
+            "package: {name: tiny}\nmodel: {path: a}\n",
+            "{\"package\": {\"name\": \"tiny\"}}",
+            "%YAML 1.2\n---\npackage: {name: tiny}",
+        ] {
+            fs::write(&path, format!("\u{feff}{text}")).unwrap();
+            let modelfile = Modelfile::read(&path).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(said(&modelfile, Field::NAME).unwrap(), "tiny");
+        }
     }
 
     #[test]

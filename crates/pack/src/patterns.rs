@@ -129,6 +129,12 @@ impl Patterns {
         }
     }
 
+    /// What the last pattern says that matches the path or a directory it is in.
+    pub(crate) fn last_for(&self, path: &Path, is_directory: bool) -> Option<Decision> {
+        let said = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
+        said.max_by_key(|said| self.rules().position(|rule| rule == said.rule))
+    }
+
     /// Whether a file or directory is matched: by itself, or else as the nearest directory of which something is said.
     pub(crate) fn includes(&self, path: &Path, is_directory: bool) -> bool {
         upwards(path, is_directory).find_map(|(path, is_directory)| self.decide(path, is_directory)).is_some_and(|said| said.is_match)

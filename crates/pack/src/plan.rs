@@ -4,6 +4,7 @@
 //! lists it, or when its files were written.
 
 mod filter;
+mod kitignore;
 mod left_out;
 mod level;
 mod link;
@@ -15,6 +16,7 @@ use crate::{
     modelfile::{FileCommand, ModelfileProblem, Pattern},
 };
 use filter::Ignores;
+use kitignore::KitIgnore;
 use left_out::IGNORE_FILE;
 use level::{Level, State, Wanted};
 use link::Bounds;
@@ -77,7 +79,7 @@ pub struct PlannedFile {
 /// takes it.
 ///
 /// **Left out** beside these is what an ignore file says: each `.modelpackignore`, in `directory` and below, as git reads its own. It is an
-/// error if that is a file which the Modelfile spells out. What `filter` says wins over Modelfile and habits. A directory that is left out is not
+/// error if that is a file which the Modelfile spells out. Beside a Kitfile, what `.kitignore` in `directory` says too, as KitOps reads it. What `filter` says wins over Modelfile and habits. A directory that is left out is not
 /// looked into.
 ///
 /// **Links** are followed to files and directories below `directory`. One that leads elsewhere is refused, as are one that
@@ -98,9 +100,14 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
     let everything = Pattern::everything();
     let commands = modelfile.map(Modelfile::files).unwrap_or_default();
     let patterns: Vec<&Pattern> = if commands.is_empty() { vec![&everything] } else { commands.iter().map(|c| &c.pattern).collect() };
+    let kitignore = match modelfile {
+        Some(modelfile) if modelfile.is_kitfile() && !filter.takes_included_only() => KitIgnore::read(&root, directory)?,
+        _ => None,
+    };
     let mut walk = Walk {
         shown: directory,
         filter,
+        kitignore,
         bounds: Bounds::new(&root),
         patterns: &patterns,
         commands,
@@ -176,6 +183,7 @@ struct Walk<'a> {
     /// The directory as the user calls it, for errors.
     shown: &'a Path,
     filter: &'a FileFilter,
+    kitignore: Option<KitIgnore>,
     bounds: Bounds,
     patterns: &'a [&'a Pattern],
     /// The command of each pattern; empty if there are none, and names say what files are.
@@ -324,9 +332,13 @@ impl Walk<'_> {
 
     /// Whether an exclude or an ignore file leaves it out.
     fn is_left_out(&mut self, directory: &Directory, candidate: &Candidate, is_directory: bool) -> bool {
+        let ignored = || {
+            let kitignore = self.kitignore.as_ref().and_then(|ignore| ignore.rule(&candidate.path, is_directory));
+            kitignore.or_else(|| directory.ignores.rule(&candidate.path, is_directory))
+        };
         if self.filter.exclude.decide(&candidate.path, is_directory).is_some_and(|said| said.is_match) {
             self.left_out(candidate, &Match::Excluded);
-        } else if let Some(rule) = directory.ignores.rule(&candidate.path, is_directory) {
+        } else if let Some(rule) = ignored() {
             self.left_out(candidate, &Match::Ignored(rule.clone()));
             self.ignored_by.insert(rule);
         } else {

@@ -101,3 +101,50 @@ fn a_path_that_cannot_stand_beside_the_others_is_refused() {
     fails(&cli, "attach model -s tiny:v1 -t tiny:v2", 9, &["model is a directory"]);
     fails(&cli, "inspect store:tiny:v2", 3, &["tiny:v2"]);
 }
+
+#[test]
+fn what_lies_in_archives_is_known() {
+    let (cli, _) = cli_with_model();
+    for name in ["README.md", "readme.MD", "x.md"] {
+        fs::write(cli.home().join(name), "another").unwrap();
+    }
+    for encoding in ["tar", "tar+gzip", "tar+zstd"] {
+        ok(&cli, &format!("pack model -t bundled --max-layers 4 --layer {encoding}"));
+        let before = json(&cli, "inspect bundled");
+        let attach = |file: &str, more: &str| format!("attach {file} -s bundled -t bundled {more}");
+        let words = ["has README.md already, in layer ", "other files", "hint: unpack"];
+        fails(&cli, &attach("README.md", ""), 8, &words);
+        fails(&cli, &attach("README.md", "--force"), 8, &words);
+        fails(&cli, &attach("readme.MD", "--force"), 5, &["readme.MD", "case"]);
+        fails(&cli, &attach("x.md", "-d README.md"), 5, &["README.md/x.md", "is a file"]);
+        fails(&cli, &attach("x.md", "-d EXAMPLES"), 5, &["EXAMPLES/x.md", "case"]);
+        assert_eq!(json(&cli, "inspect bundled"), before);
+        ok(&cli, &attach("x.md", ""));
+        ok(&cli, &format!("unpack bundled -o {encoding}"));
+        assert_eq!(fs::read_to_string(cli.home().join(encoding).join("x.md")).unwrap(), "another");
+    }
+}
+
+#[test]
+fn an_archive_that_is_one_file_is_replaced_by_force() {
+    let (cli, model) = cli_with_model();
+    fs::write(cli.home().join("README.md"), "another").unwrap();
+    ok(&cli, "pack model -t tiny:v1 --layer tar+zstd");
+    fails(&cli, "attach README.md -s tiny:v1 -t tiny:v2", 8, &["has another README.md already", "hint: `--force`"]);
+    let attached = json(&cli, "attach README.md -s tiny:v1 -t tiny:v2 --force");
+    assert_eq!(attached["replaced"], json!(["README.md"]));
+    let count = |reference: &str| json(&cli, &format!("inspect {reference}"))["layers"].as_array().unwrap().len();
+    assert_eq!(count("tiny:v1"), count("tiny:v2"));
+    fs::write(model.join("README.md"), "another").unwrap();
+    ok(&cli, "unpack tiny:v2 -o out");
+    assert_same_tree(&model, &cli.home().join("out"));
+    ok(&cli, "validate --layers tiny:v2");
+
+    let modctl = format!("oci:{}:v1", fixture("modctl-tar").display());
+    let path = json(&cli, &format!("inspect {modctl}"))["layers"][0]["path"].as_str().unwrap().to_owned();
+    fs::create_dir_all(cli.home().join(&path).parent().unwrap()).unwrap();
+    fs::write(cli.home().join(&path), "another").unwrap();
+    ok(&cli, &format!("attach {path} -s {modctl} -t theirs --force"));
+    ok(&cli, "unpack theirs -o theirs");
+    assert_eq!(fs::read_to_string(cli.home().join("theirs").join(path)).unwrap(), "another");
+}

@@ -103,6 +103,20 @@ fn a_modelfile_error_is_shown_with_line_column_and_mark() {
 }
 
 #[test]
+fn of_a_line_that_is_long_a_part_is_shown() {
+    let (cli, model) = cli_with_model();
+    let long = "x".repeat(500_000);
+    for (text, mark) in [(format!("{long} y"), "\n1 | xxx"), (format!("DOC {long} y"), "xxx y\n  | ")] {
+        fs::write(model.join("Modelfile"), text).unwrap();
+        let failed = fails(&cli, "pack model -t tiny", 9, &["model/Modelfile:1:", mark]);
+        assert!(failed.stderr.len() < 2000, "{} bytes", failed.stderr.len());
+        let lines: Vec<&str> = failed.stderr.lines().collect();
+        let marked = lines.iter().position(|line| line.ends_with('^')).unwrap();
+        assert!(lines[marked].len() <= lines[marked - 1].len(), "{}", failed.stderr);
+    }
+}
+
+#[test]
 fn a_value_that_the_specification_does_not_allow() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("Modelfile"), "PRECISION int4\n").unwrap();

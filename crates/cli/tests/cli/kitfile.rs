@@ -76,6 +76,10 @@ fn what_is_wrong_with_a_kitfile_is_shown_where_it_stands() {
     assert!(failed.stderr.contains("\n  |\n3 |     licence: MIT\n  |     ^"), "{}", failed.stderr);
     fs::write(&kitfile, "model:\n  path: registry.example.com/base:v1\n").unwrap();
     fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:2:9: ", "another ModelKit"]);
+    fs::write(&kitfile, "docs: []\n---\ndocs: []\n").unwrap();
+    fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:3:1: ", "a Kitfile is one"]);
+    fs::write(&kitfile, "model: [1]\n").unwrap();
+    fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:1:8: ", "expected a mapping"]);
     fs::write(&kitfile, "docs: [{path: missing}]\n").unwrap();
     fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:1:15: \"missing\" does not exist"]);
     fs::write(&kitfile, KITFILE).unwrap();
@@ -90,4 +94,30 @@ fn the_kitfile_of_a_modelkit_packs_the_files_that_it_has() {
     ok(&cli, "unpack ours -o ours");
     ok(&cli, &format!("unpack oci:{} -o kit", fixture("kit-none").display()));
     modelpack_testkit::assert_same_tree(&cli.home().join("kit"), &cli.home().join("ours"));
+}
+
+#[test]
+fn what_kitignore_hides_is_not_packed() {
+    let (cli, model) = cli_with_model();
+    for file in ["secret/key", "secret/public", "examples/notes.md", "examples/kept.md"] {
+        fs::create_dir_all(model.join(file).parent().unwrap()).unwrap();
+        fs::write(model.join(file), file).unwrap();
+    }
+    let files = |line: &str| {
+        let planned = json(&cli, &format!("pack model --dry-run {line}"));
+        planned["layers"].as_array().unwrap().iter().map(|layer| layer["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    fs::write(model.join("Kitfile"), "model: {path: .}\n").unwrap();
+    let all = files("");
+    assert!(all.contains(&"secret/key".to_owned()), "{all:?}");
+    fs::write(model.join(".kitignore"), "# hidden\nsecret\n!secret/public\nexamples/*.md\n!examples/kept.md\n").unwrap();
+    let expected: Vec<String> = all.iter().filter(|file| !["secret/key", "examples/notes.md"].contains(&file.as_str())).cloned().collect();
+    assert_eq!(files(""), expected);
+    assert_eq!(files("-f model/Kitfile"), expected);
+    fs::write(model.join("Kitfile"), "model: {path: .}\ndocs: [{path: examples/notes.md}]\n").unwrap();
+    fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:2:15: ", "examples/notes.md", ".kitignore:4"]);
+    fs::write(model.join(".kitignore"), "a\n[b\n").unwrap();
+    fails(&cli, "pack model -t tiny", 9, &["model/.kitignore:2", "not closed"]);
+    fs::write(model.join("Modelfile"), "MODEL **\n").unwrap();
+    assert!(files("").contains(&"secret/key".to_owned()), "a Modelfile has .modelpackignore");
 }

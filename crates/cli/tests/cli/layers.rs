@@ -71,6 +71,12 @@ fn a_rule_that_cannot_be_understood_is_told_why() {
     fails(&cli, "pack model -t tiny --layer zip", 2, &["--layer", "zip", "tar+zstd"]);
     fails(&cli, "pack model -t tiny --layer code,doc=tar", 2, &["one kind"]);
     fails(&cli, "pack model -t tiny --max-layers 0", 2, &["--max-layers"]);
+    for rule in ["weights", "examples/missing", "[", "a=b"] {
+        fails(&cli, &format!("pack model -t tiny --layer {rule}=tar"), 9, &[rule, "no file", "hint: a kind is weight"]);
+    }
+    for rule in ["examples", "examples/", "./README.md", "*.none"] {
+        ok(&cli, &format!("pack model --dry-run --layer {rule}=tar"));
+    }
     let reference = "registry.example.com/tiny";
     fails(&cli, &format!("push {reference} --layer tar"), 2, &["artifact in the store"]);
 }

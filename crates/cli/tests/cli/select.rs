@@ -3,6 +3,7 @@
 use crate::harness::{Registry, cli, cli_with_model, count_files, fails, json, ok, run};
 use modelpack_testkit::{Cli, FaultProxy, fixture};
 use serde_json::json as value;
+use std::{fs, path::Path};
 
 /// The model in a registry behind a proxy, and a fresh home.
 fn pushed() -> (Registry, FaultProxy, Cli) {
@@ -96,4 +97,38 @@ fn archives_that_cannot_hold_a_selected_file_are_not_fetched() {
     let part = json(&cli, &format!("unpack {place} -o modctl --preset config"));
     assert_eq!((part["leftOut"]["files"].clone(), part["written"].as_array().unwrap().is_empty()), (0.into(), false), "{part}");
     assert!(part["leftOut"]["archives"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn parts_of_modelkits_and_bundles_are_unpacked() {
+    let (cli, model) = cli_with_model();
+    let names = |directory: &str| {
+        let (top, mut names, mut pending) = (cli.home().join(directory), Vec::new(), vec![cli.home().join(directory)]);
+        while let Some(directory) = pending.pop() {
+            for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+                if path.is_dir() { pending.push(path) } else { names.push(path.strip_prefix(&top).unwrap().to_owned()) }
+            }
+        }
+        names
+    };
+    for name in ["kit-none", "kit-gzip"] {
+        let kit = format!("oci:{}:v1", fixture(name).display());
+        ok(&cli, &format!("unpack {kit} -o {name}-all"));
+        for (line, part) in [("--preset docs", "docs"), ("--preset weights", "weights"), ("--include *.json", "json")] {
+            let part = format!("{name}-{part}");
+            ok(&cli, &format!("unpack {kit} -o {part} {line}"));
+            assert!(!names(&part).is_empty() && names(&part).len() < names(&format!("{name}-all")).len(), "{part}: {:?}", names(&part));
+            for file in names(&part) {
+                let read = |directory: &str| fs::read(cli.home().join(directory).join(&file)).unwrap();
+                assert_eq!(read(&part), read(&format!("{name}-all")), "{file:?}");
+            }
+        }
+    }
+    for encoding in ["tar", "tar+gzip", "tar+zstd"] {
+        ok(&cli, &format!("pack model -t bundled --max-layers 4 --layer {encoding}"));
+        let out = format!("out-{encoding}");
+        ok(&cli, &format!("unpack bundled -o {out} --include config.json"));
+        assert_eq!(names(&out), [Path::new("config.json")]);
+        assert_eq!(fs::read(cli.home().join(out).join("config.json")).unwrap(), fs::read(model.join("config.json")).unwrap());
+    }
 }

@@ -28,6 +28,16 @@ impl LayerPolicy {
     pub(super) fn encoding_of(&self, file: &PlannedFile) -> Option<Encoding> {
         self.rules.iter().rev().find(|rule| rule.is_for(file)).map(|rule| rule.encoding)
     }
+
+    /// The first path that a rule spells out, and no file has, nor a directory that it is in.
+    pub(super) fn missing(&self, files: &[PlannedFile]) -> Option<&str> {
+        let paths = self.rules.iter().flat_map(|rule| &rule.conditions).filter_map(|condition| match condition {
+            Condition::Path(pattern) if pattern.is_literal() => Some(pattern),
+            _ => None,
+        });
+        let mut missing = paths.filter(|pattern| !files.iter().any(|file| pattern.matches(&file.path)));
+        missing.next().map(|pattern| pattern.text.as_str())
+    }
 }
 
 /// How some files are encoded: `[SELECTOR=]ENCODING`.

@@ -98,15 +98,17 @@ struct Dataset {
 pub(super) fn is_kitfile(path: &Path, text: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let mut lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    // No command of a Modelfile has a colon after it.
+    // No command of a Modelfile has a colon after it, or begins like a directive, a document or an object of YAML.
     let has_section = |line: &str| line.split_once(':').is_some_and(|(key, _)| SECTIONS.contains(&key.trim_end()));
-    name.trim_start_matches('.').starts_with("kitfile") || lines.next().is_some_and(|line| line.trim_end() == "---" || has_section(line))
+    name.trim_start_matches('.').starts_with("kitfile")
+        || lines.next().is_some_and(|line| line.trim_end() == "---" || line.starts_with(['%', '{']) || has_section(line))
 }
 
 /// Parses the text of a Kitfile; `path` names it.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Modelfile, ModelfileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let mut reader = Reader { text, name, paths: HashMap::new(), modelfile: Modelfile { path: path.to_owned(), ..Modelfile::default() } };
+    let modelfile = Modelfile { path: path.to_owned(), is_kitfile: true, ..Modelfile::default() };
+    let mut reader = Reader { text, name, paths: HashMap::new(), modelfile };
     if text.len() > MAX_BYTES {
         return Err(reader.error(Location::UNKNOWN, ModelfileProblem::Yaml(format!("it has more than {MAX_BYTES} bytes"))));
     }
@@ -271,7 +273,8 @@ impl Reader<'_> {
         let message = match error.without_snippet() {
             Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key {key} stands here already"),
             Error::DuplicateMappingKey { .. } => "the key stands here already".to_owned(),
-            other => other.to_string(),
+            Error::MultipleDocuments { .. } => "a second document begins here; a Kitfile is one".to_owned(),
+            other => other.to_string().replace("mapping start", "a mapping").replace("sequence start", "a list"),
         };
         let place = format!(" at line {}, column {}", at.line(), at.column());
         let message = message.lines().next().unwrap_or_default().trim_end_matches(&place).to_owned();

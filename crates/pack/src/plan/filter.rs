@@ -3,7 +3,7 @@
 use super::left_out::IGNORE_FILE;
 use crate::{Error, Patterns, Result};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
     rc::Rc,
@@ -51,18 +51,7 @@ impl Ignores {
     /// These and the ignore file in `directory`, which lies at `source` and is called `shown`.
     pub(super) fn with(&self, directory: &Path, source: &Path, shown: &Path) -> Result<Self> {
         let (path, shown) = (source.join(IGNORE_FILE), shown.join(IGNORE_FILE));
-        let io = |action| modelpack_store::Error::io(action, shown.clone());
-        let invalid = |why: &str| modelpack_store::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
-        let file = File::open(&path).map_err(io("open"))?;
-        if !file.metadata().map_err(io("look at"))?.is_file() {
-            return Err(Error::NotAFile { path: shown, kind: "directory or device" });
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io("read"))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(invalid("it has more than 1 MiB, so it is no ignore file").into());
-        }
-        let text = String::from_utf8(bytes).map_err(|_| invalid("its text is not UTF-8"))?;
+        let text = read_ignore_file(&path, &shown)?;
         let patterns = Patterns::parse(&shown.to_string_lossy(), &text)?;
         Ok(Self(Some(Rc::new(IgnoreFile { directory: directory.to_owned(), patterns, outer: self.clone() }))))
     }
@@ -79,4 +68,20 @@ impl Ignores {
         }
         None
     }
+}
+
+/// The text of the ignore file at `path`, which is called `shown`.
+pub(super) fn read_ignore_file(path: &Path, shown: &Path) -> Result<String> {
+    let io = |action| modelpack_store::Error::io(action, shown);
+    let invalid = |why: &str| modelpack_store::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
+    // Opening a pipe would wait for somebody who writes to it.
+    if !fs::metadata(path).map_err(io("look at"))?.is_file() {
+        return Err(Error::NotAFile { path: shown.to_owned(), kind: "directory or device" });
+    }
+    let mut bytes = Vec::new();
+    File::open(path).map_err(io("open"))?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io("read"))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(invalid("it has more than 1 MiB, so it is no ignore file").into());
+    }
+    Ok(String::from_utf8(bytes).map_err(|_| invalid("its text is not UTF-8"))?)
 }

@@ -12,8 +12,9 @@ use flate2::bufread::MultiGzDecoder;
 use futures_util::{StreamExt, future};
 use modelpack_formats::tar::{Entries, Kind};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
-use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking};
+use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking, for_each_concurrent};
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
     path::Path,
@@ -97,13 +98,9 @@ impl Unarchiver {
         let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance.0 }));
         let mut archived = Archived::default();
         let mut buffer = vec![0; CHUNK];
-        while let Some(entry) = entries.next().map_err(blame)? {
-            if entry.kind == Kind::Directory && is_root(&entry.path) {
-                continue;
-            }
-            let path: FilePath = entry.path.parse().map_err(invalid(what))?;
+        while let Some((path, kind)) = next_entry(what, &mut entries)? {
             let mut contents = self.contents.lock().expect("nobody panics while holding the contents");
-            match entry.kind {
+            match kind {
                 Kind::Directory => {
                     contents.insert_directory(what, &path)?;
                     archived.directories.push(path);
@@ -223,6 +220,48 @@ pub async fn content_digest(
     read_verified(what, body, verifier, read).await
 }
 
+/// The files in an archive, whose bytes `body` has and `layer` describes; all paths of it are added to `contents`.
+///
+/// Fails as unpacking it would.
+pub(super) async fn list(
+    what: String,
+    layer: &Descriptor,
+    encoding: Encoding,
+    body: Body,
+    contents: Arc<Mutex<Contents>>,
+    allowance: Allowance,
+) -> Result<HashSet<FilePath>> {
+    let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
+    let read = move |pipe: &mut Pipe| {
+        let blame = |e| blame(&of, e);
+        let decoder = decoder(encoding, pipe).map_err(blame)?;
+        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &allowance.0 }));
+        let mut files = HashSet::new();
+        while let Some((path, kind)) = next_entry(&of, &mut entries)? {
+            let mut contents = contents.lock().expect("nobody panics while holding the contents");
+            match kind {
+                Kind::Directory => contents.insert_directory(&of, &path)?,
+                Kind::File { .. } => {
+                    contents.insert_file(&of, &path)?;
+                    files.insert(path);
+                }
+            }
+        }
+        Ok(files)
+    };
+    read_verified(what, body, verifier, read).await
+}
+
+/// The next entry that has a path, which the archive `what` itself as a directory has not.
+fn next_entry(what: &str, entries: &mut Entries<impl Read>) -> Result<Option<(FilePath, Kind)>> {
+    while let Some(entry) = entries.next().map_err(|e| blame(what, e))? {
+        if entry.kind != Kind::Directory || !is_root(&entry.path) {
+            return Ok(Some((entry.path.parse().map_err(invalid(what))?, entry.kind)));
+        }
+    }
+    Ok(None)
+}
+
 /// Undoes the compression of an encoding.
 fn decoder<'a>(encoding: Encoding, pipe: &'a mut Pipe) -> io::Result<Box<dyn Read + 'a>> {
     Ok(match encoding {
@@ -244,11 +283,38 @@ pub(super) struct Placed {
     pub(super) directories: Vec<FilePath>,
 }
 
-/// Moves the staged files of all archives into place; blocks.
+/// How many files are put on the disk at once: it writes its journal once for all that wait for it, so that many small files cost few writes.
+const SYNCS: usize = 16;
+
+/// Moves the staged files of all archives into place, when all of them are on the disk.
 ///
 /// Files that are there with the same bytes are left. Fails, before anything is moved, with [`Error::Conflict`] if one has other
 /// bytes and is not to be replaced, or if something else is in the way.
-pub(super) fn place(staging: &Staging, archived: Vec<Archived>, replace: bool) -> Result<Placed> {
+pub(super) async fn place(staging: &Arc<Staging>, archived: Vec<Archived>, replace: bool) -> Result<Placed> {
+    let of = staging.clone();
+    let (mut placed, staged) = blocking(move || compare(&of, archived, replace)).await?;
+    let staged = Arc::new(staged);
+    let each = staged.len().div_ceil(SYNCS).max(1);
+    let sync = |from: usize| {
+        let (of, staged) = (staging.clone(), staged.clone());
+        blocking(move || staged[from..].iter().take(each).try_for_each(|(file, name)| of.sync(&of.open_file(name.clone())?, &file.path)))
+    };
+    for_each_concurrent(SYNCS, (0..staged.len()).step_by(each), sync).await?;
+    let of = staging.clone();
+    blocking(move || {
+        let destination = of.destination();
+        placed.directories.iter().try_for_each(|path| destination.make_directory(path))?;
+        for (file, name) in Arc::into_inner(staged).expect("nobody syncs any more") {
+            of.rename(&name, &file.path, replace)?;
+            placed.written.push(file);
+        }
+        Ok(placed)
+    })
+    .await
+}
+
+/// Tells the staged files that are there already from those that are to be moved; blocks.
+fn compare(staging: &Staging, archived: Vec<Archived>, replace: bool) -> Result<(Placed, Vec<(Finished, String)>)> {
     let destination = staging.destination();
     let (mut placed, mut staged) = (Placed::default(), Vec::new());
     for Archived { files, directories, .. } in archived {
@@ -264,12 +330,7 @@ pub(super) fn place(staging: &Staging, archived: Vec<Archived>, replace: bool) -
             }
         }
     }
-    placed.directories.iter().try_for_each(|path| destination.make_directory(path))?;
-    for (file, name) in staged {
-        staging.place(&staging.open_file(name)?, &file.path, replace)?;
-        placed.written.push(file);
-    }
-    Ok(placed)
+    Ok((placed, staged))
 }
 
 /// Whether two files have the same bytes.

@@ -11,7 +11,7 @@ const MAX_PATH_BYTES: usize = 512 << 20;
 
 /// The paths of an artifact, and how many of them are too many.
 #[derive(Default)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     paths: PathSet,
     entries: u32,
     path_bytes: usize,
@@ -19,7 +19,7 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Adds a file; `what` is the layer that it is in.
-    pub(super) fn insert_file(&mut self, what: &str, path: &FilePath) -> Result<()> {
+    pub(crate) fn insert_file(&mut self, what: &str, path: &FilePath) -> Result<()> {
         self.count(what, path)?;
         self.paths.insert(path).map_err(invalid(what))
     }

@@ -10,11 +10,13 @@
 mod archive;
 mod contents;
 mod destination;
+mod occupied;
 mod raw;
 mod staging;
 mod verifier;
 
 pub use archive::{Allowance, content_digest};
+pub(crate) use occupied::{Occupied, occupied};
 
 use crate::{Result, Selection};
 use archive::Unarchiver;
@@ -247,8 +249,7 @@ impl Unpacking<'_> {
                 left_out.bytes = left_out.bytes.saturating_add(archived.left_out.bytes);
                 passed.extend(archived.passed.iter().cloned());
             }
-            let (of, force) = (staging.clone(), self.options.force);
-            let placed = blocking(move || archive::place(&of, archived, force)).await?;
+            let placed = archive::place(&staging, archived, self.options.force).await?;
             written = placed.written;
             unchanged.extend(placed.unchanged);
             directories = placed.directories;

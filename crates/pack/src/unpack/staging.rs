@@ -78,8 +78,18 @@ impl Staging {
 
     /// Puts a file that is whole and verified on the disk, and then gives it its own name; see [`Destination::place`].
     pub(super) fn place(&self, staged: &StagedFile, path: &FilePath, replace: bool) -> Result<()> {
-        staged.file.sync_data().map_err(Error::io("sync", self.destination.locate(path)))?;
-        self.destination.place(self.directory.as_fd(), &staged.name, path, replace)
+        self.sync(staged, path)?;
+        self.rename(&staged.name, path, replace)
+    }
+
+    /// Puts a file that is whole and verified, and will have `path`, on the disk.
+    pub(super) fn sync(&self, staged: &StagedFile, path: &FilePath) -> Result<()> {
+        staged.file.sync_data().map_err(Error::io("sync", self.destination.locate(path)))
+    }
+
+    /// Gives a file that is on the disk its own name; see [`Destination::place`].
+    pub(super) fn rename(&self, name: &str, path: &FilePath, replace: bool) -> Result<()> {
+        self.destination.place(self.directory.as_fd(), name, path, replace)
     }
 
     /// The destination that this is a part of.

@@ -1,0 +1,122 @@
+//! `.kitignore`, which stands beside a Kitfile: what KitOps leaves out is left out here.
+//!
+//! Its grammar is Docker's: patterns stand at the top, the last that matches a file or a directory it is in decides, and so `!` takes back
+//! what is in a directory that is left out. Its patterns are told to [`Patterns`] in the grammar of gitignore.
+
+use super::filter::read_ignore_file;
+use crate::{InvalidPattern, Patterns, Result};
+use std::{fs, path::Path};
+
+/// The file that says which files a Kitfile does not take.
+const NAME: &str = ".kitignore";
+
+/// What the `.kitignore` of a directory leaves out.
+#[derive(Debug)]
+pub(super) struct KitIgnore {
+    patterns: Patterns,
+    /// Whether something is taken back, which may be in any directory.
+    takes_back: bool,
+}
+
+impl KitIgnore {
+    /// Reads the `.kitignore` in the directory at `root`, which is called `shown`, if there is one.
+    pub(super) fn read(root: &Path, shown: &Path) -> Result<Option<Self>> {
+        let path = root.join(NAME);
+        // A broken link is no missing file: something should be left out.
+        if fs::symlink_metadata(&path).is_err() {
+            return Ok(None);
+        }
+        let shown = shown.join(NAME);
+        let text = read_ignore_file(&path, &shown)?;
+        Ok(Some(Self::parse(&shown.to_string_lossy(), &text)?))
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, InvalidPattern> {
+        let told = |line: &str| as_gitignore(line).unwrap_or_default();
+        let lines: Vec<String> = text.strip_prefix('\u{feff}').unwrap_or(text).lines().map(told).collect();
+        let takes_back = lines.iter().any(|line| line.starts_with('!'));
+        Ok(Self { patterns: Patterns::parse(name, &lines.join("\n"))?, takes_back })
+    }
+
+    /// The rule that leaves out the file or directory `path` below the top.
+    pub(super) fn rule(&self, path: &Path, is_directory: bool) -> Option<String> {
+        if is_directory && self.takes_back {
+            return None;
+        }
+        self.patterns.last_for(path, is_directory).filter(|said| said.is_match).map(|said| said.rule)
+    }
+}
+
+/// The pattern in gitignore's grammar that matches what a line means, if it means something below the top.
+fn as_gitignore(line: &str) -> Option<String> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let line = line.trim();
+    let (back, pattern) = line.strip_prefix('!').map_or(("", line), |pattern| ("!", pattern.trim()));
+    let mut components = Vec::new();
+    for component in pattern.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => {
+                components.pop()?;
+            }
+            // `**.md` is to Docker what `**/.md` is.
+            _ => match component.strip_prefix("**").filter(|rest| !rest.is_empty() && !rest.starts_with('*')) {
+                Some(rest) => components.extend(["**", rest]),
+                None => components.push(component),
+            },
+        }
+    }
+    (!components.is_empty()).then(|| format!("{back}/{}", components.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_left_out(text: &str, path: &str) -> bool {
+        KitIgnore::parse(".kitignore", text).unwrap().rule(Path::new(path), false).is_some()
+    }
+
+    #[test]
+    fn patterns_mean_what_they_mean_to_kitops() {
+        for (text, path, expected) in [
+            ("dir1", "dir1/subdir1/subdir2/file.txt", true),
+            ("dir1/", "dir1/x", true),
+            ("./dir1//sub/../x", "dir1/x", true),
+            ("/dir1", "dir1/x", true),
+            ("dir1", "a/dir1", false),
+            ("*.md", "a.md", true),
+            ("*.md", "a/b.md", false),
+            ("**/*.md", "a.md", true),
+            ("**/*.md", "a/b.md", true),
+            ("**.md", "a/b.md", false),
+            ("**.md", "a/.md", true),
+            ("dir4/*/x", "dir4/a/x", true),
+            ("dir4/*/x", "dir4/x", false),
+            ("a/**", "a/b/c", true),
+            ("a/**/c", "a/c", true),
+            ("ignored-?.txt", "ignored-a.txt", true),
+            ("  a b  ", "a b", true),
+            ("# a\n #b", "#b", true),
+            ("\u{feff}a\r\nb\r\n", "a", true),
+            ("a\r\nb\r\n", "b", true),
+            ("dir1\n!dir1/file.txt", "dir1/file.txt", false),
+            ("dir1\n! dir1/sub", "dir1/sub/file.txt", false),
+            ("dir1\n!dir1/sub\n**/x", "dir1/sub/x", true),
+            ("!a\na", "a", true),
+            ("*\n!a", "a", false),
+            (".\n..\n../a\n/\n\n!", "a", false),
+        ] {
+            assert_eq!(is_left_out(text, path), expected, "{path} by {text:?}");
+        }
+    }
+
+    #[test]
+    fn the_rule_is_named_by_its_line() {
+        let ignore = KitIgnore::parse(".kitignore", "# c\n\nsecret/").unwrap();
+        assert_eq!(ignore.rule(Path::new("secret"), true).unwrap(), ".kitignore:3 \"/secret\"");
+        assert!(KitIgnore::parse(".kitignore", "a\n[b").unwrap_err().to_string().starts_with(".kitignore:2 "));
+    }
+}
