@@ -2,6 +2,7 @@
 //!
 //! No reader reads weights, holds more than its bounds, runs anything, or believes a count, offset or length before it is checked.
 
+pub mod compressed;
 pub mod gguf;
 mod malformed;
 pub mod onnx;

@@ -3,15 +3,16 @@
 use crate::{
     FileReport, Finding, Report,
     blob::BlobReader,
-    container::{decompressed, scan_tar},
-    file::{Context, allowance, scan},
+    container::{compression, scan_tar},
+    file::{Context, scan},
     format::Format,
     input::Input,
 };
+use modelpack_formats::compressed::{Allowance, decompressed};
 use modelpack_spec::{Artifact, Content, Encoding, Hasher, Layer};
 use modelpack_store::{Error, Result, Source, blocking, for_each_concurrent, verify_blob};
 use std::{
-    io::{self, Read},
+    io::{self, BufReader, Read},
     path::PathBuf,
     sync::Arc,
 };
@@ -46,7 +47,7 @@ pub async fn scan_artifact(source: Arc<dyn Source>, artifact: &Artifact, options
 
 fn scan_layer(index: usize, layer: &Layer, mut reader: BlobReader, scratch: Option<PathBuf>) -> Result<Vec<FileReport>> {
     let size = layer.descriptor.size;
-    let allowance = allowance(size);
+    let allowance = Allowance::of(size);
     let context = Context::new(scratch.as_deref(), &allowance);
     let name = match &layer.path {
         Some(path) => path.to_string(),
@@ -77,7 +78,8 @@ fn scan_layer(index: usize, layer: &Layer, mut reader: BlobReader, scratch: Opti
         }
     };
     let mut hashed = Hashed { reader, hasher: Hasher::new(layer.descriptor.digest.algorithm()), len: 0 };
-    let read = decompressed(format, &mut hashed, &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
+    let read =
+        decompressed(compression(format), BufReader::new(&mut hashed), &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
     let drained = io::copy(&mut hashed, &mut io::sink());
     if let Some(error) = hashed.reader.failed {
         return Err(error);

@@ -6,34 +6,24 @@ use crate::{
     format::Format,
     input::{Input, ReadSeek},
 };
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use modelpack_formats::{
+    compressed::{Compression, decompressed},
     tar::{Entries, Kind},
     zip::Archive,
 };
-use std::{
-    io::{self, BufReader, Read, Seek},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::io::{self, BufReader, Read, Seek};
 
-/// The largest window that a zstd stream may ask for, as a power of two: 128 MiB of memory.
-const ZSTD_WINDOW_LOG: u32 = 27;
 /// Names of so many entries are said.
 const NAMED: usize = 3;
 
-/// The decompressed bytes of a stream, each taken from the allowance.
-pub(crate) fn decompressed<'a>(format: Format, file: impl Read + 'a, allowance: &'a AtomicU64) -> io::Result<Box<dyn Read + 'a>> {
-    let file = BufReader::new(file);
-    Ok(match format {
-        Format::Gzip => Box::new(Limited { reader: MultiGzDecoder::new(file), allowance }),
-        Format::Zlib => Box::new(Limited { reader: ZlibDecoder::new(file), allowance }),
-        Format::Zstd => {
-            let mut reader = zstd::Decoder::with_buffer(file)?;
-            reader.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(Limited { reader, allowance })
-        }
-        _ => Box::new(file),
-    })
+/// How what has this format is compressed.
+pub(crate) fn compression(format: Format) -> Compression {
+    match format {
+        Format::Gzip => Compression::Gzip,
+        Format::Zlib => Compression::Zlib,
+        Format::Zstd => Compression::Zstd,
+        _ => Compression::None,
+    }
 }
 
 /// Scans what is compressed.
@@ -46,12 +36,12 @@ pub(crate) fn scan_compressed(format: Format, file: &mut dyn ReadSeek, context: 
     let Some(deeper) = context.deeper() else {
         return report.not_looked(format!("compressed with {how}, within too many others"));
     };
-    let mut stream = match decompressed(format, file, context.allowance) {
+    let mut stream = match decompressed(compression(format), BufReader::new(file), context.allowance) {
         Ok(stream) => stream,
         Err(error) => return report.not_looked(format!("compressed with {how}, and not readable: {error}")),
     };
     let inner = report.path.rsplit_once('.').map_or(report.path.as_str(), |(path, _)| path).to_owned();
-    let inner = scan(&inner, Input::Stream(&mut *stream, None), deeper);
+    let inner = scan(&inner, Input::Stream(&mut stream, None), deeper);
     inner.looked_at.into_iter().for_each(|looked| report.looked(format!("compressed with {how}: {looked}")));
     inner.not_looked_at.into_iter().for_each(|why| report.not_looked(format!("compressed with {how}: {why}")));
     inner.findings.into_iter().for_each(|finding| report.find(finding));
@@ -137,7 +127,7 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
                 continue;
             }
         };
-        let mut content = Limited { reader: content, allowance: context.allowance };
+        let mut content = context.allowance.limit(content);
         let found = scan(&entry.name, Input::Stream(&mut content, Some(entry.size)), deeper);
         if found.pickles > 0 {
             pickled.push(entry.name.as_str());
@@ -173,31 +163,4 @@ fn is_tensor(name: &str) -> bool {
     let mut parts = name.rsplit('/');
     let number = parts.next().unwrap_or_default();
     matches!(parts.next(), Some("data" | "constants")) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Bytes that are taken from an allowance.
-struct Limited<'a, R> {
-    reader: R,
-    allowance: &'a AtomicU64,
-}
-
-impl<R: Read> Read for Limited<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.reader.read(buffer)?;
-        let left = self.allowance.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(n as u64));
-        left.map(|_| n).map_err(|_| io::Error::other("it unpacks to more than 1 GiB and more than 1000 times its size"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_decompressed_is_taken_from_the_allowance() {
-        let allowance = AtomicU64::new(1000);
-        let mut two = [600, 600].map(|len| Limited { reader: io::repeat(0).take(len), allowance: &allowance });
-        assert_eq!(io::copy(&mut two[0], &mut io::sink()).unwrap(), 600);
-        assert!(io::copy(&mut two[1], &mut io::sink()).unwrap_err().to_string().contains("1000 times"));
-    }
 }

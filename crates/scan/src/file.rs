@@ -8,21 +8,16 @@ use crate::{
     pickle::{self, Suspicion},
     text,
 };
-use modelpack_formats::{Malformed, gguf, safetensors, zip};
+use modelpack_formats::{Malformed, compressed::Allowance, gguf, safetensors, zip};
 use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     path::Path,
-    sync::atomic::AtomicU64,
 };
 
 /// Archives in archives: deeper ones are not opened.
 const MAX_DEPTH: usize = 4;
 /// An array's description is not longer.
 const MAX_NUMPY_HEADER: u64 = 1 << 20;
-/// What is compressed may always become this many bytes.
-const MIN_ALLOWANCE: u64 = 1 << 30;
-/// Beyond that, so many times its size, which is about the most that gzip can do.
-const MAX_RATIO: u64 = 1000;
 
 /// What all that is scanned together shares.
 #[derive(Clone, Copy)]
@@ -30,12 +25,12 @@ pub(crate) struct Context<'a> {
     /// Where entries of compressed archives are put while they are looked at, if that is necessary.
     pub(crate) scratch: Option<&'a Path>,
     /// How many more bytes may be decompressed.
-    pub(crate) allowance: &'a AtomicU64,
+    pub(crate) allowance: &'a Allowance,
     depth: usize,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(scratch: Option<&'a Path>, allowance: &'a AtomicU64) -> Self {
+    pub(crate) fn new(scratch: Option<&'a Path>, allowance: &'a Allowance) -> Self {
         Self { scratch, allowance, depth: 0 }
     }
 
@@ -45,18 +40,13 @@ impl<'a> Context<'a> {
     }
 }
 
-/// How many bytes `stored` bytes may be decompressed to.
-pub(crate) fn allowance(stored: u64) -> AtomicU64 {
-    AtomicU64::new(MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO)))
-}
-
 /// Scans a file of `size` bytes, which is called `path` in the model. Blocks.
 ///
 /// Headers and pickles are read, weights are not; where pickles hold much, their strings are skipped. What is compressed is read to its
 /// end. Entries of compressed archives that must be read from their end are put into a nameless file in `scratch` for that time, or
 /// not looked at without it.
 pub fn scan_file(path: &str, size: u64, mut file: impl Read + Seek, scratch: Option<&Path>) -> FileReport {
-    scan(path, Input::File(&mut file, size), Context::new(scratch, &allowance(size)))
+    scan(path, Input::File(&mut file, size), Context::new(scratch, &Allowance::of(size)))
 }
 
 pub(crate) fn scan(path: &str, input: Input<'_>, context: Context<'_>) -> FileReport {

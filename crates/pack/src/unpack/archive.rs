@@ -8,9 +8,11 @@ use super::{
     verifier::Verifier,
 };
 use bytes::{Buf, Bytes};
-use flate2::bufread::MultiGzDecoder;
 use futures_util::{StreamExt, future};
-use modelpack_formats::tar::{Entries, Kind};
+use modelpack_formats::{
+    compressed::{Allowance, Compression, Limited, decompressed},
+    tar::{Entries, Kind},
+};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking, for_each_concurrent};
 use std::{
@@ -18,19 +20,10 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
     path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex},
 };
 use tokio::sync::mpsc;
 
-/// The archives of an artifact may always unpack to this many bytes.
-const MIN_ALLOWANCE: u64 = 1 << 30;
-/// Beyond that, they may unpack to this many times their size, which is about the most that gzip can do.
-const MAX_RATIO: u64 = 1000;
-/// The largest window that a zstd archive may ask for, as a power of two: 128 MiB of memory.
-const ZSTD_WINDOW_LOG: u32 = 27;
 /// How many pieces of an archive may wait to be read.
 pub(crate) const PIECES: usize = 8;
 
@@ -54,17 +47,6 @@ pub(super) struct Unarchiver {
     staging: Arc<Staging>,
     contents: Arc<Mutex<Contents>>,
     allowance: Allowance,
-}
-
-/// How many more bytes the archives of an artifact may unpack to. Clones share it.
-#[derive(Clone, Debug)]
-pub struct Allowance(Arc<AtomicU64>);
-
-impl Allowance {
-    /// What archives that have `stored` bytes together may unpack to.
-    pub fn of(stored: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO)))))
-    }
 }
 
 impl Unarchiver {
@@ -94,8 +76,8 @@ impl Unarchiver {
 
     fn read_entries(&self, what: &str, encoding: Encoding, pipe: &mut Pipe, is_selected: IsSelected<'_>) -> Result<Archived> {
         let blame = |e| blame(what, e);
-        let decoder = decoder(encoding, pipe).map_err(blame)?;
-        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &self.allowance.0 }));
+        let decoder = decoder(encoding, pipe, &self.allowance).map_err(blame)?;
+        let mut entries = Entries::new(BufReader::new(decoder));
         let mut archived = Archived::default();
         let mut buffer = vec![0; CHUNK];
         while let Some((path, kind)) = next_entry(what, &mut entries)? {
@@ -115,9 +97,7 @@ impl Unarchiver {
                         }
                         continue;
                     }
-                    if size > self.allowance.0.load(Relaxed) {
-                        return Err(blame(too_large()));
-                    }
+                    self.allowance.check(size).map_err(blame)?;
                     let staged = self.stage_file(&path, executable, &mut buffer, |buffer| entries.read_data(buffer).map_err(blame))?;
                     archived.files.push((Finished { path, executable, size }, staged));
                 }
@@ -130,7 +110,7 @@ impl Unarchiver {
     fn read_file(&self, what: &str, encoding: Encoding, path: FilePath, executable: bool, pipe: &mut Pipe) -> Result<Archived> {
         let blame = |e| blame(what, e);
         self.contents.lock().expect("nobody panics while holding the contents").insert_file(what, &path)?;
-        let mut reader = Limited { reader: decoder(encoding, pipe).map_err(blame)?, allowance: &self.allowance.0 };
+        let mut reader = decoder(encoding, pipe, &self.allowance).map_err(blame)?;
         let (mut buffer, mut size) = (vec![0; CHUNK], 0);
         let staged = self.stage_file(&path, executable, &mut buffer, |buffer| {
             let n = reader.read(buffer).map_err(blame)?;
@@ -204,8 +184,8 @@ pub async fn content_digest(
     let what = format!("layer {}", layer.digest);
     let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
     let read = move |pipe: &mut Pipe| {
-        let decoder = decoder(encoding, pipe).map_err(|e| blame(&of, e))?;
-        let mut content = BufReader::with_capacity(CHUNK, Limited { reader: decoder, allowance: &allowance.0 });
+        let decoder = decoder(encoding, pipe, &allowance).map_err(|e| blame(&of, e))?;
+        let mut content = BufReader::with_capacity(CHUNK, decoder);
         let mut hasher = Hasher::new(algorithm);
         loop {
             let piece = content.fill_buf().map_err(|e| blame(&of, e))?;
@@ -234,8 +214,8 @@ pub(super) async fn list(
     let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
     let read = move |pipe: &mut Pipe| {
         let blame = |e| blame(&of, e);
-        let decoder = decoder(encoding, pipe).map_err(blame)?;
-        let mut entries = Entries::new(BufReader::new(Limited { reader: decoder, allowance: &allowance.0 }));
+        let decoder = decoder(encoding, pipe, &allowance).map_err(blame)?;
+        let mut entries = Entries::new(BufReader::new(decoder));
         let mut files = HashSet::new();
         while let Some((path, kind)) = next_entry(&of, &mut entries)? {
             let mut contents = contents.lock().expect("nobody panics while holding the contents");
@@ -263,16 +243,13 @@ fn next_entry(what: &str, entries: &mut Entries<impl Read>) -> Result<Option<(Fi
 }
 
 /// Undoes the compression of an encoding.
-fn decoder<'a>(encoding: Encoding, pipe: &'a mut Pipe) -> io::Result<Box<dyn Read + 'a>> {
-    Ok(match encoding {
-        Encoding::Raw | Encoding::Tar => Box::new(pipe),
-        Encoding::TarGzip => Box::new(MultiGzDecoder::new(pipe)),
-        Encoding::TarZstd => {
-            let mut decoder = zstd::Decoder::with_buffer(pipe)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
-        }
-    })
+fn decoder<'a>(encoding: Encoding, pipe: &'a mut Pipe, allowance: &Allowance) -> io::Result<Limited<Box<dyn Read + 'a>>> {
+    let compression = match encoding {
+        Encoding::Raw | Encoding::Tar => Compression::None,
+        Encoding::TarGzip => Compression::Gzip,
+        Encoding::TarZstd => Compression::Zstd,
+    };
+    decompressed(compression, pipe, allowance)
 }
 
 /// What became of the files of all archives.
@@ -391,24 +368,6 @@ impl Read for Pipe {
     }
 }
 
-/// A decompressed archive, whose every byte is taken from the allowance.
-struct Limited<'a, R> {
-    reader: R,
-    allowance: &'a AtomicU64,
-}
-
-impl<R: Read> Read for Limited<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.reader.read(buffer)?;
-        let left = self.allowance.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(n as u64));
-        left.map(|_| n).map_err(|_| too_large())
-    }
-}
-
-fn too_large() -> io::Error {
-    io::Error::other(format!("the archives unpack to more than 1 GiB and more than {MAX_RATIO} times their size"))
-}
-
 /// `tar -C directory .` begins with an entry for the directory itself.
 fn is_root(path: &str) -> bool {
     path.starts_with('.') && path.split('/').all(|component| matches!(component, "." | ""))
@@ -422,15 +381,6 @@ fn blame(what: &str, error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn archives_share_what_they_may_unpack_to() {
-        let allowance = AtomicU64::new(1000);
-        let mut archives = [600, 600].map(|len| Limited { reader: io::repeat(0).take(len), allowance: &allowance });
-        let mut unpack = |archive: usize| io::copy(&mut archives[archive], &mut io::sink());
-        assert_eq!(unpack(0).unwrap(), 600);
-        assert!(unpack(1).unwrap_err().to_string().contains("1000 times"));
-    }
 
     #[tokio::test]
     async fn the_digest_of_a_layers_content_is_the_same_in_every_encoding() {
@@ -458,7 +408,7 @@ mod tests {
             let digest = content_digest(&layer, encoding, Algorithm::Sha256, body, Allowance::of(1)).await;
             assert!(matches!(digest, Err(Error::Invalid { .. })), "{encoding:?}");
         }
-        let allowance = Allowance(Arc::new(AtomicU64::new(content.len() as u64 + 1)));
+        let allowance = Allowance::bytes(content.len() as u64 + 1);
         let digest =
             || content_digest(&gzip_layer, Encoding::TarGzip, Algorithm::Sha256, Body::from_bytes(gzip.clone()), allowance.clone());
         assert_eq!(digest().await.unwrap(), Digest::of(&content));

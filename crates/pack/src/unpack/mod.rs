@@ -15,7 +15,8 @@ mod raw;
 mod staging;
 mod verifier;
 
-pub use archive::{Allowance, content_digest};
+pub use archive::content_digest;
+pub use modelpack_formats::compressed::Allowance;
 pub(crate) use occupied::{Occupied, occupied};
 
 use crate::{Result, Selection};

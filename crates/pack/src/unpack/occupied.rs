@@ -1,10 +1,6 @@
 //! Which paths an artifact occupies: those that its manifest names, and those in its archives.
 
-use super::{
-    archive::{Allowance, list},
-    contents::Contents,
-    name,
-};
+use super::{Allowance, archive::list, contents::Contents, name};
 use modelpack_spec::{Artifact, Content, FilePath};
 use modelpack_store::{Result, Source, for_each_concurrent};
 use std::{
