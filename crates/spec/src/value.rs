@@ -118,7 +118,11 @@ mod tests {
 
     #[test]
     fn media_types() {
-        check(is_media_type, &["application/x", "a/b+c", "application/vnd.x.v1+json"], &["", "a", "a/", "/a", "a/b/c", "a/+b", "a/b;c=d", "a/b c"]);
+        check(
+            is_media_type,
+            &["application/x", "a/b+c", "application/vnd.x.v1+json"],
+            &["", "a", "a/", "/a", "a/b/c", "a/+b", "a/b;c=d", "a/b c"],
+        );
     }
 
     #[test]

@@ -8,8 +8,30 @@ use std::collections::BTreeMap;
 /// Texts that some field takes and others do not, and any other.
 fn text() -> impl Strategy<Value = String> {
     let known = [
-        "", "7B", "8x7B", "float16", "float16,int8", "bf16", "text", "other", "img", "en", "EN", "eng", "MIT", "mit or isc", "LicenseRef-", "LicenseRef-x",
-        "llama3.1", "2025-01-31T00:00:00Z", "2025-01-31", "2025-02-30T00:00:00Z", "application/x", "a/b/c", "weights.bin", "../x",
+        "",
+        "7B",
+        "8x7B",
+        "float16",
+        "float16,int8",
+        "bf16",
+        "text",
+        "other",
+        "img",
+        "en",
+        "EN",
+        "eng",
+        "MIT",
+        "mit or isc",
+        "LicenseRef-",
+        "LicenseRef-x",
+        "llama3.1",
+        "2025-01-31T00:00:00Z",
+        "2025-01-31",
+        "2025-02-30T00:00:00Z",
+        "application/x",
+        "a/b/c",
+        "weights.bin",
+        "../x",
     ];
     prop_oneof![4 => select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
 }
@@ -47,7 +69,8 @@ fn config() -> impl Strategy<Value = ConfigBuilder> {
 
 fn layer() -> impl Strategy<Value = LayerInput> {
     let size = || prop_oneof![Just(1), Just(i64::MAX as u64), any::<u64>()];
-    let metadata = (select(vec!["a", "b", "c/a", "x", ""]), size(), select(vec!["1970-01-01T00:00:00Z", "now"]), any::<u8>(), any::<[u32; 3]>());
+    let metadata =
+        (select(vec!["a", "b", "c/a", "x", ""]), size(), select(vec!["1970-01-01T00:00:00Z", "now"]), any::<u8>(), any::<[u32; 3]>());
     let metadata = metadata.prop_map(|(name, size, mtime, typeflag, [mode, uid, gid])| FileMetadata {
         name: name.to_owned(),
         mode,

@@ -139,7 +139,11 @@ fn check_subject(subject: &Descriptor) -> Result<(), BuildError> {
         return Err(BuildError::Value { field, value, expected: "a media type (RFC 6838, section 4.2)" });
     }
     if subject.size > MAX_SIZE {
-        return Err(BuildError::Value { field: "/subject/size".to_owned(), value: subject.size.to_string(), expected: "a size of 63 bits" });
+        return Err(BuildError::Value {
+            field: "/subject/size".to_owned(),
+            value: subject.size.to_string(),
+            expected: "a size of 63 bits",
+        });
     }
     Ok(())
 }
@@ -175,7 +179,10 @@ fn give_titles(layers: &[LayerInput], descriptors: &mut [Descriptor]) {
 fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
     let is_raw = layer.encoding == Encoding::Raw;
     if layer.size > MAX_SIZE {
-        return Err(BuildError::Layer { field: format!("/layers/{index}/size"), reason: format!("{} is more than {MAX_SIZE}", layer.size) });
+        return Err(BuildError::Layer {
+            field: format!("/layers/{index}/size"),
+            reason: format!("{} is more than {MAX_SIZE}", layer.size),
+        });
     }
     if is_raw && layer.path.is_none() {
         return Err(contradiction(index, annotation::FILEPATH, "a raw layer is a file, and needs its path".to_owned()));

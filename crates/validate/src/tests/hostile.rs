@@ -79,7 +79,8 @@ fn documents_are_told_apart_by_what_they_hold() {
     assert_eq!(is(&faulty), Some(Document::Config));
     assert_eq!(broken(&validate_document(faulty.as_bytes(), None).unwrap().1), [("/layers", "additionalProperties")]);
     assert_eq!(is(r#"{"config":{"format":"gguf"}}"#), Some(Document::Config));
-    for both in [r#"{"layers":[],"manifests":[]}"#, r#"{"mediaType":"application/vnd.oci.image.index.v1+json","layers":[],"manifests":[]}"#] {
+    for both in [r#"{"layers":[],"manifests":[]}"#, r#"{"mediaType":"application/vnd.oci.image.index.v1+json","layers":[],"manifests":[]}"#]
+    {
         let (document, report) = validate_document(both.as_bytes(), None).unwrap();
         assert_eq!(document, Document::Manifest, "{both}");
         assert!(broken(&report).contains(&("/manifests", "layers-or-manifests")), "{report:#?}");
