@@ -102,7 +102,7 @@ impl<'a> Subject<'a> {
         let pointers = ["/descriptor/createdAt", "/config/capabilities/knowledgeCutoff"];
         let wrong = pointers.iter().filter_map(|pointer| {
             let value = self.config.as_ref()?.pointer(pointer)?;
-            let is_time = value.is_null() || value.as_str().is_some_and(modelpack_spec::value::is_date_time);
+            let is_time = value.is_null() || value.as_str().is_some_and(is_go_time);
             (!is_time).then(|| Breach::config(pointer, value.to_string()))
         });
         wrong.collect()
@@ -166,6 +166,11 @@ impl<'a> Layer<'a> {
     pub(crate) fn is_oras_directory(&self) -> bool {
         self.descriptor.annotations.get(annotation::ORAS_UNPACK).is_some_and(|value| value == "true")
     }
+}
+
+/// Whether a program in Go reads `text` as a time: it takes RFC 3339 in capitals, and no leap second.
+pub(crate) fn is_go_time(text: &str) -> bool {
+    modelpack_spec::value::is_date_time(text) && !text.contains(['t', 'z']) && text.get(17..19) != Some("60")
 }
 
 /// Whether a path would leave the directory it is written into.

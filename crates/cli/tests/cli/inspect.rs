@@ -51,6 +51,26 @@ fn nothing_that_an_artifact_says_steers_the_terminal() {
 }
 
 #[test]
+fn a_person_is_shown_every_field_of_the_config() {
+    let (cli, model) = cli_with_model();
+    let said = "TOOLUSAGE true\nREASONING false\nREWARD false\nKNOWLEDGECUTOFF 2024-06-01\nDOCURL https://doc\nDATASETURL https://one\nDATASETURL https://two\nMODEL *.safetensors\nCONFIG *.json\n";
+    fs::write(model.join("Modelfile"), said).unwrap();
+    ok(&cli, "pack model -t tiny");
+    let shown = ok(&cli, "inspect tiny");
+    for (field, value) in [
+        ("Tool usage", "yes"),
+        ("Reasoning", "no"),
+        ("Reward model", "no"),
+        ("Knowledge cutoff", "2024-06-01T00:00:00Z"),
+        ("Documentation", "https://doc"),
+        ("Data sets", "https://one, https://two"),
+    ] {
+        let is_shown = shown.lines().filter_map(|line| line.split_once(':')).any(|(name, said)| name == field && said.trim() == value);
+        assert!(is_shown, "{field}: {shown}");
+    }
+}
+
+#[test]
 fn an_index_lists_its_manifests() {
     let cli = cli();
     fs::create_dir(cli.home().join("model")).unwrap();

@@ -219,3 +219,18 @@ fn a_manifest_that_no_reader_takes_is_told_apart_in_a_layout() {
     assert!(shown.contains("manifest /layers/0/size: found a number, -1; allowed: at least 0 (minimum)"), "{shown}");
     assert!(shown.contains("manifest /config: found nothing"), "{shown}");
 }
+
+#[test]
+fn a_licence_that_a_validator_refuses_is_not_packed() {
+    let cli = cli_with_model().0;
+    fails(&cli, "pack model -t tiny --license llama3.1", 9, &["/descriptor/licenses/0", "\"llama3.1\"", "LicenseRef-"]);
+    ok(&cli, "pack model -t tiny --license LicenseRef-llama3.1");
+    ok(&cli, "validate tiny");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_there_and_no_directory_is_read_as_a_file() {
+    let shown = not_valid(&cli(), "validate /dev/null").stdout;
+    assert!(shown.contains("the text ends too early"), "{shown}");
+}

@@ -1,7 +1,10 @@
 //! modctl. Its releases write either family of names; since 0.1.0 all of them read both.
 
-use crate::{Consumer, Rule, Severity, subject::OLDER_FILEPATH};
-use modelpack_spec::{Encoding, annotation, value};
+use crate::{
+    Consumer, Rule, Severity,
+    subject::{OLDER_FILEPATH, is_go_time},
+};
+use modelpack_spec::{Encoding, annotation};
 use serde_json::Value;
 
 pub(crate) const UNREADABLE_LAYER: Rule = Rule {
@@ -39,7 +42,7 @@ const METADATA: Rule = Rule {
                 return None;
             }
             let Ok(Value::Object(metadata)) = serde_json::from_str(layer.metadata?) else { return Some("not a JSON object".to_owned()) };
-            let mtime = metadata.get("mtime").filter(|mtime| !mtime.as_str().is_some_and(value::is_date_time))?;
+            let mtime = metadata.get("mtime").filter(|mtime| !mtime.as_str().is_some_and(is_go_time))?;
             Some(format!("mtime {mtime}"))
         })
     },

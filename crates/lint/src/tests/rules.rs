@@ -127,6 +127,8 @@ const CASES: &[Case] = &[
     case("modctl", "filepath-missing", Cannot, |s| without(annotation::FILEPATH)(s)),
     case("modctl", "metadata-unreadable", Cannot, |s| s.annotate("README.md", annotation::FILE_METADATA, Some(r#"{"mtime":"now"}"#))),
     case("modctl", "config-time", InPart, |s| s.config["descriptor"]["createdAt"] = json!(1)),
+    case("modctl", "config-time", InPart, |s| s.config["descriptor"]["createdAt"] = json!("2025-01-31t00:00:00z")),
+    case("modctl", "config-time", InPart, |s| s.config["descriptor"]["createdAt"] = json!("2016-12-31T23:59:60Z")),
     case("modctl-0.0", "unreadable-layer", Cannot, |s| retype(s, "README.md", "raw", "tar+zstd")),
     case("modctl-0.0", "older-filepath-missing", Cannot, |s| without(OLDER_FILEPATH)(s)),
     case("model-csi-driver", "unreadable-layer", Cannot, |s| retype(s, "README.md", "raw", "tar+gzip")),
