@@ -45,7 +45,7 @@ pub(super) fn read(template: &str, source: &str, found: &mut Findings) {
     let uses_any = |wanted: &[&str]| names.iter().any(|name| wanted.contains(name));
     let uses_tools = uses_any(&["tools", "tool_calls", "custom_tools", "builtin_tools"]);
     let has_any = |marks: &[&str]| marks.iter().any(|mark| template.contains(mark));
-    let reasons = has_any(&["<think>", "</think>", "<seed:think>", "[THINK]", "<|START_THINKING|>"])
+    let reasons = has_any(&["<think>", "<seed:think>", "[THINK]", "<|START_THINKING|>"])
         || uses_any(&["enable_thinking", "reasoning_content", "reasoning_effort", "thinking", "thinking_budget"]);
     found.say(field::TOOL_USAGE, uses_tools.then_some(true), source);
     found.say(field::REASONING, reasons.then_some(true), source);

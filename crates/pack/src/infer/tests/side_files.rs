@@ -141,6 +141,19 @@ fn the_chat_template_tells_of_tools_and_reasoning() {
 }
 
 #[test]
+fn families_have_their_own_words_for_reasoning() {
+    let told = |template: &str| value(&inferred(&[("chat_template.jinja", template.as_bytes())]), "config.capabilities.reasoning");
+    for template in
+        ["{% if thinking %}", "{{ reasoning_effort }}", "<seed:think>", "[THINK]", "<|START_THINKING|>", "{{ thinking_budget }}"]
+    {
+        assert_eq!(told(template), json!(true), "{template}");
+    }
+    for template in ["You are thinking.", "{{ content.split('</think>')[-1] }}", "{{ 'reasoning_effort' }}"] {
+        assert_eq!(told(template), Value::Null, "{template}");
+    }
+}
+
+#[test]
 fn the_name_is_the_one_it_was_loaded_under_unless_it_was_made_from_that() {
     let name = |id: &str, card: &str| {
         let config = json!({ "_name_or_path": id }).to_string();
