@@ -85,7 +85,10 @@ impl<W: Write> Gzip<W> {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let before = self.deflate.total_in();
-        self.deflate(bytes, DeflateFlush::NoFlush)?;
+        // With much to write, the compressor may do only that; to whoever wrote, nothing taken would mean the end.
+        while self.deflate.total_in() == before && !bytes.is_empty() {
+            self.deflate(bytes, DeflateFlush::NoFlush)?;
+        }
         let taken = (self.deflate.total_in() - before) as usize;
         self.checksum = zlib_rs::crc32::crc32(self.checksum, &bytes[..taken]);
         Ok(taken)
@@ -157,6 +160,23 @@ mod tests {
             assert!(read == bytes);
             assert!(zstd::decode_all(&encoded(Encoding::TarZstd, &bytes, 999)[..]).unwrap() == bytes);
         }
+    }
+
+    #[test]
+    fn bytes_without_any_order_come_back_too() {
+        let mut state = 1_u64;
+        let mut word = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        };
+        // After some six million bytes of these the compressor has a full buffer to write before it takes more.
+        let bytes: Vec<u8> = std::iter::repeat_with(&mut word).take(900_000).flatten().collect();
+        let mut read = Vec::new();
+        flate2::bufread::GzDecoder::new(&encoded(Encoding::TarGzip, &bytes, 1 << 16)[..]).read_to_end(&mut read).unwrap();
+        assert!(read == bytes);
+        assert!(zstd::decode_all(&encoded(Encoding::TarZstd, &bytes, 1 << 16)[..]).unwrap() == bytes);
     }
 
     #[test]
