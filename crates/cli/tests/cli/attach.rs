@@ -138,7 +138,7 @@ fn an_archive_that_is_one_file_is_replaced_by_force() {
     fs::write(model.join("README.md"), "another").unwrap();
     ok(&cli, "unpack tiny:v2 -o out");
     assert_same_tree(&model, &cli.home().join("out"));
-    ok(&cli, "validate --layers tiny:v2");
+    ok(&cli, "validate --read-layers tiny:v2");
 
     let modctl = format!("oci:{}:v1", fixture("modctl-tar").display());
     let path = json(&cli, &format!("inspect {modctl}"))["layers"][0]["path"].as_str().unwrap().to_owned();
