@@ -62,8 +62,9 @@ pub async fn convert(
         let builder = annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value));
         builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })
     };
-    // What cannot be built is not moved: any diffId will do to see.
-    build(inputs.iter().map(|input| LayerInput { diff_id: Some(input.digest.clone()), ..input.clone() }).collect())?;
+    // What cannot be built is not moved: a diffId that nothing else has will do to see.
+    let stand_in = |input: &LayerInput| is_compressed(input.encoding).then(|| Digest::of(input.digest.to_string().as_bytes()));
+    build(inputs.iter().map(|input| LayerInput { diff_id: stand_in(input), ..input.clone() }).collect())?;
 
     inputs.iter().for_each(|layer| options.progress.expect(layer.size));
     let layers = artifact.layers.iter().zip(inputs.iter().map(|input| input.encoding));
@@ -141,6 +142,10 @@ fn attributes(layer: &Layer, path: &FilePath) -> FileMetadata {
     FileMetadata { name: path.file_name().to_owned(), size, typeflag: 0, ..own }
 }
 
+fn is_compressed(encoding: Encoding) -> bool {
+    matches!(encoding, Encoding::TarGzip | Encoding::TarZstd)
+}
+
 /// Moves a layer, unless the sink holds it, and returns the digest of what was compressed, if anything was.
 async fn move_layer(
     source: &dyn Source,
@@ -149,7 +154,7 @@ async fn move_layer(
     sink: &dyn Sink,
     progress: &Arc<Progress>,
 ) -> Result<Option<Digest>> {
-    let is_compressed = matches!(encoding, Encoding::TarGzip | Encoding::TarZstd);
+    let is_compressed = is_compressed(encoding);
     match sink.begin(Some(&layer)).await? {
         Begin::Exists => {
             progress.skipped(layer.size);

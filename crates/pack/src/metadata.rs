@@ -56,7 +56,11 @@ impl Field {
     pub const SOURCE_URL: Self = text("descriptor.sourceURL");
     pub const DATASETS: Self = texts("descriptor.datasetsURL");
     pub const REVISION: Self = text("descriptor.revision");
-    pub const LICENSES: Self = Self { read: |text| Some(licence::known(text).unwrap_or(text).into()), ..texts("descriptor.licenses") };
+    pub const LICENSES: Self = Self {
+        read: |text| licence::spdx(text).map(Value::String),
+        allowed: "an SPDX expression, such as `Apache-2.0`, or another licence's name, which is written as `LicenseRef-NAME`",
+        ..texts("descriptor.licenses")
+    };
     pub const ARCHITECTURE: Self = text("config.architecture");
     pub const FORMAT: Self = text("config.format");
     pub const PARAM_SIZE: Self = Self {
@@ -341,6 +345,7 @@ mod tests {
         assert_eq!(said(Field::KNOWLEDGE_CUTOFF, "2024-05-21").unwrap(), "2024-05-21T00:00:00Z");
         assert_eq!(said(Field::REASONING, "True").unwrap(), true);
         assert_eq!(said(Field::LICENSES, "apache-2.0").unwrap(), serde_json::json!(["Apache-2.0"]));
+        assert_eq!(said(Field::LICENSES, "Our Licence 1.0").unwrap(), serde_json::json!(["LicenseRef-our-licence-1.0"]));
         assert_eq!(said(Field::LICENSES, "MIT OR Apache-2.0").unwrap(), serde_json::json!(["MIT OR Apache-2.0"]));
         for (field, bad) in [
             (Field::PRECISION, "int4"),

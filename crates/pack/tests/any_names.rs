@@ -24,7 +24,8 @@ fn files() -> impl Strategy<Value = Vec<(String, Vec<u8>, bool)>> {
 fn config() -> impl Strategy<Value = Config> {
     let text = || option::of("\\PC{1,20}");
     let texts = || collection::vec("\\PC{1,20}", 0..3);
-    (text(), text(), texts(), texts(), text(), text()).prop_map(|(name, title, authors, licenses, architecture, quantization)| Config {
+    let licences = collection::vec(proptest::sample::select(vec!["MIT".to_owned(), "Apache-2.0 OR LicenseRef-x".to_owned()]), 0..3);
+    (text(), text(), texts(), licences, text(), text()).prop_map(|(name, title, authors, licenses, architecture, quantization)| Config {
         descriptor: ModelDescriptor { name, title, authors, licenses, ..ModelDescriptor::default() },
         config: ModelConfig { architecture, quantization, ..ModelConfig::default() },
         ..Config::default()

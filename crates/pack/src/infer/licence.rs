@@ -4,6 +4,7 @@ use super::{
     findings::{Findings, field},
     folder::{Folder, beginning},
 };
+use modelpack_spec::value::is_licence_expression;
 
 /// A licence says what it is at its top; the rest need not be read.
 const MAX_LICENCE_BYTES: u64 = 64 << 10;
@@ -136,14 +137,16 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     found.say(field::LICENSES, identifier.map(|id| vec![id]), file.path.as_str());
 }
 
-/// The SPDX identifier of a licence by the name that a card gives it; nothing for names that say nothing.
-pub(super) fn spdx(name: &str) -> Option<String> {
-    let name = name.trim().to_ascii_lowercase();
-    if matches!(name.as_str(), "" | "other" | "unknown" | "none") {
+/// The SPDX expression of a licence by the name that somebody gives it, `LicenseRef-` where SPDX has none; nothing for names that say nothing.
+pub(crate) fn spdx(name: &str) -> Option<String> {
+    let said = name.trim();
+    let name = said.to_ascii_lowercase();
+    if matches!(name.as_str(), "other" | "unknown" | "none") || !name.contains(|c: char| c.is_ascii_alphanumeric()) {
         return None;
     }
+    let as_said = || is_licence_expression(said).then(|| said.to_owned());
     let expression = || [(" or ", " OR "), (" and ", " AND ")].iter().find_map(|(word, operator)| joined(&name, word, operator));
-    Some(known(&name).map(str::to_owned).or_else(expression).unwrap_or_else(|| reference(&name)))
+    Some(known(&name).map(str::to_owned).or_else(as_said).or_else(expression).unwrap_or_else(|| reference(&name)))
 }
 
 /// An expression of known licences with one operator between all.
