@@ -221,11 +221,14 @@ fn a_manifest_that_no_reader_takes_is_told_apart_in_a_layout() {
 }
 
 #[test]
-fn a_licence_that_a_validator_refuses_is_not_packed() {
+fn a_licence_is_packed_as_a_validator_takes_it() {
     let cli = cli_with_model().0;
-    fails(&cli, "pack model -t tiny --license llama3.1", 9, &["/descriptor/licenses/0", "\"llama3.1\"", "LicenseRef-"]);
-    ok(&cli, "pack model -t tiny --license LicenseRef-llama3.1");
-    ok(&cli, "validate tiny");
+    fails(&cli, "pack model -t tiny --license other", 2, &["descriptor.licenses", "\"other\"", "LicenseRef-"]);
+    for (said, packed) in [("llama3.1", "LicenseRef-llama3.1"), ("LicenseRef-Ours", "LicenseRef-Ours"), ("apache-2.0", "Apache-2.0")] {
+        ok(&cli, &format!("pack model -t tiny --license {said}"));
+        assert_eq!(json(&cli, "inspect tiny")["config"]["descriptor"]["licenses"], json!([packed]));
+        ok(&cli, "validate tiny");
+    }
 }
 
 #[cfg(target_os = "linux")]
