@@ -4,7 +4,9 @@
 //! far as names and shapes need it, in bounded memory, and tells what a loader would import, call and set.
 
 mod array;
+mod gate;
 mod machine;
+mod memo;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -3,20 +3,17 @@
 use super::{
     Ending, Event, Global, Step, Value, Walk,
     array::{self, Array},
+    gate::Gate,
+    memo::Memo,
     reader::Reader,
     value::{MAX_ELEMENTS, Values},
 };
-use std::{
-    collections::HashMap,
-    io::{self, Read, Seek},
-};
+use std::io::{self, Read, Seek};
 
 /// No name of a module, class or function is longer; texts that are, are skipped.
 const MAX_TEXT: usize = 256;
 /// More values on the stack than this, or marks, are lost.
 const MAX_STACK: usize = 1 << 20;
-/// More entries in the memo than this are lost.
-const MAX_MEMO: usize = 1 << 20;
 /// Pickles in strings of pickles in strings: deeper ones are not walked.
 const MAX_NESTING: u8 = 3;
 
@@ -28,43 +25,6 @@ pub(super) struct Machine {
     /// What is on the stack is not all that a loader has there.
     is_lost: bool,
     is_sound: bool,
-}
-
-/// What opcodes have put aside.
-#[derive(Default)]
-struct Memo {
-    entries: HashMap<u64, Value>,
-    /// How many entries a loader has.
-    count: u64,
-    /// Some entries were not kept.
-    is_full: bool,
-    has_numbered: bool,
-    has_counted: bool,
-}
-
-impl Memo {
-    fn put(&mut self, index: u64, value: Value, has_room: bool) {
-        let is_new = !self.entries.contains_key(&index);
-        self.count += u64::from(is_new);
-        if !is_new || has_room && self.entries.len() < MAX_MEMO {
-            self.entries.insert(index, value);
-        } else {
-            self.is_full = true;
-        }
-    }
-
-    /// The entry; `Err` if there can be none.
-    fn get(&self, index: u64) -> Result<Value, ()> {
-        // Which entries are counted cannot be told once some that were numbered are lost.
-        if self.is_full && self.has_numbered && self.has_counted {
-            return Ok(Value::Unknown);
-        }
-        match self.entries.get(&index) {
-            Some(value) => Ok(value.clone()),
-            None if self.is_full => Ok(Value::Unknown),
-            None => Err(()),
-        }
-    }
 }
 
 /// Why a walk does not go on.
@@ -82,7 +42,7 @@ impl From<io::Error> for Halt {
 }
 
 /// A step is handed on with whatever surrounds the pickle.
-type Each<'a> = &'a mut dyn FnMut(Step<'_>);
+pub(super) type Each<'a> = &'a mut dyn FnMut(Step<'_>);
 
 impl Machine {
     pub(super) fn new() -> Self {
@@ -533,43 +493,6 @@ impl Machine {
     }
 }
 
-/// Lets through what bytes that may be anything would do, once it is more than chance: a name that is one, or a call of what was imported.
-#[derive(Default)]
-struct Gate {
-    passed: bool,
-    waiting: Vec<(u64, u8, Waiting)>,
-}
-
-enum Waiting {
-    Unresolved,
-    Extension(u32),
-}
-
-impl Gate {
-    fn pass(&mut self, step: Step<'_>, each: Each<'_>) {
-        match step.event {
-            Event::Import(global) if is_name(global) => self.passed = true,
-            Event::Call { .. } if !self.waiting.is_empty() => {
-                self.passed = true;
-                for (at, nesting, waiting) in self.waiting.drain(..) {
-                    let event = match waiting {
-                        Waiting::Unresolved => Event::Unresolved,
-                        Waiting::Extension(code) => Event::Extension(code),
-                    };
-                    each(Step { at, nesting, is_sound: step.is_sound, event });
-                }
-            }
-            Event::Unresolved if self.waiting.len() < 16 => self.waiting.push((step.at, step.nesting, Waiting::Unresolved)),
-            Event::Extension(code) if self.waiting.len() < 16 => self.waiting.push((step.at, step.nesting, Waiting::Extension(code))),
-            _ => {}
-        }
-        // Items of a mapping are those of the pickle alone.
-        if self.passed && matches!(step.event, Event::Import(_) | Event::Call { .. } | Event::State { .. }) {
-            each(step);
-        }
-    }
-}
-
 /// Walks the pickles of a string as long as they are pickles.
 fn walk_nested<R: Read + Seek>(part: &mut Reader<R>, nesting: u8, each: Each<'_>) {
     while part.is_at_end().is_ok_and(|is_at_end| !is_at_end) {
@@ -578,15 +501,6 @@ fn walk_nested<R: Read + Seek>(part: &mut Reader<R>, nesting: u8, each: Each<'_>
             return;
         }
     }
-}
-
-/// Whether it could be the name of anything: random bytes are not.
-fn is_name(global: &Global) -> bool {
-    let is_name = |text: &str| {
-        let part = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-        text.split('.').all(part)
-    };
-    is_name(&global.module) && is_name(&global.name)
 }
 
 fn number_of(line: Option<Vec<u8>>) -> Option<u64> {
