@@ -100,7 +100,11 @@ impl Store {
             // Its writer holds a lock on it as long as it lives.
             let Ok(Some(_gone)) = lock::try_exclusive(&path) else { continue };
             if !dry_run {
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                match fs::remove_file(&path) {
+                    // Its writer gave it up and removed it before the lock was free.
+                    Err(e) if is_absent(&e) => continue,
+                    removed => removed.map_err(Error::io("remove", &path))?,
+                }
             }
             pruned.abandoned.push((path, size));
         }
