@@ -1,8 +1,12 @@
 //! Copying an artifact of another tool as one of the specification.
 
-use crate::{Copied, Error, Modelpack, Place, Result, StoreError, inspect::read_what_it_says};
+use crate::{
+    Copied, Modelpack, Place, Result,
+    inspect::read_what_it_says,
+    open::{artifact_of, image_of},
+};
 use modelpack_pack::{InvalidValue, convert};
-use modelpack_spec::{Artifact, Selector, Tag};
+use modelpack_spec::{Selector, Tag};
 
 /// What was copied as an artifact of the specification.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +25,7 @@ impl Modelpack {
     /// artifact is tagged `latest`. Fails if nothing says which file a layer is.
     pub async fn convert(&self, from: &Place, to: &Place) -> Result<ConvertedCopy> {
         let opened = self.open(from).await?;
-        let what = format!("manifest {}", opened.manifest.digest());
-        let Some(image) = opened.manifest.image() else {
-            let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
-            return Err(Error::Store(StoreError::Invalid { what, why }));
-        };
-        let mut artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
+        let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
         let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default();
         let annotations = image.annotations.clone().into_iter().chain(said.annotations).collect();
         let target = self.target(to, opened.repository()).await?;

@@ -4,7 +4,12 @@ mod compare;
 
 pub use compare::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
 
-use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_what_it_says, pack::prepare_layers};
+use crate::{
+    Model, Modelpack, Result, StoreError,
+    inspect::read_what_it_says,
+    open::{artifact_of, image_of},
+    pack::prepare_layers,
+};
 use async_trait::async_trait;
 use compare::{Side, compare};
 use modelpack_pack::pack;
@@ -37,12 +42,7 @@ impl Modelpack {
                 (manifest, Config { descriptor: description.descriptor, config: description.config, ..Config::default() })
             }
         };
-        let what = || format!("manifest {}", manifest.digest());
-        let Some(image) = manifest.image() else {
-            let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
-            return Err(Error::Store(StoreError::Invalid { what: what(), why }));
-        };
-        let artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what: what(), source }))?;
+        let (image, artifact) = (image_of(&manifest)?, artifact_of(&manifest)?);
         Ok(Side::new(manifest.digest().clone(), artifact, &config, image.annotations.clone()))
     }
 }

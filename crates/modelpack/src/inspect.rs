@@ -1,12 +1,9 @@
 //! What an artifact says of itself.
 
-use crate::{Error, Modelpack, Place, Result, StoreError};
-use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest, ModelKit};
-use modelpack_store::{Source, verify_blob};
+use crate::{Error, Modelpack, Place, Result, StoreError, open::artifact_of};
+use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, MAX_CONFIG_BYTES, Manifest, ModelKit};
+use modelpack_store::{Source, read_bytes};
 use std::collections::BTreeMap;
-
-/// The largest config that is read, in bytes.
-const MAX_CONFIG_BYTES: usize = 4 << 20;
 
 /// An artifact as its manifest and config describe it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +43,7 @@ impl Modelpack {
     /// Reads manifest and config, and nothing else.
     pub async fn inspect(&self, place: &Place) -> Result<Inspection> {
         let opened = self.open(place).await?;
-        let Some(image) = opened.manifest.image() else {
+        if opened.manifest.image().is_none() {
             let manifests = opened.manifest.manifests().to_vec();
             return Ok(Inspection {
                 place: opened.place,
@@ -56,9 +53,8 @@ impl Modelpack {
                 layers: Vec::new(),
                 manifests,
             });
-        };
-        let what = format!("manifest {}", opened.manifest.digest());
-        let mut artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
+        }
+        let mut artifact = artifact_of(&opened.manifest)?;
         let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?;
         let layers = artifact.layers.into_iter().map(|layer| InspectedLayer {
             is_archive: matches!(layer.content, Content::Archive(_)),
@@ -114,7 +110,5 @@ pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Res
 /// Reads the bytes of a config and verifies them against its descriptor.
 pub(crate) async fn read_config_bytes(source: &dyn Source, config: &Descriptor) -> Result<Vec<u8>> {
     let what = format!("config {}", config.digest);
-    let bytes = source.blob(config, 0..config.size).await?.collect(MAX_CONFIG_BYTES, &what).await?;
-    verify_blob(&what, config, &config.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
-    Ok(bytes)
+    Ok(read_bytes(source, config, MAX_CONFIG_BYTES, &what).await?)
 }

@@ -1,6 +1,6 @@
 //! Which tools can use an artifact, or what a directory would become.
 
-use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
+use crate::{Model, Modelpack, Result, inspect::read_config_bytes, open::image_of, pack::preview_of};
 use modelpack_lint::Report;
 use modelpack_spec::Descriptor;
 use modelpack_store::Source;
@@ -12,11 +12,7 @@ impl Modelpack {
         match model {
             Model::Place(place) => {
                 let opened = self.open(place).await?;
-                let Some(image) = opened.manifest.image() else {
-                    let what = format!("manifest {}", opened.manifest.digest());
-                    let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
-                    return Err(Error::Store(StoreError::Invalid { what, why }));
-                };
+                let image = image_of(&opened.manifest)?;
                 let config = readable_config(opened.source.as_ref(), &image.config).await?;
                 Ok(modelpack_lint::lint(image, config.as_deref()))
             }

@@ -1,7 +1,7 @@
 //! Opening what a place names.
 
-use crate::{Error, InvalidPlace, Modelpack, Place, Result};
-use modelpack_spec::{Manifest, Reference, RepositoryName, Selector};
+use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
+use modelpack_spec::{Artifact, ImageManifest, Manifest, Reference, RepositoryName, Selector};
 use modelpack_store::{Archive, ArchiveWriter, Layout, Lease, Sink, Source, blocking};
 
 /// A place that is read: its source, and the manifest that was asked for.
@@ -144,4 +144,18 @@ fn with_host(reference: &Reference) -> Result<&Reference> {
         Some(_) => Ok(reference),
         None => Err(InvalidPlace::NoRegistry(reference.clone()).into()),
     }
+}
+
+/// The image manifest of one artifact; an index is refused, since it is several.
+pub(crate) fn image_of(manifest: &Manifest) -> Result<&ImageManifest> {
+    manifest.image().ok_or_else(|| {
+        let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
+        Error::Store(StoreError::Invalid { what: format!("manifest {}", manifest.digest()), why })
+    })
+}
+
+/// What the manifest of one artifact says of its files.
+pub(crate) fn artifact_of(manifest: &Manifest) -> Result<Artifact> {
+    let invalid = |source| Error::Store(StoreError::InvalidPath { what: format!("manifest {}", manifest.digest()), source });
+    Artifact::read(image_of(manifest)?).map_err(invalid)
 }

@@ -1,9 +1,8 @@
 //! Whether loading a model's files could run code.
 
-use crate::{Error, Modelpack, Place, Result, StoreError};
+use crate::{Modelpack, Place, Result, StoreError, open::artifact_of};
 use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
 use modelpack_scan::{Report, ScanOptions, scan_artifact, scan_file};
-use modelpack_spec::Artifact;
 use modelpack_store::blocking;
 use std::{fs::File, path::PathBuf, sync::Arc};
 
@@ -24,12 +23,7 @@ impl Modelpack {
         match target {
             ScanTarget::Place(place) => {
                 let opened = self.open(place).await?;
-                let what = format!("manifest {}", opened.manifest.digest());
-                let Some(image) = opened.manifest.image() else {
-                    let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
-                    return Err(Error::Store(StoreError::Invalid { what, why }));
-                };
-                let artifact = Artifact::read(image).map_err(|source| Error::Store(StoreError::InvalidPath { what, source }))?;
+                let artifact = artifact_of(&opened.manifest)?;
                 let options = ScanOptions { concurrency: self.options.concurrency, scratch };
                 Ok(scan_artifact(Arc::from(opened.source), &artifact, &options).await?)
             }

@@ -3,7 +3,7 @@
 use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
 use modelpack_pack::{Allowance, content_digest};
 use modelpack_spec::{Digest, Manifest, Selector, media_type};
-use modelpack_store::{Layout, Source, blocking, verify_blob};
+use modelpack_store::{Layout, Source, blocking, read_bytes};
 use modelpack_validate::{Document, MAX_BYTES, Report, Unread, unread, validate_artifact, validate_document};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -91,8 +91,7 @@ impl Modelpack {
                 Ok(manifest) => validations.extend(self.validate_all(layout, manifest, options).await?),
                 Err(StoreError::InvalidManifest { .. }) if entry.size <= MAX_BYTES as u64 => {
                     let what = format!("manifest {}", entry.digest);
-                    let bytes = layout.blob(&entry, 0..entry.size).await?.collect(MAX_BYTES, &what).await?;
-                    verify_blob(&what, &entry, &entry.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+                    let bytes = read_bytes(layout, &entry, MAX_BYTES, &what).await?;
                     let report = modelpack_validate::validate_manifest(&bytes);
                     validations.push(Validation { subject: Subject::Artifact(entry.digest), report });
                 }

@@ -7,14 +7,11 @@ use crate::{
     unpack::{Occupied, occupied},
 };
 use modelpack_spec::{
-    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, Manifest, Selector, annotation,
-    media_type,
+    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, MAX_CONFIG_BYTES, Manifest,
+    Selector, annotation, media_type,
 };
-use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, verify_blob};
+use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, read_bytes};
 use serde_json::{Value, json};
-
-/// The largest config that is read, in bytes.
-const MAX_CONFIG_BYTES: usize = 4 << 20;
 
 /// What came of attaching.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,8 +150,7 @@ impl From<(Layer, Digest)> for Standing {
 /// The config as it stands: what is not understood is kept.
 async fn read_config(source: &dyn Source, image: &ImageManifest) -> Result<Value> {
     let what = format!("config {}", image.config.digest);
-    let bytes = source.blob(&image.config, 0..image.config.size).await?.collect(MAX_CONFIG_BYTES, &what).await?;
-    verify_blob(&what, &image.config, &image.config.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+    let bytes = read_bytes(source, &image.config, MAX_CONFIG_BYTES, &what).await?;
     match serde_json::from_slice(&bytes) {
         Ok(config @ Value::Object(_)) => Ok(config),
         Ok(_) => Err(StoreError::Invalid { what, why: "it is not a JSON object".to_owned() }.into()),
@@ -178,7 +174,7 @@ fn diff_ids_of(config: &Value, layers: &[Layer]) -> Option<Vec<Digest>> {
         let said: Vec<Digest> = serde_json::from_value(said.clone()).ok()?;
         return (said.len() == layers.len()).then_some(said);
     }
-    let is_compressed = |layer: &Layer| matches!(layer.content, Content::Archive(Encoding::TarGzip | Encoding::TarZstd));
+    let is_compressed = |layer: &Layer| matches!(layer.content, Content::Archive(encoding) if encoding.is_compressed());
     layers.iter().map(|layer| (!is_compressed(layer)).then(|| layer.descriptor.digest.clone())).collect()
 }
 

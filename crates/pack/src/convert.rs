@@ -63,7 +63,7 @@ pub async fn convert(
         builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })
     };
     // What cannot be built is not moved: a diffId that nothing else has will do to see.
-    let stand_in = |input: &LayerInput| is_compressed(input.encoding).then(|| Digest::of(input.digest.to_string().as_bytes()));
+    let stand_in = |input: &LayerInput| input.encoding.is_compressed().then(|| Digest::of(input.digest.to_string().as_bytes()));
     build(inputs.iter().map(|input| LayerInput { diff_id: stand_in(input), ..input.clone() }).collect())?;
 
     inputs.iter().for_each(|layer| options.progress.expect(layer.size));
@@ -142,10 +142,6 @@ fn attributes(layer: &Layer, path: &FilePath) -> FileMetadata {
     FileMetadata { name: path.file_name().to_owned(), size, typeflag: 0, ..own }
 }
 
-fn is_compressed(encoding: Encoding) -> bool {
-    matches!(encoding, Encoding::TarGzip | Encoding::TarZstd)
-}
-
 /// Moves a layer, unless the sink holds it, and returns the digest of what was compressed, if anything was.
 async fn move_layer(
     source: &dyn Source,
@@ -154,18 +150,17 @@ async fn move_layer(
     sink: &dyn Sink,
     progress: &Arc<Progress>,
 ) -> Result<Option<Digest>> {
-    let is_compressed = is_compressed(encoding);
     match sink.begin(Some(&layer)).await? {
         Begin::Exists => {
             progress.skipped(layer.size);
-            if !is_compressed {
+            if !encoding.is_compressed() {
                 return Ok(None);
             }
             Ok(Some(uncompressed(&layer, encoding, source.blob(&layer, 0..layer.size).await?).await?))
         }
         Begin::Upload(mut upload) => {
             let body = source.blob(&layer, 0..layer.size).await?.counted(progress.clone());
-            if !is_compressed {
+            if !encoding.is_compressed() {
                 upload.write(body).await?;
                 upload.commit(Some(&layer)).await?;
                 return Ok(None);

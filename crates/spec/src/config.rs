@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 
 type Other = BTreeMap<String, Value>;
 
+/// The largest config that is read, in bytes: 4 MiB, as of a manifest.
+pub const MAX_CONFIG_BYTES: usize = 4 << 20;
+
 /// The only type of a [`ModelFs`].
 pub(crate) const LAYERS: &str = "layers";
 

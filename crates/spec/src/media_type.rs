@@ -127,6 +127,11 @@ impl Encoding {
         }
     }
 
+    /// Whether the bytes are not those that a diffId is the digest of.
+    pub fn is_compressed(self) -> bool {
+        matches!(self, Self::TarGzip | Self::TarZstd)
+    }
+
     /// The extension of a file that is such an archive, without a dot; `None` for a file as it is.
     pub fn extension(self) -> Option<&'static str> {
         match self {

@@ -1,6 +1,6 @@
 //! The copy engine: the one way from a source to a sink.
 
-use crate::{Begin, Body, Error, Progress, Result, Sink, Source};
+use crate::{Begin, Body, Error, Progress, Result, Sink, Source, verify_blob};
 use futures_util::{StreamExt, stream};
 use modelpack_spec::{Descriptor, Manifest, Selector};
 use std::{collections::HashSet, sync::Arc};
@@ -68,6 +68,15 @@ async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, prog
         }
     }
     Ok(())
+}
+
+/// The bytes of a blob that is small enough to be kept in memory, verified; `what` names it in an error.
+///
+/// Fails with [`Error::Invalid`] beyond `limit` bytes, and if they are not those that the descriptor names.
+pub async fn read_bytes(source: &dyn Source, blob: &Descriptor, limit: usize, what: &str) -> Result<Vec<u8>> {
+    let bytes = source.blob(blob, 0..blob.size).await?.collect(limit, what).await?;
+    verify_blob(what, blob, &blob.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+    Ok(bytes)
 }
 
 /// Writes bytes in memory as a blob, unless the sink holds it.

@@ -81,7 +81,7 @@ impl Archive {
     fn write(&self, len: u64, out: &mut dyn Write, count: impl Fn(u64)) -> Result<(), Error> {
         let failed = || Error::io("compress", self.files[0].path.as_str());
         let encoder = Encoder::new(self.encoding, len, out).map_err(failed())?;
-        let hasher = matches!(self.encoding, Encoding::TarGzip | Encoding::TarZstd).then(|| Hasher::new(Algorithm::Sha256));
+        let hasher = self.encoding.is_compressed().then(|| Hasher::new(Algorithm::Sha256));
         let mut tar = TarWriter::new(Hashed { out: encoder, hasher });
         let mut buffer = vec![0; CHUNK];
         for (file, stamp) in self.files.iter().zip(&self.stamps) {
