@@ -99,7 +99,7 @@ pub(crate) fn manifest(layer: &[u8]) -> (Manifest, Vec<u8>) {
         layers: vec![Descriptor::of("application/x", layer)],
         subject: None,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     };
     (Manifest::from_image(image).expect("a valid manifest"), layer.to_vec())
 }

@@ -18,7 +18,7 @@ fn manifest(subject: Option<Descriptor>) -> Manifest {
         layers: Vec::new(),
         subject,
         annotations: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
-        other: BTreeMap::new(),
+        other: Default::default(),
     };
     Manifest::from_image(image).unwrap()
 }
