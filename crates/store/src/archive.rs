@@ -73,7 +73,7 @@ impl Archive {
         }
         let file = Arc::new(file);
         let range = FileRange { file: file.clone(), path: path.to_owned(), offset: index_at.start, len: index_at.end - index_at.start };
-        let index = Index::parse(&range.read()?, &format!("index.json in {}", path.display()))?;
+        let index = Index::read_from(&range, &format!("index.json in {}", path.display()))?;
         Ok(Self(Arc::new(Contents { path: path.to_owned(), file, index, blobs })))
     }
 

@@ -81,6 +81,19 @@ impl FileRange {
         Ok(bytes)
     }
 
+    /// The bytes from the beginning to the end, read a [`CHUNK`] at a time.
+    pub(crate) fn buffered(&self) -> impl io::BufRead + '_ {
+        struct Bytes<'a>(&'a FileRange, u64);
+        impl io::Read for Bytes<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let n = self.0.read_at(buffer, self.1).map_err(io::Error::other)?;
+                self.1 += n as u64;
+                Ok(n)
+            }
+        }
+        io::BufReader::with_capacity(CHUNK, Bytes(self, 0))
+    }
+
     /// A part of this range; `what` names the whole in an error.
     pub(crate) fn slice(self, part: Range<u64>, what: &str) -> Result<Self> {
         if part.start > part.end || part.end > self.len {
@@ -185,9 +198,15 @@ impl Body {
 
     /// The bytes as a stream of pieces of about [`CHUNK`] bytes.
     pub fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+        self.into_pieces(CHUNK)
+    }
+
+    /// The bytes as a stream; those of a file in pieces of `size` bytes. Small pieces cost time, large ones memory for each reader that
+    /// does not keep up.
+    pub fn into_pieces(self, size: usize) -> BoxStream<'static, Result<Bytes>> {
         let progress = self.progress;
         let stream = match self.content {
-            Content::File(range) => file_stream(range),
+            Content::File(range) => file_stream(range, size),
             Content::Stream { stream, .. } => stream,
             Content::Produced { producer, .. } => stream_of(producer),
         };
@@ -340,8 +359,8 @@ pub(crate) fn read_all(range: &FileRange, mut take: impl FnMut(&[u8]) -> Result<
     Ok(())
 }
 
-fn file_stream(range: FileRange) -> BoxStream<'static, Result<Bytes>> {
-    let buffers = Buffers { size: CHUNK.min(usize::try_from(range.len).unwrap_or(CHUNK)), spare: Arc::default() };
+fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes>> {
+    let buffers = Buffers { size: size.min(usize::try_from(range.len).unwrap_or(size)), spare: Arc::default() };
     stream::try_unfold((range, 0, buffers), |(range, at, buffers)| async move {
         if at == range.len {
             return Ok(None);

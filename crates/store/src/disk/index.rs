@@ -1,11 +1,15 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
 use super::blobs::{is_absent, replace_file};
-use crate::{Error, Result, Untagged};
-use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Selector, Tag, annotation};
-use std::{fs, path::Path};
+use crate::{Error, FileRange, Result, Untagged};
+use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
+use serde::Deserialize;
+use std::{fs::File, path::Path, sync::Arc};
 
 const FILE: &str = "index.json";
+
+/// The largest `index.json` that is read as a whole, in bytes. An index that anybody wrote by hand is far smaller.
+const MAX_WHOLE: u64 = MAX_MANIFEST_BYTES as u64;
 
 /// The manifests of a layout: an entry for each tag, and one without tag for each manifest that was written by its digest.
 #[derive(Clone)]
@@ -15,16 +19,36 @@ impl Index {
     /// Reads the index in `layout`; `None` if there is no layout.
     pub(super) fn read(layout: &Path) -> Result<Option<Self>> {
         let path = layout.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(e) if is_absent(&e) => return Ok(None),
-            Err(e) => return Err(Error::io("read", path)(e)),
+            Err(e) => return Err(Error::io("open", path)(e)),
         };
-        Self::parse(&bytes, &path.display().to_string()).map(Some)
+        let len = file.metadata().map_err(Error::io("look at", &path))?.len();
+        let whole = FileRange { file: Arc::new(file), path: path.clone(), offset: 0, len };
+        Self::read_from(&whole, &path.display().to_string()).map(Some)
     }
 
-    /// Parses the bytes of an `index.json`; `what` names it in an error.
-    pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
+    /// Reads an `index.json` that lies in `range`; `what` names it in an error.
+    ///
+    /// However large it is, it costs no more memory than its entries: of one over [`MAX_WHOLE`] other fields are passed over, and
+    /// are not there any more when it is written again.
+    pub(crate) fn read_from(range: &FileRange, what: &str) -> Result<Self> {
+        if range.len <= MAX_WHOLE {
+            return Self::parse(&range.read()?, what);
+        }
+        #[derive(Deserialize)]
+        struct Entries {
+            manifests: Option<Vec<Descriptor>>,
+        }
+        let entries: Entries = serde_json::from_reader(range.buffered()).map_err(|e| match e.io_error_kind() {
+            Some(kind) => Error::io("read", &range.path)(kind.into()),
+            None => Error::Invalid { what: what.to_owned(), why: e.to_string() },
+        })?;
+        Ok(Self(ImageIndex::new(entries.manifests.unwrap_or_default())))
+    }
+
+    fn parse(bytes: &[u8], what: &str) -> Result<Self> {
         let invalid = |e: serde_json::Error| Error::Invalid { what: what.to_owned(), why: e.to_string() };
         serde_json::from_slice(bytes).map(Self).map_err(invalid)
     }

@@ -11,10 +11,10 @@ mod repository;
 mod store;
 mod writeback;
 
-pub use blob_writer::BlobWriter;
+pub use blob_writer::{BlobWriter, SuspendedWriter};
 pub use digest_cache::{DigestCache, Stamp};
 pub(crate) use index::Index;
-pub use layout::Layout;
+pub use layout::{Layout, StoredManifest};
 pub use lock::Lease;
 pub use prune::Pruned;
 pub use repository::Repository;

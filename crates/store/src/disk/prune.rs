@@ -44,6 +44,7 @@ impl Store {
             let repository = self.repository(&name);
             match lock::try_exclusive(&repository.lease_path())? {
                 None => pruned.busy.push(name),
+                Some(alone) if lock::is_held_on(&alone, &repository.lease_path())? => pruned.busy.push(name),
                 Some(_alone) => {
                     let needed = needed(&repository)?;
                     let links = repository.links();
