@@ -20,7 +20,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
 };
-use modelpack_store::{CHUNK, Error, Result, Store, blocking};
+use modelpack_store::{CHUNK, Error, Result, Store};
 use registry::Registry;
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time};
@@ -87,9 +87,8 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
-                now = reap.tick() => {
-                    let registry = registry.clone();
-                    tokio::spawn(blocking(move || registry.reap(now.into_std())));
+                _ = reap.tick() => {
+                    tokio::spawn(registry.clone().reap());
                 }
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {

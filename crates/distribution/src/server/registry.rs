@@ -2,27 +2,46 @@
 
 use super::{
     ServerOptions,
-    leases::Leases,
+    leases::{Held, Leases},
     request_body::RequestBody,
     response::{Answer, Failure, Response, Result},
     sessions::Sessions,
 };
 use crate::protocol::{error::ErrorCode, query::Query, route::Route};
+use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
-use modelpack_spec::RepositoryName;
-use modelpack_store::{Repository, Store};
+use modelpack_spec::{MAX_MANIFEST_BYTES, RepositoryName};
+use modelpack_store::{Body, CHUNK, Repository, Store, blocking};
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// How many bytes of manifests are in memory at once, in units: one of the largest, or as many small ones. While it is parsed, a manifest
+/// may cost twenty times its bytes.
+const MANIFEST_UNITS: usize = MAX_MANIFEST_BYTES / MANIFEST_UNIT;
+const MANIFEST_UNIT: usize = 64 << 10;
+
+/// How many requests may wait for a lock of the store at once, each on a thread. Others wait without one, so that there are always
+/// threads for reading.
+const STORING: usize = 64;
+
+/// How many bodies are sent in large pieces. With more, each piece is smaller: a reader that does not keep up holds one in memory.
+const LARGE_PIECES: usize = 64;
+const SMALL_PIECE: usize = CHUNK / 4;
 
 /// A store, and what the registry remembers between requests.
 pub(super) struct Registry {
     store: Store,
     options: ServerOptions,
     pub(super) sessions: Sessions,
-    pub(super) leases: Leases,
+    leases: Leases,
+    manifest_memory: Semaphore,
+    storing: Semaphore,
+    /// As many clones as there are bodies being sent, and one.
+    sending: Arc<()>,
 }
 
 /// A request, read as far as its head.
@@ -43,7 +62,8 @@ impl Registry {
     pub(super) fn new(store: Store, options: ServerOptions) -> Self {
         let sessions = Sessions::new(options.upload_idle);
         let leases = Leases::new(store.clone(), options.lease_idle);
-        Self { store, options, sessions, leases }
+        let (manifest_memory, storing) = (Semaphore::new(MANIFEST_UNITS), Semaphore::new(STORING));
+        Self { store, options, sessions, leases, manifest_memory, storing, sending: Arc::new(()) }
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
@@ -63,10 +83,36 @@ impl Registry {
         (self.options.upload_idle.min(self.options.lease_idle) / 4).max(Duration::from_millis(1))
     }
 
-    /// Lets go of uploads and leases whose time is over; blocks.
-    pub(super) fn reap(&self, now: Instant) {
-        self.sessions.reap(now);
-        self.leases.reap(now);
+    /// Lets go of uploads and leases whose time is over.
+    pub(super) async fn reap(self: Arc<Self>) {
+        let this = self.clone();
+        blocking(move || this.sessions.reap(Instant::now())).await;
+        self.leases.reap(SystemTime::now()).await;
+    }
+
+    /// Keeps collection away from a repository while the result is used, and some time longer.
+    pub(super) async fn hold(&self, name: &RepositoryName) -> modelpack_store::Result<Arc<Held>> {
+        self.storing(self.leases.hold(name)).await
+    }
+
+    /// Waits until a manifest of `len` bytes may be in memory, which it may be as long as the result lives.
+    pub(super) async fn manifest_memory(&self, len: u64) -> SemaphorePermit<'_> {
+        let units = usize::try_from(len).unwrap_or(usize::MAX).div_ceil(MANIFEST_UNIT).clamp(1, MANIFEST_UNITS);
+        let units = u32::try_from(units).expect("there are not so many");
+        self.manifest_memory.acquire_many(units).await.expect("the semaphore is never closed")
+    }
+
+    /// Does something that may have to wait for a lock of the store. It must not wait for a client, nor be nested.
+    pub(super) async fn storing<T>(&self, work: impl Future<Output = T>) -> T {
+        let _permit = self.storing.acquire().await.expect("the semaphore is never closed");
+        work.await
+    }
+
+    /// Answers with the `len` bytes of `body`.
+    pub(super) fn stream(&self, answer: Answer, body: Body, len: u64) -> Response {
+        let sending = self.sending.clone();
+        let piece = if Arc::strong_count(&sending) <= LARGE_PIECES { CHUNK } else { SMALL_PIECE };
+        answer.stream(body.into_pieces(piece).inspect(move |_| _ = &sending), len)
     }
 
     /// Answers a request.
