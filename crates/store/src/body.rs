@@ -5,7 +5,12 @@ use crate::{
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream, stream::BoxStream};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, ready},
+    stream,
+    stream::BoxStream,
+};
 use std::{
     fs::File,
     io,
@@ -296,40 +301,30 @@ impl Body {
                 return blocking_cancellable(read).await;
             }
         };
-        // The receiving task and the taking thread work at the same time, with few enough pieces between them to bound memory.
-        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Batch>(2);
-        let taker = tokio::task::spawn_blocking(move || {
-            while let Some(batch) = receiver.blocking_recv() {
-                for piece in batch.pieces {
-                    if let Err(error) = take(&mut state, &piece) {
-                        return (state, Err(error));
-                    }
+        // The next pieces are received while a thread takes the last ones. Between them no thread waits: a sender that has stopped to send
+        // must not keep one.
+        let mut taking: BoxFuture<'static, (S, F, Result<()>)> = ready((state, take, Ok(()))).boxed();
+        loop {
+            let (batch, end) = Batch::receive(&mut stream).await;
+            let (mut state, mut take, result) = taking.await;
+            if result.is_err() {
+                return (state, result);
+            }
+            let count = count.clone();
+            let take_batch = move || {
+                let result = batch.pieces.iter().try_for_each(|piece| {
+                    take(&mut state, piece)?;
                     count(piece.len());
-                }
+                    Ok(())
+                });
+                (state, take, result)
+            };
+            if let Some(end) = end {
+                let (state, _, result) = blocking(take_batch).await;
+                return (state, result.and(end));
             }
-            (state, Ok(()))
-        });
-        let mut failed = None;
-        let mut batch = Batch::default();
-        while let Some(piece) = stream.next().await {
-            match piece {
-                Ok(piece) => batch.push(piece),
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-            if batch.len >= CHUNK && sender.send(std::mem::take(&mut batch)).await.is_err() {
-                break;
-            }
+            taking = joined(tokio::task::spawn_blocking(take_batch)).boxed();
         }
-        if batch.len > 0 {
-            // A taker that is gone has failed, and its own error is the one to report.
-            let _ = sender.send(batch).await;
-        }
-        drop(sender);
-        let (state, result) = joined(taker).await;
-        (state, result.and(failed.map_or(Ok(()), Err)))
     }
 }
 
@@ -341,9 +336,20 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, piece: Bytes) {
-        self.len += piece.len();
-        self.pieces.push(piece);
+    /// About [`CHUNK`] bytes, or fewer and how the stream ended.
+    async fn receive(stream: &mut BoxStream<'static, Result<Bytes>>) -> (Self, Option<Result<()>>) {
+        let mut batch = Self::default();
+        while batch.len < CHUNK {
+            match stream.next().await {
+                Some(Ok(piece)) => {
+                    batch.len += piece.len();
+                    batch.pieces.push(piece);
+                }
+                Some(Err(error)) => return (batch, Some(Err(error))),
+                None => return (batch, Some(Ok(()))),
+            }
+        }
+        (batch, None)
     }
 }
 

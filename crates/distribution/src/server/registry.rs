@@ -24,9 +24,23 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const MANIFEST_UNITS: usize = MAX_MANIFEST_BYTES / MANIFEST_UNIT;
 const MANIFEST_UNIT: usize = 64 << 10;
 
-/// How many requests may wait for a lock of the store at once, each on a thread. Others wait without one, so that there are always
-/// threads for reading.
-const STORING: usize = 64;
+/// How much is done at once, so that descriptors and threads are always left for what is under way.
+pub(super) struct Limits {
+    /// How many connections are served. Each may need three descriptors: its socket, the blob that it reads or writes, and for a
+    /// moment a file beside it.
+    pub(super) connections: usize,
+    /// How many requests may wait for a lock of the store, each on a thread and with up to four descriptors.
+    storing: usize,
+}
+
+impl Limits {
+    fn new(descriptors: usize) -> Self {
+        let for_the_process_itself = 24;
+        let storing = (descriptors / 32).clamp(1, 64);
+        let connections = descriptors.saturating_sub(for_the_process_itself + 4 * storing) / 3;
+        Self { connections: connections.clamp(1, 10_000), storing }
+    }
+}
 
 /// How many bodies are sent in large pieces. With more, each piece is smaller: a reader that does not keep up holds one in memory.
 const LARGE_PIECES: usize = 64;
@@ -40,6 +54,7 @@ pub(super) struct Registry {
     leases: Leases,
     manifest_memory: Semaphore,
     storing: Semaphore,
+    limits: Limits,
     /// As many clones as there are bodies being sent, and one.
     sending: Arc<()>,
 }
@@ -62,12 +77,17 @@ impl Registry {
     pub(super) fn new(store: Store, options: ServerOptions) -> Self {
         let sessions = Sessions::new(options.upload_idle);
         let leases = Leases::new(store.clone(), options.lease_idle);
-        let (manifest_memory, storing) = (Semaphore::new(MANIFEST_UNITS), Semaphore::new(STORING));
-        Self { store, options, sessions, leases, manifest_memory, storing, sending: Arc::new(()) }
+        let limits = Limits::new(options.descriptors);
+        let (manifest_memory, storing) = (Semaphore::new(MANIFEST_UNITS), Semaphore::new(limits.storing));
+        Self { store, options, sessions, leases, manifest_memory, storing, limits, sending: Arc::new(()) }
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
         &self.options
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -84,7 +104,7 @@ impl Registry {
     }
 
     /// Lets go of uploads and leases whose time is over.
-    pub(super) async fn reap(self: Arc<Self>) {
+    pub(super) async fn reap(self: &Arc<Self>) {
         let this = self.clone();
         blocking(move || this.sessions.reap(Instant::now())).await;
         self.leases.reap(SystemTime::now()).await;
