@@ -3,27 +3,13 @@
 use super::{connection::WriteTimeout, registry::Registry};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use modelpack_store::CHUNK;
-use std::{
-    convert::Infallible,
-    future::pending,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
-    time::sleep,
+    time::timeout,
 };
-
-/// The most that is buffered of a connection in each direction, in bytes. Measured: eight pushes at once took 14 MiB with this, 23 with
-/// twice and 48 with four times as much, and the same time.
-const BUFFER: usize = CHUNK;
 
 /// How long a connection may wait between requests, and a request's head may take. Clients keep idle connections for up to 90 s;
 /// it is better that they end them.
@@ -90,32 +76,29 @@ async fn serve(registry: Arc<Registry>, stream: TcpStream, mut mood: watch::Rece
     // Without it the last, short piece of a response waits for the client's acknowledgement; slower, not wrong.
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(WriteTimeout::new(stream, registry.options().body_idle));
-    let has_begun = Arc::new(AtomicBool::new(false));
-    let service = {
-        let has_begun = has_begun.clone();
-        service_fn(move |request| {
-            has_begun.store(true, Relaxed);
-            let registry = registry.clone();
-            async move { Ok::<_, Infallible>(registry.answer(request).await) }
-        })
-    };
+    let (_open, buffer) = (registry.connection(), registry.buffer());
+    let has_begun = watch::Sender::new(false);
+    let mut begun = has_begun.subscribe();
+    let service = service_fn(move |request| {
+        has_begun.send_replace(true);
+        let registry = registry.clone();
+        async move { Ok::<_, Infallible>(registry.answer(request).await) }
+    });
     let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(BUFFER).serve_connection(io, service);
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(buffer).serve_connection(io, service);
     let mut connection = pin!(connection);
-    // How a connection ended is the client's to know: its requests were answered, or it went away.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = mood.wait_for(|mood| *mood != Mood::Serving) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let too_late = async {
-        sleep(CROWDED_TIMEOUT).await;
-        if has_begun.load(Relaxed) {
-            pending().await
-        }
+    let is_to_end = async {
+        let mood = mood.wait_for(|mood| *mood != Mood::Serving).await.map_or(Mood::Stopping, |mood| *mood);
+        // The first request of a connection that was made just now is on its way.
+        mood == Mood::Stopping || timeout(CROWDED_TIMEOUT, begun.wait_for(|begun| *begun)).await.is_ok()
     };
-    tokio::select! {
-        _ = connection => {}
-        () = too_late => {}
+    // How a connection ended is the client's to know: its requests were answered, or it went away.
+    let may_finish = tokio::select! {
+        _ = connection.as_mut() => return,
+        may_finish = is_to_end => may_finish,
+    };
+    if may_finish {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
     }
 }

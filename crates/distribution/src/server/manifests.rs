@@ -11,7 +11,7 @@ use crate::protocol::{
 };
 use http::{HeaderValue, StatusCode, header};
 use modelpack_spec::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{BlobWriter, Error, Upload, blocking, verify_bytes};
+use modelpack_store::{BlobWriter, Error, Upload, verify_bytes};
 use std::future::pending;
 
 impl Registry {
@@ -39,7 +39,8 @@ impl Registry {
         receive(call, &mut spooled).await?;
 
         let _memory = self.manifest_memory(spooled.len()).await;
-        let (bytes, spooled) = blocking(move || Ok::<_, Error>((spooled.read_back()?, spooled))).await?;
+        // What was written just now is in memory. A thread of its own would leave as much with its allocator as it reads.
+        let bytes = spooled.read_back()?;
         if let Some(digest) = at.digest() {
             verify_bytes("the manifest", &bytes, digest)?;
         }
