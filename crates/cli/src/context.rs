@@ -9,7 +9,7 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{ClientOptions, Modelpack, Options, Progress, Snapshot};
+use modelpack::{ClientOptions, Modelpack, Notices, Options, Progress, Snapshot};
 use std::sync::Arc;
 
 pub struct Context {
@@ -46,9 +46,11 @@ impl Context {
             insecure: registry.insecure,
             proxies: self.settings.proxies.clone(),
             credentials: self.settings.credentials.clone(),
-            user_agent: String::new(),
+            ..ClientOptions::default()
         };
-        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress })
+        let output = self.output;
+        let notices = Notices::to(move |notice| output.notice(notice));
+        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress, notices })
     }
 
     /// When the model that is packed was created, if anything says so; fails if that cannot be understood.

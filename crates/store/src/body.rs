@@ -4,8 +4,10 @@ use crate::{
     Error, Progress, Result,
     produced::{Producer, stream_of},
 };
+use crate::verify::verify_part;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
+use modelpack_spec::Descriptor;
 use std::{
     fs::File,
     io,
@@ -81,11 +83,9 @@ impl FileRange {
         Ok(bytes)
     }
 
-    /// A part of this range; `what` names the whole in an error.
-    pub(crate) fn slice(self, part: Range<u64>, what: &str) -> Result<Self> {
-        if part.start > part.end || part.end > self.len {
-            return Err(Error::WrongSize { what: what.to_owned(), expected: part.end, found: self.len });
-        }
+    /// A part of this range, which holds `blob`; `what` names the blob in an error.
+    pub(crate) fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
+        verify_part(&part, blob, self.len, what)?;
         Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
     }
 
