@@ -218,6 +218,9 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::Network { url, why } if url.starts_with("https:") && why.starts_with("TLS ") => {
             "`--plain-http` speaks to a registry without TLS; `--insecure` takes any certificate"
         }
+        StoreError::Network { url, why } if url.starts_with("http:") && why.contains("may speak TLS") => {
+            "leave `--plain-http` out; on this machine itself TLS is not spoken"
+        }
         StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             "free some space, for instance with `modelpack prune`, and run the same command again"
         }

@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn logins_are_where_docker_and_podman_keep_them() {
-        let all = [("HOME", "/h"), ("DOCKER_CONFIG", "/d"), ("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c"), ("REGISTRY_AUTH_FILE", "/a")];
+        let all =
+            [("HOME", "/h"), ("DOCKER_CONFIG", "/d"), ("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c"), ("REGISTRY_AUTH_FILE", "/a")];
         assert_eq!(files(&all), ["/a"]);
         assert_eq!(files(&all[..4]), ["/d/config.json", "/r/containers/auth.json", "/c/containers/auth.json"]);
         let session = format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw());

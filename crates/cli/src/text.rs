@@ -31,7 +31,9 @@ pub fn json(value: &impl Serialize) -> String {
     for c in line.chars() {
         if is_unsafe(c) {
             // Outside of strings there are none.
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| write!(escaped, "\\u{unit:04x}").expect("a string takes all that is written"));
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| write!(escaped, "\\u{unit:04x}").expect("a string takes all that is written"));
         } else {
             escaped.push(c);
         }

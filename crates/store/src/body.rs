@@ -1,10 +1,10 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
+use crate::verify::verify_part;
 use crate::{
     Error, Progress, Result,
     produced::{Producer, stream_of},
 };
-use crate::verify::verify_part;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use modelpack_spec::Descriptor;

@@ -17,7 +17,7 @@ pub enum Error {
         what: String,
     },
     /// The registry wants credentials, or other ones.
-    #[error("{registry} refused the credentials: {why}")]
+    #[error("{registry} did not let the request in: {why}")]
     Unauthorized {
         /// Host and port.
         registry: String,

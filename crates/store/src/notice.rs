@@ -41,7 +41,7 @@ impl fmt::Display for Notice {
                 write!(f, "the tag {tag} of {repository} now points to {now}; {digest} is used, as the reference says")
             }
             Self::TagMoved { repository, tag, digest, now: None } => {
-                write!(f, "{repository} has no tag {tag} any more; {digest} is used, as the reference says")
+                write!(f, "{repository} has no tag {tag}; {digest} is used, as the reference says")
             }
             Self::LoginsUnavailable { what, why } => write!(f, "{what} cannot be used for logins: {why}"),
             Self::LoginRemains { registry, file } => write!(f, "{} still has a login for {registry}", file.display()),
@@ -51,7 +51,9 @@ impl fmt::Display for Notice {
 
 /// Where notices go, as they come up. By default they go nowhere.
 #[derive(Clone, Default)]
-pub struct Notices(Option<Arc<dyn Fn(&Notice) + Send + Sync>>);
+pub struct Notices(Option<Arc<Take>>);
+
+type Take = dyn Fn(&Notice) + Send + Sync;
 
 impl Notices {
     /// Every notice is given to `take`, which may be called from several threads at once.

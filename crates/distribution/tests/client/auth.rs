@@ -139,7 +139,11 @@ async fn an_identity_token_is_exchanged_by_post() {
 }
 
 /// A registry with the token service `realm`, which asks for `scope`, and takes whatever token there is.
-async fn token_service(realm: &'static str, scope: &'static str, answer_token: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Server {
+async fn token_service(
+    realm: &'static str,
+    scope: &'static str,
+    answer_token: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+) -> Server {
     Server::start(move |asked, _| match asked.target.as_str() {
         target if target.starts_with("/token") => answer_token(asked),
         _ if asked.header("authorization") == Some("Bearer t") => answer(200, &[], MANIFEST),
@@ -190,7 +194,8 @@ async fn what_is_refused_together_and_granted_alone_is_asked_for_alone() {
                 (Some("Bearer t"), "PUT") => answer(201, &[], ""),
                 // The token does not cover the repository that is mounted from.
                 _ => {
-                    let challenge = r#"Bearer realm="/token",scope="repository:a/b:pull,push repository:c/d:pull",error="insufficient_scope""#;
+                    let challenge =
+                        r#"Bearer realm="/token",scope="repository:a/b:pull,push repository:c/d:pull",error="insufficient_scope""#;
                     answer(401, &[("www-authenticate", challenge)], "")
                 }
             }
