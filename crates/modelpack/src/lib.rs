@@ -40,7 +40,7 @@ pub use modelpack_pack::{
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
-pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
+pub use modelpack_store::{Error as StoreError, Notice, Notices, Progress, Pruned, Snapshot};
 pub use modelpack_validate as validation;
 pub use pack::{PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
@@ -68,6 +68,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Counts the bytes.
     pub progress: Arc<Progress>,
+    /// Where notices go, those of `client` too.
+    pub notices: Notices,
 }
 
 /// The verbs. Cheap to make; nothing is opened before it is needed.
@@ -98,7 +100,8 @@ impl Modelpack {
         match self.client.get() {
             Some(client) => Ok(client),
             None => {
-                let client = Client::new(self.options.client.clone())?;
+                let notices = self.options.notices.clone();
+                let client = Client::new(ClientOptions { notices, ..self.options.client.clone() })?;
                 Ok(self.client.get_or_init(|| client))
             }
         }

@@ -2,7 +2,8 @@
 
 use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
 use modelpack_spec::{Artifact, ImageManifest, Manifest, Reference, RepositoryName, Selector};
-use modelpack_store::{Archive, ArchiveWriter, Layout, Lease, Sink, Source, blocking};
+use modelpack_store::{Archive, ArchiveWriter, Layout, Lease, Notice, Sink, Source, blocking};
+use std::fmt;
 
 /// A place that is read: its source, and the manifest that was asked for.
 pub(crate) struct Opened {
@@ -52,14 +53,14 @@ impl Modelpack {
         match place {
             Place::Registry(reference) => {
                 let remote = self.client()?.repository(&with_host(reference)?.repository)?;
-                let manifest = remote.manifest(&reference.selector).await?;
+                let manifest = self.select(&remote, &reference.selector, &reference.repository).await?;
                 Ok(Opened::new(remote, manifest, place.clone(), reference.selector.clone(), None))
             }
             Place::Store(reference) => {
                 let repository = self.store()?.repository(&reference.repository);
                 // A lease makes the repository, so one that is only read must be there.
                 let lease = if repository.exists() { Some(self.lease(&reference.repository).await?) } else { None };
-                let manifest = repository.manifest(&reference.selector).await?;
+                let manifest = self.select(&repository, &reference.selector, &reference.repository).await?;
                 Ok(Opened::new(repository, manifest, place.clone(), reference.selector.clone(), lease))
             }
             Place::Layout(path, at) => {
@@ -68,7 +69,7 @@ impl Modelpack {
                     Some(at) => at.clone(),
                     None => layout.only().await?,
                 };
-                let manifest = layout.manifest(&at).await?;
+                let manifest = self.select(&layout, &at, &path.display()).await?;
                 Ok(Opened::new(layout, manifest, place.clone(), at, None))
             }
             Place::Archive(path, at) => {
@@ -78,7 +79,7 @@ impl Modelpack {
                     Some(at) => at.clone(),
                     None => archive.only()?,
                 };
-                let manifest = archive.manifest(&at).await?;
+                let manifest = self.select(&archive, &at, &path.display()).await?;
                 Ok(Opened::new(archive, manifest, place.clone(), at, None))
             }
             Place::Reference(reference) => match Box::pin(self.open(&Place::Store(reference.clone()))).await {
@@ -91,6 +92,23 @@ impl Modelpack {
                 opened => opened,
             },
         }
+    }
+
+    /// The manifest that is asked for. Of a tag and a digest together the digest decides; that the tag does not point there is told.
+    async fn select(&self, source: &dyn Source, at: &Selector, repository: &(dyn fmt::Display + Sync)) -> Result<Manifest> {
+        let manifest = source.manifest(at).await?;
+        if let Selector::Both(tag, digest) = at {
+            let now = match source.manifest(&Selector::Tag(tag.clone())).await {
+                Ok(tagged) if tagged.bytes() == manifest.bytes() => return Ok(manifest),
+                Ok(tagged) => Some(tagged.digest().clone()),
+                Err(error) if error.is_not_found() => None,
+                // What was asked for is here. Of the tag nothing is known, so nothing is said.
+                Err(_) => return Ok(manifest),
+            };
+            let (repository, tag, digest) = (repository.to_string(), tag.clone(), digest.clone());
+            self.options.notices.give(&Notice::TagMoved { repository, tag, digest, now });
+        }
+        Ok(manifest)
     }
 
     /// Opens `place` to be written; a bare reference is its registry. Blobs that `mount_from` holds in the same registry are mounted.

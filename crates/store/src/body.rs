@@ -1,5 +1,6 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
+use crate::verify::verify_part;
 use crate::{
     Error, Progress, Result,
     produced::{Producer, stream_of},
@@ -11,6 +12,7 @@ use futures_util::{
     stream,
     stream::BoxStream,
 };
+use modelpack_spec::Descriptor;
 use std::{
     fs::File,
     io,
@@ -99,11 +101,9 @@ impl FileRange {
         io::BufReader::with_capacity(CHUNK, Bytes(self, 0))
     }
 
-    /// A part of this range; `what` names the whole in an error.
-    pub(crate) fn slice(self, part: Range<u64>, what: &str) -> Result<Self> {
-        if part.start > part.end || part.end > self.len {
-            return Err(Error::WrongSize { what: what.to_owned(), expected: part.end, found: self.len });
-        }
+    /// A part of this range, which holds `blob`; `what` names the blob in an error.
+    pub(crate) fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
+        verify_part(&part, blob, self.len, what)?;
         Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
     }
 

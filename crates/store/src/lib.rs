@@ -10,6 +10,7 @@ mod copy;
 mod disk;
 mod error;
 mod memory;
+mod notice;
 mod overlay;
 mod produced;
 mod progress;
@@ -24,6 +25,7 @@ pub use disk::{
 };
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
+pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};

@@ -2,6 +2,7 @@
 
 mod attach;
 mod bad_input;
+mod by_digest;
 mod demo;
 mod determinism;
 mod diff;

@@ -159,7 +159,7 @@ impl From<Error> for Failure {
             Error::Io { source, .. } if is_full(&source) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unknown, format!("the registry's disk is full: {source}"))
             }
-            Error::Io { action, source, .. } => Self::internal(format!("the registry cannot {action} one of its files: {source}")),
+            Error::Io { action, source, .. } => Self::internal(format!("the registry failed at a file of its store ({action}): {source}")),
             _ => Self::internal("the registry's store is damaged"),
         }
     }

@@ -82,17 +82,17 @@ impl Index {
         all
     }
 
-    /// What `at` selects.
+    /// The entry that `at` selects: by its digest, or by its tag if it names no digest.
     pub(super) fn find(&self, at: &Selector) -> Option<&Descriptor> {
-        self.0.manifests.iter().find(|d| {
-            let tag_matches = at.tag().is_none_or(|tag| tag_of(d) == Some(tag.as_str()));
-            tag_matches && at.digest().is_none_or(|digest| d.digest == *digest)
+        self.0.manifests.iter().find(|d| match at.digest() {
+            Some(digest) => d.digest == *digest,
+            None => tag_of(d) == at.tag().map(Tag::as_str),
         })
     }
 
-    /// What `at` selects, which for a digest alone may be a manifest that has no entry because another manifest names it.
+    /// What `at` selects, which for a digest may be a manifest that has no entry because another manifest names it.
     pub(crate) fn select(&self, at: &Selector) -> Option<Descriptor> {
-        let nested = || at.tag().is_none().then(|| at.digest().map(|d| Descriptor::new("", d.clone(), 0))).flatten();
+        let nested = || at.digest().map(|d| Descriptor::new("", d.clone(), 0));
         self.find(at).cloned().or_else(nested)
     }
 
@@ -226,12 +226,15 @@ mod tests {
     }
 
     #[test]
-    fn tag_and_digest_together_must_agree() {
+    fn of_a_tag_and_a_digest_the_digest_decides() {
         let (a, b) = (manifest(b"a"), manifest(b"b"));
         let mut index = Index::empty();
         index.put_entry(&tag("v1"), a.clone(), Untagged::Keep);
-        let v1 = "v1".parse::<Tag>().unwrap();
-        assert!(index.find(&Selector::Both(v1.clone(), a.digest)).is_some());
-        assert!(index.find(&Selector::Both(v1, b.digest)).is_none());
+        index.put_entry(&tag("v2"), b.clone(), Untagged::Keep);
+        for name in ["v1", "v2", "gone"] {
+            let found = index.find(&Selector::Both(name.parse().unwrap(), a.digest.clone()));
+            assert_eq!(found.map(|entry| &entry.digest), Some(&a.digest), "{name}");
+        }
+        assert!(index.find(&Selector::Both("v1".parse().unwrap(), manifest(b"c").digest)).is_none());
     }
 }

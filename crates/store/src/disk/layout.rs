@@ -289,7 +289,7 @@ impl Source for Layout {
         let (this, blob) = (self.clone(), blob.clone());
         blocking(move || {
             let what = format!("blob {} in {}", blob.digest, this.0.name);
-            Ok(Body::from_file(this.open_blob(&blob.digest)?.slice(range, &what)?))
+            Ok(Body::from_file(this.open_blob(&blob.digest)?.slice(range, &blob, &what)?))
         })
         .await
     }
