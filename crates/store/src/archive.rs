@@ -369,7 +369,7 @@ mod tests {
         }
         let archive = Archive::open(&path).unwrap();
         let find = |name: &str| archive.find(Some(&EntrySelector::Name(name.to_owned())));
-        assert_eq!(find("team/x:v1").unwrap().digest, *crate::contract::manifest(b"three").0.digest(), "the last one counts");
+        assert_eq!(find("team/x:v1").unwrap().descriptor.digest, *crate::contract::manifest(b"three").0.digest(), "the last one counts");
         assert!(matches!(find("v1"), Err(Error::Ambiguous { candidates, .. }) if candidates == ["team/x:v1", "team/y:v1"]));
     }
 

@@ -58,12 +58,12 @@ impl fmt::Display for EntrySelector {
 }
 
 /// A manifest of a layout, as its index lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The whole name; `None` if it has none, or was asked for by its digest.
     pub name: Option<String>,
-    /// The digest of the manifest.
-    pub digest: Digest,
+    /// The manifest, as far as the index tells: of one that only another manifest names, no more than the digest.
+    pub descriptor: Descriptor,
     /// Whether it is a referrer: a signature, an SBOM or the like, that belongs to another manifest.
     pub is_referrer: bool,
 }
@@ -84,7 +84,10 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
     pub(crate) fn find(&self, at: Option<&EntrySelector>) -> Result<Entry> {
         let (candidates, none) = match at {
             None => (self.index.entries().iter().collect(), format!("a manifest in {}", self.of)),
-            Some(EntrySelector::Digest(digest)) => return Ok(Entry { name: None, digest: digest.clone(), is_referrer: false }),
+            Some(EntrySelector::Digest(digest)) => {
+                let descriptor = Descriptor::new("", digest.clone(), 0);
+                return Ok(Entry { name: None, descriptor, is_referrer: false });
+            }
             Some(at) => (self.named(at), format!("{}{at}", self.of)),
         };
         match distinct(&candidates) {
@@ -126,7 +129,8 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
     /// The entries with a name, or for want of one those whose name is a whole reference that ends in it.
     fn named(&self, at: &EntrySelector) -> Vec<&Descriptor> {
         let name = at.name().unwrap_or_default();
-        let matching = |matches: &dyn Fn(&Descriptor) -> bool| self.index.entries().iter().filter(|entry| matches(entry)).collect::<Vec<_>>();
+        let matching =
+            |matches: &dyn Fn(&Descriptor) -> bool| self.index.entries().iter().filter(|entry| matches(entry)).collect::<Vec<_>>();
         // A name may itself end in a digest.
         let whole = at.digest().map(|digest| format!("{name}@{digest}"));
         let mut found = matching(&|entry| whole.is_some() && name_of(entry) == whole.as_deref());
@@ -144,7 +148,7 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
     pub(crate) fn all(&self) -> Vec<Entry> {
         let entry = |entry: &Descriptor| Entry {
             name: name_of(entry).map(str::to_owned),
-            digest: entry.digest.clone(),
+            descriptor: entry.clone(),
             is_referrer: self.is_referrer(entry),
         };
         self.index.entries().iter().map(entry).collect()
@@ -192,7 +196,7 @@ fn distinct(entries: &[&Descriptor]) -> usize {
 fn found(entries: &[&Descriptor]) -> Entry {
     let names: BTreeSet<_> = entries.iter().filter_map(|entry| name_of(entry)).collect();
     let name = names.first().filter(|_| names.len() == 1).map(|name| (*name).to_owned());
-    Entry { name, digest: entries[0].digest.clone(), is_referrer: false }
+    Entry { name, descriptor: entries[0].clone(), is_referrer: false }
 }
 
 /// Whether a tag is one under which referrers are kept where no API lists them: `sha256-<hex>` (OCI distribution specification,
@@ -307,7 +311,7 @@ mod tests {
 
     fn is_found(found: Result<Entry>, digest: &Digest, name: Option<&str>) {
         let found = found.unwrap();
-        assert_eq!((&found.digest, found.name.as_deref()), (digest, name));
+        assert_eq!((&found.descriptor.digest, found.name.as_deref()), (digest, name));
     }
 
     fn candidates(found: Result<Entry>) -> Vec<String> {
@@ -332,7 +336,11 @@ mod tests {
         let c = layout.add("v1", "c", None);
         is_found(layout.find("v1"), &c, Some("v1"));
         let d = layout.add(&format!("team/model@{a}"), "d", None);
-        is_found(layout.with(|entries| entries.find(Some(&EntrySelector::Both("team/model".into(), a.clone())))), &d, Some(&format!("team/model@{a}")));
+        is_found(
+            layout.with(|entries| entries.find(Some(&EntrySelector::Both("team/model".into(), a.clone())))),
+            &d,
+            Some(&format!("team/model@{a}")),
+        );
     }
 
     #[test]
@@ -366,7 +374,8 @@ mod tests {
         assert_eq!(layout.count(&model, name), 1);
         // What clients write for a registry without the referrers API; it lists that SBOM and a signature.
         let signature = layout.add("", "signature", Some(&model));
-        let listed: Vec<_> = [&sbom, &signature].iter().map(|d| json!({ "mediaType": media_type::IMAGE_MANIFEST, "digest": d, "size": 1 })).collect();
+        let listed: Vec<_> =
+            [&sbom, &signature].iter().map(|d| json!({ "mediaType": media_type::IMAGE_MANIFEST, "digest": d, "size": 1 })).collect();
         let fallback = model.to_string().replace(':', "-");
         layout.add_manifest(&fallback, json!({ "schemaVersion": 2, "manifests": listed }).to_string());
         assert_eq!(layout.count(&model, name), 2);
@@ -385,7 +394,7 @@ mod tests {
         is_found(layout.find("v1"), &model, name);
         assert_eq!(layout.find(&fallback).unwrap().name, Some(fallback.clone()), "one that is named is found");
         let all = layout.with(|entries| entries.all());
-        assert_eq!(all.iter().filter(|entry| !entry.is_referrer).map(|entry| &entry.digest).collect::<Vec<_>>(), [&model]);
+        assert_eq!(all.iter().filter(|entry| !entry.is_referrer).map(|entry| &entry.descriptor.digest).collect::<Vec<_>>(), [&model]);
         layout.add("other", "other", None);
         assert_eq!(candidates(layout.only()), ["other", name.unwrap()]);
     }
