@@ -7,7 +7,7 @@ use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Sink
 use std::time::Duration;
 
 /// How long a registry is asked for referrers, which nobody needs.
-const REFERRERS_PATIENCE: Duration = Duration::from_secs(10);
+const REFERRERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A place that is read: its source, and the manifest that was asked for.
 pub(crate) struct Opened {
