@@ -42,9 +42,11 @@ impl Output {
         }
     }
 
-    /// Tells a person or a program what is probably not as it should be, while the command goes on.
+    /// Tells a person or a program what is probably not as it should be, and a person how the work goes, while the command goes on.
     pub fn notice(&self, notice: &Notice) {
-        if self.json {
+        if !notice.is_warning() {
+            self.note(&notice.to_string());
+        } else if self.json {
             let message = notice.to_string();
             say_line(&text::json(&json!({ "warning": { "message": text::brief(&message) } })));
         } else {
@@ -60,7 +62,7 @@ impl Output {
     }
 }
 
-/// A line on stderr. Nobody is left to tell if that fails.
+/// A line on stderr, in place of a line of progress that a terminal may show. Nobody is left to tell if that fails.
 fn say(text: &str) {
     say_line(&text::printable(&text::brief(text)));
 }

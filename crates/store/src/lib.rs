@@ -12,6 +12,7 @@ mod error;
 mod memory;
 mod notice;
 mod overlay;
+mod partial;
 mod produced;
 mod progress;
 mod seam;
@@ -21,7 +22,8 @@ pub use archive::{Archive, ArchiveWriter};
 pub use body::{Body, CHUNK, FileRange, blocking};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes};
 pub use disk::{
-    BlobWriter, DigestCache, Layout, Lease, Pruned, Repository, Stamp, Store, StoredManifest, SuspendedWriter, Untagged, Writeback,
+    BlobWriter, DigestCache, Entry, EntrySelector, Layout, Lease, Pruned, Repository, Selected, Stamp, Store, StoredManifest,
+    SuspendedWriter, Untagged, Writeback,
 };
 pub use error::{Error, Result};
 pub use memory::MemoryStore;

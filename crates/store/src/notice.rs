@@ -1,9 +1,9 @@
 //! What a caller should know although nothing failed.
 
-use modelpack_spec::{Digest, Tag};
+use modelpack_spec::Digest;
 use std::{fmt, path::PathBuf, sync::Arc};
 
-/// Something that is probably not as it should be. Its text is a sentence without a full stop.
+/// Something that is probably not as it should be, or that explains how the work goes. Its text is a sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -11,8 +11,8 @@ pub enum Notice {
     TagMoved {
         /// The repository, as an error names it.
         repository: String,
-        /// The tag.
-        tag: Tag,
+        /// The tag, or the whole name of an entry of a layout.
+        tag: String,
         /// The digest that was named.
         digest: Digest,
         /// What the tag points to; `None` if there is no such tag.
@@ -32,6 +32,18 @@ pub enum Notice {
         /// The file.
         file: PathBuf,
     },
+    /// Another process writes to this file or directory, and the work goes on when that process has finished.
+    Waiting {
+        /// The file or directory.
+        path: PathBuf,
+    },
+}
+
+impl Notice {
+    /// Whether something is probably not as it should be. If not, the notice says how the work goes.
+    pub fn is_warning(&self) -> bool {
+        !matches!(self, Self::Waiting { .. })
+    }
 }
 
 impl fmt::Display for Notice {
@@ -44,6 +56,7 @@ impl fmt::Display for Notice {
                 write!(f, "{repository} has no tag {tag}; {digest} is used, as the reference says")
             }
             Self::LoginsUnavailable { what, why } => write!(f, "{what} cannot be used for logins: {why}"),
+            Self::Waiting { path } => write!(f, "{} is being written by another process; waiting for it", path.display()),
             Self::LoginRemains { registry, file } => write!(f, "{} still has a login for {registry}", file.display()),
         }
     }

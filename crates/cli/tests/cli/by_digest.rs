@@ -47,6 +47,13 @@ fn a_tag_that_has_moved_or_is_gone_is_warned_of_and_the_digest_is_taken() {
         let never = format!("sha256:{}", "0".repeat(64));
         fails(&cli, &format!("inspect {place}{name}:v1@{never}"), 3, &["was not found"]);
     }
+    ok(&cli, &format!("cp {name}@{first} oci-archive:archive.tar:old"));
+    for place in ["oci:layout", "oci-archive:archive.tar"] {
+        let agrees = run(&cli, &format!("inspect {place}:old@{first}")).expect_code(0);
+        assert!(!agrees.stderr.contains("warning"), "{}", agrees.stderr);
+        let gone = run(&cli, &format!("inspect {place}:gone@{first}")).expect_code(0);
+        assert!(gone.stderr.contains(&format!("has no tag gone; {first} is used")), "{}", gone.stderr);
+    }
     let output = run(&cli, &format!("inspect --json {name}:v1@{first}")).expect_code(0);
     let told: Value = serde_json::from_str(&output.stderr).unwrap();
     assert!(told["warning"]["message"].as_str().unwrap().contains(&second), "{told}");

@@ -36,6 +36,8 @@ struct Inner {
     /// What this repository holds of a pool that it shares with others; without, it holds all that is there.
     links: Option<Links>,
     untagged: Untagged,
+    /// The name that a manifest written by a tag gets instead of that tag.
+    entry_name: Option<String>,
 }
 
 /// A manifest as it lies in a layout: verified, and not parsed.
@@ -53,6 +55,12 @@ pub struct StoredManifest {
 impl Layout {
     /// The layout in `directory`, which need not exist before something is written. Nothing is touched yet.
     pub fn at(directory: &Path) -> Self {
+        Self::naming(directory, None)
+    }
+
+    /// The layout in `directory`, in which a manifest that is written by a tag gets the name `entry_name` instead of that tag, if there is
+    /// one: the name of an entry may be any text, such as a whole reference.
+    pub fn naming(directory: &Path, entry_name: Option<String>) -> Self {
         let blobs = Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
@@ -61,12 +69,14 @@ impl Layout {
             lock: directory.to_owned(),
             links: None,
             untagged: Untagged::Keep,
+            entry_name,
         }))
     }
 
     /// A layout whose `blobs` is a link to the pool of a store.
     pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, links: Links, untagged: Untagged) -> Self {
-        Self(Arc::new(Inner { name, lock: directory.join("_lock"), directory, blobs: pool, links: Some(links), untagged }))
+        let lock = directory.join("_lock");
+        Self(Arc::new(Inner { name, lock, directory, blobs: pool, links: Some(links), untagged, entry_name: None }))
     }
 
     /// The directory.
@@ -79,13 +89,12 @@ impl Layout {
         self.0.directory.join("oci-layout").is_file()
     }
 
-    /// The only manifest of this layout; fails if there are none, or several to choose from.
-    pub async fn only(&self) -> Result<Selector> {
-        let this = self.clone();
-        blocking(move || this.index()?.only(&this.0.name)).await
+    /// What it is called in an error.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
     }
 
-    fn index(&self) -> Result<Index> {
+    pub(super) fn index(&self) -> Result<Index> {
         Index::read(&self.0.directory)?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
     }
 
@@ -267,7 +276,10 @@ impl Layout {
     fn commit_manifest(&self, at: &[Selector], manifest: &Manifest, writer: BlobWriter) -> Result<()> {
         writer.commit_blocking(Some(manifest.digest()))?;
         self.update(|index| {
-            at.iter().for_each(|at| index.put(at, manifest, self.0.untagged));
+            for at in at {
+                let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
+                index.put(name, manifest, self.0.untagged);
+            }
             true
         })?;
         Ok(())

@@ -3,6 +3,7 @@
 mod blob_writer;
 mod blobs;
 mod digest_cache;
+mod entries;
 mod index;
 mod layout;
 mod lock;
@@ -13,6 +14,8 @@ mod writeback;
 
 pub use blob_writer::{BlobWriter, SuspendedWriter};
 pub use digest_cache::{DigestCache, Stamp};
+pub(crate) use entries::Entries;
+pub use entries::{Entry, EntrySelector, Selected};
 pub(crate) use index::Index;
 pub use layout::{Layout, StoredManifest};
 pub use lock::Lease;
