@@ -14,7 +14,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 
@@ -31,7 +31,7 @@ pub struct Cli {
 
 impl Cli {
     /// The program at `path`, for a test in `crates/cli/tests`: `Cli::at(env!("CARGO_BIN_EXE_modelpack"))`.
-    pub fn at(path: &str) -> Self {
+    pub fn at(path: impl Into<PathBuf>) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
         Self { program: path.into(), home: Arc::new(home) }
     }
@@ -148,11 +148,37 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("the child was not waited for, so its number is its own");
     }
 
+    /// Its process number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended already.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// Waits for the end, and gives all that was written from the beginning.
     pub fn wait(mut self) -> Output {
         while let Ok((stream, line)) = self.lines.recv() {
             self.written[stream].extend(line);
         }
+        self.end()
+    }
+
+    /// Waits for the end as [`wait`](Self::wait) does, but not longer than this: then it is killed, and there is no output.
+    pub fn wait_at_most(mut self, patience: Duration) -> Option<Output> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok((stream, line)) => self.written[stream].extend(line),
+                Err(RecvTimeoutError::Disconnected) => return Some(self.end()),
+                Err(RecvTimeoutError::Timeout) => return None,
+            }
+        }
+    }
+
+    fn end(mut self) -> Output {
         let status = self.child.wait().expect("the child was not waited for");
         let [stdout, stderr] = std::mem::take(&mut self.written);
         std::process::Output { status, stdout, stderr }.into()
@@ -208,6 +234,12 @@ mod tests {
         running.signal(Signal::TERM);
         let output = running.wait().expect_code(128 + 15);
         assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("listening on 127.0.0.1:1\n", "first\n"));
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_given_up() {
+        assert!(shell().start(["-c", "exec sleep 600"]).wait_at_most(Duration::from_millis(10)).is_none());
+        assert_eq!(shell().start(["-c", "exit 3"]).wait_at_most(PATIENCE).unwrap().code, 3);
     }
 
     #[test]

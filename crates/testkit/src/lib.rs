@@ -19,7 +19,7 @@ pub use limited::TinyDisk;
 pub use model::write_small_model;
 pub use proxy::{Failure, Fault, FaultProxy, SeenRequest};
 pub use torch::{TorchTensor, torch_archive, torch_pickle};
-pub use tree::{assert_same_tree, write_odd_names};
+pub use tree::{assert_same_tree, difference, write_odd_names};
 
 use std::path::{Path, PathBuf};
 

@@ -4,9 +4,13 @@ mod http;
 
 use http::{Edit, Framing, Head, body_of_request, body_of_response, forward};
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::{
     io::{AsyncWriteExt, BufReader},
@@ -25,6 +29,8 @@ const BUFFER: usize = 64 << 10;
 pub struct Fault {
     method: &'static str,
     path: String,
+    /// Whether only requests for a part of a body count.
+    ranged: bool,
     /// How many requests are left; `None` is all there will ever be.
     left: Option<usize>,
     failure: Failure,
@@ -33,12 +39,17 @@ pub struct Fault {
 impl Fault {
     /// Befalls every request with this method (`""` is any) and this fragment in its path and query.
     pub fn on(method: &'static str, path: impl Into<String>, failure: Failure) -> Self {
-        Self { method, path: path.into(), left: None, failure }
+        Self { method, path: path.into(), ranged: false, left: None, failure }
     }
 
     /// Befalls only the first `count` of them.
     pub fn times(self, count: usize) -> Self {
         Self { left: Some(count), ..self }
+    }
+
+    /// Befalls only those with a `Range` header.
+    pub fn ranged(self) -> Self {
+        Self { ranged: true, ..self }
     }
 
     fn befalls(&self, request: &Head) -> bool {
@@ -50,7 +61,8 @@ impl Fault {
             _ => false,
         };
         let method = self.method.is_empty() || self.method == request.method();
-        method && request.path().contains(&self.path) && self.left != Some(0) && !satisfied
+        let range = !self.ranged || request.get("range").is_some();
+        method && range && request.path().contains(&self.path) && self.left != Some(0) && !satisfied
     }
 }
 
@@ -63,6 +75,10 @@ pub enum Failure {
     CutRequestAfter(u64),
     /// The lowest bit of this byte of the response body is flipped.
     FlipByte(u64),
+    /// The lowest bit of this byte of the request body is flipped.
+    FlipRequestByte(u64),
+    /// The server does not see the `Range` header, so it sends all of the body.
+    IgnoreRange,
     /// The server is not asked: this is the answer.
     Status {
         /// The status code.
@@ -111,12 +127,20 @@ struct Shared {
     upstream: SocketAddr,
     faults: Mutex<Vec<Fault>>,
     seen: Mutex<Vec<SeenRequest>>,
+    answers: Mutex<BTreeMap<u16, u64>>,
+    befallen: AtomicUsize,
 }
 
 impl FaultProxy {
     /// Stands before the server at `upstream`. Of the faults that befall a request, the first is taken.
     pub fn start(upstream: SocketAddr, faults: Vec<Fault>) -> Self {
-        let shared = Arc::new(Shared { upstream, faults: Mutex::new(faults), seen: Mutex::default() });
+        let shared = Arc::new(Shared {
+            upstream,
+            faults: Mutex::new(faults),
+            seen: Mutex::default(),
+            answers: Mutex::default(),
+            befallen: AtomicUsize::new(0),
+        });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port can be had");
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
@@ -129,6 +153,21 @@ impl FaultProxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on these are the faults; with none, traffic passes as it is.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        *lock(&self.shared.faults) = faults;
+    }
+
+    /// How many requests a fault befell.
+    pub fn befallen(&self) -> usize {
+        self.shared.befallen.load(Ordering::Relaxed)
+    }
+
+    /// How often the server answered with which status. What the proxy answered itself does not count.
+    pub fn answers(&self) -> BTreeMap<u16, u64> {
+        lock(&self.shared.answers).clone()
     }
 
     /// The requests that came, in order, including those that were not forwarded.
@@ -180,6 +219,7 @@ impl Shared {
             authorization: request.get("authorization").is_some(),
             range: request.get("range").map(str::to_owned),
         });
+        let closes = request.closes();
         let reusable = match self.failure(&request) {
             Some(Failure::Stall) => std::future::pending().await,
             Some(Failure::Status { code, headers, body }) => refuse(&request, client, code, &headers, &body).await,
@@ -188,16 +228,58 @@ impl Shared {
                 let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
                 refuse(&request, client, 401, &challenge, body).await
             }
-            failure => relay(self.upstream, &request, client, failure).await,
+            failure => self.relay(request, client, failure).await,
         };
-        Ok(reusable? && !request.closes())
+        Ok(reusable? && !closes)
     }
 
     fn failure(&self, request: &Head) -> Option<Failure> {
         let mut faults = lock(&self.faults);
         let fault = faults.iter_mut().find(|fault| fault.befalls(request))?;
         fault.left = fault.left.map(|left| left - 1);
+        self.befallen.fetch_add(1, Ordering::Relaxed);
         Some(fault.failure.clone())
+    }
+
+    /// Forwards the request on a connection of its own, and the answer, with the failure in one of them.
+    async fn relay(&self, mut request: Head, client: &mut Connection, failure: Option<Failure>) -> io::Result<bool> {
+        let (mut request_edit, mut response_edit, mut claimed_length) = (Edit::default(), Edit::default(), None);
+        match failure {
+            Some(Failure::FlipRequestByte(at)) => request_edit.flip = Some(at),
+            Some(Failure::IgnoreRange) => request.remove("range"),
+            Some(Failure::CutAfter(bytes)) => response_edit.cut_after = Some(bytes),
+            Some(Failure::CutRequestAfter(bytes)) => request_edit.cut_after = Some(bytes),
+            Some(Failure::FlipByte(at)) => response_edit.flip = Some(at),
+            Some(Failure::ContentLength(length)) => claimed_length = Some(length),
+            _ => {}
+        }
+        let mut server = Connection::new(TcpStream::connect(self.upstream).await?);
+        server.writer.write_all(&request.to_bytes()).await?;
+        let send = async {
+            match forward(&mut client.reader, &mut server.writer, body_of_request(&request), request_edit).await {
+                Ok(true) => Ok(true),
+                Ok(false) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+                // A server that stops listening may have answered; what the client still sends is lost then.
+                Err(_) => Ok(false),
+            }
+        };
+        let receive = async {
+            loop {
+                let mut head = Head::read(&mut server.reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+                let (framing, interim) = (body_of_response(&head, request.method()), head.status().starts_with('1'));
+                if let Some(length) = claimed_length.filter(|_| !interim) {
+                    head.set("Content-Length", length.to_string());
+                }
+                client.writer.write_all(&head.to_bytes()).await?;
+                if !interim {
+                    *lock(&self.answers).entry(head.status().parse().unwrap_or_default()).or_default() += 1;
+                    let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit).await?;
+                    return Ok(whole && framing != Framing::UntilClose && claimed_length.is_none() && !head.closes());
+                }
+            }
+        };
+        let (sent, received) = tokio::try_join!(send, receive)?;
+        Ok(sent && received)
     }
 }
 
@@ -212,44 +294,6 @@ async fn refuse(request: &Head, client: &mut Connection, code: u16, headers: &[(
         client.writer.write_all(body.as_bytes()).await?;
     }
     Ok(true)
-}
-
-/// Forwards the request on a connection of its own, and the answer, with the failure in one of them.
-async fn relay(upstream: SocketAddr, request: &Head, client: &mut Connection, failure: Option<Failure>) -> io::Result<bool> {
-    let (mut request_edit, mut response_edit, mut claimed_length) = (Edit::default(), Edit::default(), None);
-    match failure {
-        Some(Failure::CutAfter(bytes)) => response_edit.cut_after = Some(bytes),
-        Some(Failure::CutRequestAfter(bytes)) => request_edit.cut_after = Some(bytes),
-        Some(Failure::FlipByte(at)) => response_edit.flip = Some(at),
-        Some(Failure::ContentLength(length)) => claimed_length = Some(length),
-        _ => {}
-    }
-    let mut server = Connection::new(TcpStream::connect(upstream).await?);
-    server.writer.write_all(&request.to_bytes()).await?;
-    let send = async {
-        match forward(&mut client.reader, &mut server.writer, body_of_request(request), request_edit).await {
-            Ok(true) => Ok(true),
-            Ok(false) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
-            // A server that stops listening may have answered; what the client still sends is lost then.
-            Err(_) => Ok(false),
-        }
-    };
-    let receive = async {
-        loop {
-            let mut head = Head::read(&mut server.reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            let (framing, interim) = (body_of_response(&head, request.method()), head.status().starts_with('1'));
-            if let Some(length) = claimed_length.filter(|_| !interim) {
-                head.set("Content-Length", length.to_string());
-            }
-            client.writer.write_all(&head.to_bytes()).await?;
-            if !interim {
-                let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit).await?;
-                return Ok(whole && framing != Framing::UntilClose && claimed_length.is_none() && !head.closes());
-            }
-        }
-    };
-    let (sent, received) = tokio::try_join!(send, receive)?;
-    Ok(sent && received)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

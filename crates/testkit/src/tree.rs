@@ -47,29 +47,35 @@ fn write(directory: &Path, name: &str, content: &str) {
     fs::create_dir_all(parent).and_then(|()| fs::write(&path, content)).unwrap_or_else(|e| panic!("cannot write {path:?}: {e}"));
 }
 
-/// Panics at the first difference between two directories in names, bytes, executable bits or targets of symbolic links.
-///
-/// An empty directory counts; owners, times and other permissions do not.
+/// Panics at the first [`difference`] between two directories.
 #[track_caller]
 pub fn assert_same_tree(left: &Path, right: &Path) {
+    if let Some(difference) = difference(left, right) {
+        panic!("{difference}");
+    }
+}
+
+/// The first difference between two directories in names, bytes, executable bits or targets of symbolic links, in words.
+///
+/// An empty directory counts; owners, times and other permissions do not.
+pub fn difference(left: &Path, right: &Path) -> Option<String> {
     let (left_entries, right_entries) = (entries(left), entries(right));
     for (one, other, place) in [(&left_entries, &right_entries, right), (&right_entries, &left_entries, left)] {
         if let Some((name, entry)) = one.iter().find(|(name, _)| !other.contains_key(*name)) {
-            panic!("{} lacks {name:?}, {}", place.display(), entry.describe());
+            return Some(format!("{} lacks {name:?}, {}", place.display(), entry.describe()));
         }
     }
-    for (name, entry) in &left_entries {
+    left_entries.iter().find_map(|(name, entry)| {
         let other = &right_entries[name];
         if entry != other {
-            panic!("{name:?} is {} in {}, but {} in {}", entry.describe(), left.display(), other.describe(), right.display());
+            let (is, but) = (entry.describe(), other.describe());
+            return Some(format!("{name:?} is {is} in {}, but {but} in {}", left.display(), right.display()));
         }
-        if matches!(entry, Entry::File { .. }) {
-            let (one, other) = (read(&left.join(name)), read(&right.join(name)));
-            if let Some(at) = one.iter().zip(&other).position(|(a, b)| a != b) {
-                panic!("{name:?} differs from byte {at} on between {} and {}", left.display(), right.display());
-            }
-        }
-    }
+        let Entry::File { .. } = entry else { return None };
+        let (one, other) = (read(&left.join(name)), read(&right.join(name)));
+        let at = one.iter().zip(&other).position(|(a, b)| a != b)?;
+        Some(format!("{name:?} differs from byte {at} on between {} and {}", left.display(), right.display()))
+    })
 }
 
 #[derive(PartialEq)]

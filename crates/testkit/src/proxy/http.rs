@@ -65,8 +65,12 @@ impl Head {
         self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn set(&mut self, name: &str, value: String) {
+    pub(super) fn remove(&mut self, name: &str) {
         self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: String) {
+        self.remove(name);
         self.headers.push((name.to_owned(), value));
     }
 }

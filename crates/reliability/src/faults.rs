@@ -1,0 +1,173 @@
+//! Transfers through a proxy that breaks the traffic.
+
+use crate::{
+    random::Random,
+    rounds::Tally,
+    scene::{Blob, Scene, Version, Violation, finish, left_over, shown},
+    task::Task,
+};
+use modelpack_testkit::{Failure, Fault, FaultProxy, Output, Running, Signal};
+use std::{path::Path, thread, time::Duration};
+
+/// What breaks in a round.
+struct Plan {
+    faults: Vec<Fault>,
+    /// In words.
+    said: String,
+    /// Whether the command must succeed all the same.
+    passes: bool,
+    /// Whether the only fault is that no answer comes. Waiting for that takes a minute, so the command is ended instead.
+    stalls: bool,
+}
+
+pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result<(), Violation> {
+    let task = random.one_of(&Task::REMOTE);
+    let mut scene = Scene::make(modelpack, random)?;
+    let proxy = FaultProxy::start(scene.registry.address, Vec::new());
+    scene.host = proxy.address().to_string();
+    let prepared = task.prepare(&scene, random)?;
+    let plan = plan(task, &scene.new, if task == Task::AttachInRegistry { &scene.old } else { &scene.new }, random);
+    let attempt = || -> Result<&'static str, Violation> {
+        proxy.set_faults(plan.faults.clone());
+        let mut running = scene.user.start(&prepared.words);
+        let stalled = plan.stalls && wait_for_fault(&proxy, &mut running);
+        if stalled {
+            running.signal(Signal::TERM);
+        }
+        let output = finish(running, &prepared.words)?;
+        let shown = shown(&prepared.words, &output);
+        let done = output.code == 0;
+        prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
+        if !done && plan.passes {
+            return Err(format!("the faults pass, and it must go on: {shown}"));
+        }
+        if !done && !(stalled && output.code == 143) {
+            expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;
+        }
+        if let Some(path) = left_over(scene.user.home()) {
+            return Err(format!("{} is left after {shown}", path.display()));
+        }
+        proxy.set_faults(Vec::new());
+        scene.ok_words(&prepared.words)?;
+        prepared.expected.check(&scene, true).map_err(|why| format!("{why}, after the same command without faults"))?;
+        match proxy.answers().iter().find(|(status, _)| **status >= 500) {
+            Some((status, _)) => Err(format!("the registry answered with {status}")),
+            None if proxy.befallen() == 0 => Ok("not befallen"),
+            None if done => Ok("succeeded"),
+            None if stalled => Ok("interrupted"),
+            None => Ok("failed"),
+        }
+    };
+    let how = attempt().map_err(|why| format!("{task:?}, {}: {why}", plan.said))?;
+    tally.count(how);
+    tally.add("requests befallen", proxy.befallen());
+    scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.said))
+}
+
+/// What failed has no result, says why once, and blames neither its arguments nor this machine.
+fn expect_failure(output: &Output) -> Result<(), Violation> {
+    match output.stderr.lines().filter(|line| line.starts_with("error: ")).count() {
+        _ if !output.stdout.is_empty() => Err("a failure has no result".to_owned()),
+        1 if matches!(output.code, 3 | 4 | 5 | 7) => Ok(()),
+        1 => Err("the exit code is another's".to_owned()),
+        errors => Err(format!("it says {errors} errors")),
+    }
+}
+
+/// Waits until a fault has befallen a request; `false` if the program ended without one.
+fn wait_for_fault(proxy: &FaultProxy, running: &mut Running) -> bool {
+    while proxy.befallen() == 0 {
+        if running.has_ended() {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// One or two faults that befall requests of the task. `written` and `read` are what it writes to the registry, and reads there.
+fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> Plan {
+    let mut plan = Plan { faults: Vec::new(), said: String::new(), passes: true, stalls: false };
+    for _ in 0..1 + random.below(2) {
+        let mut requests = vec![("GET", "/manifests/")];
+        if task == Task::Login {
+            requests = vec![("GET", "/v2/")];
+        }
+        if task.reads() {
+            requests.extend([("GET", "/blobs/"); 4]);
+        }
+        if task.writes() || task == Task::CopyInRegistry {
+            requests = vec![("HEAD", "/blobs/"), ("POST", "/blobs/uploads/"), ("PUT", "/blobs/uploads/"), ("PUT", "/manifests/")];
+            requests.extend([("PUT", "/blobs/uploads/"); 2]);
+            requests.extend(task.reads().then_some(("GET", "/manifests/")));
+        }
+        let (method, path) = random.one_of(&requests);
+        let blob = blob_of(if method == "GET" { read } else { written }, random);
+        // Of one blob, or of whichever comes first.
+        let one = random.once_in(2);
+        let path = match (method, path) {
+            ("GET" | "HEAD", "/blobs/") if one => format!("/blobs/{}", blob.digest),
+            ("PUT", "/blobs/uploads/") if one => format!("digest={}", blob.digest.replace(':', "%3A")),
+            _ => path.to_owned(),
+        };
+        let (failure, passes) = failure(method, &path, blob.size, random);
+        plan.stalls = matches!(failure, Failure::Stall);
+        if plan.stalls {
+            (plan.faults, plan.said, plan.passes) = (Vec::new(), String::new(), false);
+        }
+        let times = if passes || random.once_in(2) { Some(1 + random.below(2)) } else { None };
+        plan.passes &= passes && !plan.stalls;
+        let said = times.map_or_else(|| "always".to_owned(), |times| format!("{times} times"));
+        plan.said += &format!("{}{failure:?} on {method} {path} {said}", if plan.said.is_empty() { "" } else { " and " });
+        let fault = Fault::on(method, path.clone(), failure);
+        plan.faults.push(match times {
+            Some(times) => fault.times(usize::try_from(times).expect("it is small")),
+            None => fault,
+        });
+        if plan.stalls {
+            break;
+        }
+        // A download that was cut off asks for the rest of it, which not every server gives.
+        if method == "GET" && path.contains("/blobs/") && random.once_in(3) {
+            let refusal = match random.below(3) {
+                0 => Failure::IgnoreRange,
+                1 => status(416, None),
+                _ => status(400, None),
+            };
+            plan.said += &format!(" and {refusal:?} for ranges");
+            plan.faults.push(Fault::on("GET", path, refusal).ranged());
+        }
+    }
+    plan
+}
+
+fn blob_of(version: &Version, random: &mut Random) -> Blob {
+    let index = random.below(version.blobs.len() as u64);
+    version.blobs[usize::try_from(index).expect("it is less than a length")].clone()
+}
+
+/// What happens to a request, and whether that passes when it happens a few times.
+fn failure(method: &'static str, path: &str, size: u64, random: &mut Random) -> (Failure, bool) {
+    let blobs = path.contains("/blobs/") || path.contains("digest=");
+    // A manifest is a few thousand bytes.
+    let at = random.below(if blobs { size.max(1) } else { 1000 });
+    match (random.below(8), method) {
+        (0, _) => (Failure::Stall, false),
+        (1 | 2, "GET") => (Failure::CutAfter(at), true),
+        (1 | 2, "PUT") => (Failure::CutRequestAfter(at), true),
+        (3, "GET") => (Failure::FlipByte(at), false),
+        // A manifest that is put by its tag is what it is: only the client can see, and says, that another came.
+        (3, "PUT") if blobs => (Failure::FlipRequestByte(at), false),
+        (4, "GET" | "HEAD") => (Failure::ContentLength(random.below(2 * size)), method == "HEAD"),
+        (5, _) => (status(random.one_of(&[400, 403, 404, 405, 409, 422]), None), false),
+        _ => {
+            let pause = random.one_of(&[None, None, Some("0"), Some("1"), Some("Wed, 21 Oct 2015 07:28:00 GMT")]);
+            (status(random.one_of(&[429, 500, 502, 503, 504]), pause), true)
+        }
+    }
+}
+
+fn status(code: u16, retry_after: Option<&str>) -> Failure {
+    let headers = retry_after.map(|pause| ("Retry-After", pause.to_owned())).into_iter().collect();
+    Failure::Status { code, headers, body: r#"{"errors":[{"code":"UNKNOWN","message":"a fault"}]}"#.to_owned() }
+}

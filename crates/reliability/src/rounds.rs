@@ -1,0 +1,90 @@
+//! Rounds, several at once, each of which can be run again by its number.
+
+use crate::{random::Random, scene::Violation};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+/// What happened how often.
+#[derive(Default)]
+pub struct Tally(BTreeMap<String, usize>);
+
+impl Tally {
+    pub fn count(&mut self, what: &str) {
+        self.add(what, 1);
+    }
+
+    pub fn add(&mut self, what: &str, times: usize) {
+        *self.0.entry(what.to_owned()).or_default() += times;
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(what, times)| self.add(&what, times));
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts: Vec<_> = self.0.iter().map(|(what, times)| format!("{what} {times}")).collect();
+        f.write_str(&counts.join(", "))
+    }
+}
+
+/// Which rounds of a run.
+#[derive(Clone, clap::Args)]
+pub struct Rounds {
+    /// What all rounds are chosen by
+    #[arg(long, value_name = "N")]
+    seed: u64,
+    /// How many rounds
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    rounds: u64,
+    /// Only the round with this number
+    #[arg(long, value_name = "N", conflicts_with = "rounds")]
+    round: Option<u64>,
+    /// How many rounds at once
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    jobs: usize,
+}
+
+impl Rounds {
+    /// Runs them, prints a line for each that failed, and at last what was counted. Gives whether none failed.
+    pub fn run(&self, name: &str, round: impl Fn(&mut Random, &mut Tally) -> Result<(), Violation> + Sync) -> bool {
+        let numbers = self.round.map_or(0..self.rounds, |number| number..number + 1);
+        let (next, tally, failed) = (AtomicU64::new(numbers.start), Mutex::new(Tally::default()), AtomicU64::new(0));
+        let work = || {
+            let mut counted = Tally::default();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= numbers.end {
+                    break;
+                }
+                let mut random = Random::new(self.seed, number);
+                let ran = catch_unwind(AssertUnwindSafe(|| round(&mut random, &mut counted)));
+                if let Err(why) = ran.unwrap_or_else(|panic| Err(message(&*panic))) {
+                    failed.fetch_add(1, Ordering::Relaxed);
+                    println!("FAILED: {} -- again: reliability {name} --seed {} --round {number}", why.replace('\n', " / "), self.seed);
+                }
+            }
+            tally.lock().expect("nothing panics while it holds the lock").merge(counted);
+        };
+        thread::scope(|scope| (0..self.jobs).for_each(|_| drop(scope.spawn(work))));
+        let (ran, failed) = (numbers.end - numbers.start, failed.into_inner());
+        let tally = tally.into_inner().expect("nothing panics while it holds the lock");
+        println!("{name}, seed {}: {ran} rounds, {failed} failed; {tally}", self.seed);
+        failed == 0
+    }
+}
+
+/// What a panic said: the parts that tests share panic when they cannot go on.
+fn message(panic: &(dyn Any + Send)) -> Violation {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").to_owned()
+}

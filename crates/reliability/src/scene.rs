@@ -1,0 +1,243 @@
+//! One registry, one user, and two versions of a model, of which the registry has the older: where a round begins.
+
+use crate::{model, random::Random};
+use modelpack_testkit::{Cli, Output, Running, Signal};
+use serde_json::Value;
+use std::{
+    ffi::OsStr,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long a command may take. Only one that hangs reaches it: a registry that is always busy costs a few seconds.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How a model may be packed.
+const LAYERINGS: [&[&str]; 3] = [&[], &["--layer", "tar"], &["--layer", "weight=raw", "--layer", "<100kB=tar+zstd"]];
+
+/// What cannot be, in words.
+pub type Violation = String;
+
+/// A version of the model.
+pub struct Version {
+    pub directory: PathBuf,
+    /// What packing it gives.
+    pub digest: String,
+    pub blobs: Vec<Blob>,
+}
+
+#[derive(Clone)]
+pub struct Blob {
+    pub digest: String,
+    pub size: u64,
+}
+
+pub struct Scene {
+    pub user: Cli,
+    pub registry: Registry,
+    /// By which host the user calls the registry.
+    pub host: String,
+    /// In the registry as `m:v1`, and as `m:keep`.
+    pub old: Version,
+    /// In no registry.
+    pub new: Version,
+    pub layering: &'static [&'static str],
+    /// How many files are moved at once.
+    pub concurrency: &'static str,
+}
+
+impl Scene {
+    pub fn make(modelpack: &Path, random: &mut Random) -> Result<Self, Violation> {
+        let user = Cli::at(modelpack);
+        let registry = Registry::start(modelpack);
+        let layering = random.one_of(&LAYERINGS);
+        let [old, new] = ["old", "new"].map(|name| user.home().join(name));
+        model::write(&old, random);
+        model::write_next(&old, &new, random);
+        let [old, new] = [pack_apart(&user, old, layering)?, pack_apart(&user, new, layering)?];
+        let host = registry.address.to_string();
+        let scene = Self { user, registry, host, old, new, layering, concurrency: random.one_of(&["1", "5"]) };
+        scene.publish("old", "v1")?;
+        scene.publish("old", "keep")?;
+        Ok(scene)
+    }
+
+    /// The words of a command, with those that every command gets.
+    pub fn words(&self, words: &[&str]) -> Vec<String> {
+        words.iter().chain(&["--store", "store"]).map(|&word| word.to_owned()).collect()
+    }
+
+    /// Runs a command of the user that must succeed.
+    pub fn ok(&self, words: &[&str]) -> Result<String, Violation> {
+        ok(&self.user, &self.words(words))
+    }
+
+    /// Runs a whole command of the user that must succeed.
+    pub fn ok_words(&self, words: &[String]) -> Result<String, Violation> {
+        ok(&self.user, words)
+    }
+
+    /// Runs a command on the store that holds both versions, and that nothing happens to.
+    pub fn ok_apart(&self, words: &[&str]) -> Result<String, Violation> {
+        ok(&self.user, &[words, &["--store", "apart"]].concat())
+    }
+
+    /// Puts a version into the registry.
+    pub fn publish(&self, version: &str, tag: &str) -> Result<(), Violation> {
+        let to = self.in_registry("m", tag);
+        self.ok_apart(&["cp", &format!("store:m:{version}"), &to]).map(drop)
+    }
+
+    /// An artifact in the registry, asked for without anything between.
+    pub fn in_registry(&self, name: &str, tag: &str) -> String {
+        format!("docker://{}/{name}:{tag}", self.registry.address)
+    }
+
+    /// The digest of what a place holds, every byte of which is read; `None` if there is nothing.
+    pub fn whole(&self, place: &str) -> Result<Option<String>, Violation> {
+        let words = self.words(&["verify", place]);
+        let output = run(&self.user, &words)?;
+        match output.code {
+            0 => Ok(Some(output.stdout.trim().to_owned())),
+            // A blob that is not there is named by its digest.
+            3 if !output.stderr.contains("sha256:") => Ok(None),
+            _ => Err(format!("{place} is visible and not whole: {}", shown(&words, &output))),
+        }
+    }
+
+    /// Ends the registry, collects what nobody needs, and expects that nothing is left over anywhere.
+    pub fn end(mut self) -> Result<(), Violation> {
+        match self.whole(&self.in_registry("m", "keep"))? {
+            Some(digest) if digest == self.old.digest => {}
+            other => return Err(format!("m:keep, which nobody touched, is {other:?}")),
+        }
+        self.ok(&["prune"])?;
+        self.registry.end()?;
+        let root = self.registry.root();
+        ok(&self.user, &["prune", "--store", &root.to_string_lossy()])?;
+        match left_over(self.user.home()).or_else(|| left_over(&root)) {
+            Some(path) => Err(format!("{} is left after everything ended and was pruned", path.display())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Packs into the store that nothing happens to, to learn what packing gives.
+fn pack_apart(user: &Cli, directory: PathBuf, layering: &[&str]) -> Result<Version, Violation> {
+    let name = directory.file_name().expect("it was joined").to_string_lossy().into_owned();
+    let digest = ok(user, &[&["pack", &name, "-t", &format!("m:{name}"), "--store", "apart"], layering].concat())?;
+    let path = user.home().join("apart/blobs").join(digest.replace(':', "/"));
+    let manifest = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let manifest: Value = serde_json::from_slice(&manifest).map_err(|e| format!("{}: {e}", path.display()))?;
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    let blob = |blob: &Value| Some(Blob { digest: blob["digest"].as_str()?.to_owned(), size: blob["size"].as_u64()? });
+    let blobs = layers.chain([&manifest["config"]]).map(blob).collect::<Option<_>>();
+    Ok(Version { directory, digest, blobs: blobs.ok_or_else(|| format!("{} is no manifest", path.display()))? })
+}
+
+/// Something that only a writer at work may have: a hidden file below a directory, or one in `ingest`.
+pub fn left_over(root: &Path) -> Option<PathBuf> {
+    const HOMES: [&str; 4] = [".docker", ".config", ".cache", ".local"];
+    below(root).into_iter().find(|path| {
+        let inside = path.strip_prefix(root).expect("it was listed below");
+        let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") && !HOMES.iter().any(|home| *home == name);
+        let ingested = inside.parent().is_some_and(|parent| parent.file_name() == Some(OsStr::new("ingest")));
+        ingested || inside.iter().any(hidden)
+    })
+}
+
+/// All files and directories below one. One that goes away meanwhile is not below it.
+pub fn below(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for path in fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir()) {
+                waiting.push(path.clone());
+            }
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Runs a command to its end, and expects what holds for any command.
+pub fn run<W: AsRef<str>>(user: &Cli, words: &[W]) -> Result<Output, Violation> {
+    finish(user.start(words.iter().map(AsRef::as_ref)), words)
+}
+
+/// Waits for a command, and expects what holds for any command.
+pub fn finish<W: AsRef<str>>(running: Running, words: &[W]) -> Result<Output, Violation> {
+    let output = running.wait_at_most(PATIENCE);
+    let output = output.ok_or_else(|| format!("`{}` did not end in {} s", line(words), PATIENCE.as_secs()))?;
+    if output.stderr.contains("panicked") {
+        return Err(format!("a panic: {}", shown(words, &output)));
+    }
+    Ok(output)
+}
+
+pub fn ok<W: AsRef<str>>(user: &Cli, words: &[W]) -> Result<String, Violation> {
+    let output = run(user, words)?;
+    match output.code {
+        0 => Ok(output.stdout.trim().to_owned()),
+        _ => Err(format!("it must succeed: {}", shown(words, &output))),
+    }
+}
+
+/// A command and how it ended, on one line.
+pub fn shown<W: AsRef<str>>(words: &[W], output: &Output) -> String {
+    let said = output.stderr.trim().replace('\n', " / ");
+    format!("`{}` ended with {}: {said}", line(words), output.code)
+}
+
+fn line<W: AsRef<str>>(words: &[W]) -> String {
+    let words: Vec<_> = words.iter().map(AsRef::as_ref).collect();
+    format!("modelpack {}", words.join(" "))
+}
+
+/// A registry that the program serves. It comes back at the same address.
+pub struct Registry {
+    cli: Cli,
+    running: Option<Running>,
+    pub address: SocketAddr,
+}
+
+impl Registry {
+    pub fn start(modelpack: &Path) -> Self {
+        let cli = Cli::at(modelpack);
+        let (running, address) = serve(&cli, "127.0.0.1:0");
+        Self { cli, running: Some(running), address }
+    }
+
+    /// The store below it.
+    pub fn root(&self) -> PathBuf {
+        self.cli.home().join("root")
+    }
+
+    /// Sends it a signal, and waits for its end.
+    pub fn stop(&mut self, signal: Signal) -> Result<Output, Violation> {
+        let running = self.running.take().ok_or("the registry does not run")?;
+        running.signal(signal);
+        finish(running, &["serve"])
+    }
+
+    /// Starts it again over the same store.
+    pub fn restart(&mut self) {
+        self.running = Some(serve(&self.cli, &self.address.to_string()).0);
+    }
+
+    /// Ends it as an administrator does.
+    fn end(&mut self) -> Result<(), Violation> {
+        let output = self.stop(Signal::TERM)?;
+        if output.code == 0 { Ok(()) } else { Err(shown(&["serve"], &output)) }
+    }
+}
+
+fn serve(cli: &Cli, listen: &str) -> (Running, SocketAddr) {
+    let mut running = cli.start(["serve", "--listen", listen, "--root", "root"]);
+    let line = running.wait_for_line("serving http://");
+    let address = line.trim_start_matches("serving http://").split(' ').next().and_then(|address| address.parse().ok());
+    (running, address.unwrap_or_else(|| panic!("no address in {line:?}")))
+}
