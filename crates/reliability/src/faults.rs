@@ -3,10 +3,10 @@
 use crate::{
     random::Random,
     rounds::Tally,
-    scene::{Blob, Scene, Version, Violation, finish, left_over, shown},
+    scene::{Blob, Scene, Version, Violation, expect_failure, finish, left_over, shown},
     task::Task,
 };
-use modelpack_testkit::{Failure, Fault, FaultProxy, Output, Running, Signal};
+use modelpack_testkit::{Failure, Fault, FaultProxy, Running, Signal};
 use std::{path::Path, thread, time::Duration};
 
 /// What breaks in a round.
@@ -62,16 +62,6 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
     tally.count(how);
     tally.add("requests befallen", proxy.befallen());
     scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.said))
-}
-
-/// What failed has no result, says why once, and blames neither its arguments nor this machine.
-fn expect_failure(output: &Output) -> Result<(), Violation> {
-    match output.stderr.lines().filter(|line| line.starts_with("error: ")).count() {
-        _ if !output.stdout.is_empty() => Err("a failure has no result".to_owned()),
-        1 if matches!(output.code, 3 | 4 | 5 | 7) => Ok(()),
-        1 => Err("the exit code is another's".to_owned()),
-        errors => Err(format!("it says {errors} errors")),
-    }
 }
 
 /// Waits until a fault has befallen a request; `false` if the program ended without one.

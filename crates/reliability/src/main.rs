@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)]
 
 mod faults;
+mod kills;
 mod model;
 mod random;
 mod rounds;
@@ -11,6 +12,7 @@ mod scene;
 mod task;
 
 use clap::Parser;
+use kills::Kills;
 use rounds::Rounds;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -29,6 +31,8 @@ struct Arguments {
 enum Run {
     /// Transfers through a proxy that breaks the traffic
     Faults(Rounds),
+    /// Commands and registries that are ended at any moment
+    Kills(Rounds),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,10 @@ fn main() -> ExitCode {
     };
     let sound = match arguments.run {
         Run::Faults(rounds) => rounds.run("faults", |random, tally| faults::round(&modelpack, random, tally)),
+        Run::Kills(rounds) => {
+            let kills = Kills::new(modelpack);
+            rounds.run("kills", |random, tally| kills.round(random, tally))
+        }
     };
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -82,9 +82,7 @@ impl Task {
         let artifact = |place: &str, before, after| Expected::Artifact { place: place.to_owned(), before, after };
         let in_registry = scene.in_registry("m", "v1");
         let (words, expected) = match self {
-            Self::PushDirectory => {
-                ([&["push", "new", &reference], &moving[..], layering].concat(), artifact(&in_registry, old, new))
-            }
+            Self::PushDirectory => ([&["push", "new", &reference], &moving[..], layering].concat(), artifact(&in_registry, old, new)),
             Self::PushStored => {
                 scene.ok(&[&["pack", "new", "-t", &reference], layering].concat())?;
                 ([&["push", &reference], &moving[..]].concat(), artifact(&in_registry, old, new))
