@@ -17,6 +17,7 @@ mod kitfile;
 mod layers;
 mod lint;
 mod login;
+mod memory;
 mod metadata;
 mod modctl;
 mod modelkit;
