@@ -104,15 +104,11 @@ async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, op
 }
 
 async fn open(file: &PlannedFile, cache: Option<DigestCache>) -> Result<(FileRange, Stamp, Option<Digest>)> {
-    let (path, size) = (file.source.clone(), file.size);
+    let (source, size) = (file.source.clone(), file.size);
     blocking(move || {
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let stamp = stamp(&file, &path)?;
-        if stamp.size() != size {
-            return Err(Error::Changed { path }.into());
-        }
+        let (file, stamp) = source.open()?;
         let known = cache.and_then(|cache| cache.lookup(&stamp));
-        Ok((FileRange { file: Arc::new(file), path, offset: 0, len: size }, stamp, known))
+        Ok((FileRange { file: Arc::new(file), path: source.path(), offset: 0, len: size }, stamp, known))
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! Where files lie until they are whole and verified: a hidden directory in the destination, so that a rename puts them in place.
 
-use super::destination::{DIRECTORY, Destination, failed};
+use super::destination::Destination;
+use crate::directory::{DIRECTORY, failed};
 use modelpack_spec::FilePath;
 use modelpack_store::{Error, Result};
 use rustix::{

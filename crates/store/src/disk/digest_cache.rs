@@ -49,6 +49,11 @@ impl Stamp {
         self.size
     }
 
+    /// Whether it differs from `other` by the number of the file at most.
+    pub fn is_renumbered(&self, other: &Self) -> bool {
+        *self == Self { inode: self.inode, ..*other }
+    }
+
     /// How long ago the file was changed; `None` if that is in the future.
     fn age(&self) -> Option<Duration> {
         let changed = Duration::new(u64::try_from(self.changed.0).ok()?, u32::try_from(self.changed.1).ok()?);

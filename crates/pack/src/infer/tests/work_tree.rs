@@ -1,6 +1,6 @@
 //! Revision and source of a directory that is a work tree of git.
 
-use super::{Plan, infer, planned};
+use super::{infer_files, planned};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -21,9 +21,7 @@ fn write(root: &Path, files: &[(&str, &str)]) {
 /// Revision and source of the model in `directory`.
 fn told(directory: &Path) -> (Option<String>, Option<String>) {
     write(directory, &[("a.bin", "x")]);
-    let directory = directory.canonicalize().unwrap();
-    let files = vec![planned("a.bin", directory.join("a.bin"), 1)];
-    let inferred = infer(&Plan { directory, files });
+    let inferred = infer_files(directory, &[planned("a.bin", &directory.join("a.bin"))]);
     (inferred.descriptor.revision, inferred.descriptor.source_url)
 }
 
