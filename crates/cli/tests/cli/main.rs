@@ -14,6 +14,7 @@ mod inspect;
 mod interrupt;
 mod kitfile;
 mod layers;
+mod links;
 mod lint;
 mod login;
 mod metadata;
