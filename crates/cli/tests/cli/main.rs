@@ -5,6 +5,7 @@ mod bad_input;
 mod demo;
 mod determinism;
 mod diff;
+mod digest_cache;
 mod filter;
 mod foreign;
 mod full_disk;

@@ -77,12 +77,6 @@ impl Staging {
         Ok(StagedFile { file, name })
     }
 
-    /// Puts a file that is whole and verified on the disk, and then gives it its own name; see [`Destination::place`].
-    pub(super) fn place(&self, staged: &StagedFile, path: &FilePath, replace: bool) -> Result<()> {
-        self.sync(staged, path)?;
-        self.rename(&staged.name, path, replace)
-    }
-
     /// Puts a file that is whole and verified, and will have `path`, on the disk.
     pub(super) fn sync(&self, staged: &StagedFile, path: &FilePath) -> Result<()> {
         staged.file.sync_data().map_err(Error::io("sync", self.destination.locate(path)))

@@ -1,9 +1,10 @@
 //! Digests of files outside the store, so that an unchanged file is not hashed again.
 //!
 //! An entry says which digest a file had when its identity, size and times were these. It decides what need not be moved; bytes
-//! that are moved are hashed all the same.
+//! that are moved are hashed all the same. So that it never says what is not so, nothing is remembered unless every later change must
+//! show in the times: see [`Settled`].
 
-use super::blobs::random_name;
+use super::{blobs::random_name, settled::Settled};
 use crate::{CHUNK, Error, Result};
 use modelpack_spec::Digest;
 use std::{
@@ -13,8 +14,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// File systems stamp a change with a clock that may stand still for this long.
-const TICK: Duration = Duration::from_millis(20);
+/// How entries begin. Those of older versions, which remembered whatever they had hashed, have no such word.
+const ENTRY: &str = "settled";
 
 /// Digests by device, inode, size, modification time and change time.
 #[derive(Clone, Debug)]
@@ -22,7 +23,11 @@ pub struct DigestCache {
     directory: PathBuf,
 }
 
-/// What identifies the content of a file as long as nobody changes it; changes with every write to it.
+/// What identifies the content of a file as long as nobody changes it.
+///
+/// It changes with every write to the file. It need not change with what another program stores into a shared mapping of the file, or
+/// on a file system that keeps no exact times: two stamps that differ are of different contents, but only one that is
+/// [`Settled`] says that the content is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -54,9 +59,17 @@ impl Stamp {
         *self == Self { inode: self.inode, ..*other }
     }
 
-    /// How long ago the file was changed; `None` if that is in the future.
-    fn age(&self) -> Option<Duration> {
-        let changed = Duration::new(u64::try_from(self.changed.0).ok()?, u32::try_from(self.changed.1).ok()?);
+    /// Whether this is of a file that had the stamp `whole` and was then only renamed.
+    ///
+    /// It must have got its name later than its last byte by the clock of the file system: before, nobody else knew of it.
+    pub fn is_renamed(&self, whole: &Self) -> bool {
+        *self == Self { changed: self.changed, ..*whole } && self.changed > self.modified
+    }
+
+    /// How long ago the file was changed; `None` if that is in the future, or the time is in whole seconds.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let nanoseconds = u32::try_from(self.changed.1).ok().filter(|nanoseconds| *nanoseconds > 0)?;
+        let changed = Duration::new(u64::try_from(self.changed.0).ok()?, nanoseconds);
         SystemTime::now().duration_since(UNIX_EPOCH.checked_add(changed)?).ok()
     }
 }
@@ -74,16 +87,20 @@ impl DigestCache {
         (entry == line(stamp)).then(|| digest.parse().ok()).flatten()
     }
 
-    /// Remembers the digest of `file`, whose content was hashed when its stamp was `stamp`; blocks, for some milliseconds at most.
+    /// Makes ready to remember the digest of `file`, which is open for reading only, before it is hashed; blocks, for some milliseconds
+    /// at most.
     ///
-    /// Nothing is remembered of a file that has changed since, or that is so small that hashing it costs no more than this. A file
-    /// changed a moment ago might change again under the same time, so this waits until any further change would show.
-    pub fn remember(&self, file: &File, stamp: &Stamp, digest: &Digest) -> Result<()> {
+    /// `None` if it is so small that hashing it costs no more than this, or if it could change without a trace.
+    pub fn prepare(&self, file: &File) -> Option<Settled> {
+        let size = file.metadata().ok()?.size();
+        if size >= CHUNK as u64 { Settled::of(file) } else { None }
+    }
+
+    /// Remembers the digest of `file`, which was hashed after it was found to be settled; blocks. Nothing is remembered of a file that
+    /// has changed since.
+    pub fn remember(&self, file: &File, settled: &Settled, digest: &Digest) -> Result<()> {
+        let stamp = settled.stamp();
         let Some(path) = self.path(stamp) else { return Ok(()) };
-        match stamp.age() {
-            None => return Ok(()),
-            Some(age) => std::thread::sleep(TICK.saturating_sub(age)),
-        }
         let now = file.metadata().map_err(Error::io("look at a file before remembering it in", &path))?;
         if Stamp::of(&now) != *stamp {
             return Ok(());
@@ -101,36 +118,100 @@ impl DigestCache {
 
 fn line(stamp: &Stamp) -> String {
     let Stamp { size, modified, changed, .. } = stamp;
-    format!("{size} {}.{} {}.{}", modified.0, modified.1, changed.0, changed.1)
+    format!("{ENTRY} {size} {}.{} {}.{}", modified.0, modified.1, changed.0, changed.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Seek, Write};
+    use std::{
+        io::{Seek, Write},
+        path::Path,
+    };
+    use tempfile::TempDir;
 
-    fn stamp(file: &File) -> Stamp {
-        Stamp::of(&file.metadata().unwrap())
+    /// A cache, and a file of two chunks in a directory of its own.
+    fn scene() -> (TempDir, DigestCache, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let (cache, path) = (DigestCache::at(directory.path().to_owned()), directory.path().join("file"));
+        fs::write(&path, vec![1; 2 * CHUNK]).unwrap();
+        (directory, cache, path)
+    }
+
+    fn digest() -> Digest {
+        Digest::of(&vec![1; 2 * CHUNK])
+    }
+
+    fn known(cache: &DigestCache, path: &Path) -> Option<Digest> {
+        cache.lookup(&Stamp::of(&fs::metadata(path).unwrap()))
+    }
+
+    /// The file as [`DigestCache::prepare`] finds it; says so and gives nothing if its file system is one of those that are not trusted.
+    fn settled(cache: &DigestCache, file: &File) -> Option<Settled> {
+        let settled = cache.prepare(file);
+        if settled.is_none() {
+            eprintln!("SKIPPED: the times of files in the temporary directory are not trusted");
+        }
+        settled
     }
 
     #[test]
     fn an_unchanged_file_is_known_and_a_changed_one_is_not_even_if_its_size_and_time_are_put_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = DigestCache::at(directory.path().to_owned());
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&vec![1; CHUNK]).unwrap();
-        let digest = Digest::of(&vec![1; CHUNK]);
-        assert_eq!(cache.lookup(&stamp(&file)), None);
-        let before = stamp(&file);
-        cache.remember(&file, &before, &digest).unwrap();
-        assert_eq!(cache.lookup(&stamp(&file)), Some(digest));
+        let (_directory, cache, path) = scene();
+        let file = File::open(&path).unwrap();
+        let Some(before) = settled(&cache, &file) else { return };
+        assert_eq!(known(&cache, &path), None);
+        cache.remember(&file, &before, &digest()).unwrap();
+        assert_eq!(known(&cache, &path), Some(digest()));
 
         let modified = file.metadata().unwrap().modified().unwrap();
-        file.rewind().unwrap();
-        file.write_all(b"x").unwrap();
-        file.set_modified(modified).unwrap();
-        assert_eq!(cache.lookup(&stamp(&file)), None);
+        let mut writer = File::options().write(true).open(&path).unwrap();
+        writer.rewind().unwrap();
+        writer.write_all(b"x").unwrap();
+        writer.set_modified(modified).unwrap();
+        assert_eq!(known(&cache, &path), None);
         cache.remember(&file, &before, &Digest::of(b"stale")).unwrap();
-        assert_eq!(cache.lookup(&stamp(&file)), None);
+        assert_eq!(known(&cache, &path), None);
+    }
+
+    #[test]
+    fn what_an_older_version_remembered_is_not_believed() {
+        let (_directory, cache, path) = scene();
+        let stamp = Stamp::of(&fs::metadata(&path).unwrap());
+        let entry = cache.path(&stamp).unwrap();
+        let line = line(&stamp);
+        fs::write(&entry, format!("{line} {}\n", digest())).unwrap();
+        assert_eq!(known(&cache, &path), Some(digest()));
+        fs::write(&entry, format!("{} {}\n", line.strip_prefix("settled ").unwrap(), digest())).unwrap();
+        assert_eq!(known(&cache, &path), None);
+    }
+
+    #[test]
+    fn a_small_file_is_not_remembered() {
+        let (_directory, cache, path) = scene();
+        fs::write(&path, vec![1; CHUNK - 1]).unwrap();
+        assert!(cache.prepare(&File::open(&path).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_time_in_whole_seconds_is_no_time() {
+        let stamp = Stamp { device: 1, inode: 2, size: 3, modified: (9, 5), changed: (9, 6) };
+        assert!(stamp.age().is_some());
+        assert_eq!(Stamp { changed: (9, 0), ..stamp }.age(), None, "much can happen in a second");
+        assert_eq!(Stamp { changed: (i64::MAX, 6), ..stamp }.age(), None, "it is in the future");
+    }
+
+    #[test]
+    fn a_renamed_file_is_known_by_the_time_of_its_last_byte() {
+        let whole = Stamp { device: 1, inode: 2, size: 3, modified: (9, 5), changed: (9, 6) };
+        assert!(Stamp { changed: (9, 7), ..whole }.is_renamed(&whole));
+        for other in [
+            Stamp { changed: (9, 5), ..whole },
+            Stamp { modified: (9, 6), changed: (9, 7), ..whole },
+            Stamp { inode: 3, changed: (9, 7), ..whole },
+            Stamp { size: 4, changed: (9, 7), ..whole },
+        ] {
+            assert!(!other.is_renamed(&whole), "{other:?}");
+        }
     }
 }

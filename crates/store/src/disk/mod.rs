@@ -7,7 +7,9 @@ mod index;
 mod layout;
 mod lock;
 mod prune;
+mod read_lease;
 mod repository;
+mod settled;
 mod store;
 mod writeback;
 
@@ -18,6 +20,7 @@ pub use layout::Layout;
 pub use lock::Lease;
 pub use prune::Pruned;
 pub use repository::Repository;
+pub use settled::Settled;
 pub use store::Store;
 pub use writeback::Writeback;
 
