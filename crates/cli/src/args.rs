@@ -24,8 +24,10 @@ Places:
                            registry; `push` and `cp` write to its registry, all else to the store
   docker://REFERENCE       a registry
   store:REFERENCE          the local store
-  oci:PATH[:TAG]           an OCI image layout directory
-  oci-archive:FILE[:TAG]   a tar archive of one";
+  oci:PATH[:NAME]          an OCI image layout directory, and a manifest in it by its tag or whole
+                           name; without one, the only model that is there
+  oci-archive:FILE[:NAME]  a tar archive of one
+A digest, as in oci:PATH@DIGEST, names any manifest that is there.";
 
 /// Pack AI models into OCI artifacts, move them through any registry, unpack them.
 #[derive(Parser)]

@@ -9,7 +9,7 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{ClientOptions, Modelpack, Options, Progress, Snapshot};
+use modelpack::{ClientOptions, Modelpack, Notice, Notices, Options, Progress, Snapshot};
 use std::sync::Arc;
 
 pub struct Context {
@@ -48,7 +48,12 @@ impl Context {
             credentials: self.settings.credentials.clone(),
             user_agent: String::new(),
         };
-        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress })
+        let output = self.output;
+        let notices = Notices::to(move |notice| match notice {
+            Notice::Waiting(path) => output.note(&format!("{} is being written by another process; waiting for it", path.display())),
+            _ => {}
+        });
+        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress, notices })
     }
 
     /// When the model that is packed was created, if anything says so; fails if that cannot be understood.

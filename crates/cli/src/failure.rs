@@ -13,7 +13,7 @@
 //! | 8 | `conflict` | something is in the way |
 //! | 9 | `input` | what is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed |
 //! | 10 | `unsafe` | loading a file could run code, or the file is not what its format wants |
-//! | 130, 143 | `interrupted`, `terminated` | `SIGINT`, `SIGTERM` |
+//! | 129, 130, 143 | `hungUp`, `interrupted`, `terminated` | `SIGHUP`, `SIGINT`, `SIGTERM` |
 
 use crate::{output::Output, text::printable};
 use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError};
@@ -36,6 +36,7 @@ pub enum Kind {
     Conflict,
     Input,
     Unsafe,
+    HungUp,
     Interrupted,
     Terminated,
     /// What was compared is not the same: the result says it, and the exit code.
@@ -59,6 +60,7 @@ impl Kind {
             Self::Conflict => ("conflict", 8),
             Self::Input => ("input", 9),
             Self::Unsafe => ("unsafe", 10),
+            Self::HungUp => ("hungUp", 128 + 1),
             Self::Interrupted => ("interrupted", 128 + 2),
             Self::Terminated => ("terminated", 128 + 15),
         }
@@ -124,7 +126,7 @@ impl Failure {
                 let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
                 json!({ "error": error }).to_string()
             }
-            Kind::Interrupted | Kind::Terminated => self.message.clone(),
+            Kind::HungUp | Kind::Interrupted | Kind::Terminated => self.message.clone(),
             _ => {
                 let mut said = format!("error: {}", printable(&self.message));
                 for (prefix, part) in [("\n", &self.excerpt), ("\nhint: ", &self.hint)] {
@@ -198,6 +200,7 @@ fn kind_of_store(error: &StoreError) -> Kind {
         | StoreError::InvalidManifest { .. }
         | StoreError::InvalidPath { .. }
         | StoreError::Invalid { .. } => Kind::Verification,
+        StoreError::Ambiguous { .. } => Kind::Usage,
         StoreError::Conflict { .. } => Kind::Conflict,
         StoreError::Changed { .. } => Kind::Input,
         StoreError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Kind::NotFound,
@@ -211,6 +214,9 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
     let hint = match error {
         StoreError::Unauthorized { registry, .. } => return Some(format!("log in with `modelpack login {registry}`")),
         StoreError::Denied { .. } => "log in as somebody who may, with `modelpack login`",
+        StoreError::Ambiguous { .. } => {
+            "put one of these behind the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` shows all that is there"
+        }
         StoreError::Conflict { .. } => "move it away, or choose another directory; `--force` replaces files, but no directories or links",
         StoreError::Changed { .. } => "run the same command again when nothing writes to it",
         StoreError::Network { url, why } if url.starts_with("https:") && why.starts_with("TLS ") => {

@@ -2,7 +2,7 @@
 
 use crate::{args::Globals, failure::Failure, text::printable};
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// How much is said, and in which form.
 #[derive(Clone, Copy)]
@@ -49,7 +49,8 @@ impl Output {
     }
 }
 
-/// A line on stderr. Nobody is left to tell if that fails.
+/// A line on stderr, in place of a line of progress that a terminal may show. Nobody is left to tell if that fails.
 fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", printable(text));
+    let start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    let _ = writeln!(io::stderr(), "{start}{}", printable(text));
 }

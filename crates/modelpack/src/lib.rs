@@ -11,8 +11,10 @@ mod diff;
 mod error;
 mod inspect;
 mod lint;
+mod list;
 mod model;
 mod modelfile;
+mod notice;
 mod open;
 mod pack;
 mod place;
@@ -29,6 +31,7 @@ pub use copy::Copied;
 pub use diff::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
+pub use list::{ListTarget, ListedEntry};
 pub use model::Model;
 pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
@@ -40,8 +43,9 @@ pub use modelpack_pack::{
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
-pub use modelpack_store::{Error as StoreError, Progress, Pruned, Snapshot};
+pub use modelpack_store::{EntrySelector, Error as StoreError, Progress, Pruned, Snapshot};
 pub use modelpack_validate as validation;
+pub use notice::{Notice, Notices};
 pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
@@ -68,6 +72,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Counts the bytes.
     pub progress: Arc<Progress>,
+    /// What happens meanwhile is told here.
+    pub notices: Notices,
 }
 
 /// The verbs. Cheap to make; nothing is opened before it is needed.

@@ -23,11 +23,15 @@ pub struct Listed {
 }
 
 impl Modelpack {
-    /// What the store holds, sorted by repository and tag.
-    pub async fn list(&self) -> Result<Vec<Listed>> {
+    /// What the store holds, sorted by repository and tag; with a name, only the repository of that name, and those below it.
+    pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Vec<Listed>> {
         let store = self.store()?.clone();
+        let is_below = |name: &RepositoryName| {
+            let rest = below.map(|below| name.as_str().strip_prefix(below.as_str()));
+            rest.is_none_or(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        };
         let mut listed = Vec::new();
-        for name in blocking(move || store.repositories()).await? {
+        for name in blocking(move || store.repositories()).await?.into_iter().filter(is_below) {
             let repository = self.store()?.repository(&name);
             let tags = repository.tags().await?;
             let untagged = repository.manifests().await?.into_iter().filter(|m| !tags.iter().any(|(_, d)| d.digest == m.digest));
@@ -60,9 +64,10 @@ impl Modelpack {
         let Some(_) = to.selector.tag() else { return Err(InvalidPlace::NoTag(to.clone()).into()) };
         let opened = self.open(&from).await?;
         let place = Place::Store(to.clone());
-        let target = self.target(&place, None).await?;
+        let target = self.target(&place, None, opened.name_of_copy()).await?;
         copy(opened.source.as_ref(), &opened.manifest, target.sink(), &to.selector, &self.copy_options()).await?;
-        Ok(Copied { from, to: place, digest: opened.manifest.digest().clone() })
+        let digest = opened.manifest.digest().clone();
+        Ok(opened.copied_to(&place, digest).await)
     }
 
     /// Removes a tag from the store, or with a digest that manifest and all its tags; returns its digest. Blobs stay until

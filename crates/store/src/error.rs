@@ -76,6 +76,16 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A layout or archive holds several manifests that could be meant.
+    #[error("{what} could be any of several manifests, so one must be named: {}{}", candidates.join(", "), if *omitted { " and more" } else { "" })]
+    Ambiguous {
+        /// What was asked for, and where.
+        what: String,
+        /// The names to choose from, as they end the name of a place; `@DIGEST` of what has none. At most 20.
+        candidates: Vec<String>,
+        /// Whether there are more.
+        omitted: bool,
+    },
     /// A manifest names a blob or manifest that its repository does not hold.
     #[error("the manifest names {digest}, which {repository} does not hold")]
     MissingReference {

@@ -11,6 +11,7 @@ mod disk;
 mod error;
 mod memory;
 mod overlay;
+mod partial;
 mod produced;
 mod progress;
 mod seam;
@@ -19,7 +20,9 @@ mod verify;
 pub use archive::{Archive, ArchiveWriter};
 pub use body::{Body, CHUNK, FileRange, blocking};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes};
-pub use disk::{BlobWriter, DigestCache, Layout, Lease, Pruned, Repository, Settled, Stamp, Store, Untagged, Writeback};
+pub use disk::{
+    BlobWriter, DigestCache, Entry, EntrySelector, Layout, Lease, Pruned, Repository, Settled, Stamp, Store, Untagged, Writeback,
+};
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use overlay::Overlay;

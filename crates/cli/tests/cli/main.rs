@@ -23,6 +23,7 @@ mod modctl;
 mod modelkit;
 mod network;
 mod output;
+mod places;
 mod round_trip;
 mod scan;
 mod select;

@@ -7,6 +7,7 @@ mod credentials;
 mod download;
 mod failure;
 mod helper;
+mod listing;
 mod payload;
 mod registry;
 mod repository;
@@ -90,16 +91,18 @@ impl Client {
             what: name.to_string(),
             why: "it names no registry; a reference to one begins with a host, as in `registry.example.com/team/model`".to_owned(),
         })?;
+        Ok(RemoteRepository::new(self.registry(host)?, name))
+    }
+
+    /// A registry, by its host and port.
+    fn registry(&self, host: &str) -> Result<Arc<Registry>> {
         let mut registries = self.shared.registries.lock().expect("no one panics while holding the registries");
-        let registry = match registries.get(host) {
-            Some(registry) => registry.clone(),
-            None => {
-                let registry = Arc::new(Registry::new(host, &self.shared.http, &self.shared.options, None)?);
-                registries.insert(host.to_owned(), registry.clone());
-                registry
-            }
-        };
-        Ok(RemoteRepository::new(registry, name))
+        if let Some(registry) = registries.get(host) {
+            return Ok(registry.clone());
+        }
+        let registry = Arc::new(Registry::new(host, &self.shared.http, &self.shared.options, None)?);
+        registries.insert(host.to_owned(), registry.clone());
+        Ok(registry)
     }
 
     /// Asks a registry, by host and port, whether it lets `login` in; without one, the login that the options have for it.

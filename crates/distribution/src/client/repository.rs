@@ -2,7 +2,8 @@
 
 use super::{
     download::{self, download},
-    failure::{Failure, printable, unexpected},
+    failure::Failure,
+    listing::fallback_tag,
     payload::Payload,
     read_limited,
     registry::{Registry, Request},
@@ -10,42 +11,30 @@ use super::{
     scope::Scope,
     upload::RemoteUpload,
 };
-use crate::protocol::{header, page, query::Query, route::Route};
+use crate::protocol::{header, query::Query, route::Route};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use modelpack_spec::{
-    Descriptor, Digest, Document, ImageIndex, InvalidManifest, InvalidReference, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector,
-    Tag, media_type,
+    Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, media_type,
 };
 use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
 use reqwest::{Response, Url};
-use serde::Deserialize;
 use std::{fmt, ops::Range, sync::Arc};
 
 const MANIFEST_TYPES: [&str; 4] =
     [media_type::IMAGE_MANIFEST, media_type::IMAGE_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST];
-/// How many tags are asked for at once.
-const TAGS_PER_PAGE: usize = 500;
-const MAX_PAGE_BYTES: usize = 4 << 20;
-/// More pages than this are a list that leads in a circle.
-const MAX_PAGES: usize = 10_000;
 
 /// A repository of a registry. Clones are cheap.
 #[derive(Clone)]
 pub struct RemoteRepository {
     registry: Arc<Registry>,
     /// Without the host.
-    path: RepositoryName,
+    pub(super) path: RepositoryName,
     mounts_from: Option<RepositoryName>,
-}
-
-#[derive(Deserialize)]
-struct TagList {
-    tags: Option<Vec<String>>,
 }
 
 impl RemoteRepository {
@@ -65,39 +54,6 @@ impl RemoteRepository {
         Self { mounts_from, ..self }
     }
 
-    /// The tags, in the order of the registry. Fails with [`Error::NotFound`] if there is no such repository.
-    pub async fn tags(&self) -> Result<Vec<Tag>> {
-        let (scope, what) = (self.scope(&["pull"]), self.to_string());
-        let invalid = |why: String| Error::Invalid { what: format!("the list of tags of {what}"), why };
-        let mut url = self.registry.url(&Route::Tags(self.path.clone()));
-        url.set_query(Some(&Query::default().with("n", TAGS_PER_PAGE).to_string()));
-        let mut tags = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let response = self.registry.send(Request::new(Method::GET, url, &scope, &what)).await?;
-            let next = self.next_page(&response)?;
-            let bytes = read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
-            let page: TagList = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
-            for tag in page.tags.unwrap_or_default() {
-                tags.push(tag.parse().map_err(|e: InvalidReference| invalid(e.to_string()))?);
-            }
-            match next {
-                Some(next) => url = next,
-                None => return Ok(tags),
-            }
-        }
-        Err(invalid(format!("it has more than {MAX_PAGES} pages")))
-    }
-
-    /// Where the next page is: never at another host, whatever a registry says.
-    fn next_page(&self, response: &Response) -> Result<Option<Url>> {
-        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-        let Some(next) = links.filter_map(page::parse_next).next() else { return Ok(None) };
-        match response.url().join(next) {
-            Ok(url) if self.registry.owns(&url) => Ok(Some(url)),
-            _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
-        }
-    }
-
     /// Deletes a tag, or the manifest with this digest and all tags that point to it. Of a tag and a digest together, the tag goes, if it
     /// points to that digest.
     pub async fn delete(&self, at: &Selector) -> Result<()> {
@@ -111,7 +67,7 @@ impl RemoteRepository {
     }
 
     /// What a token must allow.
-    fn scope(&self, actions: &[&str]) -> Scope {
+    pub(super) fn scope(&self, actions: &[&str]) -> Scope {
         Scope::repository(self.path.as_str(), actions)
     }
 
@@ -197,9 +153,7 @@ impl RemoteRepository {
 
     /// Lists a manifest under the tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
     async fn add_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<()> {
-        let hex = &subject.hex()[..64];
-        let tag: Tag = format!("{}-{hex}", subject.algorithm().name()).parse().expect("an algorithm, a dash and digits are a tag");
-        let at = Selector::Tag(tag);
+        let at = Selector::Tag(fallback_tag(subject));
         let mut index = match self.manifest(&at).await {
             Ok(existing) => match existing.document() {
                 Document::Index(index) => index.clone(),

@@ -146,30 +146,6 @@ async fn a_registry_with_referrers_needs_no_tag_for_them() {
 }
 
 #[tokio::test]
-async fn tags_are_collected_from_all_pages() {
-    let server = Server::start(|asked, _| match asked.target.as_str() {
-        "/v2/a/b/tags/list?n=500" => {
-            answer(200, &[("link", r#"</v2/a/b/tags/list?n=500&last=b>; rel="next""#)], r#"{"name":"a/b","tags":["a","b"]}"#)
-        }
-        "/v2/a/b/tags/list?n=500&last=b" => answer(200, &[("link", r#"<?last=c>; rel="next""#)], r#"{"name":"a/b","tags":["c"]}"#),
-        _ => answer(200, &[], r#"{"name":"a/b","tags":null}"#),
-    })
-    .await;
-    let tags: Vec<_> = server.repository().tags().await.unwrap().iter().map(Tag::to_string).collect();
-    assert_eq!(tags, ["a", "b", "c"]);
-}
-
-#[tokio::test]
-async fn a_list_that_goes_on_at_another_host_is_not_followed() {
-    let canary = Server::start(|_, _| answer(200, &[], r#"{"tags":[]}"#)).await;
-    let link = format!(r#"<http://{}/v2/a/b/tags/list?last=x>; rel="next""#, canary.address);
-    let server = Server::start(move |_, _| answer(200, &[("link", &link)], r#"{"tags":["x"]}"#)).await;
-    let error = server.repository().tags().await.unwrap_err();
-    assert!(matches!(error, Error::Protocol { .. }), "{error}");
-    assert_eq!(canary.asked().len(), 0);
-}
-
-#[tokio::test]
 async fn a_tag_is_deleted_as_a_tag_and_only_if_it_points_where_it_should() {
     let server = Server::start(|asked, _| match asked.method.as_str() {
         "DELETE" => answer(202, &[], ""),

@@ -58,12 +58,29 @@ impl Index {
         all
     }
 
+    /// Every entry as it is, with its name.
+    pub(crate) fn entries(&self) -> &[Descriptor] {
+        &self.0.manifests
+    }
+
     /// What `at` selects.
     pub(super) fn find(&self, at: &Selector) -> Option<&Descriptor> {
-        self.0.manifests.iter().find(|d| {
-            let tag_matches = at.tag().is_none_or(|tag| tag_of(d) == Some(tag.as_str()));
-            tag_matches && at.digest().is_none_or(|digest| d.digest == *digest)
-        })
+        let found = match at.tag() {
+            Some(tag) => self.position(tag).map(|at| &self.0.manifests[at]),
+            None => self.0.manifests.iter().find(|d| Some(&d.digest) == at.digest()),
+        };
+        found.filter(|d| at.digest().is_none_or(|digest| d.digest == *digest))
+    }
+
+    /// The entry with this tag: the one that has it as its name, or else the only one whose name ends in it.
+    fn position(&self, tag: &Tag) -> Option<usize> {
+        let all = || self.0.manifests.iter().enumerate();
+        let exact = all().find(|(_, d)| name_of(d) == Some(tag.as_str()));
+        let only = || {
+            let mut ending = all().filter(|(_, d)| tag_of(d) == Some(tag.as_str()));
+            ending.next().filter(|(_, first)| ending.all(|(_, other)| other.digest == first.digest))
+        };
+        exact.or_else(only).map(|(at, _)| at)
     }
 
     /// What `at` selects, which for a digest alone may be a manifest that has no entry because another manifest names it.
@@ -72,42 +89,25 @@ impl Index {
         self.find(at).cloned().or_else(nested)
     }
 
-    /// The only manifest, by its tag if it has just one; fails if there are none, or several to choose from. `what` names the
-    /// layout in an error.
-    pub(crate) fn only(&self, what: &str) -> Result<Selector> {
-        match self.manifests().as_slice() {
-            [only] => Ok(match self.tags().as_slice() {
-                [(tag, _)] => Selector::Tag(tag.clone()),
-                _ => Selector::Digest(only.digest.clone()),
-            }),
-            [] => Err(Error::not_found(format!("a manifest in {what}"))),
-            _ => {
-                let tags: Vec<_> = self.tags().iter().map(|(tag, _)| tag.to_string()).collect();
-                let why = format!("it holds several manifests, so one must be named; its tags are: {}", tags.join(", "));
-                Err(Error::Invalid { what: what.to_owned(), why })
-            }
-        }
-    }
-
-    /// Adds `manifest`, and lets the tag point to it if `at` names one.
-    pub(crate) fn put(&mut self, at: &Selector, manifest: &Manifest, displaced: Untagged) {
+    /// Adds `manifest`, and lets `name`, which is a tag or the name of an entry in a layout, point to it.
+    pub(crate) fn put(&mut self, name: Option<&str>, manifest: &Manifest, displaced: Untagged) {
         let mut entry = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
         entry.artifact_type = manifest.image().and_then(|image| image.artifact_type.clone());
-        self.put_entry(at, entry, displaced);
+        self.put_entry(name, entry, displaced);
     }
 
-    fn put_entry(&mut self, at: &Selector, manifest: Descriptor, displaced: Untagged) {
-        if let Some(tag) = at.tag() {
-            self.remove_tag(tag, displaced);
+    fn put_entry(&mut self, name: Option<&str>, manifest: Descriptor, displaced: Untagged) {
+        if let Some(at) = name.and_then(|name| self.0.manifests.iter().position(|d| name_of(d) == Some(name))) {
+            self.remove(at, displaced);
         }
-        let is_same_untagged = |d: &Descriptor| d.digest == manifest.digest && tag_of(d).is_none();
-        match at.tag() {
-            Some(tag) => {
+        let is_same_untagged = |d: &Descriptor| d.digest == manifest.digest && name_of(d).is_none();
+        match name {
+            Some(name) => {
                 if displaced == Untagged::Keep {
                     self.0.manifests.retain(|d| !is_same_untagged(d));
                 }
                 let mut entry = manifest;
-                entry.annotations.insert(annotation::REF_NAME.to_owned(), tag.to_string());
+                entry.annotations.insert(annotation::REF_NAME.to_owned(), name.to_owned());
                 self.0.manifests.push(entry);
             }
             // Where untagged manifests are kept anyway, any entry keeps this one.
@@ -119,12 +119,16 @@ impl Index {
 
     /// Removes a tag; says whether there was one.
     pub(super) fn remove_tag(&mut self, tag: &Tag, untagged_manifests: Untagged) -> bool {
-        let Some(at) = self.0.manifests.iter().position(|d| tag_of(d) == Some(tag.as_str())) else { return false };
+        let at = self.position(tag);
+        at.into_iter().for_each(|at| self.remove(at, untagged_manifests));
+        at.is_some()
+    }
+
+    fn remove(&mut self, at: usize, untagged_manifests: Untagged) {
         let entry = self.0.manifests.remove(at);
         if untagged_manifests == Untagged::Keep && !self.0.manifests.iter().any(|d| d.digest == entry.digest) {
             self.0.manifests.push(untagged(&entry));
         }
-        true
     }
 
     /// Removes a manifest with all its tags; says whether there was one.
@@ -135,10 +139,15 @@ impl Index {
     }
 }
 
-/// The tag of an entry. Some tools write a whole reference there; its tag is what counts.
-fn tag_of(entry: &Descriptor) -> Option<&str> {
-    let name = entry.annotations.get(annotation::REF_NAME)?;
-    Some(name.rsplit_once(':').map_or(name.as_str(), |(_, tag)| tag))
+/// The name of an entry: any text, most often a tag or a whole reference.
+pub(crate) fn name_of(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(annotation::REF_NAME).map(String::as_str).filter(|name| !name.is_empty())
+}
+
+/// The tag in the name of an entry: the name itself, or how a whole reference ends.
+pub(crate) fn tag_of(entry: &Descriptor) -> Option<&str> {
+    let name = name_of(entry)?;
+    Some(name.rsplit_once(':').map_or(name, |(_, tag)| tag))
 }
 
 fn untagged(entry: &Descriptor) -> Descriptor {
@@ -164,8 +173,8 @@ mod tests {
         let (a, b) = (manifest(b"a"), manifest(b"b"));
         for (policy, left) in [(Untagged::Keep, 2), (Untagged::Drop, 1)] {
             let mut index = Index::empty();
-            index.put_entry(&tag("v1"), a.clone(), policy);
-            index.put_entry(&tag("v1"), b.clone(), policy);
+            index.put_entry(Some("v1"), a.clone(), policy);
+            index.put_entry(Some("v1"), b.clone(), policy);
             assert_eq!(index.find(&tag("v1")).unwrap().digest, b.digest);
             assert_eq!(index.manifests().len(), left);
             assert_eq!(index.find(&Selector::Digest(a.digest.clone())).is_some(), policy == Untagged::Keep);
@@ -176,9 +185,9 @@ mod tests {
     fn a_manifest_written_by_its_digest_outlives_its_tags() {
         let a = manifest(b"a");
         let mut index = Index::empty();
-        index.put_entry(&Selector::Digest(a.digest.clone()), a.clone(), Untagged::Drop);
-        index.put_entry(&tag("v1"), a.clone(), Untagged::Drop);
-        index.put_entry(&tag("v2"), a.clone(), Untagged::Drop);
+        index.put_entry(None, a.clone(), Untagged::Drop);
+        index.put_entry(Some("v1"), a.clone(), Untagged::Drop);
+        index.put_entry(Some("v2"), a.clone(), Untagged::Drop);
         assert_eq!(index.manifests().len(), 1);
         assert!(index.remove_tag(&"v1".parse().unwrap(), Untagged::Drop));
         assert!(index.remove_tag(&"v2".parse().unwrap(), Untagged::Drop));
@@ -189,23 +198,24 @@ mod tests {
     }
 
     #[test]
-    fn the_only_manifest_is_named_as_closely_as_it_can_be() {
-        let (a, b) = (manifest(b"a"), manifest(b"b"));
+    fn a_tag_is_the_entry_of_that_name_or_else_the_only_one_that_ends_in_it() {
+        let (a, b, c) = (manifest(b"a"), manifest(b"b"), manifest(b"c"));
         let mut index = Index::empty();
-        assert!(index.only("x").unwrap_err().is_not_found());
-        index.put_entry(&tag("v1"), a.clone(), Untagged::Keep);
-        assert_eq!(index.only("x").unwrap(), tag("v1"));
-        index.put_entry(&tag("v2"), a.clone(), Untagged::Keep);
-        assert_eq!(index.only("x").unwrap(), Selector::Digest(a.digest));
-        index.put_entry(&tag("v3"), b, Untagged::Keep);
-        assert!(index.only("x").unwrap_err().to_string().contains("v1, v2, v3"));
+        index.put_entry(Some("team/x:v1"), a.clone(), Untagged::Keep);
+        assert_eq!(index.find(&tag("v1")).unwrap().digest, a.digest);
+        index.put_entry(Some("team/y:v1"), b, Untagged::Keep);
+        assert!(index.find(&tag("v1")).is_none(), "two end in it");
+        assert!(!index.remove_tag(&"v1".parse().unwrap(), Untagged::Keep));
+        index.put_entry(Some("v1"), c.clone(), Untagged::Keep);
+        assert_eq!(index.find(&tag("v1")).unwrap().digest, c.digest);
+        assert_eq!(index.entries().len(), 3, "a name displaces no longer one that ends in it");
     }
 
     #[test]
     fn tag_and_digest_together_must_agree() {
         let (a, b) = (manifest(b"a"), manifest(b"b"));
         let mut index = Index::empty();
-        index.put_entry(&tag("v1"), a.clone(), Untagged::Keep);
+        index.put_entry(Some("v1"), a.clone(), Untagged::Keep);
         let v1 = "v1".parse::<Tag>().unwrap();
         assert!(index.find(&Selector::Both(v1.clone(), a.digest)).is_some());
         assert!(index.find(&Selector::Both(v1, b.digest)).is_none());

@@ -33,11 +33,19 @@ struct Inner {
     /// What this repository holds of a pool that it shares with others; without, it holds all that is there.
     links: Option<Links>,
     untagged: Untagged,
+    /// The name that a manifest written by a tag gets instead of that tag.
+    entry_name: Option<String>,
 }
 
 impl Layout {
     /// The layout in `directory`, which need not exist before something is written. Nothing is touched yet.
     pub fn at(directory: &Path) -> Self {
+        Self::naming(directory, None)
+    }
+
+    /// The layout in `directory`, in which a manifest that is written by a tag gets the name `entry_name` instead of that tag, if there is
+    /// one: the name of an entry may be any text, such as a whole reference.
+    pub fn naming(directory: &Path, entry_name: Option<String>) -> Self {
         let blobs = Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
@@ -46,12 +54,14 @@ impl Layout {
             lock: directory.to_owned(),
             links: None,
             untagged: Untagged::Keep,
+            entry_name,
         }))
     }
 
     /// A layout whose `blobs` is a link to the pool of a store.
     pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, links: Links, untagged: Untagged) -> Self {
-        Self(Arc::new(Inner { name, lock: directory.join("_lock"), directory, blobs: pool, links: Some(links), untagged }))
+        let lock = directory.join("_lock");
+        Self(Arc::new(Inner { name, lock, directory, blobs: pool, links: Some(links), untagged, entry_name: None }))
     }
 
     /// The directory.
@@ -64,13 +74,12 @@ impl Layout {
         self.0.directory.join("oci-layout").is_file()
     }
 
-    /// The only manifest of this layout; fails if there are none, or several to choose from.
-    pub async fn only(&self) -> Result<Selector> {
-        let this = self.clone();
-        blocking(move || this.index()?.only(&this.0.name)).await
+    /// What it is called in an error.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
     }
 
-    fn index(&self) -> Result<Index> {
+    pub(super) fn index(&self) -> Result<Index> {
         Index::read(&self.0.directory)?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
     }
 
@@ -195,8 +204,9 @@ impl Layout {
         let mut writer = self.begin_blocking(manifest.digest().algorithm(), Some(expected))?;
         writer.append_blocking(manifest.bytes())?;
         writer.commit_blocking(None)?;
+        let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
         self.update(|index| {
-            index.put(at, manifest, self.0.untagged);
+            index.put(name, manifest, self.0.untagged);
             true
         })?;
         Ok(())

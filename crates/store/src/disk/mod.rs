@@ -3,6 +3,7 @@
 mod blob_writer;
 mod blobs;
 mod digest_cache;
+mod entries;
 mod index;
 mod layout;
 mod lock;
@@ -15,6 +16,8 @@ mod writeback;
 
 pub use blob_writer::BlobWriter;
 pub use digest_cache::{DigestCache, Stamp};
+pub(crate) use entries::Entries;
+pub use entries::{Entry, EntrySelector};
 pub(crate) use index::Index;
 pub use layout::Layout;
 pub use lock::Lease;
