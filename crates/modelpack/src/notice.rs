@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// Another process writes this archive, and the verb goes on when that process has finished.
+    /// Another process writes this archive, or unpacks into this directory, and the verb goes on when that process has finished.
     Waiting(PathBuf),
 }
 

@@ -29,11 +29,20 @@ impl RawFile<'_> {
     }
 }
 
+/// What is in the place of a file.
+pub(super) enum Found {
+    /// The file, with the right content.
+    Equal,
+    /// A file with another content, which is to be replaced.
+    Other,
+    Nothing,
+}
+
 impl Unpacking<'_> {
-    /// Whether the file is there with the right content.
+    /// What is in the place of the file.
     ///
-    /// Fails with [`Error::Conflict`] if it is there with another and is not to be replaced, or if something else is there.
-    pub(super) async fn is_present(&self, file: RawFile<'_>) -> Result<bool> {
+    /// Fails with [`Error::Conflict`] if it is there with another content and is not to be replaced, or if something else is there.
+    pub(super) async fn look_at(&self, file: RawFile<'_>) -> Result<Found> {
         let blob = &file.layer.descriptor;
         let (destination, cache, path) = (self.destination.clone(), self.options.digest_cache.clone(), file.path.clone());
         let located = destination.locate(file.path);
@@ -44,7 +53,7 @@ impl Unpacking<'_> {
             let known = cache.and_then(|cache| cache.lookup(&stamp));
             Ok::<_, Error>(Some((file, stamp.size(), known)))
         });
-        let Some((found, size, known)) = looked.await? else { return Ok(false) };
+        let Some((found, size, known)) = looked.await? else { return Ok(Found::Nothing) };
         let is_same = size == blob.size
             && match known.filter(|known| known.algorithm() == blob.digest.algorithm()) {
                 Some(known) => known == blob.digest,
@@ -52,10 +61,12 @@ impl Unpacking<'_> {
             };
         if is_same {
             self.options.progress.skipped(blob.size);
-        } else if !self.options.force {
-            return Err(conflict(located, "it differs from the file in the artifact"));
+            return Ok(Found::Equal);
         }
-        Ok(is_same)
+        match self.options.force {
+            true => Ok(Found::Other),
+            false => Err(conflict(located, "it differs from the file in the artifact")),
+        }
     }
 
     /// Hashes a file of the destination that is as large as `like` and in the same way, and remembers the digest.
