@@ -1,5 +1,6 @@
 //! The real binary, as a user runs it, against real files and the registry that it serves itself. One module a topic.
 
+mod at_once;
 mod attach;
 mod bad_input;
 mod demo;

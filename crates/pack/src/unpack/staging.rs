@@ -54,6 +54,8 @@ pub(super) struct StagedFile {
 impl Staging {
     /// A directory in the destination, to which it is `turn` to write.
     pub(super) fn create(destination: Arc<Destination>, turn: Turn) -> Result<Self> {
+        // Whoever was waited for may have been killed.
+        Self::remove_stale(&destination);
         loop {
             let id = getrandom::u64().expect("the system has random numbers");
             let name = format!("{PREFIX}{id:016x}");
