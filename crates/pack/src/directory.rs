@@ -144,7 +144,8 @@ impl Directory {
 
     /// Walks along `components`; the last is opened with `flags`, and what is missing is made or not.
     fn enter<'a>(&self, components: impl Iterator<Item = Component<'a>>, flags: OFlags, make: bool) -> Result<Self, Obstacle> {
-        let mut at = Self { open: self.open.try_clone().map_err(|e| Obstacle::Failed(Error::io("open", &self.path)(e)))?, path: self.path.clone() };
+        let mut at =
+            Self { open: self.open.try_clone().map_err(|e| Obstacle::Failed(Error::io("open", &self.path)(e)))?, path: self.path.clone() };
         let mut components = components.peekable();
         while let Some(component) = components.next() {
             let Component::Normal(name) = component else { return Err(Obstacle::NotADirectory(at.path.join(component))) };

@@ -185,7 +185,9 @@ impl Drop for Swapping {
 #[tokio::test]
 async fn no_secret_is_packed_whenever_a_file_or_directory_becomes_a_link_to_it() {
     let mut packed = 0;
-    for (name, link) in [("config.json", None), ("sub", None), ("config.json", Some("config.json")), ("sub", Some("sub/generation_config.json"))] {
+    for (name, link) in
+        [("config.json", None), ("sub", None), ("config.json", Some("config.json")), ("sub", Some("sub/generation_config.json"))]
+    {
         let scene = Scene::new();
         fs::create_dir(scene.at("elsewhere")).unwrap();
         symlink(Path::new("../secrets").join(name), scene.at("elsewhere/link")).unwrap();

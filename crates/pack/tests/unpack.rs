@@ -447,6 +447,9 @@ async fn of_two_artifacts_that_do_not_go_together_one_is_whole_and_nothing_of_th
         assert_eq!(listing(unpacked.path()), [&format!("archived/{whole}"), &whole, "version"], "round {round}");
         let refused: Vec<_> = results.into_iter().filter_map(Result::err).collect();
         let why = "it differs from the file in the artifact";
-        assert!(matches!(&refused[..], [Error::Store(StoreError::Conflict { path, why: said })] if path.ends_with("version") && said == why), "{refused:?}");
+        assert!(
+            matches!(&refused[..], [Error::Store(StoreError::Conflict { path, why: said })] if path.ends_with("version") && said == why),
+            "{refused:?}"
+        );
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 use tempfile::tempdir;
 
-const HOSTILE_PATHS: [&str; 13] = [
+const HOSTILE_PATHS: [&str; 14] = [
     "../x",
     "/x",
     "a/../../x",

@@ -36,7 +36,9 @@ fn a_link_out_of_the_directory_is_refused_and_not_a_line_of_what_it_leads_to_is_
     for name in SAYING {
         let (cli, model, secret) = scene();
         symlink(&secret, place(&model, name)).unwrap();
-        for line in ["pack model -t tiny", "pack model -t tiny --json", "pack model --dry-run", "lint model", "validate model", "diff model model"] {
+        for line in
+            ["pack model -t tiny", "pack model -t tiny --json", "pack model --dry-run", "lint model", "validate model", "diff model model"]
+        {
             let output = run(&cli, line).expect_code(9);
             assert!(output.stderr.contains(&format!("model/{name} is a link to")), "{name}, {line}: {}", output.stderr);
             for said in SECRET.split(&[':', '\n', ' ']).filter(|word| word.len() > 3) {

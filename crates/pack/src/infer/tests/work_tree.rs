@@ -130,8 +130,13 @@ fn what_is_broken_or_hostile_says_nothing() {
 fn a_link_in_the_repository_is_not_followed() {
     let outside = TempDir::new().unwrap();
     let config = "[remote \"origin\"]\nurl = https://github.com/secret/repo\n";
-    write(outside.path(), &[("HEAD", COMMIT), ("config", config), ("refs/heads/main", COMMIT), ("packed-refs", &format!("{COMMIT} refs/heads/side\n"))]);
-    for (head, link) in [(None, "HEAD"), (Some("ref: refs/heads/main"), "refs"), (Some("ref: refs/heads/side"), "packed-refs"), (None, "config")] {
+    write(
+        outside.path(),
+        &[("HEAD", COMMIT), ("config", config), ("refs/heads/main", COMMIT), ("packed-refs", &format!("{COMMIT} refs/heads/side\n"))],
+    );
+    for (head, link) in
+        [(None, "HEAD"), (Some("ref: refs/heads/main"), "refs"), (Some("ref: refs/heads/side"), "packed-refs"), (None, "config")]
+    {
         let directory = TempDir::new().unwrap();
         write(directory.path(), &[(".git/HEAD", head.unwrap_or("ref: refs/heads/none"))]);
         let at = directory.path().join(".git").join(link);
