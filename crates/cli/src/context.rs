@@ -9,7 +9,7 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{ClientOptions, Modelpack, Notice, Notices, Options, Progress, Snapshot};
+use modelpack::{ClientOptions, Modelpack, Notices, Options, Progress, Snapshot};
 use std::sync::Arc;
 
 pub struct Context {
@@ -49,10 +49,7 @@ impl Context {
             user_agent: String::new(),
         };
         let output = self.output;
-        let notices = Notices::to(move |notice| match notice {
-            Notice::Waiting(path) => output.note(&format!("{} is being written by another process; waiting for it", path.display())),
-            _ => {}
-        });
+        let notices = Notices::to(move |notice| output.note(&notice.to_string()));
         Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress, notices })
     }
 

@@ -2,12 +2,20 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-/// Something that happens while a verb works, and that explains how it goes.
+/// Something that happens while a verb works, and that explains how it goes; as text, a sentence for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
     /// Another process writes this archive, or unpacks into this directory, and the verb goes on when that process has finished.
     Waiting(PathBuf),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting(path) => write!(f, "{} is being written by another process; waiting for it", path.display()),
+        }
+    }
 }
 
 /// Where notices go; by default, nowhere.

@@ -81,22 +81,22 @@ impl Modelpack {
             }
             Place::Layout(path, at) => {
                 let layout = Layout::at(path);
-                let entry = layout.find(at.as_ref()).await?;
-                let manifest = layout.manifest(&Selector::Digest(entry.descriptor.digest)).await?;
+                let selected = layout.find(at.as_ref()).await?;
+                let manifest = layout.manifest(&Selector::Digest(selected.digest)).await?;
                 let referrers = Referrers::Layout(layout.clone());
-                Ok(Opened { source: Box::new(layout), manifest, place: place.clone(), name: entry.name, referrers, _lease: None })
+                Ok(Opened { source: Box::new(layout), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
             }
             Place::Archive(path, at) => {
                 let (file, at) = (path.clone(), at.clone());
                 let open = move || {
                     let archive = Archive::open(&file)?;
-                    let entry = archive.find(at.as_ref())?;
-                    Ok::<_, StoreError>((archive, entry))
+                    let selected = archive.find(at.as_ref())?;
+                    Ok::<_, StoreError>((archive, selected))
                 };
-                let (archive, entry) = blocking(open).await?;
-                let manifest = archive.manifest(&Selector::Digest(entry.descriptor.digest)).await?;
+                let (archive, selected) = blocking(open).await?;
+                let manifest = archive.manifest(&Selector::Digest(selected.digest)).await?;
                 let referrers = Referrers::Archive(archive.clone());
-                Ok(Opened { source: Box::new(archive), manifest, place: place.clone(), name: entry.name, referrers, _lease: None })
+                Ok(Opened { source: Box::new(archive), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
             }
             Place::Reference(reference) => match Box::pin(self.open(&Place::Store(reference.clone()))).await {
                 Err(Error::Store(e)) if e.is_not_found() => {

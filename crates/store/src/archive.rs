@@ -3,7 +3,7 @@
 use crate::{
     Begin, Body, Error, FileRange, Result, Sink, Source, Upload, blocking,
     body::{Cancelled, blocking_cancellable},
-    disk::{Entries, Entry, EntrySelector, Index},
+    disk::{Entries, Entry, EntrySelector, Index, Selected},
     partial::Partial,
     verify::{verify_blob, verify_selected},
     verify_manifest,
@@ -79,8 +79,8 @@ impl Archive {
         Ok(Self(Arc::new(Contents { path: path.to_owned(), file, index, blobs })))
     }
 
-    /// The entry that `at` selects: see [`Layout::find`](crate::Layout::find); blocks.
-    pub fn find(&self, at: Option<&EntrySelector>) -> Result<Entry> {
+    /// The manifest that `at` selects: see [`Layout::find`](crate::Layout::find); blocks.
+    pub fn find(&self, at: Option<&EntrySelector>) -> Result<Selected> {
         self.with_entries(|entries| entries.find(at))
     }
 
@@ -369,7 +369,7 @@ mod tests {
         }
         let archive = Archive::open(&path).unwrap();
         let find = |name: &str| archive.find(Some(&EntrySelector::Name(name.to_owned())));
-        assert_eq!(find("team/x:v1").unwrap().descriptor.digest, *crate::contract::manifest(b"three").0.digest(), "the last one counts");
+        assert_eq!(find("team/x:v1").unwrap().digest, *crate::contract::manifest(b"three").0.digest(), "the last one counts");
         assert!(matches!(find("v1"), Err(Error::Ambiguous { candidates, .. }) if candidates == ["team/x:v1", "team/y:v1"]));
     }
 

@@ -13,7 +13,7 @@ use std::{
 /// How often a writer that waits looks whether it may begin.
 const POLL: Duration = Duration::from_millis(50);
 
-/// `.NAME.partial`, next to the file `NAME` that it will be. It is removed when dropped before it was published.
+/// `.NAME.modelpack-partial`, next to the file `NAME` that it will be. It is removed when dropped before it was published.
 ///
 /// Its writer holds a lock on it, which the system drops when the writer ends. So one that can be locked is what a dead writer left, and
 /// the next writer removes it.
@@ -52,7 +52,7 @@ impl Partial {
         let mut name = std::ffi::OsString::from(".");
         let no_name = || Error::Invalid { what: destination.display().to_string(), why: "it names no file".into() };
         name.push(destination.file_name().ok_or_else(no_name)?);
-        name.push(".partial");
+        name.push(".modelpack-partial");
         let path = destination.with_file_name(name);
         let open = |options: &mut OpenOptions| options.read(true).write(true).open(&path);
         loop {
@@ -176,7 +176,7 @@ mod tests {
     fn what_a_dead_writer_left_goes_and_what_lies_behind_a_link_stays() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.tar");
-        let partial = directory.path().join(".a.tar.partial");
+        let partial = directory.path().join(".a.tar.modelpack-partial");
         fs::write(&partial, "half").unwrap();
         let held = File::open(&partial).unwrap();
         let next = begin(&path).unwrap();

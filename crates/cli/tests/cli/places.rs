@@ -2,7 +2,7 @@
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok, run, wait_until};
 use modelpack::spec::{Descriptor, Digest, media_type};
-use modelpack_testkit::{Cli, Signal, assert_same_tree};
+use modelpack_testkit::{Cli, Failure, Fault, Signal, assert_same_tree};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -173,6 +173,10 @@ fn a_registry_says_what_a_pull_leaves_behind() {
     assert_eq!(pulled.stderr.matches(&said).count(), 1, "{}", pulled.stderr);
     assert_eq!(json(&cli, &format!("cp docker://{reference} {}", registry.reference("tiny:v2")))["referrersLeftBehind"], 0);
     assert_eq!(json(&cli, &format!("cp docker://{reference} {}", registry.reference("other:v1")))["referrersLeftBehind"], 1);
+    // A registry that cannot say it fails nothing.
+    let broken = Failure::Status { code: 500, headers: Vec::new(), body: String::new() };
+    let proxy = registry.behind(vec![Fault::on("GET", "/referrers/", broken)]);
+    assert_eq!(json(&cli, &format!("pull {}/tiny:v1", proxy.address()))["referrersLeftBehind"], Value::Null);
     // The store has it from a copy of the signature.
     ok(&cli, &format!("pull {}", registry.reference("tiny:signed")));
     assert_eq!(json(&cli, &format!("cp store:{reference} oci:from-store"))["referrersLeftBehind"], 1);
@@ -194,6 +198,9 @@ fn ls_lists_tags_and_repositories_of_a_registry_and_what_the_store_has_of_a_name
     assert_eq!(ok(&cli, &format!("ls {host}")), format!("{}\n{tiny}", registry.reference("other")));
     assert_eq!(json(&cli, &format!("ls docker://{host}")).as_array().unwrap().len(), 2);
     fails(&cli, &format!("ls {}", registry.reference("nope")), 3, &["nope"]);
+    let absent = Failure::Status { code: 404, headers: Vec::new(), body: "404 page not found".to_owned() };
+    let proxy = registry.behind(vec![Fault::on("GET", "/v2/_catalog", absent)]);
+    fails(&cli, &format!("ls {}/", proxy.address()), 3, &["a list of repositories (_catalog)", "hint: not every registry has one"]);
     run(&cli, &format!("ls {tiny}:v1")).expect_code(2);
     // The store: a name is that repository and those below it.
     assert_eq!(json(&cli, "ls").as_array().unwrap().len(), 3);
@@ -230,7 +237,7 @@ fn long_copy(cli: &Cli) -> modelpack_testkit::Running {
     manifest["layers"][0] = json!(huge);
     layout.add("huge", &manifest);
     let running = cli.start(["cp", "oci:layout:huge", "oci-archive:model.tar:huge"]);
-    let partial = cli.home().join(".model.tar.partial");
+    let partial = cli.home().join(".model.tar.modelpack-partial");
     wait_until("it writes", || fs::metadata(&partial).is_ok_and(|metadata| metadata.len() > 0));
     running
 }

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{Error, Result, blocking};
 use modelpack_spec::{Descriptor, Digest, Manifest};
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// How `cosign save` marks what an entry is.
 const COSIGN_KIND: &str = "kind";
@@ -57,12 +60,21 @@ impl fmt::Display for EntrySelector {
     }
 }
 
+/// The manifest that was meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// The whole name of its entry; `None` if it has none or several, or was asked for by its digest.
+    pub name: Option<String>,
+    /// Its digest.
+    pub digest: Digest,
+}
+
 /// A manifest of a layout, as its index lists it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The whole name; `None` if it has none, or was asked for by its digest.
+    /// The whole name, if it has one.
     pub name: Option<String>,
-    /// The manifest, as far as the index tells: of one that only another manifest names, no more than the digest.
+    /// The manifest.
     pub descriptor: Descriptor,
     /// Whether it is a referrer: a signature, an SBOM or the like, that belongs to another manifest.
     pub is_referrer: bool,
@@ -77,22 +89,19 @@ pub(crate) struct Entries<'a, R> {
 }
 
 impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
-    /// The entry that `at` selects, or without it the only one.
+    /// The manifest that `at` selects, or without it the only one.
     ///
     /// Referrers count only if nothing else could be meant. Fails with [`Error::NotFound`], and with [`Error::Ambiguous`] if there are
     /// several to choose from.
-    pub(crate) fn find(&self, at: Option<&EntrySelector>) -> Result<Entry> {
+    pub(crate) fn find(&self, at: Option<&EntrySelector>) -> Result<Selected> {
         let (candidates, none) = match at {
             None => (self.index.entries().iter().collect(), format!("a manifest in {}", self.of)),
-            Some(EntrySelector::Digest(digest)) => {
-                let descriptor = Descriptor::new("", digest.clone(), 0);
-                return Ok(Entry { name: None, descriptor, is_referrer: false });
-            }
+            Some(EntrySelector::Digest(digest)) => return Ok(Selected { name: None, digest: digest.clone() }),
             Some(at) => (self.named(at), format!("{}{at}", self.of)),
         };
         match distinct(&candidates) {
             0 => return Err(Error::not_found(none)),
-            1 => return Ok(found(&candidates)),
+            1 => return Ok(selected(&candidates)),
             _ => {}
         }
         let (mut others, mut digests) = (Vec::new(), BTreeSet::new());
@@ -107,17 +116,17 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
             }
         }
         match digests.len() {
-            1 => Ok(found(&others)),
+            1 => Ok(selected(&others)),
             0 => Err(self.ambiguous(at, &candidates)),
             _ => Err(self.ambiguous(at, &others)),
         }
     }
 
     fn ambiguous(&self, at: Option<&EntrySelector>, candidates: &[&Descriptor]) -> Error {
-        let names: BTreeSet<_> = candidates.iter().filter_map(|entry| name_of(entry)).collect();
-        let name_says_it = names.len() == candidates.len();
+        let mut named = BTreeMap::<&str, usize>::new();
+        candidates.iter().filter_map(|entry| name_of(entry)).for_each(|name| *named.entry(name).or_default() += 1);
         let full_name = |entry: &&Descriptor| match name_of(entry) {
-            Some(name) if name_says_it => name.to_owned(),
+            Some(name) if named[name] == 1 => name.to_owned(),
             name => format!("{}@{}", name.unwrap_or_default(), entry.digest),
         };
         let all: BTreeSet<String> = candidates.iter().map(full_name).collect();
@@ -193,10 +202,10 @@ fn distinct(entries: &[&Descriptor]) -> usize {
 }
 
 /// One manifest that has these entries, with its name if there is just one.
-fn found(entries: &[&Descriptor]) -> Entry {
+fn selected(entries: &[&Descriptor]) -> Selected {
     let names: BTreeSet<_> = entries.iter().filter_map(|entry| name_of(entry)).collect();
     let name = names.first().filter(|_| names.len() == 1).map(|name| (*name).to_owned());
-    Entry { name, descriptor: entries[0].clone(), is_referrer: false }
+    Selected { name, digest: entries[0].digest.clone() }
 }
 
 /// Whether a tag is one under which referrers are kept where no API lists them: `sha256-<hex>` (OCI distribution specification,
@@ -207,17 +216,18 @@ fn is_referrers_tag(tag: &str) -> bool {
     matches!(algorithm, "sha256" | "sha512") && hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn is_cosign_referrer(entry: &Descriptor) -> bool {
+/// Whether `cosign save` wrote this entry for what it saved beside an image, under the image's own name.
+pub(super) fn is_cosign_referrer(entry: &Descriptor) -> bool {
     let kind = entry.annotations.get(COSIGN_KIND).and_then(|kind| kind.strip_prefix(COSIGN));
     kind.is_some_and(|kind| !COSIGN_SUBJECTS.contains(&kind))
 }
 
 impl Layout {
-    /// The entry that `at` selects, or without it the only one. Signatures and the like, which refer to other manifests, count only if
+    /// The manifest that `at` selects, or without it the only one. Signatures and the like, which refer to other manifests, count only if
     /// nothing else could be meant.
     ///
     /// Fails with [`Error::NotFound`], and with [`Error::Ambiguous`] if there are several to choose from. A digest is taken as it is.
-    pub async fn find(&self, at: Option<&EntrySelector>) -> Result<Entry> {
+    pub async fn find(&self, at: Option<&EntrySelector>) -> Result<Selected> {
         let at = at.cloned();
         self.with_entries(move |entries| entries.find(at.as_ref())).await
     }
@@ -296,11 +306,11 @@ mod tests {
             work(&Entries { of: "layout", index: &index, read: &read })
         }
 
-        fn find(&self, name: &str) -> Result<Entry> {
+        fn find(&self, name: &str) -> Result<Selected> {
             self.with(|entries| entries.find(Some(&EntrySelector::Name(name.to_owned()))))
         }
 
-        fn only(&self) -> Result<Entry> {
+        fn only(&self) -> Result<Selected> {
             self.with(|entries| entries.find(None))
         }
 
@@ -309,12 +319,12 @@ mod tests {
         }
     }
 
-    fn is_found(found: Result<Entry>, digest: &Digest, name: Option<&str>) {
+    fn is_found(found: Result<Selected>, digest: &Digest, name: Option<&str>) {
         let found = found.unwrap();
-        assert_eq!((&found.descriptor.digest, found.name.as_deref()), (digest, name));
+        assert_eq!((&found.digest, found.name.as_deref()), (digest, name));
     }
 
-    fn candidates(found: Result<Entry>) -> Vec<String> {
+    fn candidates(found: Result<Selected>) -> Vec<String> {
         let Err(Error::Ambiguous { candidates, .. }) = found else { panic!("{found:?}") };
         candidates
     }
@@ -367,8 +377,9 @@ mod tests {
     #[test]
     fn what_refers_to_a_model_is_not_the_model() {
         let mut layout = Layout::default();
-        let model = layout.add("registry.example.com/team/model:v1", "model", None);
-        let name = Some("registry.example.com/team/model:v1");
+        let whole = "registry.example.com/team/model:v1";
+        let model = layout.add(whole, "model", None);
+        let name = Some(whole);
         // What `oras copy -r` writes: an entry without a name.
         let sbom = layout.add("", "sbom", Some(&model));
         assert_eq!(layout.count(&model, name), 1);
@@ -386,7 +397,7 @@ mod tests {
         }
         // And `cosign save`: the same name with a kind.
         layout.entries[0].annotations.insert("kind".to_owned(), "dev.cosignproject.cosign/image".to_owned());
-        layout.add(name.unwrap(), "saved", None);
+        layout.add(whole, "saved", None);
         layout.is_of_kind("sigs");
         assert_eq!(layout.count(&model, name), 6);
         assert_eq!(layout.count(&signature, None), 0);
@@ -396,7 +407,7 @@ mod tests {
         let all = layout.with(|entries| entries.all());
         assert_eq!(all.iter().filter(|entry| !entry.is_referrer).map(|entry| &entry.descriptor.digest).collect::<Vec<_>>(), [&model]);
         layout.add("other", "other", None);
-        assert_eq!(candidates(layout.only()), ["other", name.unwrap()]);
+        assert_eq!(candidates(layout.only()), ["other", whole]);
     }
 
     #[test]

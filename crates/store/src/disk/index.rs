@@ -1,6 +1,9 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
-use super::blobs::{is_absent, replace_file};
+use super::{
+    blobs::{is_absent, replace_file},
+    entries::is_cosign_referrer,
+};
 use crate::{Error, Result, Untagged};
 use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Selector, Tag, annotation};
 use std::{fs, path::Path};
@@ -97,7 +100,8 @@ impl Index {
     }
 
     fn put_entry(&mut self, name: Option<&str>, manifest: Descriptor, displaced: Untagged) {
-        if let Some(at) = name.and_then(|name| self.0.manifests.iter().position(|d| name_of(d) == Some(name))) {
+        let is_displaced = |d: &Descriptor| name.is_some() && name_of(d) == name && !is_cosign_referrer(d);
+        while let Some(at) = self.0.manifests.iter().position(is_displaced) {
             self.remove(at, displaced);
         }
         let is_same_untagged = |d: &Descriptor| d.digest == manifest.digest && name_of(d).is_none();
@@ -209,6 +213,20 @@ mod tests {
         index.put_entry(Some("v1"), c.clone(), Untagged::Keep);
         assert_eq!(index.find(&tag("v1")).unwrap().digest, c.digest);
         assert_eq!(index.entries().len(), 3, "a name displaces no longer one that ends in it");
+    }
+
+    #[test]
+    fn a_name_is_taken_from_all_that_have_it_but_not_from_their_signatures() {
+        let [a, b, mut saved, new] = [b"a", b"b", b"s", b"n"].map(|content| manifest(content));
+        saved.annotations.insert("kind".to_owned(), "dev.cosignproject.cosign/sigs".to_owned());
+        let named = |entry: &Descriptor| {
+            let mut entry = entry.clone();
+            entry.annotations.insert(annotation::REF_NAME.to_owned(), "team/x:v1".to_owned());
+            entry
+        };
+        let mut index = Index(ImageIndex::new([&saved, &a, &b].map(named).to_vec()));
+        index.put_entry(Some("team/x:v1"), new.clone(), Untagged::Drop);
+        assert_eq!(index.entries(), [named(&saved), named(&new)]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod writeback;
 pub use blob_writer::BlobWriter;
 pub use digest_cache::{DigestCache, Stamp};
 pub(crate) use entries::Entries;
-pub use entries::{Entry, EntrySelector};
+pub use entries::{Entry, EntrySelector, Selected};
 pub(crate) use index::Index;
 pub use layout::Layout;
 pub use lock::Lease;
