@@ -22,6 +22,7 @@ use kitignore::KitIgnore;
 use left_out::IGNORE_FILE;
 use level::{Level, State, Wanted};
 use modelpack_spec::{FilePath, LayerKind, PathSet};
+use rustix::io::Errno;
 use std::{
     cmp::Reverse,
     collections::BTreeSet,
@@ -36,6 +37,9 @@ use tree::{Found, Target, Tree};
 
 pub use filter::FileFilter;
 pub use source::SourceFile;
+
+/// A directory with a longer path is not listed: no path in an artifact is longer.
+const MAX_PATH_BYTES: usize = 4096;
 
 /// The files that make an artifact.
 #[derive(Clone, Debug)]
@@ -240,6 +244,10 @@ impl Walk<'_> {
             let states = std::mem::take(&mut directory.states);
             let level = Level::new(self.patterns, &states, directory.path.as_os_str().is_empty());
             self.matched(&level.all_below().collect::<Vec<_>>(), &Match::Found);
+            // Each is walked to from the top, so that a hostile depth would cost its square.
+            if directory.below.as_os_str().len() > MAX_PATH_BYTES {
+                return Err(failed("list", &shown)(Errno::NAMETOOLONG).into());
+            }
             let opened = directory.within.directory(&directory.below).map_err(|obstacle| not_listed(obstacle, &shown))?;
             let mut names = opened.names().map_err(modelpack_store::Error::io("list", &shown))?;
             // Of several errors, the same one is reported on every machine.

@@ -74,8 +74,11 @@ fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
+/// What somebody does, and how.
+type Replacement = (&'static str, fn(&Scene));
+
 /// What somebody does to a model that is planned.
-const REPLACEMENTS: [(&str, fn(&Scene)); 6] = [
+const REPLACEMENTS: [Replacement; 6] = [
     ("a link to another file", |scene| {
         fs::remove_file(scene.at("model/config.json")).unwrap();
         symlink("../secrets/config.json", scene.at("model/config.json")).unwrap();

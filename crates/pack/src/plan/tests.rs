@@ -110,6 +110,19 @@ fn a_deep_tree_is_planned() {
 }
 
 #[test]
+fn directories_that_are_too_deep_for_any_file_are_refused() {
+    let directory = tree(&["a"]);
+    let name = "d".repeat(200);
+    let mut at = fs::File::open(directory.path()).unwrap();
+    for _ in 0..30 {
+        rustix::fs::mkdirat(&at, &name, 0o755.into()).unwrap();
+        at = rustix::fs::openat(&at, &name, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap().into();
+    }
+    let error = refused(directory.path()).to_string();
+    assert!(error.starts_with("cannot list ") && error.contains("name too long"), "{error}");
+}
+
+#[test]
 fn where_and_when_files_were_written_does_not_count() {
     let files = ["b.bin", "a.bin", "c/d.json", "run.sh"];
     let one = tree(&files);

@@ -14,8 +14,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// How entries begin. Those of older versions, which remembered whatever they had hashed, have no such word.
-const ENTRY: &str = "settled";
+/// Has another text each time the machine starts. What was remembered before is not believed: when the power fails, a file system may
+/// have kept a file's new bytes and not yet its new times, and devices may have other numbers afterwards.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Digests by device, inode, size, modification time and change time.
 #[derive(Clone, Debug)]
@@ -26,8 +27,8 @@ pub struct DigestCache {
 /// What identifies the content of a file as long as nobody changes it.
 ///
 /// It changes with every write to the file. It need not change with what another program stores into a shared mapping of the file, or
-/// on a file system that keeps no exact times: two stamps that differ are of different contents, but only one that is
-/// [`Settled`] says that the content is still the same.
+/// on a file system that keeps no exact times. So a stamp that differs says that the file may be another one now, but only one that is
+/// [`Settled`] says that it is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -84,7 +85,7 @@ impl DigestCache {
     pub fn lookup(&self, stamp: &Stamp) -> Option<Digest> {
         let text = fs::read_to_string(self.path(stamp)?).ok()?;
         let (entry, digest) = text.trim_end().rsplit_once(' ')?;
-        (entry == line(stamp)).then(|| digest.parse().ok()).flatten()
+        (entry == line(stamp)?).then(|| digest.parse().ok()).flatten()
     }
 
     /// Makes ready to remember the digest of `file`, which is open for reading only, before it is hashed; blocks, for some milliseconds
@@ -100,14 +101,14 @@ impl DigestCache {
     /// has changed since.
     pub fn remember(&self, file: &File, settled: &Settled, digest: &Digest) -> Result<()> {
         let stamp = settled.stamp();
-        let Some(path) = self.path(stamp) else { return Ok(()) };
+        let Some((path, line)) = self.path(stamp).zip(line(stamp)) else { return Ok(()) };
         let now = file.metadata().map_err(Error::io("look at a file before remembering it in", &path))?;
         if Stamp::of(&now) != *stamp {
             return Ok(());
         }
         let temporary = self.directory.join(format!(".{}", random_name()));
         // Lost or half an entry costs one hash, so nothing is synced.
-        fs::write(&temporary, format!("{} {digest}\n", line(stamp))).map_err(Error::io("write", &temporary))?;
+        fs::write(&temporary, format!("{line} {digest}\n")).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io("rename into place", path))
     }
 
@@ -116,9 +117,11 @@ impl DigestCache {
     }
 }
 
-fn line(stamp: &Stamp) -> String {
+/// What an entry says beside the digest. Those of older versions, which remembered whatever they had hashed, begin with the size.
+fn line(stamp: &Stamp) -> Option<String> {
+    let boot = fs::read_to_string(BOOT_ID).ok()?;
     let Stamp { size, modified, changed, .. } = stamp;
-    format!("{ENTRY} {size} {}.{} {}.{}", modified.0, modified.1, changed.0, changed.1)
+    Some(format!("{} {size} {}.{} {}.{}", boot.trim_end(), modified.0, modified.1, changed.0, changed.1))
 }
 
 #[cfg(test)]
@@ -175,15 +178,17 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_version_remembered_is_not_believed() {
+    fn what_was_remembered_before_the_machine_started_or_by_an_older_version_is_not_believed() {
         let (_directory, cache, path) = scene();
         let stamp = Stamp::of(&fs::metadata(&path).unwrap());
         let entry = cache.path(&stamp).unwrap();
-        let line = line(&stamp);
-        fs::write(&entry, format!("{line} {}\n", digest())).unwrap();
-        assert_eq!(known(&cache, &path), Some(digest()));
-        fs::write(&entry, format!("{} {}\n", line.strip_prefix("settled ").unwrap(), digest())).unwrap();
-        assert_eq!(known(&cache, &path), None);
+        let line = line(&stamp).unwrap();
+        let (_, of_file) = line.split_once(' ').unwrap();
+        let cases = [(line.as_str(), true), (of_file, false), (&format!("01234567-89ab-cdef-0123-456789abcdef {of_file}"), false)];
+        for (line, is_believed) in cases {
+            fs::write(&entry, format!("{line} {}\n", digest())).unwrap();
+            assert_eq!(known(&cache, &path), is_believed.then(digest), "{line}");
+        }
     }
 
     #[test]
