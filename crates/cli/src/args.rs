@@ -14,9 +14,14 @@ use crate::{
     commands::Command,
     failure::{Failure, Kind},
     output::Output,
+    text::{brief, printable_lines},
 };
 use clap::{Parser, error::ErrorKind};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 const PLACES: &str = "\
 Places:
@@ -94,7 +99,9 @@ pub fn report(error: &clap::Error) -> ExitCode {
             Failure::new(Kind::Usage, message).report(&Output { json, quiet: true })
         }
         _ => {
-            let _ = error.print();
+            // What is wrong with an argument repeats it, whoever wrote it.
+            let said = error.render().to_string();
+            let _ = io::stderr().write_all(printable_lines(&brief(&said)).as_bytes());
             Kind::Usage.into()
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     source_date,
 };
 use modelpack::{ClientOptions, Modelpack, Notices, Options, Progress, Snapshot};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub struct Context {
     pub settings: Settings,
@@ -46,10 +46,16 @@ impl Context {
             insecure: registry.insecure,
             proxies: self.settings.proxies.clone(),
             credentials: self.settings.credentials.clone(),
-            user_agent: String::new(),
+            ..ClientOptions::default()
         };
-        let output = self.output;
-        let notices = Notices::to(move |notice| output.note(&notice.to_string()));
+        let (output, told) = (self.output, Mutex::new(Vec::new()));
+        let notices = Notices::to(move |notice| {
+            let mut told = told.lock().expect("no one panics while holding what was told");
+            if !told.contains(notice) {
+                output.notice(notice);
+                told.push(notice.clone());
+            }
+        });
         Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress, notices })
     }
 

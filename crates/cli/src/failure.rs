@@ -15,7 +15,10 @@
 //! | 10 | `unsafe` | loading a file could run code, or the file is not what its format wants |
 //! | 129, 130, 143 | `hungUp`, `interrupted`, `terminated` | `SIGHUP`, `SIGINT`, `SIGTERM` |
 
-use crate::{output::Output, text::printable};
+use crate::{
+    output::Output,
+    text::{self, printable},
+};
 use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError};
 use serde_json::json;
 use std::{
@@ -89,7 +92,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), excerpt: None, hint: None }
+        Self { kind, message: text::brief(&message.into()).into_owned(), excerpt: None, hint: None }
     }
 
     /// What failed, for a list of results.
@@ -124,14 +127,13 @@ impl Failure {
             Kind::OutputClosed | Kind::Difference => return code.into(),
             _ if output.json => {
                 let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
-                json!({ "error": error }).to_string()
+                text::json(&json!({ "error": error }))
             }
             Kind::HungUp | Kind::Interrupted | Kind::Terminated => self.message.clone(),
             _ => {
                 let mut said = format!("error: {}", printable(&self.message));
-                for (prefix, part) in [("\n", &self.excerpt), ("\nhint: ", &self.hint)] {
-                    said.extend(part.iter().flat_map(|part| [prefix, part]));
-                }
+                said.extend(self.excerpt.iter().flat_map(|excerpt| ["\n", excerpt]));
+                said.extend(self.hint.iter().flat_map(|hint| ["\nhint: ".into(), printable(&text::brief(hint)).into_owned()]));
                 said
             }
         };
@@ -175,7 +177,7 @@ impl From<modelpack::Error> for Failure {
             }
             error => error.to_string(),
         };
-        Self { kind, message, excerpt, hint }
+        Self { excerpt, hint, ..Self::new(kind, message) }
     }
 }
 
@@ -221,6 +223,9 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::Changed { .. } => "run the same command again when nothing writes to it",
         StoreError::Network { url, why } if url.starts_with("https:") && why.starts_with("TLS ") => {
             "`--plain-http` speaks to a registry without TLS; `--insecure` takes any certificate"
+        }
+        StoreError::Network { url, why } if url.starts_with("http:") && why.contains("may speak TLS") => {
+            "leave `--plain-http` out; on this machine itself TLS is not spoken"
         }
         StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             "free some space, for instance with `modelpack prune`, and run the same command again"

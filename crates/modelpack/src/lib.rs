@@ -14,7 +14,6 @@ mod lint;
 mod list;
 mod model;
 mod modelfile;
-mod notice;
 mod open;
 mod pack;
 mod place;
@@ -43,9 +42,8 @@ pub use modelpack_pack::{
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
-pub use modelpack_store::{EntrySelector, Error as StoreError, Progress, Pruned, Snapshot};
+pub use modelpack_store::{EntrySelector, Error as StoreError, Notice, Notices, Progress, Pruned, Snapshot};
 pub use modelpack_validate as validation;
-pub use notice::{Notice, Notices};
 pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
@@ -72,7 +70,7 @@ pub struct Options {
     pub concurrency: usize,
     /// Counts the bytes.
     pub progress: Arc<Progress>,
-    /// What happens meanwhile is told here.
+    /// Where notices go, those of `client` too.
     pub notices: Notices,
 }
 
@@ -104,7 +102,8 @@ impl Modelpack {
         match self.client.get() {
             Some(client) => Ok(client),
             None => {
-                let client = Client::new(self.options.client.clone())?;
+                let notices = self.options.notices.clone();
+                let client = Client::new(ClientOptions { notices, ..self.options.client.clone() })?;
                 Ok(self.client.get_or_init(|| client))
             }
         }

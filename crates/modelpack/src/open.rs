@@ -1,10 +1,10 @@
 //! Opening what a place names.
 
-use crate::{Error, InvalidPlace, Modelpack, Notice, Place, Result, StoreError};
+use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
 use modelpack_distribution::client::RemoteRepository;
-use modelpack_spec::{Artifact, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
-use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Sink, Source, blocking};
-use std::time::Duration;
+use modelpack_spec::{Artifact, Digest, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
+use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Notice, Sink, Source, blocking};
+use std::{fmt, time::Duration};
 
 /// How long a registry is asked for referrers, which nobody needs.
 const REFERRERS_PATIENCE: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ impl Modelpack {
         match place {
             Place::Registry(reference) => {
                 let remote = self.client()?.repository(&with_host(reference)?.repository)?;
-                let manifest = remote.manifest(&reference.selector).await?;
+                let manifest = self.select(&remote, reference).await?;
                 let name = reference.selector.tag().map(Tag::to_string);
                 let referrers = Referrers::Remote(remote.clone());
                 Ok(Opened { source: Box::new(remote), manifest, place: place.clone(), name, referrers, _lease: None })
@@ -74,7 +74,7 @@ impl Modelpack {
                 let repository = self.store()?.repository(&reference.repository);
                 // A lease makes the repository, so one that is only read must be there.
                 let lease = if repository.exists() { Some(self.lease(&reference.repository).await?) } else { None };
-                let manifest = repository.manifest(&reference.selector).await?;
+                let manifest = self.select(&repository, reference).await?;
                 let name = reference.selector.tag().map(Tag::to_string);
                 let referrers = Referrers::Layout(repository.layout().clone());
                 Ok(Opened { source: Box::new(repository), manifest, place: place.clone(), name, referrers, _lease: lease })
@@ -82,18 +82,26 @@ impl Modelpack {
             Place::Layout(path, at) => {
                 let layout = Layout::at(path);
                 let selected = layout.find(at.as_ref()).await?;
+                if let Some(EntrySelector::Both(name, digest)) = at {
+                    let named = layout.find(Some(&EntrySelector::Name(name.clone()))).await;
+                    self.tell_if_moved(&path.display(), name, digest, named.map(|named| named.digest));
+                }
                 let manifest = layout.manifest(&Selector::Digest(selected.digest)).await?;
                 let referrers = Referrers::Layout(layout.clone());
                 Ok(Opened { source: Box::new(layout), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
             }
-            Place::Archive(path, at) => {
-                let (file, at) = (path.clone(), at.clone());
+            Place::Archive(path, asked_for) => {
+                let (file, at) = (path.clone(), asked_for.clone());
                 let open = move || {
                     let archive = Archive::open(&file)?;
                     let selected = archive.find(at.as_ref())?;
                     Ok::<_, StoreError>((archive, selected))
                 };
                 let (archive, selected) = blocking(open).await?;
+                if let Some(EntrySelector::Both(name, digest)) = asked_for {
+                    let named = archive.find(Some(&EntrySelector::Name(name.clone())));
+                    self.tell_if_moved(&path.display(), name, digest, named.map(|named| named.digest));
+                }
                 let manifest = archive.manifest(&Selector::Digest(selected.digest)).await?;
                 let referrers = Referrers::Archive(archive.clone());
                 Ok(Opened { source: Box::new(archive), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
@@ -108,6 +116,31 @@ impl Modelpack {
                 opened => opened,
             },
         }
+    }
+
+    /// The manifest that is asked for. Of a tag and a digest together the digest decides; that the tag does not point there is told.
+    async fn select(&self, source: &dyn Source, reference: &Reference) -> Result<Manifest> {
+        let manifest = source.manifest(&reference.selector).await?;
+        if let Selector::Both(tag, digest) = &reference.selector {
+            let tagged = source.manifest(&Selector::Tag(tag.clone())).await;
+            // The same bytes have a digest of each algorithm.
+            let now = tagged.map(|tagged| if tagged.bytes() == manifest.bytes() { digest } else { tagged.digest() }.clone());
+            self.tell_if_moved(&reference.repository, tag, digest, now);
+        }
+        Ok(manifest)
+    }
+
+    /// Tells if a tag or name does not point to the digest that was given with it, but to `now`.
+    fn tell_if_moved(&self, repository: &dyn fmt::Display, tag: &dyn fmt::Display, digest: &Digest, now: Result<Digest, StoreError>) {
+        let now = match now {
+            Ok(now) if now == *digest => return,
+            Ok(now) => Some(now),
+            Err(error) if error.is_not_found() => None,
+            // What was asked for is here. Of the tag nothing is known, so nothing is said.
+            Err(_) => return,
+        };
+        let (repository, tag) = (repository.to_string(), tag.to_string());
+        self.options.notices.give(&Notice::TagMoved { repository, tag, digest: digest.clone(), now });
     }
 
     /// Opens `place` to be written; a bare reference is its registry. Blobs that `mount_from` holds in the same registry are mounted.
@@ -134,7 +167,7 @@ impl Modelpack {
             }
             Place::Archive(path, at) => {
                 let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));
-                let waits = || self.options.notices.give(Notice::Waiting(path.clone()));
+                let waits = || self.options.notices.give(&Notice::Waiting { path: path.clone() });
                 (TargetKind::Archive(ArchiveWriter::create(path, entry_name, waits).await?), selector, None)
             }
         };

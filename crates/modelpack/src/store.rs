@@ -70,12 +70,22 @@ impl Modelpack {
         Ok(opened.copied_to(&place, digest).await)
     }
 
-    /// Removes a tag from the store, or with a digest that manifest and all its tags; returns its digest. Blobs stay until
-    /// [`prune`](Self::prune).
+    /// Removes a tag from the store, or with a digest that manifest and all its tags; returns its digest. Of a tag and a digest
+    /// together, the tag goes, and only if it points to that digest. Blobs stay until [`prune`](Self::prune).
     pub async fn remove(&self, place: &Place) -> Result<Digest> {
         let reference = in_store(place)?;
         let repository = self.store()?.repository(&reference.repository);
-        let digest = repository.manifest(&reference.selector).await?.digest().clone();
+        let named = match &reference.selector {
+            Selector::Both(tag, _) => &Selector::Tag(tag.clone()),
+            selector => selector,
+        };
+        let manifest = repository.manifest(named).await?;
+        let digest = manifest.digest().clone();
+        if let Selector::Both(tag, expected) = &reference.selector
+            && expected.algorithm().digest(manifest.bytes()) != *expected
+        {
+            return Err(StoreError::not_found(format!("{reference} (the tag {tag} points to {digest})")).into());
+        }
         let removed = match &reference.selector {
             Selector::Tag(tag) | Selector::Both(tag, _) => repository.delete_tag(tag).await?,
             Selector::Digest(digest) => repository.delete_manifest(digest).await?,

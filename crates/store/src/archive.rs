@@ -75,7 +75,7 @@ impl Archive {
         }
         let file = Arc::new(file);
         let range = FileRange { file: file.clone(), path: path.to_owned(), offset: index_at.start, len: index_at.end - index_at.start };
-        let index = Index::parse(&range.read()?, &format!("index.json in {}", path.display()))?;
+        let index = Index::read_from(&range, &format!("index.json in {}", path.display()))?;
         Ok(Self(Arc::new(Contents { path: path.to_owned(), file, index, blobs })))
     }
 
@@ -126,7 +126,7 @@ impl Source for Archive {
 
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let whole = self.range(&blob.digest)?;
-        Ok(Body::from_file(whole.slice(range, &format!("blob {} in {}", blob.digest, self.0.path.display()))?))
+        Ok(Body::from_file(whole.slice(range, blob, &format!("blob {} in {}", blob.digest, self.0.path.display()))?))
     }
 }
 
@@ -341,6 +341,10 @@ mod tests {
             let manifest = archive.manifest(&tag(name)).await.unwrap();
             copy(&archive, &manifest, &back, &tag("back"), &options()).await.unwrap();
             assert_eq!(manifest.digest(), crate::contract::manifest(content).0.digest());
+            for name in ["a", "b", "absent"] {
+                let both = Selector::Both(name.parse().unwrap(), manifest.digest().clone());
+                assert_eq!(archive.manifest(&both).await.unwrap().digest(), manifest.digest(), "the digest decides, not {both}");
+            }
         }
         assert!(matches!(archive.find(None), Err(Error::Ambiguous { .. })), "three manifests to choose from");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");

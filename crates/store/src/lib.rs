@@ -10,6 +10,7 @@ mod copy;
 mod disk;
 mod error;
 mod memory;
+mod notice;
 mod overlay;
 mod partial;
 mod produced;
@@ -21,10 +22,12 @@ pub use archive::{Archive, ArchiveWriter};
 pub use body::{Body, CHUNK, FileRange, blocking};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes};
 pub use disk::{
-    BlobWriter, DigestCache, Entry, EntrySelector, Layout, Lease, Pruned, Repository, Selected, Settled, Stamp, Store, Untagged, Writeback,
+    BlobWriter, DigestCache, Entry, EntrySelector, Layout, Lease, Pruned, Repository, Selected, Settled, Stamp, Store, StoredManifest,
+    SuspendedWriter, Untagged, Writeback,
 };
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
+pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};

@@ -32,7 +32,7 @@ async fn put_model(sink: &dyn Sink, at: &Selector, layers: &[&[u8]]) -> Manifest
         layers: descriptors,
         subject: None,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     })
     .unwrap();
     sink.put_manifest(at, &manifest).await.unwrap();

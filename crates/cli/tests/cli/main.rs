@@ -3,6 +3,7 @@
 mod at_once;
 mod attach;
 mod bad_input;
+mod by_digest;
 mod demo;
 mod determinism;
 mod diff;

@@ -3,6 +3,7 @@
 //! Retries, and the resumption of a download that broke, live here and nowhere else.
 
 mod auth;
+mod auth_file;
 mod credentials;
 mod download;
 mod failure;
@@ -22,7 +23,7 @@ use crate::protocol::route::Route;
 use failure::Failure;
 use http::Method;
 use modelpack_spec::RepositoryName;
-use modelpack_store::{Error, Result};
+use modelpack_store::{Error, Notices, Result};
 use registry::{PATIENCE, Registry, Request};
 use reqwest::{NoProxy, Proxy, Response, redirect::Policy};
 use scope::Scope;
@@ -51,6 +52,8 @@ pub struct ClientOptions {
     pub credentials: Credentials,
     /// What the client calls itself; empty for its default.
     pub user_agent: String,
+    /// Where notices go.
+    pub notices: Notices,
 }
 
 /// Proxies, as the environment variables of the same names describe them. Loopback hosts are reached directly.

@@ -23,7 +23,14 @@ use modelpack_spec::{
 };
 use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
 use reqwest::{Response, Url};
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 const MANIFEST_TYPES: [&str; 4] =
     [media_type::IMAGE_MANIFEST, media_type::IMAGE_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST];
@@ -34,7 +41,15 @@ pub struct RemoteRepository {
     registry: Arc<Registry>,
     /// Without the host.
     pub(super) path: RepositoryName,
-    mounts_from: Option<RepositoryName>,
+    mounts: Option<Mounts>,
+}
+
+/// Where blobs are mounted from.
+#[derive(Clone)]
+struct Mounts {
+    from: RepositoryName,
+    /// Once the registry has refused it, nothing more is asked for.
+    are_refused: Arc<AtomicBool>,
 }
 
 impl RemoteRepository {
@@ -43,25 +58,29 @@ impl RemoteRepository {
         let curated = registry.name == "docker.io" && !name.path().contains('/');
         let path = if curated { format!("library/{}", name.path()) } else { name.path().to_owned() };
         let path = RepositoryName::without_host(&path).expect("the path of a valid name is valid");
-        Self { registry, path, mounts_from: None }
+        Self { registry, path, mounts: None }
     }
 
     /// Mounts blobs that the repository `from` holds, instead of moving them, if the registry allows it. Does nothing unless `from` is
     /// another repository of the same registry.
     pub fn mounting_from(self, from: &RepositoryName) -> Self {
         let other = Self::new(self.registry.clone(), from).path;
-        let mounts_from = (from.host() == Some(&self.registry.name) && other != self.path).then_some(other);
-        Self { mounts_from, ..self }
+        let is_other = from.host() == Some(&self.registry.name) && other != self.path;
+        let mounts = is_other.then(|| Mounts { from: other, are_refused: Arc::default() });
+        Self { mounts, ..self }
     }
 
     /// Deletes a tag, or the manifest with this digest and all tags that point to it. Of a tag and a digest together, the tag goes, if it
     /// points to that digest.
     pub async fn delete(&self, at: &Selector) -> Result<()> {
-        if let Selector::Both(..) = at {
-            self.manifest(at).await?;
-        }
         let what = format!("{self}{at}");
-        let url = self.manifest_url(at);
+        if let Selector::Both(tag, digest) = at {
+            let tagged = self.manifest(&Selector::Tag(tag.clone())).await?;
+            if digest.algorithm().digest(tagged.bytes()) != *digest {
+                return Err(Error::not_found(format!("{what} (the tag {tag} points to {})", tagged.digest())));
+            }
+        }
+        let url = self.tagged_url(at);
         self.registry.send(Request::new(Method::DELETE, url, &self.scope(&["delete"]), &what)).await?;
         Ok(())
     }
@@ -71,10 +90,15 @@ impl RemoteRepository {
         Scope::repository(self.path.as_str(), actions)
     }
 
-    /// What reading and writing for a push needs, on the repository that blobs are mounted from too.
+    /// What reading and writing for a push needs. To read the repository that blobs are mounted from would spare work.
     pub(super) fn push_scope(&self) -> Scope {
-        let from = self.mounts_from.as_ref().map(|from| Scope::repository(from.as_str(), &["pull"]));
-        self.scope(&["pull", "push"]).and(&from.unwrap_or_default())
+        let from = self.mounts_from().map(|mounts| Scope::repository(mounts.from.as_str(), &["pull"]));
+        self.scope(&["pull", "push"]).and_optional(from.unwrap_or_default())
+    }
+
+    /// Where blobs are mounted from, unless that was refused.
+    fn mounts_from(&self) -> Option<&Mounts> {
+        self.mounts.as_ref().filter(|mounts| !mounts.are_refused.load(Relaxed))
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -86,8 +110,14 @@ impl RemoteRepository {
         format!("the blob {digest} of {self}")
     }
 
-    /// By tag if there is one.
+    /// Where a manifest is read: at its digest if that is named.
     fn manifest_url(&self, at: &Selector) -> Url {
+        let at = at.digest().map_or_else(|| at.clone(), |digest| Selector::Digest(digest.clone()));
+        self.registry.url(&Route::Manifest(self.path.clone(), at))
+    }
+
+    /// Where a manifest is written, or a name removed: at its tag if that is named.
+    fn tagged_url(&self, at: &Selector) -> Url {
         let at = at.tag().map_or_else(|| at.clone(), |tag| Selector::Tag(tag.clone()));
         self.registry.url(&Route::Manifest(self.path.clone(), at))
     }
@@ -96,16 +126,13 @@ impl RemoteRepository {
         self.registry.url(&Route::Blob(self.path.clone(), digest.clone()))
     }
 
-    /// Whether the repository holds a blob.
+    /// Whether the repository holds a blob. One of another size than it should have is not that blob: it is pushed anew.
     pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
         let (scope, what) = (self.push_scope(), self.blob_name(&blob.digest));
         match self.registry.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
             Ok(response) => {
-                let found = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-                match found.filter(|&found: &u64| found != blob.size) {
-                    Some(found) => Err(Error::WrongSize { what, expected: blob.size, found }),
-                    None => Ok(true),
-                }
+                let found: Option<u64> = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+                Ok(found.is_none_or(|found| found == blob.size))
             }
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -121,13 +148,15 @@ impl RemoteRepository {
     }
 
     /// Whether the registry took a blob over from the repository that blobs are mounted from; if not, the session that it opened.
-    async fn mount(&self, blob: &Descriptor, from: &RepositoryName) -> Result<Mounted> {
-        let query = Query::default().with("mount", &blob.digest).with("from", from);
+    async fn mount(&self, blob: &Descriptor, mounts: &Mounts) -> Result<Mounted> {
+        let query = Query::default().with("mount", &blob.digest).with("from", &mounts.from);
         match self.open_session(Some(query)).await {
             Ok(response) if response.status() == StatusCode::CREATED => Ok(Mounted::Yes),
             Ok(response) => Ok(Mounted::No(Some(self.registry.location(&response)?))),
             // Some registries refuse a mount that they should only decline.
-            Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::NotFound { .. } | Error::Protocol { .. }) => {
+            Err(Error::NotFound { .. }) => Ok(Mounted::No(None)),
+            Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::Protocol { .. }) => {
+                mounts.are_refused.store(true, Relaxed);
                 Ok(Mounted::No(None))
             }
             Err(error) => Err(error),
@@ -185,7 +214,7 @@ impl RemoteRepository {
             media_type.map_err(|_| Error::Invalid { what: what.clone(), why: "its media type cannot stand in a header".to_owned() })?;
         let payload = Payload::Bytes(Bytes::copy_from_slice(manifest.bytes()));
         let scope = self.push_scope();
-        let request = Request::new(Method::PUT, self.manifest_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
+        let request = Request::new(Method::PUT, self.tagged_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
         self.registry.send(request).await
     }
 }
@@ -218,17 +247,8 @@ impl Source for RemoteRepository {
                 },
             }
         };
-        match at {
-            Selector::Digest(digest) => verify_manifest(&what, bytes, media_type, digest),
-            Selector::Tag(_) => {
-                let digest = said.unwrap_or_else(|| Digest::of(&bytes));
-                verify_manifest(&what, bytes, media_type, &digest)
-            }
-            Selector::Both(tag, digest) => match verify_manifest(&what, bytes, media_type, digest) {
-                Err(Error::WrongDigest { found, .. }) => Err(Error::not_found(format!("{what} (the tag {tag} points to {found})"))),
-                verified => verified,
-            },
-        }
+        let digest = at.digest().cloned().or(said).unwrap_or_else(|| Digest::of(&bytes));
+        verify_manifest(&what, bytes, media_type, &digest)
     }
 
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
@@ -257,8 +277,8 @@ impl Sink for RemoteRepository {
             if self.holds(blob).await? {
                 return Ok(Begin::Exists);
             }
-            if let Some(from) = &self.mounts_from {
-                match self.mount(blob, from).await? {
+            if let Some(mounts) = self.mounts_from() {
+                match self.mount(blob, mounts).await? {
                     Mounted::Yes => return Ok(Begin::Exists),
                     Mounted::No(opened) => session = opened,
                 }

@@ -27,7 +27,7 @@ pub enum EntrySelector {
     Name(String),
     /// The manifest with this digest, which may be one that only another manifest names.
     Digest(Digest),
-    /// The one with this name and this digest.
+    /// The manifest with this digest, which has this name as far as it is known.
     Both(String, Digest),
 }
 
@@ -100,7 +100,11 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
             Some(at) => (self.named(at), format!("{}{at}", self.of)),
         };
         match distinct(&candidates) {
-            0 => return Err(Error::not_found(none)),
+            0 => {
+                // Of a name and a digest the digest decides.
+                let selected = |digest: &Digest| Selected { name: None, digest: digest.clone() };
+                return at.and_then(EntrySelector::digest).map(selected).ok_or_else(|| Error::not_found(none));
+            }
             1 => return Ok(selected(&candidates)),
             _ => {}
         }
@@ -371,7 +375,8 @@ mod tests {
         assert_eq!(candidates(layout.find("v1")), expected);
         let both = |digest: &Digest| layout.with(|entries| entries.find(Some(&EntrySelector::Both("v1".into(), digest.clone()))));
         is_found(both(&b), &b, Some("v1"));
-        assert!(both(&Digest::of(b"other")).unwrap_err().is_not_found());
+        let moved = Digest::of(b"what v1 was");
+        is_found(both(&moved), &moved, None);
     }
 
     #[test]

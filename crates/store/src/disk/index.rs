@@ -4,11 +4,15 @@ use super::{
     blobs::{is_absent, replace_file},
     entries::is_cosign_referrer,
 };
-use crate::{Error, Result, Untagged};
-use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Selector, Tag, annotation};
-use std::{fs, path::Path};
+use crate::{Error, FileRange, Result, Untagged};
+use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
+use serde::Deserialize;
+use std::{fs::File, path::Path, sync::Arc};
 
 const FILE: &str = "index.json";
+
+/// The largest `index.json` that is read as a whole, in bytes. An index that anybody wrote by hand is far smaller.
+const MAX_WHOLE: u64 = MAX_MANIFEST_BYTES as u64;
 
 /// The manifests of a layout: an entry for each tag, and one without tag for each manifest that was written by its digest.
 #[derive(Clone)]
@@ -18,16 +22,36 @@ impl Index {
     /// Reads the index in `layout`; `None` if there is no layout.
     pub(super) fn read(layout: &Path) -> Result<Option<Self>> {
         let path = layout.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(e) if is_absent(&e) => return Ok(None),
-            Err(e) => return Err(Error::io("read", path)(e)),
+            Err(e) => return Err(Error::io("open", path)(e)),
         };
-        Self::parse(&bytes, &path.display().to_string()).map(Some)
+        let len = file.metadata().map_err(Error::io("look at", &path))?.len();
+        let whole = FileRange { file: Arc::new(file), path: path.clone(), offset: 0, len };
+        Self::read_from(&whole, &path.display().to_string()).map(Some)
     }
 
-    /// Parses the bytes of an `index.json`; `what` names it in an error.
-    pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
+    /// Reads an `index.json` that lies in `range`; `what` names it in an error.
+    ///
+    /// However large it is, it costs no more memory than its entries: of one over [`MAX_WHOLE`] other fields are passed over, and
+    /// are not there any more when it is written again.
+    pub(crate) fn read_from(range: &FileRange, what: &str) -> Result<Self> {
+        if range.len <= MAX_WHOLE {
+            return Self::parse(&range.read()?, what);
+        }
+        #[derive(Deserialize)]
+        struct Entries {
+            manifests: Option<Vec<Descriptor>>,
+        }
+        let entries: Entries = serde_json::from_reader(range.buffered()).map_err(|e| match e.io_error_kind() {
+            Some(kind) => Error::io("read", &range.path)(kind.into()),
+            None => Error::Invalid { what: what.to_owned(), why: e.to_string() },
+        })?;
+        Ok(Self(ImageIndex::new(entries.manifests.unwrap_or_default())))
+    }
+
+    pub(super) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
         let invalid = |e: serde_json::Error| Error::Invalid { what: what.to_owned(), why: e.to_string() };
         serde_json::from_slice(bytes).map(Self).map_err(invalid)
     }
@@ -66,13 +90,12 @@ impl Index {
         &self.0.manifests
     }
 
-    /// What `at` selects.
+    /// The entry that `at` selects: by its digest, or by its tag if it names no digest.
     pub(super) fn find(&self, at: &Selector) -> Option<&Descriptor> {
-        let found = match at.tag() {
-            Some(tag) => self.position(tag).map(|at| &self.0.manifests[at]),
-            None => self.0.manifests.iter().find(|d| Some(&d.digest) == at.digest()),
-        };
-        found.filter(|d| at.digest().is_none_or(|digest| d.digest == *digest))
+        match at.digest() {
+            Some(digest) => self.0.manifests.iter().find(|d| d.digest == *digest),
+            None => self.position(at.tag()?).map(|at| &self.0.manifests[at]),
+        }
     }
 
     /// The entry with this tag: the one that has it as its name, or else the only one whose name ends in it.
@@ -86,9 +109,9 @@ impl Index {
         exact.or_else(only).map(|(at, _)| at)
     }
 
-    /// What `at` selects, which for a digest alone may be a manifest that has no entry because another manifest names it.
+    /// What `at` selects, which for a digest may be a manifest that has no entry because another manifest names it.
     pub(crate) fn select(&self, at: &Selector) -> Option<Descriptor> {
-        let nested = || at.tag().is_none().then(|| at.digest().map(|d| Descriptor::new("", d.clone(), 0))).flatten();
+        let nested = || at.digest().map(|d| Descriptor::new("", d.clone(), 0));
         self.find(at).cloned().or_else(nested)
     }
 
@@ -230,12 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn tag_and_digest_together_must_agree() {
+    fn of_a_tag_and_a_digest_the_digest_decides() {
         let (a, b) = (manifest(b"a"), manifest(b"b"));
         let mut index = Index::empty();
         index.put_entry(Some("v1"), a.clone(), Untagged::Keep);
-        let v1 = "v1".parse::<Tag>().unwrap();
-        assert!(index.find(&Selector::Both(v1.clone(), a.digest)).is_some());
-        assert!(index.find(&Selector::Both(v1, b.digest)).is_none());
+        index.put_entry(Some("v2"), b.clone(), Untagged::Keep);
+        for name in ["v1", "v2", "gone"] {
+            let found = index.find(&Selector::Both(name.parse().unwrap(), a.digest.clone()));
+            assert_eq!(found.map(|entry| &entry.digest), Some(&a.digest), "{name}");
+        }
+        assert!(index.find(&Selector::Both("v1".parse().unwrap(), manifest(b"c").digest)).is_none());
     }
 }

@@ -14,12 +14,12 @@ mod settled;
 mod store;
 mod writeback;
 
-pub use blob_writer::BlobWriter;
+pub use blob_writer::{BlobWriter, SuspendedWriter};
 pub use digest_cache::{DigestCache, Stamp};
 pub(crate) use entries::Entries;
 pub use entries::{Entry, EntrySelector, Selected};
 pub(crate) use index::Index;
-pub use layout::Layout;
+pub use layout::{Layout, StoredManifest};
 pub use lock::Lease;
 pub use prune::Pruned;
 pub use repository::Repository;

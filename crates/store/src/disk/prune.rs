@@ -44,6 +44,7 @@ impl Store {
             let repository = self.repository(&name);
             match lock::try_exclusive(&repository.lease_path())? {
                 None => pruned.busy.push(name),
+                Some(alone) if lock::is_held_on(&alone, &repository.lease_path())? => pruned.busy.push(name),
                 Some(_alone) => {
                     let needed = needed(&repository)?;
                     let links = repository.links();
@@ -98,7 +99,11 @@ impl Store {
     fn sweep_ingest(&self, dry_run: bool, pruned: &mut Pruned) -> Result<()> {
         for (path, size) in files(&self.pool().ingest)? {
             // Its writer holds a lock on it as long as it lives.
-            let Ok(Some(_gone)) = lock::try_exclusive(&path) else { continue };
+            let Ok(Some(gone)) = lock::try_exclusive(&path) else { continue };
+            // An upload that goes on later.
+            if lock::is_held_on(&gone, &path)? {
+                continue;
+            }
             if !dry_run {
                 match fs::remove_file(&path) {
                     // Its writer gave it up and removed it before the lock was free.
