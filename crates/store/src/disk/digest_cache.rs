@@ -207,6 +207,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_got_another_number_is_otherwise_the_same() {
+        let stamp = Stamp { device: 1, inode: 2, size: 3, modified: (9, 5), changed: (9, 6) };
+        assert!(stamp.is_renumbered(&stamp) && Stamp { inode: 7, ..stamp }.is_renumbered(&stamp));
+        for other in [
+            Stamp { device: 7, ..stamp },
+            Stamp { size: 7, ..stamp },
+            Stamp { modified: (9, 7), ..stamp },
+            Stamp { changed: (9, 7), ..stamp },
+        ] {
+            assert!(!other.is_renumbered(&stamp), "{other:?}");
+        }
+    }
+
+    #[test]
     fn a_renamed_file_is_known_by_the_time_of_its_last_byte() {
         let whole = Stamp { device: 1, inode: 2, size: 3, modified: (9, 5), changed: (9, 6) };
         assert!(Stamp { changed: (9, 7), ..whole }.is_renamed(&whole));
