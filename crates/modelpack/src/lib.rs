@@ -38,13 +38,13 @@ pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
     Attached, Description, Error as PackError, Field, FileFilter, Finding, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
     LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
-    UnpackOptions, Unpacked,
+    SourceFile, UnpackOptions, Unpacked,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{EntrySelector, Error as StoreError, Notice, Notices, Progress, Pruned, Snapshot};
 pub use modelpack_validate as validation;
-pub use pack::{PackRequest, Packed, Planned};
+pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
 pub use scan::ScanTarget;

@@ -56,17 +56,40 @@ pub(crate) fn fails(cli: &Cli, line: &str, code: i32, words: &[&str]) -> Output 
 pub(crate) struct Registry {
     running: Running,
     address: SocketAddr,
-    _cli: Cli,
+    cli: Cli,
 }
 
 impl Registry {
     #[track_caller]
     pub(crate) fn start() -> Self {
-        let cli = cli();
+        Self::start_for(cli())
+    }
+
+    /// Ends it, and serves the same artifacts again.
+    #[track_caller]
+    pub(crate) fn restart(self) -> Self {
+        let cli = self.cli.clone();
+        self.end(Signal::TERM).expect_code(0);
+        Self::start_for(cli)
+    }
+
+    #[track_caller]
+    fn start_for(cli: Cli) -> Self {
         let mut running = cli.start(["serve", "--listen", "127.0.0.1:0"]);
         let line = running.wait_for_line("serving http://");
         let address = line.trim_start_matches("serving http://").split_whitespace().next().unwrap().parse().unwrap();
-        Self { running, address, _cli: cli }
+        Self { running, address, cli }
+    }
+
+    /// The store that it serves.
+    pub(crate) fn root(&self) -> PathBuf {
+        store(&self.cli).join("registry")
+    }
+
+    /// The most memory that it has had at once so far, in MiB.
+    #[track_caller]
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.running.peak_memory()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

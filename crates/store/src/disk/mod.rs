@@ -8,7 +8,9 @@ mod index;
 mod layout;
 mod lock;
 mod prune;
+mod read_lease;
 mod repository;
+mod settled;
 mod store;
 mod writeback;
 
@@ -21,6 +23,7 @@ pub use layout::{Layout, StoredManifest};
 pub use lock::Lease;
 pub use prune::Pruned;
 pub use repository::Repository;
+pub use settled::Settled;
 pub use store::Store;
 pub use writeback::Writeback;
 
