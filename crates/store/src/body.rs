@@ -464,7 +464,11 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 pub(crate) async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
     match handle.await {
         Ok(value) => value,
-        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends before the work began, and whoever waits for it ends with the runtime.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -472,6 +476,27 @@ pub(crate) async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn work_that_never_begins_is_no_panic() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || held.recv());
+            let cancelled = tokio::task::spawn_blocking(|| ());
+            cancelled.abort();
+            drop(release);
+            busy.await.unwrap().unwrap_err();
+            while !cancelled.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            tokio::select! {
+                biased;
+                () = joined(cancelled) => unreachable!("it did not begin"),
+                () = std::future::ready(()) => {}
+            }
+        });
+    }
 
     #[test]
     fn a_stream_that_stands_still_keeps_no_thread() {
