@@ -32,7 +32,8 @@ impl Modelpack {
             None => Selector::Tag(modelpack_spec::Tag::latest()),
         });
         let options = self.pack_options();
-        let attached = attach(opened.source.as_ref(), &opened.manifest, &files, replace, target.sink(), &at, &options).await?;
+        let attached = attach(opened.source.as_ref(), &opened.manifest, &files, replace, target.sink(), &at, &options).await;
+        let attached = opened.place.blame(attached)?;
         target.finish().await?;
         Ok((to, attached))
     }
@@ -42,7 +43,7 @@ impl Modelpack {
             concurrency: self.options.concurrency,
             progress: self.options.progress.clone(),
             // Without a store that can be written, files are hashed each time.
-            digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
+            digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         }
     }
 }

@@ -26,12 +26,13 @@ impl Modelpack {
     pub async fn convert(&self, from: &Place, to: &Place) -> Result<ConvertedCopy> {
         let opened = self.open(from).await?;
         let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
-        let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default();
+        let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
         let annotations = image.annotations.clone().into_iter().chain(said.annotations).collect();
         let target = self.target(to, opened.repository()).await?;
         let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(opened.selector.tag().cloned().unwrap_or_else(Tag::latest)));
         let source = opened.source.as_ref();
-        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), &at, &self.copy_options()).await?;
+        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), &at, &self.copy_options()).await;
+        let converted = opened.place.blame(converted)?;
         target.finish().await?;
         let copied = Copied { from: opened.place, to: to.clone().or_registry(), digest: converted.manifest.digest().clone() };
         Ok(ConvertedCopy { copied, left_out: converted.left_out })

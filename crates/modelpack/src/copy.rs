@@ -27,7 +27,7 @@ impl Modelpack {
             Some(tag) => Selector::Tag(tag.clone()),
             None => Selector::Digest(digest.clone()),
         });
-        copy(opened.source.as_ref(), &opened.manifest, target.sink(), &at, &self.copy_options()).await?;
+        opened.place.blame(copy(opened.source.as_ref(), &opened.manifest, target.sink(), &at, &self.copy_options()).await)?;
         target.finish().await?;
         Ok(Copied { from: opened.place, to: to.clone().or_registry(), digest })
     }

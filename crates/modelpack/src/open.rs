@@ -56,10 +56,10 @@ impl Modelpack {
                 Ok(Opened::new(remote, manifest, place.clone(), reference.selector.clone(), None))
             }
             Place::Store(reference) => {
-                let repository = self.store()?.repository(&reference.repository);
-                // A lease makes the repository, so one that is only read must be there.
-                let lease = if repository.exists() { Some(self.lease(&reference.repository).await?) } else { None };
-                let manifest = repository.manifest(&reference.selector).await?;
+                let repository = self.store().repository(&reference.repository);
+                let this = repository.clone();
+                let lease = blocking(move || this.lease_to_read()).await?;
+                let manifest = repository.manifest(&reference.selector).await.map_err(|error| damage(reference, error.into()))?;
                 Ok(Opened::new(repository, manifest, place.clone(), reference.selector.clone(), lease))
             }
             Place::Layout(path, at) => {
@@ -106,10 +106,14 @@ impl Modelpack {
             }
             Place::Store(reference) => {
                 let lease = self.lease(&reference.repository).await?;
-                let repository = self.store()?.repository(&reference.repository);
+                let repository = self.writable_store()?.repository(&reference.repository);
                 (TargetKind::Sink(Box::new(repository)), Some(reference.selector.clone()), Some(lease))
             }
-            Place::Layout(path, at) => (TargetKind::Sink(Box::new(Layout::at(path))), at.clone(), None),
+            Place::Layout(path, at) => {
+                let layout = Layout::at(path);
+                layout.remove_abandoned().await?;
+                (TargetKind::Sink(Box::new(layout)), at.clone(), None)
+            }
             Place::Archive(path, at) => {
                 let file = path.clone();
                 let writer = blocking(move || ArchiveWriter::create(&file)).await?;
@@ -119,8 +123,8 @@ impl Modelpack {
         Ok(Target { kind, selector, _lease: lease })
     }
 
-    async fn lease(&self, name: &RepositoryName) -> Result<Lease> {
-        let (store, name) = (self.store()?.clone(), name.clone());
+    pub(crate) async fn lease(&self, name: &RepositoryName) -> Result<Lease> {
+        let (store, name) = (self.writable_store()?.clone(), name.clone());
         Ok(blocking(move || store.lease(&name)).await?)
     }
 }
@@ -139,7 +143,30 @@ impl Opened {
     }
 }
 
-fn with_host(reference: &Reference) -> Result<&Reference> {
+impl Place {
+    /// The result of using what was read from here: if it is that bytes are damaged, and here is the store, then they are the store's.
+    pub(crate) fn blame<T, E: Into<Error>>(&self, result: std::result::Result<T, E>) -> Result<T> {
+        result.map_err(|error| match self {
+            Self::Store(reference) => damage(reference, error.into()),
+            _ => error.into(),
+        })
+    }
+}
+
+/// Says of an error that came of damaged bytes which artifact of the store has them.
+pub(crate) fn damage(reference: &Reference, error: Error) -> Error {
+    match error {
+        Error::Store(
+            source @ (StoreError::Damaged { .. }
+            | StoreError::WrongDigest { .. }
+            | StoreError::WrongSize { .. }
+            | StoreError::InvalidManifest { .. }),
+        ) => Error::Damaged { reference: Box::new(reference.clone()), source },
+        error => error,
+    }
+}
+
+pub(crate) fn with_host(reference: &Reference) -> Result<&Reference> {
     match reference.repository.host() {
         Some(_) => Ok(reference),
         None => Err(InvalidPlace::NoRegistry(reference.clone()).into()),

@@ -16,9 +16,9 @@ impl Modelpack {
             force,
             concurrency: self.options.concurrency,
             progress: self.options.progress.clone(),
-            digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
+            digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         };
-        let unpacked = unpack(opened.source.as_ref(), &opened.manifest, directory, &options).await?;
+        let unpacked = opened.place.blame(unpack(opened.source.as_ref(), &opened.manifest, directory, &options).await)?;
         Ok((opened.manifest.digest().clone(), unpacked))
     }
 }

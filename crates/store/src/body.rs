@@ -6,6 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
+use modelpack_spec::{Algorithm, Digest, Hasher};
 use std::{
     fs::File,
     io,
@@ -79,6 +80,16 @@ impl FileRange {
             Ok(())
         })?;
         Ok(bytes)
+    }
+
+    /// The digest of all bytes.
+    pub(crate) fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
+        let mut hasher = Hasher::new(algorithm);
+        read_all(self, |piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
+        Ok(hasher.finish())
     }
 
     /// A part of this range; `what` names the whole in an error.

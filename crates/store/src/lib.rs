@@ -19,7 +19,10 @@ mod verify;
 pub use archive::{Archive, ArchiveWriter};
 pub use body::{Body, CHUNK, FileRange, blocking};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes};
-pub use disk::{BlobWriter, DigestCache, Layout, Lease, Pruned, Repository, Stamp, Store, Untagged, Writeback};
+pub use disk::{
+    BlobWriter, BrokenRepository, DigestCache, Incomplete, Layout, Lease, Pruned, Repaired, RepairedRepository, Repository, Stamp, Store,
+    Untagged, Writeback,
+};
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use overlay::Overlay;

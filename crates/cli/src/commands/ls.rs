@@ -6,6 +6,7 @@ use crate::{
     failure::Failure,
     text::{self, Align, printable},
 };
+use modelpack::{Listing, Unreadable};
 use serde_json::{Value, json};
 
 /// List the artifacts in the store
@@ -13,7 +14,10 @@ use serde_json::{Value, json};
 pub struct Args {}
 
 pub async fn run(_: Args, context: &Context) -> Result<(), Failure> {
-    let listed = context.modelpack(&RegistryArgs::default()).list().await?;
+    let Listing { artifacts: listed, unreadable } = context.modelpack(&RegistryArgs::default()).list().await?;
+    for broken in &unreadable {
+        context.output.warn(&describe(broken));
+    }
     let mut rows = vec![["REPOSITORY", "TAG", "DIGEST", "CREATED", "SIZE"].map(str::to_owned)];
     rows.extend(listed.iter().map(|artifact| {
         [
@@ -24,7 +28,7 @@ pub async fn run(_: Args, context: &Context) -> Result<(), Failure> {
             text::bytes(artifact.size),
         ]
     }));
-    let values: Vec<Value> = listed
+    let mut values: Vec<Value> = listed
         .iter()
         .map(|artifact| {
             json!({
@@ -37,5 +41,26 @@ pub async fn run(_: Args, context: &Context) -> Result<(), Failure> {
             })
         })
         .collect();
+    values.extend(unreadable.iter().map(|broken| {
+        json!({
+            "repository": broken.repository.as_ref().map(ToString::to_string),
+            "tag": broken.tag.as_ref().map(ToString::to_string),
+            "digest": broken.digest.as_ref().map(ToString::to_string),
+            "layout": broken.layout.to_string_lossy(),
+            "error": broken.why,
+        })
+    }));
     context.output.result(&text::table([Align::Left, Align::Left, Align::Left, Align::Left, Align::Right], &rows), &values)
+}
+
+/// What cannot be read, why, and what can be done.
+fn describe(broken: &Unreadable) -> String {
+    let Unreadable { repository, tag, digest, layout, why } = broken;
+    let Some(repository) = repository else { return format!("{} is passed over: {why}; rename it or move it away", layout.display()) };
+    let which = match (tag, digest) {
+        (Some(tag), _) => format!("{repository}:{tag}"),
+        (None, Some(digest)) => format!("{repository}@{digest}"),
+        (None, None) => return format!("{repository} cannot be read: {why}; `modelpack verify --repair` repairs the store"),
+    };
+    format!("{which} cannot be read: {why}; try `modelpack verify --repair {which}`")
 }

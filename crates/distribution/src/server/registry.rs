@@ -63,10 +63,12 @@ impl Registry {
         (self.options.upload_idle.min(self.options.lease_idle) / 4).max(Duration::from_millis(1))
     }
 
-    /// Lets go of uploads and leases whose time is over; blocks.
+    /// Lets go of uploads and leases whose time is over, and of what was left in the store by writers that were killed; blocks.
     pub(super) fn reap(&self, now: Instant) {
         self.sessions.reap(now);
         self.leases.reap(now);
+        // What cannot be removed now stays for the next time.
+        let _ = self.store.remove_abandoned();
     }
 
     /// Answers a request.

@@ -1,20 +1,21 @@
 //! Writing one blob: bytes go to a file and through the hash once, and become visible in one step when they are verified.
 
 use super::{
+    abandoned::PREFIX,
     blobs::{Blobs, random_name},
     repository::Links,
     writeback::Writeback,
 };
 use crate::{
     Body, CHUNK, Error, FileRange, Progress, Result, Upload,
-    body::{Cancelled, read_all},
+    body::Cancelled,
     verify::verify_blob,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
@@ -53,13 +54,17 @@ impl State {
 }
 
 impl BlobWriter {
-    /// Begins a blob; blocks. The file is locked, so that collection knows it from one whose writer is gone.
+    /// Begins a blob; blocks. The file is locked, which tells it from one whose writer is gone.
     pub(super) fn create(blobs: Blobs, links: Option<Links>, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<Self> {
-        let path = blobs.ingest.join(format!(".ingest-{}", random_name()));
-        // Until the file is locked, collection would take it for a dead writer's.
-        let _collection_waits = blobs.guard()?;
-        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
-        file.lock().map_err(Error::io("lock", &path))?;
+        let (file, path) = loop {
+            let path = blobs.ingest.join(format!("{PREFIX}{}", random_name()));
+            let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
+            file.lock().map_err(Error::io("lock", &path))?;
+            // Before it was locked, it looked like a dead writer's, and may have been removed.
+            if file.metadata().map_err(Error::io("look at", &path))?.nlink() > 0 {
+                break (file, path);
+            }
+        };
         let state = State { file: Arc::new(file), hasher: Hasher::new(algorithm), len: 0, writeback: Writeback::default() };
         Ok(Self { blobs, links, expected, path, state: Some(state) })
     }
@@ -93,19 +98,15 @@ impl BlobWriter {
     }
 
     pub(super) fn commit_blocking(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
-        let State { file, mut hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
+        let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
         let expected = expected.or(self.expected.as_ref().map(|d| &d.digest));
+        let mut found = hasher.finish();
         if let Some(expected) = expected
-            && expected.algorithm() != hasher.algorithm()
+            && expected.algorithm() != found.algorithm()
         {
-            hasher = Hasher::new(expected.algorithm());
             let whole = FileRange { file: file.clone(), path: self.path.clone(), offset: 0, len };
-            read_all(&whole, |piece| {
-                hasher.update(piece);
-                Ok(())
-            })?;
+            found = whole.digest(expected.algorithm())?;
         }
-        let found = hasher.finish();
         let promised = self.expected.clone().or_else(|| expected.map(|digest| Descriptor::new("", digest.clone(), len)));
         if let Some(blob) = promised {
             verify_blob(&format!("blob {}", blob.digest), &blob, &found, len)?;
@@ -114,7 +115,7 @@ impl BlobWriter {
             file.sync_data().map_err(Error::io("sync", &self.path))?;
         }
         let _collection_waits = self.blobs.guard()?;
-        self.blobs.adopt(&self.path, &found)?;
+        self.blobs.adopt(&file, &self.path, &found)?;
         if let Some(links) = &self.links {
             links.add(&found)?;
         }

@@ -3,7 +3,7 @@
 //! An entry says which digest a file had when its identity, size and times were these. It decides what need not be moved; bytes
 //! that are moved are hashed all the same.
 
-use super::blobs::random_name;
+use super::blobs::{TEMPORARY, random_name};
 use crate::{CHUNK, Error, Result};
 use modelpack_spec::Digest;
 use std::{
@@ -83,7 +83,7 @@ impl DigestCache {
         if Stamp::of(&now) != *stamp {
             return Ok(());
         }
-        let temporary = self.directory.join(format!(".{}", random_name()));
+        let temporary = self.directory.join(format!("{TEMPORARY}{}", random_name()));
         // Lost or half an entry costs one hash, so nothing is synced.
         fs::write(&temporary, format!("{} {digest}\n", line(stamp))).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io("rename into place", path))

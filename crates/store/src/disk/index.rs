@@ -1,11 +1,12 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
-use super::blobs::{is_absent, replace_file};
+use super::blobs::is_absent;
 use crate::{Error, Result, Untagged};
 use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Selector, Tag, annotation};
 use std::{fs, path::Path};
 
-const FILE: &str = "index.json";
+/// The name of the file in a layout.
+pub(super) const FILE: &str = "index.json";
 
 /// The manifests of a layout: an entry for each tag, and one without tag for each manifest that was written by its digest.
 #[derive(Clone)]
@@ -27,11 +28,6 @@ impl Index {
     pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
         let invalid = |e: serde_json::Error| Error::Invalid { what: what.to_owned(), why: e.to_string() };
         serde_json::from_slice(bytes).map(Self).map_err(invalid)
-    }
-
-    /// Replaces the index in `layout`. The caller holds the layout's lock.
-    pub(super) fn write(&self, layout: &Path) -> Result<()> {
-        replace_file(&layout.join(FILE), &self.to_bytes())
     }
 
     /// The bytes of an `index.json`.
@@ -136,7 +132,7 @@ impl Index {
 }
 
 /// The tag of an entry. Some tools write a whole reference there; its tag is what counts.
-fn tag_of(entry: &Descriptor) -> Option<&str> {
+pub(super) fn tag_of(entry: &Descriptor) -> Option<&str> {
     let name = entry.annotations.get(annotation::REF_NAME)?;
     Some(name.rsplit_once(':').map_or(name.as_str(), |(_, tag)| tag))
 }

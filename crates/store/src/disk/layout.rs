@@ -2,17 +2,20 @@
 
 use super::{
     BlobWriter, Untagged,
-    blobs::{Blobs, is_absent, replace_file, sync_directory},
-    index::Index,
+    blobs::{Blobs, replace_file, sync_directory},
+    abandoned,
+    index::{self, Index},
     lock,
     repository::Links,
+    reserve::{Reserve, is_full},
 };
 use crate::verify::verify_selected;
 use crate::{Begin, Body, Error, FileRange, Result, Sink, Source, blocking};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
+use rustix::io::Errno;
 use std::{
-    fs,
+    fs, io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,9 +33,18 @@ struct Inner {
     blobs: Blobs,
     /// Held while the index is replaced.
     lock: PathBuf,
-    /// What this repository holds of a pool that it shares with others; without, it holds all that is there.
-    links: Option<Links>,
+    /// What makes it a repository of a store; a layout directory for itself has none of it.
+    shared: Option<Shared>,
     untagged: Untagged,
+}
+
+/// What a repository has of the store that it is in.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    /// What it holds of the pool that it shares with others; a layout directory holds all that is there.
+    pub(super) links: Links,
+    /// What deletes need on a full disk.
+    pub(super) reserve: Reserve,
 }
 
 impl Layout {
@@ -44,14 +56,14 @@ impl Layout {
             directory: directory.to_owned(),
             blobs,
             lock: directory.to_owned(),
-            links: None,
+            shared: None,
             untagged: Untagged::Keep,
         }))
     }
 
     /// A layout whose `blobs` is a link to the pool of a store.
-    pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, links: Links, untagged: Untagged) -> Self {
-        Self(Arc::new(Inner { name, lock: directory.join("_lock"), directory, blobs: pool, links: Some(links), untagged }))
+    pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, shared: Shared, untagged: Untagged) -> Self {
+        Self(Arc::new(Inner { name, lock: directory.join("_lock"), directory, blobs: pool, shared: Some(shared), untagged }))
     }
 
     /// The directory.
@@ -70,12 +82,47 @@ impl Layout {
         blocking(move || this.index()?.only(&this.0.name)).await
     }
 
+    fn links(&self) -> Option<&Links> {
+        self.0.shared.as_ref().map(|shared| &shared.links)
+    }
+
+    /// Reads the index; `None` if there is no layout.
+    ///
+    /// Fails with [`Error::Damaged`] if this is a repository of a store and its index cannot be read or is gone.
+    pub(super) fn read_index(&self) -> Result<Option<Index>> {
+        let read = || match Index::read(&self.0.directory) {
+            Err(Error::Invalid { what, why }) if self.0.shared.is_some() => Err(self.damaged(format!("{what}: {why}"))),
+            Err(Error::Io { path, source, .. }) if self.0.shared.is_some() && is_unreadable(&source) => {
+                Err(self.damaged(format!("{}: {source}", path.display())))
+            }
+            index => index,
+        };
+        let index = read()?;
+        if index.is_some() || self.0.shared.is_none() || !self.exists() {
+            return Ok(index);
+        }
+        // It may have been made since. The index is made before, and removed after, what makes it a layout.
+        let without = || self.damaged(format!("it has no {}", index::FILE));
+        read()?.ok_or_else(without).map(Some)
+    }
+
+    /// [`Error::Damaged`] of this repository.
+    pub(super) fn damaged(&self, why: String) -> Error {
+        Error::Damaged { repository: self.0.name.clone(), why }
+    }
+
     fn index(&self) -> Result<Index> {
-        Index::read(&self.0.directory)?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
+        self.read_index()?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
     }
 
     fn index_or_empty(&self) -> Result<Index> {
-        Ok(Index::read(&self.0.directory)?.unwrap_or_else(Index::empty))
+        Ok(self.read_index()?.unwrap_or_else(Index::empty))
+    }
+
+    /// The entry that `at` selects, without reading the manifest that it names; `None` if there is none.
+    pub async fn entry(&self, at: &Selector) -> Result<Option<Descriptor>> {
+        let (this, at) = (self.clone(), at.clone());
+        blocking(move || Ok(this.index_or_empty()?.find(&at).cloned())).await
     }
 
     /// The tags, sorted, and what they point to; none if there is no layout.
@@ -97,15 +144,15 @@ impl Layout {
     /// Removes a tag; says whether there was one.
     pub async fn delete_tag(&self, tag: &Tag) -> Result<bool> {
         let (this, tag) = (self.clone(), tag.clone());
-        blocking(move || this.update(|index| index.remove_tag(&tag, this.0.untagged))).await
+        blocking(move || this.update(Change::Removes, |index| index.remove_tag(&tag, this.0.untagged))).await
     }
 
     /// Removes a manifest and all its tags; says whether there was one. Its blobs stay.
     pub async fn delete_manifest(&self, digest: &Digest) -> Result<bool> {
         let (this, digest) = (self.clone(), digest.clone());
         blocking(move || {
-            let removed = this.update(|index| index.remove_manifest(&digest))?;
-            if let Some(links) = this.0.links.as_ref().filter(|_| removed) {
+            let removed = this.update(Change::Removes, |index| index.remove_manifest(&digest))?;
+            if let Some(links) = this.links().filter(|_| removed) {
                 links.remove(&digest)?;
             }
             Ok(removed)
@@ -114,42 +161,72 @@ impl Layout {
     }
 
     /// Changes the index under its lock; writes it only if `change` says that it changed something.
-    fn update(&self, change: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
+    pub(super) fn update(&self, kind: Change, change: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
         if !self.exists() {
             return Ok(false);
         }
-        let _lock = lock::exclusive(&self.0.lock)?;
+        let _lock = self.lock()?;
         let mut index = self.index_or_empty()?;
         let changed = change(&mut index);
         if changed {
-            index.write(&self.0.directory)?;
+            self.write_index(&index, kind)?;
         }
         Ok(changed)
     }
 
-    /// The size in bytes of a blob that this layout holds.
+    /// Keeps others from changing the index while the result is held.
+    pub(super) fn lock(&self) -> Result<lock::Lease> {
+        lock::exclusive(&self.0.lock)
+    }
+
+    /// Replaces the index. The caller holds the lock.
+    pub(super) fn write_index(&self, index: &Index, kind: Change) -> Result<()> {
+        let (path, bytes) = (self.0.directory.join(index::FILE), index.to_bytes());
+        match (&self.0.shared, kind) {
+            (Some(shared), Change::Adds) => {
+                shared.reserve.ensure(bytes.len() as u64)?;
+                replace_file(&path, &bytes)
+            }
+            (Some(shared), Change::Removes) => match replace_file(&path, &bytes) {
+                Err(error) if is_full(&error) => shared.reserve.replace(&path, &bytes),
+                replaced => replaced,
+            },
+            (None, _) => replace_file(&path, &bytes),
+        }
+    }
+
+    /// Removes what dead writers left in the directory; says how much that was. In a store, the store does it.
+    pub async fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let this = self.clone();
+        blocking(move || abandoned::sweep(&this.0.directory, abandoned::PREFIX, false)).await
+    }
+
+    /// The size in bytes of a blob that this layout holds. A blob that was changed since it was verified is not held.
     pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let (this, digest) = (self.clone(), digest.clone());
         blocking(move || this.blob_size_blocking(&digest)).await
     }
 
     pub(super) fn blob_size_blocking(&self, digest: &Digest) -> Result<Option<u64>> {
-        match &self.0.links {
+        match self.links() {
             Some(links) if !links.contain(digest)? => Ok(None),
-            _ => self.0.blobs.size(digest),
+            _ => self.0.blobs.held(digest),
         }
     }
 
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<FileRange> {
-        let held = self.0.links.as_ref().map_or(Ok(true), |links| links.contain(digest))?;
-        let opened = if held { self.0.blobs.open(digest)? } else { None };
-        opened.ok_or_else(|| Error::not_found(format!("blob {digest} in {}", self.0.name)))
+        let linked = self.links().map_or(Ok(true), |links| links.contain(digest))?;
+        let opened = if linked { self.0.blobs.open(digest)? } else { None };
+        opened.ok_or_else(|| match &self.0.shared {
+            Some(_) if linked => self.damaged(format!("blob {digest} is gone")),
+            _ => Error::not_found(format!("blob {digest} in {}", self.0.name)),
+        })
     }
 
     /// Begins a blob, hashing with `algorithm` as it is written; creates the layout if there is none.
     pub(super) fn begin_blocking(&self, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<BlobWriter> {
         self.create()?;
-        BlobWriter::create(self.0.blobs.clone(), self.0.links.clone(), algorithm, expected)
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, expected)
     }
 
     /// Makes the directory a layout, unless it is one.
@@ -162,12 +239,12 @@ impl Layout {
         for created in [directory, &sha256] {
             fs::create_dir_all(created).map_err(Error::io("create", created))?;
         }
-        let _lock = lock::exclusive(&self.0.lock)?;
-        if let Some(links) = &self.0.links {
+        let _lock = self.lock()?;
+        if let Some(links) = self.links() {
             links.create(directory, &self.0.blobs.directory)?;
         }
-        if Index::read(directory)?.is_none() {
-            Index::empty().write(directory)?;
+        if self.read_index()?.is_none() {
+            self.write_index(&Index::empty(), Change::Adds)?;
         }
         replace_file(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         directory.parent().map_or(Ok(()), sync_directory)
@@ -195,7 +272,7 @@ impl Layout {
         let mut writer = self.begin_blocking(manifest.digest().algorithm(), Some(expected))?;
         writer.append_blocking(manifest.bytes())?;
         writer.commit_blocking(None)?;
-        self.update(|index| {
+        self.update(Change::Adds, |index| {
             index.put(at, manifest, self.0.untagged);
             true
         })?;
@@ -209,7 +286,7 @@ impl Source for Layout {
         let (this, at) = (self.clone(), at.clone());
         blocking(move || {
             let not_found = || Error::not_found(format!("{}{at}", this.0.name));
-            let index = Index::read(&this.0.directory)?.ok_or_else(not_found)?;
+            let index = this.read_index()?.ok_or_else(not_found)?;
             let entry = index.select(&at).ok_or_else(not_found)?;
             this.read_manifest(&entry).map_err(|e| if e.is_not_found() { not_found() } else { e })
         })
@@ -236,9 +313,11 @@ impl Sink for Layout {
         let (this, blob) = (self.clone(), blob.cloned());
         blocking(move || {
             if let Some(blob) = &blob {
+                let is_held = this.0.blobs.held(&blob.digest)? == Some(blob.size);
+                // Collection may have taken it while it was read.
                 let _collection_waits = this.0.blobs.guard()?;
-                if this.0.blobs.size(&blob.digest)? == Some(blob.size) {
-                    if let Some(links) = &this.0.links {
+                if is_held && this.0.blobs.size(&blob.digest)? == Some(blob.size) {
+                    if let Some(links) = this.links() {
                         this.create()?;
                         links.add(&blob.digest)?;
                     }
@@ -257,11 +336,16 @@ impl Sink for Layout {
     }
 }
 
-/// Whether `directory` holds an OCI image layout.
-pub(super) fn is_layout(directory: &Path) -> Result<bool> {
-    match fs::symlink_metadata(directory.join("oci-layout")) {
-        Ok(metadata) => Ok(metadata.is_file()),
-        Err(e) if is_absent(&e) => Ok(false),
-        Err(e) => Err(Error::io("look at", directory)(e)),
-    }
+/// Whether an error is the file's own fault, so that another attempt or another user would not read it either.
+fn is_unreadable(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR))
+}
+
+/// What a change does to an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It may become longer.
+    Adds,
+    /// It becomes shorter, which must be possible on a full disk too.
+    Removes,
 }

@@ -1,5 +1,6 @@
 //! Stores on disk: the local store, and OCI image layout directories that somebody else may have written.
 
+mod abandoned;
 mod blob_writer;
 mod blobs;
 mod digest_cache;
@@ -7,7 +8,9 @@ mod index;
 mod layout;
 mod lock;
 mod prune;
+mod repair;
 mod repository;
+mod reserve;
 mod store;
 mod writeback;
 
@@ -16,7 +19,8 @@ pub use digest_cache::{DigestCache, Stamp};
 pub(crate) use index::Index;
 pub use layout::Layout;
 pub use lock::Lease;
-pub use prune::Pruned;
+pub use prune::{BrokenRepository, Pruned};
+pub use repair::{Incomplete, Repaired, RepairedRepository};
 pub use repository::Repository;
 pub use store::Store;
 pub use writeback::Writeback;
