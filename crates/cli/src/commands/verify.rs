@@ -5,16 +5,17 @@ use modelpack::{BrokenRepository, Place, Repaired, RepairedArtifact, RepairedRep
 use serde_json::{Value, json};
 
 /// Read every byte of an artifact and compare it with its digest
+///
+/// With `--repair`, what is damaged or missing of an artifact in the store is fetched again from its registry. Without an artifact,
+/// `--repair` reads every blob of the store: those that are damaged are removed, so that the next pull, pack or push brings them; an
+/// index.json that cannot be read is made again from the manifests that are there; tags whose manifests are gone are removed. It says what
+/// it did, and fetches nothing. With `--store DIR` it repairs the directory that a registry serves.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact; with `--repair`, one of the store, or without any the whole store
+    /// The artifact; `--repair` takes a reference, or none for all of the store
     #[arg(value_name = "PLACE", required_unless_present = "repair")]
     place: Option<Place>,
-    /// Repair the store: what is damaged or missing of the artifact is fetched again from its registry.
-    ///
-    /// Without an artifact, every blob of the store is read. Those that are damaged are removed, so that the next pull, pack or push
-    /// brings them; an index.json that cannot be read is made again from the manifests that are there; tags whose manifests are gone are
-    /// removed. It says what it did. Nothing is fetched. With `--store DIR` it repairs the directory that a registry serves.
+    /// Repair what is damaged in the store
     #[arg(long)]
     repair: bool,
     #[command(flatten)]

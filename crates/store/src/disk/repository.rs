@@ -213,8 +213,8 @@ impl Repository {
                 match this.layout.read_manifest(&entry) {
                     Ok(manifest) if manifest.subject().is_some_and(|s| s.digest == digest) => referrers.push(manifest.descriptor()),
                     Ok(_) => {}
-                    // Deleted since the index was read; no manifest; or damaged, so that nobody can fetch it. The others are there.
-                    Err(Error::NotFound { .. } | Error::InvalidManifest { .. } | Error::WrongDigest { .. } | Error::Damaged { .. }) => {}
+                    // Deleted since the index was read, or an entry that names no manifest. One that is damaged may be a referrer.
+                    Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => {}
                     Err(e) => return Err(e),
                 }
             }
