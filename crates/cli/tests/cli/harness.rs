@@ -4,6 +4,7 @@ use modelpack_testkit::{Cli, Fault, FaultProxy, Output, Running, Signal, write_s
 use serde_json::Value;
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     thread,
@@ -63,10 +64,32 @@ impl Registry {
     #[track_caller]
     pub(crate) fn start() -> Self {
         let cli = cli();
-        let mut running = cli.start(["serve", "--listen", "127.0.0.1:0"]);
+        let root = cli.home().join("registry");
+        Self::start_with(cli, &root)
+    }
+
+    /// A registry whose files lie in `root`.
+    #[track_caller]
+    pub(crate) fn start_in(root: &Path) -> Self {
+        Self::start_with(cli(), root)
+    }
+
+    #[track_caller]
+    fn start_with(cli: Cli, root: &Path) -> Self {
+        let mut running = cli.start(["serve", "--listen", "127.0.0.1:0", "--root", root.to_str().unwrap()]);
         let line = running.wait_for_line("serving http://");
         let address = line.trim_start_matches("serving http://").split_whitespace().next().unwrap().parse().unwrap();
         Self { running, address, _cli: cli }
+    }
+
+    /// Makes a request without a body; gives the status.
+    #[track_caller]
+    pub(crate) fn request(&self, method: &str, path: &str) -> u16 {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        write!(connection, "{method} /v2/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

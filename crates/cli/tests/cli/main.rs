@@ -2,6 +2,7 @@
 
 mod attach;
 mod bad_input;
+mod damage;
 mod demo;
 mod determinism;
 mod diff;
@@ -21,6 +22,7 @@ mod modctl;
 mod modelkit;
 mod network;
 mod output;
+mod read_only;
 mod round_trip;
 mod scan;
 mod select;
