@@ -232,7 +232,9 @@ fn hint_for_damage(reference: &Reference) -> String {
     let command = format!("`modelpack verify --repair {reference}`");
     match reference.repository.host() {
         Some(registry) => format!("{command} fetches what is damaged in the store from {registry} again"),
-        None => format!("pack it from the same files again, for it came from no registry; {command} says whether that mended it"),
+        None => {
+            format!("its name has no registry to fetch it from, so pack the same files again; {command} says whether all is there then")
+        }
     }
 }
 

@@ -110,7 +110,9 @@ impl Source for Mending<'_> {
     async fn manifest(&self, at: &Selector) -> Result<Manifest, StoreError> {
         use StoreError::{Damaged, InvalidManifest, NotFound, WrongDigest};
         match (self.local.manifest(at).await, &self.remote) {
-            (Err(Damaged { .. } | InvalidManifest { .. } | NotFound { .. } | WrongDigest { .. }), Some(remote)) => remote.manifest(at).await,
+            (Err(Damaged { .. } | InvalidManifest { .. } | NotFound { .. } | WrongDigest { .. }), Some(remote)) => {
+                remote.manifest(at).await
+            }
             (found, _) => found,
         }
     }

@@ -4,9 +4,7 @@ mod common;
 
 use common::{name, open, put_model, tag};
 use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Tag, media_type};
-use modelpack_store::{
-    Begin, Body, CopyOptions, Error, Layout, MemoryStore, Repository, Sink, Source, Store, copy, put_bytes,
-};
+use modelpack_store::{Begin, Body, CopyOptions, Error, Layout, MemoryStore, Repository, Sink, Source, Store, copy, put_bytes};
 use std::{
     ffi::OsStr,
     fs::{self, OpenOptions},

@@ -4,9 +4,7 @@ mod common;
 
 use common::{name, open, put_model, tag};
 use modelpack_spec::{Algorithm, Descriptor, Digest, ImageIndex, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{
-    Begin, Body, CHUNK, CopyOptions, Error, FileRange, MemoryStore, Repository, Sink, Source, Upload, copy, put_bytes,
-};
+use modelpack_store::{Begin, Body, CHUNK, CopyOptions, Error, FileRange, MemoryStore, Repository, Sink, Source, Upload, copy, put_bytes};
 use std::{fs, io::Write, path::Path, sync::Arc};
 
 fn pool_files(root: &Path) -> usize {
@@ -138,7 +136,6 @@ async fn a_served_name_that_looks_like_a_bad_host_is_listed_and_kept() {
     put_model(&store.repository(&odd), &tag("v1"), &[b"x"]).await;
     assert_eq!(store.repositories().unwrap(), [odd]);
     assert_eq!(store.prune(false).unwrap().bytes(), 0);
-
 }
 
 #[tokio::test]

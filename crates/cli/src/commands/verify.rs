@@ -96,9 +96,9 @@ fn lines(repository: &RepairedRepository) -> Vec<String> {
 fn value(repository: &RepairedRepository) -> Value {
     let strings = |items: &[_]| items.iter().map(|digest: &modelpack::spec::Digest| digest.to_string()).collect::<Vec<_>>();
     let tags = |tags: &[modelpack::spec::Tag]| tags.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let incomplete = repository.incomplete.iter().map(|manifest| {
-        json!({ "digest": manifest.manifest.to_string(), "tags": tags(&manifest.tags), "missing": strings(&manifest.missing) })
-    });
+    let incomplete = repository.incomplete.iter().map(
+        |manifest| json!({ "digest": manifest.manifest.to_string(), "tags": tags(&manifest.tags), "missing": strings(&manifest.missing) }),
+    );
     json!({
         "repository": repository.name.to_string(),
         "rebuilt": repository.rebuilt,

@@ -139,9 +139,11 @@ fn what_killed_writers_left_goes_when_the_store_is_written_next() {
     };
     ok(&cli, "pack model -t tiny");
     let home = cli.home();
-    for (line, directory) in
-        [("tag tiny tiny:v2", store(&cli).join("ingest")), ("rm tiny:v2", store(&cli).join("ingest")), ("cp tiny oci:layout", home.join("layout"))]
-    {
+    for (line, directory) in [
+        ("tag tiny tiny:v2", store(&cli).join("ingest")),
+        ("rm tiny:v2", store(&cli).join("ingest")),
+        ("cp tiny oci:layout", home.join("layout")),
+    ] {
         let left = abandon(&directory);
         ok(&cli, line);
         assert!(!left.exists(), "{line}");

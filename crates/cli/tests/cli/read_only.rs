@@ -9,9 +9,8 @@ use std::{
 };
 
 fn reading() -> Vec<String> {
-    let mut lines: Vec<_> = ["ls", "inspect tiny", "verify tiny", "scan tiny", "lint tiny", "validate tiny", "diff tiny tiny"]
-        .map(str::to_owned)
-        .into();
+    let mut lines: Vec<_> =
+        ["ls", "inspect tiny", "verify tiny", "scan tiny", "lint tiny", "validate tiny", "diff tiny tiny"].map(str::to_owned).into();
     lines.extend(["cp tiny oci:layout:v1", "cp tiny oci-archive:model.tar:v1", "unpack tiny -o out"].map(str::to_owned));
     lines
 }

@@ -6,11 +6,7 @@ use super::{
     repository::Links,
     writeback::Writeback,
 };
-use crate::{
-    Body, CHUNK, Error, FileRange, Progress, Result, Upload,
-    body::Cancelled,
-    verify::verify_blob,
-};
+use crate::{Body, CHUNK, Error, FileRange, Progress, Result, Upload, body::Cancelled, verify::verify_blob};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use std::{

@@ -1,9 +1,8 @@
 //! An OCI image layout directory (OCI image specification, `image-layout.md`): read as anybody wrote it, written so that anybody reads it.
 
 use super::{
-    BlobWriter, Untagged,
+    BlobWriter, Untagged, abandoned,
     blobs::{Blobs, replace_file, sync_directory},
-    abandoned,
     index::{self, Index},
     lock,
     repository::Links,

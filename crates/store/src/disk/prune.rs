@@ -117,12 +117,7 @@ impl Store {
 
 /// Removes the links of a repository that nothing in it needs, and the repository if that leaves nothing. A dry run puts those links into
 /// `unneeded` instead, each with the repository's directory.
-fn prune_repository(
-    repository: &Repository,
-    dry_run: bool,
-    unneeded: &mut HashSet<(PathBuf, Digest)>,
-    pruned: &mut Pruned,
-) -> Result<()> {
+fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashSet<(PathBuf, Digest)>, pruned: &mut Pruned) -> Result<()> {
     let Some(_alone) = lock::try_exclusive(&repository.lease_path())? else {
         pruned.busy.push(repository.name().clone());
         return Ok(());

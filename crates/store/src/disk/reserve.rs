@@ -112,3 +112,30 @@ fn allocate(file: &File, range: std::ops::Range<u64>) -> io::Result<()> {
         allocated => Ok(allocated?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn it_is_as_large_as_the_largest_index_and_is_there_again_after_each_use() {
+        let root = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(root.path());
+        let (index, large) = (root.path().join("index.json"), vec![b'x'; 200_000]);
+        assert!(reserve.replace(&index, b"{}").is_err(), "there is none yet");
+        for (len, expected) in [(0, LEAST), (10, LEAST), (200_000, 262_144), (10, 262_144)] {
+            reserve.ensure(len).unwrap();
+            assert_eq!(reserve.len().unwrap(), expected);
+        }
+        for len in (0..large.len()).rev().step_by(50_000) {
+            reserve.replace(&index, &large[..len]).unwrap();
+            assert_eq!(fs::read(&index).unwrap(), large[..len]);
+            let again = fs::metadata(reserve.path()).unwrap();
+            assert_eq!(again.len(), 262_144);
+            assert!(again.blocks() * 512 >= 262_144, "its blocks are allocated");
+        }
+        assert!(reserve.replace(&index, &vec![b'x'; 300_000]).is_err());
+        assert_eq!(fs::read(&index).unwrap().len(), 49_999, "what does not fit changes nothing");
+    }
+}
