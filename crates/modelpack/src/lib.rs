@@ -97,7 +97,8 @@ impl Modelpack {
             Some(store) => Ok(store),
             None => {
                 let store = Store::open(&self.options.store, Untagged::Drop)?;
-                store.remove_abandoned()?;
+                // What cannot be removed is for `prune` to report.
+                let _ = store.remove_abandoned();
                 Ok(self.writable_store.get_or_init(|| store))
             }
         }

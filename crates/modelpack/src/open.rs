@@ -107,11 +107,14 @@ impl Modelpack {
             Place::Store(reference) => {
                 let lease = self.lease(&reference.repository).await?;
                 let repository = self.writable_store()?.repository(&reference.repository);
+                // An index that cannot be read is better met now than when all bytes have been moved.
+                repository.layout().entry(&reference.selector).await?;
                 (TargetKind::Sink(Box::new(repository)), Some(reference.selector.clone()), Some(lease))
             }
             Place::Layout(path, at) => {
                 let layout = Layout::at(path);
-                layout.remove_abandoned().await?;
+                // What cannot be removed is in nobody's way.
+                let _ = layout.remove_abandoned().await;
                 (TargetKind::Sink(Box::new(layout)), at.clone(), None)
             }
             Place::Archive(path, at) => {

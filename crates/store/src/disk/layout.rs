@@ -6,7 +6,7 @@ use super::{
     index::{self, Index},
     lock,
     repository::Links,
-    reserve::{Reserve, is_full},
+    reserve::Reserve,
 };
 use crate::verify::verify_selected;
 use crate::{Begin, Body, Error, FileRange, Result, Sink, Source, blocking};
@@ -186,10 +186,7 @@ impl Layout {
                 shared.reserve.ensure(bytes.len() as u64)?;
                 replace_file(&path, &bytes)
             }
-            (Some(shared), Change::Removes) => match replace_file(&path, &bytes) {
-                Err(error) if is_full(&error) => shared.reserve.replace(&path, &bytes),
-                replaced => replaced,
-            },
+            (Some(shared), Change::Removes) => shared.reserve.replace(&path, &bytes),
             (None, _) => replace_file(&path, &bytes),
         }
     }
