@@ -14,9 +14,14 @@ use crate::{
     commands::Command,
     failure::{Failure, Kind},
     output::Output,
+    text::{brief, printable_lines},
 };
 use clap::{Parser, error::ErrorKind};
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 const PLACES: &str = "\
 Places:
@@ -24,8 +29,10 @@ Places:
                            registry; `push` and `cp` write to its registry, all else to the store
   docker://REFERENCE       a registry
   store:REFERENCE          the local store
-  oci:PATH[:TAG]           an OCI image layout directory
-  oci-archive:FILE[:TAG]   a tar archive of one";
+  oci:PATH[:NAME]          an OCI image layout directory, and a manifest in it by its tag or whole
+                           name; without one, the only model that is there
+  oci-archive:FILE[:NAME]  a tar archive of one
+A digest, as in oci:PATH@DIGEST, names any manifest that is there.";
 
 /// Pack AI models into OCI artifacts, move them through any registry, unpack them.
 #[derive(Parser)]
@@ -92,7 +99,9 @@ pub fn report(error: &clap::Error) -> ExitCode {
             Failure::new(Kind::Usage, message).report(&Output { json, quiet: true })
         }
         _ => {
-            let _ = error.print();
+            // What is wrong with an argument repeats it, whoever wrote it.
+            let said = error.render().to_string();
+            let _ = io::stderr().write_all(printable_lines(&brief(&said)).as_bytes());
             Kind::Usage.into()
         }
     }

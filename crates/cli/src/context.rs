@@ -9,8 +9,8 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{ClientOptions, Modelpack, Options, Progress, Snapshot};
-use std::sync::Arc;
+use modelpack::{ClientOptions, Modelpack, Notices, Options, Progress, Snapshot};
+use std::sync::{Arc, Mutex};
 
 pub struct Context {
     pub settings: Settings,
@@ -46,9 +46,17 @@ impl Context {
             insecure: registry.insecure,
             proxies: self.settings.proxies.clone(),
             credentials: self.settings.credentials.clone(),
-            user_agent: String::new(),
+            ..ClientOptions::default()
         };
-        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress })
+        let (output, told) = (self.output, Mutex::new(Vec::new()));
+        let notices = Notices::to(move |notice| {
+            let mut told = told.lock().expect("no one panics while holding what was told");
+            if !told.contains(notice) {
+                output.notice(notice);
+                told.push(notice.clone());
+            }
+        });
+        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress, notices })
     }
 
     /// When the model that is packed was created, if anything says so; fails if that cannot be understood.

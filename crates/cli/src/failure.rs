@@ -13,9 +13,12 @@
 //! | 8 | `conflict` | something is in the way |
 //! | 9 | `input` | what is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed |
 //! | 10 | `unsafe` | loading a file could run code, or the file is not what its format wants |
-//! | 130, 143 | `interrupted`, `terminated` | `SIGINT`, `SIGTERM` |
+//! | 129, 130, 143 | `hungUp`, `interrupted`, `terminated` | `SIGHUP`, `SIGINT`, `SIGTERM` |
 
-use crate::{output::Output, text::printable};
+use crate::{
+    output::Output,
+    text::{self, printable},
+};
 use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError, spec::Reference};
 use serde_json::json;
 use std::{
@@ -36,6 +39,7 @@ pub enum Kind {
     Conflict,
     Input,
     Unsafe,
+    HungUp,
     Interrupted,
     Terminated,
     /// What was compared is not the same: the result says it, and the exit code.
@@ -59,6 +63,7 @@ impl Kind {
             Self::Conflict => ("conflict", 8),
             Self::Input => ("input", 9),
             Self::Unsafe => ("unsafe", 10),
+            Self::HungUp => ("hungUp", 128 + 1),
             Self::Interrupted => ("interrupted", 128 + 2),
             Self::Terminated => ("terminated", 128 + 15),
         }
@@ -87,7 +92,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), excerpt: None, hint: None }
+        Self { kind, message: text::brief(&message.into()).into_owned(), excerpt: None, hint: None }
     }
 
     /// What failed, for a list of results.
@@ -122,14 +127,13 @@ impl Failure {
             Kind::OutputClosed | Kind::Difference => return code.into(),
             _ if output.json => {
                 let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
-                json!({ "error": error }).to_string()
+                text::json(&json!({ "error": error }))
             }
-            Kind::Interrupted | Kind::Terminated => self.message.clone(),
+            Kind::HungUp | Kind::Interrupted | Kind::Terminated => self.message.clone(),
             _ => {
                 let mut said = format!("error: {}", printable(&self.message));
-                for (prefix, part) in [("\n", &self.excerpt), ("\nhint: ", &self.hint)] {
-                    said.extend(part.iter().flat_map(|part| [prefix, part]));
-                }
+                said.extend(self.excerpt.iter().flat_map(|excerpt| ["\n", excerpt]));
+                said.extend(self.hint.iter().flat_map(|hint| ["\nhint: ".into(), printable(&text::brief(hint)).into_owned()]));
                 said
             }
         };
@@ -174,7 +178,7 @@ impl From<modelpack::Error> for Failure {
             }
             error => error.to_string(),
         };
-        Self { kind, message, excerpt, hint }
+        Self { excerpt, hint, ..Self::new(kind, message) }
     }
 }
 
@@ -200,6 +204,7 @@ fn kind_of_store(error: &StoreError) -> Kind {
         | StoreError::InvalidPath { .. }
         | StoreError::Damaged { .. }
         | StoreError::Invalid { .. } => Kind::Verification,
+        StoreError::Ambiguous { .. } => Kind::Usage,
         StoreError::Conflict { .. } => Kind::Conflict,
         StoreError::Changed { .. } => Kind::Input,
         StoreError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Kind::NotFound,
@@ -213,12 +218,18 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
     let hint = match error {
         StoreError::Unauthorized { registry, .. } => return Some(format!("log in with `modelpack login {registry}`")),
         StoreError::Denied { .. } => "log in as somebody who may, with `modelpack login`",
+        StoreError::Ambiguous { .. } => {
+            "put one of these behind the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` shows all that is there"
+        }
         StoreError::Conflict { .. } => "move it away, or choose another directory; `--force` replaces files, but no directories or links",
         StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and says what is lost",
         StoreError::ReadOnly { .. } => "`--store DIR` names another store; what only reads may use this one",
         StoreError::Changed { .. } => "run the same command again when nothing writes to it",
         StoreError::Network { url, why } if url.starts_with("https:") && why.starts_with("TLS ") => {
             "`--plain-http` speaks to a registry without TLS; `--insecure` takes any certificate"
+        }
+        StoreError::Network { url, why } if url.starts_with("http:") && why.contains("may speak TLS") => {
+            "leave `--plain-http` out; on this machine itself TLS is not spoken"
         }
         StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             "free some space, for instance with `modelpack prune`, and run the same command again"

@@ -1,19 +1,35 @@
 //! Ctrl-C and its kin: the first asks the command to end and clean up, the second ends the process.
 
 use crate::failure::{Failure, Kind};
-use std::{io, thread};
+use std::{fs, io, thread};
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
+
+/// Whether `SIGHUP` is ignored. Where the system does not tell, it is taken to be, so that it does what it does without us.
+fn ignores_hang_up() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask & 1 != 0)
+}
+
+/// The next of these signals; never, if they are not listened to.
+async fn recv(signals: Option<&mut Signal>) -> Option<()> {
+    match signals {
+        Some(signals) => signals.recv().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Tells when the process was asked to end.
 #[derive(Clone)]
 pub struct Interrupt(watch::Receiver<Option<Kind>>);
 
 impl Interrupt {
-    /// From now on `SIGINT` and `SIGTERM` are heard.
+    /// From now on `SIGINT`, `SIGTERM` and `SIGHUP` are heard; but a `SIGHUP` that was ignored when the program started stays so, as
+    /// `nohup` wants it. `SIGQUIT` ends the process as it always does, for whoever wants to see where it stands.
     ///
     /// A thread of its own listens, so that the second is heard whatever the others do.
     pub fn listen() -> io::Result<Self> {
@@ -21,6 +37,7 @@ impl Interrupt {
         let (sender, receiver) = watch::channel(None);
         let entered = runtime.enter();
         let (mut interrupts, mut terminations) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hang_ups = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
         drop(entered);
         let listen = async move {
             let mut is_first = true;
@@ -28,6 +45,7 @@ impl Interrupt {
                 let kind = tokio::select! {
                     _ = interrupts.recv() => Kind::Interrupted,
                     _ = terminations.recv() => Kind::Terminated,
+                    Some(_) = recv(hang_ups.as_mut()) => Kind::HungUp,
                 };
                 if !is_first {
                     std::process::exit(kind.exit_code().into());

@@ -1,8 +1,10 @@
 //! What the program says: results on stdout, everything else on stderr.
 
-use crate::{args::Globals, failure::Failure, text::printable};
+use crate::{args::Globals, failure::Failure, text};
+use modelpack::Notice;
 use serde::Serialize;
-use std::io::{self, Write};
+use serde_json::json;
+use std::io::{self, IsTerminal, Write};
 
 /// How much is said, and in which form.
 #[derive(Clone, Copy)]
@@ -19,12 +21,11 @@ impl Output {
     /// Prints a result: `text` for a person, `value` for a program.
     pub fn result(&self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
         if self.json {
-            let line = serde_json::to_string(value).expect("results have string keys only, so they always serialise");
-            self.bytes(format!("{line}\n").as_bytes())
+            self.bytes(format!("{}\n", text::json(value)).as_bytes())
         } else if text.is_empty() {
             Ok(())
         } else {
-            self.bytes(format!("{text}\n").as_bytes())
+            self.bytes(format!("{}\n", text::printable_lines(text)).as_bytes())
         }
     }
 
@@ -41,6 +42,18 @@ impl Output {
         }
     }
 
+    /// Tells a person or a program what is probably not as it should be, and a person how the work goes, while the command goes on.
+    pub fn notice(&self, notice: &Notice) {
+        if !notice.is_warning() {
+            self.note(&notice.to_string());
+        } else if self.json {
+            let message = notice.to_string();
+            say_line(&text::json(&json!({ "warning": { "message": text::brief(&message) } })));
+        } else {
+            self.warn(&notice.to_string());
+        }
+    }
+
     /// Tells a person what is probably not as it should be. A program finds it in the result.
     pub fn warn(&self, text: &str) {
         if !self.json {
@@ -49,7 +62,13 @@ impl Output {
     }
 }
 
-/// A line on stderr. Nobody is left to tell if that fails.
+/// A line on stderr, in place of a line of progress that a terminal may show. Nobody is left to tell if that fails.
 fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", printable(text));
+    say_line(&text::printable(&text::brief(text)));
+}
+
+/// A line on stderr as it is. On a terminal it takes the place of a progress line, which is drawn again below it.
+fn say_line(line: &str) {
+    let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    let _ = io::stderr().write_all(format!("{clear}{line}\n").as_bytes());
 }

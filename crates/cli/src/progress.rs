@@ -39,7 +39,12 @@ impl Meter {
             let mut rate = Rate::default();
             let mut drawn = false;
             while stopped.recv_timeout(if is_terminal { FRAME } else { INTERVAL }) == Err(RecvTimeoutError::Timeout) {
-                let line = rate.line(doing, progress.snapshot(), Instant::now());
+                let snapshot = progress.snapshot();
+                // What waits for something else has nothing to tell yet. A terminal shows that it is alive.
+                if !is_terminal && snapshot == Snapshot::default() {
+                    continue;
+                }
+                let line = rate.line(doing, snapshot, Instant::now());
                 if is_terminal {
                     redraw(&line)
                 } else {

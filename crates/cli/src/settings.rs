@@ -11,7 +11,7 @@ const SYSTEM_DATA: &str = "/var/lib";
 pub struct Settings {
     /// The directory of the local store.
     pub store: PathBuf,
-    /// Docker's logins, which are ours too.
+    /// The logins of Docker and Podman, which are ours too.
     pub credentials: Credentials,
     /// Proxies.
     pub proxies: Proxies,
@@ -33,10 +33,9 @@ impl Settings {
             let own = path("XDG_DATA_HOME").or_else(|| home.as_ref().map(|home| home.join(".local/share")));
             own.unwrap_or_else(|| SYSTEM_DATA.into()).join("modelpack")
         };
-        let docker = path("DOCKER_CONFIG").or_else(|| home.as_ref().map(|home| home.join(".docker")));
         Self {
             store: store.or_else(|| path("MODELPACK_STORE")).unwrap_or_else(data),
-            credentials: docker.map_or_else(Credentials::default, |directory| Credentials::in_file(directory.join("config.json"))),
+            credentials: Credentials::in_files(login_files(path)),
             proxies: Proxies { https: either_case("HTTPS_PROXY"), http: either_case("HTTP_PROXY"), no_proxy: either_case("NO_PROXY") },
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
@@ -44,10 +43,41 @@ impl Settings {
     }
 }
 
+/// The files with logins, in the order in which they are read; new logins go to the first. Docker's comes before Podman's, since
+/// that is where `login` has always put them. `REGISTRY_AUTH_FILE` stands for all of them, as it does for Podman and its kin.
+fn login_files(path: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    if let Some(file) = path("REGISTRY_AUTH_FILE") {
+        return vec![file];
+    }
+    let home = |below: &str| path("HOME").map(|home| home.join(below));
+    let docker = path("DOCKER_CONFIG").or_else(|| home(".docker"));
+    // Where Podman runs without a session of its user, as root does, it keeps them here.
+    let session = || PathBuf::from(format!("/run/containers/{}", rustix::process::getuid().as_raw()));
+    let runtime = path("XDG_RUNTIME_DIR").map_or_else(session, |runtime| runtime.join("containers"));
+    let lasting = path("XDG_CONFIG_HOME").or_else(|| home(".config")).map(|config| config.join("containers"));
+    let podman = [Some(runtime), lasting].into_iter().flatten().map(|directory| directory.join("auth.json"));
+    docker.map(|directory| directory.join("config.json")).into_iter().chain(podman).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
+
+    fn files(environment: &[(&str, &str)]) -> Vec<String> {
+        let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
+        login_files(find).iter().map(|file| file.display().to_string()).collect()
+    }
+
+    #[test]
+    fn logins_are_where_docker_and_podman_keep_them() {
+        let all =
+            [("HOME", "/h"), ("DOCKER_CONFIG", "/d"), ("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c"), ("REGISTRY_AUTH_FILE", "/a")];
+        assert_eq!(files(&all), ["/a"]);
+        assert_eq!(files(&all[..4]), ["/d/config.json", "/r/containers/auth.json", "/c/containers/auth.json"]);
+        let session = format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw());
+        assert_eq!(files(&all[..1]), ["/h/.docker/config.json", &session, "/h/.config/containers/auth.json"]);
+    }
 
     fn store(flag: Option<&str>, environment: &[(&str, &str)]) -> PathBuf {
         settings(flag, environment).store

@@ -1,19 +1,68 @@
 //! Text for people: sizes, times and tables, and the words of others made harmless.
 
-use std::{borrow::Cow, time::Duration};
+use serde::Serialize;
+use std::{borrow::Cow, fmt::Write, time::Duration};
 
 /// Text that may come from anybody, with what could steer a terminal or reorder a line written as an escape.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
+    escaped(text, is_unsafe)
+}
+
+/// The same for text in several lines, whose tabs and line ends stay.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&is_escaped) {
         return Cow::Borrowed(text);
     }
-    let escape = |c: char| if is_unsafe(c) { c.escape_debug().to_string() } else { c.to_string() };
+    let escape = |c: char| if is_escaped(c) { c.escape_debug().to_string() } else { c.to_string() };
     Cow::Owned(text.chars().map(escape).collect())
+}
+
+/// A JSON document in one line. The characters that [`printable`] escapes are written as `\uXXXX`, which means the same.
+pub fn json(value: &impl Serialize) -> String {
+    let line = serde_json::to_string(value).expect("results have string keys only, so they always serialise");
+    if !line.chars().any(is_unsafe) {
+        return line;
+    }
+    let mut escaped = String::with_capacity(line.len());
+    for c in line.chars() {
+        if is_unsafe(c) {
+            // Outside of strings there are none.
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| write!(escaped, "\\u{unit:04x}").expect("a string takes all that is written"));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// Control characters, line separators, and marks of text direction.
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let separates_lines = matches!(c, '\u{2028}' | '\u{2029}');
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || separates_lines || directs
+}
+
+/// How many characters of a long message are shown from its beginning, and how many from its end.
+const BEGINNING: usize = 600;
+const END: usize = 300;
+
+/// A message as it is, or if it is very long its beginning, how much was left out, and its end: a message begins with what failed and
+/// ends with why, and the words of somebody else may stand between.
+pub fn brief(message: &str) -> Cow<'_, str> {
+    let left_out = message.chars().count().saturating_sub(BEGINNING + END);
+    // The note is not worth less than this.
+    if left_out < 100 {
+        return Cow::Borrowed(message);
+    }
+    let at = |character: usize| message.char_indices().nth(character).map_or(message.len(), |(at, _)| at);
+    let (beginning, end) = (&message[..at(BEGINNING)], &message[at(BEGINNING + left_out)..]);
+    Cow::Owned(format!("{beginning}… ({left_out} characters left out) …{end}"))
 }
 
 /// A size in decimal units, such as `1.8 MB`.
@@ -96,6 +145,27 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Jb\r\nc\u{7f}"), "a\\u{1b}[2Jb\\r\\nc\\u{7f}");
         assert_eq!(printable("\u{202e}txt.exe"), "\\u{202e}txt.exe");
         assert_eq!(printable("\u{9b}31m"), "\\u{9b}31m");
+        assert_eq!(printable("\u{61c}a"), "\\u{61c}a");
+        assert_eq!(printable_lines("a\tb\u{1b}\n\n\u{202e}c\r\n"), "a\tb\\u{1b}\n\n\\u{202e}c\\r\n");
+    }
+
+    #[test]
+    fn json_means_the_same_and_steers_nothing() {
+        let value = serde_json::json!({ "\u{202e}key": "C1 \u{9b}31m, C0 \u{1b}[2J\n, DEL \u{7f}, \u{2066}\u{61c}\u{2028} é 名 😀 \\" });
+        let line = json(&value);
+        assert!(!line.chars().any(is_unsafe), "{line}");
+        assert!(line.contains(r"\u202ekey") && line.contains(r"C1 \u009b31m") && line.contains("é 名 😀"), "{line}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
+    }
+
+    #[test]
+    fn of_a_very_long_message_the_beginning_and_the_end_are_shown() {
+        let sentence = format!("cannot read {}: it is not there", "é".repeat(100_000));
+        let said = brief(&sentence);
+        assert!(said.starts_with("cannot read éé") && said.ends_with("éé: it is not there"), "{said}");
+        assert!(said.contains("characters left out") && said.chars().count() < 1000, "{said}");
+        let bearable = "x".repeat(BEGINNING + END + 99);
+        assert_eq!(brief(&bearable), bearable);
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub(super) fn flat() -> Sample {
         layers,
         subject: None,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     };
     let config = json!({
         "descriptor": { "name": "a", "family": "llama", "createdAt": "2025-01-01T00:00:00Z" },

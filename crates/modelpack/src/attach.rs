@@ -2,7 +2,7 @@
 
 use crate::{Modelpack, Place, Result};
 use modelpack_pack::{Attached, PackOptions, attach, plan_file};
-use modelpack_spec::{FilePath, LayerKind, Selector};
+use modelpack_spec::{FilePath, LayerKind};
 use modelpack_store::blocking;
 use std::path::PathBuf;
 
@@ -26,13 +26,9 @@ impl Modelpack {
         let files = blocking(plan).await?;
         let opened = self.open(from).await?;
         let to = to.clone().or_store();
-        let target = self.target(&to, opened.repository()).await?;
-        let at = target.selector.clone().unwrap_or_else(|| match opened.selector.tag() {
-            Some(tag) => Selector::Tag(tag.clone()),
-            None => Selector::Tag(modelpack_spec::Tag::latest()),
-        });
+        let target = self.target(&to, opened.repository(), opened.name_of_successor()).await?;
         let options = self.pack_options();
-        let attached = attach(opened.source.as_ref(), &opened.manifest, &files, replace, target.sink(), &at, &options).await;
+        let attached = attach(opened.source.as_ref(), &opened.manifest, &files, replace, target.sink(), &target.selector, &options).await;
         let attached = opened.place.blame(attached)?;
         target.finish().await?;
         Ok((to, attached))

@@ -6,7 +6,6 @@ use crate::{
     open::{artifact_of, image_of},
 };
 use modelpack_pack::{InvalidValue, convert};
-use modelpack_spec::{Selector, Tag};
 
 /// What was copied as an artifact of the specification.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,13 +27,12 @@ impl Modelpack {
         let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
         let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
         let annotations = image.annotations.clone().into_iter().chain(said.annotations).collect();
-        let target = self.target(to, opened.repository()).await?;
-        let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(opened.selector.tag().cloned().unwrap_or_else(Tag::latest)));
-        let source = opened.source.as_ref();
-        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), &at, &self.copy_options()).await;
+        let target = self.target(to, opened.repository(), opened.name_of_successor()).await?;
+        let (source, at) = (opened.source.as_ref(), &target.selector);
+        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), at, &self.copy_options()).await;
         let converted = opened.place.blame(converted)?;
         target.finish().await?;
-        let copied = Copied { from: opened.place, to: to.clone().or_registry(), digest: converted.manifest.digest().clone() };
+        let copied = opened.copied_to(to, converted.manifest.digest().clone()).await;
         Ok(ConvertedCopy { copied, left_out: converted.left_out })
     }
 }

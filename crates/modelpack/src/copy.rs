@@ -1,7 +1,7 @@
 //! Copying an artifact from one place to another: push and pull are two cases of it.
 
-use crate::{Modelpack, Place, Result};
-use modelpack_spec::{Digest, Selector};
+use crate::{Modelpack, Place, Result, open::Opened};
+use modelpack_spec::Digest;
 use modelpack_store::copy;
 
 /// What was copied.
@@ -13,23 +13,23 @@ pub struct Copied {
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
+    /// How many manifests refer to it where it came from, and were not copied: signatures, SBOMs and the like. `None` if the place could
+    /// not tell quickly.
+    pub referrers_left_behind: Option<usize>,
 }
 
 impl Modelpack {
     /// Copies an artifact with everything it names; a bare reference at the end means its registry.
     ///
-    /// A layout or archive that is written without a tag gets the tag that was read.
+    /// A layout or archive that is written without a name gets the tag or name that was read.
     pub async fn copy(&self, from: &Place, to: &Place) -> Result<Copied> {
         let opened = self.open(from).await?;
-        let target = self.target(to, opened.repository()).await?;
-        let digest = opened.manifest.digest().clone();
-        let at = target.selector.clone().unwrap_or_else(|| match opened.selector.tag() {
-            Some(tag) => Selector::Tag(tag.clone()),
-            None => Selector::Digest(digest.clone()),
-        });
-        opened.place.blame(copy(opened.source.as_ref(), &opened.manifest, target.sink(), &at, &self.copy_options()).await)?;
+        let target = self.target(to, opened.repository(), opened.name_of_copy()).await?;
+        let copied = copy(opened.source.as_ref(), &opened.manifest, target.sink(), &target.selector, &self.copy_options()).await;
+        opened.place.blame(copied)?;
         target.finish().await?;
-        Ok(Copied { from: opened.place, to: to.clone().or_registry(), digest })
+        let digest = opened.manifest.digest().clone();
+        Ok(opened.copied_to(to, digest).await)
     }
 
     /// Copies an artifact from its registry into the store, whatever the store holds already.
@@ -50,5 +50,14 @@ impl Modelpack {
             place => return Err(crate::InvalidPlace::NotStored(place.to_string()).into()),
         };
         self.copy(&from, &to).await
+    }
+}
+
+impl Opened {
+    /// What is said of a copy of it that is whole.
+    pub(crate) async fn copied_to(self, to: &Place, digest: Digest) -> Copied {
+        let to = to.clone().or_registry();
+        let referrers_left_behind = if self.place.is_beside(&to) { Some(0) } else { self.count_referrers().await };
+        Copied { from: self.place, to, digest, referrers_left_behind }
     }
 }

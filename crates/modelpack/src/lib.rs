@@ -11,6 +11,7 @@ mod diff;
 mod error;
 mod inspect;
 mod lint;
+mod list;
 mod model;
 mod modelfile;
 mod open;
@@ -30,6 +31,7 @@ pub use copy::Copied;
 pub use diff::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
+pub use list::{ListTarget, ListedEntry};
 pub use model::Model;
 pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::{Server, ServerOptions};
@@ -41,7 +43,10 @@ pub use modelpack_pack::{
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
-pub use modelpack_store::{BrokenRepository, Error as StoreError, Incomplete, Progress, Pruned, Repaired, RepairedRepository, Snapshot};
+pub use modelpack_store::{
+    BrokenRepository, EntrySelector, Error as StoreError, Incomplete, Notice, Notices, Progress, Pruned, Repaired, RepairedRepository,
+    Snapshot,
+};
 pub use modelpack_validate as validation;
 pub use pack::{PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
@@ -70,6 +75,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Counts the bytes.
     pub progress: Arc<Progress>,
+    /// Where notices go, those of `client` too.
+    pub notices: Notices,
 }
 
 /// The verbs. Cheap to make; nothing is opened before it is needed.
@@ -108,7 +115,8 @@ impl Modelpack {
         match self.client.get() {
             Some(client) => Ok(client),
             None => {
-                let client = Client::new(self.options.client.clone())?;
+                let notices = self.options.notices.clone();
+                let client = Client::new(ClientOptions { notices, ..self.options.client.clone() })?;
                 Ok(self.client.get_or_init(|| client))
             }
         }

@@ -1,8 +1,13 @@
 //! Opening what a place names.
 
 use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
-use modelpack_spec::{Artifact, ImageManifest, Manifest, Reference, RepositoryName, Selector};
-use modelpack_store::{Archive, ArchiveWriter, Layout, Lease, Sink, Source, blocking};
+use modelpack_distribution::client::RemoteRepository;
+use modelpack_spec::{Artifact, Digest, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
+use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Notice, Sink, Source, blocking};
+use std::{fmt, time::Duration};
+
+/// How long a registry is asked for referrers, which nobody needs.
+const REFERRERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A place that is read: its source, and the manifest that was asked for.
 pub(crate) struct Opened {
@@ -10,17 +15,25 @@ pub(crate) struct Opened {
     pub(crate) manifest: Manifest,
     /// The place, a bare reference resolved to where it was found.
     pub(crate) place: Place,
-    /// The tag under which it was asked for, if any.
-    pub(crate) selector: Selector,
+    /// The tag or name under which it was found, if any.
+    pub(crate) name: Option<String>,
+    /// Where the manifests lie that refer to it.
+    referrers: Referrers,
     /// Keeps collection away as long as the source is read.
     _lease: Option<Lease>,
+}
+
+enum Referrers {
+    Remote(RemoteRepository),
+    Layout(Layout),
+    Archive(Archive),
 }
 
 /// A place that is written.
 pub(crate) struct Target {
     kind: TargetKind,
-    /// Where the manifest goes; `None` if the place does not say.
-    pub(crate) selector: Option<Selector>,
+    /// Where the manifest goes.
+    pub(crate) selector: Selector,
     _lease: Option<Lease>,
 }
 
@@ -52,34 +65,46 @@ impl Modelpack {
         match place {
             Place::Registry(reference) => {
                 let remote = self.client()?.repository(&with_host(reference)?.repository)?;
-                let manifest = remote.manifest(&reference.selector).await?;
-                Ok(Opened::new(remote, manifest, place.clone(), reference.selector.clone(), None))
+                let manifest = self.select(&remote, reference).await?;
+                let name = reference.selector.tag().map(Tag::to_string);
+                let referrers = Referrers::Remote(remote.clone());
+                Ok(Opened { source: Box::new(remote), manifest, place: place.clone(), name, referrers, _lease: None })
             }
             Place::Store(reference) => {
                 let repository = self.store().repository(&reference.repository);
                 let this = repository.clone();
                 let lease = blocking(move || this.lease_to_read()).await?;
-                let manifest = repository.manifest(&reference.selector).await.map_err(|error| damage(reference, error.into()))?;
-                Ok(Opened::new(repository, manifest, place.clone(), reference.selector.clone(), lease))
+                let manifest = self.select(&repository, reference).await.map_err(|error| damage(reference, error))?;
+                let name = reference.selector.tag().map(Tag::to_string);
+                let referrers = Referrers::Layout(repository.layout().clone());
+                Ok(Opened { source: Box::new(repository), manifest, place: place.clone(), name, referrers, _lease: lease })
             }
             Place::Layout(path, at) => {
                 let layout = Layout::at(path);
-                let at = match at {
-                    Some(at) => at.clone(),
-                    None => layout.only().await?,
-                };
-                let manifest = layout.manifest(&at).await?;
-                Ok(Opened::new(layout, manifest, place.clone(), at, None))
+                let selected = layout.find(at.as_ref()).await?;
+                if let Some(EntrySelector::Both(name, digest)) = at {
+                    let named = layout.find(Some(&EntrySelector::Name(name.clone()))).await;
+                    self.tell_if_moved(&path.display(), name, digest, named.map(|named| named.digest));
+                }
+                let manifest = layout.manifest(&Selector::Digest(selected.digest)).await?;
+                let referrers = Referrers::Layout(layout.clone());
+                Ok(Opened { source: Box::new(layout), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
             }
-            Place::Archive(path, at) => {
-                let file = path.clone();
-                let archive = blocking(move || Archive::open(&file)).await?;
-                let at = match at {
-                    Some(at) => at.clone(),
-                    None => archive.only()?,
+            Place::Archive(path, asked_for) => {
+                let (file, at) = (path.clone(), asked_for.clone());
+                let open = move || {
+                    let archive = Archive::open(&file)?;
+                    let selected = archive.find(at.as_ref())?;
+                    Ok::<_, StoreError>((archive, selected))
                 };
-                let manifest = archive.manifest(&at).await?;
-                Ok(Opened::new(archive, manifest, place.clone(), at, None))
+                let (archive, selected) = blocking(open).await?;
+                if let Some(EntrySelector::Both(name, digest)) = asked_for {
+                    let named = archive.find(Some(&EntrySelector::Name(name.clone())));
+                    self.tell_if_moved(&path.display(), name, digest, named.map(|named| named.digest));
+                }
+                let manifest = archive.manifest(&Selector::Digest(selected.digest)).await?;
+                let referrers = Referrers::Archive(archive.clone());
+                Ok(Opened { source: Box::new(archive), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
             }
             Place::Reference(reference) => match Box::pin(self.open(&Place::Store(reference.clone()))).await {
                 Err(Error::Store(e)) if e.is_not_found() => {
@@ -93,8 +118,35 @@ impl Modelpack {
         }
     }
 
+    /// The manifest that is asked for. Of a tag and a digest together the digest decides; that the tag does not point there is told.
+    async fn select(&self, source: &dyn Source, reference: &Reference) -> Result<Manifest> {
+        let manifest = source.manifest(&reference.selector).await?;
+        if let Selector::Both(tag, digest) = &reference.selector {
+            let tagged = source.manifest(&Selector::Tag(tag.clone())).await;
+            // The same bytes have a digest of each algorithm.
+            let now = tagged.map(|tagged| if tagged.bytes() == manifest.bytes() { digest } else { tagged.digest() }.clone());
+            self.tell_if_moved(&reference.repository, tag, digest, now);
+        }
+        Ok(manifest)
+    }
+
+    /// Tells if a tag or name does not point to the digest that was given with it, but to `now`.
+    fn tell_if_moved(&self, repository: &dyn fmt::Display, tag: &dyn fmt::Display, digest: &Digest, now: Result<Digest, StoreError>) {
+        let now = match now {
+            Ok(now) if now == *digest => return,
+            Ok(now) => Some(now),
+            Err(error) if error.is_not_found() => None,
+            // What was asked for is here. Of the tag nothing is known, so nothing is said.
+            Err(_) => return,
+        };
+        let (repository, tag) = (repository.to_string(), tag.to_string());
+        self.options.notices.give(&Notice::TagMoved { repository, tag, digest: digest.clone(), now });
+    }
+
     /// Opens `place` to be written; a bare reference is its registry. Blobs that `mount_from` holds in the same registry are mounted.
-    pub(crate) async fn target(&self, place: &Place, mount_from: Option<&RepositoryName>) -> Result<Target> {
+    ///
+    /// Where the place does not say, the manifest goes to `otherwise`.
+    pub(crate) async fn target(&self, place: &Place, mount_from: Option<&RepositoryName>, otherwise: EntrySelector) -> Result<Target> {
         let (kind, selector, lease) = match place {
             Place::Registry(reference) | Place::Reference(reference) => {
                 let name = &with_host(reference)?.repository;
@@ -102,25 +154,26 @@ impl Modelpack {
                 if let Some(other) = mount_from.filter(|other| other.host() == name.host() && *other != name) {
                     remote = remote.mounting_from(other);
                 }
-                (TargetKind::Sink(Box::new(remote)), Some(reference.selector.clone()), None)
+                (TargetKind::Sink(Box::new(remote)), reference.selector.clone(), None)
             }
             Place::Store(reference) => {
                 let lease = self.lease(&reference.repository).await?;
                 let repository = self.writable_store()?.repository(&reference.repository);
                 // An index that cannot be read is better met now than when all bytes have been moved.
                 repository.layout().entry(&reference.selector).await?;
-                (TargetKind::Sink(Box::new(repository)), Some(reference.selector.clone()), Some(lease))
+                (TargetKind::Sink(Box::new(repository)), reference.selector.clone(), Some(lease))
             }
             Place::Layout(path, at) => {
-                let layout = Layout::at(path);
+                let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));
+                let layout = Layout::naming(path, entry_name);
                 // What cannot be removed is in nobody's way.
                 let _ = layout.remove_abandoned().await;
-                (TargetKind::Sink(Box::new(layout)), at.clone(), None)
+                (TargetKind::Sink(Box::new(layout)), selector, None)
             }
             Place::Archive(path, at) => {
-                let file = path.clone();
-                let writer = blocking(move || ArchiveWriter::create(&file)).await?;
-                (TargetKind::Archive(writer), at.clone(), None)
+                let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));
+                let waits = || self.options.notices.give(&Notice::Waiting { path: path.clone() });
+                (TargetKind::Archive(ArchiveWriter::create(path, entry_name, waits).await?), selector, None)
             }
         };
         Ok(Target { kind, selector, _lease: lease })
@@ -132,9 +185,42 @@ impl Modelpack {
     }
 }
 
+/// How a manifest is written to a layout or archive: by a tag, and with a name that takes the tag's place if it is no tag itself.
+fn written_to(at: EntrySelector) -> (Selector, Option<String>) {
+    let (name, digest) = match at {
+        EntrySelector::Digest(digest) => return (Selector::Digest(digest), None),
+        EntrySelector::Name(name) => (name, None),
+        EntrySelector::Both(name, digest) => (name, Some(digest)),
+    };
+    let (tag, entry_name) = match name.parse() {
+        Ok(tag) => (tag, None),
+        Err(_) => (Tag::latest(), Some(name)),
+    };
+    (digest.map_or_else(|| Selector::Tag(tag.clone()), |digest| Selector::Both(tag.clone(), digest)), entry_name)
+}
+
 impl Opened {
-    fn new(source: impl Source + 'static, manifest: Manifest, place: Place, selector: Selector, lease: Option<Lease>) -> Self {
-        Self { source: Box::new(source), manifest, place, selector, _lease: lease }
+    /// The name under which a copy of it is found, if the place of the copy does not say: its own, and for want of one its digest.
+    pub(crate) fn name_of_copy(&self) -> EntrySelector {
+        self.name.clone().map_or_else(|| EntrySelector::Digest(self.manifest.digest().clone()), EntrySelector::Name)
+    }
+
+    /// The name of another artifact that is made from it, if the place of that one does not say.
+    pub(crate) fn name_of_successor(&self) -> EntrySelector {
+        EntrySelector::Name(self.name.clone().unwrap_or_else(|| Tag::latest().to_string()))
+    }
+
+    /// How many manifests refer to it where it is: signatures, SBOMs and the like; `None` if that cannot be told quickly.
+    pub(crate) async fn count_referrers(&self) -> Option<usize> {
+        let digest = self.manifest.digest();
+        match &self.referrers {
+            Referrers::Remote(remote) => tokio::time::timeout(REFERRERS_PATIENCE, remote.count_referrers(digest)).await.ok()?.ok(),
+            Referrers::Layout(layout) => layout.count_referrers(digest, self.name.as_deref()).await.ok(),
+            Referrers::Archive(archive) => {
+                let (archive, digest, name) = (archive.clone(), digest.clone(), self.name.clone());
+                Some(blocking(move || archive.count_referrers(&digest, name.as_deref())).await)
+            }
+        }
     }
 
     /// The repository of a registry that it is in, from which another may mount its blobs.

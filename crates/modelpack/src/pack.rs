@@ -2,8 +2,8 @@
 
 use crate::{Error, Modelpack, Place, Result, ScanReport, scan::scan_planned};
 use modelpack_pack::{Description, FileFilter, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview};
-use modelpack_spec::{BuiltArtifact, Digest, Selector, Tag};
-use modelpack_store::blocking;
+use modelpack_spec::{BuiltArtifact, Digest, Tag};
+use modelpack_store::{EntrySelector, blocking};
 use std::path::PathBuf;
 
 /// What to pack.
@@ -77,10 +77,9 @@ impl Modelpack {
         if require_safe && scan.count() > 0 {
             return Err(Error::Unsafe(Box::new(scan)));
         }
-        let target = self.target(&to, None).await?;
-        let at = target.selector.clone().unwrap_or_else(|| Selector::Tag(Tag::latest()));
+        let target = self.target(&to, None, EntrySelector::Name(Tag::latest().to_string())).await?;
         let options = self.pack_options();
-        let manifest = pack(&layers, &description, target.sink(), &at, &options).await?;
+        let manifest = pack(&layers, &description, target.sink(), &target.selector, &options).await?;
         target.finish().await?;
         Ok(Packed {
             to,

@@ -1,7 +1,12 @@
 //! The names of places, in skopeo's words.
 
-use modelpack_spec::{Digest, InvalidReference, Reference, Selector, Tag};
-use std::{fmt, path::PathBuf, str::FromStr};
+use modelpack_spec::{Digest, InvalidReference, Reference, Tag};
+use modelpack_store::{EntrySelector, Layout};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 /// Where an artifact is, or should go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,10 +15,10 @@ pub enum Place {
     Registry(Reference),
     /// `store:[HOST/]NAME[:TAG][@DIGEST]`: the local store.
     Store(Reference),
-    /// `oci:PATH[:TAG|@DIGEST]`: an OCI image layout directory.
-    Layout(PathBuf, Option<Selector>),
-    /// `oci-archive:FILE[:TAG|@DIGEST]`: a tar archive of one.
-    Archive(PathBuf, Option<Selector>),
+    /// `oci:PATH[:NAME][@DIGEST]`: an OCI image layout directory.
+    Layout(PathBuf, Option<EntrySelector>),
+    /// `oci-archive:FILE[:NAME][@DIGEST]`: a tar archive of one.
+    Archive(PathBuf, Option<EntrySelector>),
     /// `[HOST/]NAME[:TAG][@DIGEST]`: read from the store if it is there, else from its registry; written where the verb says.
     Reference(Reference),
 }
@@ -34,11 +39,20 @@ impl Place {
             place => place,
         }
     }
+
+    /// Whether both are in one repository, layout or archive.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Registry(a), Self::Registry(b)) | (Self::Store(a), Self::Store(b)) => a.repository == b.repository,
+            (Self::Layout(a, _), Self::Layout(b, _)) | (Self::Archive(a, _), Self::Archive(b, _)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let selector = |s: &Option<Selector>| s.as_ref().map(ToString::to_string).unwrap_or_default();
+        let selector = |s: &Option<EntrySelector>| s.as_ref().map(ToString::to_string).unwrap_or_default();
         match self {
             Self::Registry(reference) => write!(f, "docker://{reference}"),
             Self::Store(reference) => write!(f, "store:{reference}"),
@@ -49,6 +63,9 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where the path of a layout or archive ends, and the name in it begins, the file system decides if both could hold the `:`. The longest
+/// path where a layout (or an archive) lies wins. Where none lies yet, the path goes up to the first `:` behind the directories that are
+/// there; but a `:` that no tag follows, as in `/a:b/dir`, is a part of the path.
 impl FromStr for Place {
     type Err = InvalidPlace;
 
@@ -61,29 +78,49 @@ impl FromStr for Place {
             return Ok(Self::Store(reference(rest)?));
         }
         if let Some(rest) = text.strip_prefix("oci-archive:") {
-            let (path, at) = split_path(text, rest)?;
+            let (path, at) = split_path(text, rest, Path::is_file)?;
             return Ok(Self::Archive(path, at));
         }
         if let Some(rest) = text.strip_prefix("oci:") {
-            let (path, at) = split_path(text, rest)?;
+            let (path, at) = split_path(text, rest, |path| Layout::at(path).exists())?;
             return Ok(Self::Layout(path, at));
         }
         Ok(Self::Reference(reference(text)?))
     }
 }
 
-/// `PATH`, `PATH:TAG` or `PATH@DIGEST`. A `:` or `@` that no tag or digest follows is part of the path.
-fn split_path(text: &str, rest: &str) -> Result<(PathBuf, Option<Selector>), InvalidPlace> {
-    let digest = rest.rsplit_once('@').and_then(|(path, digest)| Some((path, Selector::Digest(digest.parse::<Digest>().ok()?))));
-    let tag = || rest.rsplit_once(':').and_then(|(path, tag)| Some((path, Selector::Tag(tag.parse::<Tag>().ok()?))));
-    let (path, at) = match digest.or_else(tag) {
-        Some((path, at)) => (path, Some(at)),
-        None => (rest, None),
-    };
+/// `PATH[:NAME][@DIGEST]`; `is_there` says whether a path is that of what is meant.
+fn split_path(text: &str, rest: &str, is_there: impl Fn(&Path) -> bool) -> Result<(PathBuf, Option<EntrySelector>), InvalidPlace> {
+    let digest = rest.rsplit_once('@').and_then(|(before, digest)| Some((before, digest.parse::<Digest>().ok()?)));
+    let (before, digest) = digest.map_or((rest, None), |(before, digest)| (before, Some(digest)));
+    let (path, name) = split_name(before, is_there);
     if path.is_empty() {
         return Err(InvalidPlace::NoPath(text.to_owned()));
     }
+    let at = match (name.map(str::to_owned), digest) {
+        (Some(name), Some(digest)) => Some(EntrySelector::Both(name, digest)),
+        (Some(name), None) => Some(EntrySelector::Name(name)),
+        (None, digest) => digest.map(EntrySelector::Digest),
+    };
     Ok((PathBuf::from(path), at))
+}
+
+/// `PATH` or `PATH:NAME`: see [`Place::from_str`].
+fn split_name(text: &str, is_there: impl Fn(&Path) -> bool) -> (&str, Option<&str>) {
+    let split_at = |at: usize| (&text[..at], Some(&text[at + 1..]));
+    let mut colons = text.rmatch_indices(':').map(|(at, _)| at).filter(|at| at + 1 < text.len());
+    if is_there(Path::new(text)) {
+        return (text, None);
+    }
+    if let Some(at) = colons.find(|at| is_there(Path::new(&text[..*at]))) {
+        return split_at(at);
+    }
+    let ends_in_tag = text.rsplit_once(':').is_some_and(|(_, tag)| tag.parse::<Tag>().is_ok());
+    let directories = text.rmatch_indices('/').map(|(at, _)| at + 1).find(|end| Path::new(&text[..*end]).is_dir()).unwrap_or(0);
+    match text[directories..].find(':') {
+        Some(first) if ends_in_tag => split_at(directories + first),
+        _ => (text, None),
+    }
 }
 
 /// The text names no place.
@@ -108,6 +145,11 @@ pub enum InvalidPlace {
     /// `push`, `tag` and `remove` read the store.
     #[error("{0} is not in the store: expected a reference; `cp` copies from any place to any other")]
     NotStored(String),
+    /// `ls` shows what a store, a repository, a registry, a layout or an archive holds.
+    #[error(
+        "{0} holds nothing that could be listed: expected NAME, HOST/NAME, HOST/, oci:PATH or oci-archive:FILE, without a tag or digest"
+    )]
+    NotListed(String),
     /// Neither the store nor, for want of a host, a registry has it.
     #[error("{0} is not in the store, and names no registry to ask")]
     Unknown(Reference),
@@ -135,8 +177,50 @@ mod tests {
         }
         assert_eq!("oci:/a:b/dir".parse(), Ok(Place::Layout("/a:b/dir".into(), None)), "what holds a slash is no tag");
         assert!(matches!("a/b:v1".parse(), Ok(Place::Reference(_))));
+        let both = format!("oci:dir:v1@{digest}");
+        let at = EntrySelector::Both("v1".into(), digest);
+        assert_eq!(both.parse(), Ok(Place::Layout("dir".into(), Some(at))), "a name and a digest");
         for bad in ["oci:", "oci-archive::v1", "docker://", "store:", "UPPER"] {
             assert!(bad.parse::<Place>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_lies_there_says_where_a_path_ends_and_a_name_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path).to_str().unwrap().to_owned();
+        let layout = |path: &str| {
+            std::fs::create_dir_all(at(path)).unwrap();
+            std::fs::write(at(path) + "/oci-layout", "{}").unwrap();
+        };
+        let expect = |text: &str, path: &str, name: &str| {
+            let name = Some(EntrySelector::Name(name.to_owned())).filter(|_| !name.is_empty());
+            assert_eq!(format!("oci:{}", at(text)).parse(), Ok(Place::Layout(at(path).into(), name)), "{text}");
+        };
+        // Nothing is there yet.
+        expect("dir:v1", "dir", "v1");
+        expect("dir:team/x:v1", "dir", "team/x:v1");
+        expect("dir:localhost:5000/x:v1", "dir", "localhost:5000/x:v1");
+        expect("a:b/dir", "a:b/dir", "");
+        expect("new/sub/dir:v1", "new/sub/dir", "v1");
+        layout("dir");
+        expect("dir:team/x:v1", "dir", "team/x:v1");
+        expect("dir:any text/without/tag", "dir", "any text/without/tag");
+        expect("dir", "dir", "");
+        std::fs::create_dir(at("a:b")).unwrap();
+        expect("a:b/dir:v1", "a:b/dir", "v1");
+        expect("a:b/dir:team/x:v1", "a:b/dir", "team/x:v1");
+        layout("a:b/dir");
+        expect("a:b/dir", "a:b/dir", "");
+        expect("a:b/dir:v1", "a:b/dir", "v1");
+        // A directory is no layout, and the longest path that is one wins.
+        std::fs::create_dir(at("a")).unwrap();
+        expect("a:b/dir:v1", "a:b/dir", "v1");
+        layout("a");
+        expect("a:b/dir:v1", "a:b/dir", "v1");
+        expect("a:b/other:v1", "a", "b/other:v1");
+        std::fs::write(at("m:1.tar"), "").unwrap();
+        let archive = format!("oci-archive:{}", at("m:1.tar:team/x:v1"));
+        assert_eq!(archive.parse(), Ok(Place::Archive(at("m:1.tar").into(), Some(EntrySelector::Name("team/x:v1".into())))));
     }
 }

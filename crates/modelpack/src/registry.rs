@@ -11,12 +11,12 @@ impl Modelpack {
     pub async fn login(&self, registry: &str, username: &str, password: &str) -> Result<()> {
         let login = Login::Basic { username: username.to_owned(), password: password.to_owned() };
         self.client()?.ping(registry, Some(login)).await?;
-        Ok(self.options.client.credentials.store(registry, username, password).await?)
+        Ok(self.options.client.credentials.store(registry, username, password, &self.options.notices).await?)
     }
 
     /// Forgets the credentials of a registry; says whether there were any.
     pub async fn logout(&self, registry: &str) -> Result<bool> {
-        Ok(self.options.client.credentials.erase(registry).await?)
+        Ok(self.options.client.credentials.erase(registry, &self.options.notices).await?)
     }
 }
 

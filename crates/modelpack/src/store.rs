@@ -47,18 +47,24 @@ pub struct Listed {
 }
 
 impl Modelpack {
-    /// What the store holds. What cannot be read keeps nothing else from being listed.
-    pub async fn list(&self) -> Result<Listing> {
+    /// What the store holds; with a name, only the repository of that name, and those below it. What cannot be read keeps nothing else from
+    /// being listed.
+    pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Listing> {
         let store = self.store().clone();
         let (names, unusable) = blocking(move || Ok::<_, StoreError>((store.repositories()?, store.unusable()?))).await?;
+        let is_below = |name: &RepositoryName| {
+            let rest = below.map(|below| name.as_str().strip_prefix(below.as_str()));
+            rest.is_none_or(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        };
         let mut listing = Listing::default();
-        for name in names {
+        for name in names.into_iter().filter(is_below) {
             let repository = self.store().repository(&name);
             if let Err(error) = list_repository(&repository, &mut listing).await {
                 listing.unreadable.push(unreadable(&repository, None, None, error));
             }
         }
-        listing.unreadable.extend(unusable.into_iter().map(|broken| Unreadable {
+        let unusable = unusable.into_iter().filter(|_| below.is_none());
+        listing.unreadable.extend(unusable.map(|broken| Unreadable {
             repository: broken.name,
             tag: None,
             digest: None,
@@ -74,18 +80,34 @@ impl Modelpack {
         let Some(_) = to.selector.tag() else { return Err(InvalidPlace::NoTag(to.clone()).into()) };
         let opened = self.open(&from).await?;
         let place = Place::Store(to.clone());
-        let target = self.target(&place, None).await?;
+        let target = self.target(&place, None, opened.name_of_copy()).await?;
         copy(opened.source.as_ref(), &opened.manifest, target.sink(), &to.selector, &self.copy_options()).await?;
-        Ok(Copied { from, to: place, digest: opened.manifest.digest().clone() })
+        let digest = opened.manifest.digest().clone();
+        Ok(opened.copied_to(&place, digest).await)
     }
 
-    /// Removes a tag from the store, or with a digest that manifest and all its tags; returns its digest. The manifest need not be readable.
-    /// Blobs stay until [`prune`](Self::prune).
+    /// Removes a tag from the store, or with a digest that manifest and all its tags; returns its digest. Of a tag and a digest
+    /// together, the tag goes, and only if it points to that digest. The manifest need not be readable. Blobs stay until
+    /// [`prune`](Self::prune).
     pub async fn remove(&self, place: &Place) -> Result<Digest> {
         let reference = in_store(place)?;
         let not_found = || StoreError::not_found(reference.to_string());
         let repository = self.writable_store()?.repository(&reference.repository);
-        let digest = repository.layout().entry(&reference.selector).await?.ok_or_else(not_found)?.digest;
+        let named = match &reference.selector {
+            Selector::Both(tag, _) => &Selector::Tag(tag.clone()),
+            selector => selector,
+        };
+        let digest = repository.layout().entry(named).await?.ok_or_else(not_found)?.digest;
+        if let Selector::Both(tag, expected) = &reference.selector
+            && digest != *expected
+        {
+            // The same bytes have a digest of each algorithm.
+            let is_same = digest.algorithm() != expected.algorithm()
+                && expected.algorithm().digest(repository.manifest(named).await?.bytes()) == *expected;
+            if !is_same {
+                return Err(StoreError::not_found(format!("{reference} (the tag {tag} points to {digest})")).into());
+            }
+        }
         let removed = match &reference.selector {
             Selector::Tag(tag) | Selector::Both(tag, _) => repository.delete_tag(tag).await?,
             Selector::Digest(digest) => repository.delete_manifest(digest).await?,

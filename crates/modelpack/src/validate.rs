@@ -2,7 +2,7 @@
 
 use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
 use modelpack_pack::{Allowance, content_digest};
-use modelpack_spec::{Digest, Manifest, Selector, media_type};
+use modelpack_spec::{Artifact, Digest, Manifest, Selector, media_type};
 use modelpack_store::{Layout, Source, blocking, read_bytes};
 use modelpack_validate::{Document, MAX_BYTES, Report, Unread, unread, validate_artifact, validate_document};
 use std::{
@@ -79,24 +79,28 @@ impl Modelpack {
         }
     }
 
-    /// All that an index names, of which a manifest that no reader takes is judged too.
+    /// All that an index names, of which a manifest that no reader takes is judged too. Signatures and the like, which lie there because of
+    /// another manifest, are no models, unless they say that they are one.
     async fn validate_layout(&self, layout: &Layout, options: ValidateOptions) -> Result<Vec<Validation>> {
-        let entries = layout.manifests().await?;
-        if entries.is_empty() {
-            return Err(Error::Store(StoreError::not_found(format!("a manifest in {}", layout.path().display()))));
-        }
+        let entries = layout.entries().await?;
+        let models: BTreeSet<_> = entries.iter().filter(|entry| !entry.is_referrer).map(|entry| entry.descriptor.digest.clone()).collect();
+        let distinct: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.descriptor.digest.clone(), entry.descriptor)).collect();
         let mut validations = Vec::new();
-        for entry in entries {
-            match layout.manifest(&Selector::Digest(entry.digest.clone())).await {
+        for (digest, entry) in distinct {
+            match layout.manifest(&Selector::Digest(digest.clone())).await {
+                Ok(manifest) if !models.contains(&digest) && !says_it_is_a_model(&manifest) => {}
                 Ok(manifest) => validations.extend(self.validate_all(layout, manifest, options).await?),
                 Err(StoreError::InvalidManifest { .. }) if entry.size <= MAX_BYTES as u64 => {
-                    let what = format!("manifest {}", entry.digest);
+                    let what = format!("manifest {digest}");
                     let bytes = read_bytes(layout, &entry, MAX_BYTES, &what).await?;
                     let report = modelpack_validate::validate_manifest(&bytes);
-                    validations.push(Validation { subject: Subject::Artifact(entry.digest), report });
+                    validations.push(Validation { subject: Subject::Artifact(digest), report });
                 }
                 Err(e) => return Err(e.into()),
             }
+        }
+        if validations.is_empty() {
+            return Err(Error::Store(StoreError::not_found(format!("a model in {}", layout.path().display()))));
         }
         Ok(validations)
     }
@@ -164,6 +168,12 @@ impl Modelpack {
         }
         Ok(contents)
     }
+}
+
+/// Whether a manifest calls itself a model of the specification, in any of its names.
+fn says_it_is_a_model(manifest: &Manifest) -> bool {
+    let artifact = manifest.image().map(Artifact::read);
+    artifact.is_some_and(|artifact| artifact.is_ok_and(|artifact| artifact.artifact_type.as_deref() == Some(media_type::ARTIFACT)))
 }
 
 fn validate_file(path: PathBuf, document: Option<Document>) -> Result<Validation> {

@@ -26,7 +26,7 @@ pub(crate) fn tar(data: &[u8]) {
             layers: vec![layer],
             subject: None,
             annotations: BTreeMap::new(),
-            other: BTreeMap::new(),
+            other: Default::default(),
         });
         let options =
             UnpackOptions { selection: Selection::default(), force: false, concurrency: 1, progress: Arc::default(), digest_cache: None };

@@ -71,7 +71,7 @@ pub(crate) fn annotations(data: &[u8]) {
         layers: vec![layer],
         subject: None,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     });
 }
 

@@ -41,7 +41,7 @@ impl BlobReader {
             self.source.blob(&self.blob, range).await?.collect(usize::try_from(length).unwrap_or(usize::MAX), &what).await
         })?;
         if piece.len() as u64 != length {
-            return Err(Error::WrongSize { what, expected: length, found: piece.len() as u64 });
+            return Err(Error::WrongSize { what, expected: self.blob.size, found: self.at + piece.len() as u64 });
         }
         (self.piece, self.piece_at) = (piece, self.at);
         Ok(())

@@ -28,7 +28,7 @@ async fn scan(layers: &[(Encoding, &str, Vec<u8>)], damage: impl Fn(&mut Descrip
         layers: descriptors,
         subject: None,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     };
     let artifact = Artifact::read(&image).unwrap();
     let options = ScanOptions { concurrency: 2, scratch: Some(std::env::temp_dir()) };

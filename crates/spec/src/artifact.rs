@@ -139,7 +139,7 @@ impl Artifact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, Manifest};
+    use crate::{Digest, Manifest, UnknownFields};
 
     fn layer(media_type: &str, annotations: &[(&str, &str)]) -> Descriptor {
         let mut descriptor = Descriptor::new(media_type, Digest::of(b"x"), 1);
@@ -157,7 +157,7 @@ mod tests {
             layers,
             subject: None,
             annotations: BTreeMap::new(),
-            other: BTreeMap::new(),
+            other: UnknownFields::default(),
         };
         Artifact::read(Manifest::from_image(image).unwrap().image().unwrap())
     }

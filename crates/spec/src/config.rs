@@ -4,12 +4,8 @@
 //! as far as it says something and else as absent, unknown fields are kept. What is refused: text that is no JSON object, and a field given twice.
 //! Writing is strict: today's names only, absent fields left out, the three required objects always there.
 
-use crate::{Digest, lenient};
+use crate::{Digest, UnknownFields, lenient, unknown::keeps_unknown_fields};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
-use std::collections::BTreeMap;
-
-type Other = BTreeMap<String, Value>;
 
 /// The largest config that is read, in bytes: 4 MiB, as of a manifest.
 pub const MAX_CONFIG_BYTES: usize = 4 << 20;
@@ -19,7 +15,7 @@ pub(crate) const LAYERS: &str = "layers";
 
 /// What an artifact says of its model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Config {
     /// General information.
     #[serde(deserialize_with = "lenient::object")]
@@ -31,8 +27,8 @@ pub struct Config {
     #[serde(deserialize_with = "lenient::object")]
     pub modelfs: ModelFs,
     /// Fields that the specification does not name.
-    #[serde(flatten)]
-    pub other: Other,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
 
 impl Config {
@@ -49,7 +45,7 @@ impl Config {
 
 /// `descriptor`: general information about the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct ModelDescriptor {
     /// When the model was created, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none", alias = "created_at", alias = "createTime", deserialize_with = "lenient::text")]
@@ -91,13 +87,13 @@ pub struct ModelDescriptor {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub licenses: Vec<String>,
     /// Fields that the specification does not name.
-    #[serde(flatten)]
-    pub other: Other,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
 
 /// `config`: technical metadata of the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct ModelConfig {
     /// Such as `transformer`, `cnn` or `rnn`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
@@ -118,13 +114,13 @@ pub struct ModelConfig {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::optional_object")]
     pub capabilities: Option<Capabilities>,
     /// Fields that the specification does not name.
-    #[serde(flatten)]
-    pub other: Other,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
 
 /// `config.capabilities`: what the model can do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct Capabilities {
     /// What it takes: `text`, `image`, `audio`, `video`, `embedding` or `other`.
     #[serde(alias = "input_types", skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
@@ -148,13 +144,13 @@ pub struct Capabilities {
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub languages: Vec<String>,
     /// Fields that the specification does not name.
-    #[serde(flatten)]
-    pub other: Other,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
 
 /// `modelfs`: the content of the layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct ModelFs {
     /// Always `layers`.
     #[serde(rename = "type", deserialize_with = "layers")]
@@ -163,9 +159,11 @@ pub struct ModelFs {
     #[serde(rename = "diffIds", alias = "diff_ids", deserialize_with = "lenient::digests")]
     pub diff_ids: Vec<Digest>,
     /// Fields that the specification does not name.
-    #[serde(flatten)]
-    pub other: Other,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
+
+keeps_unknown_fields!(Config, ModelDescriptor, ModelConfig, Capabilities, ModelFs);
 
 /// The type of a [`ModelFs`]; what is no text is taken for the only one there is.
 fn layers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -174,7 +172,7 @@ fn layers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
 
 impl Default for ModelFs {
     fn default() -> Self {
-        Self { kind: LAYERS.to_owned(), diff_ids: Vec::new(), other: Other::new() }
+        Self { kind: LAYERS.to_owned(), diff_ids: Vec::new(), other: UnknownFields::default() }
     }
 }
 
@@ -244,7 +242,7 @@ mod tests {
         let capabilities = odd.config.capabilities.as_ref().unwrap();
         assert_eq!((capabilities.reasoning, &capabilities.languages[..]), (None, &["en".to_owned()][..]));
         assert!(odd.modelfs.diff_ids.is_empty(), "a diffId has a place, so one that is none takes the others along");
-        assert_eq!((odd.modelfs.kind.as_str(), &odd.modelfs.other["colour"]), ("3", &Value::from("red")));
+        assert_eq!((odd.modelfs.kind.as_str(), odd.modelfs.other.get("colour")), ("3", Some("red".into())));
         assert_eq!(parse(&String::from_utf8(odd.to_bytes()).unwrap()), odd);
         assert_eq!(parse(r#"{"descriptor":[],"config":"x","modelfs":null}"#), Config::default());
         assert_eq!(parse(r#"{"config":{"capabilities":["text"]}}"#), Config::default());

@@ -1,13 +1,12 @@
 //! Content descriptors of the OCI image specification.
 
-use crate::Digest;
+use crate::{Digest, UnknownFields, unknown::keeps_unknown_fields};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What is said of a blob or manifest before it is fetched: type, digest and size (OCI image specification, "descriptor").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Descriptor {
     /// The media type of the content.
     #[serde(default)]
@@ -23,14 +22,23 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Fields that this reader does not use (`urls`, `data`, `platform`, unknown ones), kept for a round trip.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
+
+keeps_unknown_fields!(Descriptor);
 
 impl Descriptor {
     /// A descriptor without annotations; `size` in bytes.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
-        Self { media_type: media_type.into(), digest, size, artifact_type: None, annotations: BTreeMap::new(), other: BTreeMap::new() }
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+            other: UnknownFields::default(),
+        }
     }
 
     /// The descriptor of `bytes`, digested with SHA-256.

@@ -7,25 +7,28 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
-use serde_json::Value;
+use serde_json::Number;
 use std::{fmt, marker::PhantomData};
 
 /// A text; a number or a boolean is its text.
 pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(as_text(Value::deserialize(deserializer)?))
+    Ok(Scalar::deserialize(deserializer)?.text())
 }
 
 /// A list of texts; one text is a list of itself, and what is no text is left out.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::Array(values) => values.into_iter().filter_map(as_text).collect(),
-        value => as_text(value).into_iter().collect(),
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(value) => value.text().into_iter().collect(),
+        OneOrMany::Many(values) => values.into_iter().filter_map(Scalar::text).collect(),
     })
 }
 
 /// A boolean.
 pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
-    Ok(Value::deserialize(deserializer)?.as_bool())
+    Ok(match Scalar::deserialize(deserializer)? {
+        Scalar::Flag(flag) => Some(flag),
+        _ => None,
+    })
 }
 
 /// An object; what is none is an empty one.
@@ -84,14 +87,102 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 
 /// A list of digests. Its places count, so a list with anything else in it is no list.
 pub(crate) fn digests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Digest>, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
+    let OneOrMany::Many(values) = OneOrMany::deserialize(deserializer)? else { return Ok(Vec::new()) };
+    let digest = |value| if let Scalar::Text(text) = value { text.parse().ok() } else { None };
+    Ok(values.into_iter().map(digest).collect::<Option<_>>().unwrap_or_default())
 }
 
-fn as_text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+/// A value that is no list or object, or that it is one of them: what a list or an object holds is passed over, and costs no memory.
+enum Scalar {
+    Text(String),
+    Number(Number),
+    Flag(bool),
+    Null,
+    ListOrObject,
+}
+
+impl Scalar {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Flag(flag) => Some(flag.to_string()),
+            Self::Null | Self::ListOrObject => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match ValueVisitor::<IgnoredAny>::read(deserializer)? {
+            OneOrMany::One(value) => value,
+            OneOrMany::Many(_) => Self::ListOrObject,
+        })
+    }
+}
+
+/// A value, or the values of a list.
+enum OneOrMany<T = Scalar> {
+    One(Scalar),
+    Many(Vec<T>),
+}
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ValueVisitor::<Scalar>::read(deserializer)
+    }
+}
+
+/// Reads any value, and of a list what `T` keeps of each element.
+struct ValueVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> ValueVisitor<T> {
+    fn read<D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<T>, D::Error> {
+        deserializer.deserialize_any(Self(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ValueVisitor<T> {
+    type Value = OneOrMany<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OneOrMany<T>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(OneOrMany::One(Scalar::ListOrObject))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMany<T>, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(OneOrMany::Many(values))
+    }
+
+    fn visit_unit<E>(self) -> Result<OneOrMany<T>, E> {
+        Ok(OneOrMany::One(Scalar::Null))
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<OneOrMany<T>, E> {
+        Ok(OneOrMany::One(Scalar::Flag(flag)))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<OneOrMany<T>, E> {
+        Ok(OneOrMany::One(Scalar::Number(number.into())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<OneOrMany<T>, E> {
+        Ok(OneOrMany::One(Scalar::Number(number.into())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<OneOrMany<T>, E> {
+        Ok(OneOrMany::One(Number::from_f64(number).map_or(Scalar::Null, Scalar::Number)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<OneOrMany<T>, E> {
+        Ok(OneOrMany::One(Scalar::Text(text.to_owned())))
     }
 }

@@ -18,6 +18,7 @@ pub mod media_type;
 mod modelkit;
 mod path;
 mod reference;
+mod unknown;
 pub mod value;
 
 pub use artifact::{Artifact, Content, FileMetadata, Layer};
@@ -30,3 +31,4 @@ pub use media_type::{Encoding, LayerKind, LayerType};
 pub use modelkit::ModelKit;
 pub use path::{FilePath, InvalidPath, PathSet};
 pub use reference::{InvalidReference, Reference, RepositoryName, Selector, Tag};
+pub use unknown::UnknownFields;

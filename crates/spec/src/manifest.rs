@@ -1,9 +1,8 @@
 //! Manifests: OCI image manifests and image indexes, with the bytes they were read from.
 
-use crate::{Descriptor, Digest, media_type};
+use crate::{Descriptor, Digest, UnknownFields, media_type, unknown::keeps_unknown_fields};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The largest manifest that is read or written, in bytes: 4 MiB, which the OCI distribution specification asks registries to take.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
@@ -15,7 +14,7 @@ pub(crate) fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Def
 
 /// An image manifest (OCI image specification, `manifest.md`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct ImageManifest {
     /// Always 2.
     pub schema_version: u32,
@@ -37,13 +36,13 @@ pub struct ImageManifest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Unknown fields, kept for a round trip.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
 
 /// An image index (OCI image specification, `image-index.md`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct ImageIndex {
     /// Always 2.
     pub schema_version: u32,
@@ -63,9 +62,11 @@ pub struct ImageIndex {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Unknown fields, kept for a round trip.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+    #[serde(flatten, skip_deserializing)]
+    pub other: UnknownFields,
 }
+
+keeps_unknown_fields!(ImageManifest, ImageIndex);
 
 impl ImageIndex {
     /// An index of `manifests`.
@@ -77,7 +78,7 @@ impl ImageIndex {
             manifests,
             subject: None,
             annotations: BTreeMap::new(),
-            other: BTreeMap::new(),
+            other: UnknownFields::default(),
         }
     }
 }
@@ -91,13 +92,13 @@ pub enum Document {
     Index(ImageIndex),
 }
 
-/// A manifest as it was read or will be written: its bytes, and what they say.
+/// A manifest as it was read or will be written: its bytes, and what they say. Cloning is cheap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     media_type: String,
     digest: Digest,
-    document: Document,
+    document: Arc<Document>,
 }
 
 impl Manifest {
@@ -142,7 +143,7 @@ impl Manifest {
         };
         let default = if is_index { media_type::IMAGE_INDEX } else { media_type::IMAGE_MANIFEST };
         let media_type = media_type.or(inner).unwrap_or(default).to_owned();
-        Ok(Self { digest: Digest::of(&bytes), bytes, media_type, document })
+        Ok(Self { digest: Digest::of(&bytes), bytes: Arc::new(bytes), media_type, document: Arc::new(document) })
     }
 
     /// Prints `image` and takes those bytes.
@@ -178,7 +179,7 @@ impl Manifest {
 
     /// The image manifest, unless this is an index.
     pub fn image(&self) -> Option<&ImageManifest> {
-        match &self.document {
+        match &*self.document {
             Document::Image(image) => Some(image),
             Document::Index(_) => None,
         }
@@ -186,7 +187,7 @@ impl Manifest {
 
     /// The manifest that this one refers to.
     pub fn subject(&self) -> Option<&Descriptor> {
-        match &self.document {
+        match &*self.document {
             Document::Image(image) => image.subject.as_ref(),
             Document::Index(index) => index.subject.as_ref(),
         }
@@ -202,7 +203,7 @@ impl Manifest {
 
     /// The manifests that this index lists; none for an image manifest.
     pub fn manifests(&self) -> &[Descriptor] {
-        match &self.document {
+        match &*self.document {
             Document::Image(_) => &[],
             Document::Index(index) => &index.manifests,
         }
@@ -212,7 +213,7 @@ impl Manifest {
     /// as the referrers list of the OCI distribution specification wants it.
     pub fn descriptor(&self) -> Descriptor {
         let mut descriptor = Descriptor::new(self.media_type.clone(), self.digest.clone(), self.bytes.len() as u64);
-        match &self.document {
+        match &*self.document {
             Document::Image(image) => {
                 let declared = image.artifact_type.clone().filter(|t| !t.is_empty());
                 descriptor.artifact_type = declared.or_else(|| Some(image.config.media_type.clone()));

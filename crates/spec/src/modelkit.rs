@@ -1,7 +1,6 @@
 //! What the config of a KitOps ModelKit says, in the words of a model's config: other tools' habits that are read and never written.
 
 use crate::{Artifact, Config, Descriptor, FilePath, LayerKind, media_type::KitLayer};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -160,7 +159,7 @@ fn text(value: &Value) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, ImageManifest, media_type};
+    use crate::{Digest, ImageManifest, UnknownFields, media_type};
     use serde_json::json;
 
     fn kit(value: &Value) -> ModelKit {
@@ -179,7 +178,7 @@ mod tests {
             layers: layers.iter().enumerate().map(layer).collect(),
             subject: None,
             annotations: BTreeMap::new(),
-            other: BTreeMap::new(),
+            other: UnknownFields::default(),
         };
         Artifact::read(&image).unwrap()
     }

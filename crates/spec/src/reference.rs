@@ -143,7 +143,7 @@ pub enum Selector {
     Tag(Tag),
     /// Exactly this manifest.
     Digest(Digest),
-    /// The tag, which must point to this digest when read, and does so when written.
+    /// This manifest, whatever the tag points to when it is read. When it is written, the tag is set to it.
     Both(Tag, Digest),
 }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     Begin, Body, Error, FileRange, Result, Sink, Source, Upload, blocking,
-    disk::Index,
+    body::{Cancelled, blocking_cancellable},
+    disk::{Entries, Entry, EntrySelector, Index, Selected},
+    partial::Partial,
     verify::{verify_blob, verify_selected},
     verify_manifest,
 };
@@ -10,7 +12,7 @@ use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, Selector};
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    fs::File,
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -73,13 +75,36 @@ impl Archive {
         }
         let file = Arc::new(file);
         let range = FileRange { file: file.clone(), path: path.to_owned(), offset: index_at.start, len: index_at.end - index_at.start };
-        let index = Index::parse(&range.read()?, &format!("index.json in {}", path.display()))?;
+        let index = Index::read_from(&range, &format!("index.json in {}", path.display()))?;
         Ok(Self(Arc::new(Contents { path: path.to_owned(), file, index, blobs })))
     }
 
-    /// The only manifest in this archive; fails if there are none, or several to choose from.
-    pub fn only(&self) -> Result<Selector> {
-        self.0.index.only(&self.0.path.display().to_string())
+    /// The manifest that `at` selects: see [`Layout::find`](crate::Layout::find); blocks.
+    pub fn find(&self, at: Option<&EntrySelector>) -> Result<Selected> {
+        self.with_entries(|entries| entries.find(at))
+    }
+
+    /// All entries, in the order of the index; blocks.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.with_entries(|entries| entries.all())
+    }
+
+    /// How many manifests refer to the one with `digest`, which was found under `name` if it has one; blocks.
+    pub fn count_referrers(&self, digest: &Digest, name: Option<&str>) -> usize {
+        self.with_entries(|entries| entries.count_referrers(digest, name))
+    }
+
+    fn with_entries<T>(&self, work: impl FnOnce(&Entries<'_, &dyn Fn(&Descriptor) -> Result<Manifest>>) -> T) -> T {
+        work(&Entries { of: &self.0.path.display().to_string(), index: &self.0.index, read: &|entry| self.read_manifest(entry) })
+    }
+
+    fn read_manifest(&self, entry: &Descriptor) -> Result<Manifest> {
+        let what = format!("manifest {} in {}", entry.digest, self.0.path.display());
+        let range = self.range(&entry.digest)?;
+        if range.len > MAX_MANIFEST_BYTES as u64 {
+            return Err(Error::InvalidManifest { what, source: modelpack_spec::InvalidManifest::TooLarge(range.len) });
+        }
+        verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
     }
 
     fn range(&self, digest: &Digest) -> Result<FileRange> {
@@ -93,35 +118,31 @@ impl Source for Archive {
     async fn manifest(&self, at: &Selector) -> Result<Manifest> {
         let (this, at) = (self.clone(), at.clone());
         blocking(move || {
-            let path = this.0.path.display();
-            let entry = this.0.index.select(&at).ok_or_else(|| Error::not_found(format!("{at} in {path}")))?;
-            let what = format!("manifest {} in {path}", entry.digest);
-            let range = this.range(&entry.digest)?;
-            if range.len > MAX_MANIFEST_BYTES as u64 {
-                return Err(Error::InvalidManifest { what, source: modelpack_spec::InvalidManifest::TooLarge(range.len) });
-            }
-            verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
+            let not_found = || Error::not_found(format!("{at} in {}", this.0.path.display()));
+            this.read_manifest(&this.0.index.select(&at).ok_or_else(not_found)?)
         })
         .await
     }
 
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let whole = self.range(&blob.digest)?;
-        Ok(Body::from_file(whole.slice(range, &format!("blob {} in {}", blob.digest, self.0.path.display()))?))
+        Ok(Body::from_file(whole.slice(range, blob, &format!("blob {} in {}", blob.digest, self.0.path.display()))?))
     }
 }
 
-/// An archive that is written: nothing is visible at its path before [`finish`](Self::finish).
+/// An archive that is written: nothing is visible at its path before [`finish`](Self::finish), and nobody else writes it until then.
 ///
 /// Blobs lie in it one after the other, so they are written one at a time, whoever asks for more.
 pub struct ArchiveWriter {
-    path: PathBuf,
+    /// What it is called in an error.
+    name: String,
+    /// The name that a manifest written by a tag gets instead of that tag.
+    entry_name: Option<String>,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
-    temporary: PathBuf,
-    file: Arc<File>,
+    partial: Partial,
     /// Where the next entry begins; what lies behind it is of no account.
     end: u64,
     index: Index,
@@ -129,36 +150,19 @@ struct State {
 }
 
 impl ArchiveWriter {
-    /// Begins an archive that will be at `path`; blocks. What an archive there holds already is carried over.
-    pub fn create(path: &Path) -> Result<Self> {
-        let existing = if path.exists() { Some(Archive::open(path)?) } else { None };
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().ok_or_else(|| Error::Invalid { what: path.display().to_string(), why: "it names no file".into() })?);
-        name.push(format!(".{:016x}", getrandom::u64().expect("the operating system has random numbers")));
-        let temporary = path.with_file_name(name);
-        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&temporary).map_err(Error::io("create", &temporary))?;
-        let mut state = State { temporary, file: Arc::new(file), end: 0, index: Index::empty(), blobs: HashMap::new() };
-        if let Some(Archive(existing)) = existing {
-            for (digest, at) in &existing.blobs {
-                let range = FileRange { file: existing.file.clone(), path: path.to_owned(), offset: at.start, len: at.end - at.start };
-                let mut to = state.end + BLOCK;
-                crate::body::read_all(&range, |piece| {
-                    state.write_at(piece, to)?;
-                    to += piece.len() as u64;
-                    Ok(())
-                })?;
-                state.close_entry(&blob_name(digest)?, range.len)?;
-                state.blobs.insert(digest.clone(), range.len);
-            }
-            state.index = existing.index.clone();
-        }
-        Ok(Self { path: path.to_owned(), state: Arc::new(Mutex::new(state)) })
+    /// Begins an archive that will be at `path`. What an archive there holds already is carried over.
+    ///
+    /// A manifest that is written by a tag gets the name `entry_name` instead, if there is one: the name of an entry may be any text, such as
+    /// a whole reference. While another process writes the same archive, this waits for it, and calls `waits` once.
+    pub async fn create(path: &Path, entry_name: Option<String>, waits: impl FnOnce()) -> Result<Self> {
+        let partial = Partial::create(path, waits).await?;
+        let state = blocking_cancellable(move |cancelled| State::begin(partial, cancelled)).await?;
+        Ok(Self { name: path.display().to_string(), entry_name, state: Arc::new(Mutex::new(state)) })
     }
 
     /// Completes the archive and puts it in its place, durably.
     pub async fn finish(self) -> Result<()> {
-        let Self { path, state } = self;
-        let mut state = state.lock_owned().await;
+        let mut state = self.state.lock_owned().await;
         blocking(move || {
             let index = state.index.to_bytes();
             for (name, bytes) in [("oci-layout", &br#"{"imageLayoutVersion":"1.0.0"}"#[..]), ("index.json", &index)] {
@@ -167,25 +171,48 @@ impl ArchiveWriter {
                 state.close_entry(name, bytes.len() as u64)?;
             }
             // Two blocks of zeros end a tar archive.
-            state.file.set_len(state.end).and_then(|()| state.file.set_len(state.end + 2 * BLOCK)).map_err(Error::io("write", &path))?;
-            state.file.sync_all().map_err(Error::io("sync", &path))?;
-            fs::rename(&state.temporary, &path).map_err(Error::io("rename into place", &path))?;
-            let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io("sync", directory))
+            let file = state.partial.file();
+            file.set_len(state.end).and_then(|()| file.set_len(state.end + 2 * BLOCK)).map_err(Error::io("write", state.partial.path()))?;
+            state.partial.publish()
         })
         .await
     }
 }
 
 impl State {
+    /// Begins with what the archive holds already. Nobody else writes it, so it stays as it is read.
+    fn begin(partial: Partial, cancelled: &Cancelled) -> Result<Self> {
+        let path = partial.destination().to_owned();
+        let mut state = Self { partial, end: 0, index: Index::empty(), blobs: HashMap::new() };
+        let Archive(existing) = match Archive::open(&path) {
+            Ok(existing) => existing,
+            Err(e) if e.is_not_found() => return Ok(state),
+            Err(e) => return Err(e),
+        };
+        for (digest, at) in &existing.blobs {
+            let range = FileRange { file: existing.file.clone(), path: path.clone(), offset: at.start, len: at.end - at.start };
+            let mut to = state.end + BLOCK;
+            crate::body::read_all(&range, |piece| {
+                cancelled.check(&path)?;
+                state.write_at(piece, to)?;
+                to += piece.len() as u64;
+                Ok(())
+            })?;
+            state.close_entry(&blob_name(digest)?, range.len)?;
+            state.blobs.insert(digest.clone(), range.len);
+        }
+        state.index = existing.index.clone();
+        Ok(state)
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
-        self.file.write_all_at(bytes, at).map_err(Error::io("write", &self.temporary))
+        self.partial.file().write_all_at(bytes, at).map_err(Error::io("write", self.partial.path()))
     }
 
     /// Writes the header of the entry whose `size` bytes lie behind it already, and moves on to the next.
     fn close_entry(&mut self, name: &str, size: u64) -> Result<()> {
         let mut header = tar::Header::new_ustar();
-        header.set_path(name).map_err(Error::io("write", &self.temporary))?;
+        header.set_path(name).map_err(Error::io("write", self.partial.path()))?;
         header.set_size(size);
         header.set_mode(0o644);
         header.set_mtime(0);
@@ -196,13 +223,6 @@ impl State {
         self.write_at(&[0; BLOCK as usize][..padding as usize], self.end + BLOCK + size)?;
         self.end += BLOCK + size + padding;
         Ok(())
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        // Gone already if the archive was finished.
-        let _ = fs::remove_file(&self.temporary);
     }
 }
 
@@ -234,9 +254,10 @@ impl Sink for ArchiveWriter {
         crate::put_bytes(self, manifest.media_type(), manifest.bytes().to_vec()).await?;
         let mut state = self.state.lock().await;
         if let Some(missing) = manifest.blobs().chain(manifest.manifests()).find(|d| !state.blobs.contains_key(&d.digest)) {
-            return Err(Error::MissingReference { digest: missing.digest.clone(), repository: self.path.display().to_string() });
+            return Err(Error::MissingReference { digest: missing.digest.clone(), repository: self.name.clone() });
         }
-        state.index.put(at, manifest, crate::Untagged::Keep);
+        let name = at.tag().map(|tag| self.entry_name.as_deref().unwrap_or(tag.as_str()));
+        state.index.put(name, manifest, crate::Untagged::Keep);
         Ok(())
     }
 }
@@ -285,6 +306,7 @@ impl Upload for ArchiveUpload {
 mod tests {
     use super::*;
     use crate::{CopyOptions, MemoryStore, copy, put_bytes};
+    use std::fs;
 
     fn tag(text: &str) -> Selector {
         Selector::Tag(text.parse().unwrap())
@@ -309,7 +331,7 @@ mod tests {
         let path = directory.path().join("model.tar");
         for (content, name) in [(&b"one"[..], "a"), (b"", "b"), (&[7; 2000], "c")] {
             let (memory, at) = model(content).await;
-            let writer = ArchiveWriter::create(&path).unwrap();
+            let writer = ArchiveWriter::create(&path, None, || ()).await.unwrap();
             copy(&memory, &memory.manifest(&at).await.unwrap(), &writer, &tag(name), &options()).await.unwrap();
             writer.finish().await.unwrap();
         }
@@ -319,8 +341,12 @@ mod tests {
             let manifest = archive.manifest(&tag(name)).await.unwrap();
             copy(&archive, &manifest, &back, &tag("back"), &options()).await.unwrap();
             assert_eq!(manifest.digest(), crate::contract::manifest(content).0.digest());
+            for name in ["a", "b", "absent"] {
+                let both = Selector::Both(name.parse().unwrap(), manifest.digest().clone());
+                assert_eq!(archive.manifest(&both).await.unwrap().digest(), manifest.digest(), "the digest decides, not {both}");
+            }
         }
-        assert!(archive.only().is_err(), "three manifests to choose from");
+        assert!(matches!(archive.find(None), Err(Error::Ambiguous { .. })), "three manifests to choose from");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
@@ -329,17 +355,33 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.tar");
         let (memory, at) = model(b"x").await;
-        let writer = ArchiveWriter::create(&path).unwrap();
+        let writer = ArchiveWriter::create(&path, None, || ()).await.unwrap();
         copy(&memory, &memory.manifest(&at).await.unwrap(), &writer, &tag("v1"), &options()).await.unwrap();
         drop(writer);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]
+    async fn a_name_may_be_any_text() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.tar");
+        for (content, name) in [(&b"one"[..], "team/x:v1"), (b"two", "team/y:v1"), (b"three", "team/x:v1")] {
+            let (memory, at) = model(content).await;
+            let writer = ArchiveWriter::create(&path, Some(name.to_owned()), || ()).await.unwrap();
+            copy(&memory, &memory.manifest(&at).await.unwrap(), &writer, &at, &options()).await.unwrap();
+            writer.finish().await.unwrap();
+        }
+        let archive = Archive::open(&path).unwrap();
+        let find = |name: &str| archive.find(Some(&EntrySelector::Name(name.to_owned())));
+        assert_eq!(find("team/x:v1").unwrap().digest, *crate::contract::manifest(b"three").0.digest(), "the last one counts");
+        assert!(matches!(find("v1"), Err(Error::Ambiguous { candidates, .. }) if candidates == ["team/x:v1", "team/y:v1"]));
+    }
+
+    #[tokio::test]
     async fn a_lying_blob_is_refused_and_the_next_one_takes_its_place() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("model.tar");
-        let writer = ArchiveWriter::create(&path).unwrap();
+        let writer = ArchiveWriter::create(&path, None, || ()).await.unwrap();
         let promised = Descriptor::of("x/x", b"promised");
         let Begin::Upload(mut upload) = writer.begin(Some(&promised)).await.unwrap() else { panic!("nothing is there") };
         upload.write(Body::from_bytes(&b"deliverd"[..])).await.unwrap();

@@ -1,12 +1,18 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
+use crate::verify::verify_part;
 use crate::{
     Error, Progress, Result,
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream, stream::BoxStream};
-use modelpack_spec::{Algorithm, Digest, Hasher};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, ready},
+    stream,
+    stream::BoxStream,
+};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use std::{
     fs::File,
     io,
@@ -92,11 +98,22 @@ impl FileRange {
         Ok(hasher.finish())
     }
 
-    /// A part of this range; `what` names the whole in an error.
-    pub(crate) fn slice(self, part: Range<u64>, what: &str) -> Result<Self> {
-        if part.start > part.end || part.end > self.len {
-            return Err(Error::WrongSize { what: what.to_owned(), expected: part.end, found: self.len });
+    /// The bytes from the beginning to the end, read a [`CHUNK`] at a time.
+    pub(crate) fn buffered(&self) -> impl io::BufRead + '_ {
+        struct Bytes<'a>(&'a FileRange, u64);
+        impl io::Read for Bytes<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let n = self.0.read_at(buffer, self.1).map_err(io::Error::other)?;
+                self.1 += n as u64;
+                Ok(n)
+            }
         }
+        io::BufReader::with_capacity(CHUNK, Bytes(self, 0))
+    }
+
+    /// A part of this range, which holds `blob`; `what` names the blob in an error.
+    pub(crate) fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
+        verify_part(&part, blob, self.len, what)?;
         Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
     }
 
@@ -196,9 +213,15 @@ impl Body {
 
     /// The bytes as a stream of pieces of about [`CHUNK`] bytes.
     pub fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+        self.into_pieces(CHUNK)
+    }
+
+    /// The bytes as a stream; those of a file in pieces of `size` bytes. Small pieces cost time, large ones memory for each reader that
+    /// does not keep up.
+    pub fn into_pieces(self, size: usize) -> BoxStream<'static, Result<Bytes>> {
         let progress = self.progress;
         let stream = match self.content {
-            Content::File(range) => file_stream(range),
+            Content::File(range) => file_stream(range, size),
             Content::Stream { stream, .. } => stream,
             Content::Produced { producer, .. } => stream_of(producer),
         };
@@ -288,40 +311,30 @@ impl Body {
                 return blocking_cancellable(read).await;
             }
         };
-        // The receiving task and the taking thread work at the same time, with few enough pieces between them to bound memory.
-        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Batch>(2);
-        let taker = tokio::task::spawn_blocking(move || {
-            while let Some(batch) = receiver.blocking_recv() {
-                for piece in batch.pieces {
-                    if let Err(error) = take(&mut state, &piece) {
-                        return (state, Err(error));
-                    }
+        // The next pieces are received while a thread takes the last ones. Between them no thread waits: a sender that has stopped to send
+        // must not keep one.
+        let mut taking: BoxFuture<'static, (S, F, Result<()>)> = ready((state, take, Ok(()))).boxed();
+        loop {
+            let (batch, end) = Batch::receive(&mut stream).await;
+            let (mut state, mut take, result) = taking.await;
+            if result.is_err() {
+                return (state, result);
+            }
+            let count = count.clone();
+            let take_batch = move || {
+                let result = batch.pieces.iter().try_for_each(|piece| {
+                    take(&mut state, piece)?;
                     count(piece.len());
-                }
+                    Ok(())
+                });
+                (state, take, result)
+            };
+            if let Some(end) = end {
+                let (state, _, result) = blocking(take_batch).await;
+                return (state, result.and(end));
             }
-            (state, Ok(()))
-        });
-        let mut failed = None;
-        let mut batch = Batch::default();
-        while let Some(piece) = stream.next().await {
-            match piece {
-                Ok(piece) => batch.push(piece),
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-            if batch.len >= CHUNK && sender.send(std::mem::take(&mut batch)).await.is_err() {
-                break;
-            }
+            taking = joined(tokio::task::spawn_blocking(take_batch)).boxed();
         }
-        if batch.len > 0 {
-            // A taker that is gone has failed, and its own error is the one to report.
-            let _ = sender.send(batch).await;
-        }
-        drop(sender);
-        let (state, result) = joined(taker).await;
-        (state, result.and(failed.map_or(Ok(()), Err)))
     }
 }
 
@@ -333,9 +346,20 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, piece: Bytes) {
-        self.len += piece.len();
-        self.pieces.push(piece);
+    /// About [`CHUNK`] bytes, or fewer and how the stream ended.
+    async fn receive(stream: &mut BoxStream<'static, Result<Bytes>>) -> (Self, Option<Result<()>>) {
+        let mut batch = Self::default();
+        while batch.len < CHUNK {
+            match stream.next().await {
+                Some(Ok(piece)) => {
+                    batch.len += piece.len();
+                    batch.pieces.push(piece);
+                }
+                Some(Err(error)) => return (batch, Some(Err(error))),
+                None => return (batch, Some(Ok(()))),
+            }
+        }
+        (batch, None)
     }
 }
 
@@ -351,8 +375,8 @@ pub(crate) fn read_all(range: &FileRange, mut take: impl FnMut(&[u8]) -> Result<
     Ok(())
 }
 
-fn file_stream(range: FileRange) -> BoxStream<'static, Result<Bytes>> {
-    let buffers = Buffers { size: CHUNK.min(usize::try_from(range.len).unwrap_or(CHUNK)), spare: Arc::default() };
+fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes>> {
+    let buffers = Buffers { size: size.min(usize::try_from(range.len).unwrap_or(size)), spare: Arc::default() };
     stream::try_unfold((range, 0, buffers), |(range, at, buffers)| async move {
         if at == range.len {
             return Ok(None);

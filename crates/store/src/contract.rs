@@ -15,6 +15,7 @@ pub async fn check(source: &dyn Source, sink: &dyn Sink) {
     blobs_come_back_whole_and_in_ranges(source, sink).await;
     a_manifest_needs_its_blobs(sink).await;
     tags_are_set_and_moved(source, sink).await;
+    of_a_tag_and_a_digest_the_digest_decides(source, sink).await;
 }
 
 fn tag(text: &str) -> Tag {
@@ -99,7 +100,7 @@ pub(crate) fn manifest(layer: &[u8]) -> (Manifest, Vec<u8>) {
         layers: vec![Descriptor::of("application/x", layer)],
         subject: None,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     };
     (Manifest::from_image(image).expect("a valid manifest"), layer.to_vec())
 }
@@ -127,10 +128,27 @@ async fn tags_are_set_and_moved(source: &dyn Source, sink: &dyn Sink) {
     sink.put_manifest(&v1, &first).await.expect("a tag is moved back to a known manifest");
     assert_eq!(source.manifest(&v1).await.expect("by tag").digest(), first.digest());
 
-    let agreeing = Selector::Both(tag("v1"), first.digest().clone());
-    assert!(source.manifest(&agreeing).await.is_ok(), "tag and digest agree");
     let disagreeing = Selector::Both(tag("v1"), second.digest().clone());
-    assert!(source.manifest(&disagreeing).await.is_err(), "tag and digest disagree");
     assert!(sink.put_manifest(&disagreeing, &first).await.is_err(), "a manifest under another's digest");
     assert_eq!(source.manifest(&v1).await.expect("by tag").digest(), first.digest(), "a failed put changes nothing");
+}
+
+async fn of_a_tag_and_a_digest_the_digest_decides(source: &dyn Source, sink: &dyn Sink) {
+    let (asked_for, layer) = manifest(b"asked for");
+    put_bytes(sink, "application/x", layer).await.expect("layer");
+    let digest = asked_for.digest().clone();
+    sink.put_manifest(&Selector::Both(tag("both"), digest.clone()), &asked_for).await.expect("tag and digest are written together");
+    let by_tag = source.manifest(&Selector::Tag(tag("both"))).await.expect("the tag that was written");
+    assert_eq!(by_tag.digest(), &digest, "a manifest that is written by tag and digest gets the tag");
+
+    let (other, layer) = manifest(b"elsewhere");
+    put_bytes(sink, "application/x", layer).await.expect("layer");
+    sink.put_manifest(&Selector::Tag(tag("elsewhere")), &other).await.expect("a manifest is written");
+    for name in ["both", "elsewhere", "absent"] {
+        let found = source.manifest(&Selector::Both(tag(name), digest.clone())).await;
+        let found = found.unwrap_or_else(|e| panic!("the digest, whatever is tagged {name}: {e}"));
+        assert_eq!(found.bytes(), asked_for.bytes(), "the tag {name}");
+    }
+    let absent = source.manifest(&Selector::Both(tag("both"), Digest::of(b"absent"))).await;
+    assert!(matches!(absent, Err(Error::NotFound { .. })), "a digest that is not there, and a tag that is: {absent:?}");
 }

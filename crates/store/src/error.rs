@@ -17,7 +17,7 @@ pub enum Error {
         what: String,
     },
     /// The registry wants credentials, or other ones.
-    #[error("{registry} refused the credentials: {why}")]
+    #[error("{registry} did not let the request in: {why}")]
     Unauthorized {
         /// Host and port.
         registry: String,
@@ -43,13 +43,13 @@ pub enum Error {
         found: Digest,
     },
     /// There are more or fewer bytes than the descriptor says.
-    #[error("{what} does not have the size {expected}: {found} bytes came")]
+    #[error("{what} does not have the size {expected}: {}", came(*expected, *found))]
     WrongSize {
         /// The blob or manifest, and where it came from.
         what: String,
         /// Bytes expected.
         expected: u64,
-        /// Bytes that came.
+        /// Bytes that came. If they are more than expected, more may have followed.
         found: u64,
     },
     /// A manifest that may not be used.
@@ -75,6 +75,16 @@ pub enum Error {
         what: String,
         /// Why.
         why: String,
+    },
+    /// A layout or archive holds several manifests that could be meant.
+    #[error("{what} could be any of several manifests, so one must be named: {}{}", candidates.join(", "), if *omitted { " and more" } else { "" })]
+    Ambiguous {
+        /// What was asked for, and where.
+        what: String,
+        /// The names to choose from, as they end the name of a place; `@DIGEST` of what has none. At most 20.
+        candidates: Vec<String>,
+        /// Whether there are more.
+        omitted: bool,
     },
     /// A manifest names a blob or manifest that its repository does not hold.
     #[error("the manifest names {digest}, which {repository} does not hold")]
@@ -142,6 +152,11 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+}
+
+/// Bytes beyond those that are expected are not counted to their end.
+fn came(expected: u64, found: u64) -> String {
+    if found > expected { format!("at least {found} bytes came") } else { format!("{found} bytes came") }
 }
 
 impl Error {

@@ -10,7 +10,9 @@ mod copy;
 mod disk;
 mod error;
 mod memory;
+mod notice;
 mod overlay;
+mod partial;
 mod produced;
 mod progress;
 mod seam;
@@ -20,11 +22,12 @@ pub use archive::{Archive, ArchiveWriter};
 pub use body::{Body, CHUNK, FileRange, blocking};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes};
 pub use disk::{
-    BlobWriter, BrokenRepository, DigestCache, Incomplete, Layout, Lease, Pruned, Repaired, RepairedRepository, Repository, Stamp, Store,
-    Untagged, Writeback,
+    BlobWriter, BrokenRepository, DigestCache, Entry, EntrySelector, Incomplete, Layout, Lease, Pruned, Repaired, RepairedRepository,
+    Repository, Selected, Stamp, Store, StoredManifest, SuspendedWriter, Untagged, Writeback,
 };
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
+pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};

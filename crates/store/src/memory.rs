@@ -1,6 +1,6 @@
 //! A store in memory: the reference implementation of the seam, for tests and for artifacts that are small.
 
-use crate::verify::{verify_blob, verify_selected};
+use crate::verify::{verify_blob, verify_part, verify_selected};
 use crate::{Begin, Body, Error, Result, Sink, Source, Upload};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,21 +37,14 @@ impl MemoryStore {
 impl Source for MemoryStore {
     async fn manifest(&self, at: &Selector) -> Result<Manifest> {
         let contents = self.contents();
-        let tagged = at.tag().map(|tag| contents.tags.get(tag));
-        let digest = match (tagged, at.digest()) {
-            (Some(tagged), Some(digest)) => tagged.filter(|t| *t == digest),
-            (Some(tagged), None) => tagged,
-            (None, digest) => digest,
-        };
+        let digest = at.digest().or_else(|| contents.tags.get(at.tag()?));
         digest.and_then(|d| contents.manifests.get(d)).cloned().ok_or_else(|| Error::not_found(format!("{at} in memory")))
     }
 
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let bytes = self.contents().blobs.get(&blob.digest).cloned();
         let bytes = bytes.ok_or_else(|| Error::not_found(format!("blob {} in memory", blob.digest)))?;
-        if range.start > range.end || range.end > bytes.len() as u64 {
-            return Err(Error::WrongSize { what: format!("blob {}", blob.digest), expected: range.end, found: bytes.len() as u64 });
-        }
+        verify_part(&range, blob, bytes.len() as u64, &format!("blob {}", blob.digest))?;
         let at = |offset| usize::try_from(offset).expect("not larger than a length in memory");
         Ok(Body::from_bytes(bytes.slice(at(range.start)..at(range.end))))
     }

@@ -1,6 +1,6 @@
 //! An artifact that differs from another in a few blobs: what is new lies over the source of the rest.
 
-use crate::{Body, FileRange, Result, Source};
+use crate::{Body, FileRange, Result, Source, verify::verify_part};
 use async_trait::async_trait;
 use bytes::Bytes;
 use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
@@ -45,12 +45,11 @@ impl Source for Overlay<'_> {
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let what = format!("blob {}", blob.digest);
         match self.blobs.get(&blob.digest) {
-            Some(Blob::File(file)) => Ok(Body::from_file(file.clone().slice(range, &what)?)),
+            Some(Blob::File(file)) => Ok(Body::from_file(file.clone().slice(range, blob, &what)?)),
             Some(Blob::Bytes(bytes)) => {
-                let part = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-                let part = part.filter(|(start, end)| start <= end && *end <= bytes.len());
-                let wrong = || crate::Error::WrongSize { what, expected: range.end, found: bytes.len() as u64 };
-                part.map(|(start, end)| Body::from_bytes(bytes.slice(start..end))).ok_or_else(wrong)
+                verify_part(&range, blob, bytes.len() as u64, &what)?;
+                let at = |offset| usize::try_from(offset).expect("not larger than a length in memory");
+                Ok(Body::from_bytes(bytes.slice(at(range.start)..at(range.end))))
             }
             None => self.below.blob(blob, range).await,
         }

@@ -12,8 +12,8 @@ use std::ops::Range;
 pub trait Source: Send + Sync {
     /// The manifest that `at` selects, its bytes verified against the digest if one is named.
     ///
-    /// Fails with [`NotFound`](crate::Error::NotFound) if there is none, and for a tag and a digest together if the tag
-    /// points elsewhere.
+    /// Of a tag and a digest together the digest decides, wherever the tag points to, and whether or not there is such a tag.
+    /// Fails with [`NotFound`](crate::Error::NotFound) if there is no such manifest.
     async fn manifest(&self, at: &Selector) -> Result<Manifest>;
 
     /// The bytes `range` of a blob; `0..blob.size` is all of it. They are not verified here: whoever keeps them does.

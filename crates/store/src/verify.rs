@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
+use std::ops::Range;
 
 /// Parses a manifest that should have the digest `expected`; `what` names it in an error.
 ///
@@ -26,6 +27,20 @@ pub fn verify_blob(what: &str, expected: &Descriptor, found: &Digest, size: u64)
         return Err(Error::WrongSize { what: what.to_owned(), expected: expected.size, found: size });
     }
     verify_digest(what, &expected.digest, found)
+}
+
+/// Fails unless bytes `part` of a blob lie within the `found` bytes that are there. `what` names the blob in the error.
+///
+/// Fails with [`Error::WrongSize`] if there are too few, and with [`Error::Invalid`] if the blob has no such bytes.
+pub(crate) fn verify_part(part: &Range<u64>, blob: &Descriptor, found: u64, what: &str) -> Result<()> {
+    if part.start > part.end || part.end > blob.size {
+        let why = format!("it has {} bytes, and not those from {} to {}", blob.size, part.start, part.end);
+        return Err(Error::Invalid { what: what.to_owned(), why });
+    }
+    if part.end > found {
+        return Err(Error::WrongSize { what: what.to_owned(), expected: blob.size, found });
+    }
+    Ok(())
 }
 
 fn verify_digest(what: &str, expected: &Digest, found: &Digest) -> Result<()> {

@@ -53,9 +53,18 @@ pub async fn copy(
     let (copied, moved) = context.transfer(doing, transfer, work).await?;
     let (size, present) = (text::bytes(moved.moved), text::bytes(moved.skipped));
     context.output.note(&format!("{} to {}: {size} moved, {present} there already", copied.from, copied.to));
+    note_referrers(&copied, context);
     let value = json!({
         "from": copied.from.to_string(), "to": copied.to.to_string(), "digest": copied.digest.to_string(),
-        "moved": moved.moved, "present": moved.skipped,
+        "moved": moved.moved, "present": moved.skipped, "referrersLeftBehind": copied.referrers_left_behind,
     });
     context.output.result(&copied.digest.to_string(), &value)
+}
+
+/// Says what lies beside the original and not beside the copy.
+pub fn note_referrers(copied: &Copied, context: &Context) {
+    if let Some(left @ 1..) = copied.referrers_left_behind {
+        let (referrers, refer) = (text::count(left, "referrer"), if left == 1 { "is" } else { "are" });
+        context.output.note(&format!("{referrers} of {} (signatures, SBOMs and the like) {refer} not copied", copied.from));
+    }
 }

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 /// Log in to a registry
 ///
-/// The credentials are tried, and then kept in Docker's config.json or its credential helper.
+/// The credentials are tried, and then kept in Docker's config.json or its credential helper, or in $REGISTRY_AUTH_FILE.
 #[derive(clap::Args)]
 #[command(after_help = "Example: echo $TOKEN | modelpack login registry.example.com -u me --password-stdin")]
 pub struct Args {

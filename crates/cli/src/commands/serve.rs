@@ -2,6 +2,7 @@
 
 use crate::{context::Context, failure::Failure};
 use modelpack::{ServerOptions, serve};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -18,7 +19,8 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let root = args.root.unwrap_or_else(|| context.settings.store.join("registry"));
-    let server = serve(&root, args.listen, ServerOptions::default()).await?;
+    let options = ServerOptions { descriptors: all_descriptors(), ..ServerOptions::default() };
+    let server = serve(&root, args.listen, options).await?;
     let address = server.address();
     context.output.note(&format!("serving http://{address} from {}", root.display()));
     context.output.result("", &json!({ "address": address.to_string(), "root": root.to_string_lossy() }))?;
@@ -26,4 +28,15 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         context.interrupt.received().await;
     };
     server.run(shutdown).await.map_err(|error| modelpack::Error::from(error).into())
+}
+
+/// Lets this process have as many descriptors as it may, and says how many. Shells and services begin with far fewer, since old programs
+/// cannot use more.
+fn all_descriptors() -> usize {
+    const ENOUGH: u64 = 1 << 16;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(ENOUGH).min(ENOUGH);
+    let current = current.unwrap_or(ENOUGH);
+    let raised = current < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok();
+    usize::try_from(if raised { wanted } else { current }).unwrap_or(usize::MAX)
 }

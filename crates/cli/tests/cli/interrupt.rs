@@ -1,4 +1,4 @@
-//! Ctrl-C at any moment: it ends at once, nothing half-written stays, and the same command goes on.
+//! Ctrl-C, or another signal, at any moment: it ends at once, nothing half-written stays, and the same command goes on.
 
 use crate::harness::{Registry, cli, cli_with_model, count_files, expect_sound, fails, json, ok, store, wait_until};
 use modelpack_testkit::{Cli, Failure, Fault, FaultProxy, Signal, assert_same_tree};
@@ -31,7 +31,7 @@ fn a_pull_is_interrupted_at_several_moments_and_goes_on() {
     ok(&packer, &format!("push model {}", registry.reference("tiny:v1")));
     let inspected = json(&packer, &format!("inspect {}", registry.reference("tiny:v1")));
     let digest_of = |layer: usize| inspected["layers"][layer]["digest"].as_str().unwrap().to_owned();
-    let moments = [("/manifests/".to_owned(), Signal::INT, 130), (digest_of(0), Signal::INT, 130), (digest_of(6), Signal::TERM, 143)];
+    let moments = [("/manifests/".to_owned(), Signal::INT, 130), (digest_of(0), Signal::HUP, 129), (digest_of(6), Signal::TERM, 143)];
     for (path, signal, code) in &moments {
         let cli = cli();
         let proxy = stall(&registry, "GET", path);
@@ -135,11 +135,27 @@ fn upload_in_flight(registry: &Registry) -> TcpStream {
 }
 
 #[test]
-fn a_registry_finishes_and_ends_well_on_either_signal() {
-    for signal in [Signal::INT, Signal::TERM] {
+fn a_registry_finishes_and_ends_well_on_any_signal() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let output = Registry::start().end(signal);
         assert_eq!((output.code, output.stdout.as_str()), (0, ""), "{}", output.stderr);
     }
+}
+
+#[test]
+fn a_program_that_is_told_to_ignore_hang_ups_ignores_them() {
+    let shell = Cli::at("/bin/sh");
+    let script = format!("trap '' HUP; exec {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_modelpack"));
+    let mut running = shell.start(["-c", &script]);
+    let line = running.wait_for_line("serving http://");
+    let address = line.trim_start_matches("serving http://").split_whitespace().next().unwrap().to_owned();
+    running.signal(Signal::HUP);
+    let (packer, _) = cli_with_model();
+    for n in 0..3 {
+        ok(&packer, &format!("push model {address}/tiny:v{n}"));
+    }
+    running.signal(Signal::TERM);
+    running.wait().expect_code(0);
 }
 
 #[test]

@@ -2,8 +2,15 @@
 
 use crate::harness::{Registry, cli, cli_with_model, fails, ok};
 use modelpack_testkit::{Cli, Failure, Fault, FaultProxy, Output, assert_same_tree};
-use serde_json::Value;
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, process::Stdio};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::Stdio,
+    thread,
+};
 
 fn guarded(registry: &Registry) -> FaultProxy {
     let failure = Failure::RequireBasic { user: "me".into(), password: "secret word".into() };
@@ -63,4 +70,106 @@ fn without_a_terminal_nothing_is_asked() {
     fails(&cli, "login localhost:1 --password-stdin", 2, &["user name"]);
     fails(&cli, "login not/a/host -u me -p secret", 2, &["HOST[:PORT]"]);
     ok(&cli, "logout localhost:1");
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn fifty_logins_and_logouts_at_once_lose_nothing() {
+    let cli = cli();
+    let registry = Registry::start();
+    let proxies: Vec<_> = (0..50).map(|_| registry.behind(Vec::new())).collect();
+    let config = cli.home().join(".docker/config.json");
+    fs::create_dir_all(cli.home().join("elsewhere")).unwrap();
+    fs::create_dir(cli.home().join(".docker")).unwrap();
+    fs::write(cli.home().join("elsewhere/real.json"), r#"{"psFormat":"table","auths":{"kept.example.com":{"auth":"YTpi"}}}"#).unwrap();
+    symlink("../elsewhere/real.json", &config).unwrap();
+
+    let each = |line: &(dyn Fn(&FaultProxy) -> String + Sync)| {
+        thread::scope(|scope| {
+            for proxy in &proxies {
+                let cli = &cli;
+                scope.spawn(move || ok(cli, &line(proxy)));
+            }
+        });
+    };
+    each(&|proxy| format!("login {} -u me -p secret", proxy.address()));
+    let kept = read_json(&config);
+    let auths = kept["auths"].as_object().unwrap();
+    let missing = proxies.iter().filter(|proxy| !auths.contains_key(&proxy.address().to_string())).count();
+    assert_eq!((missing, auths.len(), &kept["psFormat"]), (0, 51, &json!("table")));
+
+    each(&|proxy| format!("logout {}", proxy.address()));
+    assert_eq!(read_json(&config), json!({"psFormat": "table", "auths": {"kept.example.com": {"auth": "YTpi"}}}));
+    assert!(fs::symlink_metadata(&config).unwrap().is_symlink(), "the link stays one");
+    assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
+    let left: Vec<_> = ["elsewhere", ".docker"].iter().flat_map(|name| fs::read_dir(cli.home().join(name)).unwrap()).collect();
+    assert_eq!(left.len(), 2, "nothing else is left behind: {left:?}");
+}
+
+#[test]
+fn a_helper_that_is_not_installed_is_warned_of_and_does_without() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let proxy = guarded(&registry);
+    let config = cli.home().join(".docker/config.json");
+    fs::create_dir(cli.home().join(".docker")).unwrap();
+    let warning = "warning: the credential helper docker-credential-nowhere cannot be used for logins: there is no such program";
+
+    fs::write(&config, r#"{"credsStore": "nowhere"}"#).unwrap();
+    let open = ok(&cli, &format!("push model {}", registry.reference("tiny:v1")));
+    let refused = fails(&cli, &format!("push model {}/tiny:v1", proxy.address()), 4, &[warning, "hint: log in"]);
+    assert_eq!(refused.stderr.matches(warning).count(), 1, "{}", refused.stderr);
+
+    let login = login(&cli, proxy.address(), "secret word").expect_code(0);
+    assert!(login.stderr.contains(warning), "{}", login.stderr);
+    let pushed = cli.run(["push", "model", &format!("{}/tiny:v1", proxy.address())]).expect_code(0);
+    assert_eq!(pushed.stdout.trim_end(), open);
+    assert!(pushed.stderr.contains(warning), "{}", pushed.stderr);
+    let logout = cli.run(["logout", &proxy.address().to_string()]).expect_code(0);
+    assert!(logout.stderr.contains(warning) && logout.stderr.contains("logged out of"), "{}", logout.stderr);
+    assert_eq!(read_json(&config), json!({"credsStore": "nowhere", "auths": {}}));
+}
+
+#[test]
+fn logins_of_podman_are_used_and_docker_comes_first() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let proxy = guarded(&registry);
+    let host = proxy.address().to_string();
+    // `me:secret word`, and a wrong one.
+    let (right, wrong) = (r#"{"auth": "bWU6c2VjcmV0IHdvcmQ="}"#, r#"{"auth": "bWU6Z3Vlc3M="}"#);
+    let write = |path: &str, key: &str, login: &str| {
+        let path = cli.home().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!(r#"{{"auths": {{"{key}": {login}}}}}"#)).unwrap();
+    };
+    let push = |variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, below)| (name, cli.home().join(below)));
+        Output::from(cli.command().args(["push", "model", &format!("{host}/team/tiny:v1")]).envs(variables).output().unwrap())
+    };
+    let runtime = [("XDG_RUNTIME_DIR", "run")];
+
+    push(&runtime).expect_code(4);
+    write("run/containers/auth.json", &host, right);
+    push(&runtime).expect_code(0);
+    push(&[]).expect_code(4);
+    write(".config/containers/auth.json", &format!("{host}/team"), right);
+    push(&[]).expect_code(0);
+    write("run/containers/auth.json", &format!("{host}/team/tiny"), wrong);
+    push(&runtime).expect_code(4);
+    write(".docker/config.json", &host, right);
+    push(&runtime).expect_code(0);
+    write("own.json", &host, wrong);
+    push(&[("REGISTRY_AUTH_FILE", "own.json")]).expect_code(4);
+    push(&[("REGISTRY_AUTH_FILE", "none.json")]).expect_code(4);
+
+    let own = cli.home().join("none.json");
+    let mut login = cli.command();
+    login.args(["login", &host, "-u", "me", "-p", "secret word"]).env("REGISTRY_AUTH_FILE", &own);
+    Output::from(login.output().unwrap()).expect_code(0);
+    assert!(read_json(&own)["auths"][&host].is_object(), "a login is kept where it is looked for");
+    push(&[("REGISTRY_AUTH_FILE", "none.json")]).expect_code(0);
 }

@@ -2,6 +2,7 @@
 
 mod attach;
 mod bad_input;
+mod by_digest;
 mod damage;
 mod demo;
 mod determinism;
@@ -22,6 +23,7 @@ mod modctl;
 mod modelkit;
 mod network;
 mod output;
+mod places;
 mod read_only;
 mod round_trip;
 mod scan;

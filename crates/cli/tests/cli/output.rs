@@ -1,8 +1,11 @@
 //! What is printed where: results on stdout, everything else on stderr, JSON for programs.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run};
+use modelpack::spec::{Digest, media_type};
+use modelpack_testkit::{Cli, Failure, Fault};
 use serde_json::{Value, json};
 use std::{
+    fs,
     io::{BufRead, BufReader},
     process::Stdio,
 };
@@ -115,4 +118,93 @@ fn version_and_completion_need_nothing() {
         assert!(ok(&cli, &format!("completion {shell}")).contains("modelpack"), "{shell}");
     }
     assert_eq!(crate::harness::count_files(cli.home()), 0, "nothing was written");
+}
+
+/// Whether a terminal could take something in the text for more than text.
+fn steers(text: &str) -> bool {
+    text.chars().any(|c| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    })
+}
+
+#[test]
+fn nothing_that_is_printed_steers_a_terminal() {
+    let (cli, model) = cli_with_model();
+    let odd = "\u{9b}31m\u{202e}\u{2066}\u{61c}";
+    fs::write(model.join(format!("a{odd}.txt")), "a").unwrap();
+    let told = |arguments: &[&str]| {
+        let output = cli.run(arguments);
+        assert!(!steers(&output.stdout) && !steers(&output.stderr), "{arguments:?}:\n{}\n{}", output.stdout, output.stderr);
+        output
+    };
+    told(&["pack", "model", "-t", "tiny", "--description", odd]).expect_code(0);
+    for line in
+        ["pack model --dry-run -t tiny", "inspect tiny", "ls", "scan tiny", "scan model", "lint tiny", "validate tiny", "diff tiny model"]
+    {
+        let text: Vec<_> = line.split(' ').collect();
+        told(&text);
+        let output = told(&[&["--json"], &text[..]].concat());
+        serde_json::from_str::<Value>(&output.stdout).unwrap_or_else(|e| panic!("{line}: {e}: {}", output.stdout));
+    }
+    let inspected = json(&cli, "inspect tiny");
+    assert_eq!(inspected["config"]["descriptor"]["description"], odd, "it still means the same");
+    told(&["unpack", "tiny", "-o", "out"]).expect_code(0);
+    fs::write(cli.home().join("out").join(format!("a{odd}.txt")), "b").unwrap();
+    let escaped = r"a\u{9b}31m\u{202e}\u{2066}\u{61c}.txt";
+    for arguments in [&["unpack", "tiny", "-o", "out"][..], &["inspect", odd], &[odd], &["pack", odd, "-t", "x"]] {
+        let failed = told(arguments);
+        assert_ne!(failed.code, 0, "{arguments:?}");
+        assert!(failed.stderr.contains(r"\u{202e}"), "{arguments:?}: {}", failed.stderr);
+        let failed = told(&[&["--json"], arguments].concat());
+        serde_json::from_str::<Value>(&failed.stderr).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", failed.stderr));
+    }
+    let conflict = told(&["unpack", "tiny", "-o", "out"]).expect_code(8);
+    assert!(conflict.stderr.contains(escaped), "{}", conflict.stderr);
+}
+
+/// A layout in `layout` with a manifest that names a layer by `path`, and one whose `schemaVersion` is a long text.
+fn write_layout(cli: &Cli, path: &str) {
+    let blobs = cli.home().join("layout/blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let put = |media_type: &str, bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
+    };
+    let mut layer = put("application/vnd.cncf.model.doc.v1.raw", b"x");
+    layer["annotations"] = json!({"org.cncf.model.filepath": path});
+    let config = put("application/vnd.cncf.model.config.v1+json", b"{}");
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type::IMAGE_MANIFEST, "config": config, "layers": [layer],
+        "artifactType": "application/vnd.cncf.model.manifest.v1+json"});
+    let entry = |tag: &str, manifest: &Value| {
+        let mut entry = put(media_type::IMAGE_MANIFEST, manifest.to_string().as_bytes());
+        entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+        entry
+    };
+    let no_number = json!({"schemaVersion": path});
+    let index = json!({"schemaVersion": 2, "manifests": [entry("path", &manifest), entry("version", &no_number)]});
+    fs::write(cli.home().join("layout/index.json"), index.to_string()).unwrap();
+    fs::write(cli.home().join("layout/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+#[test]
+fn an_error_is_short_whatever_a_registry_or_an_artifact_says() {
+    let cli = cli();
+    write_layout(&cli, &format!("../{}", "x".repeat(100_000)));
+    let registry = Registry::start();
+    let long = Failure::Status { code: 400, headers: Vec::new(), body: "y\n".repeat(50_000) };
+    let proxy = registry.behind(vec![Fault::on("GET", "/manifests/", long)]);
+    let remote = format!("pull {}/tiny:v1", proxy.address());
+    let typed = format!("inspect {}", "Z".repeat(100_000));
+    for line in ["unpack oci:layout:path -o out", "inspect oci:layout:path", "inspect oci:layout:version", &remote, &typed] {
+        for line in [line.to_owned(), format!("{line} --json")] {
+            let failed = run(&cli, &line);
+            assert_ne!(failed.code, 0);
+            let longest = failed.stderr.lines().map(str::len).max().unwrap();
+            assert!(longest < 2000, "{longest} bytes in a line: {}", &failed.stderr[..2000]);
+        }
+    }
+    let failed = run(&cli, "inspect oci:layout:version").expect_code(5);
+    assert!(failed.stderr.contains(" characters left out) "), "{}", failed.stderr);
 }

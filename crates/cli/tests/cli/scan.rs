@@ -130,3 +130,20 @@ fn what_is_not_there_cannot_be_scanned() {
     fails(&cli, "scan tiny", 3, &["tiny"]);
     fails(&cli, "scan ./tiny", 2, &["no directory"]);
 }
+
+#[test]
+fn the_sizes_in_an_error_are_those_of_the_whole_blob() {
+    let (cli, _) = cli_with_model();
+    ok(&cli, "pack model -t tiny:v1");
+    ok(&cli, "cp tiny:v1 oci:layout:v1");
+    let layers = harness::json(&cli, "inspect tiny:v1")["layers"].clone();
+    let weights = layers.as_array().unwrap().iter().find(|layer| layer["path"] == "model-00001-of-00002.safetensors").unwrap();
+    let (digest, size) = (weights["digest"].as_str().unwrap(), weights["size"].as_u64().unwrap());
+    let blob = cli.home().join("layout/blobs").join(digest.replace(':', "/"));
+    fs::File::options().write(true).open(blob).unwrap().set_len(1000).unwrap();
+    let expected = format!("does not have the size {size}: 1000 bytes came");
+    for line in ["scan oci:layout:v1", "unpack oci:layout:v1 -o out", "verify oci:layout:v1"] {
+        let told = run(&cli, line);
+        assert!(told.code != 0 && told.stdout.contains(&expected) | told.stderr.contains(&expected), "{line}: {told:?}");
+    }
+}

@@ -1,12 +1,13 @@
 //! What a registry is shown so that it lets a request pass: nothing at first, then what it asked for.
 //!
-//! Credentials go to the registry itself and to the token service that it names, and nowhere else. Neither is asked twice after a refusal.
+//! Credentials go to the registry itself and to the token service that it names, and nowhere else. Neither is asked for the same thing
+//! twice after a refusal.
 
 use super::{
     ClientOptions,
     credentials::{Credentials, Login},
-    failure::{Failure, unexpected},
-    retry::Backoff,
+    failure::{Failure, shown, unexpected},
+    retry::{Backoff, Retry},
     scope::Scope,
 };
 use crate::protocol::challenge::Challenge;
@@ -15,7 +16,7 @@ use http::{
     HeaderMap, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
 };
-use modelpack_store::{Error, Result};
+use modelpack_store::{Error, Notices, Result};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use std::{
@@ -37,6 +38,9 @@ pub(crate) struct Authority {
     origin: Url,
     http: reqwest::Client,
     credentials: Credentials,
+    /// Used instead of the credentials.
+    given: Option<Login>,
+    notices: Notices,
     state: Mutex<State>,
 }
 
@@ -44,8 +48,8 @@ pub(crate) struct Authority {
 struct State {
     /// What the registry last asked for; until it asks, it is shown nothing.
     demand: Option<Demand>,
-    /// The login, once it has been looked up.
-    login: Option<Option<Login>>,
+    /// The logins that have been looked up, by repository.
+    logins: HashMap<String, Option<Login>>,
     tokens: HashMap<Scope, Token>,
 }
 
@@ -77,7 +81,9 @@ impl Authority {
             origin: origin.clone(),
             http: http.clone(),
             credentials: options.credentials.clone(),
-            state: Mutex::new(State { login: login.map(Some), ..State::default() }),
+            given: login,
+            notices: options.notices.clone(),
+            state: Mutex::default(),
         }
     }
 
@@ -87,15 +93,15 @@ impl Authority {
         let mut state = self.state.lock().await;
         match state.demand.clone() {
             None => Ok(None),
-            Some(Demand::Basic) => Ok(self.login(&mut state).await?.as_ref().and_then(basic)),
+            Some(Demand::Basic) => Ok(self.login(&mut state, scope).await?.as_ref().and_then(basic)),
             Some(Demand::Bearer { realm, service }) => {
                 let known = state.tokens.get(scope);
                 if let Some(token) = known.filter(|t| t.renew_at > Instant::now()) {
                     return Ok(Some(token.header.clone()));
                 }
                 let wanted = known.map_or_else(|| scope.clone(), |token| token.scope.clone());
-                let login = self.login(&mut state).await?;
-                let token = self.fetch(&realm, service.as_deref(), wanted, login).await?;
+                let login = self.login(&mut state, scope).await?;
+                let token = self.fetch(&realm, service.as_deref(), wanted, &login).await?;
                 let header = token.header.clone();
                 state.tokens.insert(scope.clone(), token);
                 Ok(Some(header))
@@ -118,15 +124,15 @@ impl Authority {
             let realm = self.realm(bearer.parameters.get("realm").map_or("", String::as_str))?;
             let service = bearer.parameters.get("service").cloned();
             let named = bearer.parameters.get("scope").map_or_else(Scope::default, |named| Scope::parse(named));
-            let login = self.login(&mut state).await?;
-            let token = self.fetch(&realm, service.as_deref(), scope.clone().and(&named), login).await?;
+            let login = self.login(&mut state, scope).await?;
+            let token = self.fetch(&realm, service.as_deref(), scope.clone().and_named(named), &login).await?;
             state.tokens.insert(scope.clone(), token);
             state.demand = Some(Demand::Bearer { realm, service });
             Ok(true)
         } else if challenge("basic").is_some() {
             state.demand = Some(Demand::Basic);
-            let login = self.login(&mut state).await?.as_ref();
-            let Some(header) = login.and_then(basic) else {
+            let login = self.login(&mut state, scope).await?;
+            let Some(header) = login.as_ref().and_then(basic) else {
                 return Err(self.unauthorized("it asks for a user name and a password, and none are known for it"));
             };
             Ok(Some(&header) != refused)
@@ -135,35 +141,44 @@ impl Authority {
         }
     }
 
-    async fn login<'a>(&self, state: &'a mut State) -> Result<&'a Option<Login>> {
-        if state.login.is_none() {
-            state.login = Some(self.credentials.get(&self.registry).await?);
+    /// The login for the repository that a request is about.
+    async fn login(&self, state: &mut State, scope: &Scope) -> Result<Option<Login>> {
+        if self.given.is_some() {
+            return Ok(self.given.clone());
         }
-        Ok(state.login.as_ref().unwrap_or(&None))
+        if let Some(login) = state.logins.get(scope.subject()) {
+            return Ok(login.clone());
+        }
+        let login = self.credentials.get(&self.registry, scope.subject(), &self.notices).await?;
+        state.logins.insert(scope.subject().to_owned(), login.clone());
+        Ok(login)
     }
 
     /// The address of a token service, if it may be shown credentials: no less secure than the registry, and without TLS on the
-    /// registry's own host only.
+    /// registry's own host only. One that is relative is at the registry.
     fn realm(&self, text: &str) -> Result<Url> {
-        let realm = Url::parse(text).map_err(|_| self.unauthorized("the token service that it names is not a URL"))?;
+        let joined = Some(text).filter(|text| !text.trim().is_empty()).and_then(|text| self.origin.join(text).ok());
+        let realm = joined.ok_or_else(|| self.unauthorized("it names no token service, or not by a URL"))?;
         let is_safe = realm.scheme() == "https"
             || realm.scheme() == "http" && self.origin.scheme() == "http" && realm.host_str() == self.origin.host_str();
         if is_safe {
             Ok(realm)
         } else {
-            Err(self.unauthorized(format!("the token service that it names, {realm}, may not be shown credentials")))
+            Err(self.unauthorized(format!("the token service that it names, {}, may not be shown credentials", shown(&realm))))
         }
     }
 
-    /// Asks the token service for a token (distribution "Token Authentication", and its OAuth 2 form for an identity token).
-    async fn fetch(&self, realm: &Url, service: Option<&str>, scope: Scope, login: &Option<Login>) -> Result<Token> {
+    /// Asks the token service for a token (distribution "Token Authentication", and its OAuth 2 form for an identity token): for all of
+    /// the scope, or for less if it refuses to grant that together.
+    async fn fetch(&self, realm: &Url, service: Option<&str>, mut scope: Scope, login: &Option<Login>) -> Result<Token> {
         let mut backoff = Backoff::default();
         let response = loop {
             match self.ask(realm, service, &scope, login).await {
                 Ok(response) => break response,
-                Err(failure) => match backoff.pause(failure.retry) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(failure.error),
+                Err(failure) => match (scope.narrower().filter(|_| is_refusal(&failure)), backoff.pause(failure.retry)) {
+                    (Some(narrower), _) => scope = narrower,
+                    (None, Some(pause)) => tokio::time::sleep(pause).await,
+                    (None, None) => return Err(failure.error),
                 },
             }
         };
@@ -224,6 +239,17 @@ impl Authority {
     }
 }
 
+/// Whether a token service was there, and said no.
+fn is_refusal(failure: &Failure) -> bool {
+    let is_client_error = |status: u16| (400..500).contains(&status);
+    failure.retry == Retry::Never
+        && match failure.error {
+            Error::Unauthorized { .. } | Error::Denied { .. } => true,
+            Error::Protocol { status, .. } => is_client_error(status),
+            _ => false,
+        }
+}
+
 /// The header of Basic authentication; an identity token has none.
 fn basic(login: &Login) -> Option<HeaderValue> {
     match login {
@@ -251,6 +277,14 @@ mod tests {
     fn a_token_service_must_be_as_secure_as_its_registry() {
         let secure = authority("https://registry.example.com");
         assert!(secure.realm("https://auth.example.org/token").is_ok());
+        for (relative, expected) in [
+            ("/token", "https://registry.example.com/token"),
+            ("token?x=1", "https://registry.example.com/token?x=1"),
+            ("//auth.example.org/token", "https://auth.example.org/token"),
+        ] {
+            assert_eq!(secure.realm(relative).unwrap().as_str(), expected);
+        }
+        assert_eq!(authority("http://127.0.0.1:5000").realm("/token").unwrap().as_str(), "http://127.0.0.1:5000/token");
         let plain = authority("http://127.0.0.1:5000");
         assert!(plain.realm("https://auth.example.org/token").is_ok());
         assert!(plain.realm("http://127.0.0.1:5001/token").is_ok());
@@ -258,8 +292,10 @@ mod tests {
             (&secure, "http://registry.example.com/token"),
             (&secure, "http://auth.example.org/token"),
             (&secure, "ftp://registry.example.com/token"),
-            (&secure, "/token"),
             (&secure, ""),
+            (&secure, " "),
+            (&secure, "https://"),
+            (&plain, "//auth.example.org/token"),
             (&plain, "http://auth.example.org/token"),
             (&plain, "http://localhost:5000/token"),
         ] {

@@ -1,7 +1,7 @@
 //! A blob as it comes from a registry: a range of it, asked for again from where it broke off until all of it is there.
 
 use super::{
-    failure::{Failure, shown, unexpected},
+    failure::{Failure, shown},
     registry::{PATIENCE, Registry, Request},
     retry::Backoff,
     scope::Scope,
@@ -13,9 +13,12 @@ use http::{
     HeaderValue, Method, StatusCode,
     header::{CONTENT_RANGE, RANGE},
 };
-use modelpack_store::{Body, Error, Result};
+use modelpack_store::{Body, CHUNK, Error, Result};
 use reqwest::{Response, Url};
 use std::{ops::Range, sync::Arc};
+
+/// A server may give less than was asked for, but not so little that a blob takes more answers than these, and one a piece besides.
+const FEW_ANSWERS: u64 = 1000;
 
 /// What is downloaded.
 pub(super) struct Blob {
@@ -32,7 +35,9 @@ pub(super) struct Blob {
 /// The bytes `range` of a blob. The registry has answered when this returns.
 pub(super) async fn download(blob: Blob, range: Range<u64>) -> Result<Body> {
     let len = range.end - range.start;
-    let mut download = Download { blob, wanted: range.clone(), at: range.start, answer: None, backoff: Backoff::default() };
+    let answers_left = FEW_ANSWERS + len / CHUNK as u64;
+    let mut download =
+        Download { blob, at: range.start, wanted: range, answer: None, by_range: true, answers_left, backoff: Backoff::default() };
     download.answer = Some(download.ask().await?);
     let pieces = stream::try_unfold(download, |mut download| async move { Ok(download.next().await?.map(|piece| (piece, download))) });
     Ok(Body::from_stream(pieces, Some(len)))
@@ -44,44 +49,78 @@ struct Download {
     /// The next byte to hand on.
     at: u64,
     answer: Option<Answer>,
+    /// Whether parts are asked for. It ends with the first answer that shows that the server cannot give them; then all of the blob is
+    /// asked for, and what is not wanted is skipped.
+    by_range: bool,
+    /// How many more answers are waited for.
+    answers_left: u64,
     backoff: Backoff,
 }
 
 /// A response whose body begins at or before what is wanted.
 struct Answer {
     response: Response,
-    /// How many bytes come before those that are wanted, from a server that ignores ranges.
+    /// How many bytes come before those that are wanted.
     skip: u64,
-    /// Whether the body should end where the range does.
-    ends_with_range: bool,
+    /// Where the body ends, as an offset in the blob.
+    end: u64,
 }
 
 impl Download {
     /// Asks for what has not come yet.
-    async fn ask(&self) -> Result<Answer> {
+    async fn ask(&mut self) -> Result<Answer> {
+        loop {
+            if self.answers_left == 0 && !self.by_range {
+                let why = "it broke off too often, each time after a few bytes".to_owned();
+                return Err(Error::Network { url: shown(&self.blob.url), why });
+            }
+            if self.answers_left == 0 {
+                (self.by_range, self.answers_left) = (false, FEW_ANSWERS);
+            }
+            self.answers_left -= 1;
+            let missing = self.at..self.wanted.end;
+            let by_range = self.by_range && missing != (0..self.blob.size);
+            match self.ask_for(by_range.then_some(&missing)).await {
+                Ok(Some(answer)) => return Ok(answer),
+                // The part that was asked for did not come, so all of the blob is asked for, which every server can give.
+                Ok(None) if by_range => self.by_range = false,
+                Err(Error::Protocol { status, .. }) if by_range && refuses_range(status) => self.by_range = false,
+                Ok(None) => {
+                    let why = "all of the blob was asked for, and another part of it came".to_owned();
+                    let status = StatusCode::PARTIAL_CONTENT.as_u16();
+                    return Err(Error::Protocol { url: shown(&self.blob.url), status, why });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Asks for a part, or for all of the blob. `None` if the answer is a part that is of no use.
+    async fn ask_for(&self, part: Option<&Range<u64>>) -> Result<Option<Answer>> {
         let Blob { registry, scope, url, what, size } = &self.blob;
-        let missing = self.at..self.wanted.end;
         let mut request = Request::new(Method::GET, url.clone(), scope, what);
-        if missing != (0..*size) {
-            let value = HeaderValue::try_from(range::print_request(&missing)).expect("a range is digits and a dash");
+        if let Some(part) = part {
+            let value = HeaderValue::try_from(range::print_request(part)).expect("a range is digits and a dash");
             request = request.header(RANGE, value);
         }
         let response = registry.send(request).await?;
-        if response.status() == StatusCode::PARTIAL_CONTENT {
+        let came = if response.status() == StatusCode::PARTIAL_CONTENT {
             let came = response.headers().get(CONTENT_RANGE).and_then(|value| range::parse_response(value.to_str().ok()?));
-            return match came {
-                Some((came, total)) if came == missing && total.is_none_or(|total| total == *size) => {
-                    Ok(Answer { response, skip: 0, ends_with_range: true })
-                }
-                _ => {
-                    Err(unexpected(&response, format!("it gave another range than bytes {}-{} of {size}", missing.start, missing.end - 1)))
-                }
+            let fits = |(came, total): &(Range<u64>, Option<u64>)| {
+                came.end <= *size && came.contains(&self.at) && total.is_none_or(|total| total == *size)
+            };
+            let Some((came, _)) = came.filter(fits) else { return Ok(None) };
+            came
+        } else {
+            0..*size
+        };
+        if let Some(found) = response.content_length().filter(|len| *len != came.end - came.start) {
+            return match response.status() {
+                StatusCode::PARTIAL_CONTENT => Ok(None),
+                _ => Err(Error::WrongSize { what: what.clone(), expected: *size, found }),
             };
         }
-        if let Some(found) = response.content_length().filter(|len| len != size) {
-            return Err(Error::WrongSize { what: what.clone(), expected: *size, found });
-        }
-        Ok(Answer { response, skip: missing.start, ends_with_range: missing.end == *size })
+        Ok(Some(Answer { response, skip: self.at - came.start, end: came.end }))
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>> {
@@ -96,13 +135,14 @@ impl Download {
                 Ok(Ok(Some(mut piece))) => {
                     let skipped = piece.split_to(answer.skip.min(piece.len() as u64) as usize);
                     answer.skip -= skipped.len() as u64;
-                    if piece.len() as u64 > missing && answer.ends_with_range {
+                    let is_last = answer.end <= self.wanted.end;
+                    if is_last && piece.len() as u64 > answer.end - self.at {
                         return Err(self.broken(&answer.response, "more bytes came than there should be"));
                     }
                     piece.truncate(missing.min(piece.len() as u64) as usize);
                     self.at += piece.len() as u64;
-                    // A body that ends with the range is read to its end, so that its connection can be used again.
-                    self.answer = (answer.ends_with_range || self.at < self.wanted.end).then_some(answer);
+                    // A body that ends where what is wanted does, or before, is read to its end, so that its connection can be used again.
+                    self.answer = (is_last || self.at < self.wanted.end).then_some(answer);
                     if !piece.is_empty() {
                         self.backoff.progressed();
                         return Ok(Some(piece));
@@ -111,6 +151,8 @@ impl Download {
                 }
                 // All that matters is here, however the connection ended.
                 _ if missing == 0 => return Ok(None),
+                // All of a part is here, and more is wanted.
+                Ok(Ok(None)) if self.at == answer.end && answer.skip == 0 => continue,
                 Ok(Ok(None)) => Failure::cut_off(answer.response.url()),
                 Ok(Err(error)) => Failure::network(answer.response.url(), &error),
                 Err(_) => Failure::stalled(answer.response.url(), PATIENCE),
@@ -136,4 +178,9 @@ impl Download {
     fn broken(&self, response: &Response, why: &str) -> Error {
         self.told(Error::Network { url: shown(response.url()), why: why.to_owned() })
     }
+}
+
+/// Whether an answer may mean that the server does not give parts of blobs. What it means of the blob, all of it will show.
+fn refuses_range(status: u16) -> bool {
+    matches!(status, 400..=499 | 501) && !matches!(status, 408 | 429)
 }

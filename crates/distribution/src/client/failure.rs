@@ -13,7 +13,7 @@ use std::{error::Error as StdError, io, time::Duration};
 
 /// How much of an error response is read, in bytes.
 const MAX_ERROR_BYTES: usize = 16 << 10;
-/// How much of what a registry says is repeated, in characters.
+/// How much of what somebody else says is repeated, in characters.
 const MAX_MESSAGE_CHARACTERS: usize = 500;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,7 +88,7 @@ pub(crate) fn unexpected(response: &Response, why: impl Into<String>) -> Error {
 
 /// The URL as an error shows it: without query and password, since those of object storage are signatures.
 pub(crate) fn shown(url: &Url) -> String {
-    format!("{}://{}{}", url.scheme(), host(url), url.path())
+    printable(&format!("{}://{}{}", url.scheme(), host(url), url.path()))
 }
 
 /// Host and port.
@@ -119,9 +119,14 @@ async fn read_message(mut response: Response) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Text of somebody else that a terminal can be given.
+/// Text of somebody else that fits into a sentence: one line, without control characters, and of a long text the beginning.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARACTERS).collect()
+    let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARACTERS).collect();
+    let left_out = text.chars().count().saturating_sub(MAX_MESSAGE_CHARACTERS);
+    if left_out > 0 {
+        shown.push_str(&format!("… ({left_out} more characters)"));
+    }
+    shown
 }
 
 /// Registries put the digest of a missing blob into the message or the detail, each in its own way.
@@ -142,14 +147,20 @@ pub(crate) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdEr
 
 /// The root cause of a failed request as a sentence, and whether it may pass.
 fn explain(error: &reqwest::Error) -> (String, Retry) {
-    let root = causes(error).last().map_or_else(String::new, ToString::to_string);
+    let root = causes(error).last().map_or_else(String::new, |root| printable(&root.to_string()));
     let kinds: Vec<io::ErrorKind> = causes(error).filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
-    // rustls speaks through an I/O error of this kind.
-    if kinds.contains(&io::ErrorKind::InvalidData) {
+    let of_http = |is: fn(&hyper::Error) -> bool| causes(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(is);
+    let is_malformed = kinds.iter().any(|kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
+    if causes(error).any(|e| e.is::<rustls::Error>()) {
         let hint = if root.contains("InvalidContentType") { "; the server there may speak plain http" } else { "" };
         return (format!("TLS failed: {root}{hint}"), Retry::Never);
     }
-    let unanswered = causes(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(hyper::Error::is_incomplete_message);
+    if of_http(hyper::Error::is_parse) {
+        let is_plain = error.url().is_some_and(|url| url.scheme() == "http");
+        let hint = if is_plain { "; the server there may speak TLS" } else { "" };
+        return (format!("the answer is not HTTP: {root}{hint}"), Retry::Soon);
+    }
+    let unanswered = of_http(hyper::Error::is_incomplete_message);
     let why = match kinds.last() {
         _ if error.is_timeout() => "the connection timed out".to_owned(),
         _ if error.is_dns() => format!("the host name cannot be resolved ({root})"),
@@ -159,6 +170,7 @@ fn explain(error: &reqwest::Error) -> (String, Retry) {
             "the server cut the connection".to_owned()
         }
         Some(io::ErrorKind::UnexpectedEof) => "the connection ended too early".to_owned(),
+        _ if is_malformed && (error.is_body() || error.is_decode()) => format!("the body of the answer is malformed: {root}"),
         _ => root,
     };
     (why, if error.is_builder() { Retry::Never } else { Retry::Soon })
@@ -190,6 +202,8 @@ mod tests {
     #[test]
     fn what_a_registry_says_cannot_steer_a_terminal() {
         assert_eq!(printable("a\x1b[31mb\r\nc"), "a [31mb  c");
-        assert_eq!(printable(&"x".repeat(9999)).len(), MAX_MESSAGE_CHARACTERS);
+        assert_eq!(printable(&"é".repeat(9999)), format!("{}… (9499 more characters)", "é".repeat(MAX_MESSAGE_CHARACTERS)));
+        let long = Url::parse(&format!("http://h/{}", "x".repeat(9999))).unwrap();
+        assert!(shown(&long).len() < 600 && shown(&long).starts_with("http://h/xx"), "{}", shown(&long));
     }
 }

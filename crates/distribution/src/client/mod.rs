@@ -3,10 +3,12 @@
 //! Retries, and the resumption of a download that broke, live here and nowhere else.
 
 mod auth;
+mod auth_file;
 mod credentials;
 mod download;
 mod failure;
 mod helper;
+mod listing;
 mod payload;
 mod registry;
 mod repository;
@@ -21,7 +23,7 @@ use crate::protocol::route::Route;
 use failure::Failure;
 use http::Method;
 use modelpack_spec::RepositoryName;
-use modelpack_store::{Error, Result};
+use modelpack_store::{Error, Notices, Result};
 use registry::{PATIENCE, Registry, Request};
 use reqwest::{NoProxy, Proxy, Response, redirect::Policy};
 use scope::Scope;
@@ -50,6 +52,8 @@ pub struct ClientOptions {
     pub credentials: Credentials,
     /// What the client calls itself; empty for its default.
     pub user_agent: String,
+    /// Where notices go.
+    pub notices: Notices,
 }
 
 /// Proxies, as the environment variables of the same names describe them. Loopback hosts are reached directly.
@@ -90,16 +94,18 @@ impl Client {
             what: name.to_string(),
             why: "it names no registry; a reference to one begins with a host, as in `registry.example.com/team/model`".to_owned(),
         })?;
+        Ok(RemoteRepository::new(self.registry(host)?, name))
+    }
+
+    /// A registry, by its host and port.
+    fn registry(&self, host: &str) -> Result<Arc<Registry>> {
         let mut registries = self.shared.registries.lock().expect("no one panics while holding the registries");
-        let registry = match registries.get(host) {
-            Some(registry) => registry.clone(),
-            None => {
-                let registry = Arc::new(Registry::new(host, &self.shared.http, &self.shared.options, None)?);
-                registries.insert(host.to_owned(), registry.clone());
-                registry
-            }
-        };
-        Ok(RemoteRepository::new(registry, name))
+        if let Some(registry) = registries.get(host) {
+            return Ok(registry.clone());
+        }
+        let registry = Arc::new(Registry::new(host, &self.shared.http, &self.shared.options, None)?);
+        registries.insert(host.to_owned(), registry.clone());
+        Ok(registry)
     }
 
     /// Asks a registry, by host and port, whether it lets `login` in; without one, the login that the options have for it.

@@ -110,7 +110,7 @@ impl Registry {
     pub(crate) async fn attempt(&self, request: &mut Request<'_>) -> Result<Response, Failure> {
         let mut url = request.url.clone();
         let mut renewed = false;
-        let mut redirects = 0;
+        let mut visited = Vec::new();
         loop {
             // What authenticates is for the registry's eyes only.
             let authorization = if self.owns(&url) { self.authority.authorization(request.scope).await? } else { None };
@@ -126,12 +126,18 @@ impl Registry {
                 }
             }
             if is_redirect(status, &request.method) {
-                redirects += 1;
-                url = self.location(&response)?;
-                if redirects > MAX_REDIRECTS || request.payload.is_spent() {
-                    return Err(unexpected(&response, format!("it redirects to {} what cannot be sent there", shown(&url))).into());
-                }
-                continue;
+                visited.push(std::mem::replace(&mut url, self.location(&response)?));
+                let to = shown(&url);
+                let why = if visited.contains(&url) {
+                    format!("the redirects lead in a circle, back to {to}")
+                } else if visited.len() > MAX_REDIRECTS {
+                    format!("there are more than {MAX_REDIRECTS} redirects in a row, the last one to {to}")
+                } else if request.payload.is_spent() {
+                    format!("it redirects to {to} after the bytes were sent, and they cannot be sent a second time")
+                } else {
+                    continue;
+                };
+                return Err(unexpected(&response, why).into());
             }
             return Err(Failure::refused(&request.method, request.what, &self.name, response).await);
         }

@@ -2,7 +2,8 @@
 
 use super::{
     download::{self, download},
-    failure::{Failure, printable, unexpected},
+    failure::Failure,
+    listing::fallback_tag,
     payload::Payload,
     read_limited,
     registry::{Registry, Request},
@@ -10,42 +11,45 @@ use super::{
     scope::Scope,
     upload::RemoteUpload,
 };
-use crate::protocol::{header, page, query::Query, route::Route};
+use crate::protocol::{header, query::Query, route::Route};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, StatusCode,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LINK},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use modelpack_spec::{
-    Descriptor, Digest, Document, ImageIndex, InvalidManifest, InvalidReference, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector,
-    Tag, media_type,
+    Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, media_type,
 };
 use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
 use reqwest::{Response, Url};
-use serde::Deserialize;
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 const MANIFEST_TYPES: [&str; 4] =
     [media_type::IMAGE_MANIFEST, media_type::IMAGE_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST];
-/// How many tags are asked for at once.
-const TAGS_PER_PAGE: usize = 500;
-const MAX_PAGE_BYTES: usize = 4 << 20;
-/// More pages than this are a list that leads in a circle.
-const MAX_PAGES: usize = 10_000;
 
 /// A repository of a registry. Clones are cheap.
 #[derive(Clone)]
 pub struct RemoteRepository {
     registry: Arc<Registry>,
     /// Without the host.
-    path: RepositoryName,
-    mounts_from: Option<RepositoryName>,
+    pub(super) path: RepositoryName,
+    mounts: Option<Mounts>,
 }
 
-#[derive(Deserialize)]
-struct TagList {
-    tags: Option<Vec<String>>,
+/// Where blobs are mounted from.
+#[derive(Clone)]
+struct Mounts {
+    from: RepositoryName,
+    /// Once the registry has refused it, nothing more is asked for.
+    are_refused: Arc<AtomicBool>,
 }
 
 impl RemoteRepository {
@@ -54,71 +58,47 @@ impl RemoteRepository {
         let curated = registry.name == "docker.io" && !name.path().contains('/');
         let path = if curated { format!("library/{}", name.path()) } else { name.path().to_owned() };
         let path = RepositoryName::without_host(&path).expect("the path of a valid name is valid");
-        Self { registry, path, mounts_from: None }
+        Self { registry, path, mounts: None }
     }
 
     /// Mounts blobs that the repository `from` holds, instead of moving them, if the registry allows it. Does nothing unless `from` is
     /// another repository of the same registry.
     pub fn mounting_from(self, from: &RepositoryName) -> Self {
         let other = Self::new(self.registry.clone(), from).path;
-        let mounts_from = (from.host() == Some(&self.registry.name) && other != self.path).then_some(other);
-        Self { mounts_from, ..self }
-    }
-
-    /// The tags, in the order of the registry. Fails with [`Error::NotFound`] if there is no such repository.
-    pub async fn tags(&self) -> Result<Vec<Tag>> {
-        let (scope, what) = (self.scope(&["pull"]), self.to_string());
-        let invalid = |why: String| Error::Invalid { what: format!("the list of tags of {what}"), why };
-        let mut url = self.registry.url(&Route::Tags(self.path.clone()));
-        url.set_query(Some(&Query::default().with("n", TAGS_PER_PAGE).to_string()));
-        let mut tags = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let response = self.registry.send(Request::new(Method::GET, url, &scope, &what)).await?;
-            let next = self.next_page(&response)?;
-            let bytes = read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
-            let page: TagList = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
-            for tag in page.tags.unwrap_or_default() {
-                tags.push(tag.parse().map_err(|e: InvalidReference| invalid(e.to_string()))?);
-            }
-            match next {
-                Some(next) => url = next,
-                None => return Ok(tags),
-            }
-        }
-        Err(invalid(format!("it has more than {MAX_PAGES} pages")))
-    }
-
-    /// Where the next page is: never at another host, whatever a registry says.
-    fn next_page(&self, response: &Response) -> Result<Option<Url>> {
-        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-        let Some(next) = links.filter_map(page::parse_next).next() else { return Ok(None) };
-        match response.url().join(next) {
-            Ok(url) if self.registry.owns(&url) => Ok(Some(url)),
-            _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
-        }
+        let is_other = from.host() == Some(&self.registry.name) && other != self.path;
+        let mounts = is_other.then(|| Mounts { from: other, are_refused: Arc::default() });
+        Self { mounts, ..self }
     }
 
     /// Deletes a tag, or the manifest with this digest and all tags that point to it. Of a tag and a digest together, the tag goes, if it
     /// points to that digest.
     pub async fn delete(&self, at: &Selector) -> Result<()> {
-        if let Selector::Both(..) = at {
-            self.manifest(at).await?;
-        }
         let what = format!("{self}{at}");
-        let url = self.manifest_url(at);
+        if let Selector::Both(tag, digest) = at {
+            let tagged = self.manifest(&Selector::Tag(tag.clone())).await?;
+            if digest.algorithm().digest(tagged.bytes()) != *digest {
+                return Err(Error::not_found(format!("{what} (the tag {tag} points to {})", tagged.digest())));
+            }
+        }
+        let url = self.tagged_url(at);
         self.registry.send(Request::new(Method::DELETE, url, &self.scope(&["delete"]), &what)).await?;
         Ok(())
     }
 
     /// What a token must allow.
-    fn scope(&self, actions: &[&str]) -> Scope {
+    pub(super) fn scope(&self, actions: &[&str]) -> Scope {
         Scope::repository(self.path.as_str(), actions)
     }
 
-    /// What reading and writing for a push needs, on the repository that blobs are mounted from too.
+    /// What reading and writing for a push needs. To read the repository that blobs are mounted from would spare work.
     pub(super) fn push_scope(&self) -> Scope {
-        let from = self.mounts_from.as_ref().map(|from| Scope::repository(from.as_str(), &["pull"]));
-        self.scope(&["pull", "push"]).and(&from.unwrap_or_default())
+        let from = self.mounts_from().map(|mounts| Scope::repository(mounts.from.as_str(), &["pull"]));
+        self.scope(&["pull", "push"]).and_optional(from.unwrap_or_default())
+    }
+
+    /// Where blobs are mounted from, unless that was refused.
+    fn mounts_from(&self) -> Option<&Mounts> {
+        self.mounts.as_ref().filter(|mounts| !mounts.are_refused.load(Relaxed))
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -130,8 +110,14 @@ impl RemoteRepository {
         format!("the blob {digest} of {self}")
     }
 
-    /// By tag if there is one.
+    /// Where a manifest is read: at its digest if that is named.
     fn manifest_url(&self, at: &Selector) -> Url {
+        let at = at.digest().map_or_else(|| at.clone(), |digest| Selector::Digest(digest.clone()));
+        self.registry.url(&Route::Manifest(self.path.clone(), at))
+    }
+
+    /// Where a manifest is written, or a name removed: at its tag if that is named.
+    fn tagged_url(&self, at: &Selector) -> Url {
         let at = at.tag().map_or_else(|| at.clone(), |tag| Selector::Tag(tag.clone()));
         self.registry.url(&Route::Manifest(self.path.clone(), at))
     }
@@ -140,16 +126,13 @@ impl RemoteRepository {
         self.registry.url(&Route::Blob(self.path.clone(), digest.clone()))
     }
 
-    /// Whether the repository holds a blob.
+    /// Whether the repository holds a blob. One of another size than it should have is not that blob: it is pushed anew.
     pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
         let (scope, what) = (self.push_scope(), self.blob_name(&blob.digest));
         match self.registry.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
             Ok(response) => {
-                let found = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-                match found.filter(|&found: &u64| found != blob.size) {
-                    Some(found) => Err(Error::WrongSize { what, expected: blob.size, found }),
-                    None => Ok(true),
-                }
+                let found: Option<u64> = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+                Ok(found.is_none_or(|found| found == blob.size))
             }
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -165,13 +148,15 @@ impl RemoteRepository {
     }
 
     /// Whether the registry took a blob over from the repository that blobs are mounted from; if not, the session that it opened.
-    async fn mount(&self, blob: &Descriptor, from: &RepositoryName) -> Result<Mounted> {
-        let query = Query::default().with("mount", &blob.digest).with("from", from);
+    async fn mount(&self, blob: &Descriptor, mounts: &Mounts) -> Result<Mounted> {
+        let query = Query::default().with("mount", &blob.digest).with("from", &mounts.from);
         match self.open_session(Some(query)).await {
             Ok(response) if response.status() == StatusCode::CREATED => Ok(Mounted::Yes),
             Ok(response) => Ok(Mounted::No(Some(self.registry.location(&response)?))),
             // Some registries refuse a mount that they should only decline.
-            Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::NotFound { .. } | Error::Protocol { .. }) => {
+            Err(Error::NotFound { .. }) => Ok(Mounted::No(None)),
+            Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::Protocol { .. }) => {
+                mounts.are_refused.store(true, Relaxed);
                 Ok(Mounted::No(None))
             }
             Err(error) => Err(error),
@@ -197,9 +182,7 @@ impl RemoteRepository {
 
     /// Lists a manifest under the tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
     async fn add_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<()> {
-        let hex = &subject.hex()[..64];
-        let tag: Tag = format!("{}-{hex}", subject.algorithm().name()).parse().expect("an algorithm, a dash and digits are a tag");
-        let at = Selector::Tag(tag);
+        let at = Selector::Tag(fallback_tag(subject));
         let mut index = match self.manifest(&at).await {
             Ok(existing) => match existing.document() {
                 Document::Index(index) => index.clone(),
@@ -231,7 +214,7 @@ impl RemoteRepository {
             media_type.map_err(|_| Error::Invalid { what: what.clone(), why: "its media type cannot stand in a header".to_owned() })?;
         let payload = Payload::Bytes(Bytes::copy_from_slice(manifest.bytes()));
         let scope = self.push_scope();
-        let request = Request::new(Method::PUT, self.manifest_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
+        let request = Request::new(Method::PUT, self.tagged_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
         self.registry.send(request).await
     }
 }
@@ -264,17 +247,8 @@ impl Source for RemoteRepository {
                 },
             }
         };
-        match at {
-            Selector::Digest(digest) => verify_manifest(&what, bytes, media_type, digest),
-            Selector::Tag(_) => {
-                let digest = said.unwrap_or_else(|| Digest::of(&bytes));
-                verify_manifest(&what, bytes, media_type, &digest)
-            }
-            Selector::Both(tag, digest) => match verify_manifest(&what, bytes, media_type, digest) {
-                Err(Error::WrongDigest { found, .. }) => Err(Error::not_found(format!("{what} (the tag {tag} points to {found})"))),
-                verified => verified,
-            },
-        }
+        let digest = at.digest().cloned().or(said).unwrap_or_else(|| Digest::of(&bytes));
+        verify_manifest(&what, bytes, media_type, &digest)
     }
 
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
@@ -303,8 +277,8 @@ impl Sink for RemoteRepository {
             if self.holds(blob).await? {
                 return Ok(Begin::Exists);
             }
-            if let Some(from) = &self.mounts_from {
-                match self.mount(blob, from).await? {
+            if let Some(mounts) = self.mounts_from() {
+                match self.mount(blob, mounts).await? {
                     Mounted::Yes => return Ok(Begin::Exists),
                     Mounted::No(opened) => session = opened,
                 }

@@ -1,7 +1,10 @@
 //! When something that failed is tried again, and after which pause.
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
-use std::time::Duration;
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{DATE, RETRY_AFTER},
+};
+use std::time::{Duration, SystemTime};
 
 /// How often something is tried without any progress.
 const ATTEMPTS: u32 = 5;
@@ -26,9 +29,20 @@ impl Retry {
         if !matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504) {
             return Self::Never;
         }
-        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        seconds.map_or(Self::Soon, |seconds| Self::After(Duration::from_secs(seconds).min(LONGEST_PAUSE)))
+        retry_after(headers).map_or(Self::Soon, |pause| Self::After(pause.min(LONGEST_PAUSE)))
     }
+}
+
+/// The pause that a response asks for: a number of seconds, or a date (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+    let date = |name| httpdate::parse_http_date(text(name)?).ok();
+    if let Ok(seconds) = text(RETRY_AFTER)?.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    // The registry's clock, if it shows one, is the clock that its date is of.
+    let now = date(DATE).unwrap_or_else(SystemTime::now);
+    Some(date(RETRY_AFTER)?.duration_since(now).unwrap_or_default())
 }
 
 /// Counts attempts, and spaces them further and further apart.
@@ -84,7 +98,22 @@ mod tests {
     fn a_registry_chooses_the_pause_within_reason() {
         assert_eq!(after("2"), Retry::After(Duration::from_secs(2)));
         assert_eq!(after("86400"), Retry::After(LONGEST_PAUSE));
-        assert_eq!(after("Wed, 21 Oct 2026 07:28:00 GMT"), Retry::Soon);
+        assert_eq!(after("tomorrow"), Retry::Soon);
+    }
+
+    #[test]
+    fn a_date_counts_from_the_clock_of_the_registry() {
+        let dated = |date: &'static str, until: &'static str| {
+            let headers = [(DATE, date.parse().unwrap()), (RETRY_AFTER, until.parse().unwrap())];
+            Retry::of(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::from_iter(headers))
+        };
+        let seven = "Wed, 21 Oct 2026 07:00:00 GMT";
+        assert_eq!(dated(seven, "Wed, 21 Oct 2026 07:00:03 GMT"), Retry::After(Duration::from_secs(3)));
+        assert_eq!(dated(seven, "Wednesday, 21-Oct-26 07:00:03 GMT"), Retry::After(Duration::from_secs(3)));
+        assert_eq!(dated(seven, "Wed, 21 Oct 2026 06:59:59 GMT"), Retry::After(Duration::ZERO));
+        assert_eq!(dated(seven, "Wed, 21 Oct 2026 08:00:00 GMT"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), Retry::After(Duration::ZERO), "long ago by any clock");
+        assert_eq!(after("Fri, 31 Dec 9999 23:59:59 GMT"), Retry::After(LONGEST_PAUSE));
     }
 
     #[test]

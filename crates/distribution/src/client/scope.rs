@@ -5,40 +5,92 @@ use std::{
     fmt,
 };
 
-/// Resources, and the actions on each.
+type Resources = BTreeMap<String, BTreeSet<String>>;
+
+/// What a token is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Scope(BTreeMap<String, BTreeSet<String>>);
+pub(crate) struct Scope {
+    /// Resources, and the actions on each, without which a request is refused.
+    needed: Resources,
+    /// Those that would be useful, and those that a registry names besides. A token service may refuse them together with the others.
+    optional: Resources,
+    /// What a registry names in words of its own, such as `aws`.
+    opaque: BTreeSet<String>,
+}
 
 impl Scope {
     /// These actions on a repository, which is named without its host.
     pub(crate) fn repository(path: &str, actions: &[&str]) -> Self {
-        Self(BTreeMap::from([(format!("repository:{path}"), actions.iter().map(|a| (*a).to_owned()).collect())]))
+        let actions = actions.iter().map(|a| (*a).to_owned()).collect();
+        Self { needed: BTreeMap::from([(format!("repository:{path}"), actions)]), ..Self::default() }
     }
 
-    /// Reads what a challenge names: scopes separated by spaces. A resource contains colons, so each is read from its end.
+    /// Reads what a challenge names: scopes separated by spaces. The name of a repository may contain a port, so it is read from its
+    /// end. What is about anything else is nobody's business but the registry's, and is kept as it is.
     pub(crate) fn parse(text: &str) -> Self {
         let mut scope = Self::default();
-        for (resource, actions) in text.split_whitespace().filter_map(|one| one.rsplit_once(':')) {
-            let actions = actions.split(',').filter(|a| !a.is_empty()).map(str::to_owned);
-            scope.0.entry(resource.to_owned()).or_default().extend(actions);
+        for one in text.split_whitespace() {
+            match one.rsplit_once(':').filter(|(resource, _)| resource.starts_with("repository:")) {
+                Some((resource, actions)) => {
+                    let actions = actions.split(',').filter(|a| !a.is_empty()).map(str::to_owned);
+                    scope.needed.entry(resource.to_owned()).or_default().extend(actions);
+                }
+                None => {
+                    scope.opaque.insert(one.to_owned());
+                }
+            }
         }
         scope
     }
 
-    /// Both together.
-    pub(crate) fn and(mut self, other: &Self) -> Self {
-        for (resource, actions) in &other.0 {
-            self.0.entry(resource.clone()).or_default().extend(actions.iter().cloned());
-        }
+    /// The same, with what would be useful besides.
+    pub(crate) fn and_optional(mut self, other: Self) -> Self {
+        unite(&mut self.optional, other.needed);
         self
+    }
+
+    /// The same, with what a registry says that it wants. What that is on other resources is optional, unless nothing else is needed.
+    pub(crate) fn and_named(mut self, named: Self) -> Self {
+        let is_all = self.needed.is_empty();
+        let (same, other) = named.needed.into_iter().partition(|(resource, _)| is_all || self.needed.contains_key(resource));
+        unite(&mut self.needed, same);
+        unite(&mut self.optional, other);
+        self.opaque.extend(named.opaque);
+        self
+    }
+
+    /// What is worth asking for once a token service has refused all of this together: first without what is optional, then what the
+    /// registry named in words of its own, alone.
+    pub(crate) fn narrower(&self) -> Option<Self> {
+        if !self.optional.is_empty() {
+            Some(Self { optional: Resources::new(), ..self.clone() })
+        } else if !self.opaque.is_empty() && !self.needed.is_empty() {
+            Some(Self { needed: Resources::new(), ..self.clone() })
+        } else {
+            None
+        }
+    }
+
+    /// The repository that a request is about, without its host; empty if it is about none.
+    pub(crate) fn subject(&self) -> &str {
+        self.needed.keys().find_map(|resource| resource.strip_prefix("repository:")).unwrap_or_default()
     }
 
     /// One text for each resource.
     pub(crate) fn resources(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(resource, actions)| {
-            let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+        let mut all = self.needed.clone();
+        unite(&mut all, self.optional.clone());
+        let named = all.into_iter().map(|(resource, actions)| {
+            let actions: Vec<String> = actions.into_iter().collect();
             format!("{resource}:{}", actions.join(","))
-        })
+        });
+        named.chain(self.opaque.iter().cloned())
+    }
+}
+
+fn unite(resources: &mut Resources, others: Resources) {
+    for (resource, actions) in others {
+        resources.entry(resource).or_default().extend(actions);
     }
 }
 
@@ -53,12 +105,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_united_by_resource() {
+    fn scopes_are_united_by_resource_and_what_is_opaque_is_kept_as_it_is() {
         let mine = Scope::repository("a/b", &["pull", "push"]);
-        let theirs = Scope::parse("repository:a/b:delete,pull repository:c:pull registry:catalog:* nonsense");
-        let both = mine.and(&theirs);
-        assert_eq!(both.to_string(), "registry:catalog:* repository:a/b:delete,pull,push repository:c:pull");
-        assert_eq!(Scope::parse(&both.to_string()), both);
+        let theirs = Scope::parse("repository:a/b:delete,pull repository:c:pull registry:catalog:* aws repository:odd");
+        let both = mine.and_named(theirs);
+        assert_eq!(both.to_string(), "repository:a/b:delete,pull,push repository:c:pull aws registry:catalog:* repository:odd");
+        assert_eq!(both.subject(), "a/b");
+        assert_eq!(Scope::parse(&both.to_string()).to_string(), both.to_string());
         assert_eq!(Scope::parse(""), Scope::default());
+    }
+
+    #[test]
+    fn a_scope_becomes_narrower_until_it_holds_what_is_needed() {
+        let scope = Scope::repository("a/b", &["pull"]).and_optional(Scope::repository("c", &["pull"]));
+        let narrower = scope.narrower().unwrap();
+        assert_eq!((narrower.to_string(), narrower.narrower()), ("repository:a/b:pull".to_owned(), None));
+        let named = scope.and_named(Scope::parse("repository:d:pull aws"));
+        let shown: Vec<_> = std::iter::successors(Some(named), Scope::narrower).map(|scope| scope.to_string()).collect();
+        assert_eq!(shown, ["repository:a/b:pull repository:c:pull repository:d:pull aws", "repository:a/b:pull aws", "aws"]);
+        assert_eq!(Scope::default().and_named(Scope::parse("repository:d:pull")).narrower(), None);
     }
 }

@@ -8,11 +8,11 @@ use crate::protocol::{
     error::ErrorCode,
     range::{self, Requested},
 };
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use modelpack_spec::{Descriptor, Digest, RepositoryName};
 use modelpack_store::Source;
 
-const MEDIA_TYPE: &str = "application/octet-stream";
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 impl Registry {
     async fn blob_size(&self, name: &RepositoryName, digest: &Digest) -> Result<u64> {
@@ -20,6 +20,11 @@ impl Registry {
     }
 
     pub(super) async fn head_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Response> {
+        // A blob that is not there makes no repository.
+        self.blob_size(name, digest).await?;
+        // Whoever asks may be pushing, and will not push what exists: it stays until the manifest comes. A store that cannot be written
+        // takes no manifest either.
+        let _ = self.hold(name).await;
         let size = self.blob_size(name, digest).await?;
         Ok(blob(StatusCode::OK, digest).header(header::CONTENT_LENGTH, size).done())
     }
@@ -41,10 +46,10 @@ impl Registry {
             }
         };
         let len = wanted.end - wanted.start;
-        let read = self.repository(name).blob(&Descriptor::new(MEDIA_TYPE, digest.clone(), size), wanted).await;
+        let read = self.repository(name).blob(&Descriptor::new("", digest.clone(), size), wanted).await;
         // Deleted since its size was read.
         let body = read.map_err(|e| if e.is_not_found() { unknown(name, digest) } else { Failure::of_read(e) })?;
-        Ok(answer.stream(body, len))
+        Ok(self.stream(answer, body, len))
     }
 
     pub(super) async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Response> {
@@ -57,7 +62,7 @@ impl Registry {
 }
 
 fn blob(status: StatusCode, digest: &Digest) -> Answer {
-    Answer::new(status).digest(digest).header(header::CONTENT_TYPE, MEDIA_TYPE).header(header::ACCEPT_RANGES, "bytes")
+    Answer::new(status).digest(digest).media_type(MEDIA_TYPE).header(header::ACCEPT_RANGES, "bytes")
 }
 
 fn unknown(name: &RepositoryName, digest: &Digest) -> Failure {

@@ -1,23 +1,27 @@
 //! Leases on repositories that somebody pushes to, so that collection takes nothing that the next request of a push will need.
+//!
+//! A lease is a time that is written down in the repository, not a lock that is kept open: any number of repositories may be pushed
+//! to, and what a client was told is still true after a restart.
 
 use modelpack_spec::RepositoryName;
-use modelpack_store::{Lease, Result, Store, blocking};
+use modelpack_store::{Result, Store, blocking};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 /// The leases that are held: as long as somebody uses one, and for some time after.
 pub(super) struct Leases {
     store: Store,
     idle: Duration,
-    held: Mutex<HashMap<RepositoryName, Held>>,
+    held: Mutex<HashMap<RepositoryName, Arc<Held>>>,
 }
 
-struct Held {
-    lease: Arc<Lease>,
-    used: Instant,
+/// A lease that is in use as long as a clone of this lives.
+pub(super) struct Held {
+    /// Whoever writes it down keeps it locked, so that one thread waits for a collection that is under way, however many ask.
+    until: tokio::sync::Mutex<SystemTime>,
 }
 
 impl Leases {
@@ -25,30 +29,41 @@ impl Leases {
         Self { store, idle, held: Mutex::default() }
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<RepositoryName, Held>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<RepositoryName, Arc<Held>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lease on a repository, in use until what is returned is dropped.
-    pub(super) async fn hold(&self, name: &RepositoryName) -> Result<Arc<Lease>> {
-        if let Some(held) = self.held().get_mut(name) {
-            held.used = Instant::now();
-            return Ok(held.lease.clone());
-        }
-        let (store, of) = (self.store.clone(), name.clone());
-        let lease = Arc::new(blocking(move || store.lease(&of)).await?);
-        self.held().insert(name.clone(), Held { lease: lease.clone(), used: Instant::now() });
-        Ok(lease)
+    pub(super) async fn hold(&self, name: &RepositoryName) -> Result<Arc<Held>> {
+        let new = || Arc::new(Held { until: tokio::sync::Mutex::new(SystemTime::UNIX_EPOCH) });
+        let held = self.held().entry(name.clone()).or_insert_with(new).clone();
+        self.renew(name, &held, SystemTime::now()).await?;
+        Ok(held)
     }
 
-    /// Drops the leases that nobody has used for the idle time before `now`.
-    pub(super) fn reap(&self, now: Instant) {
-        self.held().retain(|_, held| {
-            if Arc::strong_count(&held.lease) > 1 {
-                held.used = now;
-            }
-            now.saturating_duration_since(held.used) < self.idle
-        });
+    /// Writes the lease down again if half of its time is over.
+    async fn renew(&self, name: &RepositoryName, held: &Held, now: SystemTime) -> Result<()> {
+        let mut until = held.until.lock().await;
+        if *until < now + self.idle / 2 {
+            let (repository, later) = (self.store.repository(name), now + self.idle);
+            blocking(move || repository.lease_until(later)).await?;
+            *until = later;
+        }
+        Ok(())
+    }
+
+    /// Renews the leases that somebody uses, and forgets those that are over.
+    pub(super) async fn reap(&self, now: SystemTime) {
+        let in_use: Vec<_> = {
+            let mut held = self.held();
+            held.retain(|_, held| Arc::strong_count(held) > 1 || held.until.try_lock().is_ok_and(|until| *until > now));
+            let in_use = held.iter().filter(|(_, held)| Arc::strong_count(held) > 1);
+            in_use.map(|(name, held)| (name.clone(), held.clone())).collect()
+        };
+        for (name, held) in in_use {
+            // It is tried again before the lease is over.
+            let _ = self.renew(&name, &held, now).await;
+        }
     }
 }
 
@@ -58,22 +73,36 @@ mod tests {
     use modelpack_store::Untagged;
 
     #[tokio::test]
-    async fn collection_stays_away_while_a_lease_is_used_and_for_the_idle_time_after() {
+    async fn a_lease_is_renewed_while_it_is_used_and_forgotten_when_it_is_over() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), Untagged::Keep).unwrap();
         let name = RepositoryName::without_host("a/b").unwrap();
         let hour = Duration::from_secs(3600);
         let leases = Leases::new(store.clone(), hour);
-        let busy = || store.prune(true).unwrap().busy;
+        let until = || std::fs::metadata(directory.path().join("repositories/a/b/_lease")).unwrap().modified().unwrap();
 
+        let start = SystemTime::now();
         let in_use = leases.hold(&name).await.unwrap();
-        let start = Instant::now();
-        leases.reap(start + 2 * hour);
-        assert_eq!(busy(), std::slice::from_ref(&name));
+        assert!(until() >= start + hour);
+        leases.reap(start + 2 * hour).await;
+        assert_eq!(until(), start + 3 * hour, "a push that takes longer than a lease keeps it");
         drop(in_use);
-        leases.reap(start + 2 * hour + hour / 2);
-        assert_eq!(busy(), std::slice::from_ref(&name));
-        leases.reap(start + 3 * hour);
-        assert_eq!(busy(), []);
+        leases.reap(start + 2 * hour + hour / 2).await;
+        assert_eq!((until(), leases.held().len()), (start + 3 * hour, 1));
+        leases.reap(start + 3 * hour).await;
+        assert_eq!((until(), leases.held().len()), (start + 3 * hour, 0));
+    }
+
+    #[tokio::test]
+    async fn collection_stays_away_from_a_lease_whoever_wrote_it_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Untagged::Keep).unwrap();
+        let name = RepositoryName::without_host("a/b").unwrap();
+        drop(Leases::new(store.clone(), Duration::from_secs(3600)).hold(&name).await.unwrap());
+        assert_eq!(store.prune(true).unwrap().busy, std::slice::from_ref(&name));
+
+        let over = RepositoryName::without_host("a/c").unwrap();
+        drop(Leases::new(store.clone(), Duration::ZERO).hold(&over).await.unwrap());
+        assert_eq!(store.prune(true).unwrap().busy, [name]);
     }
 }

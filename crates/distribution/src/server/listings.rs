@@ -43,7 +43,11 @@ impl Registry {
     pub(super) async fn list_referrers(&self, name: &RepositoryName, subject: &Digest, call: &Call) -> Result<Response> {
         let page = page(call)?;
         let mut answer = Answer::new(StatusCode::OK);
-        let mut referrers = referrers(&self.repository(name), subject).await?;
+        let mut referrers = {
+            // Of all manifests of the repository, one after the other is read.
+            let _memory = self.manifest_memory(MAX_MANIFEST_BYTES as u64).await;
+            referrers(&self.repository(name), subject).await?
+        };
         let filter = call.query.get("artifactType").filter(|filter| !filter.is_empty());
         if let Some(filter) = filter {
             referrers.retain(|d| d.artifact_type.as_deref() == Some(filter));

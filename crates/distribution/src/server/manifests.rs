@@ -10,27 +10,37 @@ use crate::protocol::{
     route::Route,
 };
 use http::{HeaderValue, StatusCode, header};
-use modelpack_spec::{MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{Error, Sink, Source, verify_bytes};
+use modelpack_spec::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
+use modelpack_store::{BlobWriter, Error, Upload, verify_bytes};
+use std::future::pending;
 
 impl Registry {
-    /// `GET` and `HEAD`.
+    /// `GET` and `HEAD`. What is stored was parsed when it came, and is handed on as it is, so that a reader costs no more than a buffer.
     pub(super) async fn get_manifest(&self, name: &RepositoryName, at: &Selector) -> Result<Response> {
-        let manifest = match self.repository(name).manifest(at).await {
+        let manifest = match self.repository(name).stored_manifest(at).await {
             Ok(manifest) => manifest,
             // A digest may be that of a blob, which is no manifest.
             Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => return Err(self.unknown_manifest(name, at)),
             Err(e) => return Err(Failure::of_read(e)),
         };
-        let media_type = HeaderValue::try_from(manifest.media_type()).map_err(|_| self.unknown_manifest(name, at))?;
-        Ok(Answer::new(StatusCode::OK).digest(manifest.digest()).bytes(media_type, manifest.bytes().to_vec()))
+        let media_type = HeaderValue::try_from(&manifest.media_type).map_err(|_| self.unknown_manifest(name, at))?;
+        let answer = Answer::new(StatusCode::OK).digest(&manifest.digest).media_type(media_type);
+        Ok(self.stream(answer, manifest.body, manifest.size))
     }
 
+    /// The bytes go to a file first. Only then are they parsed, few at a time: senders may be many, and slow.
     pub(super) async fn put_manifest(&self, name: &RepositoryName, at: &Selector, call: Call) -> Result<Response> {
         let invalid_tag = |e: modelpack_spec::InvalidReference| Failure::bad_request(ErrorCode::ManifestInvalid, e.to_string());
         let tags: Vec<Tag> = call.query.all("tag").map(str::parse).collect::<Result<_, _>>().map_err(invalid_tag)?;
         let media_type = call.header(header::CONTENT_TYPE).map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
-        let bytes = call.body.collect(MAX_MANIFEST_BYTES).await?;
+        let repository = self.repository(name);
+        let algorithm = at.digest().map_or(Algorithm::Sha256, Digest::algorithm);
+        let mut spooled = self.storing(repository.spool(algorithm)).await?;
+        receive(call, &mut spooled).await?;
+
+        let _memory = self.manifest_memory(spooled.len()).await;
+        // What was written just now is in memory. A thread of its own would leave as much with its allocator as it reads.
+        let bytes = spooled.read_back()?;
         if let Some(digest) = at.digest() {
             verify_bytes("the manifest", &bytes, digest)?;
         }
@@ -39,16 +49,12 @@ impl Registry {
             Some(digest) => manifest.with_digest(digest.clone()),
             None => manifest,
         };
-        let _lease = self.leases.hold(name).await?;
-        let repository = self.repository(name);
+        let _lease = self.hold(name).await?;
         // Tags of a push by tag would be ambiguous; the specification has them for a push by digest only.
         let tags = if at.tag().is_some() { Vec::new() } else { tags };
-        if tags.is_empty() {
-            repository.put_manifest(at, &manifest).await?;
-        }
-        for tag in &tags {
-            repository.put_manifest(&Selector::Both(tag.clone(), manifest.digest().clone()), &manifest).await?;
-        }
+        let tagged = tags.iter().map(|tag| Selector::Both(tag.clone(), manifest.digest().clone()));
+        let all_at: Vec<Selector> = if tags.is_empty() { vec![at.clone()] } else { tagged.collect() };
+        self.storing(repository.put_spooled(&all_at, &manifest, spooled)).await?;
         let location = Route::Manifest(name.clone(), Selector::Digest(manifest.digest().clone()));
         let mut answer = Answer::new(StatusCode::CREATED).header(header::LOCATION, location).digest(manifest.digest());
         if let Some(subject) = manifest.subject() {
@@ -73,6 +79,22 @@ impl Registry {
         } else {
             unknown_name(name)
         }
+    }
+}
+
+/// Writes the body of a manifest; `413` if it is too large, whatever the client said before.
+async fn receive(call: Call, spooled: &mut BlobWriter) -> Result<()> {
+    const LIMIT: u64 = MAX_MANIFEST_BYTES as u64;
+    let too_large = || {
+        let message = format!("a manifest may have {LIMIT} bytes, and this one has more");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
+    };
+    if call.body.len().is_some_and(|len| len > LIMIT) {
+        return Err(too_large());
+    }
+    match spooled.write(call.body.into_body(Some(LIMIT), pending())).await {
+        Err(Error::WrongSize { .. }) => Err(too_large()),
+        written => Ok(written?),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod blobs;
 mod connection;
+mod connections;
 mod leases;
 mod listings;
 mod manifests;
@@ -14,24 +15,11 @@ mod response;
 mod sessions;
 mod uploads;
 
-use connection::WriteTimeout;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
-use modelpack_store::{CHUNK, Error, Result, Store, blocking};
+use connections::Connections;
+use modelpack_store::{Error, Result, Store};
 use registry::Registry;
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time};
-
-/// The most that is buffered of a connection in each direction, in bytes. Measured: eight pushes at once took 14 MiB with this, 23 with
-/// twice and 48 with four times as much, and the same time.
-const BUFFER: usize = CHUNK;
-
-/// How long a connection may wait between requests, and a request's head may take. Clients keep idle connections for up to 90 s;
-/// it is better that they end them.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How a registry behaves.
 #[derive(Clone, Debug)]
@@ -45,13 +33,16 @@ pub struct ServerOptions {
     pub lease_idle: Duration,
     /// How long a body may stand still before its connection is given up. There is no limit on how long it may take as a whole.
     pub body_idle: Duration,
+    /// How many files and sockets the process may have open at once, as `RLIMIT_NOFILE` says. It decides how many connections are
+    /// served at once; others wait.
+    pub descriptors: usize,
 }
 
 impl Default for ServerOptions {
-    /// Deletes are allowed; an hour, a quarter of an hour, a minute.
+    /// Deletes are allowed; an hour, a quarter of an hour, a minute; 1,024 descriptors.
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
-        Self { allow_delete: true, upload_idle: minutes(60), lease_idle: minutes(15), body_idle: minutes(1) }
+        Self { allow_delete: true, upload_idle: minutes(60), lease_idle: minutes(15), body_idle: minutes(1), descriptors: 1024 }
     }
 }
 
@@ -80,42 +71,34 @@ impl Server {
     /// Serves until `shutdown` is ready; then takes no more connections, finishes the requests in flight and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Self { listener, registry, .. } = self;
-        let connections = GracefulShutdown::new();
+        let mut connections = Connections::new(registry.clone(), registry.limits().connections);
         let mut reap = time::interval(registry.reap_interval());
         reap.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let reaping = tokio::spawn(async move {
+            loop {
+                reap.tick().await;
+                registry.reap().await;
+            }
+        });
         let mut shutdown = pin!(shutdown);
         loop {
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = listener.accept() => accepted,
+            };
+            // Out of descriptors, or a client that was gone at once: other connections go on, and some will end.
+            let Ok((stream, _)) = accepted else {
+                time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
             tokio::select! {
                 () = &mut shutdown => break,
-                now = reap.tick() => {
-                    let registry = registry.clone();
-                    tokio::spawn(blocking(move || registry.reap(now.into_std())));
-                }
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        // Without it the last, short piece of a response waits for the client's acknowledgement; slower, not wrong.
-                        let _ = stream.set_nodelay(true);
-                        let registry = registry.clone();
-                        let io = TokioIo::new(WriteTimeout::new(stream, registry.options().body_idle));
-                        let service = service_fn(move |request| {
-                            let registry = registry.clone();
-                            async move { Ok::<_, Infallible>(registry.answer(request).await) }
-                        });
-                        let connection = http1::Builder::new()
-                            .timer(TokioTimer::new())
-                            .header_read_timeout(HEAD_TIMEOUT)
-                            .max_buf_size(BUFFER)
-                            .serve_connection(io, service);
-                        // How a connection ended is the client's to know: its requests were answered, or it went away.
-                        tokio::spawn(connections.watch(connection));
-                    }
-                    // Out of descriptors, or a client that was gone at once: other connections go on, and some will end.
-                    Err(_) => time::sleep(Duration::from_millis(50)).await,
-                },
+                place = connections.place() => connections.serve(stream, place),
             }
         }
+        reaping.abort();
         drop(listener);
-        connections.shutdown().await;
+        connections.finish().await;
         Ok(())
     }
 }

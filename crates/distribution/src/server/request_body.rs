@@ -1,18 +1,19 @@
 //! The body of a request: a stream that may take any time, but may not stand still.
 
-use super::response::{Failure, Result};
-use crate::protocol::error::ErrorCode;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{StatusCode, header};
+use http::header;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use modelpack_store::{Body, Error};
-use std::time::Duration;
-use tokio::time::timeout;
+use modelpack_store::{Body, Error, Result};
+use std::{pin::Pin, time::Duration};
+use tokio::time::{sleep, timeout};
 
 /// How long the rest of a body is read after its request was answered. See [`RequestBody`].
 const LINGER: Duration = Duration::from_secs(30);
+
+/// How long a body may stand still while another request waits for its end.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// A body that is read once.
 ///
@@ -35,13 +36,12 @@ impl RequestBody {
         self.rest.as_ref().map_or(Some(0), |body| body.size_hint().exact())
     }
 
-    async fn next(&mut self) -> Option<Result<Bytes, Error>> {
-        let failed = |why: String| Error::Network { url: "the request's body".to_owned(), why };
+    async fn next(&mut self) -> Option<Result<Bytes>> {
         self.awaits_continue = false;
         loop {
             let Ok(frame) = timeout(self.idle, self.rest.as_mut()?.frame()).await else {
                 self.rest = None;
-                return Some(Err(failed(format!("nothing came for {:?}", self.idle))));
+                return Some(Err(ended_early(&format!("nothing came for {:?}", self.idle))));
             };
             match frame {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -50,7 +50,7 @@ impl RequestBody {
                 },
                 Some(Err(e)) => {
                     self.rest = None;
-                    return Some(Err(failed(format!("it ended early: {e}"))));
+                    return Some(Err(ended_early(&e.to_string())));
                 }
                 None => {
                     self.rest = None;
@@ -61,39 +61,49 @@ impl RequestBody {
     }
 
     /// The bytes, of which there may be at most `limit`: what goes beyond is not passed on.
-    pub(super) fn into_body(self, limit: Option<u64>) -> Body {
+    ///
+    /// Once `wanted` is ready, somebody waits for the end of this body, and it is given up as soon as nothing comes for a moment.
+    pub(super) fn into_body(self, limit: Option<u64>, wanted: impl Future<Output = ()> + Send + 'static) -> Body {
         let len = self.len();
-        let bytes = stream::try_unfold((self, 0), move |(mut body, before)| async move {
-            let Some(bytes) = body.next().await.transpose()? else { return Ok(None) };
+        let wanted = Wanted { by_another: Box::pin(wanted), is: false };
+        let bytes = stream::try_unfold((self, 0, wanted), move |(mut body, before, mut wanted)| async move {
+            let next = tokio::select! {
+                biased;
+                bytes = body.next() => bytes.transpose()?,
+                () = wanted.for_a_moment() => return Err(ended_early("another request goes on with the upload")),
+            };
+            let Some(bytes) = next else { return Ok(None) };
             let after = before + bytes.len() as u64;
             match limit {
                 Some(expected) if after > expected => {
                     Err(Error::WrongSize { what: "the request's body".to_owned(), expected, found: after })
                 }
-                _ => Ok(Some((bytes, (body, after)))),
+                _ => Ok(Some((bytes, (body, after, wanted)))),
             }
         });
         Body::from_stream(bytes, len)
     }
+}
 
-    /// All bytes in memory; `413` if there are more than `limit`, whatever the client said before.
-    pub(super) async fn collect(mut self, limit: usize) -> Result<Vec<u8>> {
-        let too_large = || {
-            let message = format!("a manifest may have {limit} bytes, and this one has more");
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
-        };
-        if self.len().is_some_and(|len| len > limit as u64) {
-            return Err(too_large());
+/// Whether somebody waits for the end of a body.
+struct Wanted<F> {
+    by_another: Pin<Box<F>>,
+    is: bool,
+}
+
+impl<F: Future<Output = ()>> Wanted<F> {
+    /// Resolves when somebody has waited for [`MOMENT`] since this was called.
+    async fn for_a_moment(&mut self) {
+        if !self.is {
+            self.by_another.as_mut().await;
+            self.is = true;
         }
-        let mut all = Vec::new();
-        while let Some(bytes) = self.next().await.transpose()? {
-            if all.len() + bytes.len() > limit {
-                return Err(too_large());
-            }
-            all.extend_from_slice(&bytes);
-        }
-        Ok(all)
+        sleep(MOMENT).await;
     }
+}
+
+fn ended_early(why: &str) -> Error {
+    Error::Network { url: "the request's body".to_owned(), why: format!("it ended early: {why}") }
 }
 
 impl Drop for RequestBody {

@@ -6,12 +6,12 @@ use crate::protocol::{
     route::InvalidRoute,
 };
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use modelpack_spec::{Digest, InvalidDigest, InvalidManifest};
-use modelpack_store::{Body, Error};
+use modelpack_store::Error;
 use std::{fmt, io};
 
 pub(super) type Response = http::Response<UnsyncBoxBody<Bytes, Error>>;
@@ -40,10 +40,15 @@ impl Answer {
         self.header(CONTENT_DIGEST, digest)
     }
 
-    /// With a body in memory.
-    pub(super) fn bytes(mut self, media_type: HeaderValue, bytes: impl Into<Bytes>) -> Response {
+    /// With the type of what is answered.
+    pub(super) fn media_type(mut self, media_type: HeaderValue) -> Self {
         self.0.headers_mut().insert(header::CONTENT_TYPE, media_type);
-        self.0.map(|_| bytes_body(bytes.into()))
+        self
+    }
+
+    /// With a body in memory.
+    pub(super) fn bytes(self, media_type: HeaderValue, bytes: impl Into<Bytes>) -> Response {
+        self.media_type(media_type).0.map(|_| bytes_body(bytes.into()))
     }
 
     /// With a JSON document.
@@ -51,9 +56,9 @@ impl Answer {
         self.bytes(HeaderValue::from_static("application/json"), document.to_string())
     }
 
-    /// With a body of `len` bytes that is read while it is sent.
-    pub(super) fn stream(self, body: Body, len: u64) -> Response {
-        let frames = StreamBody::new(body.into_stream().map_ok(Frame::data));
+    /// With a body of `len` bytes that come while they are sent.
+    pub(super) fn stream(self, pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static, len: u64) -> Response {
+        let frames = StreamBody::new(pieces.map_ok(Frame::data));
         self.header(header::CONTENT_LENGTH, len).0.map(|_| frames.boxed_unsync())
     }
 
@@ -154,7 +159,7 @@ impl From<Error> for Failure {
             Error::Io { source, .. } if is_full(&source) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unknown, format!("the registry's disk is full: {source}"))
             }
-            Error::Io { action, source, .. } => Self::internal(format!("the registry cannot {action} one of its files: {source}")),
+            Error::Io { action, source, .. } => Self::internal(format!("the registry failed at a file of its store ({action}): {source}")),
             Error::ReadOnly { source, .. } => Self::internal(format!("the registry's store is read-only: {source}")),
             _ => Self::internal("the registry's store is damaged"),
         }

@@ -1,46 +1,79 @@
 //! Uploads between their requests.
 
+use super::leases::Held;
 use modelpack_spec::RepositoryName;
-use modelpack_store::{BlobWriter, Lease};
+use modelpack_store::{BlobWriter, Error, Result, SuspendedWriter, blocking};
 use std::{
     collections::HashMap,
+    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
-/// An upload that was begun and not yet finished.
-pub(super) struct Session {
-    pub(super) writer: BlobWriter,
-    repository: RepositoryName,
+/// How many uploads may be open at once. Each costs some hundred bytes of memory and, once it has bytes, a file. With more, the one that
+/// was not continued for longest is given up.
+const MAX_OPEN: usize = 10_000;
+
+/// An upload that was begun and not yet finished. No file is open for it between two requests.
+struct Session {
+    writer: SuspendedWriter,
+    /// The last body did not come to its end, so a client may believe that it did not begin.
+    is_cut: bool,
     used: Instant,
-    _lease: Arc<Lease>,
+    _lease: Arc<Held>,
 }
 
-/// A session that one request has for itself; others wait for it. Empty once the upload is finished.
-pub(super) struct Locked(OwnedMutexGuard<Option<Session>>);
+/// A session that one request has for itself. If another one asks for it, the body that this request reads is given up once nothing
+/// comes: an upload has one client, so its earlier connection may be dead, though nobody has told the registry.
+pub(super) struct Locked {
+    session: OwnedMutexGuard<Option<Session>>,
+    slot: Arc<Slot>,
+}
 
 impl Locked {
-    /// The writer, while the upload goes on.
-    pub(super) fn writer(&mut self) -> &mut BlobWriter {
-        &mut self.0.as_mut().expect("a session is only locked while it is there").writer
+    /// How many bytes have come.
+    pub(super) fn len(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.writer.len())
     }
-}
 
-impl Drop for Locked {
-    fn drop(&mut self) {
-        if let Some(session) = self.0.as_mut() {
-            session.used = Instant::now();
+    /// Whether bytes have come of which the client may not know.
+    pub(super) fn is_cut(&self) -> bool {
+        self.len() > 0 && self.session.as_ref().is_some_and(|session| session.is_cut)
+    }
+
+    /// How many bytes have come, which the client is told now.
+    pub(super) fn told_len(&mut self) -> u64 {
+        if let Some(session) = self.session.as_mut() {
+            session.is_cut = false;
+        }
+        self.len()
+    }
+
+    /// Resolves when another request wants the session.
+    pub(super) fn is_wanted(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut waiting = self.slot.waiting.subscribe();
+        async move {
+            // The sender lives as long as the slot; without one nobody can want the session.
+            if waiting.wait_for(|waiting| *waiting > 0).await.is_err() {
+                pending().await
+            }
         }
     }
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Session>>>;
+/// An upload, and how many requests wait for it.
+struct Slot {
+    repository: RepositoryName,
+    /// Empty once the upload is finished, or if its bytes are lost.
+    session: Arc<tokio::sync::Mutex<Option<Session>>>,
+    waiting: watch::Sender<usize>,
+}
 
 /// The open uploads by their identifiers, which nobody can guess.
 pub(super) struct Sessions {
     idle: Duration,
-    open: Mutex<HashMap<String, Slot>>,
+    open: Mutex<HashMap<String, Arc<Slot>>>,
 }
 
 impl Sessions {
@@ -49,41 +82,94 @@ impl Sessions {
         Self { idle, open: Mutex::default() }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Slot>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an upload; returns its identifier.
-    pub(super) fn insert(&self, repository: RepositoryName, writer: BlobWriter, lease: Arc<Lease>) -> String {
-        let id = random_uuid();
-        let session = Session { writer, repository, used: Instant::now(), _lease: lease };
-        self.open().insert(id.clone(), Arc::new(tokio::sync::Mutex::new(Some(session))));
-        id
+    /// Until when collection keeps the file of an upload that is suspended now.
+    fn until(&self) -> SystemTime {
+        SystemTime::now() + self.idle
     }
 
-    /// Waits for the session `id` of `repository`, if there is one.
+    /// Keeps an upload that has no bytes yet; returns its identifier.
+    pub(super) async fn insert(&self, repository: RepositoryName, writer: BlobWriter, lease: Arc<Held>) -> Result<String> {
+        let until = self.until();
+        let writer = blocking(move || writer.suspend(until)).await?;
+        let id = random_uuid();
+        let session = Session { writer, is_cut: false, used: Instant::now(), _lease: lease };
+        let session = Arc::new(tokio::sync::Mutex::new(Some(session)));
+        let slot = Arc::new(Slot { repository, session, waiting: watch::Sender::new(0) });
+        let evicted = {
+            let mut open = self.open();
+            let evicted = if open.len() < MAX_OPEN { None } else { oldest(&open).and_then(|id| open.remove(&id)) };
+            open.insert(id.clone(), slot);
+            evicted
+        };
+        blocking(move || drop(evicted)).await;
+        Ok(id)
+    }
+
+    /// The session `id` of `repository`, if there is one, for this request alone.
     pub(super) async fn lock(&self, repository: &RepositoryName, id: &str) -> Option<Locked> {
-        let slot = self.open().get(id)?.clone();
-        let locked = slot.lock_owned().await;
-        locked.as_ref().filter(|session| session.repository == *repository)?;
-        Some(Locked(locked))
+        let slot = self.open().get(id).filter(|slot| slot.repository == *repository)?.clone();
+        let session = {
+            let _waits = Waits::new(&slot.waiting);
+            slot.session.clone().lock_owned().await
+        };
+        session.is_some().then_some(Locked { session, slot })
+    }
+
+    /// Lets `write` write to the upload, which then stands still until the next request, whatever `write` says.
+    pub(super) async fn write<T>(&self, locked: &mut Locked, write: impl AsyncFnOnce(&mut BlobWriter) -> Result<T>) -> Result<T> {
+        let gone = || Error::not_found("the upload");
+        let Session { writer, _lease, .. } = locked.session.take().ok_or_else(gone)?;
+        let mut writer = blocking(move || writer.resume()).await?;
+        let written = write(&mut writer).await;
+        let until = self.until();
+        let writer = blocking(move || writer.suspend(until)).await?;
+        *locked.session = Some(Session { writer, is_cut: written.is_err(), used: Instant::now(), _lease });
+        written
     }
 
     /// Ends a session and gives its upload away.
-    pub(super) fn remove(&self, id: &str, mut locked: Locked) -> Session {
+    pub(super) fn remove(&self, id: &str, mut locked: Locked) -> Result<SuspendedWriter> {
         self.open().remove(id);
-        locked.0.take().expect("a session is only locked while it is there")
+        locked.session.take().map(|session| session.writer).ok_or_else(|| Error::not_found("the upload"))
     }
 
     /// Discards the sessions that no request has used for the idle time before `now`; blocks.
     pub(super) fn reap(&self, now: Instant) {
-        let is_over = |slot: &mut Slot| {
-            // A slot that somebody else has too is in use.
-            let session = Arc::get_mut(slot).and_then(|slot| slot.get_mut().as_ref());
-            session.is_some_and(|session| now.saturating_duration_since(session.used) >= self.idle)
-        };
-        let over: Vec<_> = self.open().extract_if(|_, slot| is_over(slot)).collect();
+        let is_over = |used: Option<Instant>| used.is_none_or(|used| now.saturating_duration_since(used) >= self.idle);
+        let over: Vec<_> = self.open().extract_if(|_, slot| slot.used().is_some_and(is_over)).collect();
         drop(over);
+    }
+}
+
+impl Slot {
+    /// When a request used the session last, if it is still there; `None` while one does.
+    fn used(&self) -> Option<Option<Instant>> {
+        self.session.try_lock().ok().map(|session| session.as_ref().map(|session| session.used))
+    }
+}
+
+/// The session that was not used for longest.
+fn oldest(open: &HashMap<String, Arc<Slot>>) -> Option<String> {
+    open.iter().filter_map(|(id, slot)| Some((slot.used()?, id))).min().map(|(_, id)| id.clone())
+}
+
+/// Counts a request as waiting as long as it lives.
+struct Waits<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waits<'a> {
+    fn new(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
     }
 }
 
@@ -100,31 +186,94 @@ fn random_uuid() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::leases::Leases;
     use modelpack_spec::Algorithm;
-    use modelpack_store::{Store, Untagged};
+    use modelpack_store::{Body, Store, Untagged, Upload};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Opened {
+        directory: tempfile::TempDir,
+        sessions: Sessions,
+        name: RepositoryName,
+    }
+
+    impl Opened {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            Self { directory, sessions: Sessions::new(HOUR), name: RepositoryName::without_host("a/b").unwrap() }
+        }
+
+        async fn insert(&self) -> String {
+            let store = Store::open(self.directory.path(), Untagged::Keep).unwrap();
+            let lease = Leases::new(store.clone(), HOUR).hold(&self.name).await.unwrap();
+            let writer = store.repository(&self.name).begin_upload(Algorithm::Sha256).await.unwrap();
+            self.sessions.insert(self.name.clone(), writer, lease).await.unwrap()
+        }
+
+        async fn lock(&self, id: &str) -> Option<Locked> {
+            self.sessions.lock(&self.name, id).await
+        }
+
+        fn ingested(&self) -> usize {
+            std::fs::read_dir(self.directory.path().join("ingest")).unwrap().count()
+        }
+    }
 
     #[tokio::test]
     async fn a_session_ends_after_the_idle_time_unless_a_request_has_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(directory.path(), Untagged::Keep).unwrap();
-        let name = RepositoryName::without_host("a/b").unwrap();
-        let hour = Duration::from_secs(3600);
-        let sessions = Sessions::new(hour);
-        let writer = store.repository(&name).begin_upload(Algorithm::Sha256).await.unwrap();
-        let id = sessions.insert(name.clone(), writer, Arc::new(store.lease(&name).unwrap()));
-        let ingested = || std::fs::read_dir(directory.path().join("ingest")).unwrap().count();
+        let opened = Opened::new();
+        let id = opened.insert().await;
 
-        sessions.reap(Instant::now() + hour / 2);
-        let locked = sessions.lock(&name, &id).await.expect("it is young");
-        sessions.reap(Instant::now() + 2 * hour);
+        opened.sessions.reap(Instant::now() + HOUR / 2);
+        let locked = opened.lock(&id).await.expect("it is young");
+        opened.sessions.reap(Instant::now() + 2 * HOUR);
         drop(locked);
         let elsewhere = RepositoryName::without_host("a/c").unwrap();
-        assert!(sessions.lock(&elsewhere, &id).await.is_none());
-        assert!(sessions.lock(&name, &id).await.is_some());
-        assert_eq!(ingested(), 1);
-        sessions.reap(Instant::now() + hour);
-        assert!(sessions.lock(&name, &id).await.is_none());
-        assert_eq!(ingested(), 0);
+        assert!(opened.sessions.lock(&elsewhere, &id).await.is_none());
+        assert!(opened.lock(&id).await.is_some());
+        assert_eq!(opened.ingested(), 1);
+        opened.sessions.reap(Instant::now() + HOUR);
+        assert!(opened.lock(&id).await.is_none());
+        assert_eq!(opened.ingested(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_file_is_open_for_a_session_between_its_requests() {
+        let opened = Opened::new();
+        let id = opened.insert().await;
+        let ingest = opened.directory.path().join("ingest").canonicalize().unwrap();
+        let links = || std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        let open_files = || links().filter(|path| path.starts_with(&ingest)).count();
+        assert_eq!(open_files(), 0);
+        let mut locked = opened.lock(&id).await.unwrap();
+        let written = opened.sessions.write(&mut locked, async |writer: &mut BlobWriter| {
+            assert_eq!(open_files(), 1);
+            writer.write(Body::from_bytes(&b"bytes"[..])).await
+        });
+        written.await.unwrap();
+        assert_eq!((open_files(), locked.len(), locked.is_cut()), (0, 5, false));
+    }
+
+    #[tokio::test]
+    async fn the_session_that_was_not_used_for_longest_is_the_first_to_go() {
+        let opened = Opened::new();
+        let (first, second) = (opened.insert().await, opened.insert().await);
+        assert_eq!(oldest(&opened.sessions.open()), Some(first.clone()));
+        let _in_use = opened.lock(&first).await;
+        assert_eq!(oldest(&opened.sessions.open()), Some(second));
+    }
+
+    #[tokio::test]
+    async fn whoever_has_a_session_learns_that_another_request_waits_for_it() {
+        let opened = Opened::new();
+        let id = opened.insert().await;
+        let locked = opened.lock(&id).await.unwrap();
+        let wanted = locked.is_wanted();
+        tokio::join!(async { assert!(opened.lock(&id).await.is_some()) }, async move {
+            wanted.await;
+            drop(locked);
+        });
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::{
 use crate::protocol::{error::ErrorCode, range, route::Route};
 use http::{StatusCode, header};
 use modelpack_spec::{Algorithm, Digest, RepositoryName};
-use modelpack_store::{Upload, blocking};
+use modelpack_store::{BlobWriter, Upload, blocking};
+use std::future::pending;
 
 impl Registry {
     /// `POST`: a mount, a whole blob, or a session.
@@ -16,22 +17,22 @@ impl Registry {
         let parameter = |name| call.query.get(name).map(str::parse::<Digest>).transpose();
         let (mount, whole) = (parameter("mount")?, parameter("digest")?);
         let named = call.query.get("digest-algorithm").map(str::parse::<Algorithm>).transpose()?;
-        let lease = self.leases.hold(name).await?;
+        let lease = self.hold(name).await?;
         if let Some(digest) = &mount
             && self.mount(name, digest, call.query.get("from")).await?
         {
             return Ok(created(name, digest));
         }
         let algorithm = named.or(whole.as_ref().or(mount.as_ref()).map(Digest::algorithm)).unwrap_or(Algorithm::Sha256);
-        let mut writer = self.repository(name).begin_upload(algorithm).await?;
+        let mut writer = self.storing(self.repository(name).begin_upload(algorithm)).await?;
         match whole {
             Some(digest) => {
-                writer.write(call.body.into_body(None)).await?;
-                writer.commit_as(&digest).await?;
+                writer.write(call.body.into_body(None, pending())).await?;
+                self.storing(writer.commit_as(&digest)).await?;
                 Ok(created(name, &digest))
             }
             None => {
-                let id = self.sessions.insert(name.clone(), writer, lease);
+                let id = self.sessions.insert(name.clone(), writer, lease).await?;
                 Ok(status(StatusCode::ACCEPTED, name, &id, 0))
             }
         }
@@ -43,14 +44,14 @@ impl Registry {
             Ok(from) => from.map(|from| self.repository(&from)),
             Err(_) => return Ok(false),
         };
-        Ok(self.repository(name).mount(digest, from.as_ref()).await?)
+        Ok(self.storing(self.repository(name).mount(digest, from.as_ref())).await?)
     }
 
     /// `PATCH`: the next chunk, or all chunks in one stream.
     pub(super) async fn continue_upload(&self, name: &RepositoryName, id: &str, call: Call) -> Result<Response> {
         let mut session = self.session(name, id).await?;
-        append(name, id, &mut session, call).await?;
-        Ok(status(StatusCode::ACCEPTED, name, id, session.writer().len()))
+        self.append(name, id, &mut session, call).await?;
+        Ok(status(StatusCode::ACCEPTED, name, id, session.told_len()))
     }
 
     /// `PUT`: the last bytes, if any are left, and the digest of all.
@@ -59,24 +60,26 @@ impl Registry {
             Some(digest) => digest.parse()?,
             None => return Err(Failure::bad_request(ErrorCode::DigestInvalid, "the parameter `digest` is missing")),
         };
-        let _lease = self.leases.hold(name).await?;
+        let _lease = self.hold(name).await?;
         let mut session = self.session(name, id).await?;
-        append(name, id, &mut session, call).await?;
-        self.sessions.remove(id, session).writer.commit_as(&digest).await?;
+        self.append(name, id, &mut session, call).await?;
+        let writer = self.sessions.remove(id, session)?;
+        let commit = async { blocking(move || writer.resume()).await?.commit_as(&digest).await };
+        self.storing(commit).await?;
         Ok(created(name, &digest))
     }
 
     /// `GET`: how far the upload is.
     pub(super) async fn upload_status(&self, name: &RepositoryName, id: &str) -> Result<Response> {
         let mut session = self.session(name, id).await?;
-        Ok(status(StatusCode::NO_CONTENT, name, id, session.writer().len()))
+        Ok(status(StatusCode::NO_CONTENT, name, id, session.told_len()))
     }
 
     /// `DELETE`: discards what came.
     pub(super) async fn cancel_upload(&self, name: &RepositoryName, id: &str) -> Result<Response> {
         let session = self.session(name, id).await?;
-        let session = self.sessions.remove(id, session);
-        blocking(move || drop(session)).await;
+        let writer = self.sessions.remove(id, session)?;
+        blocking(move || drop(writer)).await;
         Ok(Answer::new(StatusCode::NO_CONTENT).done())
     }
 
@@ -84,37 +87,48 @@ impl Registry {
         let unknown = || Failure::not_found(ErrorCode::BlobUploadUnknown, format!("{name} has no such upload"));
         self.sessions.lock(name, id).await.ok_or_else(unknown)
     }
-}
 
-/// Appends a body to an upload, which keeps what came even if the rest does not.
-async fn append(name: &RepositoryName, id: &str, session: &mut Locked, call: Call) -> Result<()> {
-    let received = session.writer().len();
-    let limit = chunk_len(&call, received).map_err(|failure| {
-        let at = Route::Upload(name.clone(), id.to_owned());
-        failure.header(header::LOCATION, at).header(header::RANGE, range::print_received(received))
-    })?;
-    if call.body.len() != Some(0) {
-        session.writer().write(call.body.into_body(limit)).await?;
-    }
-    match limit {
-        Some(expected) if session.writer().len() - received != expected => {
-            let message = format!("the chunk should have {expected} bytes, and {} came", session.writer().len() - received);
-            Err(Failure::bad_request(ErrorCode::SizeInvalid, message))
+    /// Appends a body to an upload, which keeps what came even if the rest does not.
+    async fn append(&self, name: &RepositoryName, id: &str, session: &mut Locked, call: Call) -> Result<()> {
+        let received = session.len();
+        let chunk = chunk_len(&call, session).map_err(|failure| {
+            let at = Route::Upload(name.clone(), id.to_owned());
+            failure.header(header::LOCATION, at).header(header::RANGE, range::print_received(received))
+        })?;
+        if call.body.len() != Some(0) {
+            let body = call.body.into_body(chunk, session.is_wanted());
+            self.sessions.write(session, async move |writer: &mut BlobWriter| writer.write(body).await).await?;
         }
-        _ => Ok(()),
+        match chunk {
+            Some(expected) if session.len() - received != expected => {
+                let message = format!("the chunk should have {expected} bytes, and {} came", session.len() - received);
+                Err(Failure::bad_request(ErrorCode::SizeInvalid, message))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// How many bytes a chunk says that it has, if it does; refused if it does not follow the `received` bytes.
-fn chunk_len(call: &Call, received: u64) -> Result<Option<u64>> {
-    let Some(header) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
+/// How many bytes a chunk says that it has, if it does; refused if it does not follow the bytes that have come.
+///
+/// Where the body before was cut, a client that does not say where its bytes belong may send all of them again, so it is refused too.
+fn chunk_len(call: &Call, session: &Locked) -> Result<Option<u64>> {
+    let received = session.len();
+    let refused = |message| Err(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message));
+    let Some(header) = call.header(header::CONTENT_RANGE) else {
+        if session.is_cut() && call.body.len() != Some(0) {
+            return refused(format!(
+                "an earlier request was cut after {received} bytes: go on from there with a `Content-Range`, or begin a new upload"
+            ));
+        }
+        return Ok(None);
+    };
     let Some(chunk) = range::parse_chunk(header) else {
         let message = format!("{header:?} is not a range: expected `FIRST-LAST`");
         return Err(Failure::bad_request(ErrorCode::BlobUploadInvalid, message));
     };
     if chunk.start != received {
-        let message = format!("the upload has {received} bytes, so the next chunk begins at {received}, not {}", chunk.start);
-        return Err(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message));
+        return refused(format!("the upload has {received} bytes, so the next chunk begins at {received}, not {}", chunk.start));
     }
     let len = chunk.end - chunk.start;
     match call.body.len() {

@@ -138,6 +138,101 @@ async fn an_identity_token_is_exchanged_by_post() {
     assert_eq!(token.header("authorization"), None);
 }
 
+/// A registry with the token service `realm`, which asks for `scope`, and takes whatever token there is.
+async fn token_service(
+    realm: &'static str,
+    scope: &'static str,
+    answer_token: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+) -> Server {
+    Server::start(move |asked, _| match asked.target.as_str() {
+        target if target.starts_with("/token") => answer_token(asked),
+        _ if asked.header("authorization") == Some("Bearer t") => answer(200, &[], MANIFEST),
+        _ => answer(401, &[("www-authenticate", &format!(r#"Bearer realm="{realm}",scope="{scope}""#))], ""),
+    })
+    .await
+}
+
+fn granted(_: &Asked) -> Answer {
+    answer(200, &[], r#"{"token":"t"}"#)
+}
+
+#[tokio::test]
+async fn a_realm_may_be_relative_and_is_at_the_registry() {
+    for realm in ["/token", "token"] {
+        let server = token_service(realm, "repository:a/b:pull", granted).await;
+        let (_directory, credentials) = logins(&[&server], USER);
+        server.repository_with(credentials).manifest(&latest()).await.unwrap();
+        let token = server.asked().into_iter().find(|a| a.target.starts_with("/token")).unwrap();
+        assert_eq!(token.header("authorization"), Some(BASIC), "{realm}");
+    }
+    let server = token_service("", "", granted).await;
+    let error = server.repository().manifest(&latest()).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_scope_in_words_of_the_registry_is_passed_on_as_it_is() {
+    let server = token_service("/token", "aws", granted).await;
+    server.repository().manifest(&latest()).await.unwrap();
+    assert!(server.asked()[1].is("GET", "/token?scope=repository%3Aa%2Fb%3Apull&scope=aws"), "{:?}", server.asked()[1]);
+    let only = |asked: &Asked| if asked.target.contains("repository") { answer(400, &[], "") } else { granted(asked) };
+    let server = token_service("/token", "aws registry:catalog:*", only).await;
+    server.repository().manifest(&latest()).await.unwrap();
+    assert!(server.asked()[2].is("GET", "/token?scope=aws&scope=registry%3Acatalog%3A*"), "{:?}", server.asked()[2]);
+}
+
+#[tokio::test]
+async fn what_is_refused_together_and_granted_alone_is_asked_for_alone() {
+    for status in [400, 401, 403] {
+        let server = Server::start(move |asked, _| {
+            if asked.target.starts_with("/token") {
+                return if asked.target.contains("c%2Fd") { answer(status, &[], "") } else { granted(asked) };
+            }
+            match (asked.header("authorization"), asked.method.as_str()) {
+                (Some("Bearer t"), "HEAD") => answer(404, &[], ""),
+                (Some("Bearer t"), "POST") if !asked.target.contains("mount=") => answer(202, &[("location", "/session")], ""),
+                (Some("Bearer t"), "PUT") => answer(201, &[], ""),
+                // The token does not cover the repository that is mounted from.
+                _ => {
+                    let challenge =
+                        r#"Bearer realm="/token",scope="repository:a/b:pull,push repository:c/d:pull",error="insufficient_scope""#;
+                    answer(401, &[("www-authenticate", challenge)], "")
+                }
+            }
+        })
+        .await;
+        let (_directory, credentials) = logins(&[&server], USER);
+        let from = format!("{}/c/d", server.address).parse().unwrap();
+        let repository = server.repository_with(credentials).mounting_from(&from);
+        for content in [&b"one"[..], b"two", b"three"] {
+            let blob = Descriptor::of("x/x", content);
+            let Begin::Upload(mut upload) = repository.begin(Some(&blob)).await.unwrap() else { panic!("{status}: it is not there") };
+            upload.write(Body::from_bytes(content)).await.unwrap();
+            upload.commit(Some(&blob)).await.unwrap();
+        }
+        assert_eq!(server.count("PUT", "/session"), 3, "{status}");
+        assert!(server.count("GET", "/token") <= 5, "{status}: asked {} times", server.count("GET", "/token"));
+    }
+}
+
+#[tokio::test]
+async fn a_repository_has_the_login_of_its_namespace() {
+    let server = Server::start(|asked, _| {
+        let expected = if asked.target.starts_with("/v2/a/b/") { BASIC } else { "Basic b3RoZXI6eA==" };
+        guarded(asked, expected, "Basic")
+    })
+    .await;
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("auth.json");
+    let host = server.address;
+    std::fs::write(&path, format!(r#"{{"auths": {{"{host}/a": {USER}, "{host}": {{"auth": "b3RoZXI6eA=="}}}}}}"#)).unwrap();
+    let client = Client::new(ClientOptions { credentials: Credentials::in_file(path), ..ClientOptions::default() }).unwrap();
+    for name in ["a/b", "c/d", "ab/c"] {
+        let repository = client.repository(&format!("{host}/{name}").parse().unwrap()).unwrap();
+        repository.manifest(&latest()).await.unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
 #[tokio::test]
 async fn a_token_service_on_another_host_without_tls_is_refused() {
     let thief = Server::start(|_, _| answer(200, &[], r#"{"token":"x"}"#)).await;

@@ -72,11 +72,100 @@ async fn a_server_that_ignores_ranges_still_gives_the_right_bytes() {
 
 #[tokio::test]
 async fn another_range_than_the_one_asked_for_is_refused() {
-    for wrong in ["bytes 0-9/100000", "bytes 10-20/99999", "bytes 10-19/100000", "nonsense"] {
+    for wrong in ["bytes 0-9/100000", "bytes 10-20/99999", "bytes 11-20/100000", "nonsense"] {
         let server = Server::start(move |_, _| answer(206, &[("content-range", wrong)], content().slice(10..21))).await;
         let error = read(&server, 10..21).await.unwrap_err();
         assert!(matches!(error, Error::Protocol { status: 206, .. }), "{wrong}: {error}");
+        assert_eq!(server.asked().len(), 2, "{wrong}: the second time for all of the blob");
     }
+}
+
+/// A server that cuts the first body after 60,000 bytes, gives all of the blob to whoever asks for that, and answers a range by `ranged`.
+async fn ranges(ranged: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Server {
+    let tries = AtomicUsize::new(0);
+    Server::start(move |asked, _| match (asked.header("range"), tries.fetch_add(1, SeqCst)) {
+        (Some(_), _) => ranged(asked),
+        (None, 0) => partial(asked, 60_000),
+        (None, _) => answer(200, &[], content()),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_range_that_is_refused_is_taken_from_the_whole_blob() {
+    for status in [400, 405, 412, 416, 501] {
+        let server = ranges(move |_| answer(status, &[("content-range", "bytes */100000")], "no ranges")).await;
+        assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "{status}: what broke off is continued");
+        assert_eq!(read(&server, 10..2000).await.unwrap(), content()[10..2000], "{status}: a part is read");
+        let ranged: Vec<_> = server.asked().iter().map(|a| a.header("range").is_some()).collect();
+        assert_eq!(ranged, [false, true, false, true, false], "{status}");
+    }
+    let server = Server::start(|asked, _| if asked.header("range").is_some() { answer(416, &[], "") } else { answer(404, &[], "") }).await;
+    assert!(read(&server, 10..2000).await.unwrap_err().is_not_found(), "what all of the blob is answered with counts");
+    let server = Server::start(|_, _| answer(416, &[], "")).await;
+    let error = read(&server, 10..2000).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { status: 416, .. }), "{error}");
+    assert_eq!(server.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_say_what_it_is_is_not_used() {
+    let wrong: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("content-type", "multipart/byteranges; boundary=x")],
+        &[("content-range", "bytes 0-9/100000")],
+        &[("content-range", "bytes 70000-99999/100000")],
+        &[("content-range", "bytes 60000-99999/99999999")],
+        &[("content-range", "bytes 60000-100000/*")],
+    ];
+    for headers in wrong {
+        let server = ranges(move |_| answer(206, headers, vec![b'!'; 40_000])).await;
+        assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "{headers:?}");
+        assert_eq!(server.asked().len(), 3, "{headers:?}");
+    }
+}
+
+/// A part of the blob, as a server says it.
+fn part(range: Range<usize>) -> Answer {
+    let said = format!("bytes {}-{}/{}", range.start, range.end - 1, content().len());
+    answer(206, &[("content-range", &said)], content().slice(range))
+}
+
+#[tokio::test]
+async fn a_part_that_is_shorter_is_taken_and_the_rest_is_asked_for() {
+    let server = ranges(|asked| part(wanted(asked).start..wanted(asked).end.min(wanted(asked).start + 15_000))).await;
+    assert_eq!(read(&server, 0..100_000).await.unwrap(), content());
+    let asked: Vec<_> = server.asked().iter().skip(1).map(|a| wanted(a).start).collect();
+    assert_eq!(asked, [60_000, 75_000, 90_000], "at once, and each from where the one before ended");
+    assert_eq!(read(&server, 10..40_000).await.unwrap(), content()[10..40_000]);
+}
+
+#[tokio::test]
+async fn of_a_part_that_begins_earlier_or_ends_later_the_right_bytes_are_taken() {
+    let server = ranges(|asked| part(wanted(asked).start - 5..(wanted(asked).end + 7).min(content().len()))).await;
+    assert_eq!(read(&server, 0..100_000).await.unwrap(), content());
+    assert_eq!(read(&server, 1000..2000).await.unwrap(), content()[1000..2000]);
+    let longer = |asked: &Asked| {
+        let said = format!("bytes {}-{}/100000", wanted(asked).start, wanted(asked).start + 9);
+        pieces(206, &[("content-range", &said)], vec![Ok(content().slice(wanted(asked)))])
+    };
+    let server = ranges(longer).await;
+    let error = read(&server, 10..2000).await.unwrap_err();
+    assert!(matches!(&error, Error::Network { why, .. } if why.contains("more bytes")), "{error}");
+}
+
+#[tokio::test]
+async fn parts_of_a_byte_are_not_asked_for_without_end() {
+    let server = ranges(|asked| part(wanted(asked).start..wanted(asked).start + 1)).await;
+    assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "all of the blob is asked for in the end");
+    assert!(server.asked().len() < 1100, "{}", server.asked().len());
+    let cut_early = |asked: &Asked, _| match asked.header("range") {
+        Some(_) => part(wanted(asked).start..wanted(asked).start + 1),
+        None => partial(asked, 10),
+    };
+    let server = Server::start(cut_early).await;
+    let error = read(&server, 0..100_000).await.unwrap_err();
+    assert!(matches!(error, Error::Network { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -138,6 +227,14 @@ async fn redirects_in_a_circle_end() {
     let server = Server::start(|asked, _| answer(302, &[("location", &asked.target)], "")).await;
     let error = read(&server, 0..100_000).await.unwrap_err();
     assert!(matches!(error, Error::Protocol { status: 302, .. }), "{error}");
+    assert!(error.to_string().contains("the redirects lead in a circle, back to http://127.0.0.1:"), "{error}");
+    assert_eq!(server.asked().len(), 1);
+
+    let further = AtomicUsize::new(0);
+    let server = Server::start(move |_, _| answer(307, &[("location", &format!("/{}", further.fetch_add(1, SeqCst)))], "")).await;
+    let error = read(&server, 0..100_000).await.unwrap_err();
+    assert!(error.to_string().contains("more than 8 redirects in a row"), "{error}");
+    assert_eq!(server.asked().len(), 9);
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Selector, Tag};
 use modelpack_store::{Error, Result, Source};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 const MANIFEST: &str =
     r#"{"schemaVersion":2,"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}}"#;
@@ -32,6 +35,21 @@ async fn a_registry_that_asks_for_patience_gets_it() {
         .await;
         latest(&server).await.unwrap();
         assert_eq!(server.asked().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_may_say_by_a_date_when_it_has_time_again() {
+    let by_its_own_clock: &[_] = &[("date", "Wed, 21 Oct 2026 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")];
+    for headers in [by_its_own_clock, &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")]] {
+        let tries = AtomicUsize::new(0);
+        let server = Server::start(move |_, _| match tries.fetch_add(1, SeqCst) {
+            0..=2 => answer(429, headers, ""),
+            _ => answer(200, &[], MANIFEST),
+        })
+        .await;
+        latest(&server).await.unwrap();
+        assert_eq!(server.asked().len(), 4);
     }
 }
 
@@ -92,6 +110,46 @@ async fn tls_that_meets_plain_http_is_told_in_plain_words() {
     let error = latest(&first).await.unwrap_err();
     assert!(matches!(&error, Error::Network { why, .. } if why.contains("plain http")), "{error}");
     assert_eq!(first.asked().len(), 1, "it is not tried again");
+}
+
+/// What is said of a server that answers every connection with these bytes.
+async fn said_of_bytes(bytes: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+        }
+    });
+    let client = Client::new(ClientOptions::default()).unwrap();
+    let repository = client.repository(&format!("{address}/a/b").parse().unwrap()).unwrap();
+    let error = repository.manifest(&Selector::Tag(Tag::latest())).await.unwrap_err();
+    server.abort();
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_body_or_answer_that_is_malformed_is_no_failure_of_tls() {
+    let chunk = said_of_bytes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nno number\r\n").await;
+    assert!(chunk.contains("the body of the answer is malformed: ") && !chunk.contains("TLS"), "{chunk}");
+    let head = said_of_bytes(b"\x15\x03\x01\x00\x02\x02\x46").await;
+    assert!(head.contains("the answer is not HTTP: ") && head.contains("may speak TLS"), "{head}");
+}
+
+#[tokio::test]
+async fn a_long_answer_is_told_in_short() {
+    let long: &'static str = "x".repeat(100_000).leak();
+    for body in [long, format!(r#"{{"errors":[{{"code":"DENIED","message":"{}"}}]}}"#, &long[..15_000]).leak()] {
+        let (error, _) = said(400, &[], body).await;
+        let told = error.to_string();
+        assert!(told.len() < 700 && told.ends_with(" more characters)"), "{told}");
+    }
+    let server = Server::start(move |asked, _| answer(302, &[("location", &format!("{}/{}", asked.target, &long[..5000]))], "")).await;
+    let told = latest(&server).await.unwrap_err().to_string();
+    assert!(told.len() < 2000, "{told}");
 }
 
 #[tokio::test]

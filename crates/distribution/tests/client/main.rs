@@ -3,6 +3,7 @@
 mod auth;
 mod download;
 mod errors;
+mod listing;
 mod manifest;
 mod ours;
 mod server;

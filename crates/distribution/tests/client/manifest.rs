@@ -18,7 +18,7 @@ fn manifest(subject: Option<Descriptor>) -> Manifest {
         layers: Vec::new(),
         subject,
         annotations: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
-        other: BTreeMap::new(),
+        other: Default::default(),
     };
     Manifest::from_image(image).unwrap()
 }
@@ -49,7 +49,8 @@ async fn manifests_of_every_type_are_accepted_and_verified() {
     assert_eq!(repository.manifest(&Selector::Both(tag("v1"), expected.digest().clone())).await.unwrap(), expected);
     let asked = server.asked();
     let targets: Vec<_> = asked.iter().map(|a| a.target.as_str()).collect();
-    assert_eq!(targets, ["/v2/a/b/manifests/v1", &format!("/v2/a/b/manifests/{}", expected.digest()), "/v2/a/b/manifests/v1"]);
+    let by_digest = format!("/v2/a/b/manifests/{}", expected.digest());
+    assert_eq!(targets, ["/v2/a/b/manifests/v1", &by_digest, &by_digest], "of a tag and a digest the digest decides");
     assert_eq!(asked[0].headers.get_all("accept").iter().count(), 4);
     let mut hasher = Hasher::new(Algorithm::Sha512);
     hasher.update(expected.bytes());
@@ -64,7 +65,7 @@ async fn a_manifest_that_is_not_the_one_asked_for_is_refused() {
     let error = repository.manifest(&Selector::Digest(Digest::of(b"other"))).await.unwrap_err();
     assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
     let error = repository.manifest(&Selector::Both(tag("v1"), Digest::of(b"other"))).await.unwrap_err();
-    assert!(error.is_not_found() && error.to_string().contains("points to"), "{error}");
+    assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
     let lying = serving(Some(Digest::of(b"other").to_string())).await;
     let error = lying.repository().manifest(&Selector::Tag(tag("v1"))).await.unwrap_err();
     assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
@@ -146,30 +147,6 @@ async fn a_registry_with_referrers_needs_no_tag_for_them() {
 }
 
 #[tokio::test]
-async fn tags_are_collected_from_all_pages() {
-    let server = Server::start(|asked, _| match asked.target.as_str() {
-        "/v2/a/b/tags/list?n=500" => {
-            answer(200, &[("link", r#"</v2/a/b/tags/list?n=500&last=b>; rel="next""#)], r#"{"name":"a/b","tags":["a","b"]}"#)
-        }
-        "/v2/a/b/tags/list?n=500&last=b" => answer(200, &[("link", r#"<?last=c>; rel="next""#)], r#"{"name":"a/b","tags":["c"]}"#),
-        _ => answer(200, &[], r#"{"name":"a/b","tags":null}"#),
-    })
-    .await;
-    let tags: Vec<_> = server.repository().tags().await.unwrap().iter().map(Tag::to_string).collect();
-    assert_eq!(tags, ["a", "b", "c"]);
-}
-
-#[tokio::test]
-async fn a_list_that_goes_on_at_another_host_is_not_followed() {
-    let canary = Server::start(|_, _| answer(200, &[], r#"{"tags":[]}"#)).await;
-    let link = format!(r#"<http://{}/v2/a/b/tags/list?last=x>; rel="next""#, canary.address);
-    let server = Server::start(move |_, _| answer(200, &[("link", &link)], r#"{"tags":["x"]}"#)).await;
-    let error = server.repository().tags().await.unwrap_err();
-    assert!(matches!(error, Error::Protocol { .. }), "{error}");
-    assert_eq!(canary.asked().len(), 0);
-}
-
-#[tokio::test]
 async fn a_tag_is_deleted_as_a_tag_and_only_if_it_points_where_it_should() {
     let server = Server::start(|asked, _| match asked.method.as_str() {
         "DELETE" => answer(202, &[], ""),
@@ -181,7 +158,8 @@ async fn a_tag_is_deleted_as_a_tag_and_only_if_it_points_where_it_should() {
     repository.delete(&Selector::Tag(tag("v1"))).await.unwrap();
     repository.delete(&Selector::Digest(digest.clone())).await.unwrap();
     repository.delete(&Selector::Both(tag("v1"), digest.clone())).await.unwrap();
-    assert!(repository.delete(&Selector::Both(tag("v1"), Digest::of(b"other"))).await.unwrap_err().is_not_found());
+    let error = repository.delete(&Selector::Both(tag("v1"), Digest::of(b"other"))).await.unwrap_err();
+    assert!(error.is_not_found() && error.to_string().contains("points to"), "{error}");
     let deleted: Vec<_> = server.asked().into_iter().filter(|a| a.method == "DELETE").map(|a| a.target).collect();
     assert_eq!(deleted, ["/v2/a/b/manifests/v1", &format!("/v2/a/b/manifests/{digest}"), "/v2/a/b/manifests/v1"]);
 }

@@ -59,7 +59,7 @@ async fn put_artifact(sink: &dyn Sink, layer: &[u8], subject: Option<Descriptor>
         layers,
         subject,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     };
     Manifest::from_image(image).unwrap()
 }

@@ -84,11 +84,19 @@ async fn a_blob_with_a_known_digest_is_one_request_with_its_length() {
 }
 
 #[tokio::test]
-async fn a_blob_that_is_there_is_not_moved_and_one_of_another_size_is_an_error() {
+async fn a_blob_that_is_there_is_not_moved_and_one_of_another_size_is_not_there() {
     let server = Server::start(|_, _| answer(200, &[("content-length", "614401")], "")).await;
     assert!(matches!(server.repository().begin(Some(&blob())).await, Ok(Begin::Exists)));
-    let other = Descriptor { size: 5, ..blob() };
-    assert!(matches!(server.repository().begin(Some(&other)).await, Err(Error::WrongSize { found: 614_401, .. })));
+    for size in ["614400", "0", "99999999999"] {
+        let server = Server::start(move |asked, _| match asked.method.as_str() {
+            "HEAD" => answer(200, &[("content-length", size)], ""),
+            "POST" => answer(202, &[("location", "/s")], ""),
+            _ => answer(201, &[], ""),
+        })
+        .await;
+        push(&server, in_pieces(1000)).await.unwrap();
+        assert_eq!(server.asked().last().unwrap().body, content(), "HEAD said {size}");
+    }
 }
 
 #[tokio::test]
@@ -245,6 +253,23 @@ async fn a_blob_of_another_repository_is_mounted_if_the_registry_agrees() {
         upload.commit(Some(&blob())).await.unwrap();
         assert_eq!(server.asked().last().unwrap().target, closing(session), "{from}");
     }
+}
+
+#[tokio::test]
+async fn a_mount_that_is_refused_is_not_tried_for_the_next_blob() {
+    let server = Server::start(|asked, _| match asked.method.as_str() {
+        "HEAD" => answer(404, &[], ""),
+        "POST" if asked.target.contains("mount=") => answer(403, &[], ""),
+        "POST" => answer(202, &[("location", "/s")], ""),
+        _ => answer(201, &[], ""),
+    })
+    .await;
+    let repository = server.repository().mounting_from(&format!("{}/c/d", server.address).parse().unwrap());
+    for content in [b"one", b"two"] {
+        let begun = repository.begin(Some(&Descriptor::of("x/x", content))).await.unwrap();
+        assert!(matches!(begun, Begin::Upload(_)));
+    }
+    assert_eq!(server.count("POST", "/v2/a/b/blobs/uploads/?mount="), 1);
 }
 
 #[tokio::test]

@@ -272,7 +272,7 @@ mod tests {
             layers,
             subject: None,
             annotations: annotations.clone(),
-            other: BTreeMap::new(),
+            other: Default::default(),
         };
         let manifest = Manifest::from_image(image).unwrap();
         let artifact = Artifact::read(manifest.image().unwrap()).unwrap();

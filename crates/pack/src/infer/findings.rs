@@ -3,7 +3,6 @@
 use super::Inferred;
 use crate::plan::PlannedFile;
 use modelpack_spec::{Config, ModelConfig, ModelDescriptor};
-use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Display};
 

@@ -49,7 +49,7 @@ impl Artifact {
             layers: self.layers.clone(),
             subject: None,
             annotations: BTreeMap::new(),
-            other: BTreeMap::new(),
+            other: Default::default(),
         })
         .unwrap()
     }

@@ -2,7 +2,8 @@
 
 use super::{BuildError, ConfigBuilder};
 use crate::{
-    Config, Descriptor, Digest, Encoding, FileMetadata, FilePath, ImageManifest, LayerKind, LayerType, Manifest, annotation, media_type,
+    Config, Descriptor, Digest, Encoding, FileMetadata, FilePath, ImageManifest, LayerKind, LayerType, Manifest, UnknownFields, annotation,
+    media_type,
     path::PathSet,
     value::{is_date_time, is_media_type},
 };
@@ -112,7 +113,7 @@ impl ArtifactBuilder {
             layers,
             subject: self.subject,
             annotations: self.annotations,
-            other: BTreeMap::new(),
+            other: UnknownFields::default(),
         })?;
         Ok(BuiltArtifact { manifest, config, config_bytes })
     }

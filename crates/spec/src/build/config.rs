@@ -2,11 +2,9 @@
 
 use super::BuildError;
 use crate::{
-    Capabilities, Config, Digest, ModelConfig, ModelDescriptor, ModelFs,
+    Capabilities, Config, Digest, ModelConfig, ModelDescriptor, ModelFs, UnknownFields,
     value::{is_date_time, is_language, is_licence_expression, is_modality, is_param_size, is_precision},
 };
-use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// Builds a [`Config`] of which every value is in the grammar of its field.
 ///
@@ -157,7 +155,7 @@ impl ConfigBuilder {
         }
         self.check()?;
         let modelfs = ModelFs { diff_ids, ..ModelFs::default() };
-        Ok(Config { descriptor: self.descriptor, config: self.config, modelfs, other: BTreeMap::new() })
+        Ok(Config { descriptor: self.descriptor, config: self.config, modelfs, other: UnknownFields::default() })
     }
 }
 
@@ -226,8 +224,8 @@ fn each(field: &str, values: &[String], is_valid: fn(&str) -> bool, expected: &'
     }
 }
 
-fn no_unknown(object: &str, other: &BTreeMap<String, Value>) -> Result<(), BuildError> {
-    match other.keys().next() {
+fn no_unknown(object: &str, other: &UnknownFields) -> Result<(), BuildError> {
+    match other.first_name() {
         Some(field) => Err(BuildError::Unknown { field: format!("{object}/{field}") }),
         None => Ok(()),
     }
@@ -281,8 +279,8 @@ mod tests {
             assert_eq!(refused(set(ConfigBuilder::new(), good.to_owned())), None, "{field} {good}");
             assert_eq!(refused(set(ConfigBuilder::new(), bad.to_owned())).as_deref(), Some(field), "{bad}");
             let built = set(ConfigBuilder::new(), good.to_owned()).build([Digest::of(b"")]).unwrap();
-            let written: Value = serde_json::from_slice(&built.to_bytes()).unwrap();
-            assert_eq!(written.pointer(field), Some(&Value::from(good)), "the setter sets the field that it names");
+            let written: serde_json::Value = serde_json::from_slice(&built.to_bytes()).unwrap();
+            assert_eq!(written.pointer(field), Some(&serde_json::Value::from(good)), "the setter sets the field that it names");
         }
         let built = ConfigBuilder::new().reasoning(true).tool_usage(false).reward(true).build([Digest::of(b"")]).unwrap();
         let capabilities = built.config.capabilities.unwrap();

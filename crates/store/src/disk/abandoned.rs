@@ -3,12 +3,14 @@
 //! A writer holds a lock on its file. A file whose lock is free has lost its writer, unless its modification time lies in the future:
 //! then it is an upload that waits until that time for its client to go on.
 
-use super::blobs::{files, is_absent};
+use super::{
+    blobs::{files, is_absent},
+    lock,
+};
 use crate::{Error, Result};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 /// How the name of a blob that is being written begins.
@@ -24,7 +26,7 @@ pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec
         }
         // Writable, because network file systems grant exclusive locks on nothing else. Without O_CREAT: it may be gone by now.
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
-        if file.try_lock().is_err() || waits(&file) {
+        if file.try_lock().is_err() || lock::is_ahead(&file).unwrap_or(true) {
             continue;
         }
         if !dry_run {
@@ -39,14 +41,13 @@ pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec
     Ok(abandoned)
 }
 
-fn waits(file: &File) -> bool {
-    file.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|until| until > SystemTime::now())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{
+        fs::File,
+        time::{Duration, SystemTime},
+    };
 
     #[test]
     fn only_what_nobody_holds_and_nobody_waits_for_is_abandoned() {

@@ -2,7 +2,7 @@
 
 use super::{
     abandoned::PREFIX,
-    blobs::{Blobs, random_name},
+    blobs::{Blobs, is_absent, random_name},
     repository::Links,
     writeback::Writeback,
 };
@@ -15,6 +15,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
+    time::SystemTime,
 };
 
 /// From this size on a file is hashed on a thread of its own while another copies it.
@@ -24,12 +25,31 @@ const LARGE: u64 = 8 << 20;
 ///
 /// This is the one place where bytes enter a store: whatever is committed has been hashed here.
 pub struct BlobWriter {
+    target: Target,
+    /// Absent while a write is under way, and for good if that write was abandoned.
+    state: Option<State>,
+}
+
+/// Where a blob is written, and what it will be.
+struct Target {
     blobs: Blobs,
     links: Option<Links>,
     expected: Option<Descriptor>,
     path: PathBuf,
-    /// Absent while a write is under way, and for good if that write was abandoned.
-    state: Option<State>,
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // After a commit the file is elsewhere; a leftover that cannot be removed is collected later.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A blob that is written in several requests, between two of them: no file is open. Dropping it discards what was written.
+pub struct SuspendedWriter {
+    target: Target,
+    hasher: Hasher,
+    len: u64,
 }
 
 struct State {
@@ -62,7 +82,22 @@ impl BlobWriter {
             }
         };
         let state = State { file: Arc::new(file), hasher: Hasher::new(algorithm), len: 0, writeback: Writeback::default() };
-        Ok(Self { blobs, links, expected, path, state: Some(state) })
+        Ok(Self { target: Target { blobs, links, expected, path }, state: Some(state) })
+    }
+
+    /// Closes the file until the upload goes on; blocks. Until the time `until`, collection keeps what was written.
+    ///
+    /// Fails if an earlier write was abandoned.
+    pub fn suspend(mut self, until: SystemTime) -> Result<SuspendedWriter> {
+        let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
+        file.set_modified(until).map_err(Error::io("set the time of", &self.target.path))?;
+        Ok(SuspendedWriter { target: self.target, hasher, len })
+    }
+
+    /// All bytes that were written, of a blob that is known to be small; blocks.
+    pub fn read_back(&self) -> Result<Vec<u8>> {
+        let State { file, len, .. } = self.state.as_ref().ok_or_else(|| self.abandoned())?;
+        FileRange { file: file.clone(), path: self.target.path.clone(), offset: 0, len: *len }.read()
     }
 
     /// How many bytes were written.
@@ -76,7 +111,7 @@ impl BlobWriter {
     }
 
     fn abandoned(&self) -> Error {
-        Error::Invalid { what: self.path.display().to_string(), why: "an earlier write to this upload was abandoned".to_owned() }
+        Error::Invalid { what: self.target.path.display().to_string(), why: "an earlier write to this upload was abandoned".to_owned() }
     }
 
     /// Commits the blob as `digest`, of whichever algorithm, and returns its size in bytes.
@@ -90,39 +125,60 @@ impl BlobWriter {
     /// Appends bytes in memory; blocks.
     pub(super) fn append_blocking(&mut self, bytes: &[u8]) -> Result<()> {
         let abandoned = self.abandoned();
-        self.state.as_mut().ok_or(abandoned)?.append(bytes, &self.path)
+        self.state.as_mut().ok_or(abandoned)?.append(bytes, &self.target.path)
     }
 
     pub(super) fn commit_blocking(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
         let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
-        let expected = expected.or(self.expected.as_ref().map(|d| &d.digest));
+        let expected = expected.or(self.target.expected.as_ref().map(|d| &d.digest));
         let mut found = hasher.finish();
         if let Some(expected) = expected
             && expected.algorithm() != found.algorithm()
         {
-            let whole = FileRange { file: file.clone(), path: self.path.clone(), offset: 0, len };
+            let whole = FileRange { file: file.clone(), path: self.target.path.clone(), offset: 0, len };
             found = whole.digest(expected.algorithm())?;
         }
-        let promised = self.expected.clone().or_else(|| expected.map(|digest| Descriptor::new("", digest.clone(), len)));
+        let promised = self.target.expected.clone().or_else(|| expected.map(|digest| Descriptor::new("", digest.clone(), len)));
         if let Some(blob) = promised {
             verify_blob(&format!("blob {}", blob.digest), &blob, &found, len)?;
         }
         if len > 0 {
-            file.sync_data().map_err(Error::io("sync", &self.path))?;
+            file.sync_data().map_err(Error::io("sync", &self.target.path))?;
         }
-        let _collection_waits = self.blobs.guard()?;
-        self.blobs.adopt(&file, &self.path, &found)?;
-        if let Some(links) = &self.links {
+        let _collection_waits = self.target.blobs.guard()?;
+        self.target.blobs.adopt(&file, &self.target.path, &found)?;
+        if let Some(links) = &self.target.links {
             links.add(&found)?;
         }
         Ok((found, len))
     }
 }
 
-impl Drop for BlobWriter {
-    fn drop(&mut self) {
-        // After a commit the file is elsewhere; a leftover that cannot be removed is collected later.
-        let _ = fs::remove_file(&self.path);
+impl SuspendedWriter {
+    /// How many bytes were written.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether no byte was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Opens the file again; blocks.
+    ///
+    /// Fails with [`Error::NotFound`] if collection has removed it because its time was over.
+    pub fn resume(self) -> Result<BlobWriter> {
+        let Self { target, hasher, len } = self;
+        let gone = || Error::not_found(format!("the upload {}", target.path.display()));
+        let file = OpenOptions::new().read(true).write(true).open(&target.path);
+        let file = file.map_err(|e| if is_absent(&e) { gone() } else { Error::io("open", &target.path)(e) })?;
+        file.lock().map_err(Error::io("lock", &target.path))?;
+        if file.metadata().map_err(Error::io("look at", &target.path))?.nlink() == 0 {
+            return Err(gone());
+        }
+        let state = State { file: Arc::new(file), hasher, len, writeback: Writeback::starting_at(len) };
+        Ok(BlobWriter { target, state: Some(state) })
     }
 }
 
@@ -130,7 +186,7 @@ impl Drop for BlobWriter {
 impl Upload for BlobWriter {
     async fn write(&mut self, body: Body) -> Result<()> {
         let state = self.state.take().ok_or_else(|| self.abandoned())?;
-        let path = self.path.clone();
+        let path = self.target.path.clone();
         let (state, result) = match body.file().filter(|f| f.len >= LARGE).cloned() {
             Some(range) => {
                 let progress = body.progress().cloned();
@@ -145,7 +201,7 @@ impl Upload for BlobWriter {
     async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
         let mut writer = *self;
         if expected.is_some() {
-            writer.expected = expected.cloned();
+            writer.target.expected = expected.cloned();
         }
         crate::blocking(move || writer.commit_blocking(None)).await
     }

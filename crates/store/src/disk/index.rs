@@ -1,12 +1,16 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
-use super::blobs::is_absent;
-use crate::{Error, Result, Untagged};
-use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Selector, Tag, annotation};
-use std::{fs, path::Path};
+use super::{blobs::is_absent, entries::is_cosign_referrer};
+use crate::{Error, FileRange, Result, Untagged};
+use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
+use serde::Deserialize;
+use std::{fs::File, path::Path, sync::Arc};
 
 /// The name of the file in a layout.
 pub(super) const FILE: &str = "index.json";
+
+/// The largest `index.json` that is read as a whole, in bytes. An index that anybody wrote by hand is far smaller.
+const MAX_WHOLE: u64 = MAX_MANIFEST_BYTES as u64;
 
 /// The manifests of a layout: an entry for each tag, and one without tag for each manifest that was written by its digest.
 #[derive(Clone)]
@@ -16,16 +20,36 @@ impl Index {
     /// Reads the index in `layout`; `None` if there is no layout.
     pub(super) fn read(layout: &Path) -> Result<Option<Self>> {
         let path = layout.join(FILE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
+        let file = match File::open(&path) {
+            Ok(file) => file,
             Err(e) if is_absent(&e) => return Ok(None),
-            Err(e) => return Err(Error::io("read", path)(e)),
+            Err(e) => return Err(Error::io("open", path)(e)),
         };
-        Self::parse(&bytes, &path.display().to_string()).map(Some)
+        let len = file.metadata().map_err(Error::io("look at", &path))?.len();
+        let whole = FileRange { file: Arc::new(file), path: path.clone(), offset: 0, len };
+        Self::read_from(&whole, &path.display().to_string()).map(Some)
     }
 
-    /// Parses the bytes of an `index.json`; `what` names it in an error.
-    pub(crate) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
+    /// Reads an `index.json` that lies in `range`; `what` names it in an error.
+    ///
+    /// However large it is, it costs no more memory than its entries: of one over [`MAX_WHOLE`] other fields are passed over, and
+    /// are not there any more when it is written again.
+    pub(crate) fn read_from(range: &FileRange, what: &str) -> Result<Self> {
+        if range.len <= MAX_WHOLE {
+            return Self::parse(&range.read()?, what);
+        }
+        #[derive(Deserialize)]
+        struct Entries {
+            manifests: Option<Vec<Descriptor>>,
+        }
+        let entries: Entries = serde_json::from_reader(range.buffered()).map_err(|e| match e.io_error_kind() {
+            Some(kind) => Error::io("read", &range.path)(kind.into()),
+            None => Error::Invalid { what: what.to_owned(), why: e.to_string() },
+        })?;
+        Ok(Self(ImageIndex::new(entries.manifests.unwrap_or_default())))
+    }
+
+    pub(super) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
         let invalid = |e: serde_json::Error| Error::Invalid { what: what.to_owned(), why: e.to_string() };
         serde_json::from_slice(bytes).map(Self).map_err(invalid)
     }
@@ -54,56 +78,56 @@ impl Index {
         all
     }
 
-    /// What `at` selects.
-    pub(super) fn find(&self, at: &Selector) -> Option<&Descriptor> {
-        self.0.manifests.iter().find(|d| {
-            let tag_matches = at.tag().is_none_or(|tag| tag_of(d) == Some(tag.as_str()));
-            tag_matches && at.digest().is_none_or(|digest| d.digest == *digest)
-        })
+    /// Every entry as it is, with its name.
+    pub(crate) fn entries(&self) -> &[Descriptor] {
+        &self.0.manifests
     }
 
-    /// What `at` selects, which for a digest alone may be a manifest that has no entry because another manifest names it.
+    /// The entry that `at` selects: by its digest, or by its tag if it names no digest.
+    pub(super) fn find(&self, at: &Selector) -> Option<&Descriptor> {
+        match at.digest() {
+            Some(digest) => self.0.manifests.iter().find(|d| d.digest == *digest),
+            None => self.position(at.tag()?).map(|at| &self.0.manifests[at]),
+        }
+    }
+
+    /// The entry with this tag: the one that has it as its name, or else the only one whose name ends in it.
+    fn position(&self, tag: &Tag) -> Option<usize> {
+        let all = || self.0.manifests.iter().enumerate();
+        let exact = all().find(|(_, d)| name_of(d) == Some(tag.as_str()));
+        let only = || {
+            let mut ending = all().filter(|(_, d)| tag_of(d) == Some(tag.as_str()));
+            ending.next().filter(|(_, first)| ending.all(|(_, other)| other.digest == first.digest))
+        };
+        exact.or_else(only).map(|(at, _)| at)
+    }
+
+    /// What `at` selects, which for a digest may be a manifest that has no entry because another manifest names it.
     pub(crate) fn select(&self, at: &Selector) -> Option<Descriptor> {
-        let nested = || at.tag().is_none().then(|| at.digest().map(|d| Descriptor::new("", d.clone(), 0))).flatten();
+        let nested = || at.digest().map(|d| Descriptor::new("", d.clone(), 0));
         self.find(at).cloned().or_else(nested)
     }
 
-    /// The only manifest, by its tag if it has just one; fails if there are none, or several to choose from. `what` names the
-    /// layout in an error.
-    pub(crate) fn only(&self, what: &str) -> Result<Selector> {
-        match self.manifests().as_slice() {
-            [only] => Ok(match self.tags().as_slice() {
-                [(tag, _)] => Selector::Tag(tag.clone()),
-                _ => Selector::Digest(only.digest.clone()),
-            }),
-            [] => Err(Error::not_found(format!("a manifest in {what}"))),
-            _ => {
-                let tags: Vec<_> = self.tags().iter().map(|(tag, _)| tag.to_string()).collect();
-                let why = format!("it holds several manifests, so one must be named; its tags are: {}", tags.join(", "));
-                Err(Error::Invalid { what: what.to_owned(), why })
-            }
-        }
-    }
-
-    /// Adds `manifest`, and lets the tag point to it if `at` names one.
-    pub(crate) fn put(&mut self, at: &Selector, manifest: &Manifest, displaced: Untagged) {
+    /// Adds `manifest`, and lets `name`, which is a tag or the name of an entry in a layout, point to it.
+    pub(crate) fn put(&mut self, name: Option<&str>, manifest: &Manifest, displaced: Untagged) {
         let mut entry = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
         entry.artifact_type = manifest.image().and_then(|image| image.artifact_type.clone());
-        self.put_entry(at, entry, displaced);
+        self.put_entry(name, entry, displaced);
     }
 
-    fn put_entry(&mut self, at: &Selector, manifest: Descriptor, displaced: Untagged) {
-        if let Some(tag) = at.tag() {
-            self.remove_tag(tag, displaced);
+    fn put_entry(&mut self, name: Option<&str>, manifest: Descriptor, displaced: Untagged) {
+        let is_displaced = |d: &Descriptor| name.is_some() && name_of(d) == name && !is_cosign_referrer(d);
+        while let Some(at) = self.0.manifests.iter().position(is_displaced) {
+            self.remove(at, displaced);
         }
-        let is_same_untagged = |d: &Descriptor| d.digest == manifest.digest && tag_of(d).is_none();
-        match at.tag() {
-            Some(tag) => {
+        let is_same_untagged = |d: &Descriptor| d.digest == manifest.digest && name_of(d).is_none();
+        match name {
+            Some(name) => {
                 if displaced == Untagged::Keep {
                     self.0.manifests.retain(|d| !is_same_untagged(d));
                 }
                 let mut entry = manifest;
-                entry.annotations.insert(annotation::REF_NAME.to_owned(), tag.to_string());
+                entry.annotations.insert(annotation::REF_NAME.to_owned(), name.to_owned());
                 self.0.manifests.push(entry);
             }
             // Where untagged manifests are kept anyway, any entry keeps this one.
@@ -115,12 +139,16 @@ impl Index {
 
     /// Removes a tag; says whether there was one.
     pub(super) fn remove_tag(&mut self, tag: &Tag, untagged_manifests: Untagged) -> bool {
-        let Some(at) = self.0.manifests.iter().position(|d| tag_of(d) == Some(tag.as_str())) else { return false };
+        let at = self.position(tag);
+        at.into_iter().for_each(|at| self.remove(at, untagged_manifests));
+        at.is_some()
+    }
+
+    fn remove(&mut self, at: usize, untagged_manifests: Untagged) {
         let entry = self.0.manifests.remove(at);
         if untagged_manifests == Untagged::Keep && !self.0.manifests.iter().any(|d| d.digest == entry.digest) {
             self.0.manifests.push(untagged(&entry));
         }
-        true
     }
 
     /// Removes a manifest with all its tags; says whether there was one.
@@ -131,10 +159,15 @@ impl Index {
     }
 }
 
-/// The tag of an entry. Some tools write a whole reference there; its tag is what counts.
-pub(super) fn tag_of(entry: &Descriptor) -> Option<&str> {
-    let name = entry.annotations.get(annotation::REF_NAME)?;
-    Some(name.rsplit_once(':').map_or(name.as_str(), |(_, tag)| tag))
+/// The name of an entry: any text, most often a tag or a whole reference.
+pub(crate) fn name_of(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(annotation::REF_NAME).map(String::as_str).filter(|name| !name.is_empty())
+}
+
+/// The tag in the name of an entry: the name itself, or how a whole reference ends.
+pub(crate) fn tag_of(entry: &Descriptor) -> Option<&str> {
+    let name = name_of(entry)?;
+    Some(name.rsplit_once(':').map_or(name, |(_, tag)| tag))
 }
 
 fn untagged(entry: &Descriptor) -> Descriptor {
@@ -160,8 +193,8 @@ mod tests {
         let (a, b) = (manifest(b"a"), manifest(b"b"));
         for (policy, left) in [(Untagged::Keep, 2), (Untagged::Drop, 1)] {
             let mut index = Index::empty();
-            index.put_entry(&tag("v1"), a.clone(), policy);
-            index.put_entry(&tag("v1"), b.clone(), policy);
+            index.put_entry(Some("v1"), a.clone(), policy);
+            index.put_entry(Some("v1"), b.clone(), policy);
             assert_eq!(index.find(&tag("v1")).unwrap().digest, b.digest);
             assert_eq!(index.manifests().len(), left);
             assert_eq!(index.find(&Selector::Digest(a.digest.clone())).is_some(), policy == Untagged::Keep);
@@ -172,9 +205,9 @@ mod tests {
     fn a_manifest_written_by_its_digest_outlives_its_tags() {
         let a = manifest(b"a");
         let mut index = Index::empty();
-        index.put_entry(&Selector::Digest(a.digest.clone()), a.clone(), Untagged::Drop);
-        index.put_entry(&tag("v1"), a.clone(), Untagged::Drop);
-        index.put_entry(&tag("v2"), a.clone(), Untagged::Drop);
+        index.put_entry(None, a.clone(), Untagged::Drop);
+        index.put_entry(Some("v1"), a.clone(), Untagged::Drop);
+        index.put_entry(Some("v2"), a.clone(), Untagged::Drop);
         assert_eq!(index.manifests().len(), 1);
         assert!(index.remove_tag(&"v1".parse().unwrap(), Untagged::Drop));
         assert!(index.remove_tag(&"v2".parse().unwrap(), Untagged::Drop));
@@ -185,25 +218,43 @@ mod tests {
     }
 
     #[test]
-    fn the_only_manifest_is_named_as_closely_as_it_can_be() {
-        let (a, b) = (manifest(b"a"), manifest(b"b"));
+    fn a_tag_is_the_entry_of_that_name_or_else_the_only_one_that_ends_in_it() {
+        let (a, b, c) = (manifest(b"a"), manifest(b"b"), manifest(b"c"));
         let mut index = Index::empty();
-        assert!(index.only("x").unwrap_err().is_not_found());
-        index.put_entry(&tag("v1"), a.clone(), Untagged::Keep);
-        assert_eq!(index.only("x").unwrap(), tag("v1"));
-        index.put_entry(&tag("v2"), a.clone(), Untagged::Keep);
-        assert_eq!(index.only("x").unwrap(), Selector::Digest(a.digest));
-        index.put_entry(&tag("v3"), b, Untagged::Keep);
-        assert!(index.only("x").unwrap_err().to_string().contains("v1, v2, v3"));
+        index.put_entry(Some("team/x:v1"), a.clone(), Untagged::Keep);
+        assert_eq!(index.find(&tag("v1")).unwrap().digest, a.digest);
+        index.put_entry(Some("team/y:v1"), b, Untagged::Keep);
+        assert!(index.find(&tag("v1")).is_none(), "two end in it");
+        assert!(!index.remove_tag(&"v1".parse().unwrap(), Untagged::Keep));
+        index.put_entry(Some("v1"), c.clone(), Untagged::Keep);
+        assert_eq!(index.find(&tag("v1")).unwrap().digest, c.digest);
+        assert_eq!(index.entries().len(), 3, "a name displaces no longer one that ends in it");
     }
 
     #[test]
-    fn tag_and_digest_together_must_agree() {
+    fn a_name_is_taken_from_all_that_have_it_but_not_from_their_signatures() {
+        let [a, b, mut saved, new] = [b"a", b"b", b"s", b"n"].map(|content| manifest(content));
+        saved.annotations.insert("kind".to_owned(), "dev.cosignproject.cosign/sigs".to_owned());
+        let named = |entry: &Descriptor| {
+            let mut entry = entry.clone();
+            entry.annotations.insert(annotation::REF_NAME.to_owned(), "team/x:v1".to_owned());
+            entry
+        };
+        let mut index = Index(ImageIndex::new([&saved, &a, &b].map(named).to_vec()));
+        index.put_entry(Some("team/x:v1"), new.clone(), Untagged::Drop);
+        assert_eq!(index.entries(), [named(&saved), named(&new)]);
+    }
+
+    #[test]
+    fn of_a_tag_and_a_digest_the_digest_decides() {
         let (a, b) = (manifest(b"a"), manifest(b"b"));
         let mut index = Index::empty();
-        index.put_entry(&tag("v1"), a.clone(), Untagged::Keep);
-        let v1 = "v1".parse::<Tag>().unwrap();
-        assert!(index.find(&Selector::Both(v1.clone(), a.digest)).is_some());
-        assert!(index.find(&Selector::Both(v1, b.digest)).is_none());
+        index.put_entry(Some("v1"), a.clone(), Untagged::Keep);
+        index.put_entry(Some("v2"), b.clone(), Untagged::Keep);
+        for name in ["v1", "v2", "gone"] {
+            let found = index.find(&Selector::Both(name.parse().unwrap(), a.digest.clone()));
+            assert_eq!(found.map(|entry| &entry.digest), Some(&a.digest), "{name}");
+        }
+        assert!(index.find(&Selector::Both("v1".parse().unwrap(), manifest(b"c").digest)).is_none());
     }
 }

@@ -8,8 +8,10 @@ use super::{
     repository::Links,
     reserve::Reserve,
 };
-use crate::verify::verify_selected;
-use crate::{Begin, Body, Error, FileRange, Result, Sink, Source, blocking};
+use crate::{
+    Begin, Body, Error, FileRange, Result, Sink, Source, blocking,
+    verify::{verify_blob, verify_selected},
+};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
 use rustix::io::Errno;
@@ -35,6 +37,20 @@ struct Inner {
     /// What makes it a repository of a store; a layout directory for itself has none of it.
     shared: Option<Shared>,
     untagged: Untagged,
+    /// The name that a manifest written by a tag gets instead of that tag.
+    entry_name: Option<String>,
+}
+
+/// A manifest as it lies in a layout: verified, and not parsed.
+pub struct StoredManifest {
+    /// Its media type.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its bytes.
+    pub body: Body,
 }
 
 /// What a repository has of the store that it is in.
@@ -49,6 +65,12 @@ pub(super) struct Shared {
 impl Layout {
     /// The layout in `directory`, which need not exist before something is written. Nothing is touched yet.
     pub fn at(directory: &Path) -> Self {
+        Self::naming(directory, None)
+    }
+
+    /// The layout in `directory`, in which a manifest that is written by a tag gets the name `entry_name` instead of that tag, if there is
+    /// one: the name of an entry may be any text, such as a whole reference.
+    pub fn naming(directory: &Path, entry_name: Option<String>) -> Self {
         let blobs = Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
@@ -57,12 +79,14 @@ impl Layout {
             lock: directory.to_owned(),
             shared: None,
             untagged: Untagged::Keep,
+            entry_name,
         }))
     }
 
     /// A layout whose `blobs` is a link to the pool of a store.
     pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, shared: Shared, untagged: Untagged) -> Self {
-        Self(Arc::new(Inner { name, lock: directory.join("_lock"), directory, blobs: pool, shared: Some(shared), untagged }))
+        let lock = directory.join("_lock");
+        Self(Arc::new(Inner { name, lock, directory, blobs: pool, shared: Some(shared), untagged, entry_name: None }))
     }
 
     /// The directory.
@@ -75,10 +99,9 @@ impl Layout {
         self.0.directory.join("oci-layout").is_file()
     }
 
-    /// The only manifest of this layout; fails if there are none, or several to choose from.
-    pub async fn only(&self) -> Result<Selector> {
-        let this = self.clone();
-        blocking(move || this.index()?.only(&this.0.name)).await
+    /// What it is called in an error.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
     }
 
     fn links(&self) -> Option<&Links> {
@@ -110,7 +133,7 @@ impl Layout {
         Error::Damaged { repository: self.0.name.clone(), why }
     }
 
-    fn index(&self) -> Result<Index> {
+    pub(super) fn index(&self) -> Result<Index> {
         self.read_index()?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
     }
 
@@ -247,29 +270,83 @@ impl Layout {
     }
 
     pub(super) fn read_manifest(&self, entry: &Descriptor) -> Result<Manifest> {
-        let what = || format!("manifest {} in {}", entry.digest, self.0.name);
-        let invalid = |source| Error::InvalidManifest { what: what(), source };
-        let range = self.open_blob(&entry.digest)?;
+        let (what, range) = self.open_manifest(&entry.digest)?;
+        crate::verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
+    }
+
+    /// The file of a manifest that is not too large, and what to call it in an error.
+    fn open_manifest(&self, digest: &Digest) -> Result<(String, FileRange)> {
+        let what = format!("manifest {digest} in {}", self.0.name);
+        let range = self.open_blob(digest)?;
         if range.len > MAX_MANIFEST_BYTES as u64 {
-            return Err(invalid(modelpack_spec::InvalidManifest::TooLarge(range.len)));
+            return Err(Error::InvalidManifest { what, source: modelpack_spec::InvalidManifest::TooLarge(range.len) });
         }
-        crate::verify_manifest(&what(), range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
+        Ok((what, range))
+    }
+
+    fn select(&self, at: &Selector) -> Result<Descriptor> {
+        let entry = self.read_index()?.and_then(|index| index.select(at));
+        entry.ok_or_else(|| self.no_manifest(at))
+    }
+
+    fn no_manifest(&self, at: &Selector) -> Error {
+        Error::not_found(format!("{}{at}", self.0.name))
+    }
+
+    pub(super) fn stored_manifest_blocking(&self, at: &Selector) -> Result<StoredManifest> {
+        let entry = self.select(at)?;
+        let read = || {
+            if entry.media_type.is_empty() {
+                // Only its bytes can say whether it is a manifest at all, and of which type.
+                return Ok((self.read_manifest(&entry)?.media_type().to_owned(), self.open_manifest(&entry.digest)?.1));
+            }
+            let (what, range) = self.open_manifest(&entry.digest)?;
+            let promised = Descriptor::new("", entry.digest.clone(), range.len);
+            verify_blob(&what, &promised, &range.digest(entry.digest.algorithm())?, range.len)?;
+            Ok((entry.media_type.clone(), range))
+        };
+        let (media_type, range) = read().map_err(|e: Error| if e.is_not_found() { self.no_manifest(at) } else { e })?;
+        Ok(StoredManifest { media_type, digest: entry.digest, size: range.len, body: Body::from_file(range) })
+    }
+
+    /// Begins the bytes of a manifest; the layout need not be there yet.
+    pub(super) fn spool_blocking(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, None)
     }
 
     fn put_manifest_blocking(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
-        verify_selected(at, manifest)?;
-        let missing = |digest: &Digest| Error::MissingReference { digest: digest.clone(), repository: self.0.name.clone() };
+        let at = std::slice::from_ref(at);
+        self.check(at, manifest)?;
+        self.create()?;
+        let mut writer = self.spool_blocking(manifest.digest().algorithm())?;
+        writer.append_blocking(manifest.bytes())?;
+        self.commit_manifest(at, manifest, writer)
+    }
+
+    pub(super) fn put_spooled_blocking(&self, at: &[Selector], manifest: &Manifest, spooled: BlobWriter) -> Result<()> {
+        self.check(at, manifest)?;
+        self.create()?;
+        self.commit_manifest(at, manifest, spooled)
+    }
+
+    /// Refuses a manifest that is written under another digest than its own, or that needs what is not here.
+    fn check(&self, at: &[Selector], manifest: &Manifest) -> Result<()> {
+        at.iter().try_for_each(|at| verify_selected(at, manifest))?;
         for named in manifest.blobs().chain(manifest.manifests()) {
             if self.blob_size_blocking(&named.digest)?.is_none() {
-                return Err(missing(&named.digest));
+                return Err(Error::MissingReference { digest: named.digest.clone(), repository: self.0.name.clone() });
             }
         }
-        let expected = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
-        let mut writer = self.begin_blocking(manifest.digest().algorithm(), Some(expected))?;
-        writer.append_blocking(manifest.bytes())?;
-        writer.commit_blocking(None)?;
+        Ok(())
+    }
+
+    fn commit_manifest(&self, at: &[Selector], manifest: &Manifest, writer: BlobWriter) -> Result<()> {
+        writer.commit_blocking(Some(manifest.digest()))?;
         self.update(Change::Adds, |index| {
-            index.put(at, manifest, self.0.untagged);
+            for at in at {
+                let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
+                index.put(name, manifest, self.0.untagged);
+            }
             true
         })?;
         Ok(())
@@ -281,10 +358,8 @@ impl Source for Layout {
     async fn manifest(&self, at: &Selector) -> Result<Manifest> {
         let (this, at) = (self.clone(), at.clone());
         blocking(move || {
-            let not_found = || Error::not_found(format!("{}{at}", this.0.name));
-            let index = this.read_index()?.ok_or_else(not_found)?;
-            let entry = index.select(&at).ok_or_else(not_found)?;
-            this.read_manifest(&entry).map_err(|e| if e.is_not_found() { not_found() } else { e })
+            let entry = this.select(&at)?;
+            this.read_manifest(&entry).map_err(|e| if e.is_not_found() { this.no_manifest(&at) } else { e })
         })
         .await
     }
@@ -293,7 +368,7 @@ impl Source for Layout {
         let (this, blob) = (self.clone(), blob.clone());
         blocking(move || {
             let what = format!("blob {} in {}", blob.digest, this.0.name);
-            Ok(Body::from_file(this.open_blob(&blob.digest)?.slice(range, &what)?))
+            Ok(Body::from_file(this.open_blob(&blob.digest)?.slice(range, &blob, &what)?))
         })
         .await
     }

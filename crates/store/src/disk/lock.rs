@@ -3,16 +3,20 @@
 use crate::{Error, Result};
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
     path::Path,
+    time::{Duration, SystemTime},
 };
 
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
 pub struct Lease {
-    _file: File,
+    file: File,
 }
+
+/// The longest time for which a lease may be held ahead.
+const MAX_AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 fn open(path: &Path) -> Result<File> {
     // A directory is locked as it is; anything else is a file made for locking. Writable, because network file systems
@@ -25,7 +29,7 @@ fn open(path: &Path) -> Result<File> {
 pub(super) fn exclusive(path: &Path) -> Result<Lease> {
     let file = open(path)?;
     file.lock().map_err(Error::io("lock", path))?;
-    Ok(Lease { _file: file })
+    Ok(Lease { file })
 }
 
 /// Holds `path` together with others who share it. It is opened to be read if it is there, so that a store that cannot be written can
@@ -39,14 +43,38 @@ pub(super) fn shared(path: &Path) -> Result<Option<Lease>> {
     };
     file.lock_shared().map_err(Error::io("lock", path))?;
     let held = file.metadata().map_err(Error::io("read the lock", path))?;
-    Ok((held.nlink() > 0).then_some(Lease { _file: file }))
+    Ok((held.nlink() > 0).then_some(Lease { file }))
+}
+
+/// Lets `path` count as held until `until`, though nobody keeps it open; what was said before and is later stays.
+///
+/// The caller holds the lock, shared or alone. The time is kept as the modification time of the file, which a lock file that is only
+/// locked never has in the future. So a server that holds very many leases needs no descriptor for each, and they outlive it.
+pub(super) fn hold_until(lease: &Lease, path: &Path, until: SystemTime) -> Result<()> {
+    let known = lease.file.metadata().and_then(|metadata| metadata.modified()).map_err(Error::io("read the lock", path))?;
+    if known < until {
+        lease.file.set_modified(until).map_err(Error::io("set the time of the lock", path))?;
+    }
+    Ok(())
+}
+
+/// Whether a lock that the caller holds alone counts as held until a time to come. A time that lies too far ahead is that of a clock
+/// that was wrong, and does not count.
+pub(super) fn is_held_on(lease: &Lease, path: &Path) -> Result<bool> {
+    is_ahead(&lease.file).map_err(Error::io("read the lock", path))
+}
+
+/// Whether the modification time of a file is one until which somebody waits.
+pub(super) fn is_ahead(file: &File) -> io::Result<bool> {
+    let until = file.metadata()?.modified()?;
+    Ok(until.duration_since(SystemTime::now()).is_ok_and(|ahead| ahead <= MAX_AHEAD))
 }
 
 /// Holds `path` alone if no one holds it now.
 pub(super) fn try_exclusive(path: &Path) -> Result<Option<Lease>> {
     let file = open(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lease { _file: file })),
+        Ok(()) => Ok(Some(Lease { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(e)) => Err(Error::io("lock", path)(e)),
     }

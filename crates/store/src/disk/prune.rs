@@ -118,10 +118,12 @@ impl Store {
 /// Removes the links of a repository that nothing in it needs, and the repository if that leaves nothing. A dry run puts those links into
 /// `unneeded` instead, each with the repository's directory.
 fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashSet<(PathBuf, Digest)>, pruned: &mut Pruned) -> Result<()> {
-    let Some(_alone) = lock::try_exclusive(&repository.lease_path())? else {
+    let path = repository.lease_path();
+    let alone = lock::try_exclusive(&path)?;
+    if alone.as_ref().map_or(Ok(true), |alone| lock::is_held_on(alone, &path))? {
         pruned.busy.push(repository.name().clone());
         return Ok(());
-    };
+    }
     let (directory, links) = (repository.layout().path(), repository.links());
     let needed = needed(repository)?;
     let garbage: Vec<Digest> = links.all()?.into_iter().filter(|digest| !needed.contains(digest)).collect();

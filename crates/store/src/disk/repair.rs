@@ -10,7 +10,7 @@ use super::{
     lock,
 };
 use crate::{CopyOptions, Error, Progress, Result, blocking, for_each_concurrent, verify_manifest};
-use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fs,
@@ -244,13 +244,13 @@ impl Repository {
         let parts: HashSet<Digest> =
             manifests.values().flat_map(|m| m.blobs().chain(m.manifests())).map(|named| named.digest.clone()).collect();
         let (mut index, mut lost) = (Index::empty(), Vec::new());
-        for (digest, manifest) in manifests.iter().filter(|(digest, _)| !parts.contains(digest)) {
-            index.put(&Selector::Digest(digest.clone()), manifest, Untagged::Keep);
+        for (_, manifest) in manifests.iter().filter(|(digest, _)| !parts.contains(*digest)) {
+            index.put(None, manifest, Untagged::Keep);
         }
         let old = fs::read(self.layout().path().join(index::FILE)).unwrap_or_default();
         for (tag, digest) in tags_in(&old) {
             match manifests.get(&digest) {
-                Some(manifest) => index.put(&Selector::Tag(tag), manifest, Untagged::Keep),
+                Some(manifest) => index.put(Some(tag.as_str()), manifest, Untagged::Keep),
                 None => lost.push(tag),
             }
         }

@@ -1,7 +1,7 @@
 //! A repository of the local store: an OCI image layout whose blobs lie in the store's pool.
 
 use super::{
-    BlobWriter, Layout,
+    BlobWriter, Layout, StoredManifest,
     blobs::{Blobs, is_absent, sync_directory},
     lock,
     reserve::is_full,
@@ -17,6 +17,7 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 /// Which blobs of the pool a repository holds: an empty file `<algorithm>/<hex>` for each.
@@ -158,6 +159,26 @@ impl Repository {
         blocking(move || layout.begin_blocking(algorithm, None)).await
     }
 
+    /// Begins the bytes of a manifest, hashing with `algorithm` as they are written. Nothing of the repository is made or changed
+    /// before [`put_spooled`](Self::put_spooled).
+    pub async fn spool(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        let layout = self.layout.clone();
+        blocking(move || layout.spool_blocking(algorithm)).await
+    }
+
+    /// Writes a manifest whose bytes were [spooled](Self::spool), and sets each tag that `at` names, as
+    /// [`Sink::put_manifest`] does.
+    pub async fn put_spooled(&self, at: &[Selector], manifest: &Manifest, spooled: BlobWriter) -> Result<()> {
+        let (layout, at, manifest) = (self.layout.clone(), at.to_vec(), manifest.clone());
+        blocking(move || layout.put_spooled_blocking(&at, &manifest, spooled)).await
+    }
+
+    /// What `at` selects, to be handed on as it is: its bytes are verified, and not looked at.
+    pub async fn stored_manifest(&self, at: &Selector) -> Result<StoredManifest> {
+        let (layout, at) = (self.layout.clone(), at.clone());
+        blocking(move || layout.stored_manifest_blocking(&at)).await
+    }
+
     /// Takes a blob that another repository holds, or, without one, that any repository of the store holds; says whether it was there.
     pub async fn mount(&self, digest: &Digest, from: Option<&Self>) -> Result<bool> {
         let (this, digest, from) = (self.clone(), digest.clone(), from.cloned());
@@ -260,6 +281,12 @@ impl Repository {
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    /// Keeps collection away from this repository until the time `until`, even if this process ends before; creates the repository if
+    /// it is not there; blocks. A time that was set before and is later stays; one that is more than a day ahead does not count.
+    pub fn lease_until(&self, until: SystemTime) -> Result<()> {
+        lock::hold_until(&self.lease()?, &self.lease_path(), until)
     }
 }
 

@@ -13,6 +13,11 @@ pub struct Writeback {
 }
 
 impl Writeback {
+    /// For a file of which `written` bytes were written before.
+    pub(super) fn starting_at(written: u64) -> Self {
+        Self { started: written }
+    }
+
     /// `written` bytes are written so far: asks for those that have become a whole step to be put on the disk, without waiting.
     ///
     /// It is advice: a kernel or file system that does not take it writes them at the sync.

@@ -33,7 +33,7 @@ pub async fn put_model(sink: &dyn Sink, at: &Selector, layers: &[&[u8]]) -> Mani
         layers: descriptors,
         subject: None,
         annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
+        other: Default::default(),
     })
     .unwrap();
     sink.put_manifest(at, &manifest).await.unwrap();

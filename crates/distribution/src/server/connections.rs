@@ -1,0 +1,104 @@
+//! The connections of a registry: as many as there are descriptors for, and none that idles while another one waits.
+
+use super::{connection::WriteTimeout, registry::Registry};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+/// How long a connection may wait between requests, and a request's head may take. Clients keep idle connections for up to 90 s;
+/// it is better that they end them.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a connection may take to begin its first request while others wait.
+const CROWDED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the connections should do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    /// Stay open for further requests.
+    Serving,
+    /// End after the request that is being answered: another connection waits for a place.
+    Crowded,
+    /// End after the request that is being answered: the registry shuts down.
+    Stopping,
+}
+
+/// The connections that are open.
+pub(super) struct Connections {
+    registry: Arc<Registry>,
+    places: Arc<Semaphore>,
+    mood: watch::Sender<Mood>,
+    running: JoinSet<()>,
+}
+
+impl Connections {
+    /// At most `limit` at once.
+    pub(super) fn new(registry: Arc<Registry>, limit: usize) -> Self {
+        Self { registry, places: Arc::new(Semaphore::new(limit)), mood: watch::Sender::new(Mood::Serving), running: JoinSet::new() }
+    }
+
+    /// Waits until there is a place for another connection. If all are taken, those that idle are closed.
+    pub(super) async fn place(&mut self) -> OwnedSemaphorePermit {
+        // The tasks of connections that have ended.
+        while self.running.try_join_next().is_some() {}
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return place;
+        }
+        self.mood.send_replace(Mood::Crowded);
+        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        self.mood.send_replace(Mood::Serving);
+        place
+    }
+
+    /// Serves a connection in the background.
+    pub(super) fn serve(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        let (registry, mood) = (self.registry.clone(), self.mood.subscribe());
+        self.running.spawn(async move {
+            let _place = place;
+            serve(registry, stream, mood).await;
+        });
+    }
+
+    /// Finishes the requests that are being answered.
+    pub(super) async fn finish(mut self) {
+        self.mood.send_replace(Mood::Stopping);
+        while self.running.join_next().await.is_some() {}
+    }
+}
+
+async fn serve(registry: Arc<Registry>, stream: TcpStream, mut mood: watch::Receiver<Mood>) {
+    // Without it the last, short piece of a response waits for the client's acknowledgement; slower, not wrong.
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(WriteTimeout::new(stream, registry.options().body_idle));
+    let (_open, buffer) = (registry.connection(), registry.buffer());
+    let has_begun = watch::Sender::new(false);
+    let mut begun = has_begun.subscribe();
+    let service = service_fn(move |request| {
+        has_begun.send_replace(true);
+        let registry = registry.clone();
+        async move { Ok::<_, Infallible>(registry.answer(request).await) }
+    });
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(buffer).serve_connection(io, service);
+    let mut connection = pin!(connection);
+    let is_to_end = async {
+        let mood = mood.wait_for(|mood| *mood != Mood::Serving).await.map_or(Mood::Stopping, |mood| *mood);
+        // The first request of a connection that was made just now is on its way.
+        mood == Mood::Stopping || timeout(CROWDED_TIMEOUT, begun.wait_for(|begun| *begun)).await.is_ok()
+    };
+    // How a connection ended is the client's to know: its requests were answered, or it went away.
+    let may_finish = tokio::select! {
+        _ = connection.as_mut() => return,
+        may_finish = is_to_end => may_finish,
+    };
+    if may_finish {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}

@@ -1,0 +1,146 @@
+//! What can be listed: the store, a layout or an archive, the tags of a repository, the repositories of a registry.
+
+use crate::{InvalidPlace, Modelpack, Place, Result};
+use modelpack_spec::{Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
+use modelpack_store::{Archive, Entry, Layout, Source, blocking};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// Something that is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListTarget {
+    /// `NAME`, or `store:[HOST/]NAME`: what the local store holds under this name and below it.
+    Store(RepositoryName),
+    /// `oci:PATH`: the entries of an OCI image layout directory.
+    Layout(PathBuf),
+    /// `oci-archive:FILE`: the entries of a tar archive of one.
+    Archive(PathBuf),
+    /// `HOST/NAME` or `docker://HOST/NAME`: the tags of a repository in its registry.
+    Tags(RepositoryName),
+    /// `HOST/` or `docker://HOST/`: the repositories of a registry, by its host and port.
+    Repositories(String),
+}
+
+impl FromStr for ListTarget {
+    type Err = InvalidPlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
+        let not_listed = || InvalidPlace::NotListed(text.to_owned());
+        let whole = |reference: &str| match reference.parse::<RepositoryName>() {
+            Ok(name) => Ok(name),
+            // A tag or digest is no mistake in the name, but there is nothing to list below it.
+            Err(_) if reference.parse::<Reference>().is_ok() => Err(not_listed()),
+            Err(e) => Err(InvalidPlace::Reference(e)),
+        };
+        if let Some(rest) = text.strip_prefix("store:") {
+            return Ok(Self::Store(whole(rest)?));
+        }
+        if text.starts_with("oci:") || text.starts_with("oci-archive:") {
+            return match text.parse()? {
+                Place::Layout(path, None) => Ok(Self::Layout(path)),
+                Place::Archive(path, None) => Ok(Self::Archive(path)),
+                _ => Err(not_listed()),
+            };
+        }
+        let rest = text.strip_prefix("docker://");
+        if let Some(host) = rest.unwrap_or(text).strip_suffix('/') {
+            let any = format!("{host}/any").parse::<RepositoryName>().map_err(InvalidPlace::Reference)?;
+            return any
+                .host()
+                .filter(|found| found.eq_ignore_ascii_case(host))
+                .map(|host| Self::Repositories(host.to_owned()))
+                .ok_or_else(not_listed);
+        }
+        let name = whole(rest.unwrap_or(text))?;
+        match (name.host(), rest) {
+            (Some(_), _) => Ok(Self::Tags(name)),
+            (None, None) => Ok(Self::Store(name)),
+            (None, Some(_)) => Err(not_listed()),
+        }
+    }
+}
+
+/// A manifest of a layout or archive, as its index lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedEntry {
+    /// Its name, any text; `None` if it has none.
+    pub name: Option<String>,
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// Whether it belongs to another manifest, as a signature or an SBOM does.
+    pub is_referrer: bool,
+    /// The type of the artifact, or of its config; `None` if it cannot be read, or is an index that says none.
+    pub artifact_type: Option<String>,
+    /// The size of config and layers in bytes; `None` if the manifest cannot be read.
+    pub size: Option<u64>,
+}
+
+impl Modelpack {
+    /// What the index of a layout directory lists, in its order.
+    pub async fn list_layout(&self, path: &Path) -> Result<Vec<ListedEntry>> {
+        let layout = Layout::at(path);
+        let entries = layout.entries().await?;
+        Ok(look_at(&layout, entries).await)
+    }
+
+    /// What the index of an archive lists, in its order.
+    pub async fn list_archive(&self, path: &Path) -> Result<Vec<ListedEntry>> {
+        let path = path.to_owned();
+        let (archive, entries) = blocking(move || Archive::open(&path).map(|archive| (archive.clone(), archive.entries()))).await?;
+        Ok(look_at(&archive, entries).await)
+    }
+
+    /// The tags of a repository in its registry, in the registry's order.
+    pub async fn list_tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>> {
+        Ok(self.client()?.repository(repository)?.tags().await?)
+    }
+
+    /// The repositories of a registry, by its host and port, without the host and in the registry's order. The names are as the registry
+    /// says them.
+    ///
+    /// Fails with [`NotFound`](crate::StoreError::NotFound) if the registry does not list them, as many do not.
+    pub async fn list_repositories(&self, host: &str) -> Result<Vec<String>> {
+        Ok(self.client()?.repositories(host).await?)
+    }
+}
+
+/// Reads the manifests of entries; one that cannot be read is listed all the same.
+async fn look_at(source: &dyn Source, entries: Vec<Entry>) -> Vec<ListedEntry> {
+    let mut listed = Vec::with_capacity(entries.len());
+    for Entry { name, descriptor: Descriptor { digest, .. }, is_referrer } in entries {
+        let manifest = source.manifest(&Selector::Digest(digest.clone())).await.ok();
+        let size = manifest.as_ref().map(|manifest| manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size)));
+        let artifact_type = manifest.and_then(|manifest| manifest.descriptor().artifact_type);
+        listed.push(ListedEntry { name, digest, is_referrer, artifact_type, size });
+    }
+    listed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_told_by_its_name() {
+        let name = |text: &str| text.parse::<RepositoryName>().unwrap();
+        for (text, target) in [
+            ("tiny", ListTarget::Store(name("tiny"))),
+            ("team/tiny", ListTarget::Store(name("team/tiny"))),
+            ("store:localhost:5000/team/tiny", ListTarget::Store(name("localhost:5000/team/tiny"))),
+            ("localhost:5000/team/tiny", ListTarget::Tags(name("localhost:5000/team/tiny"))),
+            ("docker://registry.example.com/tiny", ListTarget::Tags(name("registry.example.com/tiny"))),
+            ("registry.example.com/", ListTarget::Repositories("registry.example.com".into())),
+            ("docker://localhost:5000/", ListTarget::Repositories("localhost:5000".into())),
+            ("[::1]:5000/", ListTarget::Repositories("[::1]:5000".into())),
+            ("oci:/a:b/dir", ListTarget::Layout("/a:b/dir".into())),
+            ("oci-archive:model.tar", ListTarget::Archive("model.tar".into())),
+        ] {
+            assert_eq!(text.parse(), Ok(target), "{text}");
+        }
+        for bad in ["tiny:v1", "localhost:5000", "localhost:5000/tiny:v1", "team/", "/", "oci:dir:v1", "docker://tiny", "UPPER", ""] {
+            assert!(bad.parse::<ListTarget>().is_err(), "{bad}");
+        }
+    }
+}

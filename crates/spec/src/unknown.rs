@@ -1,0 +1,183 @@
+//! The fields of a JSON object that its reader does not know. They are kept as the text that they were, so that a document with a
+//! million small objects in such a field costs no more memory than its bytes.
+
+use serde::{
+    Deserializer, Serialize, Serializer,
+    de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor},
+    forward_to_deserialize_any,
+    ser::SerializeMap,
+};
+use serde_json::{Value, value::RawValue};
+use std::fmt;
+
+/// Fields of a JSON object that are not known here, in the order in which they stood, kept so that the object can be written again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnknownFields {
+    /// The members of the object, without the braces around them.
+    members: String,
+}
+
+impl UnknownFields {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The value of the first field with this name, if there is one.
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.find(|field, value| (field == name).then(|| serde_json::from_str(value.get()).ok()).flatten())
+    }
+
+    /// The name of the first field, if there is one.
+    pub fn first_name(&self) -> Option<String> {
+        self.find(|name, _| Some(name.to_owned()))
+    }
+
+    fn push(&mut self, name: &str, value: &RawValue) {
+        if !self.members.is_empty() {
+            self.members.push(',');
+        }
+        self.members.push_str(&serde_json::to_string(name).expect("any text is a JSON string"));
+        self.members.push(':');
+        self.members.push_str(value.get());
+    }
+
+    /// What `look` makes of the first field of which it makes anything.
+    fn find<T>(&self, look: impl FnMut(&str, &RawValue) -> Option<T>) -> Option<T> {
+        let object = format!("{{{}}}", self.members);
+        // It ends early where something was found, which `serde_json` takes for an error of what follows.
+        let mut found = None;
+        let read = serde_json::Deserializer::from_str(&object).deserialize_map(Finder { look, found: &mut found });
+        debug_assert!(read.is_ok() || found.is_some(), "the members were JSON when they were pushed");
+        found
+    }
+}
+
+/// Looks at one member after the other.
+struct Finder<'a, F, T> {
+    look: F,
+    found: &'a mut Option<T>,
+}
+
+impl<'de, T, F: FnMut(&str, &RawValue) -> Option<T>> Visitor<'de> for Finder<'_, F, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            *self.found = (self.look)(&name, value);
+            if self.found.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for UnknownFields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self.find(|name, value| map.serialize_entry(name, value).err()) {
+            Some(error) => Err(error),
+            None => map.end(),
+        }
+    }
+}
+
+/// Lets `read` read a struct, and gives what it does not know of the object to `keep`.
+pub(crate) fn keep_unknown<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    read: impl FnOnce(Keeping<'_, D>) -> Result<T, D::Error>,
+    keep: impl FnOnce(&mut T) -> &mut UnknownFields,
+) -> Result<T, D::Error> {
+    let mut unknown = UnknownFields::default();
+    let mut value = read(Keeping { inner: deserializer, unknown: &mut unknown })?;
+    *keep(&mut value) = unknown;
+    Ok(value)
+}
+
+/// Reads and writes structs with `#[serde(remote = "Self")]` and a last field
+/// `#[serde(flatten, skip_deserializing)] pub other: UnknownFields`.
+macro_rules! keeps_unknown_fields {
+    ($($type:ident),*) => {$(
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::unknown::keep_unknown(deserializer, |keeping| $type::deserialize(keeping), |value| &mut value.other)
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                $type::serialize(self, serializer)
+            }
+        }
+    )*};
+}
+pub(crate) use keeps_unknown_fields;
+
+/// Hands a struct the fields that it knows.
+pub(crate) struct Keeping<'a, D> {
+    inner: D,
+    unknown: &'a mut UnknownFields,
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Keeping<'_, D> {
+    type Error = D::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_map(KnownFields { known, inner: visitor, unknown: self.unknown })
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq
+        tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+struct KnownFields<'a, T> {
+    known: &'static [&'static str],
+    inner: T,
+    unknown: &'a mut UnknownFields,
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for KnownFields<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.expecting(f)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
+        self.inner.visit_map(KnownFields { known: self.known, inner: map, unknown: self.unknown })
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for KnownFields<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(name) = self.inner.next_key::<String>()? {
+            if self.known.contains(&name.as_str()) {
+                return seed.deserialize(name.into_deserializer()).map(Some);
+            }
+            self.unknown.push(&name, &self.inner.next_value::<Box<RawValue>>()?);
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.inner.next_value_seed(seed)
+    }
+}

@@ -1,0 +1,89 @@
+//! What a caller should know although nothing failed.
+
+use modelpack_spec::Digest;
+use std::{fmt, path::PathBuf, sync::Arc};
+
+/// Something that is probably not as it should be, or that explains how the work goes. Its text is a sentence without a full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A manifest was named by tag and digest, and the tag does not point to it. The manifest with the digest was taken.
+    TagMoved {
+        /// The repository, as an error names it.
+        repository: String,
+        /// The tag, or the whole name of an entry of a layout.
+        tag: String,
+        /// The digest that was named.
+        digest: Digest,
+        /// What the tag points to; `None` if there is no such tag.
+        now: Option<Digest>,
+    },
+    /// A place where logins may be kept cannot be asked; the others were.
+    LoginsUnavailable {
+        /// The credential helper or file.
+        what: String,
+        /// Why it cannot be asked.
+        why: String,
+    },
+    /// The login for a registry was removed, and another file, which belongs to another program, has one too.
+    LoginRemains {
+        /// Host and port.
+        registry: String,
+        /// The file.
+        file: PathBuf,
+    },
+    /// Another process writes to this file or directory, and the work goes on when that process has finished.
+    Waiting {
+        /// The file or directory.
+        path: PathBuf,
+    },
+}
+
+impl Notice {
+    /// Whether something is probably not as it should be. If not, the notice says how the work goes.
+    pub fn is_warning(&self) -> bool {
+        !matches!(self, Self::Waiting { .. })
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TagMoved { repository, tag, digest, now: Some(now) } => {
+                write!(f, "the tag {tag} of {repository} now points to {now}; {digest} is used, as the reference says")
+            }
+            Self::TagMoved { repository, tag, digest, now: None } => {
+                write!(f, "{repository} has no tag {tag}; {digest} is used, as the reference says")
+            }
+            Self::LoginsUnavailable { what, why } => write!(f, "{what} cannot be used for logins: {why}"),
+            Self::Waiting { path } => write!(f, "{} is being written by another process; waiting for it", path.display()),
+            Self::LoginRemains { registry, file } => write!(f, "{} still has a login for {registry}", file.display()),
+        }
+    }
+}
+
+/// Where notices go, as they come up. By default they go nowhere.
+#[derive(Clone, Default)]
+pub struct Notices(Option<Arc<Take>>);
+
+type Take = dyn Fn(&Notice) + Send + Sync;
+
+impl Notices {
+    /// Every notice is given to `take`, which may be called from several threads at once.
+    pub fn to(take: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(take)))
+    }
+
+    /// Hands a notice on.
+    pub fn give(&self, notice: &Notice) {
+        if let Some(take) = &self.0 {
+            take(notice);
+        }
+    }
+}
+
+impl fmt::Debug for Notices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Notices").field(&self.0.is_some()).finish()
+    }
+}
