@@ -124,6 +124,11 @@ fn a_registry_deletes_on_a_disk_that_is_full() {
     }
     let output = registry.end(Signal::TERM);
     assert_eq!(output.code, 0, "{}", output.stderr);
+    // As if some minutes had passed since the pushes.
+    for repository in ["a/b", "c"] {
+        let lease = fs::File::options().write(true).open(root.join("repositories").join(repository).join("_lease")).unwrap();
+        lease.set_modified(std::time::SystemTime::now()).unwrap();
+    }
     let freed = json(&cli, &format!("prune --store {}", root.display()));
     assert!(freed["bytes"].as_u64().unwrap() > 1_000_000, "{freed}");
     assert_eq!(freed["broken"], serde_json::json!([]));

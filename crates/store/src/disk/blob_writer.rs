@@ -1,8 +1,7 @@
 //! Writing one blob: bytes go to a file and through the hash once, and become visible in one step when they are verified.
 
 use super::{
-    abandoned::PREFIX,
-    blobs::{Blobs, is_absent, random_name},
+    blobs::{Blobs, is_absent},
     repository::Links,
     writeback::Writeback,
 };
@@ -15,7 +14,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
-    time::SystemTime,
 };
 
 /// From this size on a file is hashed on a thread of its own while another copies it.
@@ -73,7 +71,7 @@ impl BlobWriter {
     /// Begins a blob; blocks. The file is locked, which tells it from one whose writer is gone.
     pub(super) fn create(blobs: Blobs, links: Option<Links>, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<Self> {
         let (file, path) = loop {
-            let path = blobs.ingest.join(format!("{PREFIX}{}", random_name()));
+            let path = blobs.ingest.join(blobs.presence.name_file());
             let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
             file.lock().map_err(Error::io("lock", &path))?;
             // Before it was locked, it looked like a dead writer's, and may have been removed.
@@ -85,12 +83,13 @@ impl BlobWriter {
         Ok(Self { target: Target { blobs, links, expected, path }, state: Some(state) })
     }
 
-    /// Closes the file until the upload goes on; blocks. Until the time `until`, collection keeps what was written.
+    /// Closes the file until the upload goes on; blocks. As long as this process lives, collection keeps what was written.
     ///
     /// Fails if an earlier write was abandoned.
-    pub fn suspend(mut self, until: SystemTime) -> Result<SuspendedWriter> {
+    pub fn suspend(mut self) -> Result<SuspendedWriter> {
         let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
-        file.set_modified(until).map_err(Error::io("set the time of", &self.target.path))?;
+        self.target.blobs.presence.show(&self.target.blobs.ingest)?;
+        drop(file);
         Ok(SuspendedWriter { target: self.target, hasher, len })
     }
 
@@ -167,7 +166,7 @@ impl SuspendedWriter {
 
     /// Opens the file again; blocks.
     ///
-    /// Fails with [`Error::NotFound`] if collection has removed it because its time was over.
+    /// Fails with [`Error::NotFound`] if somebody has removed it.
     pub fn resume(self) -> Result<BlobWriter> {
         let Self { target, hasher, len } = self;
         let gone = || Error::not_found(format!("the upload {}", target.path.display()));

@@ -3,6 +3,7 @@
 use super::{
     digest_cache::Stamp,
     lock::{self, Lease},
+    presence::Presence,
 };
 use crate::{Error, FileRange, Result};
 use modelpack_spec::{Algorithm, Digest};
@@ -21,6 +22,8 @@ pub(super) struct Blobs {
     pub(super) ingest: PathBuf,
     /// Held shared while a blob is added or linked, alone while blobs are collected; `None` where nothing is ever collected.
     pub(super) lock: Option<PathBuf>,
+    /// Who writes.
+    pub(super) presence: Arc<Presence>,
 }
 
 impl Blobs {

@@ -5,6 +5,7 @@ use super::{
     blobs::{Blobs, replace_file, sync_directory},
     index::{self, Index},
     lock,
+    presence::Presence,
     repository::Links,
     reserve::Reserve,
 };
@@ -71,7 +72,8 @@ impl Layout {
     /// The layout in `directory`, in which a manifest that is written by a tag gets the name `entry_name` instead of that tag, if there is
     /// one: the name of an entry may be any text, such as a whole reference.
     pub fn naming(directory: &Path, entry_name: Option<String>) -> Self {
-        let blobs = Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None };
+        let blobs =
+            Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None, presence: Arc::new(Presence::new()) };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
             directory: directory.to_owned(),

@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, ErrorKind},
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::Path,
     time::{Duration, SystemTime},
@@ -61,12 +61,7 @@ pub(super) fn hold_until(lease: &Lease, path: &Path, until: SystemTime) -> Resul
 /// Whether a lock that the caller holds alone counts as held until a time to come. A time that lies too far ahead is that of a clock
 /// that was wrong, and does not count.
 pub(super) fn is_held_on(lease: &Lease, path: &Path) -> Result<bool> {
-    is_ahead(&lease.file).map_err(Error::io("read the lock", path))
-}
-
-/// Whether the modification time of a file is one until which somebody waits.
-pub(super) fn is_ahead(file: &File) -> io::Result<bool> {
-    let until = file.metadata()?.modified()?;
+    let until = lease.file.metadata().and_then(|metadata| metadata.modified()).map_err(Error::io("read the lock", path))?;
     Ok(until.duration_since(SystemTime::now()).is_ok_and(|ahead| ahead <= MAX_AHEAD))
 }
 

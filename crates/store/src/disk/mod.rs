@@ -8,6 +8,7 @@ mod entries;
 mod index;
 mod layout;
 mod lock;
+mod presence;
 mod prune;
 mod repair;
 mod repository;

@@ -4,7 +4,7 @@
 //! links that no manifest needs are removed; then, while nothing is added to the pool, every blob that no repository links to.
 
 use super::{
-    Repository, Store, abandoned,
+    Repository, Store,
     blobs::{TEMPORARY, files, is_absent},
     lock,
     repository::Links,
@@ -71,7 +71,7 @@ impl Store {
         }
         let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;
         self.sweep_pool(dry_run, &unneeded, &mut pruned)?;
-        pruned.abandoned.extend(abandoned::sweep(&self.pool().ingest, "", dry_run)?);
+        pruned.abandoned.extend(self.sweep_abandoned(dry_run)?);
         // Who writes to the cache does without an entry if its file is gone.
         remove_temporaries(&self.root().join(DIGESTS), dry_run, &mut pruned)?;
         Ok(pruned)

@@ -4,6 +4,7 @@
 //! blobs/sha256/<hex>           the pool
 //! repositories/<name>/         oci-layout, index.json, blobs -> the pool, _links (which blobs it holds), _lock, _lease
 //! ingest/                      blobs that are being written, each locked by its writer
+//! writers/                     a lock for each process that has uploads which wait for their clients
 //! digests/                     digests of files outside the store that were read before
 //! lock                         held shared to add a blob, alone to collect
 //! reserve                      what deletes need on a full disk
@@ -13,6 +14,7 @@ use super::{
     BrokenRepository, DigestCache, Layout, Lease, Repository, Untagged, abandoned,
     blobs::{Blobs, is_absent},
     layout::Shared,
+    presence::{self, Presence},
     repository::{LINKS, Links},
     reserve::Reserve,
 };
@@ -63,7 +65,12 @@ impl Store {
     /// The store in `root`, to be read: nothing is made or changed, so it may be read-only, another user's, or not be there.
     pub fn open_existing(root: &Path, untagged: Untagged) -> Self {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        let pool = Blobs { directory: root.join("blobs"), ingest: root.join("ingest"), lock: Some(root.join("lock")) };
+        let pool = Blobs {
+            directory: root.join("blobs"),
+            ingest: root.join("ingest"),
+            lock: Some(root.join("lock")),
+            presence: Arc::new(Presence::new()),
+        };
         let (digests, reserve) = (DigestCache::at(root.join(DIGESTS)), Reserve::of(&root));
         Self(Arc::new(Inner { digests, pool, untagged, reserve, root }))
     }
@@ -87,7 +94,15 @@ impl Store {
 
     /// Removes what writers of blobs that were killed left; returns the files with their sizes in bytes; blocks.
     pub fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
-        abandoned::sweep(&self.0.pool.ingest, "", false)
+        self.sweep_abandoned(false)
+    }
+
+    pub(super) fn sweep_abandoned(&self, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
+        let ingest = &self.0.pool.ingest;
+        let blobs = abandoned::sweep(ingest, "", dry_run)?;
+        // Those are locks and have no bytes, so nobody need hear of them.
+        abandoned::sweep(&presence::locks(ingest), "", dry_run)?;
+        Ok(blobs)
     }
 
     fn repositories_directory(&self) -> PathBuf {
