@@ -260,7 +260,9 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
         PackError::Pattern(_) => "the grammar is that of .gitignore; `\\` before a character makes it literal",
         PackError::NothingSelected { .. } => "`modelpack inspect` lists all files; a pattern with a slash is anchored at the top",
         PackError::Empty { .. } => "hidden files are left out, unless a Modelfile names them",
-        PackError::LinkOutside { .. } => "put the file itself in the place of the link, or leave the link out with `--exclude`",
+        PackError::LinkOutside { .. } => {
+            "put the file itself in the place of the link, or leave the link out with `--exclude`; `-f` takes a Modelfile from anywhere"
+        }
         PackError::LinkDangling { .. } | PackError::LinkCycle { .. } | PackError::NotAFile { .. } => {
             "remove it, or leave it out with `--exclude`, or with a Modelfile that names the files to pack"
         }

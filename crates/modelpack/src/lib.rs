@@ -39,7 +39,7 @@ pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
     Attached, Description, Error as PackError, Field, FileFilter, Finding, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
     LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
-    UnpackOptions, Unpacked,
+    SourceFile, UnpackOptions, Unpacked,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
@@ -48,7 +48,7 @@ pub use modelpack_store::{
     Snapshot,
 };
 pub use modelpack_validate as validation;
-pub use pack::{PackRequest, Packed, Planned};
+pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
 pub use repair::RepairedArtifact;

@@ -4,15 +4,15 @@ use crate::{Error, Modelpack, Place, Result, ScanReport, scan::scan_planned};
 use modelpack_pack::{Description, FileFilter, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview};
 use modelpack_spec::{BuiltArtifact, Digest, Tag};
 use modelpack_store::{EntrySelector, blocking};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to pack.
 #[derive(Clone, Debug, Default)]
 pub struct PackRequest {
     /// The model's directory.
     pub directory: PathBuf,
-    /// The Modelfile that says which files are packed; without one they are found by looking.
-    pub modelfile: Option<PathBuf>,
+    /// The Modelfile or Kitfile that says which files are packed; without one they are found by looking.
+    pub modelfile: Option<ModelfilePath>,
     /// Which files are left out or taken, whatever the Modelfile says.
     pub filter: FileFilter,
     /// What is said of the model; wins over its Modelfile, which wins over its files.
@@ -21,6 +21,32 @@ pub struct PackRequest {
     pub layers: LayerPolicy,
     /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
     pub require_safe: bool,
+}
+
+/// Where a Modelfile is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelfilePath {
+    /// Anywhere: somebody named this file.
+    Named(PathBuf),
+    /// The file of this name in the model's directory itself. Nobody vouches for it, so it may be no link that leads out of the directory.
+    InDirectory(&'static str),
+}
+
+impl ModelfilePath {
+    /// The Modelfile of `directory`, or for want of one its Kitfile, if it has one: `Modelfile`, `Kitfile`, `kitfile`, `.kitfile`.
+    pub fn find(directory: &Path) -> Option<Self> {
+        // A link that leads nowhere is found too: it should say something.
+        let is_there = |name: &&str| directory.join(name).symlink_metadata().is_ok() && !directory.join(name).is_dir();
+        ["Modelfile", "Kitfile", "kitfile", ".kitfile"].into_iter().find(is_there).map(Self::InDirectory)
+    }
+
+    /// The path to the file, if the model is in `directory`.
+    pub fn path(&self, directory: &Path) -> PathBuf {
+        match self {
+            Self::Named(path) => path.clone(),
+            Self::InDirectory(name) => directory.join(name),
+        }
+    }
 }
 
 /// What would be packed.
@@ -111,7 +137,11 @@ pub(crate) fn prepare_layers(request: &PackRequest) -> Result<(Vec<PlannedLayer>
 
 /// Finds the files and what they say of the model; blocks.
 pub(crate) fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
-    let modelfile = request.modelfile.as_deref().map(Modelfile::read).transpose()?;
+    let read = |path: &ModelfilePath| match path {
+        ModelfilePath::Named(path) => Modelfile::read(path),
+        ModelfilePath::InDirectory(name) => Modelfile::read_in(&request.directory, name),
+    };
+    let modelfile = request.modelfile.as_ref().map(read).transpose()?;
     let plan = plan(&request.directory, modelfile.as_ref(), &request.filter)?;
     let inferred = infer(&plan).into();
     let said = modelfile.map(|modelfile| modelfile.metadata().clone()).unwrap_or_default();

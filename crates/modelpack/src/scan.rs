@@ -1,10 +1,10 @@
 //! Whether loading a model's files could run code.
 
-use crate::{Modelpack, Place, Result, StoreError, open::artifact_of};
+use crate::{Modelpack, Place, Result, open::artifact_of};
 use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
 use modelpack_scan::{Report, ScanOptions, scan_artifact, scan_file};
 use modelpack_store::blocking;
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 /// What is scanned.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Modelpack {
 /// Scans files that are to be packed; blocks.
 pub(crate) fn scan_planned<'a>(files: impl IntoIterator<Item = &'a PlannedFile>, scratch: Option<PathBuf>) -> Result<Report> {
     let scan = |planned: &PlannedFile| {
-        let file = File::open(&planned.source).map_err(StoreError::io("open", &planned.source))?;
+        let (file, _) = planned.source.open()?;
         Ok(scan_file(planned.path.as_str(), planned.size, file, scratch.as_deref()))
     };
     Ok(Report { files: files.into_iter().map(scan).collect::<Result<_>>()? })

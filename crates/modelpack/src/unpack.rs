@@ -1,6 +1,6 @@
 //! Unpacking an artifact into a directory.
 
-use crate::{Modelpack, Place, Result};
+use crate::{Modelpack, Notice, Place, Result};
 use modelpack_pack::{Selection, UnpackOptions, Unpacked, unpack};
 use modelpack_spec::Digest;
 use std::path::Path;
@@ -9,6 +9,7 @@ impl Modelpack {
     /// Writes the files of an artifact into `directory`, straight from where it is; returns its digest and what was written.
     ///
     /// Only what `selection` needs is moved. A file that is there already is left as it is if it is equal; if it is not, that is an error unless `force` is given.
+    /// While another process unpacks into the directory, this waits for it, and says so as a [`Notice`].
     pub async fn unpack(&self, from: &Place, directory: &Path, selection: &Selection, force: bool) -> Result<(Digest, Unpacked)> {
         let opened = self.open(from).await?;
         let options = UnpackOptions {
@@ -18,7 +19,9 @@ impl Modelpack {
             progress: self.options.progress.clone(),
             digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         };
-        let unpacked = opened.place.blame(unpack(opened.source.as_ref(), &opened.manifest, directory, &options).await)?;
+        let waits = || self.options.notices.give(&Notice::Waiting { path: directory.to_owned() });
+        let unpacked = unpack(opened.source.as_ref(), &opened.manifest, directory, &options, waits).await;
+        let unpacked = opened.place.blame(unpacked)?;
         Ok((opened.manifest.digest().clone(), unpacked))
     }
 }

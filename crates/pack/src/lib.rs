@@ -7,6 +7,7 @@
 mod attach;
 mod classify;
 mod convert;
+mod directory;
 mod error;
 mod infer;
 mod layers;
@@ -29,7 +30,7 @@ pub use metadata::{Description, Field, InvalidValue, Metadata};
 pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem, generate};
 pub use pack::{PackOptions, pack};
 pub use patterns::{InvalidPattern, Patterns};
-pub use plan::{FileFilter, Plan, PlannedFile, plan, plan_file};
+pub use plan::{FileFilter, Plan, PlannedFile, SourceFile, plan, plan_file};
 pub use preview::preview;
 pub use selection::{NotAPreset, Preset, Selection};
 pub use unpack::{Allowance, LeftOut, UnpackOptions, Unpacked, content_digest, unpack};

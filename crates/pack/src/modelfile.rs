@@ -6,7 +6,7 @@ mod line;
 mod pattern;
 mod write;
 
-use crate::{Error, Field, Metadata, Result, classify};
+use crate::{Error, Field, Metadata, Result, classify, plan::open_in};
 use modelpack_spec::{FilePath, LayerKind};
 use std::{
     collections::HashMap,
@@ -140,13 +140,25 @@ const COMMANDS: [(&str, Command); 31] = [
 ];
 
 impl Modelfile {
-    /// Reads the file `path`, a Modelfile or a Kitfile, which errors will name. Blocks.
+    /// Reads the file `path`, a Modelfile or a Kitfile, which errors will name; somebody named it, so it may be anywhere. Blocks.
     ///
     /// A Kitfile is told by its name, if that begins with `Kitfile`, or by its first line, if that begins with one of its sections.
     pub fn read(path: &Path) -> Result<Self> {
-        let io = |action| modelpack_store::Error::io(action, path);
+        Self::read_file(File::open(path).map_err(modelpack_store::Error::io("open", path))?, path)
+    }
+
+    /// Reads the file `name` in `directory` itself. Blocks.
+    ///
+    /// It is as little trusted as what it names, and errors show its lines. So a link that leads out of the directory is refused,
+    /// and so is what is no file.
+    pub fn read_in(directory: &Path, name: &str) -> Result<Self> {
+        let path = directory.join(name);
+        Self::read_file(open_in(directory, name, &path)?, &path)
+    }
+
+    fn read_file(file: File, path: &Path) -> Result<Self> {
         let mut bytes = Vec::new();
-        File::open(path).map_err(io("open"))?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io("read"))?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_store::Error::io("read", path))?;
         if bytes.len() as u64 > MAX_BYTES {
             let why = format!("it has more than {MAX_BYTES} bytes, so it is no Modelfile");
             return Err(modelpack_store::Error::Invalid { what: path.display().to_string(), why }.into());

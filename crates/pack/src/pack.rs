@@ -12,7 +12,9 @@ use modelpack_spec::{
     Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, Hasher, LayerInput,
     Manifest, Selector, media_type,
 };
-use modelpack_store::{Begin, Body, DigestCache, Error, FileRange, Progress, Sink, Stamp, blocking, for_each_concurrent, put_bytes};
+use modelpack_store::{
+    Begin, Body, DigestCache, Error, FileRange, Progress, Settled, Sink, Stamp, blocking, for_each_concurrent, put_bytes,
+};
 use std::{fs::File, path::Path, sync::Arc};
 
 /// The time that every file gets, so that packing the same files gives the same digest.
@@ -65,18 +67,18 @@ pub(crate) fn artifact_of(description: &Description, layers: impl IntoIterator<I
 
 /// The digest of a file, and the file.
 pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Result<(Digest, FileRange)> {
-    let (range, stamp, known) = open(file, options.digest_cache.clone()).await?;
+    let Opened { range, stamp, known, settled } = open(file, options.digest_cache.clone()).await?;
     let digest = match known {
         Some(digest) => digest,
         None => hash(&range, &stamp, &options.progress).await?,
     };
+    remember(&range, settled, &digest, options).await;
     Ok((digest, range))
 }
 
 /// Writes the file of a raw layer, unless the sink holds it.
 async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
-    let (range, stamp, known) = open(file, options.digest_cache.clone()).await?;
-    let was_known = known.is_some();
+    let Opened { range, stamp, known, settled } = open(file, options.digest_cache.clone()).await?;
     let known = match known {
         None if sink.wants_digest() => Some(hash(&range, &stamp, &options.progress).await?),
         known => known,
@@ -95,26 +97,37 @@ async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, op
             upload.commit(blob.as_ref()).await?.0
         }
     };
-    if let (Some(cache), false) = (options.digest_cache.clone(), was_known) {
-        let (file, digest) = (range.file, digest.clone());
-        // What cannot be remembered is only hashed again.
-        let _ = blocking(move || cache.remember(&file, &stamp, &digest)).await;
-    }
+    remember(&range, settled, &digest, options).await;
     Ok(layer.input(digest, None, file.size))
 }
 
-async fn open(file: &PlannedFile, cache: Option<DigestCache>) -> Result<(FileRange, Stamp, Option<Digest>)> {
-    let (path, size) = (file.source.clone(), file.size);
+/// A planned file that is open.
+struct Opened {
+    range: FileRange,
+    stamp: Stamp,
+    /// Its digest, if the cache knows it.
+    known: Option<Digest>,
+    /// By what the cache may know it from now on, if it does not.
+    settled: Option<Settled>,
+}
+
+async fn open(file: &PlannedFile, cache: Option<DigestCache>) -> Result<Opened> {
+    let (source, size) = (file.source.clone(), file.size);
     blocking(move || {
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        let stamp = stamp(&file, &path)?;
-        if stamp.size() != size {
-            return Err(Error::Changed { path }.into());
-        }
-        let known = cache.and_then(|cache| cache.lookup(&stamp));
-        Ok((FileRange { file: Arc::new(file), path, offset: 0, len: size }, stamp, known))
+        let (file, stamp) = source.open()?;
+        let known = cache.as_ref().and_then(|cache| cache.lookup(&stamp));
+        let settled = cache.filter(|_| known.is_none()).and_then(|cache| cache.prepare(&file));
+        Ok(Opened { range: FileRange { file: Arc::new(file), path: source.path(), offset: 0, len: size }, stamp, known, settled })
     })
     .await
+}
+
+/// Remembers the digest of a file that was hashed since it was opened.
+async fn remember(range: &FileRange, settled: Option<Settled>, digest: &Digest, options: &PackOptions) {
+    let (Some(cache), Some(settled)) = (options.digest_cache.clone(), settled) else { return };
+    let (file, digest) = (range.file.clone(), digest.clone());
+    // What cannot be remembered is only hashed again.
+    let _ = blocking(move || cache.remember(&file, &settled, &digest)).await;
 }
 
 fn stamp(file: &File, path: &Path) -> Result<Stamp, Error> {

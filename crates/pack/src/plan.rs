@@ -7,41 +7,45 @@ mod filter;
 mod kitignore;
 mod left_out;
 mod level;
-mod link;
+mod source;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use crate::{
     Error, Modelfile, Result, classify,
+    directory::{Directory, Obstacle, failed},
     modelfile::{FileCommand, ModelfileProblem, Pattern},
 };
 use filter::Ignores;
 use kitignore::KitIgnore;
 use left_out::IGNORE_FILE;
 use level::{Level, State, Wanted};
-use link::Bounds;
 use modelpack_spec::{FilePath, LayerKind, PathSet};
-use rustix::{
-    fs::{Access, AtFlags, CWD, accessat},
-    io::Errno,
-};
+use rustix::io::Errno;
 use std::{
     cmp::Reverse,
     collections::BTreeSet,
-    fs::{self, DirEntry, FileType, Metadata},
-    io,
+    ffi::OsString,
+    fs::{self, File, FileType},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
 };
+use tree::{Found, Target, Tree};
 
 pub use filter::FileFilter;
+pub use source::SourceFile;
+
+/// A directory with a longer path is not listed: no path in an artifact is longer.
+const MAX_PATH_BYTES: usize = 4096;
 
 /// The files that make an artifact.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
-    /// The directory they are in, absolute and with every link followed.
-    pub directory: PathBuf,
+    /// The directory that they are in.
+    pub(crate) directory: Arc<Directory>,
     /// The files: weight configs, weights, code, data sets, docs, each sorted by the bytes of their paths. Never empty.
     pub files: Vec<PlannedFile>,
 }
@@ -51,8 +55,8 @@ pub struct Plan {
 pub struct PlannedFile {
     /// Its path in the artifact.
     pub path: FilePath,
-    /// The file to open: absolute, with every link followed.
-    pub source: PathBuf,
+    /// The file to open.
+    pub source: SourceFile,
     /// What it is to the model.
     pub kind: LayerKind,
     /// Whether the kind was told from the name ([`classify`]) and not by a Modelfile.
@@ -84,31 +88,24 @@ pub struct PlannedFile {
 ///
 /// **Links** are followed to files and directories below `directory`. One that leads elsewhere is refused, as are one that
 /// leads nowhere and one to a directory that holds the link. If `directory` is in a snapshot of a Hugging Face cache
-/// (`models--*/snapshots/*`), its links lead to the `blobs` of that cached repository, and are followed.
+/// (`models--*/snapshots/*`), its links lead to the `blobs` of that cached repository, and are followed. Whatever is replaced while
+/// this looks, nothing else is planned: directories are held open, and what a link leads to is reached without following another.
 ///
 /// A file that cannot be read is found here, before anything is packed.
 pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter) -> Result<Plan> {
-    let root = match fs::canonicalize(directory) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(modelpack_store::Error::not_found(format!("the directory {}", directory.display())).into());
-        }
-        root => root.map_err(modelpack_store::Error::io("open", directory))?,
-    };
-    if !root.is_dir() {
-        return Err(Error::NotADirectory { path: directory.to_owned() });
-    }
+    let tree = Tree::open(directory)?;
     let everything = Pattern::everything();
     let commands = modelfile.map(Modelfile::files).unwrap_or_default();
     let patterns: Vec<&Pattern> = if commands.is_empty() { vec![&everything] } else { commands.iter().map(|c| &c.pattern).collect() };
     let kitignore = match modelfile {
-        Some(modelfile) if modelfile.is_kitfile() && !filter.takes_included_only() => KitIgnore::read(&root, directory)?,
+        Some(modelfile) if modelfile.is_kitfile() && !filter.takes_included_only() => KitIgnore::read(&tree, directory)?,
         _ => None,
     };
     let mut walk = Walk {
         shown: directory,
         filter,
         kitignore,
-        bounds: Bounds::new(&root),
+        tree: &tree,
         patterns: &patterns,
         commands,
         matches: vec![Match::Nothing; patterns.len()],
@@ -116,7 +113,7 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
         ignored_by: BTreeSet::new(),
         pending: Vec::new(),
     };
-    walk.all(&root)?;
+    walk.all()?;
 
     let Walk { mut files, matches, ignored_by, .. } = walk;
     if let Some(modelfile) = modelfile {
@@ -141,7 +138,7 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
     for file in &files {
         paths.insert(&file.path).map_err(|source| Error::InvalidPath { directory: directory.to_owned(), source })?;
     }
-    Ok(Plan { directory: root, files })
+    Ok(Plan { directory: tree.root().clone(), files })
 }
 
 /// Plans the one file `source`, which gets `path` in the artifact; its name says its kind if `kind` does not. Blocks, and does not read it.
@@ -149,15 +146,23 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
 /// A link is followed, wherever it leads: somebody named this file.
 pub fn plan_file(source: &Path, path: FilePath, kind: Option<LayerKind>) -> Result<PlannedFile> {
     let absolute = fs::canonicalize(source).map_err(modelpack_store::Error::io("open", source))?;
-    let metadata = fs::metadata(&absolute).map_err(modelpack_store::Error::io("look at", source))?;
+    let not_a_file = |kind| Error::NotAFile { path: source.to_owned(), kind };
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else { return Err(not_a_file("directory")) };
+    let parent = Arc::new(Directory::open(parent).map_err(failed("open", source))?);
+    let metadata = parent.look(Path::new(name)).map_err(|obstacle| obstacle.since(source))?;
     if !metadata.is_file() {
-        let kind = if metadata.is_dir() { "directory" } else { kind_of(metadata.file_type()) };
-        return Err(Error::NotAFile { path: source.to_owned(), kind });
+        return Err(not_a_file(kind_of(metadata.file_type())));
     }
     let (size, inferred) = (metadata.len(), kind.is_none());
     let kind = kind.unwrap_or_else(|| classify(&path, size).0);
     let executable = metadata.permissions().mode() & 0o100 != 0;
-    Ok(PlannedFile { path, source: absolute, kind, inferred, size, executable })
+    Ok(PlannedFile { path, source: SourceFile::new(parent, name.into(), &metadata), kind, inferred, size, executable })
+}
+
+/// Opens the file `name` in `directory` itself, which is called `shown`. A link is followed as one of a file that is planned.
+pub(crate) fn open_in(directory: &Path, name: &str, shown: &Path) -> Result<File> {
+    let tree = Tree::open(directory)?;
+    tree.open_file(tree.root(), name.into(), shown)
 }
 
 /// Where layers of this kind stand, and which of two commands takes a file that both name.
@@ -184,7 +189,7 @@ struct Walk<'a> {
     shown: &'a Path,
     filter: &'a FileFilter,
     kitignore: Option<KitIgnore>,
-    bounds: Bounds,
+    tree: &'a Tree,
     patterns: &'a [&'a Pattern],
     /// The command of each pattern; empty if there are none, and names say what files are.
     commands: &'a [FileCommand],
@@ -192,15 +197,16 @@ struct Walk<'a> {
     files: Vec<PlannedFile>,
     /// The rules of ignore files that left something out, for an error.
     ignored_by: BTreeSet<String>,
-    pending: Vec<Directory>,
+    pending: Vec<Pending>,
 }
 
 /// A directory to list.
-struct Directory {
+struct Pending {
     /// Below the top.
     path: PathBuf,
-    /// Absolute, with every link followed.
-    source: PathBuf,
+    /// Where it really is.
+    within: Arc<Directory>,
+    below: PathBuf,
     states: Vec<State>,
     /// The top, and the directories to which links led on the way here.
     origins: Rc<[PathBuf]>,
@@ -221,13 +227,15 @@ struct Candidate {
 
 impl Walk<'_> {
     /// Visits every directory into which a pattern leads. No recursion: a hostile tree is deeper than a stack.
-    fn all(&mut self, root: &Path) -> Result<()> {
+    fn all(&mut self) -> Result<()> {
         let states = (0..self.patterns.len()).map(|pattern| State { pattern, matched: 0 }).collect();
-        self.pending.push(Directory {
+        let root = self.tree.root();
+        self.pending.push(Pending {
             path: PathBuf::new(),
-            source: root.to_owned(),
+            within: root.clone(),
+            below: PathBuf::new(),
             states,
-            origins: [root.to_owned()].into(),
+            origins: [root.path().to_owned()].into(),
             ignores: Ignores::default(),
             only_included: self.filter.takes_included_only(),
         });
@@ -236,22 +244,26 @@ impl Walk<'_> {
             let states = std::mem::take(&mut directory.states);
             let level = Level::new(self.patterns, &states, directory.path.as_os_str().is_empty());
             self.matched(&level.all_below().collect::<Vec<_>>(), &Match::Found);
-            let list = || fs::read_dir(&directory.source)?.collect::<io::Result<Vec<_>>>();
-            let mut entries = list().map_err(modelpack_store::Error::io("list", &shown))?;
-            // Of several errors, the same one is reported on every machine.
-            entries.sort_by_cached_key(DirEntry::file_name);
-            if !self.filter.takes_included_only() && entries.iter().any(|entry| entry.file_name() == IGNORE_FILE) {
-                directory.ignores = directory.ignores.with(&directory.path, &directory.source, &shown)?;
+            // Each is walked to from the top, so that a hostile depth would cost its square.
+            if directory.below.as_os_str().len() > MAX_PATH_BYTES {
+                return Err(failed("list", &shown)(Errno::NAMETOOLONG).into());
             }
-            for entry in entries {
-                self.entry(&directory, &level, &entry)?;
+            let opened = directory.within.directory(&directory.below).map_err(|obstacle| not_listed(obstacle, &shown))?;
+            let mut names = opened.names().map_err(modelpack_store::Error::io("list", &shown))?;
+            // Of several errors, the same one is reported on every machine.
+            names.sort();
+            if !self.filter.takes_included_only() && names.iter().any(|name| name == IGNORE_FILE) {
+                let file = self.tree.open_file(&directory.within, directory.below.join(IGNORE_FILE), &shown.join(IGNORE_FILE))?;
+                directory.ignores = directory.ignores.with(&directory.path, file, &shown)?;
+            }
+            for name in names {
+                self.entry(&directory, &opened, &level, name)?;
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, directory: &Directory, level: &Level<'_>, entry: &DirEntry) -> Result<()> {
-        let name = entry.file_name();
+    fn entry(&mut self, directory: &Pending, opened: &Directory, level: &Level<'_>, name: OsString) -> Result<()> {
         let mut wanted = Candidate { path: directory.path.join(&name), usual: level.wanted(&name.to_string_lossy(), false), named: None };
         if self.filter.include.name(Path::new(&name)) {
             wanted.named = Some(level.wanted(&name.to_string_lossy(), true));
@@ -259,47 +271,53 @@ impl Walk<'_> {
             return Ok(());
         }
         let shown = self.shown.join(&wanted.path);
-        let mut source = entry.path();
-        let mut metadata = entry.metadata().map_err(modelpack_store::Error::io("look at", &shown))?;
+        let metadata = opened.look(Path::new(&name)).map_err(|obstacle| obstacle.since(&shown))?;
         let is_link = metadata.is_symlink();
-        if is_link {
-            let Some(target) = link::follow(&source, &shown)? else {
-                // Whatever it should lead to, it is judged as a file.
-                if self.takers(directory, &wanted).is_empty() {
-                    return Ok(());
-                }
-                let target = fs::read_link(&source).map_err(modelpack_store::Error::io("read the link", &shown))?;
-                return Err(Error::LinkDangling { link: shown, target });
-            };
-            metadata = fs::metadata(&target).map_err(modelpack_store::Error::io("look at", &shown))?;
-            source = target;
-        }
-        if !metadata.is_dir() {
+        let target = match is_link {
+            true => self.tree.follow(&opened.path().join(&name), &shown)?,
+            false => Target::Inside(Found { within: directory.within.clone(), below: directory.below.join(&name), metadata }),
+        };
+        let is_directory = match &target {
+            Target::Inside(found) => found.metadata.is_dir(),
+            Target::Outside { is_directory, .. } => *is_directory,
+            // Whatever it should lead to, it is judged as a file.
+            Target::Nothing { .. } => false,
+        };
+        if !is_directory {
             let patterns = self.takers(directory, &wanted);
             if patterns.is_empty() {
                 return Ok(());
             }
-            if is_link {
-                self.bounds.check(shown, &source)?;
-            }
-            return self.file(wanted.path, source, &metadata, &patterns);
+            let found = self.inside(target, shown)?;
+            return self.file(wanted.path, found, &patterns);
         }
         let Some((states, only_included)) = self.way_into(directory, &wanted) else { return Ok(()) };
+        let found = self.inside(target, shown.clone())?;
         let mut origins = directory.origins.clone();
         if is_link {
-            self.bounds.check(shown.clone(), &source)?;
-            if directory.source.starts_with(&source) || origins.contains(&source) {
-                return Err(Error::LinkCycle { link: shown, target: source });
+            let path = found.path();
+            if opened.path().starts_with(&path) || origins.contains(&path) {
+                return Err(Error::LinkCycle { link: shown, target: path });
             }
-            origins = origins.iter().chain([&source]).cloned().collect();
+            origins = origins.iter().chain([&path]).cloned().collect();
         }
         let ignores = directory.ignores.clone();
-        self.pending.push(Directory { path: wanted.path, source, states, origins, ignores, only_included });
+        let Found { within, below, .. } = found;
+        self.pending.push(Pending { path: wanted.path, within, below, states, origins, ignores, only_included });
         Ok(())
     }
 
+    /// What may be taken; `link` is what leads there.
+    fn inside(&self, target: Target, link: PathBuf) -> Result<Found> {
+        match target {
+            Target::Inside(found) => Ok(found),
+            Target::Outside { path, .. } => Err(self.tree.outside(&link, path)),
+            Target::Nothing { text } => Err(Error::LinkDangling { link, target: text }),
+        }
+    }
+
     /// The patterns that take the file.
-    fn takers(&mut self, directory: &Directory, file: &Candidate) -> Vec<usize> {
+    fn takers(&mut self, directory: &Pending, file: &Candidate) -> Vec<usize> {
         if self.is_left_out(directory, file, false) {
             return Vec::new();
         }
@@ -314,7 +332,7 @@ impl Walk<'_> {
     }
 
     /// The states of patterns in the directory `inner`, if something in it may be wanted, and whether that is only what is included.
-    fn way_into(&mut self, directory: &Directory, inner: &Candidate) -> Option<(Vec<State>, bool)> {
+    fn way_into(&mut self, directory: &Pending, inner: &Candidate) -> Option<(Vec<State>, bool)> {
         if self.is_left_out(directory, inner, true) {
             return None;
         }
@@ -331,7 +349,7 @@ impl Walk<'_> {
     }
 
     /// Whether an exclude or an ignore file leaves it out.
-    fn is_left_out(&mut self, directory: &Directory, candidate: &Candidate, is_directory: bool) -> bool {
+    fn is_left_out(&mut self, directory: &Pending, candidate: &Candidate, is_directory: bool) -> bool {
         let ignored = || {
             let kitignore = self.kitignore.as_ref().and_then(|ignore| ignore.rule(&candidate.path, is_directory));
             kitignore.or_else(|| directory.ignores.rule(&candidate.path, is_directory))
@@ -363,31 +381,38 @@ impl Walk<'_> {
         }
     }
 
-    fn file(&mut self, path: PathBuf, source: PathBuf, metadata: &Metadata, patterns: &[usize]) -> Result<()> {
+    fn file(&mut self, path: PathBuf, found: Found, patterns: &[usize]) -> Result<()> {
         let shown = self.shown.join(&path);
+        let metadata = &found.metadata;
         if !metadata.is_file() {
             return Err(Error::NotAFile { path: shown, kind: kind_of(metadata.file_type()) });
         }
         let Some(path) = path.to_str() else { return Err(Error::NotUtf8 { path: shown }) };
         let path: FilePath = path.parse().map_err(|source| Error::InvalidPath { directory: self.shown.to_owned(), source })?;
-        match accessat(CWD, &source, Access::READ_OK, AtFlags::EACCESS) {
-            // A kernel that cannot tell lets reading fail.
-            Ok(()) | Err(Errno::NOSYS) => {}
-            Err(e) => return Err(modelpack_store::Error::io("read", shown)(e.into()).into()),
-        }
+        found.within.may_read(&found.below).map_err(|obstacle| obstacle.since(&shown))?;
         self.matched(patterns, &Match::Found);
         let size = metadata.len();
         let named_by = patterns.iter().filter_map(|&pattern| self.commands.get(pattern));
         let command = named_by.min_by_key(|command| (Reverse(command.depth), rank(command.layer_kind())));
         let (kind, inferred) = command.map_or_else(|| (classify(&path, size).0, true), |command| command.kind_of(&path, size));
         let executable = metadata.permissions().mode() & 0o100 != 0;
-        self.files.push(PlannedFile { path, source, kind, inferred, size, executable });
+        self.files.push(PlannedFile { path, source: found.into_source(), kind, inferred, size, executable });
         Ok(())
     }
 }
 
+/// Why a directory that was seen a moment ago cannot be listed.
+fn not_listed(obstacle: Obstacle, shown: &Path) -> modelpack_store::Error {
+    match obstacle.since(shown) {
+        modelpack_store::Error::Io { source, .. } => modelpack_store::Error::io("list", shown)(source),
+        error => error,
+    }
+}
+
+/// What it is that is no file.
 fn kind_of(file_type: FileType) -> &'static str {
     match file_type {
+        t if t.is_dir() => "directory",
         t if t.is_fifo() => "named pipe",
         t if t.is_socket() => "socket",
         _ => "device",

@@ -82,7 +82,7 @@ async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy
     }
     let options =
         UnpackOptions { selection: Selection::default(), force: false, concurrency: 2, progress: Arc::default(), digest_cache: None };
-    let unpacked = unpack(&store, &manifest, to, &options).await.unwrap();
+    let unpacked = unpack(&store, &manifest, to, &options, || {}).await.unwrap();
     Some((config, unpacked.written.len()))
 }
 

@@ -5,10 +5,10 @@ mod artifact;
 use artifact::{ARCHIVES, Artifact, compressed, ended, entry, forced, listing, options, record, tar_of};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use modelpack_pack::{Error, UnpackOptions, unpack};
 use modelpack_spec::{Descriptor, Encoding, ImageIndex, Manifest, Selector, annotation};
-use modelpack_store::{Body, Error as StoreError, Layout, MemoryStore, Source, Store, Untagged};
+use modelpack_store::{Body, Error as StoreError, Layout, MemoryStore, Settled, Source, Store, Untagged};
 use modelpack_testkit::{TinyDisk, assert_same_tree, fixture, write_odd_names};
 use std::{
     fs,
@@ -18,7 +18,10 @@ use std::{
     sync::Arc,
 };
 use tempfile::{TempDir, tempdir};
-use tokio::{runtime::Runtime, sync::Notify};
+use tokio::{
+    runtime::Runtime,
+    sync::{Notify, oneshot},
+};
 
 /// A directory with odd names, an executable file and one that needs more than one piece.
 fn directory() -> TempDir {
@@ -82,7 +85,7 @@ async fn artifacts_that_other_tools_wrote_unpack() {
     for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras"] {
         let (layout, unpacked) = (Layout::at(&fixture(name)), tempdir().unwrap());
         let manifest = layout.manifest(&Selector::Tag("v1".parse().unwrap())).await.unwrap();
-        unpack(&layout, &manifest, unpacked.path(), &options()).await.unwrap();
+        unpack(&layout, &manifest, unpacked.path(), &options(), || {}).await.unwrap();
         assert_same_tree(&fixture("tiny"), unpacked.path());
     }
 }
@@ -141,7 +144,7 @@ async fn an_index_is_refused_by_name() {
     let index = serde_json::to_vec(&ImageIndex::new(Vec::new())).unwrap();
     let index = Manifest::parse(index, None).unwrap();
     let to = tempdir().unwrap();
-    let error = unpack(&MemoryStore::new(), &index, to.path(), &options()).await.unwrap_err();
+    let error = unpack(&MemoryStore::new(), &index, to.path(), &options(), || {}).await.unwrap_err();
     assert!(error.to_string().contains("index"), "{error}");
 }
 
@@ -210,7 +213,7 @@ async fn files_that_are_there_are_left_and_equal_raw_layers_are_not_fetched() {
 
     let mut raw = Artifact::new();
     raw.raw("raw.bin", 0o644, vec![7; 300_000]).await;
-    let result = unpack(&MemoryStore::new(), &raw.manifest(), unpacked.path(), &options).await.unwrap();
+    let result = unpack(&MemoryStore::new(), &raw.manifest(), unpacked.path(), &options, || {}).await.unwrap();
     assert_eq!(names(&result.unchanged), ["raw.bin"]);
 }
 
@@ -262,14 +265,20 @@ async fn a_remembered_digest_saves_hashing_and_a_written_file_is_remembered() {
     let store = Store::open(root.path(), Untagged::Drop).unwrap();
     let with_cache = || UnpackOptions { digest_cache: Some(store.digest_cache().clone()), ..options() };
     let mut artifact = Artifact::new();
-    artifact.raw("large", 0o644, vec![3; 300_000]).await;
+    // Large enough that it gets its name later, by the clock of any file system, than its last byte.
+    const SIZE: usize = 40 << 20;
+    artifact.raw("large", 0o644, vec![3; SIZE]).await;
     artifact.unpack_with(unpacked.path(), &with_cache()).await.unwrap();
+    if Settled::of(&fs::File::open(unpacked.path().join("large")).unwrap()).is_none() {
+        eprintln!("SKIPPED: the times of files in the temporary directory are not trusted");
+        return;
+    }
 
     let again = with_cache();
     artifact.unpack_with(unpacked.path(), &again).await.unwrap();
-    assert_eq!((again.progress.snapshot().hashed, again.progress.snapshot().skipped), (0, 300_000));
+    assert_eq!((again.progress.snapshot().hashed, again.progress.snapshot().skipped), (0, SIZE as u64));
 
-    fs::write(unpacked.path().join("large"), vec![4; 300_000]).unwrap();
+    fs::write(unpacked.path().join("large"), vec![4; SIZE]).unwrap();
     assert!(artifact.unpack_with(unpacked.path(), &with_cache()).await.is_err());
 }
 
@@ -347,10 +356,10 @@ fn a_dropped_future_leaves_nothing() {
             let (manifest, options) = (artifact.manifest(), options());
             let source = Stalling { artifact, stalled: Arc::default() };
             tokio::select! {
-                result = unpack(&source, &manifest, unpacked.path(), &options) => panic!("it ended: {result:?}"),
+                result = unpack(&source, &manifest, unpacked.path(), &options, || {}) => panic!("it ended: {result:?}"),
                 () = source.stalled.notified() => {}
             }
-            assert!(fs::read_dir(unpacked.path()).unwrap().count() <= 1);
+            assert!(fs::read_dir(unpacked.path()).unwrap().count() <= 2, "what is staged, and the lock");
         });
         // Waits for the blocking threads.
         drop(runtime);
@@ -359,7 +368,7 @@ fn a_dropped_future_leaves_nothing() {
 }
 
 #[test]
-fn the_staging_directory_of_a_dead_process_is_removed_and_that_of_a_living_one_is_not() {
+fn what_a_dead_process_left_is_removed_and_a_living_one_is_waited_for() {
     let (runtime, unpacked) = (Runtime::new().unwrap(), tempdir().unwrap());
     let stale = unpacked.path().join(".modelpack-0123456789abcdef");
     let not_ours = unpacked.path().join(".modelpack-notes");
@@ -367,24 +376,80 @@ fn the_staging_directory_of_a_dead_process_is_removed_and_that_of_a_living_one_i
         fs::create_dir(directory).unwrap();
         fs::write(directory.join("0"), "left behind").unwrap();
     }
+    fs::write(unpacked.path().join(".modelpack-lock"), "").unwrap();
     runtime.block_on(async {
         let mut slow = Artifact::new();
         slow.raw("slow", 0o644, vec![1; 1000]).await;
         let (manifest, options) = (slow.manifest(), options());
         let source = Stalling { artifact: slow, stalled: Arc::default() };
-        let mut living = std::pin::pin!(unpack(&source, &manifest, unpacked.path(), &options));
+        let mut living = Box::pin(unpack(&source, &manifest, unpacked.path(), &options, || panic!("nobody else is there")));
         tokio::select! {
             result = &mut living => panic!("it ended: {result:?}"),
             () = source.stalled.notified() => {}
         }
         assert!(!stale.exists() && not_ours.join("0").exists());
-        assert_eq!(fs::read_dir(unpacked.path()).unwrap().count(), 2);
+        let count = || fs::read_dir(unpacked.path()).unwrap().count();
+        assert_eq!(count(), 3, "what is staged, the lock, and what is not ours");
 
         let mut other = Artifact::new();
         other.raw("other", 0o644, "other").await;
-        other.unpack(unpacked.path()).await.unwrap();
-        assert_eq!(fs::read_dir(unpacked.path()).unwrap().count(), 3);
+        let manifest = other.manifest();
+        let (said, waits) = oneshot::channel();
+        let mut next = Box::pin(unpack(&other, &manifest, unpacked.path(), &options, || said.send(()).unwrap()));
+        tokio::select! {
+            result = &mut living => panic!("it ended: {result:?}"),
+            result = &mut next => panic!("it did not wait: {result:?}"),
+            said = waits => said.unwrap(),
+        }
+        assert_eq!(count(), 3);
+        drop(living);
+        next.await.unwrap();
     });
     drop(runtime);
     assert_eq!(listing(unpacked.path()), [".modelpack-notes/0", "other"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_into_one_directory_write_every_file_once() {
+    let (artifact, unpacked) = (mixed().await, tempdir().unwrap());
+    let (manifest, options) = (artifact.manifest(), options());
+    let all = future::join_all((0..8).map(|_| unpack(&artifact, &manifest, unpacked.path(), &options, || {}))).await;
+    let mut written: Vec<String> = Vec::new();
+    for result in all {
+        let result = result.unwrap();
+        assert_eq!(result.written.len() + result.unchanged.len(), MIXED.len());
+        written.extend(names(&result.written).into_iter().map(str::to_owned));
+    }
+    written.sort();
+    let mut files = MIXED.to_vec();
+    files.sort();
+    assert_eq!(written, files);
+    assert_eq!(listing(unpacked.path()), files);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_artifacts_that_do_not_go_together_one_is_whole_and_nothing_of_the_other_is_there() {
+    let mut artifacts = Vec::new();
+    for name in ["one", "two"] {
+        let mut artifact = Artifact::new();
+        artifact.raw(name, 0o644, name).await;
+        artifact.archive(Encoding::TarGzip, &tar_of(&[(&format!("archived/{name}"), name.as_bytes())])).await;
+        artifact.raw("version", 0o644, name).await;
+        artifacts.push((artifact.manifest(), artifact));
+    }
+    let options = options();
+    for round in 0..50 {
+        let unpacked = tempdir().unwrap();
+        artifacts.reverse();
+        let both = artifacts.iter().map(|(manifest, artifact)| unpack(artifact, manifest, unpacked.path(), &options, || {}));
+        let results = future::join_all(both).await;
+        let whole = fs::read_to_string(unpacked.path().join("version")).unwrap();
+        assert_eq!(listing(unpacked.path()), [&format!("archived/{whole}"), &whole, "version"], "round {round}");
+        let refused: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+        let why = "it differs from the file in the artifact";
+        assert!(
+            matches!(&refused[..], [Error::Store(StoreError::Conflict { path, why: said })] if path.ends_with("version") && said == why),
+            "{refused:?}"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 use tempfile::tempdir;
 
-const HOSTILE_PATHS: [&str; 13] = [
+const HOSTILE_PATHS: [&str; 14] = [
     "../x",
     "/x",
     "a/../../x",
@@ -27,6 +27,7 @@ const HOSTILE_PATHS: [&str; 13] = [
     "./.",
     ".modelpack-0123456789abcdef/x",
     ".modelpack-0123456789abcdef",
+    ".modelpack-lock",
 ];
 
 /// The error of unpacking into a directory in a directory, where nothing is left behind in either.

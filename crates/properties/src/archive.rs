@@ -30,7 +30,7 @@ pub(crate) fn tar(data: &[u8]) {
         });
         let options =
             UnpackOptions { selection: Selection::default(), force: false, concurrency: 1, progress: Arc::default(), digest_cache: None };
-        unpack(&store, &manifest.expect("the manifest is valid"), &destination, &options).await
+        unpack(&store, &manifest.expect("the manifest is valid"), &destination, &options, || {}).await
     });
     // Threads of the runtime remove what was staged.
     drop(runtime);

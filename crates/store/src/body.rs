@@ -477,3 +477,42 @@ pub(crate) async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_stream_that_stands_still_keeps_no_thread() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let stalled = stream::iter([Ok(Bytes::from(vec![7; CHUNK]))]).chain(stream::pending());
+            let received = Body::from_stream(stalled, None).drain(0, |len, piece| {
+                *len += piece.len();
+                Ok(())
+            });
+            tokio::select! {
+                _ = received => unreachable!("the stream never ends"),
+                // The one thread that there is is free again.
+                () = async { blocking(|| ()).await; blocking(|| ()).await } => {}
+                () = tokio::time::sleep(Duration::from_secs(60)) => panic!("the thread waits for the stream"),
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn all_pieces_of_a_stream_are_drained_in_order_and_the_state_comes_back_with_an_error() {
+        let pieces: Vec<Bytes> = (0..40u8).map(|i| Bytes::from(vec![i; 10_000 + usize::from(i)])).collect();
+        let whole = pieces.concat();
+        let take = |all: &mut Vec<u8>, piece: &[u8]| {
+            all.extend_from_slice(piece);
+            Ok(())
+        };
+        let (all, result) = Body::from_stream(stream::iter(pieces.clone().into_iter().map(Ok)), None).drain(Vec::new(), take).await;
+        assert!(result.is_ok() && all == whole);
+        let cut = stream::iter(pieces.into_iter().map(Ok)).chain(stream::iter([Err(Error::not_found("the rest"))]));
+        let (all, result) = Body::from_stream(cut, None).drain(Vec::new(), take).await;
+        assert!(result.is_err() && all == whole, "what came before the failure was taken");
+    }
+}

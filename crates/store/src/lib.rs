@@ -23,7 +23,7 @@ pub use body::{Body, CHUNK, FileRange, blocking};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes};
 pub use disk::{
     BlobWriter, BrokenRepository, DigestCache, Entry, EntrySelector, Incomplete, Layout, Lease, Pruned, Repaired, RepairedRepository,
-    Repository, Selected, Stamp, Store, StoredManifest, SuspendedWriter, Untagged, Writeback,
+    Repository, Selected, Settled, Stamp, Store, StoredManifest, SuspendedWriter, Untagged, Writeback,
 };
 pub use error::{Error, Result};
 pub use memory::MemoryStore;

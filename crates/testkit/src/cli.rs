@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A program with an empty home directory of its own, in which its store, settings and credentials lie.
 ///
-/// It sees nothing of the environment but `PATH`, so that no test depends on who runs it.
+/// It sees nothing of the environment but `PATH`, so that no test depends on who runs it. Clones share the home.
+#[derive(Clone)]
 pub struct Cli {
     program: PathBuf,
     home: Arc<TempDir>,
@@ -140,6 +141,14 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// The most memory that it has had at once so far, in MiB.
+    #[track_caller]
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the program runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says it");
+        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") >> 10
     }
 
     /// Sends a signal.

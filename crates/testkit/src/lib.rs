@@ -2,12 +2,13 @@
 //!
 //! [`write_small_model`] and [`write_odd_names`] write real directories and [`assert_same_tree`] compares them; [`torch_archive`] makes
 //! weights as PyTorch writes them; [`fixture`] finds artifacts that other tools wrote; [`FaultProxy`] stands before a real server and
-//! breaks its traffic; [`TinyDisk`] fills up; [`Cli`] runs the real binary. Everything here panics when it cannot do its work, because a test could not go on; only
+//! breaks its traffic; [`TinyDisk`] fills up; [`SharedMapping`] changes a file that nobody writes to; [`Cli`] runs the real binary. Everything here panics when it cannot do its work, because a test could not go on; only
 //! [`write_small_model`] reports. None of our own crates is used, so that each of them can use this one.
 
 mod archives;
 mod cli;
 mod limited;
+mod mapping;
 mod model;
 mod proxy;
 mod torch;
@@ -16,6 +17,7 @@ mod tree;
 pub use archives::{tar_of, zip_of};
 pub use cli::{Cli, Output, Running, Signal};
 pub use limited::TinyDisk;
+pub use mapping::SharedMapping;
 pub use model::write_small_model;
 pub use proxy::{Failure, Fault, FaultProxy, SeenRequest};
 pub use torch::{TorchTensor, torch_archive, torch_pickle};

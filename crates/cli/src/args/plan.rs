@@ -2,7 +2,7 @@
 
 use super::FilterArgs;
 use crate::failure::{Failure, Kind};
-use modelpack::{LayerPolicy, LayerRule, Model, PackRequest, Place};
+use modelpack::{LayerPolicy, LayerRule, Model, ModelfilePath, PackRequest, Place};
 use std::path::{Path, PathBuf};
 
 /// Which files of a directory are packed, and as which layers.
@@ -28,7 +28,7 @@ impl PlanArgs {
         let default = LayerPolicy::default();
         let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
         Ok(PackRequest {
-            modelfile: self.modelfile.clone().or_else(|| own_modelfile(&directory)),
+            modelfile: self.modelfile.clone().map(ModelfilePath::Named).or_else(|| ModelfilePath::find(&directory)),
             directory,
             filter: self.filter.read()?,
             layers: LayerPolicy { rules: self.layers.clone(), max_layers },
@@ -47,11 +47,6 @@ impl PlanArgs {
         if is_there || *self == Self::default() { Ok(()) } else { Err(Failure::new(Kind::Usage, why)) }
     }
 
-    /// Whether the Modelfile was found, and not given.
-    pub fn finds_modelfile(&self) -> bool {
-        self.modelfile.is_none()
-    }
-
     /// Puts a rule before all others, so that each of them wins over it.
     pub fn begin_with(&mut self, rule: LayerRule) {
         self.layers.insert(0, rule);
@@ -62,9 +57,4 @@ impl PlanArgs {
 pub fn place(name: &Path) -> Result<Place, Failure> {
     let place = name.to_string_lossy().parse::<Place>();
     place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", name.display())))
-}
-
-/// The Modelfile, or for want of one the Kitfile, that lies in the directory itself.
-fn own_modelfile(directory: &Path) -> Option<PathBuf> {
-    ["Modelfile", "Kitfile", "kitfile", ".kitfile"].map(|name| directory.join(name)).into_iter().find(|path| path.is_file())
 }

@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     text,
 };
-use modelpack::{Description, Finding, Place};
+use modelpack::{Description, Finding, ModelfilePath, Place};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -44,8 +44,8 @@ pub async fn pack(
     context: &Context,
 ) -> Result<(), Failure> {
     let request = args.request(directory, dated, context)?;
-    if let Some(found) = request.modelfile.as_ref().filter(|_| args.plan.finds_modelfile()) {
-        context.output.note(&format!("using {}", found.display()));
+    if let Some(found @ ModelfilePath::InDirectory(_)) = &request.modelfile {
+        context.output.note(&format!("using {}", found.path(&request.directory).display()));
     }
     let to = match to {
         Some(to) if !args.dry_run => to,

@@ -57,29 +57,49 @@ pub(crate) fn fails(cli: &Cli, line: &str, code: i32, words: &[&str]) -> Output 
 pub(crate) struct Registry {
     running: Running,
     address: SocketAddr,
-    _cli: Cli,
+    cli: Cli,
+    root: PathBuf,
 }
 
 impl Registry {
     #[track_caller]
     pub(crate) fn start() -> Self {
         let cli = cli();
-        let root = cli.home().join("registry");
-        Self::start_with(cli, &root)
+        let root = store(&cli).join("registry");
+        Self::start_with(cli, root)
     }
 
     /// A registry whose files lie in `root`.
     #[track_caller]
     pub(crate) fn start_in(root: &Path) -> Self {
-        Self::start_with(cli(), root)
+        Self::start_with(cli(), root.to_owned())
+    }
+
+    /// Ends it, and serves the same artifacts again.
+    #[track_caller]
+    pub(crate) fn restart(self) -> Self {
+        let (cli, root) = (self.cli.clone(), self.root.clone());
+        self.end(Signal::TERM).expect_code(0);
+        Self::start_with(cli, root)
     }
 
     #[track_caller]
-    fn start_with(cli: Cli, root: &Path) -> Self {
+    fn start_with(cli: Cli, root: PathBuf) -> Self {
         let mut running = cli.start(["serve", "--listen", "127.0.0.1:0", "--root", root.to_str().unwrap()]);
         let line = running.wait_for_line("serving http://");
         let address = line.trim_start_matches("serving http://").split_whitespace().next().unwrap().parse().unwrap();
-        Self { running, address, _cli: cli }
+        Self { running, address, cli, root }
+    }
+
+    /// The store that it serves.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
+
+    /// The most memory that it has had at once so far, in MiB.
+    #[track_caller]
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.running.peak_memory()
     }
 
     /// Makes a request without a body; gives the status.

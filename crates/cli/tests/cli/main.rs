@@ -1,5 +1,6 @@
 //! The real binary, as a user runs it, against real files and the registry that it serves itself. One module a topic.
 
+mod at_once;
 mod attach;
 mod bad_input;
 mod by_digest;
@@ -7,6 +8,7 @@ mod damage;
 mod demo;
 mod determinism;
 mod diff;
+mod digest_cache;
 mod filter;
 mod foreign;
 mod full_disk;
@@ -16,8 +18,10 @@ mod inspect;
 mod interrupt;
 mod kitfile;
 mod layers;
+mod links;
 mod lint;
 mod login;
+mod memory;
 mod metadata;
 mod modctl;
 mod modelkit;

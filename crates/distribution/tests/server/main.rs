@@ -3,6 +3,7 @@
 mod blobs;
 mod harness;
 mod lifecycle;
+mod limits;
 mod listings;
 mod manifests;
 mod uploads;

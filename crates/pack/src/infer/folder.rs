@@ -81,8 +81,13 @@ impl<'a> Folder<'a> {
 }
 
 fn read_json<T: DeserializeOwned>(file: &PlannedFile) -> Option<(T, String)> {
-    let bytes = BufReader::new(File::open(&file.source).ok()?.take(MAX_JSON_BYTES));
+    let bytes = BufReader::new(open(file)?.take(MAX_JSON_BYTES));
     Some((serde_json::from_reader(bytes).ok()?, file.path.to_string()))
+}
+
+/// The file, open, unless it is not what was planned any more: then packing fails.
+pub(super) fn open(file: &PlannedFile) -> Option<File> {
+    file.source.open().ok().map(|(file, _)| file)
 }
 
 /// The directory of a file, empty for the root.
@@ -93,6 +98,6 @@ pub(super) fn parent(file: &PlannedFile) -> &str {
 /// The beginning of a text file, at most `limit` bytes of it.
 pub(super) fn beginning(file: &PlannedFile, limit: u64) -> Option<String> {
     let mut bytes = Vec::new();
-    File::open(&file.source).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    open(file)?.take(limit).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -6,14 +6,13 @@ mod model;
 use super::{
     chat_template,
     findings::{Findings, field},
-    folder::Folder,
+    folder::{Folder, open},
     hub, language, licence,
     transformers::architecture_of,
     weights::{self, Shards},
 };
 use model::Model;
 use modelpack_spec::{annotation, value};
-use std::fs::File;
 
 /// Says what the headers tell: of all models beside each other only what is true of each, since they are usually one model in
 /// several quantizations.
@@ -59,7 +58,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
 fn read(shards: &Shards<'_>, found: &mut Findings) -> Option<Model> {
     let mut model = Model::default();
     for (index, file) in shards.files.iter().enumerate() {
-        model.add_file(File::open(&file.source).ok()?, file.size, index == 0).map_err(|why| found.note(file, why)).ok()?;
+        model.add_file(open(file)?, file.size, index == 0).map_err(|why| found.note(file, why)).ok()?;
     }
     Some(model)
 }

@@ -1,16 +1,20 @@
 //! The commit and the origin of a model's directory that is a work tree of git, from git's own files.
 //!
-//! Only `.git` in the directory itself counts: a repository above it is somebody's, and not the model's. Nothing is run. A `.git` that
-//! points elsewhere is believed when what it points to points back, so that a directory cannot borrow another's history.
+//! Only `.git` in the directory itself counts: a repository above it is somebody's, and not the model's. Nothing is run, and no link is
+//! followed. A `.git` that points elsewhere is believed when what it points to points back, and the repository which that belongs to
+//! knows it, so that a directory cannot borrow another's history.
 
 use super::{
     findings::{Findings, field},
     hub::public_url,
 };
+use crate::directory::Directory;
 use std::{
-    fs::{self, File},
+    fs::{self, Metadata},
     io::{BufRead, BufReader, Read},
-    path::{Path, PathBuf},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::Arc,
 };
 
 /// `HEAD`, a ref, `commondir`, `gitdir`: a line.
@@ -28,7 +32,7 @@ const SERVICES: [&str; 6] = ["github.com", "gitlab.com", "huggingface.co", "hf.c
 pub(crate) const CHECKED_OUT: &str = "git: the commit that is checked out";
 
 /// Says which commit is checked out, and where the repository came from.
-pub(super) fn describe(directory: &Path, found: &mut Findings) {
+pub(super) fn describe(directory: &Directory, found: &mut Findings) {
     let Some(repository) = Repository::of(directory) else { return };
     found.say(field::REVISION, repository.commit(), CHECKED_OUT);
     found.say(field::SOURCE_URL, repository.origin(), "git: the remote `origin`");
@@ -36,36 +40,39 @@ pub(super) fn describe(directory: &Path, found: &mut Findings) {
 
 struct Repository {
     /// What belongs to this work tree: `HEAD`.
-    own: PathBuf,
+    own: Arc<Directory>,
     /// What all work trees of the repository share: refs and `config`.
-    common: PathBuf,
+    common: Arc<Directory>,
 }
 
 impl Repository {
-    fn of(directory: &Path) -> Option<Self> {
-        let dot_git = directory.join(".git");
-        let kind = fs::symlink_metadata(&dot_git).ok()?.file_type();
-        if kind.is_dir() {
-            return Some(Self { own: dot_git.clone(), common: dot_git });
+    fn of(directory: &Directory) -> Option<Self> {
+        let dot_git = directory.look(Path::new(".git")).ok()?;
+        if dot_git.is_dir() {
+            let own = Arc::new(directory.directory(Path::new(".git")).ok()?);
+            return Some(Self { common: own.clone(), own });
         }
         // A linked work tree, or a submodule.
-        let own = directory.join(line(&dot_git)?.strip_prefix("gitdir: ")?);
-        if let Some(common) = line(&own.join("commondir")) {
-            let back = own.join(line(&own.join("gitdir"))?);
-            return same(&back, &dot_git).then(|| Self { common: own.join(common), own });
+        let own = Directory::open(&directory.path().join(line(directory, ".git")?.strip_prefix("gitdir: ")?)).ok()?;
+        if let Some(common) = line(&own, "commondir") {
+            let common = Directory::open(&own.path().join(common)).ok()?;
+            let known = common.look(&Path::new("worktrees").join(own.path().file_name()?)).ok()?;
+            let is_known = is_same(&known, &own.look(Path::new("")).ok()?) && is_at(&dot_git, &own.path().join(line(&own, "gitdir")?));
+            return is_known.then(|| Self { own: Arc::new(own), common: Arc::new(common) });
         }
-        let back = own.join(value(&text(&own.join("config"), MAX_CONFIG_BYTES)?, "core", None, "worktree")?);
-        same(&back, directory).then(|| Self { common: own.clone(), own })
+        let back = value(&text(&own, "config", MAX_CONFIG_BYTES)?, "core", None, "worktree")?;
+        let own = is_at(&directory.look(Path::new("")).ok()?, &own.path().join(back)).then(|| Arc::new(own))?;
+        Some(Self { common: own.clone(), own })
     }
 
     /// The commit to which `HEAD` leads.
     fn commit(&self) -> Option<String> {
-        let mut head = line(&self.own.join("HEAD"))?;
+        let mut head = line(&self.own, "HEAD")?;
         for _ in 0..MAX_REFS {
             let Some(name) = head.strip_prefix("ref: ").map(str::trim).filter(|name| is_ref(name)) else {
                 return is_commit(&head).then_some(head);
             };
-            head = match line(&self.common.join(name)) {
+            head = match line(&self.common, name) {
                 Some(line) => line,
                 None => self.packed(name)?,
             };
@@ -75,14 +82,14 @@ impl Repository {
 
     /// The commit of a ref that is not a file of its own.
     fn packed(&self, name: &str) -> Option<String> {
-        let refs = BufReader::new(open(&self.common.join("packed-refs"))?.take(MAX_PACKED_REFS_BYTES));
+        let refs = BufReader::new(self.common.file(Path::new("packed-refs")).ok()?.take(MAX_PACKED_REFS_BYTES));
         let commit = |line: String| line.split_once(' ').filter(|(_, other)| *other == name).map(|(commit, _)| commit.to_owned());
         refs.lines().map_while(Result::ok).find_map(commit)
     }
 
     /// Where it was cloned from: an address without secrets, and the same however it was cloned where that can be told.
     fn origin(&self) -> Option<String> {
-        address(&value(&text(&self.common.join("config"), MAX_CONFIG_BYTES)?, "remote", Some("origin"), "url")?)
+        address(&value(&text(&self.common, "config", MAX_CONFIG_BYTES)?, "remote", Some("origin"), "url")?)
     }
 }
 
@@ -104,26 +111,26 @@ fn address(url: &str) -> Option<String> {
     }
 }
 
-/// The first line of a file, without white space around it.
-fn line(path: &Path) -> Option<String> {
-    Some(text(path, MAX_LINE_BYTES)?.lines().next()?.trim().to_owned())
+/// The first line of the file `name`, without white space around it.
+fn line(directory: &Directory, name: &str) -> Option<String> {
+    Some(text(directory, name, MAX_LINE_BYTES)?.lines().next()?.trim().to_owned())
 }
 
-/// A whole file, unless it is longer than `limit` bytes.
-fn text(path: &Path, limit: u64) -> Option<String> {
+/// The whole file `name`, unless it is longer than `limit` bytes.
+fn text(directory: &Directory, name: &str, limit: u64) -> Option<String> {
     let mut text = String::new();
-    open(path)?.take(limit + 1).read_to_string(&mut text).ok()?;
+    directory.file(Path::new(name)).ok()?.take(limit + 1).read_to_string(&mut text).ok()?;
     (text.len() as u64 <= limit).then_some(text)
 }
 
-/// Opens what is a file: a pipe in its place would wait for ever.
-fn open(path: &Path) -> Option<File> {
-    if fs::metadata(path).ok()?.is_file() { File::open(path).ok() } else { None }
+/// Whether this lies at `path`.
+fn is_at(this: &Metadata, path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| is_same(this, &found))
 }
 
-fn same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| fs::canonicalize(path).ok();
-    real(one).is_some() && real(one) == real(other)
+/// Whether these are one file or directory.
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Whether it is the id of an object, of SHA-1 or SHA-256.

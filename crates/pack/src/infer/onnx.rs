@@ -2,7 +2,7 @@
 
 use super::{
     findings::{Findings, field},
-    folder::{Folder, parent},
+    folder::{Folder, open, parent},
     licence,
     parameters::Parameters,
     weights::{self, Shards},
@@ -10,7 +10,6 @@ use super::{
 use modelpack_formats::onnx::{DataType, External, Header, Item, Node, Tensor, read};
 use std::{
     collections::HashMap,
-    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Component, Path},
 };
@@ -130,7 +129,7 @@ fn read_model(folder: &Folder<'_>, shards: &Shards<'_>, found: &mut Findings) ->
     };
     let mut graph = Graph::default();
     let mut missing = None;
-    let header = read(File::open(&file.source).ok()?, file.size, |item| match item {
+    let header = read(open(file)?, file.size, |item| match item {
         Item::Node(node) => graph.note(&node),
         Item::Tensor(tensor) => {
             missing = missing

@@ -2,7 +2,7 @@
 
 use super::{
     findings::{Findings, field},
-    folder::Folder,
+    folder::{Folder, open},
     parameters::Parameters,
     quantization::Quantization,
     safetensors::count,
@@ -61,7 +61,7 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
 fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found: &mut Findings) -> Option<Parameters> {
     let mut parameters = Parameters::default();
     for shard in &shards.files {
-        let Some(views) = state_dictionary(File::open(&shard.source).ok()?, shard.size) else {
+        let Some(views) = state_dictionary(open(shard)?, shard.size) else {
             found.note(shard, "its pickle is no dictionary of plain tensors alone");
             return None;
         };

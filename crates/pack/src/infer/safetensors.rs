@@ -2,7 +2,7 @@
 
 use super::{
     findings::{Findings, field},
-    folder::Folder,
+    folder::{Folder, open},
     parameters::{self, Parameters},
     quantization::{self, Quantization},
     transformers::TransformersConfig,
@@ -10,7 +10,6 @@ use super::{
 };
 use modelpack_formats::safetensors::{Tensor, read_header};
 use serde_json::Value;
-use std::fs::File;
 
 /// What elements of a numeric type are to a model.
 enum Holds {
@@ -71,7 +70,7 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
 fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found: &mut Findings) -> Option<Parameters> {
     let mut parameters = Parameters::default();
     for shard in &shards.files {
-        let file = File::open(&shard.source).ok()?;
+        let file = open(shard)?;
         let read = read_header(file, shard.size, |tensor| count(&tensor, quantization, &mut parameters));
         read.map_err(|why| found.note(shard, why)).ok()?;
     }

@@ -2,12 +2,11 @@
 
 use super::{Inferred, infer};
 use crate::{
-    classify,
-    plan::{Plan, PlannedFile},
+    directory::Directory,
+    plan::{Plan, PlannedFile, plan_file},
 };
-use modelpack_spec::FilePath;
 use serde_json::{Value, json};
-use std::{fs, path::PathBuf};
+use std::{fs, path::Path, sync::Arc};
 use tempfile::TempDir;
 
 mod adapters;
@@ -28,27 +27,25 @@ fn inferred(files: &[(&str, &[u8])]) -> Inferred {
         let source = folder.path().join(path);
         fs::create_dir_all(source.parent().unwrap()).unwrap();
         fs::write(&source, content).unwrap();
-        planned(path, source, content.len() as u64)
+        planned(path, &source)
     };
     let mut files: Vec<PlannedFile> = files.iter().map(write).collect();
-    let inferred = infer_files(&files);
+    let inferred = infer_files(folder.path(), &files);
     if files.len() > 1 {
         files.reverse();
-        assert_eq!(infer_files(&files), inferred, "the order of the files changes what they say");
+        assert_eq!(infer_files(folder.path(), &files), inferred, "the order of the files changes what they say");
     }
     assert!(inferred.descriptor.other.is_empty() && inferred.config.other.is_empty(), "a field that the specification does not have");
     inferred
 }
 
-/// What files say that lie in no work tree.
-fn infer_files(files: &[PlannedFile]) -> Inferred {
-    infer(&Plan { directory: "/nonexistent".into(), files: files.to_vec() })
+/// What the files of a directory say.
+fn infer_files(directory: &Path, files: &[PlannedFile]) -> Inferred {
+    infer(&Plan { directory: Arc::new(Directory::open(directory).unwrap()), files: files.to_vec() })
 }
 
-fn planned(path: &str, source: PathBuf, size: u64) -> PlannedFile {
-    let path: FilePath = path.parse().unwrap();
-    let (kind, inferred) = classify(&path, size);
-    PlannedFile { path, source, kind, inferred, size, executable: false }
+fn planned(path: &str, source: &Path) -> PlannedFile {
+    plan_file(source, path.parse().unwrap(), None).unwrap()
 }
 
 /// The value found for `field`, null if none.
@@ -116,7 +113,12 @@ fn no_files_say_nothing() {
 #[test]
 fn files_that_cannot_be_opened_say_nothing() {
     let paths = ["README.md", "config.json", "model.safetensors", "LICENSE", "chat_template.jinja", "modules.json"];
-    let inferred = infer_files(&paths.map(|path| planned(path, "/nonexistent/file".into(), 100)));
+    let folder = TempDir::new().unwrap();
+    let source = folder.path().join("file");
+    fs::write(&source, "{}").unwrap();
+    let files = paths.map(|path| planned(path, &source));
+    fs::remove_file(source).unwrap();
+    let inferred = infer_files(folder.path(), &files);
     assert_eq!(inferred.findings.iter().map(|f| f.field).collect::<Vec<_>>(), ["config.format"]);
 }
 

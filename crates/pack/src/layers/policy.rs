@@ -156,10 +156,10 @@ pub struct InvalidLayerRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
+    use crate::SourceFile;
 
     fn file(path: &str, kind: LayerKind, size: u64) -> PlannedFile {
-        PlannedFile { path: path.parse().unwrap(), source: PathBuf::new(), kind, inferred: true, size, executable: false }
+        PlannedFile { path: path.parse().unwrap(), source: SourceFile::none(), kind, inferred: true, size, executable: false }
     }
 
     fn encoding(rules: &[&str], path: &str, kind: LayerKind, size: u64) -> Option<Encoding> {

@@ -1,20 +1,20 @@
 //! Which layers files become, without a disk.
 
 use super::{LayerPolicy, LayerRule, PlannedLayer, layers};
-use crate::{Error, Plan, PlannedFile, classify};
+use crate::{Error, Plan, PlannedFile, SourceFile, classify, directory::Directory};
 use modelpack_spec::{Encoding, LayerKind};
-use std::path::PathBuf;
+use std::sync::Arc;
 
 fn plan(files: impl IntoIterator<Item = (String, u64)>) -> Plan {
     let file = |(path, size): (String, u64)| {
         let path = path.parse().unwrap();
         let kind = classify(&path, size).0;
-        PlannedFile { path, source: PathBuf::new(), kind, inferred: true, size, executable: false }
+        PlannedFile { path, source: SourceFile::none(), kind, inferred: true, size, executable: false }
     };
     let mut files: Vec<PlannedFile> = files.into_iter().map(file).collect();
     let rank = |kind| LayerKind::ALL.iter().position(|known| *known == kind);
     files.sort_by(|a, b| (rank(a.kind), &a.path).cmp(&(rank(b.kind), &b.path)));
-    Plan { directory: PathBuf::new(), files }
+    Plan { directory: Arc::new(Directory::open("/".as_ref()).unwrap()), files }
 }
 
 fn policy(rules: &[&str], max_layers: usize) -> LayerPolicy {

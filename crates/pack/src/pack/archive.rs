@@ -8,9 +8,8 @@ use super::{
 };
 use crate::{PlannedFile, PlannedLayer, Result};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher, LayerInput};
-use modelpack_store::{Begin, Body, CHUNK, Error, Progress, Sink, Stamp, blocking};
+use modelpack_store::{Begin, Body, CHUNK, Error, Progress, Sink, blocking};
 use std::{
-    fs::File,
     io::{self, Read, Write},
     sync::{Arc, OnceLock},
 };
@@ -43,19 +42,17 @@ pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options:
     Ok(layer.input(digest, archive.diff_id.get().cloned(), size))
 }
 
-/// The files of an archive, and what is known of them since they were first read.
+/// The files of an archive, and what is known since they were first read.
 struct Archive {
     files: Vec<PlannedFile>,
     encoding: Encoding,
-    stamps: Vec<OnceLock<Stamp>>,
     /// The digest of the archive before it was compressed, if it was.
     diff_id: OnceLock<Digest>,
 }
 
 impl Archive {
     fn new(layer: &PlannedLayer) -> Self {
-        let stamps = layer.files.iter().map(|_| OnceLock::new()).collect();
-        Self { files: layer.files.clone(), encoding: layer.encoding, stamps, diff_id: OnceLock::new() }
+        Self { files: layer.files.clone(), encoding: layer.encoding, diff_id: OnceLock::new() }
     }
 
     /// The bytes of the layer, `size` of them if that is known; `count` is told of the bytes of files that were read.
@@ -84,8 +81,8 @@ impl Archive {
         let hasher = self.encoding.is_compressed().then(|| Hasher::new(Algorithm::Sha256));
         let mut tar = TarWriter::new(Hashed { out: encoder, hasher });
         let mut buffer = vec![0; CHUNK];
-        for (file, stamp) in self.files.iter().zip(&self.stamps) {
-            self.write_file(file, stamp, &mut tar, &mut buffer, &count)?;
+        for file in &self.files {
+            write_file(file, &mut tar, &mut buffer, &count)?;
         }
         let Hashed { out, hasher } = tar.finish().map_err(failed())?;
         if let Some(hasher) = hasher {
@@ -95,49 +92,31 @@ impl Archive {
         out.finish().map(drop).map_err(failed())
     }
 
-    fn write_file(
-        &self,
-        planned: &PlannedFile,
-        known: &OnceLock<Stamp>,
-        tar: &mut TarWriter<impl Write>,
-        buffer: &mut [u8],
-        count: impl Fn(u64),
-    ) -> Result<(), Error> {
-        let path = &planned.source;
-        let changed = || Error::Changed { path: path.clone() };
-        let written = || Error::io("compress", path);
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let opened = stamp(&file, path)?;
-        if opened.size() != planned.size || *known.get_or_init(|| opened) != opened {
-            return Err(changed());
-        }
-        tar.file(&planned.path, planned.size, planned.executable).map_err(written())?;
-        let mut missing = planned.size;
-        while missing > 0 {
-            let want = buffer.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
-            let piece = &mut buffer[..want];
-            file.read_exact(piece).map_err(|e| match e.kind() {
-                io::ErrorKind::UnexpectedEof => changed(),
-                _ => Error::io("read", path)(e),
-            })?;
-            tar.data(piece).map_err(written())?;
-            count(want as u64);
-            missing -= want as u64;
-        }
-        if stamp(&file, path)? == opened { Ok(()) } else { Err(changed()) }
+    /// Fails if a file is not what it was when it was planned.
+    fn unchanged(&self) -> Result<(), Error> {
+        self.files.iter().try_for_each(|file| file.source.open().map(drop))
     }
+}
 
-    /// Fails if a file that was read is not what it was then.
-    fn unchanged(&self) -> Result<()> {
-        for (file, known) in self.files.iter().zip(&self.stamps) {
-            let Some(known) = known.get() else { continue };
-            let now = std::fs::metadata(&file.source).map_err(Error::io("look at", &file.source))?;
-            if Stamp::of(&now) != *known {
-                return Err(Error::Changed { path: file.source.clone() }.into());
-            }
-        }
-        Ok(())
+fn write_file(planned: &PlannedFile, tar: &mut TarWriter<impl Write>, buffer: &mut [u8], count: impl Fn(u64)) -> Result<(), Error> {
+    let path = planned.source.path();
+    let changed = || Error::Changed { path: path.clone() };
+    let written = || Error::io("compress", &path);
+    let (mut file, opened) = planned.source.open()?;
+    tar.file(&planned.path, planned.size, planned.executable).map_err(written())?;
+    let mut missing = planned.size;
+    while missing > 0 {
+        let want = buffer.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+        let piece = &mut buffer[..want];
+        file.read_exact(piece).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => changed(),
+            _ => Error::io("read", &path)(e),
+        })?;
+        tar.data(piece).map_err(written())?;
+        count(want as u64);
+        missing -= want as u64;
     }
+    if stamp(&file, &path)? == opened { Ok(()) } else { Err(changed()) }
 }
 
 /// Hashes what is written, if its digest is wanted.

@@ -1,9 +1,9 @@
 //! What is left out of a plan, and what is taken anyway: includes, excludes, and ignore files.
 
 use super::left_out::IGNORE_FILE;
-use crate::{Error, Patterns, Result};
+use crate::{Patterns, Result};
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Read,
     path::{Path, PathBuf},
     rc::Rc,
@@ -48,10 +48,10 @@ struct IgnoreFile {
 }
 
 impl Ignores {
-    /// These and the ignore file in `directory`, which lies at `source` and is called `shown`.
-    pub(super) fn with(&self, directory: &Path, source: &Path, shown: &Path) -> Result<Self> {
-        let (path, shown) = (source.join(IGNORE_FILE), shown.join(IGNORE_FILE));
-        let text = read_ignore_file(&path, &shown)?;
+    /// These and the ignore file `file` in `directory`, which is called `shown`.
+    pub(super) fn with(&self, directory: &Path, file: File, shown: &Path) -> Result<Self> {
+        let shown = shown.join(IGNORE_FILE);
+        let text = read_ignore_file(file, &shown)?;
         let patterns = Patterns::parse(&shown.to_string_lossy(), &text)?;
         Ok(Self(Some(Rc::new(IgnoreFile { directory: directory.to_owned(), patterns, outer: self.clone() }))))
     }
@@ -70,16 +70,11 @@ impl Ignores {
     }
 }
 
-/// The text of the ignore file at `path`, which is called `shown`.
-pub(super) fn read_ignore_file(path: &Path, shown: &Path) -> Result<String> {
-    let io = |action| modelpack_store::Error::io(action, shown);
+/// The text of an ignore file, which is called `shown`.
+pub(super) fn read_ignore_file(file: File, shown: &Path) -> Result<String> {
     let invalid = |why: &str| modelpack_store::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
-    // Opening a pipe would wait for somebody who writes to it.
-    if !fs::metadata(path).map_err(io("look at"))?.is_file() {
-        return Err(Error::NotAFile { path: shown.to_owned(), kind: "directory or device" });
-    }
     let mut bytes = Vec::new();
-    File::open(path).map_err(io("open"))?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io("read"))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_store::Error::io("read", shown))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(invalid("it has more than 1 MiB, so it is no ignore file").into());
     }

@@ -3,9 +3,9 @@
 //! Its grammar is Docker's: patterns stand at the top, the last that matches a file or a directory it is in decides, and so `!` takes back
 //! what is in a directory that is left out. Its patterns are told to [`Patterns`] in the grammar of gitignore.
 
-use super::filter::read_ignore_file;
-use crate::{InvalidPattern, Patterns, Result};
-use std::{fs, path::Path};
+use super::{filter::read_ignore_file, tree::Tree};
+use crate::{InvalidPattern, Patterns, Result, directory::Obstacle};
+use std::path::Path;
 
 /// The file that says which files a Kitfile does not take.
 const NAME: &str = ".kitignore";
@@ -19,15 +19,14 @@ pub(super) struct KitIgnore {
 }
 
 impl KitIgnore {
-    /// Reads the `.kitignore` in the directory at `root`, which is called `shown`, if there is one.
-    pub(super) fn read(root: &Path, shown: &Path) -> Result<Option<Self>> {
-        let path = root.join(NAME);
+    /// Reads the `.kitignore` at the top of `tree`, which is called `shown`, if there is one.
+    pub(super) fn read(tree: &Tree, shown: &Path) -> Result<Option<Self>> {
         // A broken link is no missing file: something should be left out.
-        if fs::symlink_metadata(&path).is_err() {
+        if matches!(tree.root().look(Path::new(NAME)), Err(Obstacle::Missing)) {
             return Ok(None);
         }
         let shown = shown.join(NAME);
-        let text = read_ignore_file(&path, &shown)?;
+        let text = read_ignore_file(tree.open_file(tree.root(), NAME.into(), &shown)?, &shown)?;
         Ok(Some(Self::parse(&shown.to_string_lossy(), &text)?))
     }
 

@@ -1,6 +1,6 @@
 //! What the directory will hold when the artifact is unpacked: every path of every layer, checked against all others.
 
-use super::staging::is_staging_name;
+use super::staging::is_reserved;
 use modelpack_spec::{FilePath, InvalidPath, PathSet};
 use modelpack_store::{Error, Result};
 
@@ -33,7 +33,7 @@ impl Contents {
     fn count(&mut self, what: &str, path: &FilePath) -> Result<()> {
         let refuse = |why: String| Err(Error::Invalid { what: what.to_owned(), why });
         // It would be taken for what a killed process left behind, and removed.
-        if path.components().next().is_some_and(is_staging_name) {
+        if path.components().next().is_some_and(is_reserved) {
             return refuse(format!("the path {path} is reserved for unpacking"));
         }
         self.entries += 1;

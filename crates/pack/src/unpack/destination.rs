@@ -1,62 +1,48 @@
 //! The directory that is unpacked into. It is opened once, and nothing outside of it can be reached through it.
 
+use crate::directory::{Directory, Obstacle, failed};
 use modelpack_spec::FilePath;
 use modelpack_store::{Error, Result};
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, RenameFlags},
+    fs::{AtFlags, RenameFlags},
     io::Errno,
 };
 use std::{
     collections::BTreeSet,
-    fs::{self, File, Permissions},
+    fs::{self, File, FileType, Permissions},
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::fs::PermissionsExt,
     },
     path::{Path, PathBuf},
 };
 
-/// A directory, held open. Every path below it is walked one component at a time, and no symbolic link on the way is followed.
+/// The open directory, and how what is in it gets into the way.
 #[derive(Debug)]
-pub(super) struct Destination {
-    root: OwnedFd,
-    path: PathBuf,
-}
+pub(super) struct Destination(Directory);
 
 impl Destination {
     /// Opens the directory at `path`, which is made if need be. The path itself is the user's, and its links are followed.
     pub(super) fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io("create the directory", path))?;
-        let root = rustix::fs::open(path, DIRECTORY & !OFlags::NOFOLLOW, Mode::empty());
-        Ok(Self { root: root.map_err(failed("open", path))?, path: path.to_owned() })
+        Directory::open(path).map(Self).map_err(failed("open", path))
     }
 
     /// What the directory is called in an error.
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// What a file in the directory is called in an error.
     pub(super) fn locate(&self, path: &FilePath) -> PathBuf {
-        self.path.join(path.as_str())
+        self.path().join(path.as_str())
     }
 
     /// The file with this path, open for reading, if there is one.
     ///
     /// Fails with [`Error::Conflict`] if something other than a file has the path, or other than a directory a part of it.
     pub(super) fn file(&self, path: &FilePath) -> Result<Option<File>> {
-        let Some(parent) = self.directory(parents(path), false)? else { return Ok(None) };
-        let located = self.locate(path);
-        // Looked at first, because merely opening a device can have effects.
-        match rustix::fs::statat(&parent, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::RegularFile => {}
-            Ok(found) => return Err(conflict(located, describe(FileType::from_raw_mode(found.st_mode)))),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(failed("look at", located)(error)),
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&parent, path.file_name(), flags, Mode::empty());
-        file.map(|file| Some(File::from(file))).map_err(failed("open", located))
+        found(self.0.file(Path::new(path.as_str())))
     }
 
     /// Moves the file `name` in the directory `from` to `path`, making directories on the way.
@@ -64,7 +50,7 @@ impl Destination {
     /// Fails with [`Error::Conflict`] if something is there, unless it may be replaced.
     pub(super) fn place(&self, from: BorrowedFd<'_>, name: &str, path: &FilePath, replace: bool) -> Result<()> {
         let located = self.locate(path);
-        let parent = self.make_directories(parents(path))?;
+        let parent = self.0.make_directory(parents(path)).map_err(in_the_way)?;
         let renamed = if replace {
             rustix::fs::renameat(from, name, &parent, path.file_name())
         } else {
@@ -96,12 +82,12 @@ impl Destination {
 
     /// Makes a directory and those above it, as far as they are missing.
     pub(super) fn make_directory(&self, path: &FilePath) -> Result<()> {
-        self.make_directories(path.components()).map(drop)
+        self.0.make_directory(Path::new(path.as_str())).map(drop).map_err(in_the_way)
     }
 
     /// Fails with [`Error::Conflict`] if something other than a directory has the path, or a part of it.
     pub(super) fn check_directory(&self, path: &FilePath) -> Result<()> {
-        self.directory(path.components(), false).map(drop)
+        found(self.0.directory(Path::new(path.as_str()))).map(drop)
     }
 
     /// Makes durable that the files and directories with these paths are there.
@@ -109,74 +95,54 @@ impl Destination {
         let ends = |path: &'a FilePath| path.as_str().match_indices('/').map(|(at, _)| &path.as_str()[..at]);
         let directories: BTreeSet<&str> = paths.into_iter().flat_map(ends).chain([""]).collect();
         for directory in directories {
-            let Some(open) = self.directory(directory.split_terminator('/'), false)? else { continue };
-            match rustix::fs::fsync(open) {
+            let Some(open) = found(self.0.directory(Path::new(directory)))? else { continue };
+            match rustix::fs::fsync(&open) {
                 // Not every file system can sync a directory.
                 Ok(()) | Err(Errno::INVAL) => {}
-                Err(error) => return Err(failed("sync", self.path.join(directory))(error)),
+                Err(error) => return Err(failed("sync", open.path())(error)),
             }
         }
         Ok(())
-    }
-
-    fn make_directories<'a>(&self, components: impl Iterator<Item = &'a str>) -> Result<OwnedFd> {
-        Ok(self.directory(components, true)?.expect("a missing directory is made"))
-    }
-
-    /// The directory at the end of `components`; `None` if one is missing and they are not to be made.
-    fn directory<'a>(&self, components: impl Iterator<Item = &'a str>, make: bool) -> Result<Option<OwnedFd>> {
-        let mut path = self.path.clone();
-        let mut at = self.root.try_clone().map_err(Error::io("open", &path))?;
-        for component in components {
-            path.push(component);
-            let mut opened = rustix::fs::openat(&at, component, DIRECTORY, Mode::empty());
-            if make && matches!(opened, Err(Errno::NOENT)) {
-                match rustix::fs::mkdirat(&at, component, Mode::from_raw_mode(0o777)) {
-                    // Another task may have made it at the same time.
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(error) => return Err(failed("create the directory", path)(error)),
-                }
-                opened = rustix::fs::openat(&at, component, DIRECTORY, Mode::empty());
-            }
-            at = match opened {
-                Ok(opened) => opened,
-                Err(Errno::NOENT) if !make => return Ok(None),
-                Err(Errno::NOTDIR | Errno::LOOP) => {
-                    return Err(conflict(path, "it is a symbolic link or no directory, where a directory is needed"));
-                }
-                Err(error) => return Err(failed("open", path)(error)),
-            };
-        }
-        Ok(Some(at))
     }
 }
 
 impl AsFd for Destination {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+        self.0.as_fd()
     }
 }
 
-/// How a directory is opened: only if it is one, and not through a link.
-pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// What is there, if anything is.
+fn found<T>(found: Result<T, Obstacle>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(Obstacle::Missing) => Ok(None),
+        Err(obstacle) => Err(in_the_way(obstacle)),
+    }
+}
 
-/// [`Error::io`] of what a system call returns.
-pub(super) fn failed(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Error {
-    move |error| Error::io(action, path)(error.into())
+fn in_the_way(obstacle: Obstacle) -> Error {
+    match obstacle {
+        Obstacle::Missing => unreachable!("it is asked for, or a directory that is made"),
+        Obstacle::NotADirectory(path) => conflict(path, "it is a symbolic link or no directory, where a directory is needed"),
+        Obstacle::NotAFile(path, kind) => conflict(path, describe(kind)),
+        Obstacle::Failed(error) => error,
+    }
 }
 
 pub(super) fn conflict(path: PathBuf, why: &str) -> Error {
     Error::Conflict { path, why: why.to_owned() }
 }
 
-fn parents(path: &FilePath) -> impl Iterator<Item = &str> {
-    path.as_str().rsplit_once('/').into_iter().flat_map(|(parents, _)| parents.split('/'))
+/// The directory of a file, empty for the root.
+fn parents(path: &FilePath) -> &Path {
+    Path::new(path.as_str()).parent().expect("a path has a name at its end")
 }
 
 fn describe(kind: FileType) -> &'static str {
     match kind {
-        FileType::Directory => "it is a directory",
-        FileType::Symlink => "it is a symbolic link, which is not followed",
+        kind if kind.is_dir() => "it is a directory",
+        kind if kind.is_symlink() => "it is a symbolic link, which is not followed",
         _ => "it is not a regular file",
     }
 }

@@ -3,7 +3,8 @@
 //! What can be checked is checked before anything is written: the paths of all layers, and what is already in the directory. Files
 //! are then written to a hidden [staging](staging) directory in the destination, and each is renamed to its own name when it is whole,
 //! verified and on the disk. All archives are read to their end before the first file gets its name. Whatever stops the unpacking,
-//! the staging directory is removed, and files that have their names stay: a second attempt finds them.
+//! the staging directory is removed, and files that have their names stay: a second attempt finds them. Of several at once that write
+//! to one destination, each has its [turn](turn).
 //!
 //! Of a file's attributes only the executable bit is applied. The process's umask holds.
 
@@ -13,6 +14,7 @@ mod destination;
 mod occupied;
 mod raw;
 mod staging;
+mod turn;
 mod verifier;
 
 pub use archive::content_digest;
@@ -25,9 +27,10 @@ use contents::{Contents, invalid};
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::{DigestCache, Error, Progress, Source, blocking, for_each_concurrent};
-use raw::RawFile;
+use raw::{Found, RawFile};
 use staging::Staging;
 use std::{path::Path, sync::Arc};
+use turn::Turn;
 use verifier::Verifier;
 
 /// How an artifact is unpacked.
@@ -91,8 +94,17 @@ impl LeftOut {
 /// directories, more than a million of them, or files of more than 1 GiB and more than 1000 times the size of all archives. A
 /// symbolic link below the destination is never followed.
 ///
+/// While another process, or another call, unpacks into the same directory, this waits for it, calls `waits` once, and then takes
+/// what it finds there as what was there before.
+///
 /// If the returned future is dropped, what it was writing is removed, by threads that may outlive it for a moment.
-pub async fn unpack(source: &dyn Source, manifest: &Manifest, destination: &Path, options: &UnpackOptions) -> Result<Unpacked> {
+pub async fn unpack(
+    source: &dyn Source,
+    manifest: &Manifest,
+    destination: &Path,
+    options: &UnpackOptions,
+    waits: impl FnOnce(),
+) -> Result<Unpacked> {
     let what = format!("manifest {}", manifest.digest());
     let Some(image) = manifest.image() else {
         let why = "it is an index of several manifests, and only one of them can be unpacked".to_owned();
@@ -106,12 +118,13 @@ pub async fn unpack(source: &dyn Source, manifest: &Manifest, destination: &Path
     options.progress.expect(plan.size());
     let path = destination.to_owned();
     let destination = blocking(move || {
-        let destination = Destination::open(&path)?;
+        let destination = Arc::new(Destination::open(&path)?);
         Staging::remove_stale(&destination);
-        Ok::<_, Error>(Arc::new(destination))
+        Turn::remove_stale(&destination);
+        Ok::<_, Error>(destination)
     });
     let unpacking = Unpacking { source, destination: destination.await?, options };
-    let (unpacked, passed) = unpacking.run(plan).await?;
+    let (unpacked, passed) = unpacking.run(plan, waits).await?;
     if unpacked.written.is_empty() && unpacked.unchanged.is_empty() && !options.selection.is_everything() {
         return Err(nothing_selected(what, &artifact, &options.selection, &passed));
     }
@@ -229,18 +242,23 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     /// Unpacks, and returns the first files of archives that were passed over, too.
-    async fn run(&self, plan: Plan<'_>) -> Result<(Unpacked, Vec<FilePath>), Error> {
+    async fn run(&self, plan: Plan<'_>, waits: impl FnOnce()) -> Result<(Unpacked, Vec<FilePath>), Error> {
         let limit = self.options.concurrency;
         let (mut left_out, mut passed) = (plan.left_out, Vec::new());
         let (mut written, mut unchanged, mut directories, mut placed_raw) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let mut missing = Vec::new();
-        let present = for_each_concurrent(limit, &plan.files, |file| self.is_present(*file)).await?;
-        for (file, present) in plan.files.iter().zip(present) {
-            if present { unchanged.push(file.finished()) } else { missing.push(*file) }
+        let (mut missing, mut replaced) = self.sort(&plan.files, &mut unchanged).await?;
+        let mut turn = None;
+        if !plan.archives.is_empty() || !missing.is_empty() || !replaced.is_empty() {
+            turn = Some(Turn::take(&self.destination, waits).await?);
+            // Whoever had the turn before may have put them there.
+            let (still_missing, found) = self.sort(&missing, &mut unchanged).await?;
+            replaced.extend(found);
+            missing = still_missing;
         }
-        if !plan.archives.is_empty() || !missing.is_empty() {
+        missing.append(&mut replaced);
+        if let Some(turn) = turn.filter(|_| !plan.archives.is_empty() || !missing.is_empty()) {
             let destination = self.destination.clone();
-            let staging = Arc::new(blocking(move || Staging::create(destination)).await?);
+            let staging = Arc::new(blocking(move || Staging::create(destination, turn)).await?);
             let stored = plan.archives_size();
             let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
             let stage = |(layer, form)| self.stage_archive(unarchiver.clone(), layer, form);
@@ -273,6 +291,20 @@ impl Unpacking<'_> {
             Ok((unpacked, passed))
         })
         .await
+    }
+
+    /// Tells those that are there as they should be, which are `unchanged`, from those that are missing and those that are to be replaced.
+    async fn sort<'f>(&self, files: &[RawFile<'f>], unchanged: &mut Vec<Finished>) -> Result<(Vec<RawFile<'f>>, Vec<RawFile<'f>>), Error> {
+        let found = for_each_concurrent(self.options.concurrency, files, |file| self.look_at(*file)).await?;
+        let (mut missing, mut replaced) = (Vec::new(), Vec::new());
+        for (file, found) in files.iter().zip(found) {
+            match found {
+                Found::Equal => unchanged.push(file.finished()),
+                Found::Nothing => missing.push(*file),
+                Found::Other => replaced.push(*file),
+            }
+        }
+        Ok((missing, replaced))
     }
 
     async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, form: Form<'_>) -> Result<archive::Archived, Error> {

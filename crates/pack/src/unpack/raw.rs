@@ -7,8 +7,8 @@ use super::{
     staging::{StagedFile, Staging},
     verifier::Verifier,
 };
-use modelpack_spec::{Digest, FilePath, Hasher, Layer};
-use modelpack_store::{Body, DigestCache, Error, FileRange, Result, Stamp, Writeback, blocking};
+use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
+use modelpack_store::{Body, DigestCache, Error, FileRange, Result, Settled, Stamp, Writeback, blocking};
 use std::{
     fs::File,
     io::Write,
@@ -29,11 +29,20 @@ impl RawFile<'_> {
     }
 }
 
+/// What is in the place of a file.
+pub(super) enum Found {
+    /// The file, with the right content.
+    Equal,
+    /// A file with another content, which is to be replaced.
+    Other,
+    Nothing,
+}
+
 impl Unpacking<'_> {
-    /// Whether the file is there with the right content.
+    /// What is in the place of the file.
     ///
-    /// Fails with [`Error::Conflict`] if it is there with another and is not to be replaced, or if something else is there.
-    pub(super) async fn is_present(&self, file: RawFile<'_>) -> Result<bool> {
+    /// Fails with [`Error::Conflict`] if it is there with another content and is not to be replaced, or if something else is there.
+    pub(super) async fn look_at(&self, file: RawFile<'_>) -> Result<Found> {
         let blob = &file.layer.descriptor;
         let (destination, cache, path) = (self.destination.clone(), self.options.digest_cache.clone(), file.path.clone());
         let located = destination.locate(file.path);
@@ -42,37 +51,43 @@ impl Unpacking<'_> {
             let metadata = file.metadata().map_err(Error::io("look at", destination.locate(&path)))?;
             let stamp = Stamp::of(&metadata);
             let known = cache.and_then(|cache| cache.lookup(&stamp));
-            Ok::<_, Error>(Some((file, stamp, known)))
+            Ok::<_, Error>(Some((file, stamp.size(), known)))
         });
-        let Some((found, stamp, known)) = looked.await? else { return Ok(false) };
-        let is_same = stamp.size() == blob.size
+        let Some((found, size, known)) = looked.await? else { return Ok(Found::Nothing) };
+        let is_same = size == blob.size
             && match known.filter(|known| known.algorithm() == blob.digest.algorithm()) {
                 Some(known) => known == blob.digest,
-                None => self.hash(found, stamp, &blob.digest, located.clone()).await? == blob.digest,
+                None => self.hash(found, blob, located.clone()).await? == blob.digest,
             };
         if is_same {
             self.options.progress.skipped(blob.size);
-        } else if !self.options.force {
-            return Err(conflict(located, "it differs from the file in the artifact"));
+            return Ok(Found::Equal);
         }
-        Ok(is_same)
+        match self.options.force {
+            true => Ok(Found::Other),
+            false => Err(conflict(located, "it differs from the file in the artifact")),
+        }
     }
 
-    /// Hashes a file of the destination, and remembers the digest.
-    async fn hash(&self, file: File, stamp: Stamp, like: &Digest, located: PathBuf) -> Result<Digest> {
-        let file = Arc::new(file);
-        let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: stamp.size() });
+    /// Hashes a file of the destination that is as large as `like` and in the same way, and remembers the digest.
+    async fn hash(&self, file: File, like: &Descriptor, located: PathBuf) -> Result<Digest> {
+        let (file, cache) = (Arc::new(file), self.options.digest_cache.clone());
+        let of = file.clone();
+        let prepared = blocking(move || Ok::<_, Error>(cache.and_then(|cache| Some((cache.prepare(&of)?, cache))))).await?;
+        let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: like.size });
         let progress = self.options.progress.clone();
-        let hashed = body.drain(Hasher::new(like.algorithm()), move |hasher, piece| {
+        let hashed = body.drain(Hasher::new(like.digest.algorithm()), move |hasher, piece| {
             hasher.update(piece);
             progress.hashed(piece.len() as u64);
             Ok(())
         });
         let (hasher, result) = hashed.await;
         result?;
-        let (digest, cache) = (hasher.finish(), self.options.digest_cache.clone());
+        let digest = hasher.finish();
         blocking(move || {
-            remember(cache.as_ref(), &file, &stamp, &digest);
+            if let Some((settled, cache)) = prepared {
+                remember(&cache, &file, &settled, &digest);
+            }
             Ok(digest)
         })
         .await
@@ -93,27 +108,30 @@ impl Unpacking<'_> {
         blocking(move || {
             let Incoming { staged, verifier, .. } = incoming;
             verifier.finish()?;
-            staging.place(&staged, &path, force)?;
+            staging.sync(&staged, &path)?;
             let metadata = staged.file.metadata().map_err(Error::io("look at", located))?;
-            Ok(Placed { path, stamp: Stamp::of(&metadata), digest })
+            staging.rename(&staged.name, &path, force)?;
+            Ok(Placed { path, whole: Stamp::of(&metadata), digest })
         })
         .await
     }
 }
 
-/// A file that got its name, and what identifies its content.
+/// A file that got its name, and what identified its content before.
 pub(super) struct Placed {
     path: FilePath,
-    stamp: Stamp,
+    whole: Stamp,
     digest: Digest,
 }
 
 /// Remembers the digests of files that were written; blocks. All at the end, because the cache waits until a file has been left alone
 /// for a moment, and by now most have.
 pub(super) fn remember_all(placed: &[Placed], destination: &Destination, cache: Option<&DigestCache>) {
-    for Placed { path, stamp, digest } in placed {
-        if let Ok(Some(file)) = destination.file(path) {
-            remember(cache, &file, stamp, digest);
+    let Some(cache) = cache else { return };
+    for Placed { path, whole, digest } in placed {
+        let Ok(Some(file)) = destination.file(path) else { continue };
+        if let Some(settled) = cache.prepare(&file).filter(|settled| settled.stamp().is_renamed(whole)) {
+            remember(cache, &file, &settled, digest);
         }
     }
 }
@@ -134,9 +152,7 @@ impl Incoming {
     }
 }
 
-fn remember(cache: Option<&DigestCache>, file: &File, stamp: &Stamp, digest: &Digest) {
-    if let Some(cache) = cache {
-        // A digest that is not remembered costs one hash.
-        let _ = cache.remember(file, stamp, digest);
-    }
+fn remember(cache: &DigestCache, file: &File, settled: &Settled, digest: &Digest) {
+    // A digest that is not remembered costs one hash.
+    let _ = cache.remember(file, settled, digest);
 }

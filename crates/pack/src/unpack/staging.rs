@@ -1,6 +1,10 @@
 //! Where files lie until they are whole and verified: a hidden directory in the destination, so that a rename puts them in place.
 
-use super::destination::{DIRECTORY, Destination, failed};
+use super::{
+    destination::Destination,
+    turn::{LOCK, Turn},
+};
+use crate::directory::{DIRECTORY, failed};
 use modelpack_spec::FilePath;
 use modelpack_store::{Error, Result};
 use rustix::{
@@ -18,8 +22,12 @@ use std::{
 
 const PREFIX: &str = ".modelpack-";
 
-/// Whether a file or directory with this name may be taken for a staging directory.
-pub(super) fn is_staging_name(name: &str) -> bool {
+/// Whether a file or directory with this name may be taken for what unpacking itself puts into a destination.
+pub(super) fn is_reserved(name: &str) -> bool {
+    is_staging_name(name) || name == LOCK
+}
+
+fn is_staging_name(name: &str) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|id| id.len() == 16 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
@@ -32,6 +40,8 @@ pub(super) struct Staging {
     name: String,
     directory: OwnedFd,
     next: AtomicU64,
+    /// Given back when nothing is staged any more, whoever still works for a moment when all is given up.
+    _turn: Turn,
 }
 
 /// A file in the staging directory.
@@ -42,14 +52,17 @@ pub(super) struct StagedFile {
 }
 
 impl Staging {
-    pub(super) fn create(destination: Arc<Destination>) -> Result<Self> {
+    /// A directory in the destination, to which it is `turn` to write.
+    pub(super) fn create(destination: Arc<Destination>, turn: Turn) -> Result<Self> {
+        // Whoever was waited for may have been killed.
+        Self::remove_stale(&destination);
         loop {
             let id = getrandom::u64().expect("the system has random numbers");
             let name = format!("{PREFIX}{id:016x}");
             let path = destination.path().join(&name);
             rustix::fs::mkdirat(&destination, &name, Mode::RWXU).map_err(failed("create the directory", &path))?;
             if let Some(directory) = claim(&destination, &name).map_err(failed("open", path))? {
-                return Ok(Self { destination, name, directory, next: AtomicU64::new(0) });
+                return Ok(Self { destination, name, directory, next: AtomicU64::new(0), _turn: turn });
             }
         }
     }
@@ -74,12 +87,6 @@ impl Staging {
         let file = rustix::fs::openat(&self.directory, &name, flags, mode);
         let file = file.map_err(failed("create a file in", self.destination.path().join(&self.name)))?.into();
         Ok(StagedFile { file, name })
-    }
-
-    /// Puts a file that is whole and verified on the disk, and then gives it its own name; see [`Destination::place`].
-    pub(super) fn place(&self, staged: &StagedFile, path: &FilePath, replace: bool) -> Result<()> {
-        self.sync(staged, path)?;
-        self.rename(&staged.name, path, replace)
     }
 
     /// Puts a file that is whole and verified, and will have `path`, on the disk.

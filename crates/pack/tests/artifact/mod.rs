@@ -69,7 +69,7 @@ impl Artifact {
     }
 
     pub(crate) async fn unpack_with(&self, destination: &Path, options: &UnpackOptions) -> Result<Unpacked, Error> {
-        unpack(self, &self.manifest(), destination, options).await
+        unpack(self, &self.manifest(), destination, options, || {}).await
     }
 }
 

@@ -1,9 +1,13 @@
 //! Digests of files outside the store, so that an unchanged file is not hashed again.
 //!
 //! An entry says which digest a file had when its identity, size and times were these. It decides what need not be moved; bytes
-//! that are moved are hashed all the same.
+//! that are moved are hashed all the same. So that it never says what is not so, nothing is remembered unless every later change must
+//! show in the times: see [`Settled`].
 
-use super::blobs::{TEMPORARY, random_name};
+use super::{
+    blobs::{TEMPORARY, random_name},
+    settled::Settled,
+};
 use crate::{CHUNK, Error, Result};
 use modelpack_spec::Digest;
 use std::{
@@ -13,8 +17,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// File systems stamp a change with a clock that may stand still for this long.
-const TICK: Duration = Duration::from_millis(20);
+/// Has another text each time the machine starts. What was remembered before is not believed: when the power fails, a file system may
+/// have kept a file's new bytes and not yet its new times, and devices may have other numbers afterwards.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Digests by device, inode, size, modification time and change time.
 #[derive(Clone, Debug)]
@@ -22,7 +27,11 @@ pub struct DigestCache {
     directory: PathBuf,
 }
 
-/// What identifies the content of a file as long as nobody changes it; changes with every write to it.
+/// What identifies the content of a file as long as nobody changes it.
+///
+/// It changes with every write to the file. It need not change with what another program stores into a shared mapping of the file, or
+/// on a file system that keeps no exact times. So a stamp that differs says that the file may be another one now, but only one that is
+/// [`Settled`] says that it is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -49,9 +58,22 @@ impl Stamp {
         self.size
     }
 
-    /// How long ago the file was changed; `None` if that is in the future.
-    fn age(&self) -> Option<Duration> {
-        let changed = Duration::new(u64::try_from(self.changed.0).ok()?, u32::try_from(self.changed.1).ok()?);
+    /// Whether it differs from `other` by the number of the file at most.
+    pub fn is_renumbered(&self, other: &Self) -> bool {
+        *self == Self { inode: self.inode, ..*other }
+    }
+
+    /// Whether this is of a file that had the stamp `whole` and was then only renamed.
+    ///
+    /// It must have got its name later than its last byte by the clock of the file system: before, nobody else knew of it.
+    pub fn is_renamed(&self, whole: &Self) -> bool {
+        *self == Self { changed: self.changed, ..*whole } && self.changed > self.modified
+    }
+
+    /// How long ago the file was changed; `None` if that is in the future, or the time is in whole seconds.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let nanoseconds = u32::try_from(self.changed.1).ok().filter(|nanoseconds| *nanoseconds > 0)?;
+        let changed = Duration::new(u64::try_from(self.changed.0).ok()?, nanoseconds);
         SystemTime::now().duration_since(UNIX_EPOCH.checked_add(changed)?).ok()
     }
 }
@@ -66,26 +88,30 @@ impl DigestCache {
     pub fn lookup(&self, stamp: &Stamp) -> Option<Digest> {
         let text = fs::read_to_string(self.path(stamp)?).ok()?;
         let (entry, digest) = text.trim_end().rsplit_once(' ')?;
-        (entry == line(stamp)).then(|| digest.parse().ok()).flatten()
+        (entry == line(stamp)?).then(|| digest.parse().ok()).flatten()
     }
 
-    /// Remembers the digest of `file`, whose content was hashed when its stamp was `stamp`; blocks, for some milliseconds at most.
+    /// Makes ready to remember the digest of `file`, which is open for reading only, before it is hashed; blocks, for some milliseconds
+    /// at most.
     ///
-    /// Nothing is remembered of a file that has changed since, or that is so small that hashing it costs no more than this. A file
-    /// changed a moment ago might change again under the same time, so this waits until any further change would show.
-    pub fn remember(&self, file: &File, stamp: &Stamp, digest: &Digest) -> Result<()> {
-        let Some(path) = self.path(stamp) else { return Ok(()) };
-        match stamp.age() {
-            None => return Ok(()),
-            Some(age) => std::thread::sleep(TICK.saturating_sub(age)),
-        }
+    /// `None` if it is so small that hashing it costs no more than this, or if it could change without a trace.
+    pub fn prepare(&self, file: &File) -> Option<Settled> {
+        let size = file.metadata().ok()?.size();
+        if size >= CHUNK as u64 { Settled::of(file) } else { None }
+    }
+
+    /// Remembers the digest of `file`, which was hashed after it was found to be settled; blocks. Nothing is remembered of a file that
+    /// has changed since.
+    pub fn remember(&self, file: &File, settled: &Settled, digest: &Digest) -> Result<()> {
+        let stamp = settled.stamp();
+        let Some((path, line)) = self.path(stamp).zip(line(stamp)) else { return Ok(()) };
         let now = file.metadata().map_err(Error::io("look at a file before remembering it in", &path))?;
         if Stamp::of(&now) != *stamp {
             return Ok(());
         }
         let temporary = self.directory.join(format!("{TEMPORARY}{}", random_name()));
         // Lost or half an entry costs one hash, so nothing is synced.
-        fs::write(&temporary, format!("{} {digest}\n", line(stamp))).map_err(Error::io("write", &temporary))?;
+        fs::write(&temporary, format!("{line} {digest}\n")).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io("rename into place", path))
     }
 
@@ -94,38 +120,120 @@ impl DigestCache {
     }
 }
 
-fn line(stamp: &Stamp) -> String {
+/// What an entry says beside the digest. Those of older versions, which remembered whatever they had hashed, begin with the size.
+fn line(stamp: &Stamp) -> Option<String> {
+    let boot = fs::read_to_string(BOOT_ID).ok()?;
     let Stamp { size, modified, changed, .. } = stamp;
-    format!("{size} {}.{} {}.{}", modified.0, modified.1, changed.0, changed.1)
+    Some(format!("{} {size} {}.{} {}.{}", boot.trim_end(), modified.0, modified.1, changed.0, changed.1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Seek, Write};
+    use std::{
+        io::{Seek, Write},
+        path::Path,
+    };
+    use tempfile::TempDir;
 
-    fn stamp(file: &File) -> Stamp {
-        Stamp::of(&file.metadata().unwrap())
+    /// A cache, and a file of two chunks in a directory of its own.
+    fn scene() -> (TempDir, DigestCache, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let (cache, path) = (DigestCache::at(directory.path().to_owned()), directory.path().join("file"));
+        fs::write(&path, vec![1; 2 * CHUNK]).unwrap();
+        (directory, cache, path)
+    }
+
+    fn digest() -> Digest {
+        Digest::of(&vec![1; 2 * CHUNK])
+    }
+
+    fn known(cache: &DigestCache, path: &Path) -> Option<Digest> {
+        cache.lookup(&Stamp::of(&fs::metadata(path).unwrap()))
+    }
+
+    /// The file as [`DigestCache::prepare`] finds it; says so and gives nothing if its file system is one of those that are not trusted.
+    fn settled(cache: &DigestCache, file: &File) -> Option<Settled> {
+        let settled = cache.prepare(file);
+        if settled.is_none() {
+            eprintln!("SKIPPED: the times of files in the temporary directory are not trusted");
+        }
+        settled
     }
 
     #[test]
     fn an_unchanged_file_is_known_and_a_changed_one_is_not_even_if_its_size_and_time_are_put_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = DigestCache::at(directory.path().to_owned());
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&vec![1; CHUNK]).unwrap();
-        let digest = Digest::of(&vec![1; CHUNK]);
-        assert_eq!(cache.lookup(&stamp(&file)), None);
-        let before = stamp(&file);
-        cache.remember(&file, &before, &digest).unwrap();
-        assert_eq!(cache.lookup(&stamp(&file)), Some(digest));
+        let (_directory, cache, path) = scene();
+        let file = File::open(&path).unwrap();
+        let Some(before) = settled(&cache, &file) else { return };
+        assert_eq!(known(&cache, &path), None);
+        cache.remember(&file, &before, &digest()).unwrap();
+        assert_eq!(known(&cache, &path), Some(digest()));
 
         let modified = file.metadata().unwrap().modified().unwrap();
-        file.rewind().unwrap();
-        file.write_all(b"x").unwrap();
-        file.set_modified(modified).unwrap();
-        assert_eq!(cache.lookup(&stamp(&file)), None);
+        let mut writer = File::options().write(true).open(&path).unwrap();
+        writer.rewind().unwrap();
+        writer.write_all(b"x").unwrap();
+        writer.set_modified(modified).unwrap();
+        assert_eq!(known(&cache, &path), None);
         cache.remember(&file, &before, &Digest::of(b"stale")).unwrap();
-        assert_eq!(cache.lookup(&stamp(&file)), None);
+        assert_eq!(known(&cache, &path), None);
+    }
+
+    #[test]
+    fn what_was_remembered_before_the_machine_started_or_by_an_older_version_is_not_believed() {
+        let (_directory, cache, path) = scene();
+        let stamp = Stamp::of(&fs::metadata(&path).unwrap());
+        let entry = cache.path(&stamp).unwrap();
+        let line = line(&stamp).unwrap();
+        let (_, of_file) = line.split_once(' ').unwrap();
+        let cases = [(line.as_str(), true), (of_file, false), (&format!("01234567-89ab-cdef-0123-456789abcdef {of_file}"), false)];
+        for (line, is_believed) in cases {
+            fs::write(&entry, format!("{line} {}\n", digest())).unwrap();
+            assert_eq!(known(&cache, &path), is_believed.then(digest), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_small_file_is_not_remembered() {
+        let (_directory, cache, path) = scene();
+        fs::write(&path, vec![1; CHUNK - 1]).unwrap();
+        assert!(cache.prepare(&File::open(&path).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_time_in_whole_seconds_is_no_time() {
+        let stamp = Stamp { device: 1, inode: 2, size: 3, modified: (9, 5), changed: (9, 6) };
+        assert!(stamp.age().is_some());
+        assert_eq!(Stamp { changed: (9, 0), ..stamp }.age(), None, "much can happen in a second");
+        assert_eq!(Stamp { changed: (i64::MAX, 6), ..stamp }.age(), None, "it is in the future");
+    }
+
+    #[test]
+    fn a_file_that_got_another_number_is_otherwise_the_same() {
+        let stamp = Stamp { device: 1, inode: 2, size: 3, modified: (9, 5), changed: (9, 6) };
+        assert!(stamp.is_renumbered(&stamp) && Stamp { inode: 7, ..stamp }.is_renumbered(&stamp));
+        for other in [
+            Stamp { device: 7, ..stamp },
+            Stamp { size: 7, ..stamp },
+            Stamp { modified: (9, 7), ..stamp },
+            Stamp { changed: (9, 7), ..stamp },
+        ] {
+            assert!(!other.is_renumbered(&stamp), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_file_is_known_by_the_time_of_its_last_byte() {
+        let whole = Stamp { device: 1, inode: 2, size: 3, modified: (9, 5), changed: (9, 6) };
+        assert!(Stamp { changed: (9, 7), ..whole }.is_renamed(&whole));
+        for other in [
+            Stamp { changed: (9, 5), ..whole },
+            Stamp { modified: (9, 6), changed: (9, 7), ..whole },
+            Stamp { inode: 3, changed: (9, 7), ..whole },
+            Stamp { size: 4, changed: (9, 7), ..whole },
+        ] {
+            assert!(!other.is_renamed(&whole), "{other:?}");
+        }
     }
 }

@@ -10,9 +10,11 @@ mod layout;
 mod lock;
 mod presence;
 mod prune;
+mod read_lease;
 mod repair;
 mod repository;
 mod reserve;
+mod settled;
 mod store;
 mod writeback;
 
@@ -26,6 +28,7 @@ pub use lock::Lease;
 pub use prune::{BrokenRepository, Pruned};
 pub use repair::{Incomplete, Repaired, RepairedRepository};
 pub use repository::Repository;
+pub use settled::Settled;
 pub use store::Store;
 pub use writeback::Writeback;
 

@@ -1,6 +1,6 @@
 //! Revision and source of a directory that is a work tree of git.
 
-use super::{Plan, infer, planned};
+use super::{infer_files, planned};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -21,9 +21,7 @@ fn write(root: &Path, files: &[(&str, &str)]) {
 /// Revision and source of the model in `directory`.
 fn told(directory: &Path) -> (Option<String>, Option<String>) {
     write(directory, &[("a.bin", "x")]);
-    let directory = directory.canonicalize().unwrap();
-    let files = vec![planned("a.bin", directory.join("a.bin"), 1)];
-    let inferred = infer(&Plan { directory, files });
+    let inferred = infer_files(directory, &[planned("a.bin", &directory.join("a.bin"))]);
     (inferred.descriptor.revision, inferred.descriptor.source_url)
 }
 
@@ -126,4 +124,45 @@ fn what_is_broken_or_hostile_says_nothing() {
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
     assert_eq!(told(directory.path()), (None, None), "a pipe, which nobody writes to");
     fs::remove_dir_all(outside).unwrap();
+}
+
+#[test]
+fn a_link_in_the_repository_is_not_followed() {
+    let outside = TempDir::new().unwrap();
+    let config = "[remote \"origin\"]\nurl = https://github.com/secret/repo\n";
+    write(
+        outside.path(),
+        &[("HEAD", COMMIT), ("config", config), ("refs/heads/main", COMMIT), ("packed-refs", &format!("{COMMIT} refs/heads/side\n"))],
+    );
+    for (head, link) in
+        [(None, "HEAD"), (Some("ref: refs/heads/main"), "refs"), (Some("ref: refs/heads/side"), "packed-refs"), (None, "config")]
+    {
+        let directory = TempDir::new().unwrap();
+        write(directory.path(), &[(".git/HEAD", head.unwrap_or("ref: refs/heads/none"))]);
+        let at = directory.path().join(".git").join(link);
+        let _ = fs::remove_file(&at);
+        std::os::unix::fs::symlink(outside.path().join(link), at).unwrap();
+        assert_eq!(told(directory.path()), (None, None), "{link}");
+    }
+}
+
+#[test]
+fn a_directory_cannot_borrow_a_history_by_a_work_tree_that_the_repository_does_not_know() {
+    let root = TempDir::new().unwrap();
+    let tree = root.path().join("tree");
+    let config = "[remote \"origin\"]\nurl = https://github.com/secret/repo\n";
+    write(
+        root.path(),
+        &[
+            ("victim/.git/HEAD", "ref: refs/heads/main"),
+            ("victim/.git/refs/heads/main", COMMIT),
+            ("victim/.git/config", config),
+            ("victim/.git/worktrees/own/HEAD", COMMIT),
+            ("tree/own/HEAD", "ref: refs/heads/main"),
+            ("tree/own/commondir", "../../victim/.git"),
+            ("tree/own/gitdir", tree.join(".git").to_str().unwrap()),
+            ("tree/.git", "gitdir: own"),
+        ],
+    );
+    assert_eq!(told(&tree), (None, None));
 }

@@ -1,0 +1,98 @@
+//! Several that unpack into one directory at once: all succeed, and say that they wait.
+
+use crate::harness::{Registry, cli, cli_with_model, fails, ok, wait_until};
+use modelpack_testkit::{Failure, Fault, Running, Signal, assert_same_tree};
+use std::{fs, path::Path};
+
+/// What is in a directory that unpacking itself put there.
+fn left_behind(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with(".modelpack-")).collect()
+}
+
+#[test]
+fn ten_at_once_into_one_directory_all_succeed() {
+    let (cli, model) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    let digest = ok(&cli, &format!("push model {reference}"));
+    ok(&cli, "pack model -t tiny --layer doc=tar+gzip --layer code=tar");
+    for round in 0..3 {
+        let out = format!("out{round}");
+        let line = |number: usize| match number % 3 {
+            0 => format!("pull {reference} -o {out}"),
+            1 => format!("unpack tiny -o {out}"),
+            _ => format!("fetch {reference} --patterns * -o {out}"),
+        };
+        let running: Vec<Running> = (0..10).map(|number| cli.start(line(number).split_whitespace())).collect();
+        for (number, running) in running.into_iter().enumerate() {
+            let output = running.wait().expect_code(0);
+            assert!(number % 3 == 1 || output.stdout.trim_end() == digest, "{}", output.stdout);
+        }
+        assert_same_tree(&model, &cli.home().join(&out));
+        assert_eq!(left_behind(&cli.home().join(out)), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn who_waits_says_so_is_interrupted_at_once_and_goes_on_when_the_other_is_killed() {
+    let (packer, model) = cli_with_model();
+    let (cli, registry) = (cli(), Registry::start());
+    let reference = registry.reference("tiny:v1");
+    ok(&packer, &format!("push model {reference}"));
+    let proxy = registry.behind(vec![Fault::on("GET", "/blobs/", Failure::Stall)]);
+    let out = cli.home().join("out");
+    let stalled = cli.start(["pull", &format!("{}/tiny:v1", proxy.address()), "-o", "out"]);
+    wait_until("it has the turn", || out.is_dir() && left_behind(&out).len() == 2);
+
+    let start = || {
+        let mut running = cli.start(["pull", &reference, "-o", "out"]);
+        let said = running.wait_for_line("waiting");
+        assert_eq!(said, "out is being written by another process; waiting for it");
+        running
+    };
+    let (interrupted, waiting) = (start(), start());
+    interrupted.signal(Signal::INT);
+    assert_eq!(interrupted.wait().expect_code(130).stdout, "");
+    assert_eq!(left_behind(&out).len(), 2, "it took nothing of the other's away");
+
+    stalled.signal(Signal::KILL);
+    stalled.wait();
+    waiting.wait().expect_code(0);
+    assert_same_tree(&model, &out);
+}
+
+#[test]
+fn of_two_artifacts_that_do_not_go_together_one_is_whole_and_the_other_is_refused() {
+    let (cli, model) = cli_with_model();
+    let other = cli.home().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("README.md"), "another").unwrap();
+    fs::write(other.join("a-weight.bin"), "another").unwrap();
+    ok(&cli, "pack model -t one");
+    ok(&cli, "pack other -t two");
+    for round in 0..10 {
+        let out = format!("out{round}");
+        let line = |tag: &str| cli.start(["unpack", tag, "-o", &out]);
+        let running = if round % 2 == 0 { [line("one"), line("two")] } else { [line("two"), line("one")] };
+        let mut outputs = running.map(Running::wait);
+        outputs.sort_by_key(|output| output.code);
+        assert_eq!(outputs.each_ref().map(|output| output.code), [0, 8], "{outputs:?}");
+        assert!(outputs[1].stderr.contains("README.md is in the way: it differs from the file in the artifact"), "{}", outputs[1].stderr);
+        let is_other = fs::read_to_string(cli.home().join(&out).join("README.md")).unwrap() == "another";
+        assert_same_tree(if is_other { &other } else { &model }, &cli.home().join(&out));
+    }
+}
+
+#[test]
+fn what_has_the_name_of_the_lock_and_is_none_is_in_the_way() {
+    let (cli, _) = cli_with_model();
+    ok(&cli, "pack model -t tiny");
+    fs::create_dir_all(cli.home().join("out/.modelpack-lock")).unwrap();
+    fails(&cli, "unpack tiny -o out", 8, &["out/.modelpack-lock", "it is not a regular file"]);
+    fs::remove_dir(cli.home().join("out/.modelpack-lock")).unwrap();
+    fs::write(cli.home().join("elsewhere"), "kept").unwrap();
+    std::os::unix::fs::symlink("../elsewhere", cli.home().join("out/.modelpack-lock")).unwrap();
+    fails(&cli, "unpack tiny -o out", 8, &["out/.modelpack-lock", "it is not a regular file"]);
+    assert_eq!(fs::read_to_string(cli.home().join("elsewhere")).unwrap(), "kept");
+}

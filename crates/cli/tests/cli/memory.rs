@@ -1,0 +1,133 @@
+//! What hostile documents and clients that do not read cost a registry, and who pulls from one.
+
+use crate::harness::{Registry, cli, ok};
+use modelpack::spec::{Digest, MAX_MANIFEST_BYTES};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Sends a request on a connection of its own; gives the status and the body.
+fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {MANIFEST}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
+    (status, answer.split_off(end + 4))
+}
+
+fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..count)
+            .map(|i| {
+                scope.spawn({
+                    let work = &work;
+                    move || work(i)
+                })
+            })
+            .collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
+/// A manifest of the largest size, nearly all of which is a field that nobody knows.
+fn manifest_of_many_small_objects(number: usize) -> Vec<u8> {
+    let config = Digest::of(b"{}");
+    let mut text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{{"mediaType":"x/x","digest":"{config}","size":2}},"layers":[],"number":{number},"x":["#
+    );
+    let item = r#"{"":0},"#;
+    text.push_str(&item.repeat((MAX_MANIFEST_BYTES - text.len() - 4) / item.len()));
+    text.push_str("0]}");
+    text.into_bytes()
+}
+
+fn push_config(registry: &Registry) {
+    let path = format!("/v2/a/b/blobs/uploads/?digest={}", Digest::of(b"{}"));
+    assert_eq!(request(registry.address(), "POST", &path, b"{}").0, 201);
+}
+
+#[test]
+fn manifests_of_many_small_objects_cost_a_registry_little() {
+    let registry = Registry::start();
+    push_config(&registry);
+    let manifests: Vec<_> = (0..4).map(manifest_of_many_small_objects).collect();
+    let address = registry.address();
+    let put = |i: usize| request(address, "PUT", &format!("/v2/a/b/manifests/t{i}"), &manifests[i % 4]).0;
+    assert_eq!(at_once(32, put), [201; 32]);
+    let peak = registry.peak_memory();
+    assert!(peak < 160, "32 manifests at once took {peak} MiB");
+
+    let registry = registry.restart();
+    let address = registry.address();
+    let get = |i: usize| {
+        let path = format!("/v2/a/b/manifests/t{}", i % 32);
+        let (status, body) = request(address, if i < 32 { "GET" } else { "HEAD" }, &path, b"");
+        status == 200 && (i >= 32 && body.is_empty() || body == manifests[i % 4])
+    };
+    assert_eq!(at_once(64, get), [true; 64]);
+    let peak = registry.peak_memory();
+    assert!(peak < 64, "64 readers took {peak} MiB");
+}
+
+#[test]
+fn a_manifest_of_many_small_objects_costs_its_reader_little() {
+    let registry = Registry::start();
+    push_config(&registry);
+    assert_eq!(request(registry.address(), "PUT", "/v2/a/b/manifests/v1", &manifest_of_many_small_objects(0)).0, 201);
+    let cli = cli();
+    // The data of the process, in KiB: 779 MiB were needed once.
+    let pull = format!("ulimit -d 200000; exec {} pull {}", env!("CARGO_BIN_EXE_modelpack"), registry.reference("a/b:v1"));
+    let pulled = Command::new("/bin/sh").args(["-c", &pull]).env_clear().env("HOME", cli.home()).output().unwrap();
+    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
+}
+
+#[test]
+fn an_index_of_a_layout_costs_no_more_than_its_entries() {
+    let registry = Registry::start();
+    push_config(&registry);
+    let small = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x/x","digest":"{}","size":2}},"layers":[]}}"#, Digest::of(b"{}"));
+    assert_eq!(request(registry.address(), "PUT", "/v2/a/b/manifests/v1", small.as_bytes()).0, 201);
+    let index = registry.root().join("repositories/a/b/index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    let padding = format!(r#"{{"x":"{}",{}"#, "x".repeat(96 << 20), &text[1..]);
+    fs::write(&index, padding).unwrap();
+    let registry = registry.restart();
+    assert_eq!(request(registry.address(), "GET", "/v2/a/b/manifests/v1", b""), (200, small.into_bytes()));
+    let peak = registry.peak_memory();
+    assert!(peak < 64, "an index of 96 MiB with one entry took {peak} MiB");
+}
+
+#[test]
+fn readers_that_do_not_read_cost_a_registry_little() {
+    let registry = Registry::start();
+    let cli = cli();
+    fs::create_dir(cli.home().join("model")).unwrap();
+    fs::write(cli.home().join("model/model.bin"), vec![7; 64 << 20]).unwrap();
+    ok(&cli, &format!("push model {}", registry.reference("a/b:v1")));
+    let layer = Digest::of(&vec![7; 64 << 20]);
+    let mut readers: Vec<_> = (0..500).map(|_| TcpStream::connect(registry.address()).unwrap()).collect();
+    for reader in &mut readers {
+        write!(reader, "GET /v2/a/b/blobs/{layer} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    }
+    // Each has been answered as far as the system buffers it.
+    for reader in &mut readers {
+        reader.read_exact(&mut [0; 15]).unwrap();
+    }
+    thread::sleep(Duration::from_secs(1));
+    let peak = registry.peak_memory();
+    assert!(peak < 96, "500 readers took {peak} MiB");
+}

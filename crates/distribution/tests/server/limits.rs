@@ -1,0 +1,176 @@
+//! What a registry does with few descriptors, few threads, and clients that are half dead.
+
+use crate::harness::{Registry, begin_request, header, name, noise};
+use futures_util::future::join_all;
+use modelpack_distribution::server::ServerOptions;
+use modelpack_spec::Digest;
+use reqwest::StatusCode;
+use serde_json::json;
+use std::{
+    fs::{self, File},
+    path::Path,
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+
+/// Only a broken registry reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many files below `directory` this process has open.
+fn open_files(directory: &Path) -> Vec<std::path::PathBuf> {
+    let directory = directory.canonicalize().unwrap();
+    let all = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    all.filter(|path| path.starts_with(&directory)).collect()
+}
+
+#[tokio::test]
+async fn no_repository_and_no_open_upload_costs_a_descriptor() {
+    let registry = Registry::start().await;
+    for i in 0..20 {
+        registry.push_blob(&format!("a/pushed{i}"), *b"{}").await;
+        let upload = registry.begin(&format!("a/begun{i}")).await;
+        registry.patch(&upload).body("some bytes").send().await.unwrap();
+    }
+    // One lock for all uploads that wait.
+    let locks = registry.store.root().join("writers");
+    let open = open_files(registry.store.root());
+    assert!(matches!(&open[..], [lock] if lock.starts_with(&locks)), "{open:?}");
+    let all = registry.get("/v2/_catalog").send().await.unwrap();
+    assert_eq!(crate::harness::json(all).await["repositories"].as_array().unwrap().len(), 40);
+    assert_eq!(open_files(registry.store.root()), open);
+}
+
+#[tokio::test]
+async fn connections_that_idle_make_room_for_others() {
+    // So few descriptors that there is room for ten connections.
+    let registry = Registry::start_with(ServerOptions { descriptors: 64, ..ServerOptions::default() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        let mut stream = timeout(PATIENCE, registry.connect()).await.unwrap();
+        stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = [0; 15];
+        timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("an idle connection keeps nobody out").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        idle.push(stream);
+    }
+    let pushed = join_all((0..60).map(|i| registry.push_blob_as_others_do(i))).await;
+    assert_eq!(pushed, [StatusCode::CREATED; 60]);
+}
+
+impl Registry {
+    /// Pushes a blob on a connection of its own.
+    async fn push_blob_as_others_do(&self, i: usize) -> StatusCode {
+        let (client, content) = (reqwest::Client::builder().no_proxy().build().unwrap(), noise(100_000 + i));
+        let digest = Digest::of(&content);
+        let request = client.post(self.url(&format!("/v2/a/b/blobs/uploads/?digest={digest}"))).body(content);
+        request.send().await.unwrap().status()
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_lock_keeps_nobody_from_reading() {
+    let registry = Registry::start().await;
+    let digest = registry.push_blob("a/other", *b"read me").await;
+    registry.push_blob("a/locked", *b"{}").await;
+    // As if collection looked at this repository for a long time.
+    let lease = File::options().write(true).open(registry.store.root().join("repositories/a/locked/_lease")).unwrap();
+    lease.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let restarted = Registry::start_in(registry.store.root(), ServerOptions::default()).await;
+    lease.lock().unwrap();
+    let posts: Vec<_> = (0..700).map(|_| tokio::spawn(restarted.post("/v2/a/locked/blobs/uploads/").timeout(PATIENCE).send())).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let read = timeout(PATIENCE, restarted.get(&format!("/v2/a/other/blobs/{digest}")).send()).await;
+    assert_eq!(read.expect("reading waits for no lock").unwrap().bytes().await.unwrap(), "read me");
+    drop(lease);
+    for post in posts {
+        assert_eq!(post.await.unwrap().unwrap().status(), StatusCode::ACCEPTED);
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_was_told_exists_stays_for_its_manifest() {
+    let first = Registry::start().await;
+    let (root, tag) = (first.store.root().to_owned(), "v1");
+    let layer = first.push_blob("a/b", *b"a layer").await;
+    let manifest = first.manifest("a/b", json!({ "layers": [{ "mediaType": "x/x", "digest": layer.to_string(), "size": 7 }] })).await;
+    let config = Digest::of(b"{}");
+    let forget = || File::options().write(true).open(root.join("repositories/a/b/_lease")).unwrap().set_modified(SystemTime::UNIX_EPOCH);
+
+    // After a restart, or when nobody has pushed for a while, nothing holds the blobs any more.
+    forget().unwrap();
+    let registry = Registry::start_in(&root, ServerOptions::default()).await;
+    for digest in [&layer, &config] {
+        assert_eq!(registry.head(&format!("/v2/a/b/blobs/{digest}")).send().await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(registry.store.prune(false).unwrap().busy, [name("a/b")]);
+    let put = registry.put(&format!("/v2/a/b/manifests/{tag}")).header("content-type", modelpack_spec::media_type::IMAGE_MANIFEST);
+    assert_eq!(put.body(manifest).send().await.unwrap().status(), StatusCode::CREATED);
+
+    // What nobody was told is collected, and asking for it makes no repository.
+    let unneeded = registry.push_blob("a/c", *b"unneeded").await;
+    File::options().write(true).open(root.join("repositories/a/c/_lease")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(registry.store.prune(false).unwrap().blobs, [(unneeded.clone(), 8)]);
+    for repository in ["a/c", "a/d"] {
+        let absent = registry.head(&format!("/v2/{repository}/blobs/{unneeded}")).send().await.unwrap();
+        assert_eq!(absent.status(), StatusCode::NOT_FOUND);
+        assert!(!root.join("repositories").join(repository).exists(), "{repository}");
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_was_cut_is_not_appended_to() {
+    let registry = Registry::start().await;
+    let content = noise(300_000);
+    let digest = Digest::of(&content);
+    for method in ["PUT", "PATCH"] {
+        let upload = registry.begin("a/b").await;
+        let mut cut = registry.connect().await;
+        begin_request(&mut cut, method, &format!("{upload}?digest={digest}"), content.len()).await;
+        cut.write_all(&content[..100_000]).await.unwrap();
+        drop(cut);
+
+        let again = registry.put(&format!("{upload}?digest={digest}")).body(content.clone()).send().await.unwrap();
+        assert_eq!(again.status(), StatusCode::RANGE_NOT_SATISFIABLE, "all bytes again, after a part of them");
+        assert_eq!((header(&again, "range"), header(&again, "location")), ("0-99999", upload.as_str()));
+        let rest = registry.patch(&upload).header("content-range", "100000-299999").body(content[100_000..].to_vec());
+        assert_eq!(rest.send().await.unwrap().status(), StatusCode::ACCEPTED, "the bytes that came were kept");
+        let done = registry.put(&format!("{upload}?digest={digest}")).send().await.unwrap();
+        assert_eq!(done.status(), StatusCode::CREATED);
+        registry.delete(&format!("/v2/a/b/blobs/{digest}")).send().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_knows_how_far_its_upload_is_goes_on_without_a_range() {
+    let registry = Registry::start().await;
+    let content = noise(50_000);
+    let digest = Digest::of(&content);
+    let upload = registry.begin("a/b").await;
+    let mut cut = registry.connect().await;
+    begin_request(&mut cut, "PATCH", &upload, content.len()).await;
+    cut.write_all(&content[..20_000]).await.unwrap();
+    drop(cut);
+    assert_eq!(registry.range_of(&upload).await, "0-19999");
+    let rest = registry.put(&format!("{upload}?digest={digest}")).body(content[20_000..].to_vec()).send().await.unwrap();
+    assert_eq!(rest.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_half_dead_does_not_keep_its_upload() {
+    // Nothing else would end the first request before the test gives up.
+    let registry = Registry::start_with(ServerOptions { body_idle: 10 * PATIENCE, ..ServerOptions::default() }).await;
+    let content = noise(50_000);
+    let digest = Digest::of(&content);
+    let upload = registry.begin("a/b").await;
+    let mut half_dead = registry.connect().await;
+    begin_request(&mut half_dead, "PUT", &format!("{upload}?digest={digest}"), content.len()).await;
+    half_dead.write_all(&content[..30_000]).await.unwrap();
+    let status = timeout(PATIENCE, registry.range_of(&upload)).await;
+    assert_eq!(status.expect("the upload is free for the next request"), "0-29999");
+    let rest = registry.put(&format!("{upload}?digest={digest}")).header("content-range", "30000-49999").body(content[30_000..].to_vec());
+    assert_eq!(timeout(PATIENCE, rest.send()).await.unwrap().unwrap().status(), StatusCode::CREATED);
+    drop(half_dead);
+}
