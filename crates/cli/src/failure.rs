@@ -19,7 +19,7 @@ use crate::{
     output::Output,
     text::{self, printable},
 };
-use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError};
+use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError, spec::Reference};
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},
@@ -148,6 +148,7 @@ impl From<modelpack::Error> for Failure {
         use modelpack::Error;
         let (kind, hint, excerpt) = match &error {
             Error::Store(error) => (kind_of_store(error), hint_for_store(error), None),
+            Error::Damaged { reference, source } => (kind_of_store(source), Some(hint_for_damage(reference)), None),
             Error::Pack(error) => {
                 let excerpt = if let PackError::Modelfile { source, .. } = error { Some(excerpt(source)) } else { None };
                 let kind = match error {
@@ -201,12 +202,13 @@ fn kind_of_store(error: &StoreError) -> Kind {
         | StoreError::WrongSize { .. }
         | StoreError::InvalidManifest { .. }
         | StoreError::InvalidPath { .. }
+        | StoreError::Damaged { .. }
         | StoreError::Invalid { .. } => Kind::Verification,
         StoreError::Ambiguous { .. } => Kind::Usage,
         StoreError::Conflict { .. } => Kind::Conflict,
         StoreError::Changed { .. } => Kind::Input,
         StoreError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Kind::NotFound,
-        StoreError::Io { .. } => Kind::Io,
+        StoreError::Io { .. } | StoreError::ReadOnly { .. } => Kind::Io,
         StoreError::Network { .. } | StoreError::Protocol { .. } => Kind::Network,
         _ => Kind::Other,
     }
@@ -220,6 +222,8 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
             "put one of these behind the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` shows all that is there"
         }
         StoreError::Conflict { .. } => "move it away, or choose another directory; `--force` replaces files, but no directories or links",
+        StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and says what is lost",
+        StoreError::ReadOnly { .. } => "`--store DIR` names another store; what only reads may use this one",
         StoreError::Changed { .. } => "run the same command again when nothing writes to it",
         StoreError::Network { url, why } if url.starts_with("https:") && why.starts_with("TLS ") => {
             "`--plain-http` speaks to a registry without TLS; `--insecure` takes any certificate"
@@ -233,6 +237,16 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+fn hint_for_damage(reference: &Reference) -> String {
+    let command = format!("`modelpack verify --repair {reference}`");
+    match reference.repository.host() {
+        Some(registry) => format!("{command} fetches what is damaged in the store from {registry} again"),
+        None => {
+            format!("its name has no registry to fetch it from, so pack the same files again; {command} says whether all is there then")
+        }
+    }
 }
 
 fn hint_for_pack(error: &PackError) -> Option<String> {

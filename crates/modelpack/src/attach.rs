@@ -28,7 +28,8 @@ impl Modelpack {
         let to = to.clone().or_store();
         let target = self.target(&to, opened.repository(), opened.name_of_successor()).await?;
         let options = self.pack_options();
-        let attached = attach(opened.source.as_ref(), &opened.manifest, &files, replace, target.sink(), &target.selector, &options).await?;
+        let attached = attach(opened.source.as_ref(), &opened.manifest, &files, replace, target.sink(), &target.selector, &options).await;
+        let attached = opened.place.blame(attached)?;
         target.finish().await?;
         Ok((to, attached))
     }
@@ -38,7 +39,7 @@ impl Modelpack {
             concurrency: self.options.concurrency,
             progress: self.options.progress.clone(),
             // Without a store that can be written, files are hashed each time.
-            digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
+            digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         }
     }
 }

@@ -25,11 +25,12 @@ impl Modelpack {
     pub async fn convert(&self, from: &Place, to: &Place) -> Result<ConvertedCopy> {
         let opened = self.open(from).await?;
         let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
-        let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default();
+        let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
         let annotations = image.annotations.clone().into_iter().chain(said.annotations).collect();
         let target = self.target(to, opened.repository(), opened.name_of_successor()).await?;
         let (source, at) = (opened.source.as_ref(), &target.selector);
-        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), at, &self.copy_options()).await?;
+        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), at, &self.copy_options()).await;
+        let converted = opened.place.blame(converted)?;
         target.finish().await?;
         let copied = opened.copied_to(to, converted.manifest.digest().clone()).await;
         Ok(ConvertedCopy { copied, left_out: converted.left_out })

@@ -25,7 +25,8 @@ impl Modelpack {
     pub async fn copy(&self, from: &Place, to: &Place) -> Result<Copied> {
         let opened = self.open(from).await?;
         let target = self.target(to, opened.repository(), opened.name_of_copy()).await?;
-        copy(opened.source.as_ref(), &opened.manifest, target.sink(), &target.selector, &self.copy_options()).await?;
+        let copied = copy(opened.source.as_ref(), &opened.manifest, target.sink(), &target.selector, &self.copy_options()).await;
+        opened.place.blame(copied)?;
         target.finish().await?;
         let digest = opened.manifest.digest().clone();
         Ok(opened.copied_to(to, digest).await)

@@ -29,7 +29,9 @@ impl Modelpack {
             Model::Place(place) => {
                 let opened = self.open(place).await?;
                 let config = match opened.manifest.image().map(Artifact::read) {
-                    Some(Ok(mut artifact)) => read_what_it_says(opened.source.as_ref(), &mut artifact).await?.unwrap_or_default().config,
+                    Some(Ok(mut artifact)) => {
+                        opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default().config
+                    }
                     _ => Config::default(),
                 };
                 (opened.manifest, config)

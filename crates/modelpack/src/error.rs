@@ -1,6 +1,7 @@
 //! What can go wrong with a verb.
 
 use crate::{InvalidPlace, ScanReport};
+use modelpack_spec::Reference;
 use std::path::PathBuf;
 
 /// The result of a verb.
@@ -13,6 +14,14 @@ pub enum Error {
     /// A store, a registry, a layout or an archive.
     #[error(transparent)]
     Store(#[from] modelpack_store::Error),
+    /// An artifact of the local store is damaged on its disk.
+    #[error("{source}")]
+    Damaged {
+        /// The artifact.
+        reference: Box<Reference>,
+        /// What was met.
+        source: modelpack_store::Error,
+    },
     /// The directory, its Modelfile, or the directory that was unpacked to.
     #[error(transparent)]
     Pack(modelpack_pack::Error),

@@ -55,7 +55,7 @@ impl Modelpack {
             });
         }
         let mut artifact = artifact_of(&opened.manifest)?;
-        let said = read_what_it_says(opened.source.as_ref(), &mut artifact).await?;
+        let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?;
         let layers = artifact.layers.into_iter().map(|layer| InspectedLayer {
             is_archive: matches!(layer.content, Content::Archive(_)),
             path: layer.path,

@@ -18,6 +18,7 @@ mod open;
 mod pack;
 mod place;
 mod registry;
+mod repair;
 mod scan;
 mod store;
 mod unpack;
@@ -42,13 +43,17 @@ pub use modelpack_pack::{
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_spec as spec;
-pub use modelpack_store::{EntrySelector, Error as StoreError, Notice, Notices, Progress, Pruned, Snapshot};
+pub use modelpack_store::{
+    BrokenRepository, EntrySelector, Error as StoreError, Incomplete, Notice, Notices, Progress, Pruned, Repaired, RepairedRepository,
+    Snapshot,
+};
 pub use modelpack_validate as validation;
 pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
+pub use repair::RepairedArtifact;
 pub use scan::ScanTarget;
-pub use store::Listed;
+pub use store::{Listed, Listing, Unreadable};
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validation};
 pub use verify::Verified;
 
@@ -78,22 +83,30 @@ pub struct Options {
 pub struct Modelpack {
     options: Options,
     store: OnceLock<Store>,
+    writable_store: OnceLock<Store>,
     client: OnceLock<Client>,
 }
 
 impl Modelpack {
     /// The verbs with these options.
     pub fn new(options: Options) -> Self {
-        Self { options, store: OnceLock::new(), client: OnceLock::new() }
+        Self { options, store: OnceLock::new(), writable_store: OnceLock::new(), client: OnceLock::new() }
     }
 
-    /// The local store.
-    fn store(&self) -> Result<&Store> {
-        match self.store.get() {
+    /// The local store, to be read. It need not be there, and may be read-only.
+    fn store(&self) -> &Store {
+        self.store.get_or_init(|| Store::open_existing(&self.options.store, Untagged::Drop))
+    }
+
+    /// The local store, to be written: it is made if it is not there, and what writers left in it that were killed goes.
+    fn writable_store(&self) -> Result<&Store> {
+        match self.writable_store.get() {
             Some(store) => Ok(store),
             None => {
                 let store = Store::open(&self.options.store, Untagged::Drop)?;
-                Ok(self.store.get_or_init(|| store))
+                // What cannot be removed is for `prune` to report.
+                let _ = store.remove_abandoned();
+                Ok(self.writable_store.get_or_init(|| store))
             }
         }
     }

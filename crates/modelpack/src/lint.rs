@@ -13,7 +13,7 @@ impl Modelpack {
             Model::Place(place) => {
                 let opened = self.open(place).await?;
                 let image = image_of(&opened.manifest)?;
-                let config = readable_config(opened.source.as_ref(), &image.config).await?;
+                let config = opened.place.blame(readable_config(opened.source.as_ref(), &image.config).await)?;
                 Ok(modelpack_lint::lint(image, config.as_deref()))
             }
             Model::Directory(request) => {

@@ -71,10 +71,10 @@ impl Modelpack {
                 Ok(Opened { source: Box::new(remote), manifest, place: place.clone(), name, referrers, _lease: None })
             }
             Place::Store(reference) => {
-                let repository = self.store()?.repository(&reference.repository);
-                // A lease makes the repository, so one that is only read must be there.
-                let lease = if repository.exists() { Some(self.lease(&reference.repository).await?) } else { None };
-                let manifest = self.select(&repository, reference).await?;
+                let repository = self.store().repository(&reference.repository);
+                let this = repository.clone();
+                let lease = blocking(move || this.lease_to_read()).await?;
+                let manifest = self.select(&repository, reference).await.map_err(|error| damage(reference, error))?;
                 let name = reference.selector.tag().map(Tag::to_string);
                 let referrers = Referrers::Layout(repository.layout().clone());
                 Ok(Opened { source: Box::new(repository), manifest, place: place.clone(), name, referrers, _lease: lease })
@@ -158,12 +158,17 @@ impl Modelpack {
             }
             Place::Store(reference) => {
                 let lease = self.lease(&reference.repository).await?;
-                let repository = self.store()?.repository(&reference.repository);
+                let repository = self.writable_store()?.repository(&reference.repository);
+                // An index that cannot be read is better met now than when all bytes have been moved.
+                repository.layout().entry(&reference.selector).await?;
                 (TargetKind::Sink(Box::new(repository)), reference.selector.clone(), Some(lease))
             }
             Place::Layout(path, at) => {
                 let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));
-                (TargetKind::Sink(Box::new(Layout::naming(path, entry_name))), selector, None)
+                let layout = Layout::naming(path, entry_name);
+                // What cannot be removed is in nobody's way.
+                let _ = layout.remove_abandoned().await;
+                (TargetKind::Sink(Box::new(layout)), selector, None)
             }
             Place::Archive(path, at) => {
                 let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));
@@ -174,8 +179,8 @@ impl Modelpack {
         Ok(Target { kind, selector, _lease: lease })
     }
 
-    async fn lease(&self, name: &RepositoryName) -> Result<Lease> {
-        let (store, name) = (self.store()?.clone(), name.clone());
+    pub(crate) async fn lease(&self, name: &RepositoryName) -> Result<Lease> {
+        let (store, name) = (self.writable_store()?.clone(), name.clone());
         Ok(blocking(move || store.lease(&name)).await?)
     }
 }
@@ -227,7 +232,30 @@ impl Opened {
     }
 }
 
-fn with_host(reference: &Reference) -> Result<&Reference> {
+impl Place {
+    /// The result of using what was read from here: if it is that bytes are damaged, and here is the store, then they are the store's.
+    pub(crate) fn blame<T, E: Into<Error>>(&self, result: std::result::Result<T, E>) -> Result<T> {
+        result.map_err(|error| match self {
+            Self::Store(reference) => damage(reference, error.into()),
+            _ => error.into(),
+        })
+    }
+}
+
+/// Says of an error that came of damaged bytes which artifact of the store has them.
+pub(crate) fn damage(reference: &Reference, error: Error) -> Error {
+    match error {
+        Error::Store(
+            source @ (StoreError::Damaged { .. }
+            | StoreError::WrongDigest { .. }
+            | StoreError::WrongSize { .. }
+            | StoreError::InvalidManifest { .. }),
+        ) => Error::Damaged { reference: Box::new(reference.clone()), source },
+        error => error,
+    }
+}
+
+pub(crate) fn with_host(reference: &Reference) -> Result<&Reference> {
     match reference.repository.host() {
         Some(_) => Ok(reference),
         None => Err(InvalidPlace::NoRegistry(reference.clone()).into()),

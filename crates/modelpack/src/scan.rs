@@ -25,7 +25,7 @@ impl Modelpack {
                 let opened = self.open(place).await?;
                 let artifact = artifact_of(&opened.manifest)?;
                 let options = ScanOptions { concurrency: self.options.concurrency, scratch };
-                Ok(scan_artifact(Arc::from(opened.source), &artifact, &options).await?)
+                opened.place.blame(scan_artifact(Arc::from(opened.source), &artifact, &options).await)
             }
             ScanTarget::Directory(directory) => {
                 let directory = directory.clone();

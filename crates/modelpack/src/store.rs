@@ -1,9 +1,33 @@
 //! The local store's own verbs: list, tag, remove, prune.
 
 use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
-use modelpack_spec::{Artifact, Digest, Reference, RepositoryName, Selector, Tag};
-use modelpack_store::{Pruned, Source, blocking, copy};
+use modelpack_spec::{Artifact, Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
+use modelpack_store::{Pruned, Repository, Source, Store, Untagged, blocking, copy};
 use std::path::PathBuf;
+
+/// What the store holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The artifacts, sorted by repository and tag.
+    pub artifacts: Vec<Listed>,
+    /// What cannot be read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A repository of the store, or one manifest of it, that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The repository; `None` if its directory is not that of a name.
+    pub repository: Option<RepositoryName>,
+    /// The tag of the manifest, if it is one that has a tag.
+    pub tag: Option<Tag>,
+    /// The digest of the manifest, if it is one.
+    pub digest: Option<Digest>,
+    /// The directory of the repository.
+    pub layout: PathBuf,
+    /// What is wrong.
+    pub why: String,
+}
 
 /// An artifact in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,39 +47,31 @@ pub struct Listed {
 }
 
 impl Modelpack {
-    /// What the store holds, sorted by repository and tag; with a name, only the repository of that name, and those below it.
-    pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Vec<Listed>> {
-        let store = self.store()?.clone();
+    /// What the store holds; with a name, only the repository of that name, and those below it. What cannot be read keeps nothing else from
+    /// being listed.
+    pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Listing> {
+        let store = self.store().clone();
+        let (names, unusable) = blocking(move || Ok::<_, StoreError>((store.repositories()?, store.unusable()?))).await?;
         let is_below = |name: &RepositoryName| {
             let rest = below.map(|below| name.as_str().strip_prefix(below.as_str()));
             rest.is_none_or(|rest| rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
         };
-        let mut listed = Vec::new();
-        for name in blocking(move || store.repositories()).await?.into_iter().filter(is_below) {
-            let repository = self.store()?.repository(&name);
-            let tags = repository.tags().await?;
-            let untagged = repository.manifests().await?.into_iter().filter(|m| !tags.iter().any(|(_, d)| d.digest == m.digest));
-            let untagged: Vec<_> = untagged.map(|manifest| (None, manifest)).collect();
-            let tagged = tags.into_iter().map(|(tag, manifest)| (Some(tag), manifest));
-            for (tag, entry) in tagged.chain(untagged) {
-                let manifest = match repository.manifest(&Selector::Digest(entry.digest)).await {
-                    Ok(manifest) => manifest,
-                    // Removed since the tags were read.
-                    Err(e) if e.is_not_found() => continue,
-                    Err(e) => return Err(e.into()),
-                };
-                let size = manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size));
-                let artifact = manifest.image().and_then(|image| Artifact::read(image).ok()).filter(Artifact::has_model_config);
-                let created_at = match artifact {
-                    // What cannot be read is listed all the same.
-                    Some(artifact) => read_config(&repository, &artifact.config).await.ok().and_then(|config| config.descriptor.created_at),
-                    None => None,
-                };
-                let layout = repository.layout().path().to_owned();
-                listed.push(Listed { repository: name.clone(), tag, digest: manifest.digest().clone(), size, created_at, layout });
+        let mut listing = Listing::default();
+        for name in names.into_iter().filter(is_below) {
+            let repository = self.store().repository(&name);
+            if let Err(error) = list_repository(&repository, &mut listing).await {
+                listing.unreadable.push(unreadable(&repository, None, None, error));
             }
         }
-        Ok(listed)
+        let unusable = unusable.into_iter().filter(|_| below.is_none());
+        listing.unreadable.extend(unusable.map(|broken| Unreadable {
+            repository: broken.name,
+            tag: None,
+            digest: None,
+            layout: broken.directory,
+            why: broken.why,
+        }));
+        Ok(listing)
     }
 
     /// Gives an artifact of the store another name in it; nothing is copied.
@@ -71,36 +87,77 @@ impl Modelpack {
     }
 
     /// Removes a tag from the store, or with a digest that manifest and all its tags; returns its digest. Of a tag and a digest
-    /// together, the tag goes, and only if it points to that digest. Blobs stay until [`prune`](Self::prune).
+    /// together, the tag goes, and only if it points to that digest. The manifest need not be readable. Blobs stay until
+    /// [`prune`](Self::prune).
     pub async fn remove(&self, place: &Place) -> Result<Digest> {
         let reference = in_store(place)?;
-        let repository = self.store()?.repository(&reference.repository);
+        let not_found = || StoreError::not_found(reference.to_string());
+        let repository = self.writable_store()?.repository(&reference.repository);
         let named = match &reference.selector {
             Selector::Both(tag, _) => &Selector::Tag(tag.clone()),
             selector => selector,
         };
-        let manifest = repository.manifest(named).await?;
-        let digest = manifest.digest().clone();
+        let digest = repository.layout().entry(named).await?.ok_or_else(not_found)?.digest;
         if let Selector::Both(tag, expected) = &reference.selector
-            && expected.algorithm().digest(manifest.bytes()) != *expected
+            && digest != *expected
         {
-            return Err(StoreError::not_found(format!("{reference} (the tag {tag} points to {digest})")).into());
+            // The same bytes have a digest of each algorithm.
+            let is_same = digest.algorithm() != expected.algorithm()
+                && expected.algorithm().digest(repository.manifest(named).await?.bytes()) == *expected;
+            if !is_same {
+                return Err(StoreError::not_found(format!("{reference} (the tag {tag} points to {digest})")).into());
+            }
         }
         let removed = match &reference.selector {
             Selector::Tag(tag) | Selector::Both(tag, _) => repository.delete_tag(tag).await?,
             Selector::Digest(digest) => repository.delete_manifest(digest).await?,
         };
-        if removed { Ok(digest) } else { Err(StoreError::not_found(reference.to_string()).into()) }
+        if removed { Ok(digest) } else { Err(not_found().into()) }
     }
 
     /// Removes what no manifest of the store needs; with `dry_run`, only says what that is.
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
-        let store = self.store()?.clone();
-        Ok(blocking(move || store.prune(dry_run)).await?)
+        let root = self.options.store.clone();
+        // What dead writers left is for it to remove and to report.
+        Ok(blocking(move || Store::open(&root, Untagged::Drop)?.prune(dry_run)).await?)
     }
 }
 
-fn in_store(place: &Place) -> Result<&Reference> {
+async fn list_repository(repository: &Repository, listing: &mut Listing) -> Result<(), StoreError> {
+    let tags = repository.tags().await?;
+    let untagged = repository.manifests().await?.into_iter().filter(|m| !tags.iter().any(|(_, d)| d.digest == m.digest));
+    let untagged: Vec<_> = untagged.map(|manifest| (None, manifest)).collect();
+    let tagged = tags.into_iter().map(|(tag, manifest)| (Some(tag), manifest));
+    for (tag, entry) in tagged.chain(untagged) {
+        match list_manifest(repository, tag.clone(), &entry).await {
+            Ok(listed) => listing.artifacts.push(listed),
+            // Removed since the tags were read.
+            Err(e) if e.is_not_found() => {}
+            Err(error) => listing.unreadable.push(unreadable(repository, tag, Some(entry.digest), error)),
+        }
+    }
+    Ok(())
+}
+
+async fn list_manifest(repository: &Repository, tag: Option<Tag>, entry: &Descriptor) -> Result<Listed, StoreError> {
+    let manifest = repository.manifest(&Selector::Digest(entry.digest.clone())).await?;
+    let size = manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size));
+    let artifact = manifest.image().and_then(|image| Artifact::read(image).ok()).filter(Artifact::has_model_config);
+    let created_at = match artifact {
+        // What cannot be read is listed all the same.
+        Some(artifact) => read_config(repository, &artifact.config).await.ok().and_then(|config| config.descriptor.created_at),
+        None => None,
+    };
+    let layout = repository.layout().path().to_owned();
+    Ok(Listed { repository: repository.name().clone(), tag, digest: manifest.digest().clone(), size, created_at, layout })
+}
+
+fn unreadable(repository: &Repository, tag: Option<Tag>, digest: Option<Digest>, error: StoreError) -> Unreadable {
+    let why = if let StoreError::Damaged { why, .. } = error { why } else { error.to_string() };
+    Unreadable { repository: Some(repository.name().clone()), tag, digest, layout: repository.layout().path().to_owned(), why }
+}
+
+pub(crate) fn in_store(place: &Place) -> Result<&Reference> {
     match place {
         Place::Store(reference) | Place::Reference(reference) => Ok(reference),
         other => Err(InvalidPlace::NotStored(other.to_string()).into()),

@@ -17,10 +17,11 @@ impl Modelpack {
             force,
             concurrency: self.options.concurrency,
             progress: self.options.progress.clone(),
-            digest_cache: self.store().ok().map(|store| store.digest_cache().clone()),
+            digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         };
         let waits = || self.options.notices.give(&Notice::Waiting { path: directory.to_owned() });
-        let unpacked = unpack(opened.source.as_ref(), &opened.manifest, directory, &options, waits).await?;
+        let unpacked = unpack(opened.source.as_ref(), &opened.manifest, directory, &options, waits).await;
+        let unpacked = opened.place.blame(unpacked)?;
         Ok((opened.manifest.digest().clone(), unpacked))
     }
 }

@@ -66,7 +66,7 @@ impl Modelpack {
             }
             ValidateTarget::Model(Model::Place(place)) => {
                 let opened = self.open(place).await?;
-                self.validate_all(opened.source.as_ref(), opened.manifest, options).await
+                opened.place.blame(self.validate_all(opened.source.as_ref(), opened.manifest, options).await)
             }
             ValidateTarget::Layout(path) => self.validate_layout(&Layout::at(path), options).await,
             ValidateTarget::Model(Model::Directory(request)) => {

@@ -23,7 +23,7 @@ impl Modelpack {
         let opened = self.open(place).await?;
         let nowhere = Nowhere::default();
         let at = Selector::Digest(opened.manifest.digest().clone());
-        copy(opened.source.as_ref(), &opened.manifest, &nowhere, &at, &self.copy_options()).await?;
+        opened.place.blame(copy(opened.source.as_ref(), &opened.manifest, &nowhere, &at, &self.copy_options()).await)?;
         Ok(Verified { digest: opened.manifest.digest().clone(), blobs: nowhere.blobs.load(Relaxed), bytes: nowhere.bytes.load(Relaxed) })
     }
 }

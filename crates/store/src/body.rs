@@ -12,7 +12,7 @@ use futures_util::{
     stream,
     stream::BoxStream,
 };
-use modelpack_spec::Descriptor;
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use std::{
     fs::File,
     io,
@@ -86,6 +86,16 @@ impl FileRange {
             Ok(())
         })?;
         Ok(bytes)
+    }
+
+    /// The digest of all bytes.
+    pub(crate) fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
+        let mut hasher = Hasher::new(algorithm);
+        read_all(self, |piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
+        Ok(hasher.finish())
     }
 
     /// The bytes from the beginning to the end, read a [`CHUNK`] at a time.

@@ -118,6 +118,22 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A repository of the store was damaged on its disk: its index or a file that it links to cannot be read or is gone.
+    #[error("the repository {repository} of the store is damaged: {why}")]
+    Damaged {
+        /// The repository.
+        repository: String,
+        /// What is damaged, and how.
+        why: String,
+    },
+    /// The store may only be read.
+    #[error("the store {} is read-only: {source}", store.display())]
+    ReadOnly {
+        /// Its directory.
+        store: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The connection failed, or ended too early.
     #[error("{url}: {why}")]
     Network {

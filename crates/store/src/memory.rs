@@ -57,7 +57,7 @@ impl Sink for MemoryStore {
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
-        if blob.is_some_and(|b| self.contents().blobs.contains_key(&b.digest)) {
+        if blob.is_some_and(|b| self.contents().blobs.get(&b.digest).is_some_and(|bytes| bytes.len() as u64 == b.size)) {
             return Ok(Begin::Exists);
         }
         Ok(Begin::Upload(Box::new(MemoryUpload { store: self.clone(), bytes: Vec::new(), expected: blob.cloned() })))

@@ -2,9 +2,9 @@
 
 use rustix::{
     io::Errno,
-    mount::{MountFlags, UnmountFlags, mount, unmount},
+    mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount},
 };
-use std::{ffi::CString, path::Path};
+use std::{ffi::CString, fs::File, io, path::Path};
 use tempfile::TempDir;
 
 /// A small file system of its own, in memory, unmounted when dropped.
@@ -26,6 +26,18 @@ impl TinyDisk {
         }
     }
 
+    /// Fills what is left of it with a file `ballast`.
+    pub fn fill(&self) {
+        let mut ballast = File::create(self.path().join("ballast")).expect("a file needs no room as long as it is empty");
+        let full = io::copy(&mut io::repeat(1), &mut ballast).expect_err("a disk has an end");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
+
+    /// Lets nobody write to it any more, not even root.
+    pub fn make_read_only(&self) {
+        mount_remount(self.path(), MountFlags::RDONLY, c"").expect("a disk that nobody writes to can be made read-only");
+    }
+
     /// The directory where it is mounted.
     pub fn path(&self) -> &Path {
         self.directory.path()
@@ -42,7 +54,7 @@ impl Drop for TinyDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{fs, io};
+    use std::fs;
 
     #[test]
     fn a_tiny_disk_fills_up_and_is_gone_when_dropped() {
@@ -53,6 +65,10 @@ mod tests {
         fs::write(disk.path().join("fits"), [1; 4096]).unwrap();
         let error = fs::write(disk.path().join("does not fit"), vec![1; 128 << 10]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        disk.fill();
+        assert_eq!(fs::write(disk.path().join("one"), [1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        disk.make_read_only();
+        assert_eq!(fs::remove_file(disk.path().join("fits")).unwrap_err().kind(), io::ErrorKind::ReadOnlyFilesystem);
         let path = disk.path().to_owned();
         drop(disk);
         assert!(!path.exists());

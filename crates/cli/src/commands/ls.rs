@@ -6,7 +6,7 @@ use crate::{
     failure::{Failure, Kind},
     text::{self, Align, printable},
 };
-use modelpack::{ListTarget, Listed, ListedEntry};
+use modelpack::{ListTarget, ListedEntry, Listing, Unreadable};
 use serde_json::{Value, json};
 
 /// List what a store, a registry, a layout or an archive holds
@@ -91,7 +91,11 @@ fn entries(listed: &[ListedEntry], context: &Context) -> Result<(), Failure> {
     context.output.result(&text::table([Align::Left, Align::Left, Align::Right, Align::Left], &rows), &values)
 }
 
-fn artifacts(listed: &[Listed], context: &Context) -> Result<(), Failure> {
+fn artifacts(listing: &Listing, context: &Context) -> Result<(), Failure> {
+    let Listing { artifacts: listed, unreadable } = listing;
+    for broken in unreadable {
+        context.output.warn(&describe(broken));
+    }
     let mut rows = vec![["REPOSITORY", "TAG", "DIGEST", "CREATED", "SIZE"].map(str::to_owned)];
     rows.extend(listed.iter().map(|artifact| {
         [
@@ -102,7 +106,7 @@ fn artifacts(listed: &[Listed], context: &Context) -> Result<(), Failure> {
             text::bytes(artifact.size),
         ]
     }));
-    let values: Vec<Value> = listed
+    let mut values: Vec<Value> = listed
         .iter()
         .map(|artifact| {
             json!({
@@ -115,5 +119,26 @@ fn artifacts(listed: &[Listed], context: &Context) -> Result<(), Failure> {
             })
         })
         .collect();
+    values.extend(unreadable.iter().map(|broken| {
+        json!({
+            "repository": broken.repository.as_ref().map(ToString::to_string),
+            "tag": broken.tag.as_ref().map(ToString::to_string),
+            "digest": broken.digest.as_ref().map(ToString::to_string),
+            "layout": broken.layout.to_string_lossy(),
+            "error": broken.why,
+        })
+    }));
     context.output.result(&text::table([Align::Left, Align::Left, Align::Left, Align::Left, Align::Right], &rows), &values)
+}
+
+/// What cannot be read, why, and what can be done.
+fn describe(broken: &Unreadable) -> String {
+    let Unreadable { repository, tag, digest, layout, why } = broken;
+    let Some(repository) = repository else { return format!("{} is passed over: {why}; rename it or move it away", layout.display()) };
+    let which = match (tag, digest) {
+        (Some(tag), _) => format!("{repository}:{tag}"),
+        (None, Some(digest)) => format!("{repository}@{digest}"),
+        (None, None) => return format!("{repository} cannot be read: {why}; `modelpack verify --repair` repairs the store"),
+    };
+    format!("{which} cannot be read: {why}; try `modelpack verify --repair {which}`")
 }

@@ -1,5 +1,6 @@
 //! `modelpack prune`: what no artifact of the store needs is removed.
 
+use super::verify::{broken_value, name_of};
 use crate::{args::RegistryArgs, context::Context, failure::Failure, text};
 use serde_json::json;
 
@@ -16,6 +17,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     for name in &pruned.busy {
         context.output.note(&format!("{name} is in use: all of it was kept"));
     }
+    for broken in &pruned.broken {
+        let advice = if broken.name.is_some() { "`modelpack verify --repair` repairs the store" } else { "rename it or move it away" };
+        context.output.warn(&format!("{} cannot be read, so all of it was kept: {}; {advice}", name_of(broken), broken.why));
+    }
     let freed = if args.dry_run { "would be freed" } else { "freed" };
     let (blobs, abandoned) = (text::count(pruned.blobs.len(), "blob"), text::count(pruned.abandoned.len(), "abandoned file"));
     let text = format!("{} {freed}: {blobs}, {abandoned}", text::bytes(pruned.bytes()));
@@ -27,6 +32,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         "abandoned": pruned.abandoned.iter().map(|(path, size)| json!({ "path": path.to_string_lossy(), "size": size })).collect::<Vec<_>>(),
         "repositories": names(&pruned.repositories),
         "busy": names(&pruned.busy),
+        "broken": pruned.broken.iter().map(broken_value).collect::<Vec<_>>(),
     });
     context.output.result(&text, &value)
 }

@@ -1,22 +1,122 @@
-//! `modelpack verify`: every byte of an artifact is read and compared with its digest.
+//! `modelpack verify`: every byte of an artifact is read and compared with its digest, and what is damaged in the store is repaired.
 
 use crate::{args::TransferArgs, context::Context, failure::Failure, text};
-use modelpack::Place;
-use serde_json::json;
+use modelpack::{BrokenRepository, Place, Repaired, RepairedArtifact, RepairedRepository};
+use serde_json::{Value, json};
 
 /// Read every byte of an artifact and compare it with its digest
+///
+/// With `--repair`, what is damaged or missing of an artifact in the store is fetched again from its registry. Without an artifact,
+/// `--repair` reads every blob of the store: those that are damaged are removed, so that the next pull, pack or push brings them; an
+/// index.json that cannot be read is made again from the manifests that are there; tags whose manifests are gone are removed. It says what
+/// it did, and fetches nothing. With `--store DIR` it repairs the directory that a registry serves.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact
-    #[arg(value_name = "PLACE")]
-    place: Place,
+    /// The artifact; `--repair` takes a reference, or none for all of the store
+    #[arg(value_name = "PLACE", required_unless_present = "repair")]
+    place: Option<Place>,
+    /// Repair what is damaged in the store
+    #[arg(long)]
+    repair: bool,
     #[command(flatten)]
     transfer: TransferArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let (verified, _) = context.transfer("verifying", &args.transfer, async |m| m.verify(&args.place).await).await?;
+    match (args.place, args.repair) {
+        (Some(place), false) => verify(&place, &args.transfer, context).await,
+        (Some(place), true) => repair_artifact(&place, &args.transfer, context).await,
+        (None, _) => repair_store(&args.transfer, context).await,
+    }
+}
+
+async fn verify(place: &Place, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
+    let (verified, _) = context.transfer("verifying", transfer, async |m| m.verify(place).await).await?;
     context.output.note(&format!("verified {}, {}", text::count(verified.blobs, "blob"), text::bytes(verified.bytes)));
     let value = json!({ "digest": verified.digest.to_string(), "blobs": verified.blobs, "bytes": verified.bytes });
     context.output.result(&verified.digest.to_string(), &value)
+}
+
+async fn repair_artifact(place: &Place, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
+    let (repaired, _) = context.transfer("verifying", transfer, async |m| m.repair(place).await).await?;
+    let RepairedArtifact { digest, blobs, bytes, fetched, repository } = repaired;
+    for line in repository.iter().flat_map(lines) {
+        context.output.note(&line);
+    }
+    for blob in &fetched {
+        context.output.note(&format!("fetched {} again, {}", blob.digest, text::bytes(blob.size)));
+    }
+    context.output.note(&format!("verified {}, {}", text::count(blobs, "blob"), text::bytes(bytes)));
+    let value = json!({
+        "digest": digest.to_string(),
+        "blobs": blobs,
+        "bytes": bytes,
+        "fetched": fetched.iter().map(|blob| json!({ "digest": blob.digest.to_string(), "size": blob.size })).collect::<Vec<_>>(),
+        "repository": repository.as_ref().map(value),
+    });
+    context.output.result(&digest.to_string(), &value)
+}
+
+async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
+    let (repaired, _) = context.transfer("verifying", transfer, async |m| m.repair_store().await).await?;
+    let Repaired { blobs, bytes, removed, repositories, broken } = &repaired;
+    let mut said = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
+    said.extend(removed.iter().map(|(digest, size)| format!("removed {digest}, {}", text::bytes(*size))));
+    said.extend(repositories.iter().flat_map(lines));
+    for repository in broken {
+        context.output.warn(&format!("{} could not be repaired: {}", name_of(repository), repository.why));
+    }
+    let value = json!({
+        "blobs": blobs,
+        "bytes": bytes,
+        "removed": removed.iter().map(|(digest, size)| json!({ "digest": digest.to_string(), "size": size })).collect::<Vec<_>>(),
+        "repositories": repositories.iter().map(value).collect::<Vec<_>>(),
+        "broken": broken.iter().map(broken_value).collect::<Vec<_>>(),
+    });
+    context.output.result(&said.join("\n"), &value)
+}
+
+/// What was done to a repository, and what it lacks, a line each.
+fn lines(repository: &RepairedRepository) -> Vec<String> {
+    let RepairedRepository { name, rebuilt, lost_tags, lost_manifests, incomplete } = repository;
+    let mut lines = Vec::new();
+    if let Some(why) = rebuilt {
+        lines.push(format!("{name}: the index was made again from the manifests that are there: {why}"));
+        lines.push(format!("{name}: tags may be lost that the old index does not tell; manifests without tags are kept by their digests"));
+    }
+    lines.extend(lost_manifests.iter().map(|digest| format!("{name}: the manifest {digest} is gone")));
+    lines.extend(lost_tags.iter().map(|tag| format!("{name}: the tag {tag} is lost")));
+    for manifest in incomplete {
+        let which = manifest.tags.first().map_or_else(|| format!("{name}@{}", manifest.manifest), |tag| format!("{name}:{tag}"));
+        lines.extend(manifest.missing.iter().map(|digest| format!("{which} lacks {digest}: pull, push or pack it again")));
+    }
+    lines
+}
+
+fn value(repository: &RepairedRepository) -> Value {
+    let strings = |items: &[_]| items.iter().map(|digest: &modelpack::spec::Digest| digest.to_string()).collect::<Vec<_>>();
+    let tags = |tags: &[modelpack::spec::Tag]| tags.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let incomplete = repository.incomplete.iter().map(
+        |manifest| json!({ "digest": manifest.manifest.to_string(), "tags": tags(&manifest.tags), "missing": strings(&manifest.missing) }),
+    );
+    json!({
+        "repository": repository.name.to_string(),
+        "rebuilt": repository.rebuilt,
+        "lostTags": tags(&repository.lost_tags),
+        "lostManifests": strings(&repository.lost_manifests),
+        "incomplete": incomplete.collect::<Vec<_>>(),
+    })
+}
+
+/// The name of a repository that cannot be read, or its directory.
+pub fn name_of(broken: &BrokenRepository) -> String {
+    broken.name.as_ref().map_or_else(|| broken.directory.display().to_string(), ToString::to_string)
+}
+
+pub fn broken_value(broken: &BrokenRepository) -> Value {
+    json!({
+        "repository": broken.name.as_ref().map(ToString::to_string),
+        "directory": broken.directory.to_string_lossy(),
+        "reason": broken.why,
+    })
 }

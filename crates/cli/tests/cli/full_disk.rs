@@ -1,17 +1,23 @@
 //! Disks that fill up: nothing half-written stays, and the same command succeeds when there is space again.
 
-use crate::harness::{Registry, cli_with_model, count_files, fails, json, ok};
-use modelpack_testkit::{TinyDisk, assert_same_tree};
-use std::fs;
+use crate::harness::{Registry, cli_with_model, count_files, fails, json, ok, store, wait_until};
+use modelpack_testkit::{Signal, TinyDisk, assert_same_tree};
+use std::{fs, path::Path};
+
+/// A disk with room for some models.
+fn empty_disk() -> Option<TinyDisk> {
+    let disk = TinyDisk::mount(8 << 20);
+    if disk.is_none() {
+        eprintln!("SKIPPED: this process may not mount a disk");
+    }
+    disk
+}
 
 /// A disk with room for half a model, until the ballast is removed.
 fn nearly_full_disk() -> Option<TinyDisk> {
-    let disk = TinyDisk::mount(8 << 20);
-    match &disk {
-        Some(disk) => fs::write(disk.path().join("ballast"), vec![1; 7 << 20]).unwrap(),
-        None => eprintln!("SKIPPED: this process may not mount a disk"),
-    }
-    disk
+    let disk = empty_disk()?;
+    fs::write(disk.path().join("ballast"), vec![1; 7 << 20]).unwrap();
+    Some(disk)
 }
 
 #[test]
@@ -55,4 +61,100 @@ fn a_full_disk_where_files_or_an_archive_should_go() {
     }
     assert_same_tree(&model, &out);
     ok(&cli, &format!("verify oci-archive:{}", archive.display()));
+}
+
+/// Runs command lines that delete, on a disk without room for another byte. Each of them works.
+#[test]
+fn names_are_removed_from_a_disk_that_is_full() {
+    let Some(disk) = empty_disk() else { return };
+    let (cli, _) = cli_with_model();
+    let store = format!("--store {}", disk.path().join("store").display());
+    // So many tags that the index does not fit into one block.
+    let tags = 40;
+    let digest = ok(&cli, &format!("pack model -t tiny:v0 {store}"));
+    (1..tags).for_each(|n| drop(ok(&cli, &format!("tag tiny:v0 tiny:v{n} {store}"))));
+    ok(&cli, &format!("pack model -t other:v1 --exclude *.md {store}"));
+    disk.fill();
+    fails(&cli, &format!("tag tiny:v0 tiny:new {store}"), 6, &["No space left on device"]);
+    for n in 0..tags - 1 {
+        ok(&cli, &format!("rm tiny:v{n} {store}"));
+    }
+    let listed = json(&cli, &format!("ls {store}"));
+    let tags: Vec<_> = listed.as_array().unwrap().iter().map(|artifact| artifact["tag"].as_str().unwrap()).collect();
+    assert_eq!(tags, ["v1", "v39"]);
+    // Those blocks are there for deletes alone.
+    disk.fill();
+    ok(&cli, &format!("rm tiny@{digest} {store}"));
+    assert_eq!(json(&cli, &format!("ls {store}")).as_array().unwrap().len(), 1);
+    disk.fill();
+    let freed = json(&cli, &format!("prune {store}"));
+    assert!(freed["bytes"].as_u64().unwrap() > 0);
+    assert_eq!(freed["repositories"], serde_json::json!(["tiny"]));
+    ok(&cli, &format!("verify other:v1 {store}"));
+    fs::remove_file(disk.path().join("ballast")).unwrap();
+    ok(&cli, &format!("pack model -t tiny {store}"));
+    ok(&cli, &format!("verify tiny {store}"));
+}
+
+#[test]
+fn a_registry_deletes_on_a_disk_that_is_full() {
+    let Some(disk) = empty_disk() else { return };
+    let (cli, _) = cli_with_model();
+    let root = disk.path().join("registry");
+    let registry = Registry::start_in(&root);
+    let push = |name: &str, flags: &str| ok(&cli, &format!("push model {} {flags}", registry.reference(name)));
+    let digest = push("a/b:v1", "");
+    ["a/b:v2", "a/b:v3", "c:v1"].iter().for_each(|name| drop(push(name, "")));
+    let other = push("a/b:v4", "--exclude *.md");
+    disk.fill();
+    assert_eq!(registry.request("POST", "a/b/blobs/uploads/?digest=sha256:00"), 400);
+    let layer = json(&cli, &format!("inspect {}", registry.reference("c:v1")))["layers"][0]["digest"].as_str().unwrap().to_owned();
+    for path in [
+        "a/b/manifests/v1".to_owned(),
+        "a/b/manifests/v2".to_owned(),
+        format!("a/b/manifests/{other}"),
+        format!("a/b/manifests/{digest}"),
+        format!("c/blobs/{layer}"),
+        "c/manifests/v1".to_owned(),
+        format!("c/manifests/{digest}"),
+    ] {
+        assert_eq!(registry.request("DELETE", &path), 202, "{path}");
+        assert_eq!(registry.request("DELETE", &path), 404, "{path}");
+        disk.fill();
+    }
+    let output = registry.end(Signal::TERM);
+    assert_eq!(output.code, 0, "{}", output.stderr);
+    // As if some minutes had passed since the pushes.
+    for repository in ["a/b", "c"] {
+        let lease = fs::File::options().write(true).open(root.join("repositories").join(repository).join("_lease")).unwrap();
+        lease.set_modified(std::time::SystemTime::now()).unwrap();
+    }
+    let freed = json(&cli, &format!("prune --store {}", root.display()));
+    assert!(freed["bytes"].as_u64().unwrap() > 1_000_000, "{freed}");
+    assert_eq!(freed["broken"], serde_json::json!([]));
+}
+
+#[test]
+fn what_killed_writers_left_goes_when_the_store_is_written_next() {
+    let (cli, _) = cli_with_model();
+    let abandon = |directory: &Path| {
+        fs::create_dir_all(directory).unwrap();
+        fs::write(directory.join(".ingest-0123456789abcdef"), "half a blob").unwrap();
+        directory.join(".ingest-0123456789abcdef")
+    };
+    ok(&cli, "pack model -t tiny");
+    let home = cli.home();
+    for (line, directory) in [
+        ("tag tiny tiny:v2", store(&cli).join("ingest")),
+        ("rm tiny:v2", store(&cli).join("ingest")),
+        ("cp tiny oci:layout", home.join("layout")),
+    ] {
+        let left = abandon(&directory);
+        ok(&cli, line);
+        assert!(!left.exists(), "{line}");
+    }
+    let root = home.join("registry");
+    let left = abandon(&root.join("ingest"));
+    let _registry = Registry::start_in(&root);
+    wait_until("the registry has removed it", || !left.exists());
 }

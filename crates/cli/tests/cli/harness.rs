@@ -4,6 +4,7 @@ use modelpack_testkit::{Cli, Fault, FaultProxy, Output, Running, Signal, write_s
 use serde_json::Value;
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     thread,
@@ -57,39 +58,58 @@ pub(crate) struct Registry {
     running: Running,
     address: SocketAddr,
     cli: Cli,
+    root: PathBuf,
 }
 
 impl Registry {
     #[track_caller]
     pub(crate) fn start() -> Self {
-        Self::start_for(cli())
+        let cli = cli();
+        let root = store(&cli).join("registry");
+        Self::start_with(cli, root)
+    }
+
+    /// A registry whose files lie in `root`.
+    #[track_caller]
+    pub(crate) fn start_in(root: &Path) -> Self {
+        Self::start_with(cli(), root.to_owned())
     }
 
     /// Ends it, and serves the same artifacts again.
     #[track_caller]
     pub(crate) fn restart(self) -> Self {
-        let cli = self.cli.clone();
+        let (cli, root) = (self.cli.clone(), self.root.clone());
         self.end(Signal::TERM).expect_code(0);
-        Self::start_for(cli)
+        Self::start_with(cli, root)
     }
 
     #[track_caller]
-    fn start_for(cli: Cli) -> Self {
-        let mut running = cli.start(["serve", "--listen", "127.0.0.1:0"]);
+    fn start_with(cli: Cli, root: PathBuf) -> Self {
+        let mut running = cli.start(["serve", "--listen", "127.0.0.1:0", "--root", root.to_str().unwrap()]);
         let line = running.wait_for_line("serving http://");
         let address = line.trim_start_matches("serving http://").split_whitespace().next().unwrap().parse().unwrap();
-        Self { running, address, cli }
+        Self { running, address, cli, root }
     }
 
     /// The store that it serves.
     pub(crate) fn root(&self) -> PathBuf {
-        store(&self.cli).join("registry")
+        self.root.clone()
     }
 
     /// The most memory that it has had at once so far, in MiB.
     #[track_caller]
     pub(crate) fn peak_memory(&self) -> u64 {
         self.running.peak_memory()
+    }
+
+    /// Makes a request without a body; gives the status.
+    #[track_caller]
+    pub(crate) fn request(&self, method: &str, path: &str) -> u16 {
+        let mut connection = TcpStream::connect(self.address).unwrap();
+        write!(connection, "{method} /v2/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, Write},
     net::TcpStream,
+    path::Path,
 };
 
 /// Starts a command line, and interrupts it when the proxy does not answer its request with `path`.
@@ -90,6 +91,50 @@ fn packing_is_interrupted_and_goes_on() {
 }
 
 #[test]
+fn what_a_killed_process_leaves_goes_with_the_next_one() {
+    let (cli, model) = cli_with_model();
+    // Large enough that it is killed while it is read.
+    let large = File::create(model.join("large.bin")).unwrap();
+    let left = |directory: &Path| {
+        let entries = directory.read_dir().into_iter().flatten().map(|entry| entry.unwrap().file_name());
+        entries.filter(|name| name.as_encoded_bytes().starts_with(b".")).count()
+    };
+    for (line, ingest) in [("pack model -t tiny", store(&cli).join("ingest")), ("pack model -t oci:layout:v1", cli.home().join("layout"))] {
+        large.set_len(4 << 30).unwrap();
+        let running = cli.start(line.split_whitespace());
+        wait_until("a blob is being written", || left(&ingest) > 0);
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, 128 + 9);
+        assert!(left(&ingest) > 0, "nobody could remove it");
+        large.set_len(1000).unwrap();
+        ok(&cli, line);
+        assert_eq!(left(&ingest), 0, "{line}");
+    }
+
+    let root = cli.home().join("registry");
+    let registry = Registry::start_in(&root);
+    let _client = upload_in_flight(&registry);
+    wait_until("a blob is being written", || left(&root.join("ingest")) > 0);
+    registry.end(Signal::KILL);
+    assert!(left(&root.join("ingest")) > 0);
+    let _again = Registry::start_in(&root);
+    wait_until("the registry has removed it", || left(&root.join("ingest")) == 0);
+}
+
+/// Begins an upload of which the registry has asked for the bytes, and they do not come.
+fn upload_in_flight(registry: &Registry) -> TcpStream {
+    let mut client = TcpStream::connect(registry.address()).unwrap();
+    let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map(Result::unwrap);
+    client.write_all(b"POST /v2/x/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let location = lines.find_map(|line| line.to_lowercase().strip_prefix("location: ").map(str::to_owned)).unwrap();
+    let path = location.split_once("/v2/").unwrap().1;
+    let head = format!("PATCH /v2/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n");
+    client.write_all(head.as_bytes()).unwrap();
+    assert!(lines.any(|line| line == "HTTP/1.1 100 Continue"));
+    client
+}
+
+#[test]
 fn a_registry_finishes_and_ends_well_on_any_signal() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let output = Registry::start().end(signal);
@@ -116,15 +161,7 @@ fn a_program_that_is_told_to_ignore_hang_ups_ignores_them() {
 #[test]
 fn a_second_interrupt_ends_the_process_at_once() {
     let registry = Registry::start();
-    // An upload is in flight: the registry has asked for its bytes, and they do not come.
-    let mut client = TcpStream::connect(registry.address()).unwrap();
-    let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map(Result::unwrap);
-    client.write_all(b"POST /v2/x/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let location = lines.find_map(|line| line.to_lowercase().strip_prefix("location: ").map(str::to_owned)).unwrap();
-    let path = location.split_once("/v2/").unwrap().1;
-    let head = format!("PATCH /v2/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n");
-    client.write_all(head.as_bytes()).unwrap();
-    assert!(lines.any(|line| line == "HTTP/1.1 100 Continue"));
+    let _client = upload_in_flight(&registry);
     registry.signal(Signal::INT);
     wait_until("it listens no more", || !registry.listens());
     let output = registry.end(Signal::INT);

@@ -1,6 +1,7 @@
 //! The connections of a registry: as many as there are descriptors for, and none that idles while another one waits.
 
 use super::{connection::WriteTimeout, registry::Registry};
+use http::{HeaderValue, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
@@ -16,7 +17,10 @@ use tokio::{
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long a connection may take to begin its first request while others wait.
-const CROWDED_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_REQUEST: Duration = Duration::from_secs(5);
+
+/// How long a connection may idle while others wait.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What the connections should do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -77,20 +81,38 @@ async fn serve(registry: Arc<Registry>, stream: TcpStream, mut mood: watch::Rece
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(WriteTimeout::new(stream, registry.options().body_idle));
     let (_open, buffer) = (registry.connection(), registry.buffer());
-    let has_begun = watch::Sender::new(false);
-    let mut begun = has_begun.subscribe();
-    let service = service_fn(move |request| {
-        has_begun.send_replace(true);
-        let registry = registry.clone();
-        async move { Ok::<_, Infallible>(registry.answer(request).await) }
-    });
+    let begun = watch::Sender::new(0u64);
+    let mut requests = begun.subscribe();
+    let service = {
+        let mood = mood.clone();
+        service_fn(move |request| {
+            begun.send_modify(|begun| *begun += 1);
+            let (registry, mood) = (registry.clone(), mood.clone());
+            async move {
+                let mut response = registry.answer(request).await;
+                if *mood.borrow() != Mood::Serving {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(buffer).serve_connection(io, service);
     let mut connection = pin!(connection);
     let is_to_end = async {
         let mood = mood.wait_for(|mood| *mood != Mood::Serving).await.map_or(Mood::Stopping, |mood| *mood);
-        // The first request of a connection that was made just now is on its way.
-        mood == Mood::Stopping || timeout(CROWDED_TIMEOUT, begun.wait_for(|begun| *begun)).await.is_ok()
+        if mood == Mood::Crowded {
+            // An answer tells the client that its connection ends. To end it without a word while the next request may be on its way
+            // would make that request fail.
+            loop {
+                let patience = if *requests.borrow_and_update() == 0 { FIRST_REQUEST } else { QUIET };
+                if timeout(patience, requests.changed()).await.is_err() {
+                    break;
+                }
+            }
+        }
+        mood == Mood::Stopping || *requests.borrow() > 0
     };
     // How a connection ended is the client's to know: its requests were answered, or it went away.
     let may_finish = tokio::select! {

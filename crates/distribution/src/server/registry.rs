@@ -104,10 +104,15 @@ impl Registry {
         (self.options.upload_idle.min(self.options.lease_idle) / 4).max(Duration::from_millis(1))
     }
 
-    /// Lets go of uploads and leases whose time is over.
+    /// Lets go of uploads and leases whose time is over, and of what was left in the store by writers that were killed.
     pub(super) async fn reap(self: &Arc<Self>) {
         let this = self.clone();
-        blocking(move || this.sessions.reap(Instant::now())).await;
+        blocking(move || {
+            this.sessions.reap(Instant::now());
+            // What cannot be removed now stays for the next time.
+            let _ = this.store.remove_abandoned();
+        })
+        .await;
         self.leases.reap(SystemTime::now()).await;
     }
 

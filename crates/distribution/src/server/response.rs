@@ -160,6 +160,7 @@ impl From<Error> for Failure {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unknown, format!("the registry's disk is full: {source}"))
             }
             Error::Io { action, source, .. } => Self::internal(format!("the registry failed at a file of its store ({action}): {source}")),
+            Error::ReadOnly { source, .. } => Self::internal(format!("the registry's store is read-only: {source}")),
             _ => Self::internal("the registry's store is damaged"),
         }
     }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -86,15 +86,9 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Until when collection keeps the file of an upload that is suspended now.
-    fn until(&self) -> SystemTime {
-        SystemTime::now() + self.idle
-    }
-
     /// Keeps an upload that has no bytes yet; returns its identifier.
     pub(super) async fn insert(&self, repository: RepositoryName, writer: BlobWriter, lease: Arc<Held>) -> Result<String> {
-        let until = self.until();
-        let writer = blocking(move || writer.suspend(until)).await?;
+        let writer = blocking(move || writer.suspend()).await?;
         let id = random_uuid();
         let session = Session { writer, is_cut: false, used: Instant::now(), _lease: lease };
         let session = Arc::new(tokio::sync::Mutex::new(Some(session)));
@@ -125,8 +119,7 @@ impl Sessions {
         let Session { writer, _lease, .. } = locked.session.take().ok_or_else(gone)?;
         let mut writer = blocking(move || writer.resume()).await?;
         let written = write(&mut writer).await;
-        let until = self.until();
-        let writer = blocking(move || writer.suspend(until)).await?;
+        let writer = blocking(move || writer.suspend()).await?;
         *locked.session = Some(Session { writer, is_cut: written.is_err(), used: Instant::now(), _lease });
         written
     }

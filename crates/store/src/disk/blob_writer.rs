@@ -1,15 +1,11 @@
 //! Writing one blob: bytes go to a file and through the hash once, and become visible in one step when they are verified.
 
 use super::{
-    blobs::{Blobs, is_absent, random_name},
+    blobs::{Blobs, is_absent},
     repository::Links,
     writeback::Writeback,
 };
-use crate::{
-    Body, CHUNK, Error, FileRange, Progress, Result, Upload,
-    body::{Cancelled, read_all},
-    verify::verify_blob,
-};
+use crate::{Body, CHUNK, Error, FileRange, Progress, Result, Upload, body::Cancelled, verify::verify_blob};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use std::{
@@ -18,7 +14,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
-    time::SystemTime,
 };
 
 /// From this size on a file is hashed on a thread of its own while another copies it.
@@ -73,23 +68,28 @@ impl State {
 }
 
 impl BlobWriter {
-    /// Begins a blob; blocks. The file is locked, so that collection knows it from one whose writer is gone.
+    /// Begins a blob; blocks. The file is locked, which tells it from one whose writer is gone.
     pub(super) fn create(blobs: Blobs, links: Option<Links>, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<Self> {
-        let path = blobs.ingest.join(format!(".ingest-{}", random_name()));
-        // Until the file is locked, collection would take it for a dead writer's.
-        let _collection_waits = blobs.guard()?;
-        let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
-        file.lock().map_err(Error::io("lock", &path))?;
+        let (file, path) = loop {
+            let path = blobs.ingest.join(blobs.presence.name_file());
+            let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
+            file.lock().map_err(Error::io("lock", &path))?;
+            // Before it was locked, it looked like a dead writer's, and may have been removed.
+            if file.metadata().map_err(Error::io("look at", &path))?.nlink() > 0 {
+                break (file, path);
+            }
+        };
         let state = State { file: Arc::new(file), hasher: Hasher::new(algorithm), len: 0, writeback: Writeback::default() };
         Ok(Self { target: Target { blobs, links, expected, path }, state: Some(state) })
     }
 
-    /// Closes the file until the upload goes on; blocks. Until the time `until`, collection keeps what was written.
+    /// Closes the file until the upload goes on; blocks. As long as this process lives, collection keeps what was written.
     ///
     /// Fails if an earlier write was abandoned.
-    pub fn suspend(mut self, until: SystemTime) -> Result<SuspendedWriter> {
+    pub fn suspend(mut self) -> Result<SuspendedWriter> {
         let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
-        file.set_modified(until).map_err(Error::io("set the time of", &self.target.path))?;
+        self.target.blobs.presence.show(&self.target.blobs.ingest)?;
+        drop(file);
         Ok(SuspendedWriter { target: self.target, hasher, len })
     }
 
@@ -128,19 +128,15 @@ impl BlobWriter {
     }
 
     pub(super) fn commit_blocking(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
-        let State { file, mut hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
+        let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
         let expected = expected.or(self.target.expected.as_ref().map(|d| &d.digest));
+        let mut found = hasher.finish();
         if let Some(expected) = expected
-            && expected.algorithm() != hasher.algorithm()
+            && expected.algorithm() != found.algorithm()
         {
-            hasher = Hasher::new(expected.algorithm());
             let whole = FileRange { file: file.clone(), path: self.target.path.clone(), offset: 0, len };
-            read_all(&whole, |piece| {
-                hasher.update(piece);
-                Ok(())
-            })?;
+            found = whole.digest(expected.algorithm())?;
         }
-        let found = hasher.finish();
         let promised = self.target.expected.clone().or_else(|| expected.map(|digest| Descriptor::new("", digest.clone(), len)));
         if let Some(blob) = promised {
             verify_blob(&format!("blob {}", blob.digest), &blob, &found, len)?;
@@ -149,7 +145,7 @@ impl BlobWriter {
             file.sync_data().map_err(Error::io("sync", &self.target.path))?;
         }
         let _collection_waits = self.target.blobs.guard()?;
-        self.target.blobs.adopt(&self.target.path, &found)?;
+        self.target.blobs.adopt(&file, &self.target.path, &found)?;
         if let Some(links) = &self.target.links {
             links.add(&found)?;
         }
@@ -170,7 +166,7 @@ impl SuspendedWriter {
 
     /// Opens the file again; blocks.
     ///
-    /// Fails with [`Error::NotFound`] if collection has removed it because its time was over.
+    /// Fails with [`Error::NotFound`] if somebody has removed it.
     pub fn resume(self) -> Result<BlobWriter> {
         let Self { target, hasher, len } = self;
         let gone = || Error::not_found(format!("the upload {}", target.path.display()));

@@ -1,6 +1,10 @@
 //! A directory of blobs named by their digests: `<algorithm>/<hex>`.
 
-use super::lock::{self, Lease};
+use super::{
+    digest_cache::Stamp,
+    lock::{self, Lease},
+    presence::Presence,
+};
 use crate::{Error, FileRange, Result};
 use modelpack_spec::{Algorithm, Digest};
 use std::{
@@ -8,6 +12,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 /// Blobs on disk, and where new ones are written before they are verified. Both are on one file system.
@@ -17,6 +22,8 @@ pub(super) struct Blobs {
     pub(super) ingest: PathBuf,
     /// Held shared while a blob is added or linked, alone while blobs are collected; `None` where nothing is ever collected.
     pub(super) lock: Option<PathBuf>,
+    /// Who writes.
+    pub(super) presence: Arc<Presence>,
 }
 
 impl Blobs {
@@ -51,19 +58,81 @@ impl Blobs {
         self.lock.as_deref().map(lock::shared).transpose().map(Option::flatten)
     }
 
-    /// Makes a written, verified and synced file the blob `digest`, durably. A blob that is here already is left as it is.
-    pub(super) fn adopt(&self, file: &Path, digest: &Digest) -> Result<()> {
-        let path = self.path(digest);
-        if self.size(digest)?.is_some() {
-            return Ok(());
+    /// The size in bytes of a blob of which it may be said that it is here, so that nobody need bring it; blocks.
+    ///
+    /// A file that was written to after it was verified is read once more. With other bytes it is not the blob.
+    pub(super) fn held(&self, digest: &Digest) -> Result<Option<u64>> {
+        match fs::metadata(self.path(digest)) {
+            Ok(metadata) if is_marked(&metadata) => return Ok(Some(metadata.len())),
+            Err(e) if is_absent(&e) => return Ok(None),
+            // Whatever is the matter, opening it will say.
+            _ => {}
         }
+        let Some(blob) = self.open(digest)? else { return Ok(None) };
+        Ok(is_intact(&blob, digest)?.then_some(blob.len))
+    }
+
+    /// Makes a written, verified and synced file the blob `digest`, durably. It replaces whatever has that name, which may be damaged.
+    pub(super) fn adopt(&self, file: &File, at: &Path, digest: &Digest) -> Result<()> {
+        let path = self.path(digest);
+        // Where this fails it is only read once more, by who is told that it is here.
+        let _ = file.set_modified(verified());
         let parent = self.directory.join(digest.algorithm().name());
         if digest.algorithm() != Algorithm::Sha256 {
             fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         }
-        fs::rename(file, &path).map_err(Error::io("rename into place", &path))?;
+        fs::rename(at, &path).map_err(Error::io("rename into place", &path))?;
         sync_directory(&parent)
     }
+}
+
+/// The modification time of every blob that was verified where it lies. No file gets it by being written to, so a blob with another one
+/// may have changed.
+fn verified() -> SystemTime {
+    /// 2000-01-01T00:00:00Z, which every file system can store.
+    const TIME: Duration = Duration::from_secs(946_684_800);
+    SystemTime::UNIX_EPOCH + TIME
+}
+
+fn is_marked(metadata: &fs::Metadata) -> bool {
+    metadata.modified().is_ok_and(|time| time == verified())
+}
+
+/// Reads all of `blob`, and says whether it has its digest. If it has, it need not be read again before somebody writes to it.
+pub(super) fn is_intact(blob: &FileRange, digest: &Digest) -> Result<bool> {
+    let look = || blob.file.metadata().map_err(Error::io("look at", &blob.path));
+    let before = Stamp::of(&look()?);
+    let intact = match blob.digest(digest.algorithm()) {
+        Ok(found) => found == *digest,
+        // Bytes that cannot be read are not there.
+        Err(Error::Io { .. } | Error::Changed { .. }) => false,
+        Err(e) => return Err(e),
+    };
+    if intact && Stamp::of(&look()?) == before {
+        // Only its owner may; for anybody else it is read each time.
+        let _ = blob.file.set_modified(verified());
+    }
+    Ok(intact)
+}
+
+/// The plain files in a directory with their sizes in bytes; none if it is not there.
+pub(super) fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if is_absent(&e) => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", directory)(e)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", directory))?;
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_file() => files.push((entry.path(), metadata.len())),
+            Ok(_) => {}
+            Err(e) if is_absent(&e) => {}
+            Err(e) => return Err(Error::io("look at", entry.path())(e)),
+        }
+    }
+    Ok(files)
 }
 
 pub(super) fn is_absent(error: &io::Error) -> bool {
@@ -77,12 +146,19 @@ pub(super) fn sync_directory(path: &Path) -> Result<()> {
     File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync", path))
 }
 
-/// Replaces the file at `path` by `bytes`, so that readers see the old or the new one whole, durably.
+/// Replaces the file at `path` by `bytes`, so that readers see the old or the new one whole, durably. The caller holds a lock, so that
+/// nobody else replaces it; what an earlier one who was killed left is replaced too.
 pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let temporary = directory.join(format!(".{}", random_name()));
+    let mut name = std::ffi::OsString::from(TEMPORARY);
+    name.push(path.file_name().unwrap_or_default());
+    let temporary = directory.join(name);
     let write = || {
         use io::Write;
+        match fs::remove_file(&temporary) {
+            Err(e) if !is_absent(&e) => return Err(Error::io("remove", &temporary)(e)),
+            _ => {}
+        }
         let mut file = File::create_new(&temporary).map_err(Error::io("create", &temporary))?;
         file.write_all(bytes).map_err(Error::io("write", &temporary))?;
         file.sync_all().map_err(Error::io("sync", &temporary))?;
@@ -96,6 +172,9 @@ pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     written?;
     sync_directory(directory)
 }
+
+/// How the name of a file that will replace another one begins.
+pub(super) const TEMPORARY: &str = ".new-";
 
 /// A name that nobody else chooses.
 pub(super) fn random_name() -> String {

@@ -4,7 +4,10 @@
 //! that are moved are hashed all the same. So that it never says what is not so, nothing is remembered unless every later change must
 //! show in the times: see [`Settled`].
 
-use super::{blobs::random_name, settled::Settled};
+use super::{
+    blobs::{TEMPORARY, random_name},
+    settled::Settled,
+};
 use crate::{CHUNK, Error, Result};
 use modelpack_spec::Digest;
 use std::{
@@ -106,7 +109,7 @@ impl DigestCache {
         if Stamp::of(&now) != *stamp {
             return Ok(());
         }
-        let temporary = self.directory.join(format!(".{}", random_name()));
+        let temporary = self.directory.join(format!("{TEMPORARY}{}", random_name()));
         // Lost or half an entry costs one hash, so nothing is synced.
         fs::write(&temporary, format!("{line} {digest}\n")).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io("rename into place", path))

@@ -1,15 +1,13 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
-use super::{
-    blobs::{is_absent, replace_file},
-    entries::is_cosign_referrer,
-};
+use super::{blobs::is_absent, entries::is_cosign_referrer};
 use crate::{Error, FileRange, Result, Untagged};
 use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
 use serde::Deserialize;
 use std::{fs::File, path::Path, sync::Arc};
 
-const FILE: &str = "index.json";
+/// The name of the file in a layout.
+pub(super) const FILE: &str = "index.json";
 
 /// The largest `index.json` that is read as a whole, in bytes. An index that anybody wrote by hand is far smaller.
 const MAX_WHOLE: u64 = MAX_MANIFEST_BYTES as u64;
@@ -54,11 +52,6 @@ impl Index {
     pub(super) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
         let invalid = |e: serde_json::Error| Error::Invalid { what: what.to_owned(), why: e.to_string() };
         serde_json::from_slice(bytes).map(Self).map_err(invalid)
-    }
-
-    /// Replaces the index in `layout`. The caller holds the layout's lock.
-    pub(super) fn write(&self, layout: &Path) -> Result<()> {
-        replace_file(&layout.join(FILE), &self.to_bytes())
     }
 
     /// The bytes of an `index.json`.

@@ -1,21 +1,23 @@
 //! An OCI image layout directory (OCI image specification, `image-layout.md`): read as anybody wrote it, written so that anybody reads it.
 
 use super::{
-    BlobWriter, Untagged,
-    blobs::{Blobs, is_absent, replace_file, sync_directory},
-    index::Index,
+    BlobWriter, Untagged, abandoned,
+    blobs::{Blobs, replace_file, sync_directory},
+    index::{self, Index},
     lock,
+    presence::Presence,
     repository::Links,
+    reserve::Reserve,
 };
 use crate::{
     Begin, Body, Error, FileRange, Result, Sink, Source, blocking,
-    body::read_all,
     verify::{verify_blob, verify_selected},
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
+use rustix::io::Errno;
 use std::{
-    fs,
+    fs, io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -33,8 +35,8 @@ struct Inner {
     blobs: Blobs,
     /// Held while the index is replaced.
     lock: PathBuf,
-    /// What this repository holds of a pool that it shares with others; without, it holds all that is there.
-    links: Option<Links>,
+    /// What makes it a repository of a store; a layout directory for itself has none of it.
+    shared: Option<Shared>,
     untagged: Untagged,
     /// The name that a manifest written by a tag gets instead of that tag.
     entry_name: Option<String>,
@@ -52,6 +54,15 @@ pub struct StoredManifest {
     pub body: Body,
 }
 
+/// What a repository has of the store that it is in.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    /// What it holds of the pool that it shares with others; a layout directory holds all that is there.
+    pub(super) links: Links,
+    /// What deletes need on a full disk.
+    pub(super) reserve: Reserve,
+}
+
 impl Layout {
     /// The layout in `directory`, which need not exist before something is written. Nothing is touched yet.
     pub fn at(directory: &Path) -> Self {
@@ -61,22 +72,23 @@ impl Layout {
     /// The layout in `directory`, in which a manifest that is written by a tag gets the name `entry_name` instead of that tag, if there is
     /// one: the name of an entry may be any text, such as a whole reference.
     pub fn naming(directory: &Path, entry_name: Option<String>) -> Self {
-        let blobs = Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None };
+        let blobs =
+            Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None, presence: Arc::new(Presence::new()) };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
             directory: directory.to_owned(),
             blobs,
             lock: directory.to_owned(),
-            links: None,
+            shared: None,
             untagged: Untagged::Keep,
             entry_name,
         }))
     }
 
     /// A layout whose `blobs` is a link to the pool of a store.
-    pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, links: Links, untagged: Untagged) -> Self {
+    pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, shared: Shared, untagged: Untagged) -> Self {
         let lock = directory.join("_lock");
-        Self(Arc::new(Inner { name, lock, directory, blobs: pool, links: Some(links), untagged, entry_name: None }))
+        Self(Arc::new(Inner { name, lock, directory, blobs: pool, shared: Some(shared), untagged, entry_name: None }))
     }
 
     /// The directory.
@@ -94,12 +106,47 @@ impl Layout {
         &self.0.name
     }
 
+    fn links(&self) -> Option<&Links> {
+        self.0.shared.as_ref().map(|shared| &shared.links)
+    }
+
+    /// Reads the index; `None` if there is no layout.
+    ///
+    /// Fails with [`Error::Damaged`] if this is a repository of a store and its index cannot be read or is gone.
+    pub(super) fn read_index(&self) -> Result<Option<Index>> {
+        let read = || match Index::read(&self.0.directory) {
+            Err(Error::Invalid { what, why }) if self.0.shared.is_some() => Err(self.damaged(format!("{what}: {why}"))),
+            Err(Error::Io { path, source, .. }) if self.0.shared.is_some() && is_unreadable(&source) => {
+                Err(self.damaged(format!("{}: {source}", path.display())))
+            }
+            index => index,
+        };
+        let index = read()?;
+        if index.is_some() || self.0.shared.is_none() || !self.exists() {
+            return Ok(index);
+        }
+        // It may have been made since. The index is made before, and removed after, what makes it a layout.
+        let without = || self.damaged(format!("it has no {}", index::FILE));
+        read()?.ok_or_else(without).map(Some)
+    }
+
+    /// [`Error::Damaged`] of this repository.
+    pub(super) fn damaged(&self, why: String) -> Error {
+        Error::Damaged { repository: self.0.name.clone(), why }
+    }
+
     pub(super) fn index(&self) -> Result<Index> {
-        Index::read(&self.0.directory)?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
+        self.read_index()?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
     }
 
     fn index_or_empty(&self) -> Result<Index> {
-        Ok(Index::read(&self.0.directory)?.unwrap_or_else(Index::empty))
+        Ok(self.read_index()?.unwrap_or_else(Index::empty))
+    }
+
+    /// The entry that `at` selects, without reading the manifest that it names; `None` if there is none.
+    pub async fn entry(&self, at: &Selector) -> Result<Option<Descriptor>> {
+        let (this, at) = (self.clone(), at.clone());
+        blocking(move || Ok(this.index_or_empty()?.find(&at).cloned())).await
     }
 
     /// The tags, sorted, and what they point to; none if there is no layout.
@@ -121,15 +168,15 @@ impl Layout {
     /// Removes a tag; says whether there was one.
     pub async fn delete_tag(&self, tag: &Tag) -> Result<bool> {
         let (this, tag) = (self.clone(), tag.clone());
-        blocking(move || this.update(|index| index.remove_tag(&tag, this.0.untagged))).await
+        blocking(move || this.update(Change::Removes, |index| index.remove_tag(&tag, this.0.untagged))).await
     }
 
     /// Removes a manifest and all its tags; says whether there was one. Its blobs stay.
     pub async fn delete_manifest(&self, digest: &Digest) -> Result<bool> {
         let (this, digest) = (self.clone(), digest.clone());
         blocking(move || {
-            let removed = this.update(|index| index.remove_manifest(&digest))?;
-            if let Some(links) = this.0.links.as_ref().filter(|_| removed) {
+            let removed = this.update(Change::Removes, |index| index.remove_manifest(&digest))?;
+            if let Some(links) = this.links().filter(|_| removed) {
                 links.remove(&digest)?;
             }
             Ok(removed)
@@ -138,42 +185,69 @@ impl Layout {
     }
 
     /// Changes the index under its lock; writes it only if `change` says that it changed something.
-    fn update(&self, change: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
+    pub(super) fn update(&self, kind: Change, change: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
         if !self.exists() {
             return Ok(false);
         }
-        let _lock = lock::exclusive(&self.0.lock)?;
+        let _lock = self.lock()?;
         let mut index = self.index_or_empty()?;
         let changed = change(&mut index);
         if changed {
-            index.write(&self.0.directory)?;
+            self.write_index(&index, kind)?;
         }
         Ok(changed)
     }
 
-    /// The size in bytes of a blob that this layout holds.
+    /// Keeps others from changing the index while the result is held.
+    pub(super) fn lock(&self) -> Result<lock::Lease> {
+        lock::exclusive(&self.0.lock)
+    }
+
+    /// Replaces the index. The caller holds the lock.
+    pub(super) fn write_index(&self, index: &Index, kind: Change) -> Result<()> {
+        let (path, bytes) = (self.0.directory.join(index::FILE), index.to_bytes());
+        match (&self.0.shared, kind) {
+            (Some(shared), Change::Adds) => {
+                shared.reserve.ensure(bytes.len() as u64)?;
+                replace_file(&path, &bytes)
+            }
+            (Some(shared), Change::Removes) => shared.reserve.replace(&path, &bytes),
+            (None, _) => replace_file(&path, &bytes),
+        }
+    }
+
+    /// Removes what dead writers left in the directory; says how much that was. In a store, the store does it.
+    pub async fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let this = self.clone();
+        blocking(move || abandoned::sweep(&this.0.directory, abandoned::PREFIX, false)).await
+    }
+
+    /// The size in bytes of a blob that this layout holds. A blob that was changed since it was verified is not held.
     pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let (this, digest) = (self.clone(), digest.clone());
         blocking(move || this.blob_size_blocking(&digest)).await
     }
 
     pub(super) fn blob_size_blocking(&self, digest: &Digest) -> Result<Option<u64>> {
-        match &self.0.links {
+        match self.links() {
             Some(links) if !links.contain(digest)? => Ok(None),
-            _ => self.0.blobs.size(digest),
+            _ => self.0.blobs.held(digest),
         }
     }
 
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<FileRange> {
-        let held = self.0.links.as_ref().map_or(Ok(true), |links| links.contain(digest))?;
-        let opened = if held { self.0.blobs.open(digest)? } else { None };
-        opened.ok_or_else(|| Error::not_found(format!("blob {digest} in {}", self.0.name)))
+        let linked = self.links().map_or(Ok(true), |links| links.contain(digest))?;
+        let opened = if linked { self.0.blobs.open(digest)? } else { None };
+        opened.ok_or_else(|| match &self.0.shared {
+            Some(_) if linked => self.damaged(format!("blob {digest} is gone")),
+            _ => Error::not_found(format!("blob {digest} in {}", self.0.name)),
+        })
     }
 
     /// Begins a blob, hashing with `algorithm` as it is written; creates the layout if there is none.
     pub(super) fn begin_blocking(&self, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<BlobWriter> {
         self.create()?;
-        BlobWriter::create(self.0.blobs.clone(), self.0.links.clone(), algorithm, expected)
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, expected)
     }
 
     /// Makes the directory a layout, unless it is one.
@@ -186,12 +260,12 @@ impl Layout {
         for created in [directory, &sha256] {
             fs::create_dir_all(created).map_err(Error::io("create", created))?;
         }
-        let _lock = lock::exclusive(&self.0.lock)?;
-        if let Some(links) = &self.0.links {
+        let _lock = self.lock()?;
+        if let Some(links) = self.links() {
             links.create(directory, &self.0.blobs.directory)?;
         }
-        if Index::read(directory)?.is_none() {
-            Index::empty().write(directory)?;
+        if self.read_index()?.is_none() {
+            self.write_index(&Index::empty(), Change::Adds)?;
         }
         replace_file(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         directory.parent().map_or(Ok(()), sync_directory)
@@ -213,7 +287,7 @@ impl Layout {
     }
 
     fn select(&self, at: &Selector) -> Result<Descriptor> {
-        let entry = Index::read(&self.0.directory)?.and_then(|index| index.select(at));
+        let entry = self.read_index()?.and_then(|index| index.select(at));
         entry.ok_or_else(|| self.no_manifest(at))
     }
 
@@ -229,13 +303,8 @@ impl Layout {
                 return Ok((self.read_manifest(&entry)?.media_type().to_owned(), self.open_manifest(&entry.digest)?.1));
             }
             let (what, range) = self.open_manifest(&entry.digest)?;
-            let mut hasher = Hasher::new(entry.digest.algorithm());
-            read_all(&range, |piece| {
-                hasher.update(piece);
-                Ok(())
-            })?;
             let promised = Descriptor::new("", entry.digest.clone(), range.len);
-            verify_blob(&what, &promised, &hasher.finish(), range.len)?;
+            verify_blob(&what, &promised, &range.digest(entry.digest.algorithm())?, range.len)?;
             Ok((entry.media_type.clone(), range))
         };
         let (media_type, range) = read().map_err(|e: Error| if e.is_not_found() { self.no_manifest(at) } else { e })?;
@@ -244,7 +313,7 @@ impl Layout {
 
     /// Begins the bytes of a manifest; the layout need not be there yet.
     pub(super) fn spool_blocking(&self, algorithm: Algorithm) -> Result<BlobWriter> {
-        BlobWriter::create(self.0.blobs.clone(), self.0.links.clone(), algorithm, None)
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, None)
     }
 
     fn put_manifest_blocking(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
@@ -275,7 +344,7 @@ impl Layout {
 
     fn commit_manifest(&self, at: &[Selector], manifest: &Manifest, writer: BlobWriter) -> Result<()> {
         writer.commit_blocking(Some(manifest.digest()))?;
-        self.update(|index| {
+        self.update(Change::Adds, |index| {
             for at in at {
                 let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
                 index.put(name, manifest, self.0.untagged);
@@ -317,9 +386,11 @@ impl Sink for Layout {
         let (this, blob) = (self.clone(), blob.cloned());
         blocking(move || {
             if let Some(blob) = &blob {
+                let is_held = this.0.blobs.held(&blob.digest)? == Some(blob.size);
+                // Collection may have taken it while it was read.
                 let _collection_waits = this.0.blobs.guard()?;
-                if this.0.blobs.size(&blob.digest)? == Some(blob.size) {
-                    if let Some(links) = &this.0.links {
+                if is_held && this.0.blobs.size(&blob.digest)? == Some(blob.size) {
+                    if let Some(links) = this.links() {
                         this.create()?;
                         links.add(&blob.digest)?;
                     }
@@ -338,11 +409,16 @@ impl Sink for Layout {
     }
 }
 
-/// Whether `directory` holds an OCI image layout.
-pub(super) fn is_layout(directory: &Path) -> Result<bool> {
-    match fs::symlink_metadata(directory.join("oci-layout")) {
-        Ok(metadata) => Ok(metadata.is_file()),
-        Err(e) if is_absent(&e) => Ok(false),
-        Err(e) => Err(Error::io("look at", directory)(e)),
-    }
+/// Whether an error is the file's own fault, so that another attempt or another user would not read it either.
+fn is_unreadable(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR))
+}
+
+/// What a change does to an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It may become longer.
+    Adds,
+    /// It becomes shorter, which must be possible on a full disk too.
+    Removes,
 }

@@ -3,6 +3,7 @@
 use crate::{Error, Result};
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::Path,
     time::{Duration, SystemTime},
@@ -31,11 +32,15 @@ pub(super) fn exclusive(path: &Path) -> Result<Lease> {
     Ok(Lease { file })
 }
 
-/// Holds `path` together with others who share it.
+/// Holds `path` together with others who share it. It is opened to be read if it is there, so that a store that cannot be written can
+/// be locked too.
 ///
 /// A lock file that was removed while it was waited for locks nothing: `None`, and the caller begins anew.
 pub(super) fn shared(path: &Path) -> Result<Option<Lease>> {
-    let file = open(path)?;
+    let file = match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => open(path)?,
+        opened => opened.map_err(Error::io("open the lock", path))?,
+    };
     file.lock_shared().map_err(Error::io("lock", path))?;
     let held = file.metadata().map_err(Error::io("read the lock", path))?;
     Ok((held.nlink() > 0).then_some(Lease { file }))

@@ -1,5 +1,6 @@
 //! Stores on disk: the local store, and OCI image layout directories that somebody else may have written.
 
+mod abandoned;
 mod blob_writer;
 mod blobs;
 mod digest_cache;
@@ -7,9 +8,12 @@ mod entries;
 mod index;
 mod layout;
 mod lock;
+mod presence;
 mod prune;
 mod read_lease;
+mod repair;
 mod repository;
+mod reserve;
 mod settled;
 mod store;
 mod writeback;
@@ -21,7 +25,8 @@ pub use entries::{Entry, EntrySelector, Selected};
 pub(crate) use index::Index;
 pub use layout::{Layout, StoredManifest};
 pub use lock::Lease;
-pub use prune::Pruned;
+pub use prune::{BrokenRepository, Pruned};
+pub use repair::{Incomplete, Repaired, RepairedRepository};
 pub use repository::Repository;
 pub use settled::Settled;
 pub use store::Store;

@@ -1,11 +1,17 @@
 //! Collection: removing what no manifest needs.
 //!
-//! A repository that somebody holds a lease on keeps every blob it links to. From the others the links that no manifest needs are
-//! removed; then, while nothing is added to the pool, every blob that no repository links to.
+//! A repository that somebody holds a lease on keeps every blob it links to, and so does one that cannot be read. From the others the
+//! links that no manifest needs are removed; then, while nothing is added to the pool, every blob that no repository links to.
 
-use super::{Repository, Store, blobs::is_absent, lock};
-use crate::{Error, Result};
-use modelpack_spec::{Algorithm, Descriptor, Digest, RepositoryName};
+use super::{
+    Repository, Store,
+    blobs::{TEMPORARY, files, is_absent},
+    lock,
+    repository::Links,
+    store::DIGESTS,
+};
+use crate::{Error, Result, verify_manifest};
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName};
 use std::{
     collections::HashSet,
     fs,
@@ -23,6 +29,19 @@ pub struct Pruned {
     pub repositories: Vec<RepositoryName>,
     /// Repositories that were in use, of which everything was kept.
     pub busy: Vec<RepositoryName>,
+    /// Repositories that could not be read, of which everything was kept, because nobody knows what they need.
+    pub broken: Vec<BrokenRepository>,
+}
+
+/// A repository of the store that cannot be read, or not in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenRepository {
+    /// Its name; `None` if its directory is not that of a name.
+    pub name: Option<RepositoryName>,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 impl Pruned {
@@ -36,48 +55,47 @@ impl Store {
     /// Removes every blob that no manifest needs, what dead writers left, and empty repositories; with `dry_run`, only says what
     /// would be removed; blocks.
     ///
-    /// Never takes what a running pack, push or pull needs: they hold leases.
+    /// Never takes what a running pack, push or pull needs: they hold leases. A repository that cannot be read keeps all that it has,
+    /// and is reported; the others are collected.
     pub fn prune(&self, dry_run: bool) -> Result<Pruned> {
         let mut pruned = Pruned::default();
-        let mut unneeded = Vec::new();
-        for name in self.repositories()? {
+        let mut unneeded = HashSet::new();
+        for name in self.find()?.repositories {
             let repository = self.repository(&name);
-            match lock::try_exclusive(&repository.lease_path())? {
-                None => pruned.busy.push(name),
-                Some(alone) if lock::is_held_on(&alone, &repository.lease_path())? => pruned.busy.push(name),
-                Some(_alone) => {
-                    let needed = needed(&repository)?;
-                    let links = repository.links();
-                    let garbage: Vec<Digest> = links.all()?.into_iter().filter(|digest| !needed.contains(digest)).collect();
-                    let is_empty = needed.is_empty();
-                    if dry_run {
-                        unneeded.extend(garbage.into_iter().map(|digest| (name.clone(), digest)));
-                    } else {
-                        for digest in &garbage {
-                            links.remove(digest)?;
-                        }
-                        if is_empty {
-                            remove_layout(repository.layout().path())?;
-                        }
-                    }
-                    if is_empty {
-                        pruned.repositories.push(name);
-                    }
-                }
+            if let Err(error) = prune_repository(&repository, dry_run, &mut unneeded, &mut pruned) {
+                let directory = repository.layout().path().to_owned();
+                // The message need not name what the report names beside it.
+                let why = if let Error::Damaged { why, .. } = error { why } else { error.to_string() };
+                pruned.broken.push(BrokenRepository { name: Some(name), directory, why });
             }
         }
         let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;
-        self.sweep_pool(dry_run, &unneeded.into_iter().collect(), &mut pruned)?;
-        self.sweep_ingest(dry_run, &mut pruned)?;
+        self.sweep_pool(dry_run, &unneeded, &mut pruned)?;
+        pruned.abandoned.extend(self.sweep_abandoned(dry_run)?);
+        // Who writes to the cache does without an entry if its file is gone.
+        remove_temporaries(&self.root().join(DIGESTS), dry_run, &mut pruned)?;
         Ok(pruned)
     }
 
-    fn sweep_pool(&self, dry_run: bool, removed_links: &HashSet<(RepositoryName, Digest)>, pruned: &mut Pruned) -> Result<()> {
-        let pool = self.pool();
+    /// Removes the blobs that no repository links to. `removed_links` are those that a dry run would have removed.
+    fn sweep_pool(&self, dry_run: bool, removed_links: &HashSet<(PathBuf, Digest)>, pruned: &mut Pruned) -> Result<()> {
+        let (pool, found) = (self.pool(), self.find()?);
         let mut linked = HashSet::new();
-        for name in self.repositories()? {
-            let links = self.repository(&name).links().all()?;
-            linked.extend(links.into_iter().filter(|digest| !removed_links.contains(&(name.clone(), digest.clone()))));
+        let mut is_known = !found.is_incomplete;
+        let named = found.repositories.iter().map(|name| self.repository(name).layout().path().to_owned());
+        for directory in named.chain(found.unusable.iter().map(|broken| broken.directory.clone())) {
+            match Links::of(&directory).all() {
+                Ok(links) => {
+                    linked.extend(links.into_iter().filter(|digest| !removed_links.contains(&(directory.clone(), digest.clone()))));
+                }
+                // Its repository is among the broken ones already.
+                Err(_) => is_known = false,
+            }
+        }
+        pruned.broken.extend(found.unusable);
+        if !is_known {
+            // Any blob might be linked to from where nobody can look.
+            return Ok(());
         }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             for (path, size) in files(&pool.directory.join(algorithm.name()))? {
@@ -95,29 +113,41 @@ impl Store {
         pruned.blobs.sort();
         Ok(())
     }
+}
 
-    fn sweep_ingest(&self, dry_run: bool, pruned: &mut Pruned) -> Result<()> {
-        for (path, size) in files(&self.pool().ingest)? {
-            // Its writer holds a lock on it as long as it lives.
-            let Ok(Some(gone)) = lock::try_exclusive(&path) else { continue };
-            // An upload that goes on later.
-            if lock::is_held_on(&gone, &path)? {
-                continue;
-            }
-            if !dry_run {
-                match fs::remove_file(&path) {
-                    // Its writer gave it up and removed it before the lock was free.
-                    Err(e) if is_absent(&e) => continue,
-                    removed => removed.map_err(Error::io("remove", &path))?,
-                }
-            }
-            pruned.abandoned.push((path, size));
-        }
-        Ok(())
+/// Removes the links of a repository that nothing in it needs, and the repository if that leaves nothing. A dry run puts those links into
+/// `unneeded` instead, each with the repository's directory.
+fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashSet<(PathBuf, Digest)>, pruned: &mut Pruned) -> Result<()> {
+    let path = repository.lease_path();
+    let alone = lock::try_exclusive(&path)?;
+    if alone.as_ref().map_or(Ok(true), |alone| lock::is_held_on(alone, &path))? {
+        pruned.busy.push(repository.name().clone());
+        return Ok(());
     }
+    let (directory, links) = (repository.layout().path(), repository.links());
+    let needed = needed(repository)?;
+    let garbage: Vec<Digest> = links.all()?.into_iter().filter(|digest| !needed.contains(digest)).collect();
+    if dry_run {
+        unneeded.extend(garbage.into_iter().map(|digest| (directory.to_owned(), digest)));
+    } else {
+        garbage.iter().try_for_each(|digest| links.remove(digest).map(drop))?;
+    }
+    {
+        let _index_stays = repository.layout().lock()?;
+        remove_temporaries(directory, dry_run, pruned)?;
+    }
+    if needed.is_empty() {
+        if !dry_run {
+            remove_layout(directory)?;
+        }
+        pruned.repositories.push(repository.name().clone());
+    }
+    Ok(())
 }
 
 /// What the manifests of a repository need: themselves, their configs and layers, and the manifests that indexes name.
+///
+/// Fails if a manifest is damaged, because then nobody knows.
 fn needed(repository: &Repository) -> Result<HashSet<Digest>> {
     let mut needed = HashSet::new();
     let mut to_visit: Vec<Descriptor> = repository.layout().manifests_blocking()?;
@@ -125,35 +155,52 @@ fn needed(repository: &Repository) -> Result<HashSet<Digest>> {
         if !needed.insert(entry.digest.clone()) {
             continue;
         }
-        match repository.layout().read_manifest(&entry) {
-            Ok(manifest) => {
-                needed.extend(manifest.blobs().map(|d| d.digest.clone()));
-                to_visit.extend(manifest.manifests().iter().cloned());
-            }
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e),
+        if let Some(manifest) = read_as_manifest(repository, &entry)? {
+            needed.extend(manifest.blobs().map(|d| d.digest.clone()));
+            to_visit.extend(manifest.manifests().iter().cloned());
         }
     }
     Ok(needed)
 }
 
-fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(e) if is_absent(&e) => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("list", directory)(e)),
+/// The manifest that an entry names; `None` if it was deleted, or if those bytes are intact and no manifest: they need nothing more.
+fn read_as_manifest(repository: &Repository, entry: &Descriptor) -> Result<Option<Manifest>> {
+    let blob = match repository.layout().open_blob(&entry.digest) {
+        Ok(blob) => blob,
+        Err(e) if e.is_not_found() => return Ok(None),
+        Err(e) => return Err(e),
     };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_file() => files.push((entry.path(), metadata.len())),
-            Ok(_) => {}
-            Err(e) if is_absent(&e) => {}
-            Err(e) => return Err(Error::io("look at", entry.path())(e)),
-        }
+    let what = format!("manifest {}", entry.digest);
+    if blob.len > MAX_MANIFEST_BYTES as u64 {
+        // Larger than any manifest. It is damaged only if it should be smaller.
+        let is_intact = blob.len == entry.size || blob.digest(entry.digest.algorithm())? == entry.digest;
+        let too_large = || repository.layout().damaged(format!("{what} has {} bytes, and should have {}", blob.len, entry.size));
+        return if is_intact { Ok(None) } else { Err(too_large()) };
     }
-    Ok(files)
+    // Not by the media type of the entry: two entries may contradict each other, and what the bytes need does not depend on them.
+    match verify_manifest(&what, blob.read()?, None, &entry.digest) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(Error::InvalidManifest { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes what was to replace a file, and whose writer was killed. The caller sees to it that nobody is writing one now.
+fn remove_temporaries(directory: &Path, dry_run: bool, pruned: &mut Pruned) -> Result<()> {
+    for (path, size) in files(directory)? {
+        let is_temporary = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
+        if !is_temporary {
+            continue;
+        }
+        if !dry_run {
+            match fs::remove_file(&path) {
+                Err(e) if is_absent(&e) => continue,
+                removed => removed.map_err(Error::io("remove", &path))?,
+            }
+        }
+        pruned.abandoned.push((path, size));
+    }
+    Ok(())
 }
 
 /// Removes what makes a directory a repository, and then the directory, unless another repository lies inside it.

@@ -2,8 +2,9 @@
 
 use super::{
     BlobWriter, Layout, StoredManifest,
-    blobs::{is_absent, sync_directory},
+    blobs::{Blobs, is_absent, sync_directory},
     lock,
+    reserve::is_full,
     store::Inner as StoreInner,
 };
 use crate::{Begin, Body, Error, Result, Sink, Source, blocking};
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
 use std::{
     fs::{self, File},
+    io,
     ops::Range,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -22,9 +24,17 @@ use std::{
 ///
 /// A blob that no repository links to is garbage; that is all collection looks at.
 #[derive(Clone, Debug)]
-pub(super) struct Links(pub(super) PathBuf);
+pub(super) struct Links(PathBuf);
+
+/// The directory of a repository's links in that of the repository.
+pub(super) const LINKS: &str = "_links";
 
 impl Links {
+    /// The links of the repository in this directory.
+    pub(super) fn of(repository: &Path) -> Self {
+        Self(repository.join(LINKS))
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         self.0.join(digest.algorithm().name()).join(digest.hex())
     }
@@ -86,6 +96,12 @@ impl Links {
     }
 }
 
+/// Whether an error says that something may be read and not written.
+fn is_read_only(error: &Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
+
 /// `to` as seen from the directory `from`; both absolute or both relative to the same directory.
 fn relative(from: &Path, to: &Path) -> PathBuf {
     let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
@@ -119,8 +135,12 @@ impl Repository {
         &self.layout
     }
 
+    pub(super) fn pool(&self) -> &Blobs {
+        &self.store.pool
+    }
+
     pub(super) fn links(&self) -> Links {
-        Links(self.layout.path().join("_links"))
+        Links::of(self.layout.path())
     }
 
     /// Whether anything was ever written to it.
@@ -163,16 +183,18 @@ impl Repository {
     pub async fn mount(&self, digest: &Digest, from: Option<&Self>) -> Result<bool> {
         let (this, digest, from) = (self.clone(), digest.clone(), from.cloned());
         blocking(move || {
-            let _collection_waits = this.store.pool.guard()?;
             let held = match &from {
                 Some(from) => from.layout.blob_size_blocking(&digest)?,
-                None => this.store.pool.size(&digest)?,
+                None => this.pool().held(&digest)?,
             };
-            if held.is_some() {
+            // Collection may have taken it while it was read.
+            let _collection_waits = this.pool().guard()?;
+            let held = held.is_some() && this.pool().size(&digest)? == held;
+            if held {
                 this.layout.create()?;
                 this.links().add(&digest)?;
             }
-            Ok(held.is_some())
+            Ok(held)
         })
         .await
     }
@@ -212,8 +234,8 @@ impl Repository {
                 match this.layout.read_manifest(&entry) {
                     Ok(manifest) if manifest.subject().is_some_and(|s| s.digest == digest) => referrers.push(manifest.descriptor()),
                     Ok(_) => {}
-                    // Deleted since the index was read.
-                    Err(e) if e.is_not_found() => {}
+                    // Deleted since the index was read, or an entry that names no manifest. One that is damaged may be a referrer.
+                    Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => {}
                     Err(e) => return Err(e),
                 }
             }
@@ -225,6 +247,22 @@ impl Repository {
     /// Where the lease is taken.
     pub(super) fn lease_path(&self) -> PathBuf {
         self.layout.path().join("_lease")
+    }
+
+    /// Keeps collection away from this repository while it is read and the result is held; `None` if it is not there, or if nobody made
+    /// the file to lock and it cannot be made, as in a store that is read-only.
+    pub fn lease_to_read(&self) -> Result<Option<super::Lease>> {
+        while self.exists() {
+            match lock::shared(&self.lease_path()) {
+                Ok(Some(lease)) => return Ok(Some(lease)),
+                // Collection is removing the repository.
+                Ok(None) => {}
+                Err(Error::Io { source, .. }) if is_absent(&source) => {}
+                Err(e) if is_full(&e) || is_read_only(&e) => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
     }
 
     /// Keeps collection away from this repository while the result is held; creates the repository if it is not there.

@@ -4,17 +4,31 @@
 //! blobs/sha256/<hex>           the pool
 //! repositories/<name>/         oci-layout, index.json, blobs -> the pool, _links (which blobs it holds), _lock, _lease
 //! ingest/                      blobs that are being written, each locked by its writer
+//! writers/                     a lock for each process that has uploads which wait for their clients
 //! digests/                     digests of files outside the store that were read before
+//! lock                         held shared to add a blob, alone to collect
+//! reserve                      what deletes need on a full disk
 //! ```
 
-use super::{DigestCache, Layout, Lease, Repository, Untagged, blobs::Blobs, layout::is_layout, repository::Links};
+use super::{
+    BrokenRepository, DigestCache, Layout, Lease, Repository, Untagged, abandoned,
+    blobs::{Blobs, is_absent},
+    layout::Shared,
+    presence::{self, Presence},
+    repository::{LINKS, Links},
+    reserve::Reserve,
+};
 use crate::{Error, Result};
 use modelpack_spec::{Algorithm, RepositoryName};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+/// The directory of the [`DigestCache`].
+pub(super) const DIGESTS: &str = "digests";
 
 /// A store on disk. Any number of processes may use it at once. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -26,20 +40,39 @@ pub(super) struct Inner {
     pub(super) pool: Blobs,
     untagged: Untagged,
     digests: DigestCache,
+    reserve: Reserve,
 }
 
 impl Store {
-    /// Opens the store in `root`, which is created if it is not there; blocks.
+    /// Opens the store in `root` to read and write it; it is created if it is not there; blocks.
+    ///
+    /// Fails with [`Error::ReadOnly`] if this process may only read it.
     pub fn open(root: &Path, untagged: Untagged) -> Result<Self> {
         fs::create_dir_all(root).map_err(Error::io("create the store", root))?;
-        let root = root.canonicalize().map_err(Error::io("find", root))?;
-        let pool = Blobs { directory: root.join("blobs"), ingest: root.join("ingest"), lock: Some(root.join("lock")) };
-        let digests = root.join("digests");
+        let store = Self::open_existing(root, untagged);
+        let Inner { root, pool, reserve, .. } = &*store.0;
+        let read_only = |source: io::Error| Error::ReadOnly { store: root.clone(), source };
+        accessat(CWD, root, Access::WRITE_OK, AtFlags::EACCESS).map_err(|e| read_only(e.into()))?;
         let sha256 = pool.directory.join(Algorithm::Sha256.name());
-        for directory in [&sha256, &pool.ingest, &root.join("repositories"), &digests] {
+        for directory in [&sha256, &pool.ingest, &store.repositories_directory(), &root.join(DIGESTS)] {
             fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         }
-        Ok(Self(Arc::new(Inner { digests: DigestCache::at(digests), pool, untagged, root })))
+        // On a disk that is full already there is none. Whatever adds to the store must make it first.
+        let _ = reserve.ensure(0);
+        Ok(store)
+    }
+
+    /// The store in `root`, to be read: nothing is made or changed, so it may be read-only, another user's, or not be there.
+    pub fn open_existing(root: &Path, untagged: Untagged) -> Self {
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        let pool = Blobs {
+            directory: root.join("blobs"),
+            ingest: root.join("ingest"),
+            lock: Some(root.join("lock")),
+            presence: Arc::new(Presence::new()),
+        };
+        let (digests, reserve) = (DigestCache::at(root.join(DIGESTS)), Reserve::of(&root));
+        Self(Arc::new(Inner { digests, pool, untagged, reserve, root }))
     }
 
     /// The directory of the store, absolute.
@@ -54,9 +87,22 @@ impl Store {
     /// The repository with this name, whether or not anything was written to it.
     pub fn repository(&self, name: &RepositoryName) -> Repository {
         let directory = self.repositories_directory().join(encode(name.as_str()));
-        let links = Links(directory.join("_links"));
-        let layout = Layout::of_store(name.to_string(), directory, self.0.pool.clone(), links, self.0.untagged);
+        let shared = Shared { links: Links::of(&directory), reserve: self.0.reserve.clone() };
+        let layout = Layout::of_store(name.to_string(), directory, self.0.pool.clone(), shared, self.0.untagged);
         Repository::new(name.clone(), layout, self.0.clone())
+    }
+
+    /// Removes what writers of blobs that were killed left; returns the files with their sizes in bytes; blocks.
+    pub fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
+        self.sweep_abandoned(false)
+    }
+
+    pub(super) fn sweep_abandoned(&self, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
+        let ingest = &self.0.pool.ingest;
+        let blobs = abandoned::sweep(ingest, "", dry_run)?;
+        // Those are locks and have no bytes, so nobody need hear of them.
+        abandoned::sweep(&presence::locks(ingest), "", dry_run)?;
+        Ok(blobs)
     }
 
     fn repositories_directory(&self) -> PathBuf {
@@ -70,10 +116,24 @@ impl Store {
 
     /// The repositories that something was written to, sorted by name; blocks.
     pub fn repositories(&self) -> Result<Vec<RepositoryName>> {
-        let mut names = Vec::new();
-        find_layouts(&self.repositories_directory(), "", &mut names)?;
-        names.sort();
-        Ok(names)
+        Ok(self.find()?.repositories)
+    }
+
+    /// The directories below `repositories/` that cannot be used as repositories, and why; blocks.
+    pub fn unusable(&self) -> Result<Vec<BrokenRepository>> {
+        Ok(self.find()?.unusable)
+    }
+
+    /// What lies in `repositories/`. Nothing that is wrong with a directory in it fails this.
+    pub(super) fn find(&self) -> Result<Found> {
+        let (top, mut found) = (self.repositories_directory(), Found::default());
+        match fs::read_dir(&top) {
+            Err(e) if !is_absent(&e) => return Err(Error::io("list", top)(e)),
+            _ => find_in(&top, Path::new(""), &mut found),
+        }
+        found.repositories.sort();
+        found.unusable.sort_by(|a, b| a.directory.cmp(&b.directory));
+        Ok(found)
     }
 
     /// Digests of files outside the store.
@@ -89,6 +149,16 @@ fn encode(name: &str) -> String {
     name.split('/').map(component).collect::<Vec<_>>().join("/")
 }
 
+/// The repository whose directory below `repositories/` this is, or why it is none.
+fn decode(directory: &Path) -> Result<RepositoryName, String> {
+    let text = directory.to_str().ok_or_else(|| "its path is not UTF-8".to_owned())?;
+    let name = text.split('/').map(decode_component).collect::<Vec<_>>().join("/");
+    // A served repository may look as if it had a host, and not a valid one.
+    let parsed = name.parse().or_else(|_| RepositoryName::without_host(&name));
+    let name: RepositoryName = parsed.map_err(|e| format!("its path is not that of a repository: {e}"))?;
+    if encode(name.as_str()) == text { Ok(name) } else { Err(format!("the repository {name} has another path")) }
+}
+
 fn decode_component(component: &str) -> String {
     match component.strip_prefix('_') {
         Some(escaped) => escaped.to_owned(),
@@ -96,26 +166,48 @@ fn decode_component(component: &str) -> String {
     }
 }
 
-fn find_layouts(directory: &Path, prefix: &str, found: &mut Vec<RepositoryName>) -> Result<()> {
-    for entry in fs::read_dir(directory).map_err(Error::io("list", directory))? {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        let name = entry.file_name();
-        let Some(component) = name.to_str().filter(|n| !n.starts_with('.') && !matches!(*n, "_links" | "_lock" | "_lease")) else {
-            continue;
-        };
-        if !entry.file_type().map_err(Error::io("look at", entry.path()))?.is_dir() {
-            continue;
-        }
-        let path = entry.path();
-        let name = format!("{prefix}{}", decode_component(component));
-        if is_layout(&path)? {
-            // Passing over one would let collection take its blobs. A served repository may look as if it had a host, and not a valid one.
-            let parsed = name.parse().or_else(|_| RepositoryName::without_host(&name));
-            found.push(parsed.map_err(|e| Error::Invalid { what: path.display().to_string(), why: e.to_string() })?);
-        }
-        find_layouts(&path, &format!("{name}/"), found)?;
+/// What lies in `repositories/`.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) repositories: Vec<RepositoryName>,
+    /// Directories that are repositories but for their names, or that could not be listed.
+    pub(super) unusable: Vec<BrokenRepository>,
+    /// Whether a directory could not be listed, so that there may be more.
+    pub(super) is_incomplete: bool,
+}
+
+impl Found {
+    fn unusable(&mut self, directory: PathBuf, why: String) {
+        self.unusable.push(BrokenRepository { name: None, directory, why });
     }
-    Ok(())
+}
+
+/// Looks for repositories in the directory `below` the directory `top`.
+fn find_in(top: &Path, below: &Path, found: &mut Found) {
+    let directory = top.join(below);
+    // What cannot be looked at may be one: listing it will say.
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().map_or(true, |kind| kind.is_dir()) && entry.file_name() != LINKS;
+    let inner = match fs::read_dir(&directory).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+        Ok(entries) => entries.into_iter().filter(is_directory),
+        // Removed meanwhile.
+        Err(e) if is_absent(&e) => return,
+        Err(e) => {
+            found.is_incomplete = true;
+            return found.unusable(directory, format!("it cannot be listed: {e}"));
+        }
+    };
+    for entry in inner {
+        let below = below.join(entry.file_name());
+        let path = entry.path();
+        // A repository that is being made or removed has the one or the other. Passing over one would let collection take its blobs.
+        if path.join("oci-layout").exists() || path.join(LINKS).exists() {
+            match decode(&below) {
+                Ok(name) => found.repositories.push(name),
+                Err(why) => found.unusable(path, why),
+            }
+        }
+        find_in(top, &below, found);
+    }
 }
 
 #[cfg(test)]
@@ -131,7 +223,10 @@ mod tests {
             ("[::1]:5000/x", "[++1]+5000/x"),
         ] {
             assert_eq!(encode(name), directory);
-            assert_eq!(directory.split('/').map(decode_component).collect::<Vec<_>>().join("/"), name);
+            assert_eq!(decode(Path::new(directory)).unwrap().as_str(), name);
+        }
+        for directory in ["Not A Name", "_a", "a/.b", "a:b"] {
+            assert!(decode(Path::new(directory)).is_err(), "{directory}");
         }
     }
 }

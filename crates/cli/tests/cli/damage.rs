@@ -1,0 +1,204 @@
+//! Damage in the store: only what it hit is lost, errors say what to type, and that, or the right bytes, mends it.
+
+use crate::harness::{Registry, cli_with_model, fails, json, ok, run, store};
+use modelpack_testkit::{Cli, assert_same_tree};
+use serde_json::{Value, json};
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+const DAMAGES: [&str; 4] = ["flip", "truncate", "empty", "remove"];
+
+fn damage(path: &Path, how: &str) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    match how {
+        "flip" => file.write_all_at(b"~", file.metadata().unwrap().len() / 2).unwrap(),
+        "truncate" => file.set_len(file.metadata().unwrap().len() - 1).unwrap(),
+        "empty" => file.set_len(0).unwrap(),
+        _ => fs::remove_file(path).unwrap(),
+    }
+}
+
+fn blob(root: &Path, digest: &str) -> PathBuf {
+    root.join("blobs").join(digest.replace(':', "/"))
+}
+
+/// The digests of manifest, config and one layer that has content.
+fn parts(cli: &Cli, reference: &str) -> [String; 3] {
+    let digest = json(cli, &format!("inspect {reference}"))["digest"].as_str().unwrap().to_owned();
+    let manifest: Value = serde_json::from_str(&ok(cli, &format!("inspect --raw {reference}"))).unwrap();
+    let largest = manifest["layers"].as_array().unwrap().iter().max_by_key(|layer| layer["size"].as_u64()).unwrap();
+    [digest, manifest["config"]["digest"].as_str().unwrap().to_owned(), largest["digest"].as_str().unwrap().to_owned()]
+}
+
+#[test]
+fn the_right_bytes_heal_whatever_is_damaged() {
+    let (cli, model) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("push model {reference}"));
+    ok(&cli, &format!("pull {reference}"));
+    let commands = [format!("pull {reference}"), format!("pack model -t {reference}"), format!("verify --repair {reference}")];
+    // Unpacking needs no config.
+    let readers = ["unpack -o not-written", "inspect", "unpack -o not-written"];
+    for (digest, reader) in parts(&cli, &reference).iter().zip(readers) {
+        for how in DAMAGES {
+            for command in &commands {
+                damage(&blob(&store(&cli), digest), how);
+                let hint = format!("hint: `modelpack verify --repair {reference}`");
+                for reader in ["verify", reader] {
+                    fails(&cli, &format!("{reader} {reference}"), 5, &[&hint]);
+                }
+                ok(&cli, command);
+                ok(&cli, &format!("verify store:{reference}"));
+            }
+        }
+    }
+    ok(&cli, &format!("unpack {reference} -o out"));
+    assert_same_tree(&model, &cli.home().join("out"));
+    assert_eq!(json(&cli, &format!("verify --repair {reference}"))["fetched"], json!([]));
+}
+
+#[test]
+fn a_push_heals_a_registry() {
+    let (cli, _) = cli_with_model();
+    let root = cli.home().join("registry");
+    let registry = Registry::start_in(&root);
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("push model {reference}"));
+    for digest in parts(&cli, &reference) {
+        for how in DAMAGES {
+            damage(&blob(&root, &digest), how);
+            assert_ne!(run(&cli, &format!("verify {reference}")).code, 0, "{digest} {how}");
+            ok(&cli, &format!("push model {reference}"));
+            ok(&cli, &format!("verify {reference}"));
+        }
+    }
+}
+
+#[test]
+fn what_came_from_no_registry_is_packed_again() {
+    let (cli, _) = cli_with_model();
+    ok(&cli, "pack model -t tiny");
+    let [_, _, layer] = parts(&cli, "tiny");
+    damage(&blob(&store(&cli), &layer), "flip");
+    for line in ["verify tiny", "verify --repair tiny"] {
+        fails(&cli, line, 5, &[&layer, "hint: ", "pack the same files again", "`modelpack verify --repair tiny:latest`"]);
+    }
+    ok(&cli, "pack model -t tiny");
+    ok(&cli, "verify --repair tiny");
+    fails(&cli, "verify --repair absent", 3, &["absent"]);
+    fails(&cli, "verify --repair oci:layout", 2, &["is not in the store"]);
+    fails(&cli, "verify", 2, &[]);
+}
+
+/// A store with two artifacts, of which one is damaged by `hit`, given the directory of its repository and the digest of its manifest.
+#[track_caller]
+fn with_a_broken_repository(hit: impl FnOnce(&Path, &str)) -> Cli {
+    let (cli, _) = cli_with_model();
+    ok(&cli, "pack model -t sound:v1");
+    ok(&cli, "pack model -t gone:v1 --exclude *.json");
+    let digest = ok(&cli, "pack model -t hit:v1 --exclude *.md");
+    ok(&cli, "rm gone:v1");
+    hit(&store(&cli).join("repositories/hit"), &digest);
+    cli
+}
+
+#[test]
+fn one_broken_repository_stops_nothing_and_is_repaired() {
+    for content in ["", "{\"schemaVersion\"", "[]"] {
+        let cli = with_a_broken_repository(|directory, _| fs::write(directory.join("index.json"), content).unwrap());
+        let pruned = json(&cli, "prune");
+        assert!(!pruned["blobs"].as_array().unwrap().is_empty());
+        assert_eq!((&pruned["repositories"], &pruned["broken"][0]["repository"]), (&json!(["gone"]), &json!("hit")));
+        assert!(pruned["broken"][0]["reason"].as_str().unwrap().contains("index.json"));
+        let said = run(&cli, "prune").expect_code(0).stderr;
+        assert!(
+            said.contains("warning: hit cannot be read, so all of it was kept") && said.contains("`modelpack verify --repair`"),
+            "{said}"
+        );
+
+        let said = run(&cli, "ls").expect_code(0);
+        assert!(said.stdout.contains("sound") && said.stderr.contains("warning: hit cannot be read"), "{said:?}");
+        let listed = json(&cli, "ls");
+        assert_eq!((&listed[0]["repository"], &listed[1]["repository"]), (&json!("sound"), &json!("hit")));
+        assert!(listed[1]["error"].as_str().is_some_and(|why| why.contains("index.json")));
+        for line in ["rm hit:v1", "pack model -t hit:v2", "inspect hit:v1", "tag sound:v1 hit:v2"] {
+            fails(&cli, line, 5, &["the repository hit of the store is damaged", "index.json", "hint: ", "`modelpack verify --repair"]);
+        }
+        ok(&cli, "pack model -t another");
+        ok(&cli, "rm another");
+        ok(&cli, "verify sound:v1");
+
+        let repaired = json(&cli, "verify --repair");
+        assert_eq!((&repaired["removed"], &repaired["repositories"][0]["repository"]), (&json!([]), &json!("hit")));
+        let manifest = json(&cli, "ls")[0]["digest"].as_str().unwrap().to_owned();
+        ok(&cli, &format!("verify hit@{manifest}"));
+        ok(&cli, &format!("tag hit@{manifest} hit:v1"));
+        assert_eq!(json(&cli, "prune")["broken"], json!([]));
+        ok(&cli, "verify hit:v1");
+    }
+}
+
+#[test]
+fn a_damaged_manifest_is_listed_removed_and_repaired() {
+    for how in DAMAGES {
+        let cli = with_a_broken_repository(|directory, digest| damage(&directory.join("blobs").join(digest.replace(':', "/")), how));
+        let pruned = json(&cli, "prune");
+        assert_eq!((&pruned["repositories"], &pruned["broken"][0]["repository"]), (&json!(["gone"]), &json!("hit")));
+        let listed = json(&cli, "ls");
+        assert_eq!((&listed[1]["repository"], &listed[1]["tag"]), (&json!("hit"), &json!("v1")));
+        assert!(listed[1]["error"].is_string() && run(&cli, "ls").stderr.contains("warning: hit:v1 cannot be read"));
+        ok(&cli, "verify sound:v1");
+        if how == "flip" {
+            ok(&cli, "rm hit:v1");
+        } else {
+            let repaired = json(&cli, "verify --repair");
+            assert_eq!(repaired["removed"].as_array().unwrap().len(), if how == "remove" { 0 } else { 1 });
+            assert_eq!(repaired["repositories"][0]["lostTags"], json!(["v1"]));
+            let again = ok(&cli, "verify --repair");
+            assert!(again.ends_with("0 damaged and removed"), "{again}");
+        }
+        assert_eq!(json(&cli, "ls").as_array().unwrap().len(), 1);
+        assert_eq!(json(&cli, "prune")["broken"], json!([]));
+    }
+}
+
+#[test]
+fn a_registry_goes_on_beside_a_broken_repository_and_its_root_is_repaired() {
+    let (cli, _) = cli_with_model();
+    let root = cli.home().join("registry");
+    let registry = Registry::start_in(&root);
+    ["a:v1", "b/c:v1"].iter().for_each(|name| drop(ok(&cli, &format!("push model {}", registry.reference(name)))));
+    let index = root.join("repositories/a/index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::write(&index, &text[..text.len() - 3]).unwrap();
+    fs::create_dir_all(root.join("repositories/Not A Name/_links/sha256")).unwrap();
+    assert_eq!(registry.request("GET", "_catalog"), 200);
+    assert_eq!(registry.request("GET", "a/manifests/v1"), 500);
+    ok(&cli, &format!("push model {}", registry.reference("b/c:v2")));
+    ok(&cli, &format!("verify {}", registry.reference("b/c:v1")));
+    let pruned = json(&cli, "prune --store registry");
+    assert_eq!(pruned["broken"].as_array().unwrap().len(), 1, "{pruned}");
+
+    let output = run(&cli, "verify --repair --store registry").expect_code(0);
+    assert!(output.stdout.contains("a: the index was made again"), "{output:?}");
+    assert!(output.stderr.contains("Not A Name could not be repaired"), "{output:?}");
+    ok(&cli, &format!("verify {}", registry.reference("a:v1")));
+}
+
+#[test]
+fn a_tag_that_was_lost_with_its_index_is_fetched_again() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("push model {reference}"));
+    let digest = ok(&cli, &format!("pull {reference}"));
+    let listed = json(&cli, "ls");
+    fs::write(Path::new(listed[0]["layout"].as_str().unwrap()).join("index.json"), "").unwrap();
+    fails(&cli, &format!("pull {reference}"), 5, &["hint: ", "`modelpack verify --repair"]);
+    assert_eq!(ok(&cli, &format!("verify --repair {reference}")), digest);
+    assert_eq!(ok(&cli, &format!("verify store:{reference}")), digest);
+}

@@ -1,0 +1,88 @@
+//! A store that may only be read: everything that reads works, and what would write says why it does not.
+
+use crate::harness::{Registry, cli_with_model, fails, json, ok};
+use modelpack_testkit::{Cli, Output, TinyDisk, assert_same_tree};
+use std::{
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+};
+
+fn reading() -> Vec<String> {
+    let mut lines: Vec<_> =
+        ["ls", "inspect tiny", "verify tiny", "scan tiny", "lint tiny", "validate tiny", "diff tiny tiny"].map(str::to_owned).into();
+    lines.extend(["cp tiny oci:layout:v1", "cp tiny oci-archive:model.tar:v1", "unpack tiny -o out"].map(str::to_owned));
+    lines
+}
+
+const WRITING: [&str; 6] =
+    ["pack model -t new", "tag tiny new", "rm tiny", "prune", "verify --repair tiny", "attach model/config.json -s tiny -t new"];
+
+#[test]
+fn a_store_on_a_disk_that_is_read_only() {
+    let Some(disk) = TinyDisk::mount(8 << 20) else {
+        eprintln!("SKIPPED: this process may not mount a disk");
+        return;
+    };
+    let (cli, model) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    let store = format!("--store {}", disk.path().join("store").display());
+    ok(&cli, &format!("pack model -t tiny {store}"));
+    ok(&cli, &format!("tag tiny {reference} {store}"));
+    // Nobody has to have held a lease before.
+    fs::remove_file(disk.path().join("store/repositories/tiny/_lease")).unwrap();
+    disk.make_read_only();
+
+    for line in reading() {
+        ok(&cli, &format!("{line} {store}"));
+    }
+    assert_same_tree(&model, &cli.home().join("out"));
+    let digest = ok(&cli, &format!("push {reference} {store}"));
+    assert_eq!(ok(&cli, &format!("pull {reference} -o pulled {store}")), digest);
+    for line in WRITING.into_iter().chain([format!("pull {reference}").as_str()]) {
+        fails(&cli, &format!("{line} {store}"), 6, &["the store ", "is read-only: Read-only file system", "hint: `--store DIR`"]);
+    }
+    assert_eq!(json(&cli, &format!("ls {store}")).as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn the_store_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: this process may not become another user");
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let (cli, model) = cli_with_model();
+    ok(&cli, "pack model -t tiny --store store");
+    fs::set_permissions(cli.home(), Permissions::from_mode(0o755)).unwrap();
+    let program = cli.home().join("modelpack");
+    fs::copy(env!("CARGO_BIN_EXE_modelpack"), &program).unwrap();
+    let theirs = Cli::at(program.to_str().unwrap());
+    std::os::unix::fs::chown(theirs.home(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let store = cli.home().join("store");
+    let run = |line: &str| {
+        let mut command = theirs.command();
+        command.args(line.replace("model/", &format!("{}/", model.display())).split_whitespace()).arg("--store").arg(&store);
+        Output::from(command.uid(NOBODY).gid(NOBODY).output().unwrap())
+    };
+    for line in reading() {
+        run(&line).expect_code(0);
+    }
+    assert_same_tree(&model, &theirs.home().join("out"));
+    for line in WRITING.iter().filter(|line| !line.contains("pack model")) {
+        let output = run(line).expect_code(6);
+        assert!(output.stderr.contains("is read-only: Permission denied"), "{line}: {}", output.stderr);
+    }
+    let untouched = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(untouched(&store.join("repositories/tiny/index.json")), 0o644);
+    ok(&cli, "verify tiny --store store");
+}
+
+#[test]
+fn a_store_that_is_not_there_is_not_made_to_be_read() {
+    let (cli, _) = cli_with_model();
+    assert_eq!(ok(&cli, "ls --store nowhere --json"), "[]");
+    fails(&cli, "inspect tiny --store nowhere", 3, &["tiny"]);
+    assert!(!cli.home().join("nowhere").exists());
+}

@@ -1,0 +1,153 @@
+//! Repairing what is damaged in the local store: one artifact from its registry, or the store without any.
+
+use crate::{
+    Modelpack, Place, Result, StoreError,
+    open::{damage, with_host},
+    store::in_store,
+};
+use async_trait::async_trait;
+use modelpack_distribution::client::RemoteRepository;
+use modelpack_spec::{Descriptor, Digest, Manifest, Reference, Selector};
+use modelpack_store::{Begin, Body, Repaired, RepairedRepository, Repository, Sink, Source, blocking, copy};
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
+
+/// An artifact of the store of which every byte is as its digests say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RepairedArtifact {
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// How many blobs were read.
+    pub blobs: usize,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// The blobs and manifests that were damaged or missing, and came from the registry.
+    pub fetched: Vec<Descriptor>,
+    /// What was done to its repository, if the index could not be read.
+    pub repository: Option<RepairedRepository>,
+}
+
+impl Modelpack {
+    /// Reads every blob of an artifact in the store; what is damaged or missing is fetched from the registry that the reference names.
+    pub async fn repair(&self, place: &Place) -> Result<RepairedArtifact> {
+        let reference = in_store(place)?;
+        let repository = self.writable_store()?.repository(&reference.repository);
+        if !repository.exists() {
+            return Err(StoreError::not_found(reference.to_string()).into());
+        }
+        let _lease = self.lease(&reference.repository).await?;
+        let (entry, repaired) = match repository.layout().entry(&reference.selector).await {
+            Err(StoreError::Damaged { .. }) => {
+                let this = repository.clone();
+                let repaired = blocking(move || this.repair()).await?;
+                (repository.layout().entry(&reference.selector).await?, repaired)
+            }
+            entry => (entry?, None),
+        };
+        let at = match (&entry, &repaired) {
+            (Some(entry), _) => Selector::Digest(entry.digest.clone()),
+            // The tag may have been lost with the index.
+            (None, Some(_)) => reference.selector.clone(),
+            (None, None) => return Err(StoreError::not_found(reference.to_string()).into()),
+        };
+        let remote = match reference.repository.host() {
+            Some(_) => Some(self.client()?.repository(&with_host(reference)?.repository)?),
+            None => None,
+        };
+        let mending = Mending { reference, local: &repository, remote, counted: Mutex::default() };
+        let manifest = mending.manifest(&at).await.map_err(|error| damage(reference, error.into()))?;
+        let copied = copy(&mending, &manifest, &mending, &reference.selector, &self.copy_options()).await;
+        copied.map_err(|error| damage(reference, error.into()))?;
+        let Counted { blobs, bytes, fetched } = mending.counted.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(RepairedArtifact { digest: manifest.digest().clone(), blobs, bytes, fetched, repository: repaired })
+    }
+
+    /// Reads every blob of the store and removes those that are damaged, and what cannot be true without them. Fetches nothing.
+    pub async fn repair_store(&self) -> Result<Repaired> {
+        Ok(self.writable_store()?.repair(&self.copy_options()).await?)
+    }
+}
+
+/// The local artifact as a sink that takes what is damaged, and as a source that has what the registry has.
+struct Mending<'a> {
+    reference: &'a Reference,
+    local: &'a Repository,
+    /// `None` if the reference names no registry.
+    remote: Option<RemoteRepository>,
+    counted: Mutex<Counted>,
+}
+
+#[derive(Default)]
+struct Counted {
+    blobs: usize,
+    bytes: u64,
+    fetched: Vec<Descriptor>,
+}
+
+impl Mending<'_> {
+    fn count(&self, count: impl FnOnce(&mut Counted)) {
+        count(&mut self.counted.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Takes the bytes of a blob that is damaged or missing, whatever the store believes of it.
+    async fn begin_damaged(&self, blob: &Descriptor) -> Result<Begin, StoreError> {
+        if self.local.is_intact(blob).await? {
+            return self.local.begin(Some(blob)).await;
+        }
+        if self.remote.is_none() {
+            let why = format!("blob {} is not as its digest says, or is gone", blob.digest);
+            return Err(StoreError::Damaged { repository: self.local.name().to_string(), why });
+        }
+        self.count(|counted| counted.fetched.push(blob.clone()));
+        Ok(Begin::Upload(Box::new(self.local.begin_upload(blob.digest.algorithm()).await?)))
+    }
+}
+
+#[async_trait]
+impl Source for Mending<'_> {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest, StoreError> {
+        use StoreError::{Damaged, InvalidManifest, NotFound, WrongDigest};
+        match (self.local.manifest(at).await, &self.remote) {
+            (Err(Damaged { .. } | InvalidManifest { .. } | NotFound { .. } | WrongDigest { .. }), Some(remote)) => {
+                remote.manifest(at).await
+            }
+            (found, _) => found,
+        }
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body, StoreError> {
+        match &self.remote {
+            Some(remote) => remote.blob(blob, range).await,
+            None => self.local.blob(blob, range).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for Mending<'_> {
+    fn wants_digest(&self) -> bool {
+        false
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, StoreError> {
+        let blob = blob.expect("a copy names every blob");
+        self.count(|counted| {
+            counted.blobs += 1;
+            counted.bytes += blob.size;
+        });
+        self.begin_damaged(blob).await
+    }
+
+    async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<(), StoreError> {
+        // Its bytes are there again, and the entries that name it are as they were.
+        let blob = manifest.descriptor();
+        if let Begin::Upload(mut upload) = self.begin_damaged(&blob).await? {
+            upload.write(Body::from_bytes(manifest.bytes().to_vec())).await?;
+            upload.commit(Some(&blob)).await?;
+        }
+        let is_lost = *at == self.reference.selector && self.local.layout().entry(at).await?.is_none();
+        if is_lost { self.local.put_manifest(at, manifest).await } else { Ok(()) }
+    }
+}

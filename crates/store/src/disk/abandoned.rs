@@ -1,0 +1,85 @@
+//! Files that a writer left when it was killed.
+//!
+//! A writer holds a lock on its file. A file whose lock is free has lost its writer, unless it is an upload that waits for its client:
+//! then the process that it belongs to is there ([`presence`]).
+
+use super::{
+    blobs::{files, is_absent},
+    presence,
+};
+use crate::{Error, Result};
+use std::{
+    fs::{self, OpenOptions},
+    path::{Path, PathBuf},
+};
+
+/// How the name of a blob that is being written begins.
+pub(super) const PREFIX: &str = ".ingest-";
+
+/// Removes the abandoned files in `directory` whose names begin with `prefix`; with `dry_run`, only finds them. Returns them with their
+/// sizes in bytes.
+pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
+    let mut abandoned = Vec::new();
+    for (path, size) in files(directory)? {
+        let name = path.file_name().unwrap_or_default();
+        if !name.as_encoded_bytes().starts_with(prefix.as_bytes()) {
+            continue;
+        }
+        // Writable, because network file systems grant exclusive locks on nothing else. Without O_CREAT: it may be gone by now.
+        let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
+        if file.try_lock().is_err() || presence::is_shown(directory, name) {
+            continue;
+        }
+        if !dry_run {
+            match fs::remove_file(&path) {
+                // Its writer finished or gave it up before the lock was free.
+                Err(e) if is_absent(&e) => continue,
+                removed => removed.map_err(Error::io("remove", &path))?,
+            }
+        }
+        abandoned.push((path, size));
+    }
+    Ok(abandoned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::presence::Presence, *};
+    use std::fs::File;
+
+    #[test]
+    fn only_what_nobody_holds_and_nobody_waits_for_is_abandoned() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("ingest");
+        fs::create_dir(&directory).unwrap();
+        let (here, gone) = (Presence::new(), Presence::new());
+        let waiting = here.name_file();
+        let [dead, dead_too, written, waiting, other] =
+            [".ingest-dead", &gone.name_file(), ".ingest-written", &waiting, "other"].map(|name| {
+                let path = directory.join(name);
+                fs::write(&path, "four").unwrap();
+                path
+            });
+        let writer = File::open(&written).unwrap();
+        writer.lock().unwrap();
+        here.show(&directory).unwrap();
+        here.show(&directory).unwrap();
+
+        let sweep = |dry_run| {
+            let mut swept = sweep(&directory, PREFIX, dry_run).unwrap();
+            swept.sort();
+            swept
+        };
+        let mut expected = [(dead.clone(), 4), (dead_too, 4)];
+        expected.sort();
+        assert_eq!(sweep(true), expected);
+        assert!(dead.exists(), "a dry run removes nothing");
+        assert_eq!(sweep(false), expected);
+        assert!(!dead.exists() && written.exists() && waiting.exists() && other.exists());
+
+        drop((writer, here));
+        assert_eq!(sweep(false).len(), 2, "its writer has ended, and so has the process of the other");
+        assert_eq!(files(&directory).unwrap(), [(other, 4)]);
+        assert_eq!(files(&presence::locks(&directory)).unwrap(), []);
+    }
+}

@@ -1,0 +1,182 @@
+//! Room that deletes need on a disk that is full.
+//!
+//! To remove a name, `index.json` is replaced by a shorter one, which needs a few blocks before it frees others. The reserve is a file
+//! that has those blocks: the new content is written into it, and the two files change names. So the old index is the next reserve.
+
+use super::{
+    blobs::{TEMPORARY, is_absent, replace_file, sync_directory},
+    lock,
+};
+use crate::{Error, Result};
+use rustix::{
+    fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with},
+    io::Errno,
+};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+/// The least that is kept, in bytes.
+const LEAST: u64 = 64 << 10;
+/// What file systems allocate at once, in bytes.
+const BLOCK: usize = 4096;
+
+/// A file in the directory of the store; everybody who uses it locks that directory.
+#[derive(Clone, Debug)]
+pub(super) struct Reserve {
+    root: PathBuf,
+}
+
+impl Reserve {
+    pub(super) fn of(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
+    fn len(&self) -> Result<u64> {
+        match fs::metadata(self.path()) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(e) if is_absent(&e) => Ok(0),
+            Err(e) => Err(Error::io("look at", self.path())(e)),
+        }
+    }
+
+    /// Makes sure that an index of `len` bytes can be replaced on a full disk; fails if there is no room for that.
+    pub(super) fn ensure(&self, len: u64) -> Result<()> {
+        let wanted = len.max(LEAST).next_power_of_two();
+        if self.len()? >= len.max(LEAST) {
+            return Ok(());
+        }
+        let _lock = lock::exclusive(&self.root)?;
+        let present = self.len()?;
+        self.grow(present, wanted).or_else(|e| if is_full(&e) { self.grow(present, len) } else { Err(e) })
+    }
+
+    /// Makes the file larger. Its length says how many bytes of blocks it has for sure.
+    fn grow(&self, present: u64, wanted: u64) -> Result<()> {
+        if wanted <= present {
+            return Ok(());
+        }
+        let path = self.path();
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(Error::io("create", &path))?;
+        allocate(&file, present..wanted).map_err(Error::io("allocate", path))
+    }
+
+    /// Puts a new file in the place of one that was an index: somebody who opened it then may still be reading.
+    fn renew(&self, len: u64) -> Result<()> {
+        let (path, new) = (self.path(), self.root.join(format!("{TEMPORARY}reserve")));
+        let file = File::create(&new).map_err(Error::io("create", &new))?;
+        let renewed = allocate(&file, 0..len).and_then(|()| fs::rename(&new, &path));
+        if renewed.is_err() {
+            // The next attempt takes the same name.
+            let _ = fs::remove_file(&new);
+        }
+        renewed.map_err(Error::io("allocate", path))
+    }
+
+    /// Replaces the file at `path` by `bytes`, durably and at once, on a full disk too. One at a time: what one delete frees is there for
+    /// the next one, and not lost to another that runs beside it.
+    pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let _lock = lock::exclusive(&self.root)?;
+        let size = self.len()?;
+        let if_full = |result: Result<()>, again: &dyn Fn(Error) -> Result<()>| match result {
+            Err(error) if is_full(&error) => again(error),
+            result => result,
+        };
+        let replaced = replace_file(path, bytes);
+        let replaced = if_full(replaced, &|error| if size < bytes.len() as u64 { Err(error) } else { self.change_places(path, bytes) });
+        // Where written blocks are never written again (btrfs, zfs), the reserve is of use only if it is given back.
+        let replaced = if_full(replaced, &|error| self.give_back().map_or(Err(error), |()| replace_file(path, bytes)));
+        // As large as it was if it can be, else as large as there is room for: the next delete needs less.
+        let (present, mut again) = (self.len()?, size.max(LEAST));
+        while again > present && self.grow(present, again).is_err() {
+            again /= 2;
+        }
+        replaced
+    }
+
+    /// Writes into the reserve, and lets the file at `path` be the reserve from then on.
+    fn change_places(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let reserve = self.path();
+        let file = OpenOptions::new().write(true).open(&reserve).map_err(Error::io("open", &reserve))?;
+        file.write_all_at(bytes, 0).map_err(Error::io("write", &reserve))?;
+        file.set_len(bytes.len() as u64).and_then(|()| file.sync_all()).map_err(Error::io("write", &reserve))?;
+        let exchanged = match renameat_with(CWD, &reserve, CWD, path, RenameFlags::EXCHANGE) {
+            // A file system that cannot exchange names.
+            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(&reserve, path),
+            exchanged => exchanged.map_err(io::Error::from),
+        };
+        exchanged.map_err(Error::io("rename into place", path))?;
+        sync_directory(path.parent().unwrap_or(&self.root))?;
+        // Without room for that, the blocks of the old index serve.
+        let _ = self.renew(bytes.len().next_multiple_of(BLOCK) as u64);
+        Ok(())
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        File::options().write(true).open(self.path())?.set_len(0)
+    }
+}
+
+/// Whether an error says that the disk, or the share of it that this user may have, is full.
+pub(super) fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+}
+
+fn append_zeros(mut file: &File, range: Range<u64>) -> io::Result<()> {
+    file.seek(SeekFrom::Start(range.start))?;
+    io::copy(&mut io::repeat(0).take(range.end - range.start), &mut file).map(drop)
+}
+
+/// Gives a file, whose length is the beginning of `range`, blocks up to its end; that is its length then. If it fails, the file is as it was.
+fn allocate(file: &File, range: Range<u64>) -> io::Result<()> {
+    let len = range.end - range.start;
+    let allocated = match fallocate(file, FallocateFlags::empty(), range.start, len) {
+        // A file system that cannot promise blocks gives them to bytes that are written.
+        Err(Errno::OPNOTSUPP) => append_zeros(file, range.clone()),
+        allocated => allocated.map_err(io::Error::from),
+    };
+    if allocated.is_err() {
+        // What was allocated in part is given back.
+        file.set_len(range.start)?;
+    }
+    allocated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn it_is_large_enough_for_the_index_and_is_there_again_after_each_use() {
+        let root = tempfile::tempdir().unwrap();
+        let reserve = Reserve::of(root.path());
+        let (index, large) = (root.path().join("index.json"), vec![b'x'; 200_000]);
+        for (len, expected) in [(0, LEAST), (10, LEAST), (200_000, 262_144), (10, 262_144)] {
+            reserve.ensure(len).unwrap();
+            assert_eq!(reserve.len().unwrap(), expected);
+        }
+        fs::write(&index, &large).unwrap();
+        for len in (0..large.len()).rev().step_by(50_000) {
+            // As on a full disk, and as on any.
+            let before = fs::metadata(&index).unwrap();
+            reserve.ensure(len as u64).unwrap();
+            reserve.change_places(&index, &large[..len]).unwrap();
+            assert_eq!(fs::read(&index).unwrap(), large[..len]);
+            reserve.replace(&index, &large[1..len]).unwrap();
+            assert_eq!(fs::read(&index).unwrap(), large[1..len]);
+            let again = fs::metadata(reserve.path()).unwrap();
+            assert!(again.len() >= LEAST, "{again:?}");
+            assert_ne!(again.ino(), before.ino(), "who reads the old index is not disturbed");
+            assert!(again.blocks() * 512 >= again.len(), "its blocks are allocated");
+        }
+    }
+}
