@@ -5,10 +5,10 @@ use modelpack_testkit::{Cli, Output, Running, Signal};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
-    fs::{self, File},
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// How long a command may take. Only one that hangs reaches it: a registry that is always busy costs a few seconds.
@@ -116,11 +116,6 @@ impl Scene {
         self.ok(&["prune"])?;
         self.registry.end()?;
         let root = self.registry.root();
-        // What a registry that was killed had of uploads is kept for an hour, in case they go on. The hour passes.
-        for path in below(&root.join("ingest")) {
-            let passed = File::open(&path).and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH));
-            passed.map_err(|e| format!("cannot set the time of {}: {e}", path.display()))?;
-        }
         ok(&self.user, &["prune", "--store", &root.to_string_lossy()])?;
         match left_over(self.user.home()).or_else(|| left_over(&root)) {
             Some(path) => Err(format!("{} is left after everything ended and was pruned", path.display())),

@@ -314,7 +314,10 @@ async fn killed_writers_leave_nothing_for_long() {
     fs::write(&left[2], "half").unwrap();
     assert_eq!(store.remove_abandoned().unwrap().len(), 1);
     let layout = tempfile::tempdir().unwrap();
-    let in_layout = layout.path().join(".ingest-x");
-    fs::write(&in_layout, "half").unwrap();
-    assert_eq!(Layout::at(layout.path()).remove_abandoned().await.unwrap(), [(in_layout, 4)]);
+    let in_layout = [".ingest-x", ".new-oci-layout"].map(|name| layout.path().join(name));
+    in_layout.iter().for_each(|path| fs::write(path, "half").unwrap());
+    assert_eq!(Layout::at(layout.path()).remove_abandoned().await.unwrap(), in_layout.map(|path| (path, 4)));
+    let nowhere = layout.path().join("nowhere");
+    assert_eq!(Layout::at(&nowhere).remove_abandoned().await.unwrap(), []);
+    assert!(!nowhere.exists());
 }

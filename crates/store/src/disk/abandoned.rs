@@ -4,7 +4,7 @@
 //! then the process that it belongs to is there ([`presence`]).
 
 use super::{
-    blobs::{files, is_absent},
+    blobs::{TEMPORARY, files, is_absent},
     presence,
 };
 use crate::{Error, Result};
@@ -33,6 +33,26 @@ pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec
         if !dry_run {
             match fs::remove_file(&path) {
                 // Its writer finished or gave it up before the lock was free.
+                Err(e) if is_absent(&e) => continue,
+                removed => removed.map_err(Error::io("remove", &path))?,
+            }
+        }
+        abandoned.push((path, size));
+    }
+    Ok(abandoned)
+}
+
+/// Removes what was to replace a file in `directory`, and whose writer was killed; with `dry_run`, only finds it. The caller sees to it
+/// that nobody is writing one now.
+pub(super) fn sweep_temporaries(directory: &Path, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
+    let mut abandoned = Vec::new();
+    for (path, size) in files(directory)? {
+        let is_temporary = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
+        if !is_temporary {
+            continue;
+        }
+        if !dry_run {
+            match fs::remove_file(&path) {
                 Err(e) if is_absent(&e) => continue,
                 removed => removed.map_err(Error::io("remove", &path))?,
             }

@@ -219,7 +219,16 @@ impl Layout {
     /// Removes what dead writers left in the directory; says how much that was. In a store, the store does it.
     pub async fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
         let this = self.clone();
-        blocking(move || abandoned::sweep(&this.0.directory, abandoned::PREFIX, false)).await
+        blocking(move || {
+            let directory = &this.0.directory;
+            let mut abandoned = abandoned::sweep(directory, abandoned::PREFIX, false)?;
+            if directory.is_dir() {
+                let _nothing_is_replaced = this.lock()?;
+                abandoned.extend(abandoned::sweep_temporaries(directory, false)?);
+            }
+            Ok(abandoned)
+        })
+        .await
     }
 
     /// The size in bytes of a blob that this layout holds. A blob that was changed since it was verified is not held.
@@ -261,6 +270,10 @@ impl Layout {
             fs::create_dir_all(created).map_err(Error::io("create", created))?;
         }
         let _lock = self.lock()?;
+        // Somebody else may have been first, and need not be followed.
+        if self.exists() {
+            return Ok(());
+        }
         if let Some(links) = self.links() {
             links.create(directory, &self.0.blobs.directory)?;
         }

@@ -4,8 +4,8 @@
 //! links that no manifest needs are removed; then, while nothing is added to the pool, every blob that no repository links to.
 
 use super::{
-    Repository, Store,
-    blobs::{TEMPORARY, files, is_absent},
+    Repository, Store, abandoned,
+    blobs::{files, is_absent},
     lock,
     repository::Links,
     store::DIGESTS,
@@ -73,7 +73,7 @@ impl Store {
         self.sweep_pool(dry_run, &unneeded, &mut pruned)?;
         pruned.abandoned.extend(self.sweep_abandoned(dry_run)?);
         // Who writes to the cache does without an entry if its file is gone.
-        remove_temporaries(&self.root().join(DIGESTS), dry_run, &mut pruned)?;
+        pruned.abandoned.extend(abandoned::sweep_temporaries(&self.root().join(DIGESTS), dry_run)?);
         Ok(pruned)
     }
 
@@ -134,7 +134,7 @@ fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashS
     }
     {
         let _index_stays = repository.layout().lock()?;
-        remove_temporaries(directory, dry_run, pruned)?;
+        pruned.abandoned.extend(abandoned::sweep_temporaries(directory, dry_run)?);
     }
     if needed.is_empty() {
         if !dry_run {
@@ -183,24 +183,6 @@ fn read_as_manifest(repository: &Repository, entry: &Descriptor) -> Result<Optio
         Err(Error::InvalidManifest { .. }) => Ok(None),
         Err(e) => Err(e),
     }
-}
-
-/// Removes what was to replace a file, and whose writer was killed. The caller sees to it that nobody is writing one now.
-fn remove_temporaries(directory: &Path, dry_run: bool, pruned: &mut Pruned) -> Result<()> {
-    for (path, size) in files(directory)? {
-        let is_temporary = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
-        if !is_temporary {
-            continue;
-        }
-        if !dry_run {
-            match fs::remove_file(&path) {
-                Err(e) if is_absent(&e) => continue,
-                removed => removed.map_err(Error::io("remove", &path))?,
-            }
-        }
-        pruned.abandoned.push((path, size));
-    }
-    Ok(())
 }
 
 /// Removes what makes a directory a repository, and then the directory, unless another repository lies inside it.
