@@ -41,7 +41,8 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
         if !done && plan.passes {
             return Err(format!("the faults pass, and it must go on: {shown}"));
         }
-        if !done && !(stalled && output.code == 143) {
+        let ended = stalled && output.code == 143;
+        if !done && !ended {
             expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;
         }
         if let Some(path) = left_over(scene.user.home()) {

@@ -9,12 +9,16 @@ mod model;
 mod random;
 mod rounds;
 mod scene;
+mod server;
+mod soak;
 mod task;
 
 use clap::Parser;
 use kills::Kills;
 use rounds::Rounds;
-use std::{path::PathBuf, process::ExitCode};
+use server::Server;
+use soak::Soak;
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 /// Run the real modelpack where things go wrong, and check after each round that nothing is lost or wrong
 #[derive(Parser)]
@@ -33,22 +37,43 @@ enum Run {
     Faults(Rounds),
     /// Commands and registries that are ended at any moment
     Kills(Rounds),
+    /// Several users of one registry and one store at once, and collection all the while
+    Soak(Soak),
+    #[command(hide = true)]
+    Serve(Server),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let beside = || Some(std::env::current_exe().ok()?.with_file_name("modelpack"));
-    let modelpack = arguments.modelpack.or_else(beside).and_then(|path| path.canonicalize().ok());
-    let Some(modelpack) = modelpack else {
-        eprintln!("error: there is no modelpack; `cargo build -p modelpack-cli` makes it, --modelpack says where it is");
-        return ExitCode::from(2);
+    let Arguments { modelpack, run } = Arguments::parse();
+    match sound(run, modelpack) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Does a run; says whether nothing failed in it.
+fn sound(run: Run, modelpack: Option<PathBuf>) -> Result<bool, Box<dyn Error>> {
+    let modelpack = || -> Result<PathBuf, Box<dyn Error>> {
+        let path = match modelpack {
+            Some(path) => path,
+            None => std::env::current_exe()?.with_file_name("modelpack"),
+        };
+        Ok(path.canonicalize().map_err(|e| format!("{}: {e}; `cargo build -p modelpack-cli` makes it", path.display()))?)
     };
-    let sound = match arguments.run {
-        Run::Faults(rounds) => rounds.run("faults", |random, tally| faults::round(&modelpack, random, tally)),
+    Ok(match run {
+        Run::Faults(rounds) => {
+            let modelpack = modelpack()?;
+            rounds.run("faults", |random, tally| faults::round(&modelpack, random, tally))
+        }
         Run::Kills(rounds) => {
-            let kills = Kills::new(modelpack);
+            let kills = Kills::new(modelpack()?);
             rounds.run("kills", |random, tally| kills.round(random, tally))
         }
-    };
-    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Run::Soak(soak) => soak.run(&modelpack()?),
+        Run::Serve(server) => server.run().map(|()| true)?,
+    })
 }

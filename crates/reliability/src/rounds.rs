@@ -32,7 +32,7 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let counts: Vec<_> = self.0.iter().map(|(what, times)| format!("{what} {times}")).collect();
+        let counts: Vec<_> = self.0.iter().map(|(what, times)| format!("{times} {what}")).collect();
         f.write_str(&counts.join(", "))
     }
 }

@@ -28,6 +28,13 @@ pub struct Version {
     pub blobs: Vec<Blob>,
 }
 
+impl Version {
+    /// The name of its directory, and its tag where it is packed apart.
+    pub fn name(&self) -> &str {
+        self.directory.file_name().and_then(|name| name.to_str()).expect("it was named here")
+    }
+}
+
 #[derive(Clone)]
 pub struct Blob {
     pub digest: String,
@@ -125,7 +132,7 @@ impl Scene {
 }
 
 /// Packs into the store that nothing happens to, to learn what packing gives.
-fn pack_apart(user: &Cli, directory: PathBuf, layering: &[&str]) -> Result<Version, Violation> {
+pub fn pack_apart(user: &Cli, directory: PathBuf, layering: &[&str]) -> Result<Version, Violation> {
     let name = directory.file_name().expect("it was joined").to_string_lossy().into_owned();
     let digest = ok(user, &[&["pack", &name, "-t", &format!("m:{name}"), "--store", "apart"], layering].concat())?;
     let path = user.home().join("apart/blobs").join(digest.replace(':', "/"));
@@ -247,7 +254,13 @@ impl Registry {
 
 fn serve(cli: &Cli, listen: &str) -> (Running, SocketAddr) {
     let mut running = cli.start(["serve", "--listen", listen, "--root", "root"]);
-    let line = running.wait_for_line("serving http://");
+    let address = address_of(&mut running);
+    (running, address)
+}
+
+/// Where a registry says that it listens, once it does.
+pub fn address_of(registry: &mut Running) -> SocketAddr {
+    let line = registry.wait_for_line("serving http://");
     let address = line.trim_start_matches("serving http://").split(' ').next().and_then(|address| address.parse().ok());
-    (running, address.unwrap_or_else(|| panic!("no address in {line:?}")))
+    address.unwrap_or_else(|| panic!("no address in {line:?}"))
 }

@@ -105,6 +105,39 @@ fn one_byte_is_flipped() {
 }
 
 #[test]
+fn one_byte_of_a_request_is_flipped() {
+    let (address, bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("PUT", "", Failure::FlipRequestByte(2))]);
+    assert_eq!(ask(&proxy, &format!("PUT / HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd{GET}")), [LENGTH, LENGTH].concat());
+    assert_eq!(bodies.recv().unwrap(), "abbd");
+}
+
+#[test]
+fn a_range_is_taken_away_from_the_requests_that_have_one() {
+    let (address, _bodies) = server(LENGTH);
+    let last = FaultProxy::start(address, vec![]);
+    let faults = vec![Fault::on("GET", "/a", Failure::IgnoreRange).ranged(), Fault::on("GET", "/a", Failure::FlipByte(0))];
+    let proxy = FaultProxy::start(last.address(), faults);
+    let get = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\n{header}\r\n");
+    ask(&proxy, &[get("/a", "Range: bytes=5-\r\n"), get("/b", "Range: bytes=5-\r\n"), get("/a", "Connection: close\r\n")].concat());
+    let ranges: Vec<_> = last.requests().into_iter().map(|request| request.range).collect();
+    assert_eq!(ranges, [None, Some("bytes=5-".to_owned()), None]);
+    assert_eq!(proxy.befallen(), 2);
+}
+
+#[test]
+fn faults_are_set_anew_and_the_answers_of_the_server_are_counted() {
+    let (address, _bodies) = server(LENGTH);
+    let refusal = Failure::Status { code: 503, headers: Vec::new(), body: String::new() };
+    let proxy = FaultProxy::start(address, vec![Fault::on("", "", refusal)]);
+    assert!(ask(&proxy, GET).starts_with("HTTP/1.1 503 "));
+    assert_eq!(proxy.answers(), BTreeMap::new());
+    proxy.set_faults(Vec::new());
+    assert_eq!(ask(&proxy, GET), LENGTH);
+    assert_eq!((proxy.answers(), proxy.befallen()), (BTreeMap::from([(200, 1)]), 1));
+}
+
+#[test]
 fn a_fault_befalls_the_requests_it_names_as_often_as_told() {
     let (address, bodies) = server(LENGTH);
     let busy = Failure::Status { code: 429, headers: vec![("Retry-After", "0".to_owned())], body: "busy".to_owned() };

@@ -1,0 +1,30 @@
+//! A registry that gives up its leases after seconds, as `modelpack serve` does after minutes: collection would have nothing to do.
+
+use modelpack::{ServerOptions, serve};
+use std::{error::Error, net::Ipv4Addr, path::PathBuf, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(clap::Args)]
+pub struct Server {
+    #[arg(long)]
+    root: PathBuf,
+    #[arg(long)]
+    lease_seconds: u64,
+}
+
+impl Server {
+    /// Serves until it is told to end.
+    pub fn run(self) -> Result<(), Box<dyn Error>> {
+        tokio::runtime::Runtime::new()?.block_on(async {
+            let options = ServerOptions { lease_idle: Duration::from_secs(self.lease_seconds), ..ServerOptions::default() };
+            let server = serve(&self.root, (Ipv4Addr::LOCALHOST, 0).into(), options).await?;
+            println!("serving http://{} from {}", server.address(), self.root.display());
+            let mut terminated = signal(SignalKind::terminate())?;
+            let told = async {
+                terminated.recv().await;
+            };
+            server.run(told).await?;
+            Ok(())
+        })
+    }
+}
