@@ -6,8 +6,7 @@ pub struct Random(u64);
 impl Random {
     /// The numbers of one round of a run, or of one of its users. They have nothing in common with those of the next.
     pub fn new(seed: u64, stream: u64) -> Self {
-        let start = Self(seed).next();
-        Self(start ^ Self(stream).next())
+        Self(Self(Self(seed).next() ^ stream).next())
     }
 
     pub fn next(&mut self) -> u64 {
