@@ -1,8 +1,8 @@
 //! What an artifact says of itself.
 
 use crate::{Error, Modelpack, Place, Result, StoreError, open::artifact_of};
-use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, MAX_CONFIG_BYTES, Manifest, ModelKit};
-use modelpack_store::{Source, read_bytes};
+use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest, ModelKit};
+use modelpack_store::Source;
 use std::collections::BTreeMap;
 
 /// An artifact as its manifest and config describe it.
@@ -93,7 +93,7 @@ pub(crate) async fn read_what_it_says(source: &dyn Source, artifact: &mut Artifa
     if !artifact.has_modelkit_config() {
         return Ok(None);
     }
-    let bytes = read_config_bytes(source, &artifact.config).await?;
+    let bytes = modelpack_store::read_config(source, &artifact.config).await?;
     let what = format!("config {}", artifact.config.digest);
     let kit = ModelKit::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))?;
     kit.name_layers(artifact);
@@ -102,13 +102,7 @@ pub(crate) async fn read_what_it_says(source: &dyn Source, artifact: &mut Artifa
 
 /// Reads a config and verifies it against its descriptor.
 pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
-    let bytes = read_config_bytes(source, config).await?;
+    let bytes = modelpack_store::read_config(source, config).await?;
     let what = format!("config {}", config.digest);
     Config::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
-}
-
-/// Reads the bytes of a config and verifies them against its descriptor.
-pub(crate) async fn read_config_bytes(source: &dyn Source, config: &Descriptor) -> Result<Vec<u8>> {
-    let what = format!("config {}", config.digest);
-    Ok(read_bytes(source, config, MAX_CONFIG_BYTES, &what).await?)
 }

@@ -1,6 +1,6 @@
 //! Which tools can use an artifact, or what a directory would become.
 
-use crate::{Model, Modelpack, Result, inspect::read_config_bytes, open::image_of, pack::preview_of};
+use crate::{Model, Modelpack, Result, open::image_of, pack::preview_of};
 use modelpack_lint::Report;
 use modelpack_spec::Descriptor;
 use modelpack_store::Source;
@@ -27,5 +27,5 @@ impl Modelpack {
 
 /// The config, if it is JSON by its type: that of a foreign artifact may be anything, of any size.
 async fn readable_config(source: &dyn Source, config: &Descriptor) -> Result<Option<Vec<u8>>> {
-    if config.media_type.ends_with("json") { read_config_bytes(source, config).await.map(Some) } else { Ok(None) }
+    if config.media_type.ends_with("json") { Ok(Some(modelpack_store::read_config(source, config).await?)) } else { Ok(None) }
 }

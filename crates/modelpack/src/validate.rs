@@ -1,6 +1,6 @@
 //! Whether documents and artifacts are valid.
 
-use crate::{Error, Model, Modelpack, Result, StoreError, inspect::read_config_bytes, pack::preview_of};
+use crate::{Error, Model, Modelpack, Result, StoreError, pack::preview_of};
 use modelpack_pack::{Allowance, content_digest};
 use modelpack_spec::{Artifact, Digest, Manifest, Selector, media_type};
 use modelpack_store::{Layout, Source, blocking, read_bytes};
@@ -135,7 +135,9 @@ impl Modelpack {
     async fn validate_image(&self, source: &dyn Source, manifest: &Manifest, options: ValidateOptions) -> Result<Report> {
         // A config of another kind may be anything, of any size; the manifest is wrong then.
         let config = match manifest.image() {
-            Some(image) if media_type::is_config(&image.config.media_type) => Some(read_config_bytes(source, &image.config).await?),
+            Some(image) if media_type::is_config(&image.config.media_type) => {
+                Some(modelpack_store::read_config(source, &image.config).await?)
+            }
             _ => None,
         };
         let mut contents = BTreeMap::new();

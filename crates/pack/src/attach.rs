@@ -7,10 +7,10 @@ use crate::{
     unpack::{Occupied, occupied},
 };
 use modelpack_spec::{
-    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, MAX_CONFIG_BYTES, Manifest,
-    Selector, annotation, media_type,
+    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, Manifest, Selector, annotation,
+    media_type,
 };
-use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, read_bytes};
+use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, read_config};
 use serde_json::{Value, json};
 
 /// What came of attaching.
@@ -52,7 +52,7 @@ pub async fn attach(
         return Err(Error::NotModelPack { what, media_type: image.config.media_type.clone() });
     }
     let artifact = Artifact::read(image).map_err(|source| StoreError::InvalidPath { what: what.clone(), source })?;
-    let mut config = read_config(source, image).await?;
+    let mut config = config_of(source, image).await?;
     let diff_ids = diff_ids_of(&config, &artifact.layers).ok_or_else(|| invalid("its config does not say what its layers hold"))?;
 
     let Occupied { mut paths, archives } = occupied(source, &artifact, options.concurrency).await?;
@@ -148,9 +148,9 @@ impl From<(Layer, Digest)> for Standing {
 }
 
 /// The config as it stands: what is not understood is kept.
-async fn read_config(source: &dyn Source, image: &ImageManifest) -> Result<Value> {
+async fn config_of(source: &dyn Source, image: &ImageManifest) -> Result<Value> {
     let what = format!("config {}", image.config.digest);
-    let bytes = read_bytes(source, &image.config, MAX_CONFIG_BYTES, &what).await?;
+    let bytes = read_config(source, &image.config).await?;
     match serde_json::from_slice(&bytes) {
         Ok(config @ Value::Object(_)) => Ok(config),
         Ok(_) => Err(StoreError::Invalid { what, why: "it is not a JSON object".to_owned() }.into()),

@@ -10,6 +10,25 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The largest config that is read, in bytes: 4 MiB, as of a manifest.
 pub const MAX_CONFIG_BYTES: usize = 4 << 20;
 
+/// How many values a config may have. Each may cost some hundred bytes in memory, however short it is; a config with a digest for each of ten
+/// thousand layers has a tenth of them.
+pub const MAX_CONFIG_VALUES: usize = 100_000;
+
+/// About how many values a JSON document has: one for each comma, and for each list and object.
+pub fn count_values(json: &[u8]) -> usize {
+    let (mut count, mut in_text, mut is_escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// The only type of a [`ModelFs`].
 pub(crate) const LAYERS: &str = "layers";
 
@@ -188,6 +207,13 @@ mod tests {
             String::from_utf8(config.to_bytes()).unwrap(),
             r#"{"descriptor":{},"config":{},"modelfs":{"type":"layers","diffIds":[]}}"#
         );
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (json, count) in [("{}", 1), ("7", 0), (r#"{"a":[1,2],"b":{}}"#, 5), (r#"{"a,[{":"\",[{","b":"\\"}"#, 2), ("[[[", 3)] {
+            assert_eq!(count_values(json.as_bytes()), count, "{json}");
+        }
     }
 
     #[test]

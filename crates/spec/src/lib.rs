@@ -23,7 +23,7 @@ pub mod value;
 
 pub use artifact::{Artifact, Content, FileMetadata, Layer};
 pub use build::{ArtifactBuilder, BuildError, BuiltArtifact, ConfigBuilder, LayerInput};
-pub use config::{Capabilities, Config, MAX_CONFIG_BYTES, ModelConfig, ModelDescriptor, ModelFs};
+pub use config::{Capabilities, Config, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, ModelConfig, ModelDescriptor, ModelFs, count_values};
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use manifest::{Document, ImageIndex, ImageManifest, InvalidManifest, MAX_MANIFEST_BYTES, Manifest};

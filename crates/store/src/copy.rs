@@ -2,7 +2,7 @@
 
 use crate::{Begin, Body, Error, Progress, Result, Sink, Source, verify_blob};
 use futures_util::{StreamExt, stream};
-use modelpack_spec::{Descriptor, Manifest, Selector};
+use modelpack_spec::{Descriptor, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
 use std::{collections::HashSet, sync::Arc};
 
 /// How deep indexes may name indexes.
@@ -76,6 +76,18 @@ async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, prog
 pub async fn read_bytes(source: &dyn Source, blob: &Descriptor, limit: usize, what: &str) -> Result<Vec<u8>> {
     let bytes = source.blob(blob, 0..blob.size).await?.collect(limit, what).await?;
     verify_blob(what, blob, &blob.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+    Ok(bytes)
+}
+
+/// The bytes of an artifact's config, verified, whatever tool wrote it.
+///
+/// Fails with [`Error::Invalid`] if they are more than [`MAX_CONFIG_BYTES`], or would take far more memory as values than as bytes.
+pub async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Vec<u8>> {
+    let what = format!("config {}", config.digest);
+    let bytes = read_bytes(source, config, MAX_CONFIG_BYTES, &what).await?;
+    if count_values(&bytes) > MAX_CONFIG_VALUES {
+        return Err(Error::Invalid { what, why: format!("it has more than {MAX_CONFIG_VALUES} values, so it is not read") });
+    }
     Ok(bytes)
 }
 

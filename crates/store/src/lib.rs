@@ -20,7 +20,7 @@ mod verify;
 
 pub use archive::{Archive, ArchiveWriter};
 pub use body::{Body, CHUNK, FileRange, blocking};
-pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes};
+pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use disk::{
     BlobWriter, BrokenRepository, DigestCache, Entry, EntrySelector, Incomplete, Layout, Lease, Pruned, Repaired, RepairedRepository,
     Repository, Selected, Settled, Stamp, Store, StoredManifest, SuspendedWriter, Untagged, Writeback,

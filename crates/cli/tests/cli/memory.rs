@@ -2,6 +2,7 @@
 
 use crate::harness::{Registry, cli, ok};
 use modelpack::spec::{Digest, MAX_MANIFEST_BYTES};
+use modelpack_testkit::{Cli, Output};
 use std::{
     fs,
     io::{Read, Write},
@@ -88,11 +89,46 @@ fn a_manifest_of_many_small_objects_costs_its_reader_little() {
     let registry = Registry::start();
     push_config(&registry);
     assert_eq!(request(registry.address(), "PUT", "/v2/a/b/manifests/v1", &manifest_of_many_small_objects(0)).0, 201);
+    let reference = registry.reference("a/b:v1");
     let cli = cli();
-    // The data of the process, in KiB: 779 MiB were needed once.
-    let pull = format!("ulimit -d 200000; exec {} pull {}", env!("CARGO_BIN_EXE_modelpack"), registry.reference("a/b:v1"));
-    let pulled = Command::new("/bin/sh").args(["-c", &pull]).env_clear().env("HOME", cli.home()).output().unwrap();
-    assert!(pulled.status.success(), "{}", String::from_utf8_lossy(&pulled.stderr));
+    for line in [format!("pull {reference}"), format!("inspect {reference}"), format!("cp {reference} oci:layout:v1"), "ls".to_owned()] {
+        run_with_little_memory(&cli, &line).expect_code(0);
+    }
+}
+
+/// Runs a command line whose process may have 200 MB of data; unbounded, what these tests read took 400 to 780 MiB.
+fn run_with_little_memory(cli: &Cli, line: &str) -> Output {
+    let limited = format!("ulimit -d 200000; exec {} {line}", env!("CARGO_BIN_EXE_modelpack"));
+    let home = cli.home();
+    Command::new("/bin/sh").args(["-c", &limited]).env_clear().env("HOME", home).current_dir(home).output().unwrap().into()
+}
+
+#[test]
+fn a_config_of_many_small_objects_costs_its_reader_little() {
+    let registry = Registry::start();
+    let many = format!("[{}0]", r#"{"":0},"#.repeat(590_000));
+    let artifact = "application/vnd.cncf.model.manifest.v1+json";
+    let cli = cli();
+    fs::write(cli.home().join("README.md"), "words").unwrap();
+    for (tag, config) in [
+        ("unknown", format!(r#"{{"descriptor":{{}},"config":{{}},"modelfs":{{"type":"layers","diffIds":[]}},"x":{many}}}"#)),
+        ("known", format!(r#"{{"descriptor":{{"name":{many}}},"config":{{}},"modelfs":{{"type":"layers","diffIds":[]}}}}"#)),
+    ] {
+        let (digest, size) = (Digest::of(config.as_bytes()), config.len());
+        let path = format!("/v2/a/b/blobs/uploads/?digest={digest}");
+        assert_eq!(request(registry.address(), "POST", &path, config.as_bytes()).0, 201);
+        let config = format!(r#"{{"mediaType":"application/vnd.cncf.model.config.v1+json","digest":"{digest}","size":{size}}}"#);
+        let manifest =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","artifactType":"{artifact}","config":{config},"layers":[]}}"#);
+        assert_eq!(request(registry.address(), "PUT", &format!("/v2/a/b/manifests/{tag}"), manifest.as_bytes()).0, 201);
+        let reference = registry.reference(&format!("a/b:{tag}"));
+        run_with_little_memory(&cli, &format!("pull {reference}")).expect_code(0);
+        for line in ["inspect {}", "lint {}", "diff {} {}", "attach README.md -s {} -t local/x:v1"] {
+            let refused = run_with_little_memory(&cli, &line.replace("{}", &reference)).expect_code(5);
+            assert!(refused.stderr.contains("it has more than 100000 values"), "{line}: {}", refused.stderr);
+        }
+        run_with_little_memory(&cli, "ls").expect_code(0);
+    }
 }
 
 #[test]
