@@ -53,15 +53,15 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
         prepared.expected.check(&scene, true).map_err(|why| format!("{why}, after the same command without faults"))?;
         match proxy.answers().iter().find(|(status, _)| **status >= 500) {
             Some((status, _)) => Err(format!("the registry answered with {status}")),
-            None if proxy.befallen() == 0 => Ok("not befallen"),
-            None if done => Ok("succeeded"),
-            None if stalled => Ok("interrupted"),
-            None => Ok("failed"),
+            None if proxy.befallen() == 0 => Ok("commands that met no fault"),
+            None if done => Ok("commands succeeded"),
+            None if stalled => Ok("commands interrupted"),
+            None => Ok("commands failed"),
         }
     };
     let how = attempt().map_err(|why| format!("{task:?}, {}: {why}", plan.said))?;
     tally.count(how);
-    tally.add("requests befallen", proxy.befallen());
+    tally.add("requests that met one", proxy.befallen());
     scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.said))
 }
 

@@ -80,9 +80,9 @@ impl Kills {
                 prepared.expected.check(&scene, true).map_err(|why| format!("{why}, after the same command again"))?;
             }
             Ok(match (done, killed) {
-                (true, _) => "succeeded",
-                (false, true) => "killed",
-                (false, false) => "failed",
+                (true, _) => "commands succeeded",
+                (false, true) => "commands killed",
+                (false, false) => "commands failed",
             })
         };
         let said = |why| format!("{task:?}, {victim:?} ended by {signal:?} after {permille} of 1000 of its time: {why}");

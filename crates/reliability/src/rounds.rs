@@ -70,7 +70,7 @@ impl Rounds {
                 let ran = catch_unwind(AssertUnwindSafe(|| round(&mut random, &mut counted)));
                 if let Err(why) = ran.unwrap_or_else(|panic| Err(message(&*panic))) {
                     failed.fetch_add(1, Ordering::Relaxed);
-                    println!("FAILED: {} -- again: reliability {name} --seed {} --round {number}", why.replace('\n', " / "), self.seed);
+                    println!("VIOLATION: {} -- again: reliability {name} --seed {} --round {number}", why.replace('\n', " / "), self.seed);
                 }
             }
             tally.lock().expect("nothing panics while it holds the lock").merge(counted);
@@ -78,7 +78,7 @@ impl Rounds {
         thread::scope(|scope| (0..self.jobs).for_each(|_| drop(scope.spawn(work))));
         let (ran, failed) = (numbers.end - numbers.start, failed.into_inner());
         let tally = tally.into_inner().expect("nothing panics while it holds the lock");
-        println!("{name}, seed {}: {ran} rounds, {failed} failed; {tally}", self.seed);
+        println!("{name}, seed {}: {ran} rounds, {failed} violations; {tally}", self.seed);
         failed == 0
     }
 }

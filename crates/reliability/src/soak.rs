@@ -69,7 +69,7 @@ impl Soak {
         let again = format!("reliability soak --seed {} --seconds {}", self.seed, self.seconds);
         let (tally, failed) = (Mutex::new(Tally::default()), Mutex::new(0));
         let fail = |why: Violation| {
-            println!("FAILED: {} -- again: {again}", why.replace('\n', " / "));
+            println!("VIOLATION: {} -- again: {again}", why.replace('\n', " / "));
             *failed.lock().expect("nothing panics while it holds the lock") += 1;
         };
         let count = |what: &str, times| tally.lock().expect("nothing panics while it holds the lock").add(what, times);
@@ -115,7 +115,7 @@ impl Soak {
             });
         worked.unwrap_or_else(fail);
         let (tally, failed) = (tally.into_inner().unwrap_or_default(), failed.into_inner().unwrap_or(1));
-        println!("soak, seed {}: {} s, {failed} failed; {tally}", self.seed, self.seconds);
+        println!("soak, seed {}: {} s, {failed} violations; {tally}", self.seed, self.seconds);
         failed == 0
     }
 }
