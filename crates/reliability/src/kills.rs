@@ -53,7 +53,11 @@ impl Kills {
                 running.signal(signal);
             }
             if victim != Victim::Command {
-                scene.registry.stop(signal)?;
+                let output = scene.registry.stop(signal)?;
+                // Told by any signal that can be heard, it finishes what is in flight.
+                if output.code != if signal == Signal::KILL { code } else { 0 } {
+                    return Err(format!("the registry does not end well: {}", shown(&["serve"], &output)));
+                }
                 if restarts_soon {
                     scene.registry.restart();
                 }

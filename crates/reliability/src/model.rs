@@ -14,7 +14,7 @@ const FILES: [&str; 7] = [
     "model-00003-of-00003.safetensors",
 ];
 
-/// Writes a model of one to three MiB.
+/// Writes a model of at most 3 MB.
 pub fn write(directory: &Path, random: &mut Random) {
     FILES.iter().for_each(|name| write_file(&directory.join(name), random));
 }
