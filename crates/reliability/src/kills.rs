@@ -9,6 +9,7 @@ use crate::{
 use modelpack_testkit::Signal;
 use std::{
     collections::HashMap,
+    fs,
     path::PathBuf,
     sync::Mutex,
     thread,
@@ -31,8 +32,14 @@ pub struct Kills {
 }
 
 impl Kills {
-    pub fn new(modelpack: PathBuf) -> Self {
-        Self { modelpack, durations: Mutex::default() }
+    pub fn new(modelpack: PathBuf) -> Result<Self, Violation> {
+        let status = fs::read_to_string("/proc/self/status").map_err(|e| format!("/proc/self/status: {e}"))?;
+        let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+        // The lowest bit is SIGHUP's. What is ignored here is ignored by all programs that are started here.
+        if ignored.is_none_or(|signals| signals & 1 != 0) {
+            return Err("SIGHUP is ignored, as by `nohup`: then no command could be ended by it".to_owned());
+        }
+        Ok(Self { modelpack, durations: Mutex::default() })
     }
 
     pub fn round(&self, random: &mut Random, tally: &mut Tally) -> Result<(), Violation> {

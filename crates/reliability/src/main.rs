@@ -70,7 +70,7 @@ fn sound(run: Run, modelpack: Option<PathBuf>) -> Result<bool, Box<dyn Error>> {
             rounds.run("faults", |random, tally| faults::round(&modelpack, random, tally))
         }
         Run::Kills(rounds) => {
-            let kills = Kills::new(modelpack()?);
+            let kills = Kills::new(modelpack()?)?;
             rounds.run("kills", |random, tally| kills.round(random, tally))
         }
         Run::Soak(soak) => soak.run(&modelpack()?),

@@ -1,7 +1,7 @@
 //! One registry, one user, and two versions of a model, of which the registry has the older: where a round begins.
 
 use crate::{model, random::Random};
-use modelpack_testkit::{Cli, Output, Running, Signal};
+use modelpack_testkit::{Cli, Output, Running, Signal, difference};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
@@ -102,16 +102,24 @@ impl Scene {
         format!("docker://{}/{name}:{tag}", self.registry.address)
     }
 
-    /// The digest of what a place holds, every byte of which is read; `None` if there is nothing.
+    /// The digest of what a place holds, of which every byte is compared with what was packed; `None` if there is nothing.
     pub fn whole(&self, place: &str) -> Result<Option<String>, Violation> {
-        let words = self.words(&["verify", place]);
+        let directory = self.user.home().join("unpacked");
+        let words = self.words(&["unpack", place, "-o", "unpacked"]);
         let output = run(&self.user, &words)?;
         match output.code {
-            0 => Ok(Some(output.stdout.trim().to_owned())),
+            0 => {}
             // A blob that is not there is named by its digest.
-            3 if !output.stderr.contains("sha256:") => Ok(None),
-            _ => Err(format!("{place} is visible and not whole: {}", shown(&words, &output))),
+            3 if !output.stderr.contains("sha256:") => return Ok(None),
+            _ => return Err(format!("{place} is visible and not whole: {}", shown(&words, &output))),
         }
+        let digest = output.stdout.trim().to_owned();
+        let packed = [&self.old, &self.new].into_iter().find(|version| version.digest == digest);
+        if let Some(difference) = packed.and_then(|version| difference(&directory, &version.directory)) {
+            return Err(format!("{place} is visible and not what was packed: {difference}"));
+        }
+        fs::remove_dir_all(&directory).map_err(|e| format!("cannot remove {}: {e}", directory.display()))?;
+        Ok(Some(digest))
     }
 
     /// Ends the registry, collects what nobody needs, and expects that nothing is left over anywhere.
