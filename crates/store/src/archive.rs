@@ -38,8 +38,8 @@ struct Contents {
 impl Archive {
     /// Opens an archive and finds what lies in it; blocks.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = match File::open(path) {
-            Ok(file) => file,
+        let FileRange { file, len, .. } = match FileRange::open(path) {
+            Ok(whole) => whole,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::not_found(format!("an archive at {}", path.display())));
             }
@@ -49,10 +49,9 @@ impl Archive {
             what: path.display().to_string(),
             why: format!("it is not a tar archive of an OCI image layout: {why}"),
         };
-        let len = file.metadata().map_err(Error::io("look at", path))?.len();
         let mut blobs = HashMap::new();
         let mut index_at = None;
-        let mut tar = tar::Archive::new(&file);
+        let mut tar = tar::Archive::new(&*file);
         for entry in tar.entries_with_seek().map_err(|e| invalid(e.to_string()))? {
             let entry = entry.map_err(|e| invalid(e.to_string()))?;
             let at = entry.raw_file_position()..entry.raw_file_position().saturating_add(entry.size());
@@ -73,7 +72,6 @@ impl Archive {
         if index_at.end - index_at.start > MAX_INDEX_BYTES {
             return Err(invalid("its index.json is too large".to_owned()));
         }
-        let file = Arc::new(file);
         let range = FileRange { file: file.clone(), path: path.to_owned(), offset: index_at.start, len: index_at.end - index_at.start };
         let index = Index::read_from(&range, &format!("index.json in {}", path.display()))?;
         Ok(Self(Arc::new(Contents { path: path.to_owned(), file, index, blobs })))

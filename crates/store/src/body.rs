@@ -13,11 +13,12 @@ use futures_util::{
     stream::BoxStream,
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
+use rustix::fs::OFlags;
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io,
     ops::Range,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -62,6 +63,16 @@ pub struct FileRange {
 }
 
 impl FileRange {
+    /// The whole of the file at `path`. A pipe, which would be waited for, a device or a directory is an error.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32).open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), offset: 0, len: metadata.len() })
+    }
+
     /// Reads at most `buffer.len()` bytes at `at`, counted from the beginning of the range; fails if the file has become shorter.
     pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
         let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));

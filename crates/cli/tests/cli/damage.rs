@@ -2,6 +2,7 @@
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok, run, store};
 use modelpack_testkit::{Cli, assert_same_tree};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 use std::{
     fs::{self, OpenOptions},
@@ -108,8 +109,16 @@ fn with_a_broken_repository(hit: impl FnOnce(&Path, &str)) -> Cli {
 
 #[test]
 fn one_broken_repository_stops_nothing_and_is_repaired() {
-    for content in ["", "{\"schemaVersion\"", "[]"] {
-        let cli = with_a_broken_repository(|directory, _| fs::write(directory.join("index.json"), content).unwrap());
+    for content in ["", "{\"schemaVersion\"", "[]", "a pipe", "a directory"] {
+        let cli = with_a_broken_repository(|directory, _| {
+            let index = directory.join("index.json");
+            fs::remove_file(&index).unwrap();
+            match content {
+                "a pipe" => mkfifoat(CWD, &index, Mode::RUSR | Mode::WUSR).unwrap(),
+                "a directory" => fs::create_dir(&index).unwrap(),
+                _ => fs::write(&index, content).unwrap(),
+            }
+        });
         let pruned = json(&cli, "prune");
         assert!(!pruned["blobs"].as_array().unwrap().is_empty());
         assert_eq!((&pruned["repositories"], &pruned["broken"][0]["repository"]), (&json!(["gone"]), &json!("hit")));

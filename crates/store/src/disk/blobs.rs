@@ -44,13 +44,11 @@ impl Blobs {
     /// The whole of a blob that is here.
     pub(super) fn open(&self, digest: &Digest) -> Result<Option<FileRange>> {
         let path = self.path(digest);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if is_absent(&e) => return Ok(None),
-            Err(e) => return Err(Error::io("open", path)(e)),
-        };
-        let len = file.metadata().map_err(Error::io("look at", &path))?.len();
-        Ok(Some(FileRange { file: Arc::new(file), path, offset: 0, len }))
+        match FileRange::open(&path) {
+            Ok(blob) => Ok(Some(blob)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(Error::io("open", path)(e)),
+        }
     }
 
     /// Keeps collection away while the result is held.

@@ -4,7 +4,7 @@ use super::{blobs::is_absent, entries::is_cosign_referrer};
 use crate::{Error, FileRange, Result, Untagged};
 use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
 use serde::Deserialize;
-use std::{fs::File, path::Path, sync::Arc};
+use std::path::Path;
 
 /// The name of the file in a layout.
 pub(super) const FILE: &str = "index.json";
@@ -20,13 +20,11 @@ impl Index {
     /// Reads the index in `layout`; `None` if there is no layout.
     pub(super) fn read(layout: &Path) -> Result<Option<Self>> {
         let path = layout.join(FILE);
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        let whole = match FileRange::open(&path) {
+            Ok(whole) => whole,
             Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(Error::io("open", path)(e)),
         };
-        let len = file.metadata().map_err(Error::io("look at", &path))?.len();
-        let whole = FileRange { file: Arc::new(file), path: path.clone(), offset: 0, len };
         Self::read_from(&whole, &path.display().to_string()).map(Some)
     }
 

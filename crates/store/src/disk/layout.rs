@@ -424,7 +424,7 @@ impl Sink for Layout {
 
 /// Whether an error is the file's own fault, so that another attempt or another user would not read it either.
 fn is_unreadable(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR))
+    error.kind() == io::ErrorKind::InvalidInput || matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR))
 }
 
 /// What a change does to an index.

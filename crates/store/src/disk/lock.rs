@@ -1,10 +1,11 @@
 //! File locks. The operating system drops them when their holder ends, however it ends, so none is ever stale.
 
 use crate::{Error, Result};
+use rustix::fs::OFlags;
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::ErrorKind,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -21,8 +22,14 @@ const MAX_AHEAD: Duration = Duration::from_secs(24 * 3600);
 fn open(path: &Path) -> Result<File> {
     // A directory is locked as it is; anything else is a file made for locking. Writable, because network file systems
     // grant exclusive locks on nothing else.
-    let file = if path.is_dir() { File::open(path) } else { OpenOptions::new().create(true).truncate(false).write(true).open(path) };
-    file.map_err(Error::io("open the lock", path))
+    let mut options = OpenOptions::new();
+    if path.is_dir() {
+        options.read(true)
+    } else {
+        options.create(true).truncate(false).write(true)
+    };
+    // A pipe in its place would be waited for.
+    options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path).map_err(Error::io("open the lock", path))
 }
 
 /// Waits until no one else holds `path` at all.
@@ -37,7 +44,8 @@ pub(super) fn exclusive(path: &Path) -> Result<Lease> {
 ///
 /// A lock file that was removed while it was waited for locks nothing: `None`, and the caller begins anew.
 pub(super) fn shared(path: &Path) -> Result<Option<Lease>> {
-    let file = match File::open(path) {
+    let read = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
+    let file = match read {
         Err(e) if e.kind() == ErrorKind::NotFound => open(path)?,
         opened => opened.map_err(Error::io("open the lock", path))?,
     };

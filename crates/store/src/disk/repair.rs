@@ -9,7 +9,7 @@ use super::{
     layout::Change,
     lock,
 };
-use crate::{CopyOptions, Error, Progress, Result, blocking, for_each_concurrent, verify_manifest};
+use crate::{CopyOptions, Error, FileRange, Progress, Result, blocking, for_each_concurrent, verify_manifest};
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -17,6 +17,9 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
+
+/// The largest `index.json` that is searched for tags when it cannot be read as what it is, in bytes.
+const MAX_OLD_INDEX: u64 = 64 << 20;
 
 /// What was read and mended in a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,6 +152,8 @@ impl Repository {
             Ok(None) => return Ok(None),
             Err(Error::Damaged { why, .. }) => {
                 let (index, lost) = self.rebuilt_index()?;
+                // An empty directory may have its name, which no file replaces.
+                let _ = fs::remove_dir(self.layout().path().join(index::FILE));
                 self.layout().write_index(&index, Change::Removes)?;
                 (mended.rebuilt, mended.lost_tags) = (Some(why), lost);
                 index
@@ -247,7 +252,9 @@ impl Repository {
         for (_, manifest) in manifests.iter().filter(|(digest, _)| !parts.contains(*digest)) {
             index.put(None, manifest, Untagged::Keep);
         }
-        let old = fs::read(self.layout().path().join(index::FILE)).unwrap_or_default();
+        // Of one that is larger than any that a person or tool writes, only the manifests come back.
+        let old = FileRange::open(&self.layout().path().join(index::FILE)).ok().filter(|old| old.len <= MAX_OLD_INDEX);
+        let old = old.and_then(|old| old.read().ok()).unwrap_or_default();
         for (tag, digest) in tags_in(&old) {
             match manifests.get(&digest) {
                 Some(manifest) => index.put(Some(tag.as_str()), manifest, Untagged::Keep),
