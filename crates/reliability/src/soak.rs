@@ -103,7 +103,7 @@ impl Soak {
                         fail(format!("the registry answered {times} times with {status}"));
                     }
                 }
-                count("blobs collected", ground.empty()?);
+                count("blobs collected in the end", ground.empty()?);
                 let memory = memory_of(&registry)?;
                 count("KiB of memory at most", usize::try_from(memory).unwrap_or(usize::MAX));
                 if memory > MEMORY {
