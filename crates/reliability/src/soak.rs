@@ -21,8 +21,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-const VERSIONS: u64 = 12;
+/// The first half of the repositories belongs to single users, who also delete manifests; in the other half are the tags that all share.
 const REPOSITORIES: u64 = 40;
+const PRIVATE: u64 = REPOSITORIES / 2;
+/// Each is pushed to two repositories at most, so that some are needed nowhere any more, and then pushed again.
+const VERSIONS: u64 = REPOSITORIES;
 const PUSHERS: u64 = 3;
 const PULLERS: u64 = 2;
 /// How long the registry keeps collection away from a repository after a push.
@@ -232,10 +235,10 @@ fn memory_of(registry: &Running) -> Result<u64, Violation> {
 
 /// Pushes a version under a tag that no other user has, or under one that all share, and expects to get it back.
 fn push(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'static str>, Violation> {
-    let version = random.below(VERSIONS);
-    let (repository, shared) = (random.below(REPOSITORIES), random.once_in(3));
+    let repository = random.below(REPOSITORIES);
+    let shared = repository >= PRIVATE && random.once_in(2);
+    let version = repository / PRIVATE * PRIVATE + (repository + random.below(2)) % PRIVATE;
     let version = &ground.versions[usize::try_from(version).expect("it is small")];
-    let repository = if shared { repository | 1 } else { repository };
     let tag = if shared { "latest".to_owned() } else { format!("user{number}-{}", random.below(3)) };
     let reference = Reference { repository, tag: tag.clone() };
     ground.references().hold(&reference, &version.digest);
@@ -268,7 +271,7 @@ fn push(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'st
 /// Pulls what many push to, into a directory or into the store, from which it is removed again.
 fn pull(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'static str>, Violation> {
     // Of the repositories with a shared tag, those of this user: in the store nobody else removes them.
-    let repository = random.below(REPOSITORIES / 4) * 4 + 1 + 2 * number;
+    let repository = PRIVATE + random.below(PRIVATE / PULLERS) * PULLERS + number;
     if !ground.references().is_pushed(&Reference { repository, tag: "latest".to_owned() }) {
         thread::sleep(Duration::from_millis(10));
         return Ok(None);
@@ -296,7 +299,7 @@ fn delete(ground: &Ground, _: u64, random: &mut Random) -> Result<Option<&'stati
     // Nobody begins to use it meanwhile.
     let mut references = ground.references();
     let Some((reference, digest)) = references.any_free(random) else { return Ok(None) };
-    let by_digest = reference.repository % 2 == 0 && !random.once_in(4) && !references.is_held(reference.repository, &digest);
+    let by_digest = reference.repository < PRIVATE && !random.once_in(4) && !references.is_held(reference.repository, &digest);
     let (what, said) = if by_digest { (&digest, "deletions of manifests") } else { (&reference.tag, "deletions of tags") };
     match ground.delete(reference.repository, what)? {
         202 if by_digest => references.forget_all(reference.repository, &digest),
