@@ -18,6 +18,7 @@ pub mod media_type;
 mod modelkit;
 mod path;
 mod reference;
+mod referrer;
 mod unknown;
 pub mod value;
 
@@ -31,4 +32,5 @@ pub use media_type::{Encoding, LayerKind, LayerType};
 pub use modelkit::ModelKit;
 pub use path::{FilePath, InvalidPath, PathSet};
 pub use reference::{InvalidReference, Reference, RepositoryName, Selector, Tag};
+pub use referrer::Referrer;
 pub use unknown::UnknownFields;

@@ -289,7 +289,8 @@ async fn repair_goes_on_where_a_repository_cannot_be_repaired() {
     put_model(&hit, &tag("v1"), &[b"a layer"]).await;
     fs::rename(hit.layout().path(), root.path().join("repositories/Not A Name")).unwrap();
     fs::create_dir_all(root.path().join("repositories/other/_links")).unwrap();
-    fs::create_dir(root.path().join("repositories/other/index.json")).unwrap();
+    // A directory that holds something is not removed.
+    fs::create_dir_all(root.path().join("repositories/other/index.json/of somebody")).unwrap();
     fs::write(root.path().join("repositories/other/oci-layout"), "{}").unwrap();
     let repaired = store.repair(&options()).await.unwrap();
     assert_eq!(repaired.broken.len(), 2, "{repaired:?}");

@@ -4,7 +4,9 @@ mod common;
 
 use common::{name, open, put_model, tag};
 use modelpack_spec::{Algorithm, Descriptor, Digest, ImageIndex, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{Begin, Body, CHUNK, CopyOptions, Error, FileRange, MemoryStore, Repository, Sink, Source, Upload, copy, put_bytes};
+use modelpack_store::{
+    Begin, Body, CHUNK, CopyOptions, Error, FileRange, MemoryStore, ReferrersPage, Repository, Sink, Source, Upload, copy, put_bytes,
+};
 use std::{fs, io::Write, path::Path, sync::Arc};
 
 fn pool_files(root: &Path) -> usize {
@@ -211,9 +213,9 @@ async fn referrers_are_found_by_their_subject() {
     image.artifact_type = Some("application/signature".into());
     let referrer = Manifest::from_image(image).unwrap();
     repository.put_manifest(&Selector::Digest(referrer.digest().clone()), &referrer).await.unwrap();
-    let found = repository.referrers(subject.digest()).await.unwrap();
+    let found = repository.referrers(subject.digest(), ReferrersPage::default()).await.unwrap().referrers;
     assert_eq!(found.len(), 1);
     assert_eq!((&found[0].digest, found[0].artifact_type.as_deref()), (referrer.digest(), Some("application/signature")));
     assert!(repository.delete_manifest(referrer.digest()).await.unwrap());
-    assert!(repository.referrers(subject.digest()).await.unwrap().is_empty());
+    assert!(repository.referrers(subject.digest(), ReferrersPage::default()).await.unwrap().referrers.is_empty());
 }

@@ -85,6 +85,30 @@ fn manifests_of_many_small_objects_cost_a_registry_little() {
 }
 
 #[test]
+fn referrers_with_many_annotations_cost_a_registry_little() {
+    let registry = Registry::start();
+    push_config(&registry);
+    let config = format!(r#"{{"mediaType":"x/x","digest":"{}","size":2}}"#, Digest::of(b"{}"));
+    let subject = Digest::of(b"a subject need not be there");
+    let referrer = |number: usize| {
+        let annotations: String = (0..350_000).map(|i| format!(r#""{i:x}":"","#)).collect();
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{config},"layers":[],"subject":{{"mediaType":"{MANIFEST}","digest":"{subject}","size":27}},"annotations":{{{annotations}"number":"{number}"}}}}"#
+        )
+    };
+    for number in 0..8 {
+        let put = request(registry.address(), "PUT", &format!("/v2/a/b/manifests/r{number}"), referrer(number).as_bytes());
+        assert_eq!(put.0, 201, "{}", String::from_utf8_lossy(&put.1));
+    }
+    let registry = registry.restart();
+    let address = registry.address();
+    let listed = at_once(8, |_| request(address, "GET", &format!("/v2/a/b/referrers/{subject}"), b""));
+    assert!(listed.iter().all(|(status, list)| *status == 200 && list.len() > 3_500_000 && *list == listed[0].1));
+    let peak = registry.peak_memory();
+    assert!(peak < 96, "eight lists of large referrers took {peak} MiB");
+}
+
+#[test]
 fn a_manifest_of_many_small_objects_costs_its_reader_little() {
     let registry = Registry::start();
     push_config(&registry);

@@ -8,6 +8,8 @@ use super::{
     sessions::Sessions,
 };
 use crate::protocol::{error::ErrorCode, query::Query, route::Route};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use hyper::body::Incoming;
 use modelpack_spec::{MAX_MANIFEST_BYTES, RepositoryName};
@@ -16,12 +18,15 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// How many bytes of manifests are in memory at once, in units: one of the largest, or as many small ones. While it is parsed, a manifest
 /// may cost twenty times its bytes.
 const MANIFEST_UNITS: usize = MAX_MANIFEST_BYTES / MANIFEST_UNIT;
 const MANIFEST_UNIT: usize = 64 << 10;
+
+/// How many lists of referrers may be in memory at once: a list may have as many bytes as a manifest, and a client read it slowly.
+const LISTS: usize = 4;
 
 /// How much is done at once, so that descriptors and threads are always left for what is under way.
 pub(super) struct Limits {
@@ -54,6 +59,7 @@ pub(super) struct Registry {
     pub(super) sessions: Sessions,
     leases: Leases,
     manifest_memory: Semaphore,
+    list_memory: Arc<Semaphore>,
     storing: Semaphore,
     limits: Limits,
     /// Each connection that is open has a clone.
@@ -80,7 +86,17 @@ impl Registry {
         let leases = Leases::new(store.clone(), options.lease_idle);
         let limits = Limits::new(options.descriptors);
         let (manifest_memory, storing) = (Semaphore::new(MANIFEST_UNITS), Semaphore::new(limits.storing));
-        Self { store, options, sessions, leases, manifest_memory, storing, limits, connections: Arc::new(()) }
+        Self {
+            store,
+            options,
+            sessions,
+            leases,
+            manifest_memory,
+            list_memory: Arc::new(Semaphore::new(LISTS)),
+            storing,
+            limits,
+            connections: Arc::new(()),
+        }
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
@@ -126,6 +142,20 @@ impl Registry {
         let units = usize::try_from(len).unwrap_or(usize::MAX).div_ceil(MANIFEST_UNIT).clamp(1, MANIFEST_UNITS);
         let units = u32::try_from(units).expect("there are not so many");
         self.manifest_memory.acquire_many(units).await.expect("the semaphore is never closed")
+    }
+
+    /// Waits until a list may be in memory, which it may be as long as the result lives.
+    pub(super) async fn list_memory(&self) -> OwnedSemaphorePermit {
+        self.list_memory.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Answers with a list, which has its memory until it is sent. Small lists are not counted.
+    pub(super) fn list(&self, answer: Answer, list: Vec<u8>, memory: OwnedSemaphorePermit) -> Response {
+        let (len, piece) = (list.len(), self.buffer());
+        let memory = (len > piece).then_some(memory);
+        let list = Bytes::from(list);
+        let pieces = (0..len).step_by(piece).map(move |at| Ok(list.slice(at..len.min(at + piece))));
+        answer.stream(stream::iter(pieces).inspect(move |_| _ = &memory), len as u64)
     }
 
     /// Does something that may have to wait for a lock of the store. It must not wait for a client, nor be nested.

@@ -1,7 +1,7 @@
 //! Uploads between their requests.
 
 use super::leases::Held;
-use modelpack_spec::RepositoryName;
+use modelpack_spec::{Digest, RepositoryName};
 use modelpack_store::{BlobWriter, Error, Result, SuspendedWriter, blocking};
 use std::{
     collections::HashMap,
@@ -40,6 +40,12 @@ impl Locked {
     /// Whether bytes have come of which the client may not know.
     pub(super) fn is_cut(&self) -> bool {
         self.len() > 0 && self.session.as_ref().is_some_and(|session| session.is_cut)
+    }
+
+    /// Whether the bytes that have come are those of `digest`, as far as that is known without reading them again.
+    pub(super) fn may_be(&self, digest: &Digest) -> bool {
+        let found = self.session.as_ref().map(|session| session.writer.digest());
+        found.is_none_or(|found| found.algorithm() != digest.algorithm() || found == *digest)
     }
 
     /// How many bytes have come, which the client is told now.

@@ -63,6 +63,9 @@ impl Registry {
         let _lease = self.hold(name).await?;
         let mut session = self.session(name, id).await?;
         self.append(name, id, &mut session, call).await?;
+        if session.is_cut() && !session.may_be(&digest) {
+            return Err(cut(name, id, session.len()));
+        }
         let writer = self.sessions.remove(id, session)?;
         let commit = async { blocking(move || writer.resume()).await?.commit_as(&digest).await };
         self.storing(commit).await?;
@@ -91,10 +94,11 @@ impl Registry {
     /// Appends a body to an upload, which keeps what came even if the rest does not.
     async fn append(&self, name: &RepositoryName, id: &str, session: &mut Locked, call: Call) -> Result<()> {
         let received = session.len();
-        let chunk = chunk_len(&call, session).map_err(|failure| {
-            let at = Route::Upload(name.clone(), id.to_owned());
-            failure.header(header::LOCATION, at).header(header::RANGE, range::print_received(received))
-        })?;
+        // Where the body before was cut, a client that does not say where its bytes belong may send all of them again.
+        if session.is_cut() && call.header(header::CONTENT_RANGE).is_none() && call.body.len() != Some(0) {
+            return Err(cut(name, id, received));
+        }
+        let chunk = chunk_len(&call, received).map_err(|failure| standing(failure, name, id, received))?;
         if call.body.len() != Some(0) {
             let body = call.body.into_body(chunk, session.is_wanted());
             self.sessions.write(session, async move |writer: &mut BlobWriter| writer.write(body).await).await?;
@@ -109,26 +113,29 @@ impl Registry {
     }
 }
 
-/// How many bytes a chunk says that it has, if it does; refused if it does not follow the bytes that have come.
-///
-/// Where the body before was cut, a client that does not say where its bytes belong may send all of them again, so it is refused too.
-fn chunk_len(call: &Call, session: &Locked) -> Result<Option<u64>> {
-    let received = session.len();
-    let refused = |message| Err(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message));
-    let Some(header) = call.header(header::CONTENT_RANGE) else {
-        if session.is_cut() && call.body.len() != Some(0) {
-            return refused(format!(
-                "an earlier request was cut after {received} bytes: go on from there with a `Content-Range`, or begin a new upload"
-            ));
-        }
-        return Ok(None);
-    };
+/// Refuses a body of which it is not known where it belongs, or the end of an upload that lacks bytes, after an earlier body was cut.
+fn cut(name: &RepositoryName, id: &str, received: u64) -> Failure {
+    let message =
+        format!("an earlier request was cut after {received} bytes: go on from there with a `Content-Range`, or begin a new upload");
+    standing(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message), name, id, received)
+}
+
+/// A failure that says how far the upload is.
+fn standing(failure: Failure, name: &RepositoryName, id: &str, received: u64) -> Failure {
+    let at = Route::Upload(name.clone(), id.to_owned());
+    failure.header(header::LOCATION, at).header(header::RANGE, range::print_received(received))
+}
+
+/// How many bytes a chunk says that it has, if it does; refused if it does not follow the `received` bytes.
+fn chunk_len(call: &Call, received: u64) -> Result<Option<u64>> {
+    let Some(header) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
     let Some(chunk) = range::parse_chunk(header) else {
         let message = format!("{header:?} is not a range: expected `FIRST-LAST`");
         return Err(Failure::bad_request(ErrorCode::BlobUploadInvalid, message));
     };
     if chunk.start != received {
-        return refused(format!("the upload has {received} bytes, so the next chunk begins at {received}, not {}", chunk.start));
+        let message = format!("the upload has {received} bytes, so the next chunk begins at {received}, not {}", chunk.start);
+        return Err(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message));
     }
     let len = chunk.end - chunk.start;
     match call.body.len() {

@@ -8,7 +8,8 @@ use modelpack_distribution::{
 };
 use modelpack_spec::{Descriptor, ImageManifest, Manifest, Selector, Tag};
 use modelpack_store::{
-    Begin, Body, CopyOptions, Error, FileRange, MemoryStore, Progress, Sink, Source, Store, Untagged, contract, copy, put_bytes,
+    Begin, Body, CopyOptions, Error, FileRange, MemoryStore, Progress, ReferrersPage, Sink, Source, Store, Untagged, contract, copy,
+    put_bytes,
 };
 use std::{collections::BTreeMap, fs::File, sync::Arc};
 use tempfile::TempDir;
@@ -146,6 +147,6 @@ async fn a_referrer_is_listed_by_the_registry_itself() {
     let referrer = put_artifact(&repository, b"signature", Some(subject.descriptor())).await;
     repository.put_manifest(&Selector::Digest(referrer.digest().clone()), &referrer).await.unwrap();
     assert_eq!(repository.tags().await.unwrap(), [tag("v1")], "no tag stands in for the API");
-    let listed = served.store.repository(&"a".parse().unwrap()).referrers(subject.digest()).await.unwrap();
-    assert_eq!(listed.iter().map(|d| &d.digest).collect::<Vec<_>>(), [referrer.digest()]);
+    let listed = served.store.repository(&"a".parse().unwrap()).referrers(subject.digest(), ReferrersPage::default()).await.unwrap();
+    assert_eq!(listed.referrers.iter().map(|d| &d.digest).collect::<Vec<_>>(), [referrer.digest()]);
 }

@@ -135,6 +135,9 @@ async fn a_put_that_was_cut_is_not_appended_to() {
         let again = registry.put(&format!("{upload}?digest={digest}")).body(content.clone()).send().await.unwrap();
         assert_eq!(again.status(), StatusCode::RANGE_NOT_SATISFIABLE, "all bytes again, after a part of them");
         assert_eq!((header(&again, "range"), header(&again, "location")), ("0-99999", upload.as_str()));
+        let end = registry.put(&format!("{upload}?digest={digest}")).send().await.unwrap();
+        assert_eq!(end.status(), StatusCode::RANGE_NOT_SATISFIABLE, "an end without the bytes that are missing");
+        assert_eq!(header(&end, "range"), "0-99999");
         let rest = registry.patch(&upload).header("content-range", "100000-299999").body(content[100_000..].to_vec());
         assert_eq!(rest.send().await.unwrap().status(), StatusCode::ACCEPTED, "the bytes that came were kept");
         let done = registry.put(&format!("{upload}?digest={digest}")).send().await.unwrap();

@@ -164,6 +164,11 @@ impl SuspendedWriter {
         self.len == 0
     }
 
+    /// The digest of the bytes that were written so far.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// Opens the file again; blocks.
     ///
     /// Fails with [`Error::NotFound`] if somebody has removed it.

@@ -289,8 +289,13 @@ impl Layout {
         crate::verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
     }
 
+    pub(super) fn read_manifest_blocking(&self, at: &Selector) -> Result<Manifest> {
+        let entry = self.select(at)?;
+        self.read_manifest(&entry).map_err(|e| if e.is_not_found() { self.no_manifest(at) } else { e })
+    }
+
     /// The file of a manifest that is not too large, and what to call it in an error.
-    fn open_manifest(&self, digest: &Digest) -> Result<(String, FileRange)> {
+    pub(super) fn open_manifest(&self, digest: &Digest) -> Result<(String, FileRange)> {
         let what = format!("manifest {digest} in {}", self.0.name);
         let range = self.open_blob(digest)?;
         if range.len > MAX_MANIFEST_BYTES as u64 {
@@ -372,11 +377,7 @@ impl Layout {
 impl Source for Layout {
     async fn manifest(&self, at: &Selector) -> Result<Manifest> {
         let (this, at) = (self.clone(), at.clone());
-        blocking(move || {
-            let entry = this.select(&at)?;
-            this.read_manifest(&entry).map_err(|e| if e.is_not_found() { this.no_manifest(&at) } else { e })
-        })
-        .await
+        blocking(move || this.read_manifest_blocking(&at)).await
     }
 
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {

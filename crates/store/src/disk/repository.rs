@@ -4,6 +4,7 @@ use super::{
     BlobWriter, Layout, StoredManifest,
     blobs::{Blobs, is_absent, sync_directory},
     lock,
+    referrers::{Referrers, ReferrersPage},
     reserve::is_full,
     store::Inner as StoreInner,
 };
@@ -225,23 +226,14 @@ impl Repository {
         self.layout.manifests().await
     }
 
-    /// The manifests whose subject is `digest`, with artifact type and annotations, sorted by digest.
-    pub async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>> {
-        let (this, digest) = (self.clone(), digest.clone());
-        blocking(move || {
-            let mut referrers = Vec::new();
-            for entry in this.layout.manifests_blocking()? {
-                match this.layout.read_manifest(&entry) {
-                    Ok(manifest) if manifest.subject().is_some_and(|s| s.digest == digest) => referrers.push(manifest.descriptor()),
-                    Ok(_) => {}
-                    // Deleted since the index was read, or an entry that names no manifest. One that is damaged may be a referrer.
-                    Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => {}
-                    Err(e) => return Err(e),
-                }
-            }
-            Ok(referrers)
-        })
-        .await
+    /// The manifests whose subject is `digest`, and those that are listed under the fallback tag of clients that found no referrers API
+    /// (OCI distribution specification, "Enabling the Referrers API"), sorted by digest. Fails if one of
+    /// them is damaged: nobody knows then what it referred to.
+    ///
+    /// One manifest after the other is read, and no more is kept in memory than `page` takes.
+    pub async fn referrers(&self, digest: &Digest, page: ReferrersPage) -> Result<Referrers> {
+        let (layout, digest) = (self.layout.clone(), digest.clone());
+        blocking(move || layout.referrers_blocking(&digest, &page)).await
     }
 
     /// Where the lease is taken.
