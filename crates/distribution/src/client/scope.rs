@@ -49,12 +49,17 @@ impl Scope {
         self
     }
 
-    /// The same, with what a registry says that it wants. What that is on other resources is optional, unless nothing else is needed.
+    /// The same, with what a registry says that it wants. What goes beyond what is needed, on the same resource or on another, is optional,
+    /// unless nothing else is needed.
     pub(crate) fn and_named(mut self, named: Self) -> Self {
-        let is_all = self.needed.is_empty();
-        let (same, other) = named.needed.into_iter().partition(|(resource, _)| is_all || self.needed.contains_key(resource));
-        unite(&mut self.needed, same);
-        unite(&mut self.optional, other);
+        let wanted = if self.needed.is_empty() { &mut self.needed } else { &mut self.optional };
+        unite(wanted, named.needed);
+        for (resource, needed) in &self.needed {
+            if let Some(optional) = self.optional.get_mut(resource) {
+                optional.retain(|action| !needed.contains(action));
+            }
+        }
+        self.optional.retain(|_, actions| !actions.is_empty());
         self.opaque.extend(named.opaque);
         self
     }
@@ -124,5 +129,11 @@ mod tests {
         let shown: Vec<_> = std::iter::successors(Some(named), Scope::narrower).map(|scope| scope.to_string()).collect();
         assert_eq!(shown, ["repository:a/b:pull repository:c:pull repository:d:pull aws", "repository:a/b:pull aws", "aws"]);
         assert_eq!(Scope::default().and_named(Scope::parse("repository:d:pull")).narrower(), None);
+
+        let more_than_needed = Scope::repository("a/b", &["pull"]).and_named(Scope::parse("repository:a/b:pull,push"));
+        assert_eq!(more_than_needed.to_string(), "repository:a/b:pull,push");
+        assert_eq!(more_than_needed.narrower().unwrap().to_string(), "repository:a/b:pull");
+        let just_needed = Scope::repository("a/b", &["pull"]).and_named(Scope::parse("repository:a/b:pull"));
+        assert_eq!(just_needed.narrower(), None);
     }
 }
