@@ -4,7 +4,7 @@ use crate::{Error, Result, blocking};
 use rustix::fs::OFlags;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -44,11 +44,7 @@ impl Partial {
     /// Begins to replace `destination`, unless somebody else does.
     fn try_create(destination: &Path) -> Result<Option<Self>> {
         // Whoever writes to a link and whoever writes to its target write to the same file.
-        let destination = match destination.canonicalize() {
-            Ok(target) => target,
-            Err(e) if e.kind() == ErrorKind::NotFound => destination.to_owned(),
-            Err(e) => return Err(Error::io("look at", destination)(e)),
-        };
+        let destination = target_of(destination).map_err(Error::io("look at", destination))?;
         let mut name = std::ffi::OsString::from(".");
         let no_name = || Error::Invalid { what: destination.display().to_string(), why: "it names no file".into() };
         name.push(destination.file_name().ok_or_else(no_name)?);
@@ -109,6 +105,28 @@ impl Partial {
     }
 }
 
+/// The file that is meant by `path`, with links followed, also where the last one leads to a file that is not there yet.
+fn target_of(path: &Path) -> io::Result<PathBuf> {
+    const MAX_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match path.canonicalize() {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            target => return target,
+        }
+        // A directory that is not there is an error of whoever makes the file.
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Ok(directory) = directory.canonicalize() else { return Ok(path) };
+        let Some(name) = path.file_name() else { return Ok(path) };
+        path = directory.join(name);
+        match fs::read_link(&path) {
+            Ok(target) => path = directory.join(target),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many links lead from one to the next"))
+}
+
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.published {
@@ -149,6 +167,20 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_link_whose_target_is_not_there_yet_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        std::os::unix::fs::symlink("real/b.tar", at("a.tar")).unwrap();
+        std::os::unix::fs::symlink("a.tar", at("link.tar")).unwrap();
+        let mut first = begin(&at("link.tar")).unwrap();
+        assert!(begin(&at("a.tar")).is_none() && begin(&at("real/b.tar")).is_none(), "all of them mean one file");
+        first.publish().unwrap();
+        assert!(at("link.tar").is_symlink() && at("a.tar").is_symlink() && at("real/b.tar").is_file());
+        assert_eq!(names(&at("real")), ["b.tar"]);
     }
 
     #[test]
