@@ -64,11 +64,15 @@ impl Scope {
         self
     }
 
-    /// What is worth asking for once a token service has refused all of this together: first without what is optional, then what the
-    /// registry named in words of its own, alone.
+    /// What is worth asking for once a token service has refused all of this together: first without what is optional, then
+    /// pushing alone, which lets many registries read as well, then what the registry named in words of its own, alone.
     pub(crate) fn narrower(&self) -> Option<Self> {
         if !self.optional.is_empty() {
             Some(Self { optional: Resources::new(), ..self.clone() })
+        } else if self.needed.values().any(|actions| actions.contains("pull") && actions.contains("push")) {
+            let mut narrower = self.clone();
+            narrower.needed.values_mut().filter(|actions| actions.contains("push")).for_each(|actions| _ = actions.remove("pull"));
+            Some(narrower)
         } else if !self.opaque.is_empty() && !self.needed.is_empty() {
             Some(Self { needed: Resources::new(), ..self.clone() })
         } else {
@@ -133,6 +137,8 @@ mod tests {
         let more_than_needed = Scope::repository("a/b", &["pull"]).and_named(Scope::parse("repository:a/b:pull,push"));
         assert_eq!(more_than_needed.to_string(), "repository:a/b:pull,push");
         assert_eq!(more_than_needed.narrower().unwrap().to_string(), "repository:a/b:pull");
+        let push = Scope::repository("a/b", &["pull", "push"]).narrower().unwrap();
+        assert_eq!((push.to_string(), push.narrower()), ("repository:a/b:push".to_owned(), None));
         let just_needed = Scope::repository("a/b", &["pull"]).and_named(Scope::parse("repository:a/b:pull"));
         assert_eq!(just_needed.narrower(), None);
     }
