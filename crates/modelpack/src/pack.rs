@@ -35,8 +35,8 @@ pub enum ModelfilePath {
 impl ModelfilePath {
     /// The Modelfile of `directory`, or for want of one its Kitfile, if it has one: `Modelfile`, `Kitfile`, `kitfile`, `.kitfile`.
     pub fn find(directory: &Path) -> Option<Self> {
-        // A link that leads nowhere is found too: it should say something.
-        let is_there = |name: &&str| directory.join(name).symlink_metadata().is_ok() && !directory.join(name).is_dir();
+        // A link that leads nowhere, or to a directory, is found too: it should say something.
+        let is_there = |name: &&str| directory.join(name).symlink_metadata().is_ok_and(|found| !found.is_dir());
         ["Modelfile", "Kitfile", "kitfile", ".kitfile"].into_iter().find(is_there).map(Self::InDirectory)
     }
 

@@ -47,6 +47,12 @@ fn a_link_out_of_the_directory_is_refused_and_not_a_line_of_what_it_leads_to_is_
         }
         // A directory that is only scanned is not planned as anybody says.
         ok(&cli, "scan model");
+
+        let outside = cli.home().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::remove_file(model.join(name)).unwrap();
+        symlink(&outside, model.join(name)).unwrap();
+        fails(&cli, "pack model -t tiny", 9, &[name]);
     }
 }
 
