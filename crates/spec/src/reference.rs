@@ -8,6 +8,12 @@ use std::{fmt, str::FromStr};
 pub struct Tag(String);
 
 impl Tag {
+    /// The tag under which clients list the referrers of `subject` where a registry has no API for them (OCI distribution specification,
+    /// "Referrers Tag Schema").
+    pub fn of_referrers(subject: &Digest) -> Self {
+        Self(format!("{}-{}", subject.algorithm().name(), &subject.hex()[..64]))
+    }
+
     /// `latest`, which a reference without tag and digest means.
     pub fn latest() -> Self {
         Self("latest".to_owned())

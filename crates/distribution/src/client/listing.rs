@@ -62,7 +62,7 @@ impl RemoteRepository {
                 let list: ReferrersList = serde_json::from_slice(&bytes).map_err(|e| Error::Invalid { what, why: e.to_string() })?;
                 Ok(list.manifests.map_or(0, |manifests| manifests.len()))
             }
-            Err(error) if error.is_not_found() => match self.manifest(&Selector::Tag(fallback_tag(digest))).await {
+            Err(error) if error.is_not_found() => match self.manifest(&Selector::Tag(Tag::of_referrers(digest))).await {
                 Ok(index) => Ok(index.manifests().len()),
                 Err(error) if error.is_not_found() => Ok(0),
                 Err(error) => Err(error),
@@ -70,12 +70,6 @@ impl RemoteRepository {
             Err(error) => Err(error),
         }
     }
-}
-
-/// The tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
-pub(super) fn fallback_tag(subject: &Digest) -> Tag {
-    let text = format!("{}-{}", subject.algorithm().name(), &subject.hex()[..64]);
-    text.parse().expect("an algorithm, a dash and digits are a tag")
 }
 
 impl Client {

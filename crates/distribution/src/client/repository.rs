@@ -3,7 +3,6 @@
 use super::{
     download::{self, download},
     failure::Failure,
-    listing::fallback_tag,
     payload::Payload,
     read_limited,
     registry::{Registry, Request},
@@ -19,7 +18,7 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use modelpack_spec::{
-    Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, media_type,
+    Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
 };
 use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
 use reqwest::{Response, Url};
@@ -182,7 +181,7 @@ impl RemoteRepository {
 
     /// Lists a manifest under the tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
     async fn add_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<()> {
-        let at = Selector::Tag(fallback_tag(subject));
+        let at = Selector::Tag(Tag::of_referrers(subject));
         let mut index = match self.manifest(&at).await {
             Ok(existing) => match existing.document() {
                 Document::Index(index) => index.clone(),

@@ -30,14 +30,9 @@ pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec
         if file.try_lock().is_err() || presence::is_shown(directory, name) {
             continue;
         }
-        if !dry_run {
-            match fs::remove_file(&path) {
-                // Its writer finished or gave it up before the lock was free.
-                Err(e) if is_absent(&e) => continue,
-                removed => removed.map_err(Error::io("remove", &path))?,
-            }
+        if dry_run || is_removed(&path)? {
+            abandoned.push((path, size));
         }
-        abandoned.push((path, size));
     }
     Ok(abandoned)
 }
@@ -48,18 +43,20 @@ pub(super) fn sweep_temporaries(directory: &Path, dry_run: bool) -> Result<Vec<(
     let mut abandoned = Vec::new();
     for (path, size) in files(directory)? {
         let is_temporary = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));
-        if !is_temporary {
-            continue;
+        if is_temporary && (dry_run || is_removed(&path)?) {
+            abandoned.push((path, size));
         }
-        if !dry_run {
-            match fs::remove_file(&path) {
-                Err(e) if is_absent(&e) => continue,
-                removed => removed.map_err(Error::io("remove", &path))?,
-            }
-        }
-        abandoned.push((path, size));
     }
     Ok(abandoned)
+}
+
+/// Removes a file; `false` if its writer finished or gave it up just now, so that it is not there.
+fn is_removed(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if is_absent(&e) => Ok(false),
+        Err(e) => Err(Error::io("remove", path)(e)),
+    }
 }
 
 #[cfg(test)]

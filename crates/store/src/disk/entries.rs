@@ -5,7 +5,7 @@ use super::{
     index::{Index, name_of, tag_of},
 };
 use crate::{Error, Result, blocking};
-use modelpack_spec::{Descriptor, Digest, Manifest};
+use modelpack_spec::{Descriptor, Digest, Manifest, Tag};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -169,7 +169,8 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
 
     /// How many manifests refer to the one with `digest`, which was found under `name` if it has one.
     pub(crate) fn count_referrers(&self, digest: &Digest, name: Option<&str>) -> usize {
-        let fallback = format!("{}-{}", digest.algorithm().name(), &digest.hex()[..64]);
+        let fallback = Tag::of_referrers(digest);
+        let fallback = fallback.as_str();
         let mut referrers = BTreeSet::new();
         for entry in self.index.entries().iter().filter(|entry| entry.digest != *digest) {
             match tag_of(entry) {
@@ -177,7 +178,7 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
                     let listed = (self.read)(entry).map(|index| index.manifests().to_vec());
                     referrers.extend(listed.into_iter().flatten().map(|listed| listed.digest));
                 }
-                Some(tag) if tag.strip_prefix(&fallback).is_some_and(|rest| rest.starts_with('.')) => {
+                Some(tag) if tag.strip_prefix(fallback).is_some_and(|rest| rest.starts_with('.')) => {
                     referrers.insert(entry.digest.clone());
                 }
                 _ if is_cosign_referrer(entry) && name_of(entry) == name => {

@@ -2,7 +2,7 @@
 
 use super::Layout;
 use crate::{Error, Result, verify_bytes};
-use modelpack_spec::{Digest, Referrer, Selector};
+use modelpack_spec::{Digest, Referrer, Selector, Tag};
 use std::collections::BTreeMap;
 
 /// Which part of a list of referrers is asked for.
@@ -60,9 +60,7 @@ impl Layout {
         let manifests = self.manifests_blocking()?.into_iter();
         let candidate = |media_type| Candidate { media_type, is_listed: false };
         let mut candidates: BTreeMap<_, _> = manifests.map(|entry| (entry.digest, candidate(entry.media_type))).collect();
-        let tag = format!("{}-{}", subject.algorithm().name(), &subject.hex()[..64]);
-        let tag = Selector::Tag(tag.parse().expect("an algorithm, a dash and 64 digits are a tag"));
-        match self.read_manifest_blocking(&tag) {
+        match self.read_manifest_blocking(&Selector::Tag(Tag::of_referrers(subject))) {
             Ok(list) => {
                 for listed in list.manifests() {
                     candidates.entry(listed.digest.clone()).or_insert_with(|| candidate(String::new())).is_listed = true;
