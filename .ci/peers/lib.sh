@@ -15,6 +15,7 @@ export HOME="$work/home" DOCKER_CONFIG="$work/home/.docker"
 mkdir -p "$DOCKER_CONFIG"
 
 servers=()
+mounted=
 checks=0
 cleanup() {
   local status=$? server
@@ -22,6 +23,7 @@ cleanup() {
     kill "$server" 2>/dev/null || true
     wait "$server" 2>/dev/null || true
   done
+  [ -z "$mounted" ] || umount "$mounted"
   rm -rf "$work"
   [ "$status" -ne 0 ] || printf '%d checks passed\n' "$checks"
   exit "$status"

@@ -1,7 +1,8 @@
 //! Room that deletes need on a disk that is full.
 //!
 //! To remove a name, `index.json` is replaced by a shorter one, which needs a few blocks before it frees others. The reserve is a file
-//! that has those blocks: the new content is written into it, and the two files change names. So the old index is the next reserve.
+//! that has those blocks: the new content is written into it, and the two files change names. So the old index is the next reserve, where
+//! written blocks can be written again. Where they cannot (btrfs and its like copy on write), the old index goes, and a new reserve takes its blocks.
 
 use super::{
     blobs::{TEMPORARY, is_absent, replace_file, sync_directory},
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{Error, Result};
 use rustix::{
-    fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with},
+    fs::{CWD, FallocateFlags, RenameFlags, fallocate, fstatfs, renameat_with, syncfs},
     io::Errno,
 };
 use std::{
@@ -92,14 +93,25 @@ impl Reserve {
         };
         let replaced = replace_file(path, bytes);
         let replaced = if_full(replaced, &|error| if size < bytes.len() as u64 { Err(error) } else { self.change_places(path, bytes) });
-        // Where written blocks are never written again (btrfs, zfs), the reserve is of use only if it is given back.
+        // The reserve could not be written: its blocks had been written before, on a file system that copies on write.
         let replaced = if_full(replaced, &|error| self.give_back().map_or(Err(error), |()| replace_file(path, bytes)));
-        // As large as it was if it can be, else as large as there is room for: the next delete needs less.
-        let (present, mut again) = (self.len()?, size.max(LEAST));
+        self.grow_again(size.max(LEAST))?;
+        replaced
+    }
+
+    /// Makes it `wanted` bytes large if it can be, else as large as there is room for: the next delete needs less.
+    fn grow_again(&self, wanted: u64) -> Result<()> {
+        let present = self.len()?;
+        if self.grow(present, wanted).is_ok() {
+            return Ok(());
+        }
+        // What was freed just now may be free only when the file system has written that down.
+        let _ = self.sync();
+        let mut again = wanted;
         while again > present && self.grow(present, again).is_err() {
             again /= 2;
         }
-        replaced
+        Ok(())
     }
 
     /// Writes into the reserve, and lets the file at `path` be the reserve from then on.
@@ -115,19 +127,38 @@ impl Reserve {
         };
         exchanged.map_err(Error::io("rename into place", path))?;
         sync_directory(path.parent().unwrap_or(&self.root))?;
-        // Without room for that, the blocks of the old index serve.
-        let _ = self.renew(bytes.len().next_multiple_of(BLOCK) as u64);
+        // If there is no room for a new one, the next delete has what the old index is good for.
+        let _ = if copies_on_write(&file) {
+            self.give_back().map_err(Error::io("free", reserve))
+        } else {
+            self.renew(bytes.len().next_multiple_of(BLOCK) as u64)
+        };
         Ok(())
     }
 
+    /// Gives its blocks back to the file system. Not by cutting the file: it may have been an index, which somebody still reads.
     fn give_back(&self) -> io::Result<()> {
-        File::options().write(true).open(self.path())?.set_len(0)
+        fs::remove_file(self.path())?;
+        self.sync()
+    }
+
+    /// Returns when the file system has written down what is free.
+    fn sync(&self) -> io::Result<()> {
+        Ok(syncfs(File::open(&self.root)?)?)
     }
 }
 
 /// Whether an error says that the disk, or the share of it that this user may have, is full.
 pub(super) fn is_full(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+}
+
+/// Whether the file system writes to other blocks when something is written again, so that a file which was written has no room of its own.
+fn copies_on_write(file: &File) -> bool {
+    const BTRFS: u64 = 0x9123_683e;
+    const BCACHEFS: u64 = 0xca45_1a4e;
+    const ZFS: u64 = 0x2fc1_2fc1;
+    fstatfs(file).is_ok_and(|system| matches!(system.f_type as u64 & 0xffff_ffff, BTRFS | BCACHEFS | ZFS))
 }
 
 fn append_zeros(mut file: &File, range: Range<u64>) -> io::Result<()> {
