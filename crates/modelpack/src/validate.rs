@@ -183,6 +183,10 @@ fn validate_file(path: PathBuf, document: Option<Document>) -> Result<Validation
     let mut bytes = Vec::new();
     // One more than is allowed, so that a larger one is seen to be.
     File::open(&path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(io)?;
+    if bytes.get(257..262) == Some(b"ustar") {
+        let why = "it is a tar archive, and no JSON document; `oci-archive:` before its path names the artifacts in it".to_owned();
+        return Err(Error::Store(StoreError::Invalid { what: path.display().to_string(), why }));
+    }
     let (document, report) = validate_document(&bytes, document).ok_or(Error::UnknownDocument { path })?;
     Ok(Validation { subject: Subject::Document(document), report })
 }

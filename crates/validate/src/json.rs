@@ -19,7 +19,7 @@ pub const MAX_DEPTH: usize = 32;
 /// The document that `bytes` are. `None` if they cannot be read, which is then the only problem; fields that are there twice are problems.
 pub(crate) fn parse(document: Document, bytes: &[u8], report: &mut Report) -> Option<Value> {
     if bytes.len() > MAX_BYTES {
-        report.add(document, "", format!("{} bytes", bytes.len()), format!("at most {MAX_BYTES} bytes (4 MiB)"), SIZE);
+        report.add(document, "", format!("more than {MAX_BYTES} bytes"), format!("at most {MAX_BYTES} bytes (4 MiB)"), SIZE);
         return None;
     }
     let mut reader = Reader { document, report, path: Vec::new(), values: 0, stopped: None };

@@ -111,6 +111,7 @@ fn what_is_packed_is_valid_wherever_it_lies() {
         assert_eq!(ok(&cli, &format!("validate {place}")), format!("{place}: artifact {digest}: valid"));
         assert_eq!(ok(&cli, &format!("validate {place} --read-layers")), format!("{place}: artifact {digest}: valid"));
     }
+    fails(&cli, "validate file.tar", 5, &["file.tar", "tar archive", "`oci-archive:`"]);
     let several = json(&cli, "validate tiny layout model");
     let verdicts: Vec<&Value> = several["targets"].as_array().unwrap().iter().map(|target| &target["valid"]).collect();
     assert_eq!(verdicts, [true, true, true]);
@@ -236,4 +237,7 @@ fn a_licence_is_packed_as_a_validator_takes_it() {
 fn what_is_there_and_no_directory_is_read_as_a_file() {
     let shown = not_valid(&cli(), "validate /dev/null").stdout;
     assert!(shown.contains("the text ends too early"), "{shown}");
+    // Without an end: it is read as far as a document may go.
+    let shown = not_valid(&cli(), "validate /dev/zero").stdout;
+    assert!(shown.contains("more than 4194304 bytes"), "{shown}");
 }

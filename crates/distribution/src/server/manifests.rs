@@ -21,6 +21,11 @@ impl Registry {
             Ok(manifest) => manifest,
             // A digest may be that of a blob, which is no manifest.
             Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => return Err(self.unknown_manifest(name, at)),
+            // As with a damaged blob: what is not there is pushed again, which mends it. A client that is told of an error gives up.
+            Err(Error::WrongDigest { .. } | Error::WrongSize { .. }) => {
+                let message = format!("the registry's copy of manifest {name}{at} is damaged; a push mends it");
+                return Err(Failure::not_found(ErrorCode::ManifestUnknown, message));
+            }
             Err(e) => return Err(Failure::of_read(e)),
         };
         let media_type = HeaderValue::try_from(&manifest.media_type).map_err(|_| self.unknown_manifest(name, at))?;

@@ -130,16 +130,23 @@ async fn a_deleted_tag_leaves_its_manifest_and_a_deleted_manifest_takes_its_tags
 }
 
 #[tokio::test]
-async fn a_manifest_that_was_damaged_on_disk_is_never_served() {
+async fn a_manifest_that_was_damaged_on_disk_is_not_there_until_it_is_pushed_again() {
     let registry = Registry::start().await;
     let of = registry.push_manifest("a/b", "v1", json!({})).await;
     let file = registry.store.root().join("blobs/sha256").join(of.digest.hex());
     let damaged = std::fs::read_to_string(&file).unwrap().replace("vnd.example", "VND.example");
     std::fs::write(&file, damaged).unwrap();
-    for path in ["/v2/a/b/manifests/v1".to_owned(), format!("/v2/a/b/referrers/{}", Digest::of(b"x"))] {
-        let (_, message) = failure(registry.get(&path).send().await.unwrap(), StatusCode::INTERNAL_SERVER_ERROR).await;
+    let manifest = "/v2/a/b/manifests/v1";
+    for (path, status) in [
+        (manifest.to_owned(), StatusCode::NOT_FOUND),
+        (format!("/v2/a/b/referrers/{}", Digest::of(b"x")), StatusCode::INTERNAL_SERVER_ERROR),
+    ] {
+        let (_, message) = failure(registry.get(&path).send().await.unwrap(), status).await;
         assert!(message.contains("damaged"), "{message}");
     }
+    assert_eq!(registry.head(manifest).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+    registry.push_manifest("a/b", "v1", json!({})).await;
+    assert_eq!(registry.head(manifest).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(registry.get("/v2/").send().await.unwrap().status(), StatusCode::OK);
 }
 
