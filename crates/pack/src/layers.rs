@@ -26,7 +26,7 @@ pub struct PlannedLayer {
     pub encoding: Encoding,
     /// What it is called: the path of its file, or of several files a name that none of the model's files has, nor a directory of theirs.
     pub path: FilePath,
-    /// Its files, sorted by the bytes of their paths: one, or several if they were bundled. A raw layer has one.
+    /// Its files, in the order of the plan: one, or several if they were bundled. A raw layer has one.
     pub files: Vec<PlannedFile>,
 }
 

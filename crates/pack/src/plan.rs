@@ -24,7 +24,7 @@ use level::{Level, State, Wanted};
 use modelpack_spec::{FilePath, LayerKind, PathSet};
 use rustix::io::Errno;
 use std::{
-    cmp::Reverse,
+    cmp::{Ordering, Reverse},
     collections::BTreeSet,
     ffi::OsString,
     fs::{self, File, FileType},
@@ -46,7 +46,8 @@ const MAX_PATH_BYTES: usize = 4096;
 pub struct Plan {
     /// The directory that they are in.
     pub(crate) directory: Arc<Directory>,
-    /// The files: weight configs, weights, code, data sets, docs, each sorted by the bytes of their paths. Never empty.
+    /// The files: weight configs, weights, code, data sets, docs. Of each kind those of the top directory come first, then the others, each
+    /// sorted by the bytes of their paths. Never empty.
     pub files: Vec<PlannedFile>,
 }
 
@@ -65,6 +66,17 @@ pub struct PlannedFile {
     pub size: u64,
     /// Whether its owner may execute it.
     pub executable: bool,
+}
+
+impl PlannedFile {
+    /// Which of two files comes first in an artifact: by kind, those of the top directory before others, by the bytes of the path.
+    ///
+    /// Several readers take the first file of some name for the model's own, or its directory for the model's: so what belongs to a part of
+    /// the model, in a directory of its own, comes later.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        let place = |file: &Self| (rank(file.kind), file.path.components().nth(1).is_some());
+        place(self).cmp(&place(other)).then_with(|| self.path.cmp(&other.path))
+    }
 }
 
 /// Plans an artifact of the files in `directory`. Blocks, and reads no file.
@@ -133,7 +145,7 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
         let rules = filter.rules().map(str::to_owned).chain(ignored_by).collect();
         return Err(Error::Empty { directory: directory.to_owned(), rules });
     }
-    files.sort_unstable_by(|a, b| (rank(a.kind), &a.path).cmp(&(rank(b.kind), &b.path)));
+    files.sort_unstable_by(PlannedFile::order);
     let mut paths = PathSet::default();
     for file in &files {
         paths.insert(&file.path).map_err(|source| Error::InvalidPath { directory: directory.to_owned(), source })?;

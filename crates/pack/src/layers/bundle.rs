@@ -1,7 +1,7 @@
 //! Bundles: what becomes of small files when each cannot be a layer of its own.
 //!
 //! Files are bundled by class, those first whose place in a layer of their own matters least, and a class as a whole or not at all, so that
-//! one file more does not change which files are bundled. A bundle holds files of one kind and one encoding, in the order of their paths.
+//! one file more does not change which files are bundled. A bundle holds files of one kind and one encoding, in the order of the plan.
 //! Where one ends depends on the path and size of a file alone, unless it would become too large: so a file that is added or changed
 //! changes the bundle that it is in, and few others.
 

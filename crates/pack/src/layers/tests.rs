@@ -12,8 +12,7 @@ fn plan(files: impl IntoIterator<Item = (String, u64)>) -> Plan {
         PlannedFile { path, source: SourceFile::none(), kind, inferred: true, size, executable: false }
     };
     let mut files: Vec<PlannedFile> = files.into_iter().map(file).collect();
-    let rank = |kind| LayerKind::ALL.iter().position(|known| *known == kind);
-    files.sort_by(|a, b| (rank(a.kind), &a.path).cmp(&(rank(b.kind), &b.path)));
+    files.sort_by(PlannedFile::order);
     Plan { directory: Arc::new(Directory::open("/".as_ref()).unwrap()), files }
 }
 
@@ -40,7 +39,7 @@ fn check(plan: &Plan, layers: &[PlannedLayer], limit: usize) {
     assert_eq!(files, expected);
     for layer in layers {
         assert!(layer.files.iter().all(|file| file.kind == layer.kind));
-        assert!(layer.files.is_sorted_by_key(|file| &file.path));
+        assert!(layer.files.is_sorted_by(|a, b| a.order(b).is_lt()));
         assert!(layer.files.len() == 1 || layer.encoding != Encoding::Raw);
     }
     let firsts: Vec<usize> = layers.iter().map(|layer| plan.files.iter().position(|file| *file == layer.files[0]).unwrap()).collect();
