@@ -220,9 +220,12 @@ fn mlx_has_a_key_of_its_own() {
 }
 
 #[test]
-fn side_files_beyond_their_bounds_say_nothing() {
-    let config = format!("{}{}", " ".repeat(4 << 20), r#"{"model_type":"bert"}"#);
-    assert_eq!(value(&inferred(&[("config.json", config.as_bytes())]), "descriptor.family"), Value::Null);
+fn side_files_beyond_their_bounds_say_nothing_and_are_told_of() {
+    let many = format!("{{\"model_type\":\"bert\",\"x\":[{}0]}}", "0,".repeat(1_000_000));
     let nested = format!("{{\"model_type\":\"bert\",\"x\":{}", "[".repeat(1_000_000));
-    assert_eq!(value(&inferred(&[("config.json", nested.as_bytes())]), "descriptor.family"), Value::Null);
+    for (config, why) in [(many, "has more than is read"), (nested, "lie within each other")] {
+        let inferred = inferred(&[("config.json", config.as_bytes())]);
+        assert_eq!(value(&inferred, "descriptor.family"), Value::Null);
+        assert!(inferred.warnings.len() == 1 && inferred.warnings[0].contains(why), "{:?}", inferred.warnings);
+    }
 }
