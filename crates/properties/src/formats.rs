@@ -1,5 +1,6 @@
 //! Headers of model files, and the JSON beside them.
 
+use crate::scanned;
 use modelpack_formats::{gguf as gguf_format, json as json_format, onnx as onnx_format, safetensors as safetensors_format};
 use serde_json::Value;
 use std::io::Cursor;
@@ -55,8 +56,9 @@ pub(crate) fn onnx(data: &[u8]) {
 }
 
 /// What the standard reads is read as the same value; each text is the same document in all encodings; and what is kept of a document in
-/// part is the same as in the whole.
+/// part is the same as in the whole. A scan of it ends.
 pub(crate) fn json(data: &[u8]) {
+    scanned::json(data);
     use json_format::{Keep, read};
     let value = read(data, Keep::All);
     if let Ok(standard) = serde_json::from_slice::<Value>(data) {

@@ -4,11 +4,11 @@ use crate::{
     FileReport, Finding, Severity, container,
     format::{Format, NEEDED},
     input::{Forward, Input, ReadSeek, beginning},
-    onnx,
+    json, onnx,
     pickle::{self, Suspicion},
     text,
 };
-use modelpack_formats::{Malformed, compressed::Allowance, gguf, safetensors, zip};
+use modelpack_formats::{Malformed, compressed::Allowance, gguf, json::begins_like_json, safetensors, zip};
 use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     path::Path,
@@ -145,8 +145,12 @@ impl Scan<'_> {
                 self.hidden_pickle();
                 self.zip_behind();
             }
-            Format::Text if extension == "json" && matches!(self.first.trim_ascii_start().first(), Some(b'{' | b'[')) => {
-                text::scan_json(&mut *self.file, self.size, self.report);
+            Format::Text | Format::Unknown if extension == "json" && begins_like_json(self.first) => {
+                json::scan(&mut *self.file, self.report);
+                if format == Format::Unknown {
+                    self.hidden_pickle();
+                    self.zip_behind();
+                }
             }
             Format::Text | Format::Unknown => {
                 let suspicion = if has_pickle_name(extension) { Suspicion::NamedOnly } else { Suspicion::None };
