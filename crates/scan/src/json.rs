@@ -24,7 +24,7 @@ pub(crate) fn scan(file: impl Read, report: &mut FileReport) {
     match walk.document(file) {
         Ok(()) => report.looked("JSON"),
         Err(unread) => {
-            if unread.may_be_loaded || walk.has_class {
+            if unread.may_be_loaded || walk.has_class && walk.has_config {
                 report.find(Finding::malformed(format!("is JSON that cannot be read to its end: {}", unread.why)));
             }
             report.not_looked(format!("JSON that cannot be read to its end: {}", unread.why));
@@ -64,8 +64,9 @@ struct Walk {
     held: usize,
     has_auto_map: bool,
     has_chat_template: bool,
-    /// Whether something says of which class it is, as objects of Keras do.
+    /// Whether something says of which class it is, and something has a config, as objects of Keras do.
     has_class: bool,
+    has_config: bool,
     findings: Vec<Finding>,
 }
 
@@ -103,6 +104,7 @@ impl Walk {
         }
         let wanted = keras::KEYS.into_iter().find(|wanted| *wanted == name);
         self.has_class |= wanted == Some(keras::CLASS_NAME);
+        self.has_config |= wanted == Some(keras::CONFIG);
         let Some(Level::Object { key, kept }) = self.open.last_mut() else { return };
         *key = wanted;
         // Of keys that are repeated the last counts, whatever its value.

@@ -149,3 +149,14 @@ fn a_side_file_that_cannot_be_read_is_packed_and_warned_of_once() {
     ok(&cli, "unpack tiny -o out");
     assert_eq!(fs::read(cli.home().join("out/config.json")).unwrap(), fs::read(model.join("config.json")).unwrap());
 }
+
+#[test]
+fn a_card_that_does_not_parse_is_warned_of_and_read_as_far_as_it_can_be() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("README.md"), "---\nversion: 1.10\ntitle: Tiny: a model\nlicense: mit\n---\n# Tiny\n").unwrap();
+    let output = run(&cli, "pack model -t tiny").expect_code(0);
+    let warnings: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("README.md is read in part: line 3, column 12: "), "{}", output.stderr);
+    let descriptor = json(&cli, "inspect tiny")["config"]["descriptor"].clone();
+    assert_eq!((&descriptor["version"], &descriptor["licenses"]), (&json!("1.10"), &json!(["MIT"])));
+}

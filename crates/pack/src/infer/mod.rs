@@ -12,6 +12,7 @@ mod chat_template;
 mod diffusers;
 mod findings;
 mod folder;
+mod front_matter;
 mod generation;
 mod gguf;
 pub(crate) mod git;
