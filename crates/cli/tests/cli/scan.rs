@@ -160,7 +160,7 @@ fn tricks_in_a_config_of_keras_hide_nothing_from_require_safe() {
         (lambda.clone().into_bytes(), "Lambda layer"),
         (utf16(&lambda), "Lambda layer"),
         (exec.into_bytes(), "builtins.exec"),
-        (lambda[..lambda.len() - 1].as_bytes().to_vec(), "cannot be read to its end"),
+        (lambda.as_bytes()[..lambda.len() - 1].to_vec(), "cannot be read to its end"),
     ] {
         fs::write(model.join("model.json"), &config).unwrap();
         fails(&cli, "pack model -t tiny --require-safe", 10, &["model.json", words]);

@@ -13,6 +13,8 @@ use std::fmt;
 
 /// Front matter above this is read in part. Cards with the results of many benchmarks have some 500 KiB.
 const MAX_BYTES: usize = 1 << 20;
+/// So many entries are read one by one, where front matter does not parse.
+const MAX_ENTRIES: usize = 1000;
 
 /// Why front matter, or part of it, cannot be read.
 #[derive(Debug, PartialEq)]
@@ -37,7 +39,7 @@ pub(super) fn read(front: &str) -> Option<(Map<String, Value>, Option<Unread>)> 
         }
     };
     let mut entries = Map::new();
-    for entry in entries_of(&front[..front.floor_char_boundary(MAX_BYTES)]) {
+    for entry in entries_of(front).into_iter().filter(|entry| entry.len() <= MAX_BYTES).take(MAX_ENTRIES) {
         if let Ok(Value::Object(one)) = parse(entry) {
             entries.extend(one);
         }

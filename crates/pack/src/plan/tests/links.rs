@@ -139,7 +139,7 @@ const HASHES: [&str; 2] = [
 /// The cache above, whose `model.safetensors` is shared by all repositories.
 fn sharing_cache(root: &Path) -> PathBuf {
     let snapshot = cache(root, "models--org--tiny", &["config.json", "model.safetensors"]);
-    write(root, &format!("blobs/ab/{}", HASHES[0]));
+    write(root, format!("blobs/ab/{}", HASHES[0]));
     fs::write(root.join("blobs/.huggingface-shared-blobs"), "1\n").unwrap();
     let own = root.join("models--org--tiny/blobs/model.safetensors");
     fs::remove_file(&own).unwrap();
@@ -172,9 +172,9 @@ fn a_snapshot_may_lead_to_shared_files_over_its_own_blobs_alone() {
     let snapshot = sharing_cache(root);
     let own = root.join("models--org--tiny/blobs/link");
     symlink("../../blobs/link", snapshot.join("link")).unwrap();
-    write(root, &format!("blobs/cd/{}", HASHES[1]));
-    write(root, &format!("blobs/ab/{}", HASHES[1]));
-    write(root, &format!("blobs/cd/nested/{}", HASHES[1]));
+    write(root, format!("blobs/cd/{}", HASHES[1]));
+    write(root, format!("blobs/ab/{}", HASHES[1]));
+    write(root, format!("blobs/cd/nested/{}", HASHES[1]));
     write(root, "blobs/cd/short");
     write(root, "elsewhere/secret");
     fs::create_dir(root.join("blobs/ef")).unwrap();
@@ -182,7 +182,7 @@ fn a_snapshot_may_lead_to_shared_files_over_its_own_blobs_alone() {
     symlink("../../elsewhere/secret", root.join(&linked)).unwrap();
     symlink("../elsewhere", root.join("blobs/01")).unwrap();
     let hash_elsewhere = format!("01{}", &HASHES[0][2..]);
-    write(root, &format!("elsewhere/{hash_elsewhere}"));
+    write(root, format!("elsewhere/{hash_elsewhere}"));
     for target in [
         format!("blobs/ab/{}", HASHES[1]),
         format!("blobs/cd/nested/{}", HASHES[1]),
