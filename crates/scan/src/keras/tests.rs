@@ -184,6 +184,16 @@ fn nothing_that_python_reads_hides_a_layer() {
 }
 
 #[test]
+fn a_config_that_is_an_archive_too_is_judged_as_both() {
+    let mut config = behind("\"                    \"").into_bytes();
+    config.resize(1024, b' ');
+    config[257..262].copy_from_slice(b"ustar");
+    let report = scan("config.json", &config);
+    assert!(report.findings.iter().any(|found| found.message.contains("Lambda layer")), "{report:?}");
+    assert!(report.findings.iter().any(|found| found.message.contains("tar archive")), "{report:?}");
+}
+
+#[test]
 fn what_some_loader_may_read_and_this_does_not_is_found() {
     let deeper = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     let report = scan("config.json", behind(&deeper).as_bytes());
