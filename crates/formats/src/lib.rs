@@ -4,6 +4,7 @@
 
 pub mod compressed;
 pub mod gguf;
+pub mod json;
 mod malformed;
 pub mod onnx;
 pub mod pickle;

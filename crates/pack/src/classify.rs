@@ -1,6 +1,7 @@
 //! What a file is to its model, told from its name: the tables of file types that the field's packers share.
 //!
-//! The specification leaves this open. The tables agree with those of `modctl`, so that both tools type a model's layers alike.
+//! The specification leaves this open. The tables agree with those of `modctl`, so that both tools type a model's layers alike, but for
+//! files of tokenizers that `modctl` does not know: an engine needs them to start, and what pulls weights and configs alone must get them.
 
 use modelpack_spec::{FilePath, LayerKind};
 
@@ -39,7 +40,25 @@ fn is_config(name: &str, extension: &str) -> bool {
         // Of models
         | "modelcard" | "meta" | "tiktoken" | "hparams" | "params" | "hyperparams" | "wandb" | "mlflow" | "tensorboard"
     );
-    by_extension || whole || sentencepiece || name.contains("tokenizer.model") || name.starts_with("config.json.")
+    by_extension || whole || sentencepiece || name.contains("tokenizer.model") || name.starts_with("config.json.") || is_of_tokenizer(name)
+}
+
+/// Whether it is a file of a tokenizer that is not in modctl's table: `vocab.bpe` of GPT-2 and CLIP, `source.spm` of Marian, `spm.model` of
+/// DeBERTa, `ice_text.model` of ChatGLM, `dict.txt` of fairseq, `tokens.txt` of speech engines, the templates of a chat beside the first.
+/// The name is in lower case.
+pub(crate) fn is_of_tokenizer(name: &str) -> bool {
+    let stem = name.strip_suffix(".gz").unwrap_or(name);
+    let (stem, extension) = stem.rsplit_once('.').unwrap_or((stem, ""));
+    let begins_with = |words: &[&str]| {
+        words.iter().any(|word| stem == *word || stem.strip_prefix(word).is_some_and(|rest| rest.starts_with(['.', '-', '_'])))
+    };
+    match extension {
+        "bpe" | "codes" | "spm" | "jinja" | "jinja2" => true,
+        "txt" | "tsv" => stem.contains("vocab") || begins_with(&["merges", "dict", "lexicon", "tokens", "special_tokens", "added_tokens"]),
+        "model" | "vocab" => stem.ends_with(".bpe") || begins_with(&["bpe", "sp", "spm", "spiece", "tokenizer", "vocab", "ice_text"]),
+        "" => stem == "vocab",
+        _ => false,
+    }
 }
 
 fn is_weight(name: &str, extension: &str) -> bool {
@@ -168,6 +187,23 @@ mod tests {
                 "spiece.model",
                 "sentencepiece.bpe.model",
                 "sentencepiece.vocab",
+                "sentence.bpe.model",
+                "vocab.bpe",
+                "vocab",
+                "vocab.en.txt",
+                "rwkv_vocab_v20230424.txt",
+                "bpe_simple_vocab_16e6.txt.gz",
+                "bpe.codes",
+                "source.spm",
+                "spm.model",
+                "spiece.vocab",
+                "ice_text.model",
+                "dict.en.txt",
+                "tokens.txt",
+                "special_tokens.txt",
+                "chat_template_tools.jinja",
+                "added_tokens.json",
+                "preprocessor_config.json",
                 "chat_template.jinja",
                 "model.safetensors.index.json",
                 "cl100k.tiktoken",
@@ -190,6 +226,7 @@ mod tests {
                 "tensor12_x_3.dat",
                 "en.vocab",
                 "unigram.model",
+                "spam.model",
                 "model.q4_0",
                 "chart.prototxt",
             ],
@@ -230,6 +267,8 @@ mod tests {
                 "my_requirements",
                 "setup.sketch",
                 "data.csv",
+                "dictionary.txt",
+                "tokens_of_thanks.md",
             ],
         );
     }

@@ -160,6 +160,7 @@ pub struct Metadata {
     pub(crate) values: Vec<Finding>,
     pub(crate) annotations: BTreeMap<String, Finding>,
     pub(crate) notes: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Metadata {
@@ -207,7 +208,8 @@ impl Metadata {
 
 impl From<Inferred> for Metadata {
     fn from(inferred: Inferred) -> Self {
-        Self { values: inferred.findings, annotations: inferred.annotations, notes: inferred.notes }
+        let Inferred { findings: values, annotations, notes, warnings, .. } = inferred;
+        Self { values, annotations, notes, warnings }
     }
 }
 
@@ -229,6 +231,8 @@ pub struct Description {
     pub overruled: Vec<Finding>,
     /// Which weight files said nothing, and why, each in a sentence.
     pub notes: Vec<String>,
+    /// Which side files could not be read, and why, each in a sentence: what they would have said is missing above.
+    pub warnings: Vec<String>,
 }
 
 impl Description {
@@ -237,7 +241,7 @@ impl Description {
         let mut values: Vec<Finding> = Vec::new();
         let mut annotations: BTreeMap<String, Finding> = BTreeMap::new();
         let mut overruled = Vec::new();
-        let mut notes = Vec::new();
+        let (mut notes, mut warnings) = (Vec::new(), Vec::new());
         for source in sources {
             for said in source.values {
                 match values.iter().find(|value| value.field == said.field) {
@@ -247,6 +251,7 @@ impl Description {
                 }
             }
             notes.extend(source.notes);
+            warnings.extend(source.warnings);
             for (key, said) in source.annotations {
                 match annotations.get(&key) {
                     Some(heard) if heard.value != said.value => overruled.push(as_pair(&key, said)),
@@ -259,7 +264,7 @@ impl Description {
         let inferred = crate::infer::config_of(&values);
         let texts = annotations.iter().map(|(key, said)| (key.clone(), said.value.as_str().unwrap_or_default().to_owned())).collect();
         values.extend(annotations.into_iter().map(|(key, said)| as_pair(&key, said)));
-        Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values, overruled, notes }
+        Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values, overruled, notes, warnings }
     }
 }
 

@@ -4,6 +4,7 @@
 //! lists it, or when its files were written.
 
 mod filter;
+mod hub_cache;
 mod kitignore;
 mod left_out;
 mod level;
@@ -100,7 +101,8 @@ impl PlannedFile {
 ///
 /// **Links** are followed to files and directories below `directory`. One that leads elsewhere is refused, as are one that
 /// leads nowhere and one to a directory that holds the link. If `directory` is in a snapshot of a Hugging Face cache
-/// (`models--*/snapshots/*`), its links lead to the `blobs` of that cached repository, and are followed. Whatever is replaced while
+/// (`models--*/snapshots/*`), its links lead to the `blobs` of that cached repository, and are followed, on to the `blobs` that all
+/// repositories of the cache share if it says that they do. Whatever is replaced while
 /// this looks, nothing else is planned: directories are held open, and what a link leads to is reached without following another.
 ///
 /// A file that cannot be read is found here, before anything is packed.

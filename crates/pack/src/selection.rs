@@ -1,6 +1,9 @@
 //! Which files of an artifact are wanted, when not all are.
 
-use crate::{Patterns, classify};
+use crate::{
+    Patterns,
+    classify::{classify, is_of_tokenizer},
+};
 use modelpack_spec::{FilePath, Layer, LayerKind};
 use std::{fmt, path::Path, str::FromStr, sync::LazyLock};
 
@@ -29,10 +32,10 @@ pub enum Preset {
     Docs,
 }
 
-/// The names of what a tokenizer is loaded from, in lower case.
+/// The names of what a tokenizer is loaded from, in lower case, beside those that [`is_of_tokenizer`] knows.
 static TOKENIZER: LazyLock<Patterns> = LazyLock::new(|| Patterns::new("tokenizer", TOKENIZER_NAMES).expect("these are patterns"));
 
-const TOKENIZER_NAMES: [&str; 14] = [
+const TOKENIZER_NAMES: [&str; 13] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "*tokenizer.model*",
@@ -42,7 +45,6 @@ const TOKENIZER_NAMES: [&str; 14] = [
     "merges.txt",
     "spiece.model",
     "sentencepiece*.model",
-    "*.spm",
     "*.tiktoken",
     "tiktoken.model",
     "chat_template.*",
@@ -86,7 +88,9 @@ impl Preset {
         match self.kind() {
             // Artifacts of other tools do not say what a file is.
             Some(wanted) => layer.kind.unwrap_or_else(|| classify(path, size).0) == wanted,
-            None => TOKENIZER.includes(Path::new(&path.as_str().to_lowercase()), false),
+            None => {
+                TOKENIZER.includes(Path::new(&path.as_str().to_lowercase()), false) || is_of_tokenizer(&path.file_name().to_lowercase())
+            }
         }
     }
 }

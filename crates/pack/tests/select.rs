@@ -59,15 +59,15 @@ async fn an_archive_of_another_kind_is_not_fetched_for_a_preset() {
     let metadata = r#"{"name":"w.bin","mode":420,"uid":0,"gid":0,"size":2,"mtime":"","typeflag":0}"#;
     let alone = [(annotation::FILEPATH, "w.bin"), (annotation::FILE_METADATA, metadata)];
     let weights = artifact.layer(&media_type_of(Encoding::Tar), &alone, tar_of(&[("w.bin", b"ww")])).await;
-    let config = tar_of(&[("x.json", b"{}"), ("d/tokenizer.json", b"{}")]);
+    let config = tar_of(&[("x.json", b"{}"), ("d/tokenizer.json", b"{}"), ("d/vocab.bpe", b"a")]);
     artifact.layer(&kind(LayerKind::WeightConfig, Encoding::TarGzip), &[], compressed(Encoding::TarGzip, &config)).await;
     forbid(&mut artifact, weights);
     let (directory, unpacked) = part(&artifact, &selection(&[], &[Preset::Config], &[])).await;
     assert_eq!(unpacked.unwrap().left_out.archives, 1);
-    assert_eq!(listing(directory.path()), ["d/tokenizer.json", "x.json"]);
+    assert_eq!(listing(directory.path()), ["d/tokenizer.json", "d/vocab.bpe", "x.json"]);
     let (directory, unpacked) = part(&artifact, &selection(&[], &[Preset::Tokenizer, Preset::Docs], &[])).await;
     unpacked.unwrap();
-    assert_eq!(listing(directory.path()), ["d/tokenizer.json"]);
+    assert_eq!(listing(directory.path()), ["d/tokenizer.json", "d/vocab.bpe"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
-//! Headers of model files.
+//! Headers of model files, and the JSON beside them.
 
-use modelpack_formats::{gguf as gguf_format, onnx as onnx_format, safetensors as safetensors_format};
+use crate::scanned;
+use modelpack_formats::{gguf as gguf_format, json as json_format, onnx as onnx_format, safetensors as safetensors_format};
+use serde_json::Value;
 use std::io::Cursor;
 
 /// A file's length is that of the bytes, or what the first eight claim: sparse files are as long as somebody likes.
@@ -50,5 +52,34 @@ pub(crate) fn onnx(data: &[u8]) {
         if header.is_ok() {
             assert!(bytes <= size.saturating_mul(4), "{bytes} bytes of tensors in a file of {size}");
         }
+    }
+}
+
+/// What the standard reads is read as the same value; each text is the same document in all encodings; and what is kept of a document in
+/// part is the same as in the whole. A scan of it ends.
+pub(crate) fn json(data: &[u8]) {
+    scanned::json(data);
+    use json_format::{Keep, read};
+    let value = read(data, Keep::All);
+    if let Ok(standard) = serde_json::from_slice::<Value>(data) {
+        assert_eq!(value.as_ref(), Ok(&standard));
+    }
+    if let Ok(Value::Object(fields)) = &value
+        && let Some((name, field)) = fields.iter().next()
+    {
+        let part = read(data, Keep::Fields(&[name])).expect("a part of what can be read can be read");
+        assert_eq!(part, serde_json::json!({ name: field }));
+    }
+    let Ok(text) = str::from_utf8(data) else { return };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let marked = || ['\u{feff}'].into_iter().chain(text.chars());
+    let utf16: Vec<u8> = String::from_iter(marked()).encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let utf32: Vec<u8> = marked().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+    let utf8 = read(String::from_iter(marked()).as_bytes(), Keep::All);
+    assert_eq!(read(&*utf16, Keep::All), utf8);
+    assert_eq!(read(&*utf32, Keep::All), utf8);
+    if let Ok(value) = utf8 {
+        let written = serde_json::to_vec(&value).expect("a value can be written");
+        assert_eq!(read(&*written, Keep::All), Ok(value));
     }
 }

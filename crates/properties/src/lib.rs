@@ -13,10 +13,11 @@ mod texts;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the directory of its seeds.
-pub const PROPERTIES: [(&str, Property); 14] = [
+pub const PROPERTIES: [(&str, Property); 15] = [
     ("annotations", documents::annotations),
     ("config", documents::config),
     ("gguf", formats::gguf),
+    ("json", formats::json),
     ("kitfile", texts::kitfile),
     ("manifest", documents::manifest),
     ("modelfile", texts::modelfile),

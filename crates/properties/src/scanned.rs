@@ -1,4 +1,4 @@
-//! Pickles and zip archives, walked and scanned.
+//! Pickles, zip archives and configs, walked and scanned.
 
 use modelpack_formats::{
     pickle::{Ending, Pickles},
@@ -38,6 +38,12 @@ pub(crate) fn zip(data: &[u8]) {
         }
     }
     report(&scan_file("model.pt", size, Cursor::new(data), None), size);
+}
+
+/// A scan of a config ends, however it goes on.
+pub(crate) fn json(data: &[u8]) {
+    let size = data.len() as u64;
+    report(&scan_file("config.json", size, Cursor::new(data), None), size);
 }
 
 /// A report says of a file that it was looked at, or that it was not.

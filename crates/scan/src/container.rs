@@ -118,6 +118,7 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
     };
     archive.problems.iter().for_each(|problem| report.find(Finding::malformed(problem.clone())));
     let is_torch = archive.entries.iter().any(|entry| entry.name == "data.pkl" || entry.name.ends_with("/data.pkl"));
+    let is_keras = report.path.to_ascii_lowercase().ends_with(".keras");
     let (mut pickled, mut tensors) = (Vec::new(), 0);
     for entry in archive.entries.iter().filter(|entry| !entry.is_directory()) {
         let content = match entry.open(&mut *file) {
@@ -128,7 +129,11 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
             }
         };
         let mut content = context.allowance.limit(content);
-        let found = scan(&entry.name, Input::Stream(&mut content, Some(entry.size)), deeper);
+        let mut found = scan(&entry.name, Input::Stream(&mut content, Some(entry.size)), deeper);
+        // This is what the loader of Keras makes a model of, whatever it looks like.
+        if is_keras && entry.name == "config.json" && found.looked_at != ["JSON"] && found.findings.is_empty() {
+            found.find(Finding::malformed("is the config of a Keras model, and no JSON that can be read"));
+        }
         if found.pickles > 0 {
             pickled.push(entry.name.as_str());
         }

@@ -4,11 +4,11 @@ use crate::{
     FileReport, Finding, Severity, container,
     format::{Format, NEEDED},
     input::{Forward, Input, ReadSeek, beginning},
-    onnx,
+    json, onnx,
     pickle::{self, Suspicion},
     text,
 };
-use modelpack_formats::{Malformed, compressed::Allowance, gguf, safetensors, zip};
+use modelpack_formats::{Malformed, compressed::Allowance, gguf, json::begins_like_json, safetensors, zip};
 use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     path::Path,
@@ -110,6 +110,16 @@ impl Scan<'_> {
         match format {
             Format::Empty => self.report.looked("it is empty"),
             Format::Zip => self.zip(),
+            // No pickle begins like that; a tar archive does only if it is made to be both.
+            Format::Text | Format::Unknown | Format::Tar if extension == "json" && begins_like_json(self.first) => {
+                json::scan(&mut *self.file, self.report);
+                if format != Format::Text {
+                    self.zip_behind();
+                }
+                if format == Format::Tar && self.is_file && self.file.rewind().is_ok() {
+                    container::scan_tar_file(self.file, self.context, self.report);
+                }
+            }
             Format::Tar => container::scan_tar_file(self.file, self.context, self.report),
             Format::Gzip | Format::Zlib | Format::Zstd => container::scan_compressed(format, self.file, self.context, self.report),
             Format::Numpy => self.numpy(),
@@ -144,9 +154,6 @@ impl Scan<'_> {
                 self.report.not_looked("machine code");
                 self.hidden_pickle();
                 self.zip_behind();
-            }
-            Format::Text if extension == "json" && matches!(self.first.trim_ascii_start().first(), Some(b'{' | b'[')) => {
-                text::scan_json(&mut *self.file, self.size, self.report);
             }
             Format::Text | Format::Unknown => {
                 let suspicion = if has_pickle_name(extension) { Suspicion::NamedOnly } else { Suspicion::None };

@@ -11,6 +11,8 @@ mod file;
 mod format;
 mod globals;
 mod input;
+mod json;
+mod keras;
 mod onnx;
 mod pickle;
 mod report;

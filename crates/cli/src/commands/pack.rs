@@ -53,6 +53,7 @@ pub async fn pack(
     };
     let doing = if matches!(to, Place::Registry(_)) { "pushing" } else { "packing" };
     let (packed, moved) = context.transfer(doing, transfer, async |m| m.pack(&request, to).await).await?;
+    warn(&packed.description, context);
     scan::warn(&packed.scan, &context.output);
     let present = if moved.skipped > 0 { format!("; {} of it was there already", text::bytes(moved.skipped)) } else { String::new() };
     let layers = if packed.layers == packed.files { String::new() } else { format!(" in {}", text::count(packed.layers, "layer")) };
@@ -61,12 +62,17 @@ pub async fn pack(
     let mut value = json!({
         "reference": packed.to.to_string(), "digest": packed.digest.to_string(), "layers": packed.layers,
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
-        "scan": scan::for_programs(&packed.scan, |file| !file.findings.is_empty()),
+        "scan": scan::for_programs(&packed.scan, |file| !file.findings.is_empty()), "warnings": packed.description.warnings,
     });
     if args.explain {
         explain(&packed.description, &mut value, context);
     }
     context.output.result(&packed.digest.to_string(), &value)
+}
+
+/// Tells a person of files from which something of the model should have come, and did not.
+pub fn warn(said: &Description, context: &Context) {
+    said.warnings.iter().for_each(|warning| context.output.warn(warning));
 }
 
 /// Tells a person, or in the result a program, each value of the config and where it came from.

@@ -1,6 +1,6 @@
 //! `--dry-run` of whatever packs a directory: the layers that it would become.
 
-use super::pack::explain;
+use super::pack::{explain, warn};
 use crate::{
     args::TransferArgs,
     context::Context,
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 pub async fn show(request: &PackRequest, explained: bool, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
     let planned = context.modelpack(&transfer.registry).plan(request).await?;
     let mut value = for_programs(&planned);
+    warn(&planned.description, context);
     if explained {
         explain(&planned.description, &mut value, context);
     }
@@ -56,5 +57,5 @@ fn for_programs(planned: &Planned) -> Value {
         })
     });
     let layers: Vec<Value> = layers.collect();
-    json!({ "layers": layers, "files": files(planned), "bytes": bytes(planned) })
+    json!({ "layers": layers, "files": files(planned), "bytes": bytes(planned), "warnings": planned.description.warnings })
 }

@@ -115,3 +115,48 @@ fn an_explanation_tells_which_weights_say_nothing_and_why() {
     assert!(output.stderr.lines().any(|line| line == why), "{}", output.stderr);
     assert!(!output.stderr.contains("config.paramSize"), "{}", output.stderr);
 }
+
+#[test]
+fn a_config_that_python_reads_says_what_it_says() {
+    let (cli, model) = cli_with_model();
+    let config = fs::read_to_string(model.join("config.json")).unwrap();
+    let endless = config.replacen('{', r#"{"time_step_limit":[0.0,Infinity],"eps":NaN,"#, 1);
+    let expected = {
+        ok(&cli, "pack model -t tiny");
+        json(&cli, "inspect tiny")["config"].clone()
+    };
+    for bytes in [endless.clone().into_bytes(), endless.encode_utf16().flat_map(u16::to_le_bytes).collect()] {
+        fs::write(model.join("config.json"), bytes).unwrap();
+        let output = run(&cli, "pack model -t tiny").expect_code(0);
+        assert!(!output.stderr.contains("warning"), "{}", output.stderr);
+        let found = json(&cli, "inspect tiny")["config"].clone();
+        assert_eq!((&found["descriptor"], &found["config"]), (&expected["descriptor"], &expected["config"]));
+    }
+}
+
+#[test]
+fn a_side_file_that_cannot_be_read_is_packed_and_warned_of_once() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("config.json"), "{\n  \"model_type\": \"llama\",\n}\n").unwrap();
+    let why = "config.json says nothing: line 3, column 1: a key in double quotes is wanted";
+    for flags in ["", " --dry-run", " --explain"] {
+        let output = run(&cli, &format!("pack model -t tiny{flags}")).expect_code(0);
+        let told = output.stderr.lines().filter(|line| line.contains("config.json says")).collect::<Vec<_>>();
+        assert_eq!(told, [format!("warning: {why}")], "{}", output.stderr);
+        assert_eq!(json(&cli, &format!("pack model -t tiny{flags}"))["warnings"], json!([why]));
+    }
+    assert_eq!(json(&cli, "inspect tiny")["config"]["descriptor"]["family"], Value::Null);
+    ok(&cli, "unpack tiny -o out");
+    assert_eq!(fs::read(cli.home().join("out/config.json")).unwrap(), fs::read(model.join("config.json")).unwrap());
+}
+
+#[test]
+fn a_card_that_does_not_parse_is_warned_of_and_read_as_far_as_it_can_be() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("README.md"), "---\nversion: 1.10\ntitle: Tiny: a model\nlicense: mit\n---\n# Tiny\n").unwrap();
+    let output = run(&cli, "pack model -t tiny").expect_code(0);
+    let warnings: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    assert!(warnings.len() == 1 && warnings[0].contains("README.md is read in part: line 3, column 12: "), "{}", output.stderr);
+    let descriptor = json(&cli, "inspect tiny")["config"]["descriptor"].clone();
+    assert_eq!((&descriptor["version"], &descriptor["licenses"]), (&json!("1.10"), &json!(["MIT"])));
+}

@@ -1,7 +1,7 @@
 //! `scan`, and what packing says of what it packs.
 
 use crate::harness::{self, Registry, cli, cli_with_model, fails, ok, run};
-use modelpack_testkit::{Cli, fixture, torch_archive};
+use modelpack_testkit::{Cli, fixture, torch_archive, zip_of};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -146,4 +146,28 @@ fn the_sizes_in_an_error_are_those_of_the_whole_blob() {
         let told = run(&cli, line);
         assert!(told.code != 0 && told.stdout.contains(&expected) | told.stderr.contains(&expected), "{line}: {told:?}");
     }
+}
+
+#[test]
+fn tricks_in_a_config_of_keras_hide_nothing_from_require_safe() {
+    let (cli, model) = cli_with_model();
+    let layer = |layer: &str| format!(r#"{{"odd":Infinity,"class_name":"Sequential","config":{{"layers":[{layer}]}}}}"#);
+    let lambda = layer(r#"{"module":"keras.layers","class_name":"Lambda","config":{}}"#);
+    let exec = layer(r#"{"module":"builtins","class_name":"function","config":"exec"}"#);
+    let dense = layer(r#"{"module":"keras.layers","class_name":"Dense","config":{"units":1}}"#);
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for (config, words) in [
+        (lambda.clone().into_bytes(), "Lambda layer"),
+        (utf16(&lambda), "Lambda layer"),
+        (exec.into_bytes(), "builtins.exec"),
+        (lambda.as_bytes()[..lambda.len() - 1].to_vec(), "cannot be read to its end"),
+    ] {
+        fs::write(model.join("model.json"), &config).unwrap();
+        fails(&cli, "pack model -t tiny --require-safe", 10, &["model.json", words]);
+        fs::remove_file(model.join("model.json")).unwrap();
+        fs::write(model.join("model.keras"), zip_of(&[("config.json", &config)])).unwrap();
+        fails(&cli, "pack model -t tiny --require-safe", 10, &["model.keras", "config.json", words]);
+    }
+    fs::write(model.join("model.keras"), zip_of(&[("config.json", dense.as_bytes())])).unwrap();
+    ok(&cli, "pack model -t tiny --require-safe");
 }

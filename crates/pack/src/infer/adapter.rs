@@ -7,7 +7,6 @@ use super::{
     weights::format_of,
 };
 use modelpack_spec::annotation;
-use serde_json::Value;
 
 /// Says of which model it is an adapter, of what kind, and for what task. A model of its own beside it is not one.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
@@ -18,7 +17,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     if !has("adapter_model") || has("model") {
         return;
     }
-    let Some((config, path)) = folder.json_in::<Value>(folder.directory, "adapter_config.json") else { return };
+    let Some((config, path)) = folder.json_in(folder.directory, "adapter_config.json") else { return };
     let at = |key: &str| format!("{path}: `{key}`");
     let base = config["base_model_name_or_path"].as_str().filter(|id| hub::is_id(id));
     found.annotate(annotation::BASE_MODEL, base.map(str::to_owned), at("base_model_name_or_path"));

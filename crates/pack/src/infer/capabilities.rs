@@ -6,7 +6,6 @@ use super::{
     model_card::ModelCard,
     transformers::TransformersConfig,
 };
-use serde_json::Value;
 
 /// The tasks of model cards, with the types that go in and come out. A label or an answer is text; a score, a box, a table, an action
 /// and whatever else the specification has no word for is `other`.
@@ -93,7 +92,7 @@ fn task(folder: &Folder<'_>, card: Option<&ModelCard>, config: Option<&Transform
     if let Some((_, inputs, outputs)) = card.and_then(ModelCard::task).and_then(|task| TASKS.iter().find(|(known, ..)| *known == task)) {
         return Some((inputs, outputs, card?.at("pipeline_tag")));
     }
-    if let Some((modules, path)) = folder.json::<Value>("modules.json") {
+    if let Some((modules, path)) = folder.json("modules.json") {
         let kinds = || modules.as_array().into_iter().flatten().filter_map(|module| module["type"].as_str());
         if kinds().any(|kind| kind.starts_with("sentence_transformers.")) {
             let sees = kinds().any(|kind| kind.ends_with("CLIPModel"));

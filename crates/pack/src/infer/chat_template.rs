@@ -8,7 +8,6 @@ use super::{
     transformers::tokens,
 };
 use modelpack_spec::annotation;
-use serde::Deserialize;
 use serde_json::Value;
 
 /// The longest known templates are some 30 KiB.
@@ -23,10 +22,11 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
         return;
     }
     for name in ["chat_template.json", "tokenizer_config.json"] {
-        let Some((TokenizerConfig { chat_template: Some(template), .. }, path)) = folder.json(name) else { continue };
-        let text = match template {
-            Template::One(text) => text,
-            Template::Named(templates) => templates.into_iter().map(|named| named.template).collect(),
+        let Some((config, path)) = folder.json_fields(name, &["chat_template"]) else { continue };
+        let text = match &config["chat_template"] {
+            Value::String(text) => text.clone(),
+            Value::Array(named) => named.iter().filter_map(|named| named["template"].as_str()).collect(),
+            _ => continue,
         };
         return read(&text, &format!("{path}: `chat_template`"), found);
     }
@@ -34,8 +34,8 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
 
 /// Notes how many tokens the tokenizer cuts a text to, which is what the model takes if nothing else says so.
 pub(super) fn describe_context(folder: &Folder<'_>, found: &mut Findings) {
-    if let Some((TokenizerConfig { model_max_length: Some(length), .. }, path)) = folder.json("tokenizer_config.json") {
-        found.annotate(annotation::CONTEXT_LENGTH, tokens(&length), format!("{path}: `model_max_length`"));
+    if let Some((config, path)) = folder.json_fields("tokenizer_config.json", &["model_max_length"]) {
+        found.annotate(annotation::CONTEXT_LENGTH, tokens(&config["model_max_length"]), format!("{path}: `model_max_length`"));
     }
 }
 
@@ -49,25 +49,6 @@ pub(super) fn read(template: &str, source: &str, found: &mut Findings) {
         || uses_any(&["enable_thinking", "reasoning_content", "reasoning_effort", "thinking", "thinking_budget"]);
     found.say(field::TOOL_USAGE, uses_tools.then_some(true), source);
     found.say(field::REASONING, reasons.then_some(true), source);
-}
-
-/// The fields of `tokenizer_config.json` that count; its thousands of tokens are passed over.
-#[derive(Deserialize)]
-struct TokenizerConfig {
-    chat_template: Option<Template>,
-    model_max_length: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Template {
-    One(String),
-    Named(Vec<NamedTemplate>),
-}
-
-#[derive(Deserialize)]
-struct NamedTemplate {
-    template: String,
 }
 
 /// The names in the expressions and statements of a template, not those in its text or its strings: prose may speak of tools.

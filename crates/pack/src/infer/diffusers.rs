@@ -58,7 +58,7 @@ pub(super) struct Pipeline {
 
 impl Pipeline {
     pub(super) fn read(folder: &Folder<'_>) -> Option<Self> {
-        let (json, path) = folder.json_in::<Value>("", "model_index.json")?;
+        let (json, path) = folder.json_in("", "model_index.json")?;
         json["_class_name"].is_string().then_some(Self { json, path })
     }
 

@@ -55,6 +55,7 @@ pub(super) struct Findings {
     values: Vec<Finding>,
     annotations: BTreeMap<String, Finding>,
     notes: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl Findings {
@@ -82,10 +83,16 @@ impl Findings {
         self.notes.push(format!("{} says nothing: {why}", file.path));
     }
 
+    /// Records what is probably not as its author meant it, in a sentence.
+    pub(super) fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
+    }
+
     /// The findings with the config's objects that they make.
     pub(super) fn into_inferred(self) -> Inferred {
         let (descriptor, config) = config_of(&self.values);
-        Inferred { descriptor, config, findings: self.values, annotations: self.annotations, notes: self.notes }
+        let Self { values: findings, annotations, notes, warnings } = self;
+        Inferred { descriptor, config, findings, annotations, notes, warnings }
     }
 }
 

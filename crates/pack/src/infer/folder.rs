@@ -2,15 +2,12 @@
 
 use super::weights;
 use crate::plan::PlannedFile;
-use serde::de::DeserializeOwned;
-use std::{
-    fs::File,
-    io::{BufReader, Read},
-};
+use modelpack_formats::json::{self, Keep};
+use serde_json::Value;
+use std::{cell::RefCell, collections::BTreeMap, fs::File, io::Read};
 
-/// A JSON side file above this is not read. The largest are tokenizer configs with many added tokens and configs with many labels,
-/// some 2 MiB; parsed, a hostile file takes some twenty times its length.
-const MAX_JSON_BYTES: u64 = 4 << 20;
+/// A JSON side file above this is not read. The largest are the indexes of models of many tensors, some 20 MiB.
+const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// The files of one model.
 pub(super) struct Folder<'a> {
@@ -20,6 +17,8 @@ pub(super) struct Folder<'a> {
     pub(super) directory: &'a str,
     /// The directories of the parts, if the model is a pipeline of several.
     parts: Vec<&'a str>,
+    /// The side files that cannot be read, by their paths, and why.
+    unread: RefCell<BTreeMap<String, String>>,
 }
 
 impl<'a> Folder<'a> {
@@ -27,7 +26,7 @@ impl<'a> Folder<'a> {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let directory = weights::directory(&files);
-        Self { files, directory, parts: Vec::new() }
+        Self { files, directory, parts: Vec::new(), unread: RefCell::default() }
     }
 
     /// Takes the directories `names` for the parts of one model.
@@ -69,20 +68,40 @@ impl<'a> Folder<'a> {
         in_directory(self.directory).or_else(|| in_directory(""))
     }
 
-    /// The side file `name`, parsed, and its path.
-    pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Option<(T, String)> {
-        read_json(self.find(|other| other == name)?)
+    /// The side file `name` as Python reads it, and its path.
+    pub(super) fn json(&self, name: &str) -> Option<(Value, String)> {
+        self.read_json(self.find(|other| other == name)?, Keep::All)
     }
 
-    /// The side file `name` of one directory, parsed, and its path.
-    pub(super) fn json_in<T: DeserializeOwned>(&self, directory: &str, name: &str) -> Option<(T, String)> {
-        read_json(self.files_in(directory).find(|file| file.path.file_name() == name)?)
+    /// These fields of the side file `name`, whatever else it has, and its path.
+    pub(super) fn json_fields(&self, name: &str, fields: &[&str]) -> Option<(Value, String)> {
+        self.read_json(self.find(|other| other == name)?, Keep::Fields(fields))
     }
-}
 
-fn read_json<T: DeserializeOwned>(file: &PlannedFile) -> Option<(T, String)> {
-    let bytes = BufReader::new(open(file)?.take(MAX_JSON_BYTES));
-    Some((serde_json::from_reader(bytes).ok()?, file.path.to_string()))
+    /// The side file `name` of one directory, and its path.
+    pub(super) fn json_in(&self, directory: &str, name: &str) -> Option<(Value, String)> {
+        self.read_json(self.files_in(directory).find(|file| file.path.file_name() == name)?, Keep::All)
+    }
+
+    /// The side files that could not be read, each once, in sentences.
+    pub(super) fn unread(&self) -> Vec<String> {
+        self.unread.borrow().iter().map(|(path, why)| format!("{path} says nothing: {why}")).collect()
+    }
+
+    fn read_json(&self, file: &PlannedFile, keep: Keep<'_>) -> Option<(Value, String)> {
+        let read = match file.size {
+            ..=MAX_JSON_BYTES => json::read(open(file)?, keep).map_err(|error| error.to_string()),
+            _ => Err(format!("it has more than {} MiB", MAX_JSON_BYTES >> 20)),
+        };
+        let path = file.path.to_string();
+        match read {
+            Ok(value) => Some((value, path)),
+            Err(why) => {
+                self.unread.borrow_mut().insert(path, why);
+                None
+            }
+        }
+    }
 }
 
 /// The file, open, unless it is not what was planned any more: then packing fails.

@@ -5,11 +5,10 @@ use super::{
     folder::Folder,
     language,
 };
-use serde_json::Value;
 
 /// Says what goes in and out of models that are asked for a language or a task, as those of speech are, and which languages they know.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
-    let Some((config, path)) = folder.json::<Value>("generation_config.json") else { return };
+    let Some((config, path)) = folder.json("generation_config.json") else { return };
     let at = |key: &str| format!("{path}: `{key}`");
     if config["task_to_id"]["transcribe"].is_u64() {
         found.say(field::INPUT_TYPES, Some(vec!["audio"]), at("task_to_id"));

@@ -12,6 +12,7 @@ mod chat_template;
 mod diffusers;
 mod findings;
 mod folder;
+mod front_matter;
 mod generation;
 mod gguf;
 pub(crate) mod git;
@@ -57,6 +58,8 @@ pub struct Inferred {
     pub annotations: BTreeMap<String, Finding>,
     /// Which weight files said nothing, and why, each in a sentence.
     pub notes: Vec<String>,
+    /// Which side files could not be read, and why, each in a sentence.
+    pub warnings: Vec<String>,
 }
 
 /// Reads what the files of `plan` say of their model. Blocks on their headers and side files, and on git's where the directory is a
@@ -106,6 +109,7 @@ pub fn infer(plan: &Plan) -> Inferred {
     chat_template::describe_context(folder, &mut found);
     licence::describe(folder, &mut found);
     git::describe(&plan.directory, &mut found);
+    folder.unread().into_iter().for_each(|warning| found.warn(warning));
     found.into_inferred()
 }
 

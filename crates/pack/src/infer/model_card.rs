@@ -3,20 +3,20 @@
 use super::{
     findings::{Findings, field},
     folder::{Folder, beginning},
-    hub, language, licence, prose,
+    front_matter, hub, language, licence, prose,
 };
 use modelpack_spec::annotation;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// Front matter above this is not read.
-const MAX_FRONT_MATTER_BYTES: usize = 64 << 10;
-/// The description is near the top, or there is none.
-const MAX_CARD_BYTES: u64 = 256 << 10;
+/// More of a card is not read: front matter, and the description below it, or there is none.
+const MAX_CARD_BYTES: u64 = 2 << 20;
 
 /// A model card.
 pub(super) struct ModelCard {
-    /// The YAML, or null.
+    /// What can be read of the YAML.
     front: Value,
+    /// Why that is not all of it.
+    unread: Option<String>,
     text: String,
     path: String,
 }
@@ -25,8 +25,21 @@ impl ModelCard {
     pub(super) fn read(folder: &Folder<'_>) -> Option<Self> {
         let file = folder.find(|name| name == "README.md")?;
         let card = beginning(file, MAX_CARD_BYTES)?;
-        let (front, text) = split(&card);
-        Some(Self { front: parse(front).unwrap_or_default(), text: text.to_owned(), path: file.path.to_string() })
+        let Parts { front, text, is_closed } = split(&card);
+        // What is no front matter is Markdown.
+        let (entries, unread, text) = match front_matter::read(front) {
+            Some((entries, unread)) => (entries, unread, text),
+            None => (Map::new(), None, card.as_str()),
+        };
+        // The front matter begins on the second line.
+        let unread = match unread {
+            _ if !is_closed => Some("its front matter has no end, another line `---`".to_owned()),
+            Some(unread) => {
+                Some(format!("line {}, column {}: its front matter does not parse: {}", unread.line + 1, unread.column, unread.why))
+            }
+            None => None,
+        };
+        Some(Self { front: Value::Object(entries), unread, text: text.to_owned(), path: file.path.to_string() })
     }
 
     /// Says what it tells of the model.
@@ -35,10 +48,7 @@ impl ModelCard {
         let indexed = models.and_then(|models| models.first()).and_then(|model| model["name"].as_str());
         found.say(field::NAME, indexed, self.at("model-index"));
         found.say(field::NAME, self.front["model_name"].as_str(), self.at("model_name"));
-        // A version that looks like a number was meant as its text.
-        let version =
-            self.front["version"].as_str().map(str::to_owned).or_else(|| self.front["version"].as_number().map(ToString::to_string));
-        found.say(field::VERSION, version, self.at("version"));
+        found.say(field::VERSION, self.front["version"].as_str(), self.at("version"));
         found.say(field::TITLE, self.front["title"].as_str(), self.at("title"));
         found.say(field::TITLE, prose::title(&self.text), format!("{}: heading", self.path));
         found.say(field::LICENSES, Some(self.licences()), self.at("license"));
@@ -47,6 +57,9 @@ impl ModelCard {
         let bases = self.base_models();
         found.annotate(annotation::BASE_MODEL, hub::ids(bases.iter().map(String::as_str)), self.at("base_model"));
         found.say(field::DESCRIPTION, prose::first_paragraph(&self.text), format!("{}: first paragraph", self.path));
+        if let Some(why) = &self.unread {
+            found.warn(format!("{} is read in part: {why}", self.path));
+        }
     }
 
     /// The task that the model is for.
@@ -91,36 +104,38 @@ impl ModelCard {
     }
 }
 
-/// Front matter and Markdown; without front matter all is Markdown.
-fn split(card: &str) -> (&str, &str) {
+/// The parts of a card.
+#[derive(Debug, PartialEq)]
+struct Parts<'a> {
+    front: &'a str,
+    text: &'a str,
+    /// Whether the front matter, if there is any, has an end.
+    is_closed: bool,
+}
+
+/// Front matter and Markdown; without front matter all is Markdown. Front matter without an end goes to the first line that is empty; text
+/// without an end below a rule is text.
+fn split(card: &str) -> Parts<'_> {
     let card = card.trim_start_matches('\u{feff}');
     let mut lines = card.split_inclusive('\n');
     if lines.next().is_none_or(|first| first.trim_end() != "---") {
-        return ("", card);
+        return Parts { front: "", text: card, is_closed: true };
     }
     let begin = card.find('\n').map_or(card.len(), |at| at + 1);
     let mut end = begin;
     for line in lines {
         if line.trim_end() == "---" {
-            return (&card[begin..end], &card[end + line.len()..]);
+            return Parts { front: &card[begin..end], text: &card[end + line.len()..], is_closed: true };
         }
         end += line.len();
     }
-    ("", "")
-}
-
-fn parse(front: &str) -> Option<Value> {
-    if front.len() > MAX_FRONT_MATTER_BYTES {
-        return None;
+    let rest = &card[begin..];
+    let is_entry = |line: &str| line.split_once(':').is_some_and(|(key, _)| !key.is_empty() && !key.contains(char::is_whitespace));
+    if !rest.lines().next().is_some_and(is_entry) {
+        return Parts { front: "", text: rest, is_closed: true };
     }
-    let options = serde_saphyr::options! {
-        // No card needs aliases, and they are how a small document becomes a large one.
-        budget: serde_saphyr::budget! { max_aliases: 0, max_anchors: 0 },
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
-        // `no` is a language.
-        strict_booleans: true,
-    };
-    serde_saphyr::from_str_with_options(front, options).ok()
+    let end: usize = rest.split_inclusive('\n').take_while(|line| !line.trim().is_empty()).map(str::len).sum();
+    Parts { front: &rest[..end], text: &rest[end..], is_closed: false }
 }
 
 #[cfg(test)]
@@ -129,20 +144,18 @@ mod tests {
 
     #[test]
     fn front_matter_lies_between_the_first_two_rules() {
-        assert_eq!(split("---\na: 1\n---\ntext\n---\n"), ("a: 1\n", "text\n---\n"));
-        assert_eq!(split("\u{feff}---\r\na: 1\r\n---\r\ntext"), ("a: 1\r\n", "text"));
-        assert_eq!(split("---\n---\n"), ("", ""));
-        assert_eq!(split("# Title\n---\n"), ("", "# Title\n---\n"));
-        assert_eq!(split("---\nnever closed"), ("", ""));
-        assert_eq!(split(""), ("", ""));
-    }
-
-    #[test]
-    fn front_matter_is_read_within_bounds() {
-        assert_eq!(parse("language: no\nlicense: mit\nlicense: other").unwrap(), serde_json::json!({"language": "no", "license": "other"}));
-        assert_eq!(parse(&format!("a: {}", "x".repeat(MAX_FRONT_MATTER_BYTES))), None);
-        assert_eq!(parse("a: &a [x]\nb: *a"), None);
-        assert_eq!(parse(&"[".repeat(10_000)), None);
-        assert_eq!(parse("a: [unclosed"), None);
+        for (card, front, text, is_closed) in [
+            ("---\na: 1\n---\ntext\n---\n", "a: 1\n", "text\n---\n", true),
+            ("\u{feff}---\r\na: 1\r\n---\r\ntext", "a: 1\r\n", "text", true),
+            ("---\n---\n", "", "", true),
+            ("# Title\n---\n", "", "# Title\n---\n", true),
+            ("---\na: 1\nb: 2\n\ntext", "a: 1\nb: 2\n", "\ntext", false),
+            ("---\na: 1", "a: 1", "", false),
+            ("---\nA rule, and text: below", "", "A rule, and text: below", true),
+            ("---", "", "", true),
+            ("", "", "", true),
+        ] {
+            assert_eq!(split(card), Parts { front, text, is_closed }, "{card:?}");
+        }
     }
 }

@@ -37,7 +37,7 @@ const BESIDE: [(&str, &str); 3] = [("quantize_config.json", "gptq"), ("quant_con
 /// How the weights are quantized as a file of its own tells it, and that file's path.
 pub(super) fn beside(folder: &Folder<'_>) -> Option<(Quantization, String)> {
     BESIDE.iter().find_map(|(name, technique)| {
-        let (config, path) = folder.json::<Value>(name)?;
+        let (config, path) = folder.json(name)?;
         let quantization = if *technique == "modelopt" { of_modelopt(&config)? } else { Quantization::new(&config) };
         // Other things are called like that too.
         if quantization.bits.is_none() && *technique != "modelopt" {

@@ -9,7 +9,6 @@ use super::{
     weights::{self, Shards},
 };
 use modelpack_formats::safetensors::{Tensor, read_header};
-use serde_json::Value;
 
 /// What elements of a numeric type are to a model.
 enum Holds {
@@ -59,7 +58,7 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
     });
     let Some((parameters, source)) = counted else { return };
     found.say(field::PARAM_SIZE, parameters.size(), format!("{source}: tensor shapes"));
-    if let Some((index, path)) = folder.json::<Value>("model.safetensors.index.json") {
+    if let Some((index, path)) = folder.json_fields("model.safetensors.index.json", &["metadata"]) {
         let total = index["metadata"]["total_parameters"].as_u64().and_then(parameters::size);
         found.say(field::PARAM_SIZE, total, format!("{path}: `metadata.total_parameters`"));
     }

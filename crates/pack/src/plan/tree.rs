@@ -1,7 +1,11 @@
 //! The files that may be planned: those below the directory, and where that is a snapshot in a cache of Hugging Face, the blobs of the
 //! same cached repository. Links may lead to these and nowhere else.
 
-use super::{SourceFile, kind_of};
+use super::{
+    SourceFile,
+    hub_cache::{CachedRepository, cached_repository},
+    kind_of,
+};
 use crate::{
     Error, Result,
     directory::{Directory, failed},
@@ -16,8 +20,8 @@ use std::{
 /// The directories, held open.
 pub(super) struct Tree {
     root: Arc<Directory>,
-    /// The files of the cached repository of which `root` is a snapshot.
-    blobs: Option<Arc<Directory>>,
+    /// What holds the files of a snapshot, if `root` is one.
+    cached: Option<CachedRepository>,
 }
 
 /// What a path leads to.
@@ -61,11 +65,8 @@ impl Tree {
         if !root.is_dir() {
             return Err(Error::NotADirectory { path: directory.to_owned() });
         }
-        let blobs = match cached_repository(&root).map(Directory::open) {
-            Some(Ok(repository)) => repository.directory(Path::new("blobs")).ok().map(Arc::new),
-            _ => None,
-        };
-        Ok(Self { root: Arc::new(Directory::open(&root).map_err(failed("list", directory))?), blobs })
+        let cached = cached_repository(&root).and_then(CachedRepository::open);
+        Ok(Self { root: Arc::new(Directory::open(&root).map_err(failed("list", directory))?), cached })
     }
 
     /// The directory itself.
@@ -93,12 +94,12 @@ impl Tree {
             }
             Err(e) => return Err(modelpack_store::Error::io("follow the link", shown)(e).into()),
         };
-        let blobs = self.blobs.as_ref().filter(|blobs| path.parent() == Some(blobs.path()));
-        let Some((within, below)) = [&self.root].into_iter().chain(blobs).find_map(|d| Some((d, path.strip_prefix(d.path()).ok()?))) else {
+        let is_below_root = path.starts_with(self.root.path());
+        let holder = if is_below_root { Some(&self.root) } else { self.cached.as_ref().and_then(|cached| cached.holder(link, &path)) };
+        let Some((within, below)) = holder.and_then(|holder| Some((holder, path.strip_prefix(holder.path()).ok()?.to_owned()))) else {
             let is_directory = fs::metadata(&path).map_err(modelpack_store::Error::io("look at", shown))?.is_dir();
             return Ok(Target::Outside { path, is_directory });
         };
-        let below = below.to_owned();
         let metadata = within.look(&below).map_err(|obstacle| obstacle.since(shown))?;
         if metadata.is_symlink() {
             return Err(modelpack_store::Error::Changed { path: shown.to_owned() }.into());
@@ -125,15 +126,4 @@ impl Tree {
     pub(super) fn outside(&self, link: &Path, target: PathBuf) -> Error {
         Error::LinkOutside { link: link.to_owned(), target, directory: self.root.path().to_owned() }
     }
-}
-
-/// `<repository>`, if `root` is `<repository>/snapshots/<revision>` or below it, in a cache of Hugging Face.
-fn cached_repository(root: &Path) -> Option<&Path> {
-    root.ancestors().find_map(|revision| {
-        let snapshots = revision.parent()?;
-        let repository = snapshots.parent()?;
-        let name = repository.file_name()?.to_str()?;
-        let is_cached = ["models--", "datasets--", "spaces--"].iter().any(|prefix| name.starts_with(prefix));
-        (is_cached && snapshots.file_name()? == "snapshots").then_some(repository)
-    })
 }

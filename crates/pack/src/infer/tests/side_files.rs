@@ -110,6 +110,36 @@ fn a_broken_card_still_has_its_text() {
 }
 
 #[test]
+fn a_card_means_the_text_that_it_has() {
+    let card = "---\nversion: 1.10\nlanguage: no\nmodel_name: 1e3\nbase_model: 007\nlicense: mit\ntags: [1.0, on]\n---\n";
+    assert_eq!(of_card(card, "descriptor.version"), "1.10");
+    assert_eq!(of_card(card, "config.capabilities.languages"), json!(["no"]));
+    assert_eq!(of_card(card, "descriptor.name"), "1e3");
+    let inferred = inferred(&[("README.md", card.as_bytes())]);
+    assert_eq!(annotation(&inferred, "dev.modelpack.base-model").map(|(base, _)| base), Some("007"));
+    assert_eq!(inferred.warnings, [""; 0]);
+}
+
+#[test]
+fn a_card_that_does_not_parse_is_told_of_and_read_as_far_as_it_can_be() {
+    let read = |card: &str| inferred(&[("README.md", card.as_bytes())]);
+    let broken = read("---\nlicense: mit\ntitle: Tiny: a model\nversion: 1.10\n---\n# Tiny\n\nThis is the text of it.\n");
+    assert_eq!(value(&broken, "descriptor.licenses"), json!(["MIT"]));
+    assert_eq!(value(&broken, "descriptor.version"), "1.10");
+    assert_eq!(value(&broken, "descriptor.title"), "Tiny");
+    assert_eq!(value(&broken, "descriptor.description"), "This is the text of it.");
+    let [warning] = &broken.warnings[..] else { panic!("{:?}", broken.warnings) };
+    assert!(warning.starts_with("README.md is read in part: line 3, column 12: its front matter does not parse: "), "{warning}");
+    let open = read("---\nlicense: mit\nversion: 2\n\n# Tiny\n\nThis is the text of it.\n");
+    assert_eq!(open.warnings, ["README.md is read in part: its front matter has no end, another line `---`"]);
+    assert_eq!((value(&open, "descriptor.licenses"), value(&open, "descriptor.title")), (json!(["MIT"]), json!("Tiny")));
+    for honest in ["", "# Tiny\n", "---\n---\n# Tiny\n", "---\nA rule stands above this text.\n---\n", "---\nlicense: mit\n---\n"] {
+        assert_eq!(read(honest).warnings, [""; 0], "{honest}");
+    }
+    assert_eq!(value(&read("---\nA rule stands above this text.\n---\n"), "descriptor.description"), Value::Null);
+}
+
+#[test]
 fn the_licence_file_speaks_when_the_card_does_not() {
     let text: (&str, &[u8]) = ("License.txt", b"Apache License\nVersion 2.0, January 2004");
     let licences = |card: &[u8]| inferred(&[text, ("README.md", card)]);
@@ -220,9 +250,12 @@ fn mlx_has_a_key_of_its_own() {
 }
 
 #[test]
-fn side_files_beyond_their_bounds_say_nothing() {
-    let config = format!("{}{}", " ".repeat(4 << 20), r#"{"model_type":"bert"}"#);
-    assert_eq!(value(&inferred(&[("config.json", config.as_bytes())]), "descriptor.family"), Value::Null);
+fn side_files_beyond_their_bounds_say_nothing_and_are_told_of() {
+    let many = format!("{{\"model_type\":\"bert\",\"x\":[{}0]}}", "0,".repeat(1_000_000));
     let nested = format!("{{\"model_type\":\"bert\",\"x\":{}", "[".repeat(1_000_000));
-    assert_eq!(value(&inferred(&[("config.json", nested.as_bytes())]), "descriptor.family"), Value::Null);
+    for (config, why) in [(many, "has more than is read"), (nested, "lie within each other")] {
+        let inferred = inferred(&[("config.json", config.as_bytes())]);
+        assert_eq!(value(&inferred, "descriptor.family"), Value::Null);
+        assert!(inferred.warnings.len() == 1 && inferred.warnings[0].contains(why), "{:?}", inferred.warnings);
+    }
 }

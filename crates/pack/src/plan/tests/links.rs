@@ -129,3 +129,86 @@ fn a_snapshot_may_not_lead_out_of_its_own_blobs() {
     let plain = cache(directory.path(), "org--tiny", &["config.json"]);
     assert!(matches!(refused(&plain), Error::LinkOutside { .. }));
 }
+
+/// Two hashes of shared files.
+const HASHES: [&str; 2] = [
+    "ab00000000000000000000000000000000000000000000000000000000000001",
+    "cd00000000000000000000000000000000000000000000000000000000000002",
+];
+
+/// The cache above, whose `model.safetensors` is shared by all repositories.
+fn sharing_cache(root: &Path) -> PathBuf {
+    let snapshot = cache(root, "models--org--tiny", &["config.json", "model.safetensors"]);
+    write(root, format!("blobs/ab/{}", HASHES[0]));
+    fs::write(root.join("blobs/.huggingface-shared-blobs"), "1\n").unwrap();
+    let own = root.join("models--org--tiny/blobs/model.safetensors");
+    fs::remove_file(&own).unwrap();
+    symlink(format!("../../blobs/ab/{}", HASHES[0]), own).unwrap();
+    snapshot
+}
+
+#[test]
+fn files_that_the_repositories_of_a_cache_share_are_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshot = sharing_cache(directory.path());
+    symlink("model.safetensors", snapshot.join("same.safetensors")).unwrap();
+    let plan = plan(&snapshot, None, &FileFilter::default()).unwrap();
+    assert_eq!(paths(&plan), ["config.json", "model.safetensors", "same.safetensors"]);
+    let shared = directory.path().canonicalize().unwrap().join("blobs/ab").join(HASHES[0]);
+    for file in &plan.files[1..] {
+        assert_eq!(file.source.path(), shared);
+        assert_eq!(file.source.open().unwrap().0.metadata().unwrap().len(), file.size);
+    }
+    // What was put in its place since is not opened: a link as little as another file.
+    fs::rename(&shared, shared.with_extension("old")).unwrap();
+    symlink(shared.with_extension("old"), &shared).unwrap();
+    assert!(plan.files[1].source.open().is_err());
+}
+
+#[test]
+fn a_snapshot_may_lead_to_shared_files_over_its_own_blobs_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let snapshot = sharing_cache(root);
+    let own = root.join("models--org--tiny/blobs/link");
+    symlink("../../blobs/link", snapshot.join("link")).unwrap();
+    write(root, format!("blobs/cd/{}", HASHES[1]));
+    write(root, format!("blobs/ab/{}", HASHES[1]));
+    write(root, format!("blobs/cd/nested/{}", HASHES[1]));
+    write(root, "blobs/cd/short");
+    write(root, "elsewhere/secret");
+    fs::create_dir(root.join("blobs/ef")).unwrap();
+    let linked = format!("blobs/ef/ef{}", &HASHES[0][2..]);
+    symlink("../../elsewhere/secret", root.join(&linked)).unwrap();
+    symlink("../elsewhere", root.join("blobs/01")).unwrap();
+    let hash_elsewhere = format!("01{}", &HASHES[0][2..]);
+    write(root, format!("elsewhere/{hash_elsewhere}"));
+    for target in [
+        format!("blobs/ab/{}", HASHES[1]),
+        format!("blobs/cd/nested/{}", HASHES[1]),
+        "blobs/cd/short".to_owned(),
+        "blobs/cd".to_owned(),
+        "blobs/.huggingface-shared-blobs".to_owned(),
+        "elsewhere/secret".to_owned(),
+        linked,
+        format!("blobs/01/{hash_elsewhere}"),
+    ] {
+        symlink(root.join(&target), &own).unwrap();
+        assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }), "{target}");
+        fs::remove_file(&own).unwrap();
+    }
+    symlink(root.join(format!("blobs/cd/{}", HASHES[1])), &own).unwrap();
+    assert_eq!(planned(&snapshot), ["config.json", "model.safetensors", "link"]);
+    // Straight to a shared file, which may be that of another repository.
+    let link = snapshot.join("straight");
+    symlink(format!("../../../blobs/cd/{}", HASHES[1]), &link).unwrap();
+    assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }));
+    fs::remove_file(&link).unwrap();
+    // A directory that does not say that it is shared.
+    for marker in ["2\n", "", "1\n\n"] {
+        fs::write(root.join("blobs/.huggingface-shared-blobs"), marker).unwrap();
+        assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }), "{marker:?}");
+    }
+    fs::remove_file(root.join("blobs/.huggingface-shared-blobs")).unwrap();
+    assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }));
+}
