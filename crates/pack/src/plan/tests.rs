@@ -38,7 +38,7 @@ fn refused(directory: &Path) -> Error {
 }
 
 #[test]
-fn every_file_is_taken_in_the_order_of_kinds_and_paths() {
+fn every_file_is_taken_by_kind_with_those_at_the_top_first() {
     let directory = tree(&[
         "README.md",
         "src/run.py",
@@ -53,8 +53,8 @@ fn every_file_is_taken_in_the_order_of_kinds_and_paths() {
     let plan = plan(directory.path(), None, &FileFilter::default()).unwrap();
     let root = directory.path().canonicalize().unwrap();
     let expected = [
-        ("1_Pooling/config.json", WeightConfig),
         ("config.json", WeightConfig),
+        ("1_Pooling/config.json", WeightConfig),
         ("model-00001-of-00002.safetensors", Weight),
         ("model-00002-of-00002.safetensors", Weight),
         ("a-b", Code),

@@ -14,7 +14,7 @@ fn a_link_within_the_directory_is_followed() {
     let plan = plan(directory.path(), None, &FileFilter::default()).unwrap();
     assert_eq!(
         paths(&plan),
-        ["latest/tokenizer.json", "real/tokenizer.json", "first.gguf", "latest/model.bin", "real/model.bin", "second.gguf"]
+        ["latest/tokenizer.json", "real/tokenizer.json", "first.gguf", "second.gguf", "latest/model.bin", "real/model.bin"]
     );
     let root = directory.path().canonicalize().unwrap();
     assert_eq!(plan.files[0].source.path(), root.join(".store/tokenizer.json"));

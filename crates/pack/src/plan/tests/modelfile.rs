@@ -79,7 +79,7 @@ fn whatever_is_spelt_out_is_taken() {
     let directory = tree(&[".env", ".git/config", "x.pyc", "Modelfile", "a[1].bin", "a1.bin", "b c.bin"]);
     assert_eq!(
         with(&directory, "CODE .env\nCODE .git/config\nCODE x.pyc\nDOC Modelfile"),
-        ["code .env", "code .git/config", "code x.pyc", "doc Modelfile"]
+        ["code .env", "code x.pyc", "code .git/config", "doc Modelfile"]
     );
     assert_eq!(with(&directory, "CODE .git"), ["code .git/config"]);
     assert_eq!(with(&directory, r"MODEL a\[1\].bin"), ["weight a[1].bin"]);
@@ -154,11 +154,11 @@ fn files_of_a_kitfiles_model_are_what_it_names_or_their_names_say() {
     let directory = tree(&["model/a.json", "model/b.safetensors", "model/c.odd", "model/README.md", "x.json", "y.json"]);
     let kitfile = "model: {path: model, parts: [{path: x.json, type: weight}, {path: y.json}]}";
     let expected = [
-        "weight.config model/a.json ?",
         "weight.config y.json",
+        "weight.config model/a.json ?",
+        "weight x.json",
         "weight model/b.safetensors ?",
         "weight model/c.odd ?",
-        "weight x.json",
         "doc model/README.md ?",
     ];
     assert_eq!(with_kitfile(&directory, kitfile), expected);
