@@ -34,7 +34,7 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use list::{ListTarget, ListedEntry};
 pub use model::Model;
 pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
-pub use modelpack_distribution::server::{Server, ServerOptions};
+pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
     Attached, Description, Error as PackError, Field, FileFilter, Finding, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
@@ -42,6 +42,7 @@ pub use modelpack_pack::{
     SourceFile, UnpackOptions, Unpacked,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
+pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{
     BrokenRepository, EntrySelector, Error as StoreError, Incomplete, Notice, Notices, Progress, Pruned, Repaired, RepairedRepository,

@@ -2,7 +2,8 @@
 
 use crate::{Modelpack, Result};
 use modelpack_distribution::client::Login;
-use modelpack_distribution::server::{Server, ServerOptions};
+use modelpack_distribution::server::{Registry, RegistryOptions};
+use modelpack_server::{Server, ServerOptions};
 use modelpack_store::{Store, Untagged, blocking};
 use std::{net::SocketAddr, path::Path};
 
@@ -21,8 +22,10 @@ impl Modelpack {
 }
 
 /// Begins to listen as a registry over the store in `root`, which is created if it is not there.
-pub async fn serve(root: &Path, listen: SocketAddr, options: ServerOptions) -> Result<Server> {
+pub async fn serve(root: &Path, listen: SocketAddr, registry: RegistryOptions, options: ServerOptions) -> Result<Server> {
     let root = root.to_owned();
     let store = blocking(move || Store::open(&root, Untagged::Keep)).await?;
-    Ok(Server::bind(store, listen, options).await?)
+    let server = Server::bind(store, listen, options).await?;
+    let registry = Registry::new(server.repositories(), registry);
+    Ok(server.with_view(registry))
 }

@@ -1,6 +1,6 @@
 //! A registry that gives up its leases after seconds, as `modelpack serve` does after minutes: collection would have nothing to do.
 
-use modelpack::{ServerOptions, serve};
+use modelpack::{RegistryOptions, ServerOptions, serve};
 use std::{error::Error, net::Ipv4Addr, path::PathBuf, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,8 +16,8 @@ impl Server {
     /// Serves until it is told to end.
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         tokio::runtime::Runtime::new()?.block_on(async {
-            let options = ServerOptions { lease_idle: Duration::from_secs(self.lease_seconds), ..ServerOptions::default() };
-            let server = serve(&self.root, (Ipv4Addr::LOCALHOST, 0).into(), options).await?;
+            let registry = RegistryOptions { lease_idle: Duration::from_secs(self.lease_seconds), ..RegistryOptions::default() };
+            let server = serve(&self.root, (Ipv4Addr::LOCALHOST, 0).into(), registry, ServerOptions::default()).await?;
             println!("serving http://{} from {}", server.address(), self.root.display());
             let mut terminated = signal(SignalKind::terminate())?;
             let told = async {

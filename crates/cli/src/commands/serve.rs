@@ -1,10 +1,10 @@
 //! `modelpack serve`: a registry over a directory.
 
 use crate::{context::Context, failure::Failure};
-use modelpack::{ServerOptions, serve};
+use modelpack::{AccessLog, RegistryOptions, ServerOptions, StoreError, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 /// Serve a registry; Ctrl-C finishes what is in flight and ends it
 #[derive(clap::Args)]
@@ -15,12 +15,17 @@ pub struct Args {
     /// Where its artifacts are kept; default `registry` in the directory of the store
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Write a line of JSON on stderr for each request
+    #[arg(long)]
+    access_log: bool,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let root = args.root.unwrap_or_else(|| context.settings.store.join("registry"));
-    let options = ServerOptions { descriptors: all_descriptors(), ..ServerOptions::default() };
-    let server = serve(&root, args.listen, options).await?;
+    let access_log = args.access_log.then(|| AccessLog::new(io::stderr())).transpose();
+    let access_log = access_log.map_err(StoreError::io("start the thread of", "the access log")).map_err(modelpack::Error::from)?;
+    let options = ServerOptions { descriptors: all_descriptors(), access_log, ..ServerOptions::default() };
+    let server = serve(&root, args.listen, RegistryOptions::default(), options).await?;
     let address = server.address();
     context.output.note(&format!("serving http://{address} from {}", root.display()));
     context.output.result("", &json!({ "address": address.to_string(), "root": root.to_string_lossy() }))?;

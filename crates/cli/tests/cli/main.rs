@@ -32,6 +32,7 @@ mod read_only;
 mod round_trip;
 mod scan;
 mod select;
+mod serve;
 mod snapshots;
 mod store;
 mod validate;

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What this registry says went wrong. The specification's other codes (`UNAUTHORIZED`, `DENIED`, `TOOMANYREQUESTS`) are for registries
-/// with users and quotas; a client meets them as text, as it meets those that registries make up.
+/// What this registry says went wrong. The specification's other codes (`UNAUTHORIZED`, `TOOMANYREQUESTS`) are for registries with
+/// users and quotas; a client meets them as text, as it meets those that registries make up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorCode {
     BlobUnknown,
     BlobUploadInvalid,
     BlobUploadUnknown,
+    Denied,
     DigestInvalid,
     ManifestBlobUnknown,
     ManifestInvalid,
@@ -28,6 +29,7 @@ impl ErrorCode {
             Self::BlobUnknown => "BLOB_UNKNOWN",
             Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
             Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
+            Self::Denied => "DENIED",
             Self::DigestInvalid => "DIGEST_INVALID",
             Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
             Self::ManifestInvalid => "MANIFEST_INVALID",

@@ -1,36 +1,34 @@
 //! Blobs that are read and deleted (OCI distribution specification, "Pulling blobs", "Deleting Blobs").
 
 use super::{
+    failure::{Failure, Result},
     registry::{Call, Registry},
-    response::{Answer, Failure, Response, Result},
 };
 use crate::protocol::{
     error::ErrorCode,
+    header::CONTENT_DIGEST,
     range::{self, Requested},
 };
 use http::{HeaderValue, StatusCode, header};
+use modelpack_server::{Answer, Delete, Permitted, Pull, Response};
 use modelpack_spec::{Descriptor, Digest, RepositoryName};
 use modelpack_store::Source;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 impl Registry {
-    async fn blob_size(&self, name: &RepositoryName, digest: &Digest) -> Result<u64> {
-        self.repository(name).blob_size(digest).await?.ok_or_else(|| unknown(name, digest))
-    }
-
-    pub(super) async fn head_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Response> {
+    pub(super) async fn head_blob(&self, repository: &Permitted<Pull>, digest: &Digest) -> Result<Response> {
         // A blob that is not there makes no repository.
-        self.blob_size(name, digest).await?;
+        blob_size(repository, digest).await?;
         // Whoever asks may be pushing, and will not push what exists: it stays until the manifest comes. A store that cannot be written
         // takes no manifest either.
-        let _ = self.hold(name).await;
-        let size = self.blob_size(name, digest).await?;
+        let _ = self.hold(repository).await;
+        let size = blob_size(repository, digest).await?;
         Ok(blob(StatusCode::OK, digest).header(header::CONTENT_LENGTH, size).done())
     }
 
-    pub(super) async fn get_blob(&self, name: &RepositoryName, digest: &Digest, call: &Call) -> Result<Response> {
-        let size = self.blob_size(name, digest).await?;
+    pub(super) async fn get_blob(&self, repository: &Permitted<Pull>, digest: &Digest, call: &Call) -> Result<Response> {
+        let size = blob_size(repository, digest).await?;
         // `If-Range` asks for the whole unless a validator matches, and no response has had one.
         let asked = call.header(header::RANGE).filter(|_| !call.headers.contains_key(header::IF_RANGE));
         let (answer, wanted) = match asked.map_or(Requested::Whole, |asked| range::parse_request(asked, size)) {
@@ -46,23 +44,27 @@ impl Registry {
             }
         };
         let len = wanted.end - wanted.start;
-        let read = self.repository(name).blob(&Descriptor::new("", digest.clone(), size), wanted).await;
+        let read = repository.blob(&Descriptor::new("", digest.clone(), size), wanted).await;
         // Deleted since its size was read.
-        let body = read.map_err(|e| if e.is_not_found() { unknown(name, digest) } else { Failure::of_read(e) })?;
-        Ok(self.stream(answer, body, len))
+        let body = read.map_err(|e| if e.is_not_found() { unknown(repository.name(), digest) } else { Failure::of_read(e) })?;
+        Ok(answer.stream(body.into_pieces(call.piece), len))
     }
 
-    pub(super) async fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Response> {
-        if self.repository(name).delete_blob(digest).await? {
+    pub(super) async fn delete_blob(&self, repository: &Permitted<Delete>, digest: &Digest) -> Result<Response> {
+        if repository.delete_blob(digest).await? {
             Ok(Answer::new(StatusCode::ACCEPTED).done())
         } else {
-            Err(unknown(name, digest))
+            Err(unknown(repository.name(), digest))
         }
     }
 }
 
+async fn blob_size(repository: &Permitted<Pull>, digest: &Digest) -> Result<u64> {
+    repository.blob_size(digest).await?.ok_or_else(|| unknown(repository.name(), digest))
+}
+
 fn blob(status: StatusCode, digest: &Digest) -> Answer {
-    Answer::new(status).digest(digest).media_type(MEDIA_TYPE).header(header::ACCEPT_RANGES, "bytes")
+    Answer::new(status).header(CONTENT_DIGEST, digest).media_type(MEDIA_TYPE).header(header::ACCEPT_RANGES, "bytes")
 }
 
 fn unknown(name: &RepositoryName, digest: &Digest) -> Failure {

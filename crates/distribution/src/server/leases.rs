@@ -3,8 +3,9 @@
 //! A lease is a time that is written down in the repository, not a lock that is kept open: any number of repositories may be pushed
 //! to, and what a client was told is still true after a restart.
 
+use modelpack_server::Leasable;
 use modelpack_spec::RepositoryName;
-use modelpack_store::{Result, Store, blocking};
+use modelpack_store::{Result, blocking};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,20 +14,20 @@ use std::{
 
 /// The leases that are held: as long as somebody uses one, and for some time after.
 pub(super) struct Leases {
-    store: Store,
     idle: Duration,
     held: Mutex<HashMap<RepositoryName, Arc<Held>>>,
 }
 
 /// A lease that is in use as long as a clone of this lives.
 pub(super) struct Held {
+    repository: Leasable,
     /// Whoever writes it down keeps it locked, so that one thread waits for a collection that is under way, however many ask.
     until: tokio::sync::Mutex<SystemTime>,
 }
 
 impl Leases {
-    pub(super) fn new(store: Store, idle: Duration) -> Self {
-        Self { store, idle, held: Mutex::default() }
+    pub(super) fn new(idle: Duration) -> Self {
+        Self { idle, held: Mutex::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<RepositoryName, Arc<Held>>> {
@@ -34,18 +35,19 @@ impl Leases {
     }
 
     /// The lease on a repository, in use until what is returned is dropped.
-    pub(super) async fn hold(&self, name: &RepositoryName) -> Result<Arc<Held>> {
-        let new = || Arc::new(Held { until: tokio::sync::Mutex::new(SystemTime::UNIX_EPOCH) });
-        let held = self.held().entry(name.clone()).or_insert_with(new).clone();
-        self.renew(name, &held, SystemTime::now()).await?;
+    pub(super) async fn hold(&self, repository: Leasable) -> Result<Arc<Held>> {
+        let name = repository.name().clone();
+        let new = || Arc::new(Held { repository, until: tokio::sync::Mutex::new(SystemTime::UNIX_EPOCH) });
+        let held = self.held().entry(name).or_insert_with(new).clone();
+        self.renew(&held, SystemTime::now()).await?;
         Ok(held)
     }
 
     /// Writes the lease down again if half of its time is over.
-    async fn renew(&self, name: &RepositoryName, held: &Held, now: SystemTime) -> Result<()> {
+    async fn renew(&self, held: &Held, now: SystemTime) -> Result<()> {
         let mut until = held.until.lock().await;
         if *until < now + self.idle / 2 {
-            let (repository, later) = (self.store.repository(name), now + self.idle);
+            let (repository, later) = (held.repository.clone(), now + self.idle);
             blocking(move || repository.lease_until(later)).await?;
             *until = later;
         }
@@ -57,12 +59,11 @@ impl Leases {
         let in_use: Vec<_> = {
             let mut held = self.held();
             held.retain(|_, held| Arc::strong_count(held) > 1 || held.until.try_lock().is_ok_and(|until| *until > now));
-            let in_use = held.iter().filter(|(_, held)| Arc::strong_count(held) > 1);
-            in_use.map(|(name, held)| (name.clone(), held.clone())).collect()
+            held.values().filter(|held| Arc::strong_count(held) > 1).cloned().collect()
         };
-        for (name, held) in in_use {
+        for held in in_use {
             // It is tried again before the lease is over.
-            let _ = self.renew(&name, &held, now).await;
+            let _ = self.renew(&held, now).await;
         }
     }
 }
@@ -70,7 +71,13 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use modelpack_store::Untagged;
+    use modelpack_server::{Everybody, Identity, Push, Repositories};
+    use modelpack_store::{Store, Untagged};
+
+    fn leasable(store: &Store, name: &RepositoryName) -> Leasable {
+        let all = Repositories::new(store.clone(), Arc::new(Everybody), 1);
+        all.permit::<Push>(&Identity::Anonymous, name).unwrap().leasable()
+    }
 
     #[tokio::test]
     async fn a_lease_is_renewed_while_it_is_used_and_forgotten_when_it_is_over() {
@@ -78,11 +85,11 @@ mod tests {
         let store = Store::open(directory.path(), Untagged::Keep).unwrap();
         let name = RepositoryName::without_host("a/b").unwrap();
         let hour = Duration::from_secs(3600);
-        let leases = Leases::new(store.clone(), hour);
+        let leases = Leases::new(hour);
         let until = || std::fs::metadata(directory.path().join("repositories/a/b/_lease")).unwrap().modified().unwrap();
 
         let start = SystemTime::now();
-        let in_use = leases.hold(&name).await.unwrap();
+        let in_use = leases.hold(leasable(&store, &name)).await.unwrap();
         assert!(until() >= start + hour);
         leases.reap(start + 2 * hour).await;
         assert_eq!(until(), start + 3 * hour, "a push that takes longer than a lease keeps it");
@@ -98,11 +105,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), Untagged::Keep).unwrap();
         let name = RepositoryName::without_host("a/b").unwrap();
-        drop(Leases::new(store.clone(), Duration::from_secs(3600)).hold(&name).await.unwrap());
+        drop(Leases::new(Duration::from_secs(3600)).hold(leasable(&store, &name)).await.unwrap());
         assert_eq!(store.prune(true).unwrap().busy, std::slice::from_ref(&name));
 
         let over = RepositoryName::without_host("a/c").unwrap();
-        drop(Leases::new(store.clone(), Duration::ZERO).hold(&over).await.unwrap());
+        drop(Leases::new(Duration::ZERO).hold(leasable(&store, &over)).await.unwrap());
         assert_eq!(store.prune(true).unwrap().busy, [name]);
     }
 }

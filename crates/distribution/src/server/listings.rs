@@ -1,9 +1,9 @@
 //! What a registry, a repository and a manifest have: repositories, tags, referrers (OCI distribution specification, "Content Discovery").
 
 use super::{
+    failure::{Failure, Result},
     manifests::unknown_name,
     registry::{Call, Registry},
-    response::{Answer, Failure, Response, Result},
 };
 use crate::protocol::{
     error::ErrorCode,
@@ -12,25 +12,27 @@ use crate::protocol::{
     query::Query,
     route::Route,
 };
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
-use modelpack_spec::{Digest, MAX_MANIFEST_BYTES, Referrer, RepositoryName, media_type};
-use modelpack_store::{Referrers, ReferrersPage, blocking};
+use modelpack_server::{Answer, Identity, Permitted, Pull, Response};
+use modelpack_spec::{Digest, MAX_MANIFEST_BYTES, Referrer, media_type};
+use modelpack_store::{Referrers, ReferrersPage};
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 impl Registry {
-    pub(super) async fn list_repositories(&self, call: &Call) -> Result<Response> {
+    pub(super) async fn list_repositories(&self, who: &Identity, call: &Call) -> Result<Response> {
         let page = page(call)?;
-        let store = self.store().clone();
-        let mut names: Vec<String> = blocking(move || store.repositories()).await?.iter().map(ToString::to_string).collect();
+        let mut names: Vec<String> = self.repositories().names(who).await?.iter().map(ToString::to_string).collect();
         names.sort();
         let (names, next) = page.cut(names, String::clone);
         Ok(with_next(Answer::new(StatusCode::OK), &Route::Catalog, page.n, next).json(&json!({ "repositories": names })))
     }
 
-    pub(super) async fn list_tags(&self, name: &RepositoryName, call: &Call) -> Result<Response> {
-        let page = page(call)?;
-        let repository = self.repository(name);
+    pub(super) async fn list_tags(&self, repository: &Permitted<Pull>, call: &Call) -> Result<Response> {
+        let (page, name) = (page(call)?, repository.name());
         if !repository.exists() {
             return Err(unknown_name(name));
         }
@@ -41,7 +43,7 @@ impl Registry {
     }
 
     /// Never "not found": a repository or subject that is not there has no referrers.
-    pub(super) async fn list_referrers(&self, name: &RepositoryName, subject: &Digest, call: &Call) -> Result<Response> {
+    pub(super) async fn list_referrers(&self, repository: &Permitted<Pull>, subject: &Digest, call: &Call) -> Result<Response> {
         let page = page(call)?;
         let filter = call.query.get("artifactType").filter(|filter| !filter.is_empty());
         let room_for_the_rest_of_the_index = 1 << 10;
@@ -52,7 +54,7 @@ impl Registry {
             bytes: MAX_MANIFEST_BYTES - room_for_the_rest_of_the_index,
         };
         let memory = self.list_memory().await;
-        let Referrers { referrers, more } = self.repository(name).referrers(subject, asked_for).await.map_err(Failure::of_read)?;
+        let Referrers { referrers, more } = repository.referrers(subject, asked_for).await.map_err(Failure::of_read)?;
         let mut answer = Answer::new(StatusCode::OK).media_type(HeaderValue::from_static(media_type::IMAGE_INDEX));
         if filter.is_some() {
             answer = answer.header(FILTERS_APPLIED, "artifactType");
@@ -60,13 +62,22 @@ impl Registry {
         if let Some(last) = referrers.last().filter(|_| more) {
             let query = page.n.map_or(Query::default(), |n| Query::default().with("n", n)).with("last", &last.digest);
             let query = filter.map_or(query.clone(), |filter| query.with("artifactType", filter));
-            let path = Route::Referrers(name.clone(), subject.clone()).to_string();
+            let path = Route::Referrers(repository.name().clone(), subject.clone()).to_string();
             answer = answer.header(header::LINK, page::print_next(&path, &query));
         }
         let index = json_of(&referrers);
         drop(referrers);
-        Ok(self.list(answer, index, memory))
+        Ok(list(answer, index, memory, call.piece))
     }
+}
+
+/// Answers with a list, which has its memory until it is sent. Small lists are not counted.
+fn list(answer: Answer, list: Vec<u8>, memory: OwnedSemaphorePermit, piece: usize) -> Response {
+    let len = list.len();
+    let memory = (len > piece).then_some(memory);
+    let list = Bytes::from(list);
+    let pieces = (0..len).step_by(piece).map(move |at| Ok(list.slice(at..len.min(at + piece))));
+    answer.stream(stream::iter(pieces).inspect(move |_| _ = &memory), len as u64)
 }
 
 /// An image index of referrers.

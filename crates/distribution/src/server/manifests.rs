@@ -1,46 +1,46 @@
 //! Manifests (OCI distribution specification, "Pulling manifests", "Pushing Manifests", "Deleting tags").
 
 use super::{
+    failure::{Failure, Result},
     registry::{Call, Registry},
-    response::{Answer, Failure, Response, Result},
 };
 use crate::protocol::{
     error::ErrorCode,
-    header::{SUBJECT, TAG},
+    header::{CONTENT_DIGEST, SUBJECT, TAG},
     route::Route,
 };
 use http::{HeaderValue, StatusCode, header};
+use modelpack_server::{Answer, Delete, Permission, Permitted, Pull, Push, Response};
 use modelpack_spec::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
 use modelpack_store::{BlobWriter, Error, Upload, verify_bytes};
 use std::future::pending;
 
 impl Registry {
     /// `GET` and `HEAD`. What is stored was parsed when it came, and is handed on as it is, so that a reader costs no more than a buffer.
-    pub(super) async fn get_manifest(&self, name: &RepositoryName, at: &Selector) -> Result<Response> {
-        let manifest = match self.repository(name).stored_manifest(at).await {
+    pub(super) async fn get_manifest(&self, repository: &Permitted<Pull>, at: &Selector, call: &Call) -> Result<Response> {
+        let manifest = match repository.stored_manifest(at).await {
             Ok(manifest) => manifest,
             // A digest may be that of a blob, which is no manifest.
-            Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => return Err(self.unknown_manifest(name, at)),
+            Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => return Err(unknown_manifest(repository, at)),
             // As with a damaged blob: what is not there is pushed again, which mends it. A client that is told of an error gives up.
             Err(Error::WrongDigest { .. } | Error::WrongSize { .. }) => {
-                let message = format!("the registry's copy of manifest {name}{at} is damaged; a push mends it");
+                let message = format!("the registry's copy of manifest {}{at} is damaged; a push mends it", repository.name());
                 return Err(Failure::not_found(ErrorCode::ManifestUnknown, message));
             }
             Err(e) => return Err(Failure::of_read(e)),
         };
-        let media_type = HeaderValue::try_from(&manifest.media_type).map_err(|_| self.unknown_manifest(name, at))?;
-        let answer = Answer::new(StatusCode::OK).digest(&manifest.digest).media_type(media_type);
-        Ok(self.stream(answer, manifest.body, manifest.size))
+        let media_type = HeaderValue::try_from(&manifest.media_type).map_err(|_| unknown_manifest(repository, at))?;
+        let answer = Answer::new(StatusCode::OK).header(CONTENT_DIGEST, &manifest.digest).media_type(media_type);
+        Ok(answer.stream(manifest.body.into_pieces(call.piece), manifest.size))
     }
 
     /// The bytes go to a file first. Only then are they parsed, few at a time: senders may be many, and slow.
-    pub(super) async fn put_manifest(&self, name: &RepositoryName, at: &Selector, call: Call) -> Result<Response> {
+    pub(super) async fn put_manifest(&self, repository: &Permitted<Push>, at: &Selector, call: Call) -> Result<Response> {
         let invalid_tag = |e: modelpack_spec::InvalidReference| Failure::bad_request(ErrorCode::ManifestInvalid, e.to_string());
         let tags: Vec<Tag> = call.query.all("tag").map(str::parse).collect::<Result<_, _>>().map_err(invalid_tag)?;
         let media_type = call.header(header::CONTENT_TYPE).map(|t| t.split(';').next().unwrap_or(t).trim().to_owned());
-        let repository = self.repository(name);
         let algorithm = at.digest().map_or(Algorithm::Sha256, Digest::algorithm);
-        let mut spooled = self.storing(repository.spool(algorithm)).await?;
+        let mut spooled = self.repositories().storing(repository.spool(algorithm)).await?;
         receive(call, &mut spooled).await?;
 
         let _memory = self.manifest_memory(spooled.len()).await;
@@ -54,14 +54,14 @@ impl Registry {
             Some(digest) => manifest.with_digest(digest.clone()),
             None => manifest,
         };
-        let _lease = self.hold(name).await?;
+        let _lease = self.hold(repository).await?;
         // Tags of a push by tag would be ambiguous; the specification has them for a push by digest only.
         let tags = if at.tag().is_some() { Vec::new() } else { tags };
         let tagged = tags.iter().map(|tag| Selector::Both(tag.clone(), manifest.digest().clone()));
         let all_at: Vec<Selector> = if tags.is_empty() { vec![at.clone()] } else { tagged.collect() };
-        self.storing(repository.put_spooled(&all_at, &manifest, spooled)).await?;
-        let location = Route::Manifest(name.clone(), Selector::Digest(manifest.digest().clone()));
-        let mut answer = Answer::new(StatusCode::CREATED).header(header::LOCATION, location).digest(manifest.digest());
+        self.repositories().storing(repository.put_spooled(&all_at, &manifest, spooled)).await?;
+        let location = Route::Manifest(repository.name().clone(), Selector::Digest(manifest.digest().clone()));
+        let mut answer = Answer::new(StatusCode::CREATED).header(header::LOCATION, location).header(CONTENT_DIGEST, manifest.digest());
         if let Some(subject) = manifest.subject() {
             answer = answer.header(SUBJECT, &subject.digest);
         }
@@ -69,21 +69,21 @@ impl Registry {
     }
 
     /// Of a tag, the tag alone; of a digest, the manifest with all its tags.
-    pub(super) async fn delete_manifest(&self, name: &RepositoryName, at: &Selector) -> Result<Response> {
-        let repository = self.repository(name);
+    pub(super) async fn delete_manifest(&self, repository: &Permitted<Delete>, at: &Selector) -> Result<Response> {
         let was_there = match at {
             Selector::Tag(tag) => repository.delete_tag(tag).await?,
             Selector::Digest(digest) | Selector::Both(_, digest) => repository.delete_manifest(digest).await?,
         };
-        if was_there { Ok(Answer::new(StatusCode::ACCEPTED).done()) } else { Err(self.unknown_manifest(name, at)) }
+        if was_there { Ok(Answer::new(StatusCode::ACCEPTED).done()) } else { Err(unknown_manifest(repository, at)) }
     }
+}
 
-    fn unknown_manifest(&self, name: &RepositoryName, at: &Selector) -> Failure {
-        if self.repository(name).exists() {
-            Failure::not_found(ErrorCode::ManifestUnknown, format!("there is no manifest {name}{at}"))
-        } else {
-            unknown_name(name)
-        }
+fn unknown_manifest(repository: &Permitted<impl Permission>, at: &Selector) -> Failure {
+    let name = repository.name();
+    if repository.exists() {
+        Failure::not_found(ErrorCode::ManifestUnknown, format!("there is no manifest {name}{at}"))
+    } else {
+        unknown_name(name)
     }
 }
 

@@ -186,6 +186,7 @@ fn random_uuid() -> String {
 mod tests {
     use super::*;
     use crate::server::leases::Leases;
+    use modelpack_server::{Everybody, Identity, Push, Repositories};
     use modelpack_spec::Algorithm;
     use modelpack_store::{Body, Store, Untagged, Upload};
 
@@ -205,8 +206,10 @@ mod tests {
 
         async fn insert(&self) -> String {
             let store = Store::open(self.directory.path(), Untagged::Keep).unwrap();
-            let lease = Leases::new(store.clone(), HOUR).hold(&self.name).await.unwrap();
-            let writer = store.repository(&self.name).begin_upload(Algorithm::Sha256).await.unwrap();
+            let all = Repositories::new(store, Arc::new(Everybody), 1);
+            let repository = all.permit::<Push>(&Identity::Anonymous, &self.name).unwrap();
+            let lease = Leases::new(HOUR).hold(repository.leasable()).await.unwrap();
+            let writer = repository.begin_upload(Algorithm::Sha256).await.unwrap();
             self.sessions.insert(self.name.clone(), writer, lease).await.unwrap()
         }
 

@@ -1,34 +1,36 @@
 //! Blobs that are pushed: at once, in chunks, or from another repository (OCI distribution specification, "Pushing blobs").
 
 use super::{
+    failure::{Failure, Result},
     registry::{Call, Registry},
-    response::{Answer, Failure, Response, Result},
     sessions::Locked,
 };
-use crate::protocol::{error::ErrorCode, range, route::Route};
+use crate::protocol::{error::ErrorCode, header::CONTENT_DIGEST, range, route::Route};
 use http::{StatusCode, header};
+use modelpack_server::{Answer, Identity, Permitted, Push, Response};
 use modelpack_spec::{Algorithm, Digest, RepositoryName};
 use modelpack_store::{BlobWriter, Upload, blocking};
 use std::future::pending;
 
 impl Registry {
     /// `POST`: a mount, a whole blob, or a session.
-    pub(super) async fn begin_upload(&self, name: &RepositoryName, call: Call) -> Result<Response> {
+    pub(super) async fn begin_upload(&self, who: &Identity, repository: &Permitted<Push>, call: Call) -> Result<Response> {
+        let name = repository.name();
         let parameter = |name| call.query.get(name).map(str::parse::<Digest>).transpose();
         let (mount, whole) = (parameter("mount")?, parameter("digest")?);
         let named = call.query.get("digest-algorithm").map(str::parse::<Algorithm>).transpose()?;
-        let lease = self.hold(name).await?;
+        let lease = self.hold(repository).await?;
         if let Some(digest) = &mount
-            && self.mount(name, digest, call.query.get("from")).await?
+            && self.mount(who, repository, digest, call.query.get("from")).await?
         {
             return Ok(created(name, digest));
         }
         let algorithm = named.or(whole.as_ref().or(mount.as_ref()).map(Digest::algorithm)).unwrap_or(Algorithm::Sha256);
-        let mut writer = self.storing(self.repository(name).begin_upload(algorithm)).await?;
+        let mut writer = self.repositories().storing(repository.begin_upload(algorithm)).await?;
         match whole {
             Some(digest) => {
                 writer.write(call.body.into_body(None, pending())).await?;
-                self.storing(writer.commit_as(&digest)).await?;
+                self.repositories().storing(writer.commit_as(&digest)).await?;
                 Ok(created(name, &digest))
             }
             None => {
@@ -38,29 +40,30 @@ impl Registry {
         }
     }
 
-    /// Whether `name` now has the blob. A repository that cannot be mounted from is no error: the client pushes the blob instead.
-    async fn mount(&self, name: &RepositoryName, digest: &Digest, from: Option<&str>) -> Result<bool> {
-        let from = match from.map(RepositoryName::without_host).transpose() {
-            Ok(from) => from.map(|from| self.repository(&from)),
-            Err(_) => return Ok(false),
-        };
-        Ok(self.storing(self.repository(name).mount(digest, from.as_ref())).await?)
+    /// Whether the repository now has the blob. One that cannot be mounted from is no error: the client pushes the blob instead.
+    async fn mount(&self, who: &Identity, to: &Permitted<Push>, digest: &Digest, from: Option<&str>) -> Result<bool> {
+        match from.map(RepositoryName::without_host).transpose() {
+            Ok(from) => Ok(self.repositories().mount(who, digest, from.as_ref(), to).await?),
+            Err(_) => Ok(false),
+        }
     }
 
     /// `PATCH`: the next chunk, or all chunks in one stream.
-    pub(super) async fn continue_upload(&self, name: &RepositoryName, id: &str, call: Call) -> Result<Response> {
+    pub(super) async fn continue_upload(&self, repository: &Permitted<Push>, id: &str, call: Call) -> Result<Response> {
+        let name = repository.name();
         let mut session = self.session(name, id).await?;
         self.append(name, id, &mut session, call).await?;
         Ok(status(StatusCode::ACCEPTED, name, id, session.told_len()))
     }
 
     /// `PUT`: the last bytes, if any are left, and the digest of all.
-    pub(super) async fn finish_upload(&self, name: &RepositoryName, id: &str, call: Call) -> Result<Response> {
+    pub(super) async fn finish_upload(&self, repository: &Permitted<Push>, id: &str, call: Call) -> Result<Response> {
+        let name = repository.name();
         let digest: Digest = match call.query.get("digest") {
             Some(digest) => digest.parse()?,
             None => return Err(Failure::bad_request(ErrorCode::DigestInvalid, "the parameter `digest` is missing")),
         };
-        let _lease = self.hold(name).await?;
+        let _lease = self.hold(repository).await?;
         let mut session = self.session(name, id).await?;
         self.append(name, id, &mut session, call).await?;
         if session.is_cut() && !session.may_be(&digest) {
@@ -68,19 +71,20 @@ impl Registry {
         }
         let writer = self.sessions.remove(id, session)?;
         let commit = async { blocking(move || writer.resume()).await?.commit_as(&digest).await };
-        self.storing(commit).await?;
+        self.repositories().storing(commit).await?;
         Ok(created(name, &digest))
     }
 
     /// `GET`: how far the upload is.
-    pub(super) async fn upload_status(&self, name: &RepositoryName, id: &str) -> Result<Response> {
+    pub(super) async fn upload_status(&self, repository: &Permitted<Push>, id: &str) -> Result<Response> {
+        let name = repository.name();
         let mut session = self.session(name, id).await?;
         Ok(status(StatusCode::NO_CONTENT, name, id, session.told_len()))
     }
 
     /// `DELETE`: discards what came.
-    pub(super) async fn cancel_upload(&self, name: &RepositoryName, id: &str) -> Result<Response> {
-        let session = self.session(name, id).await?;
+    pub(super) async fn cancel_upload(&self, repository: &Permitted<Push>, id: &str) -> Result<Response> {
+        let session = self.session(repository.name(), id).await?;
         let writer = self.sessions.remove(id, session)?;
         blocking(move || drop(writer)).await;
         Ok(Answer::new(StatusCode::NO_CONTENT).done())
@@ -155,5 +159,5 @@ fn status(status: StatusCode, name: &RepositoryName, id: &str, received: u64) ->
 
 fn created(name: &RepositoryName, digest: &Digest) -> Response {
     let at = Route::Blob(name.clone(), digest.clone());
-    Answer::new(StatusCode::CREATED).header(header::LOCATION, at).digest(digest).done()
+    Answer::new(StatusCode::CREATED).header(header::LOCATION, at).header(CONTENT_DIGEST, digest).done()
 }

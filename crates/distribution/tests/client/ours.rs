@@ -4,8 +4,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use modelpack_distribution::{
     client::{Client, ClientOptions, RemoteRepository},
-    server::{Server, ServerOptions},
+    server::{Registry, RegistryOptions},
 };
+use modelpack_server::{Server, ServerOptions};
 use modelpack_spec::{Descriptor, ImageManifest, Manifest, Selector, Tag};
 use modelpack_store::{
     Begin, Body, CopyOptions, Error, FileRange, MemoryStore, Progress, ReferrersPage, Sink, Source, Store, Untagged, contract, copy,
@@ -27,6 +28,8 @@ impl Served {
         let directory = TempDir::new().unwrap();
         let store = Store::open(directory.path(), Untagged::Keep).unwrap();
         let server = Server::bind(store.clone(), "127.0.0.1:0".parse().unwrap(), ServerOptions::default()).await.unwrap();
+        let registry = Registry::new(server.repositories(), RegistryOptions::default());
+        let server = server.with_view(registry);
         let host = server.address().to_string();
         let task = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
         Self { _directory: directory, store, host, task }

@@ -1,5 +1,6 @@
 use crate::harness::{Registry, failure, header, noise};
-use modelpack_distribution::server::ServerOptions;
+use modelpack_distribution::server::{Registry as View, RegistryOptions};
+use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
 use reqwest::{Method, StatusCode};
 
@@ -86,7 +87,10 @@ async fn a_deleted_blob_is_gone_from_its_repository_only() {
 
 #[tokio::test]
 async fn a_registry_without_deletes_refuses_them_but_lets_uploads_be_cancelled() {
-    let registry = Registry::start_with(ServerOptions { allow_delete: false, ..ServerOptions::default() }).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (store, server) = Registry::bind_in(directory.path(), ServerOptions::default()).await;
+    let view = View::new(server.repositories(), RegistryOptions { allow_delete: false, ..RegistryOptions::default() });
+    let registry = Registry::run(store, server.with_view(view));
     let digest = registry.push_blob("a/b", *b"x").await;
     for path in [format!("/v2/a/b/blobs/{digest}"), format!("/v2/a/b/manifests/{digest}"), "/v2/a/b/manifests/v1".to_owned()] {
         let response = registry.delete(&path).send().await.unwrap();

@@ -1,6 +1,7 @@
 //! A registry on a free port, and requests to it.
 
-use modelpack_distribution::server::{Server, ServerOptions};
+use modelpack_distribution::server::{Registry as View, RegistryOptions};
+use modelpack_server::{Server, ServerOptions};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, RepositoryName, media_type};
 use modelpack_store::{Store, Untagged};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -35,8 +36,19 @@ impl Registry {
     }
 
     pub(crate) async fn start_in(directory: &Path, options: ServerOptions) -> Self {
+        let (store, server) = Self::bind_in(directory, options).await;
+        let view = View::new(server.repositories(), RegistryOptions::default());
+        Self::run(store, server.with_view(view))
+    }
+
+    /// A server over the store in `directory` that has no view yet.
+    pub(crate) async fn bind_in(directory: &Path, options: ServerOptions) -> (Store, Server) {
         let store = Store::open(directory, Untagged::Keep).unwrap();
         let server = Server::bind(store.clone(), "127.0.0.1:0".parse().unwrap(), options).await.unwrap();
+        (store, server)
+    }
+
+    pub(crate) fn run(store: Store, server: Server) -> Self {
         let address = server.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async {

@@ -1,6 +1,6 @@
 use crate::harness::{Registry, noise};
 use futures_util::StreamExt;
-use modelpack_distribution::server::{Server, ServerOptions};
+use modelpack_server::{Server, ServerOptions};
 use modelpack_store::Error;
 use reqwest::StatusCode;
 

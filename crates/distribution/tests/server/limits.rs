@@ -2,7 +2,7 @@
 
 use crate::harness::{Registry, begin_request, header, name, noise};
 use futures_util::future::join_all;
-use modelpack_distribution::server::ServerOptions;
+use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
 use reqwest::StatusCode;
 use serde_json::json;

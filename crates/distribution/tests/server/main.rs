@@ -1,5 +1,6 @@
 //! The registry over a real loopback connection: what the conformance suite of the specification does not ask.
 
+mod access;
 mod blobs;
 mod harness;
 mod lifecycle;
@@ -7,3 +8,4 @@ mod limits;
 mod listings;
 mod manifests;
 mod uploads;
+mod views;

@@ -1,6 +1,6 @@
 use crate::harness::{Registry, begin_request, failure, header, name, noise, sha512};
 use futures_util::future::join_all;
-use modelpack_distribution::server::ServerOptions;
+use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
 use modelpack_testkit::TinyDisk;
 use reqwest::StatusCode;

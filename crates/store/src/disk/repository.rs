@@ -154,6 +154,11 @@ impl Repository {
         self.layout.blob_size(digest).await
     }
 
+    /// Whether this repository holds a blob, as far as one look at its links says; blocks. The blob itself may be damaged or gone.
+    pub fn links_to(&self, digest: &Digest) -> Result<bool> {
+        self.links().contain(digest)
+    }
+
     /// Begins a blob whose digest is not known yet, hashing with `algorithm` as it is written.
     pub async fn begin_upload(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         let layout = self.layout.clone();

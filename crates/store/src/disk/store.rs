@@ -114,6 +114,16 @@ impl Store {
         self.repository(name).lease()
     }
 
+    /// Fails if the store cannot be read now, because its directory is gone or its disk does not answer; blocks. It looks at the
+    /// directories that every read begins with, and at nothing in them.
+    pub fn check_readable(&self) -> Result<()> {
+        for directory in [&self.0.pool.directory, &self.repositories_directory()] {
+            let first = fs::read_dir(directory).and_then(|mut entries| entries.next().transpose());
+            first.map_err(Error::io("list", directory))?;
+        }
+        Ok(())
+    }
+
     /// The repositories that something was written to, sorted by name; blocks.
     pub fn repositories(&self) -> Result<Vec<RepositoryName>> {
         Ok(self.find()?.repositories)

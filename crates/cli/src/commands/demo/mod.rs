@@ -13,7 +13,7 @@ use crate::{
 };
 use clap::Parser;
 use compare::compare;
-use modelpack::{ServerOptions, serve};
+use modelpack::{RegistryOptions, ServerOptions, serve};
 use scratch::Scratch;
 use serde_json::json;
 use std::{
@@ -38,7 +38,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     };
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let root = scratch.path("registry");
-    let server = serve(&root, anywhere, ServerOptions::default()).await?;
+    let server = serve(&root, anywhere, RegistryOptions::default(), ServerOptions::default()).await?;
     let address = server.address();
     if !context.output.json {
         let line = format!("$ modelpack serve --listen {address} --root {} &\n", quoted(&root.to_string_lossy()));

@@ -1,76 +1,16 @@
-//! Answers: what was asked for, or a failure with its status, code and reason.
+//! Why a request is refused or failed: with its status, code and reason, as the specification writes errors.
 
 use crate::protocol::{
     error::{ErrorBody, ErrorCode},
-    header::CONTENT_DIGEST,
     route::InvalidRoute,
 };
-use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::body::Frame;
-use modelpack_spec::{Digest, InvalidDigest, InvalidManifest};
+use http::{HeaderName, HeaderValue, StatusCode};
+use modelpack_server::{Answer, Denied, Response};
+use modelpack_spec::{InvalidDigest, InvalidManifest};
 use modelpack_store::Error;
 use std::{fmt, io};
 
-pub(super) type Response = http::Response<UnsyncBoxBody<Bytes, Error>>;
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
-
-/// An answer that is being made.
-pub(super) struct Answer(Response);
-
-impl Answer {
-    /// Without a body.
-    pub(super) fn new(status: StatusCode) -> Self {
-        let mut response = Response::new(bytes_body(Bytes::new()));
-        *response.status_mut() = status;
-        Self(response)
-    }
-
-    /// With one more header. `value` is made of text that was checked: routes, digests, tags, numbers.
-    pub(super) fn header(mut self, name: HeaderName, value: impl fmt::Display) -> Self {
-        let value = HeaderValue::try_from(value.to_string()).expect("checked text is visible ASCII");
-        self.0.headers_mut().append(name, value);
-        self
-    }
-
-    /// With the digest of what is answered.
-    pub(super) fn digest(self, digest: &Digest) -> Self {
-        self.header(CONTENT_DIGEST, digest)
-    }
-
-    /// With the type of what is answered.
-    pub(super) fn media_type(mut self, media_type: HeaderValue) -> Self {
-        self.0.headers_mut().insert(header::CONTENT_TYPE, media_type);
-        self
-    }
-
-    /// With a body in memory.
-    pub(super) fn bytes(self, media_type: HeaderValue, bytes: impl Into<Bytes>) -> Response {
-        self.media_type(media_type).0.map(|_| bytes_body(bytes.into()))
-    }
-
-    /// With a JSON document.
-    pub(super) fn json(self, document: &serde_json::Value) -> Response {
-        self.bytes(HeaderValue::from_static("application/json"), document.to_string())
-    }
-
-    /// With a body of `len` bytes that come while they are sent.
-    pub(super) fn stream(self, pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static, len: u64) -> Response {
-        let frames = StreamBody::new(pieces.map_ok(Frame::data));
-        self.header(header::CONTENT_LENGTH, len).0.map(|_| frames.boxed_unsync())
-    }
-
-    /// As it is.
-    pub(super) fn done(self) -> Response {
-        self.0
-    }
-}
-
-fn bytes_body(bytes: Bytes) -> UnsyncBoxBody<Bytes, Error> {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
-}
 
 /// Why a request is refused or failed.
 #[derive(Debug)]
@@ -122,6 +62,13 @@ impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
         let answer = failure.headers.into_iter().fold(Answer::new(failure.status), |answer, (name, value)| answer.header(name, value));
         answer.bytes(HeaderValue::from_static("application/json"), ErrorBody::new(failure.code, failure.message).to_bytes())
+    }
+}
+
+impl From<Denied> for Failure {
+    /// Not 401: nobody can say who they are, so other credentials would not help.
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, denied.to_string())
     }
 }
 

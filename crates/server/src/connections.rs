@@ -1,10 +1,10 @@
-//! The connections of a registry: as many as there are descriptors for, and none that idles while another one waits.
+//! The connections of a server: as many as there are descriptors for, and none that idles while another one waits.
 
-use super::{connection::WriteTimeout, registry::Registry};
+use crate::{connection::WriteTimeout, service::Service};
 use http::{HeaderValue, header};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -29,13 +29,13 @@ enum Mood {
     Serving,
     /// End after the request that is being answered: another connection waits for a place.
     Crowded,
-    /// End after the request that is being answered: the registry shuts down.
+    /// End after the request that is being answered: the server shuts down.
     Stopping,
 }
 
 /// The connections that are open.
-pub(super) struct Connections {
-    registry: Arc<Registry>,
+pub(crate) struct Connections {
+    service: Arc<Service>,
     places: Arc<Semaphore>,
     mood: watch::Sender<Mood>,
     running: JoinSet<()>,
@@ -43,12 +43,12 @@ pub(super) struct Connections {
 
 impl Connections {
     /// At most `limit` at once.
-    pub(super) fn new(registry: Arc<Registry>, limit: usize) -> Self {
-        Self { registry, places: Arc::new(Semaphore::new(limit)), mood: watch::Sender::new(Mood::Serving), running: JoinSet::new() }
+    pub(crate) fn new(service: Arc<Service>, limit: usize) -> Self {
+        Self { service, places: Arc::new(Semaphore::new(limit)), mood: watch::Sender::new(Mood::Serving), running: JoinSet::new() }
     }
 
     /// Waits until there is a place for another connection. If all are taken, those that idle are closed.
-    pub(super) async fn place(&mut self) -> OwnedSemaphorePermit {
+    pub(crate) async fn place(&mut self) -> OwnedSemaphorePermit {
         // The tasks of connections that have ended.
         while self.running.try_join_next().is_some() {}
         if let Ok(place) = self.places.clone().try_acquire_owned() {
@@ -61,35 +61,37 @@ impl Connections {
     }
 
     /// Serves a connection in the background.
-    pub(super) fn serve(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
-        let (registry, mood) = (self.registry.clone(), self.mood.subscribe());
+    pub(crate) fn serve(&mut self, stream: TcpStream, remote: SocketAddr, place: OwnedSemaphorePermit) {
+        let (service, mood) = (self.service.clone(), self.mood.subscribe());
         self.running.spawn(async move {
             let _place = place;
-            serve(registry, stream, mood).await;
+            serve(service, stream, remote, mood).await;
         });
     }
 
     /// Finishes the requests that are being answered.
-    pub(super) async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         self.mood.send_replace(Mood::Stopping);
         while self.running.join_next().await.is_some() {}
     }
 }
 
-async fn serve(registry: Arc<Registry>, stream: TcpStream, mut mood: watch::Receiver<Mood>) {
+async fn serve(service: Arc<Service>, stream: TcpStream, remote: SocketAddr, mut mood: watch::Receiver<Mood>) {
     // Without it the last, short piece of a response waits for the client's acknowledgement; slower, not wrong.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(WriteTimeout::new(stream, registry.options().body_idle));
-    let (_open, buffer) = (registry.connection(), registry.buffer());
+    let io = TokioIo::new(WriteTimeout::new(stream, service.body_idle()));
+    let open = service.open().clone();
+    let buffer = open.buffer();
     let begun = watch::Sender::new(0u64);
     let mut requests = begun.subscribe();
-    let service = {
+    let answering = {
         let mood = mood.clone();
         service_fn(move |request| {
             begun.send_modify(|begun| *begun += 1);
-            let (registry, mood) = (registry.clone(), mood.clone());
+            let (service, mood) = (service.clone(), mood.clone());
             async move {
-                let mut response = registry.answer(request).await;
+                let is_stopping = *mood.borrow() == Mood::Stopping;
+                let mut response = service.answer(request, remote, is_stopping).await;
                 if *mood.borrow() != Mood::Serving {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -97,8 +99,11 @@ async fn serve(registry: Arc<Registry>, stream: TcpStream, mut mood: watch::Rece
             }
         })
     };
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(buffer).serve_connection(io, service);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(buffer)
+        .serve_connection(io, answering);
     let mut connection = pin!(connection);
     let is_to_end = async {
         let mood = mood.wait_for(|mood| *mood != Mood::Serving).await.map_or(Mood::Stopping, |mood| *mood);

@@ -6,7 +6,14 @@ use http::header;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use modelpack_store::{Body, Error, Result};
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::time::{sleep, timeout};
 
 /// How long the rest of a body is read after its request was answered. See [`RequestBody`].
@@ -19,20 +26,27 @@ const MOMENT: Duration = Duration::from_secs(1);
 ///
 /// Dropped before its end, it lets a task of its own read on for a while: a client that is still sending when its connection is closed
 /// sees a reset, and never the answer that says why.
-pub(super) struct RequestBody {
+pub struct RequestBody {
     rest: Option<Incoming>,
     idle: Duration,
+    received: Arc<AtomicU64>,
     /// The client sends nothing before the first read, so there may be nothing to linger for.
     awaits_continue: bool,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, headers: &http::HeaderMap, idle: Duration) -> Self {
-        Self { rest: Some(incoming), idle, awaits_continue: headers.contains_key(header::EXPECT) }
+    pub(crate) fn new(incoming: Incoming, headers: &http::HeaderMap, idle: Duration) -> Self {
+        Self { rest: Some(incoming), idle, received: Arc::default(), awaits_continue: headers.contains_key(header::EXPECT) }
+    }
+
+    /// How many bytes have been passed on, also after this was dropped.
+    pub(crate) fn received(&self) -> Arc<AtomicU64> {
+        self.received.clone()
     }
 
     /// Its length in bytes, if the client said it.
-    pub(super) fn len(&self) -> Option<u64> {
+    #[expect(clippy::len_without_is_empty, reason = "a length that is not known is neither")]
+    pub fn len(&self) -> Option<u64> {
         self.rest.as_ref().map_or(Some(0), |body| body.size_hint().exact())
     }
 
@@ -45,7 +59,10 @@ impl RequestBody {
             };
             match frame {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) => return Some(Ok(bytes)),
+                    Ok(bytes) => {
+                        self.received.fetch_add(bytes.len() as u64, Relaxed);
+                        return Some(Ok(bytes));
+                    }
                     Err(_trailers) => continue,
                 },
                 Some(Err(e)) => {
@@ -60,10 +77,11 @@ impl RequestBody {
         }
     }
 
-    /// The bytes, of which there may be at most `limit`: what goes beyond is not passed on.
+    /// The bytes, of which there may be at most `limit`: what goes beyond is not passed on, and is an
+    /// [`Error::WrongSize`]. A body that stands still or ends early is an [`Error::Network`].
     ///
     /// Once `wanted` is ready, somebody waits for the end of this body, and it is given up as soon as nothing comes for a moment.
-    pub(super) fn into_body(self, limit: Option<u64>, wanted: impl Future<Output = ()> + Send + 'static) -> Body {
+    pub fn into_body(self, limit: Option<u64>, wanted: impl Future<Output = ()> + Send + 'static) -> Body {
         let len = self.len();
         let wanted = Wanted { by_another: Box::pin(wanted), is: false };
         let bytes = stream::try_unfold((self, 0, wanted), move |(mut body, before, mut wanted)| async move {

@@ -15,7 +15,7 @@ use tokio::{
 
 /// A connection on which a write fails if no byte of it can be sent for some time. Reading is not limited here: whoever reads knows
 /// whether something should come.
-pub(super) struct WriteTimeout {
+pub(crate) struct WriteTimeout {
     stream: TcpStream,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
@@ -23,7 +23,7 @@ pub(super) struct WriteTimeout {
 }
 
 impl WriteTimeout {
-    pub(super) fn new(stream: TcpStream, idle: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, idle: Duration) -> Self {
         Self { stream, idle, deadline: Box::pin(sleep(idle)), is_waiting: false }
     }
 

@@ -1,0 +1,368 @@
+//! The access log: a line of JSON for each request, written where no request waits for it.
+
+use crate::{response::Response, view::Head};
+use bytes::Bytes;
+use http::header;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, SizeHint};
+use modelpack_store::Error;
+use serde::Serialize;
+use std::{
+    fmt::{self, Write as _},
+    io::{self, Write},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// How many lines wait for the sink. With more, lines are dropped, and the log says how many.
+const QUEUE: usize = 1024;
+
+/// How many characters of a path and of a `User-Agent` are written.
+const PATH_LEN: usize = 1024;
+const USER_AGENT_LEN: usize = 256;
+
+/// How long the last lines may take when the server ends.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// A log of the requests that were answered. Cloning is cheap.
+///
+/// Each line is a JSON object in ASCII: control characters and all else that could steer a terminal are written as `\uXXXX`. Of a request
+/// it has the path, and neither the query nor any header but `User-Agent`, since those may hold credentials. Probes are not logged.
+///
+/// A thread of its own writes the lines, one `write` each. A sink that is too slow loses lines and keeps no request waiting.
+#[derive(Clone)]
+pub struct AccessLog {
+    queue: mpsc::Sender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+enum Message {
+    Line(String),
+    /// All that came before is to be written now, and the sender told.
+    Flush(oneshot::Sender<()>),
+}
+
+impl AccessLog {
+    /// Writes to `sink`. Its errors are passed over: there is nobody to tell.
+    ///
+    /// Fails if no thread can be made.
+    pub fn new(sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, messages) = mpsc::channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let count = dropped.clone();
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || write(messages, &count, sink))?;
+        Ok(Self { queue, dropped })
+    }
+
+    /// Begins the line of a request; `received` counts the bytes of its body.
+    pub(crate) fn entry(&self, head: &Head, remote: SocketAddr, received: Arc<AtomicU64>) -> Entry {
+        let user_agent = head.headers.get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        Entry {
+            log: self.clone(),
+            begun: Instant::now(),
+            time: SystemTime::now(),
+            remote,
+            method: head.method.to_string(),
+            path: shortened(head.uri.path(), PATH_LEN),
+            user_agent: user_agent.map(|agent| shortened(&agent, USER_AGENT_LEN)),
+            status: None,
+            received,
+            sent: 0,
+        }
+    }
+
+    fn add(&self, line: String) {
+        if self.queue.try_send(Message::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Waits until the lines that came are written, unless the sink hangs.
+    pub(crate) async fn flush(&self) {
+        let (written, is_written) = oneshot::channel();
+        let flush = async {
+            if self.queue.send(Message::Flush(written)).await.is_ok() {
+                // Without an answer the thread is gone.
+                let _ = is_written.await;
+            }
+        };
+        let _ = timeout(FLUSH, flush).await;
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessLog")
+    }
+}
+
+/// Writes what comes until nobody can send more.
+fn write(mut messages: mpsc::Receiver<Message>, dropped: &AtomicU64, mut sink: impl Write) {
+    while let Some(message) = messages.blocking_recv() {
+        match message {
+            Message::Line(line) => _ = sink.write_all(line.as_bytes()),
+            Message::Flush(written) => {
+                let _ = sink.flush();
+                let _ = written.send(());
+            }
+        }
+        // Lines are dropped while others wait, so this is reached after each of them.
+        let dropped = dropped.swap(0, Relaxed);
+        if dropped > 0 {
+            let line = json_line(&Dropped { time: rfc3339(SystemTime::now()), dropped });
+            let _ = sink.write_all(line.as_bytes());
+        }
+    }
+}
+
+/// So many lines are missing.
+#[derive(Serialize)]
+struct Dropped {
+    time: String,
+    dropped: u64,
+}
+
+/// The line of one request, which is added to the log when this is dropped: when the answer was sent, or the client went away.
+pub(crate) struct Entry {
+    log: AccessLog,
+    begun: Instant,
+    time: SystemTime,
+    remote: SocketAddr,
+    method: String,
+    path: String,
+    user_agent: Option<String>,
+    status: Option<u16>,
+    received: Arc<AtomicU64>,
+    sent: u64,
+}
+
+impl Entry {
+    /// The same answer, whose body counts what is sent.
+    pub(crate) fn answered(mut self, response: Response) -> Response {
+        self.status = Some(response.status().as_u16());
+        response.map(|body| Counted { body, entry: self }.boxed_unsync())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    time: String,
+    remote: SocketAddr,
+    method: &'a str,
+    path: &'a str,
+    status: Option<u16>,
+    received: u64,
+    sent: u64,
+    seconds: f64,
+    user_agent: Option<&'a str>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let micros = u32::try_from(self.begun.elapsed().as_micros()).map_or(f64::from(u32::MAX), f64::from);
+        let line = Line {
+            time: rfc3339(self.time),
+            remote: self.remote,
+            method: &self.method,
+            path: &self.path,
+            status: self.status,
+            received: self.received.load(Relaxed),
+            sent: self.sent,
+            seconds: micros / 1e6,
+            user_agent: self.user_agent.as_deref(),
+        };
+        self.log.add(json_line(&line));
+    }
+}
+
+/// A body whose bytes are counted.
+struct Counted<B> {
+    body: B,
+    entry: Entry,
+}
+
+impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
+            self.entry.sent += bytes.len() as u64;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The first `limit` characters.
+fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A JSON document in one line of visible ASCII.
+fn json_line(document: &impl Serialize) -> String {
+    let json = serde_json::to_string(document).expect("a line has string keys only, so it always serialises");
+    let mut line = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if matches!(c, ' '..='~') {
+            line.push(c);
+        } else {
+            // Outside of strings there are none.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(line, "\\u{unit:04x}").expect("a string takes all that is written");
+            }
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// A time of today's era to the millisecond, in UTC, as RFC 3339 writes it.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second, millis) = (since.as_secs() / 86_400, since.as_secs() % 86_400, since.subsec_millis());
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Year, month and day, so many days after 1 January 1970.
+fn date(mut days: u64) -> (u64, usize, u64) {
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    loop {
+        let in_year = 365 + u64::from(is_leap(year));
+        if days < in_year {
+            break;
+        }
+        days -= in_year;
+        year += 1;
+    }
+    let february = 28 + u64::from(is_leap(year));
+    let mut month = 1;
+    for in_month in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < in_month {
+            break;
+        }
+        days -= in_month;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::sync::{Mutex, mpsc as std_mpsc};
+
+    /// A sink that a test reads, and that writes a line only when it is let.
+    struct Gated {
+        written: Arc<Mutex<Vec<u8>>>,
+        gate: std_mpsc::Receiver<()>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Once the test has opened the gate for good, nothing waits.
+            let _ = self.gate.recv();
+            self.written.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated() -> (AccessLog, std_mpsc::Sender<()>, Arc<Mutex<Vec<u8>>>) {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (open, gate) = std_mpsc::channel();
+        (AccessLog::new(Gated { written: written.clone(), gate }).unwrap(), open, written)
+    }
+
+    fn lines(written: &Mutex<Vec<u8>>) -> Vec<Value> {
+        let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+        assert!(text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')), "{text:?}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn head(path: &str, user_agent: &[u8]) -> Head {
+        http::Request::get(path).header(header::USER_AGENT, user_agent).body(()).unwrap().into_parts().0
+    }
+
+    fn entry(log: &AccessLog, path: &str, user_agent: &[u8]) -> Entry {
+        log.entry(&head(path, user_agent), "[::1]:9".parse().unwrap(), Arc::new(AtomicU64::new(7)))
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_hangs_keeps_nobody_waiting_and_the_log_says_what_is_missing() {
+        let (log, open, written) = gated();
+        let all = QUEUE + 100;
+        for _ in 0..all {
+            drop(entry(&log, "/v2/", b"test"));
+        }
+        drop(open);
+        log.flush().await;
+        let lines = lines(&written);
+        let dropped: u64 = lines.iter().filter_map(|line| line["dropped"].as_u64()).sum();
+        let kept = lines.iter().filter(|line| line["path"] == "/v2/").count();
+        assert!(dropped >= 99, "the queue has {QUEUE} lines, and the thread may have one: {dropped}");
+        assert_eq!(kept + usize::try_from(dropped).unwrap(), all);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_says_is_bounded_and_cannot_steer_a_terminal() {
+        let (log, open, written) = gated();
+        drop(open);
+        let long = format!("/{}", "ä".repeat(2 * PATH_LEN));
+        drop(entry(&log, "/v2/%0a?token=secret", "\u{202e}gnp\t\u{9b}31m\u{1f4a5}".as_bytes()));
+        drop(entry(&log, &long, &[b'x'; 2 * USER_AGENT_LEN]));
+        drop(entry(&log, "/", b"\xff"));
+        log.flush().await;
+        let lines = lines(&written);
+        assert_eq!(lines[0]["path"], "/v2/%0a");
+        assert_eq!(lines[0]["userAgent"], "\u{202e}gnp\t\u{9b}31m\u{1f4a5}");
+        assert_eq!((&lines[0]["status"], &lines[0]["received"], &lines[0]["remote"]), (&Value::Null, &7.into(), &"[::1]:9".into()));
+        let characters = |line: &Value, field: &str| line[field].as_str().unwrap().chars().count();
+        assert_eq!((characters(&lines[1], "path"), characters(&lines[1], "userAgent")), (PATH_LEN + 1, USER_AGENT_LEN + 1));
+        assert_eq!(lines[2]["userAgent"], "\u{fffd}");
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00.250Z"),
+            (951_782_399, "2000-02-28T23:59:59.250Z"),
+            (951_782_400, "2000-02-29T00:00:00.250Z"),
+            (1_735_689_599, "2024-12-31T23:59:59.250Z"),
+            (1_772_323_200, "2026-03-01T00:00:00.250Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.250Z"),
+        ] {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 250)), expected);
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! An HTTP server over a store of artifacts, without a protocol of its own.
+//!
+//! A [`View`] is a protocol. It looks at the whole head of a request, says whether the request is its own, and answers it from the
+//! store, with errors in its own format. What all protocols need is here and works once: connections and their limits, bodies that
+//! stream, panics, a graceful end, probes for load balancers, an access log, and the question who may do what.
+//!
+//! A view never has the store itself. [`Repositories`] gives it a repository only after [`Access`] was asked, as a [`Permitted`] which
+//! has the methods of that one action.
+//!
+//! ```no_run
+//! # async fn serve(store: modelpack_store::Store, view: impl modelpack_server::View) -> modelpack_store::Result<()> {
+//! use modelpack_server::{Server, ServerOptions};
+//!
+//! let server = Server::bind(store, "127.0.0.1:5000".parse().unwrap(), ServerOptions::default()).await?;
+//! server.with_view(view).run(std::future::pending()).await
+//! # }
+//! ```
+
+mod access;
+mod access_log;
+mod connection;
+mod connections;
+mod limits;
+mod permitted;
+mod probe;
+mod repositories;
+mod request_body;
+mod response;
+mod server;
+mod service;
+mod view;
+
+pub use access::{Access, Action, Denied, Everybody, Identity};
+pub use access_log::AccessLog;
+pub use permitted::{Delete, Leasable, Permission, Permitted, Pull, Push};
+pub use repositories::Repositories;
+pub use request_body::RequestBody;
+pub use response::{Answer, Response};
+pub use server::{Server, ServerOptions};
+pub use view::{Head, Request, View};

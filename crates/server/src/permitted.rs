@@ -1,0 +1,151 @@
+//! A repository for somebody who may do one thing with it.
+
+use crate::access::Action;
+use async_trait::async_trait;
+use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
+use modelpack_store::{BlobWriter, Body, Referrers, ReferrersPage, Repository, Result, Source, StoredManifest};
+use std::{marker::PhantomData, ops::Range, time::SystemTime};
+
+/// An [`Action`] as a type.
+pub trait Permission: Send + Sync + 'static {
+    /// The action.
+    const ACTION: Action;
+}
+
+/// [`Action::Pull`].
+pub enum Pull {}
+
+/// [`Action::Push`].
+pub enum Push {}
+
+/// [`Action::Delete`].
+pub enum Delete {}
+
+impl Permission for Pull {
+    const ACTION: Action = Action::Pull;
+}
+
+impl Permission for Push {
+    const ACTION: Action = Action::Push;
+}
+
+impl Permission for Delete {
+    const ACTION: Action = Action::Delete;
+}
+
+/// A repository, and the proof that its asker may do `P` with it. It has no methods for anything else.
+///
+/// Only [`Repositories`](crate::Repositories) makes one, and asks [`Access`](crate::Access) before. It is for one request: keep none.
+pub struct Permitted<P> {
+    repository: Repository,
+    permission: PhantomData<fn() -> P>,
+}
+
+impl<P: Permission> Permitted<P> {
+    /// The caller has asked [`Access`](crate::Access), which said yes.
+    pub(crate) fn new(repository: Repository) -> Self {
+        Self { repository, permission: PhantomData }
+    }
+
+    pub(crate) fn inner(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The name of the repository.
+    pub fn name(&self) -> &RepositoryName {
+        self.repository.name()
+    }
+
+    /// Whether anything was ever written to it.
+    pub fn exists(&self) -> bool {
+        self.repository.exists()
+    }
+
+    /// For whoever keeps collection away from the repository, also after this request.
+    pub fn leasable(&self) -> Leasable {
+        Leasable(self.repository.clone())
+    }
+}
+
+impl Permitted<Pull> {
+    /// See [`Repository::blob_size`].
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.repository.blob_size(digest).await
+    }
+
+    /// See [`Repository::stored_manifest`].
+    pub async fn stored_manifest(&self, at: &Selector) -> Result<StoredManifest> {
+        self.repository.stored_manifest(at).await
+    }
+
+    /// See [`Repository::tags`].
+    pub async fn tags(&self) -> Result<Vec<(Tag, Descriptor)>> {
+        self.repository.tags().await
+    }
+
+    /// See [`Repository::referrers`].
+    pub async fn referrers(&self, digest: &Digest, page: ReferrersPage) -> Result<Referrers> {
+        self.repository.referrers(digest, page).await
+    }
+}
+
+#[async_trait]
+impl Source for Permitted<Pull> {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest> {
+        self.repository.manifest(at).await
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        self.repository.blob(blob, range).await
+    }
+}
+
+impl Permitted<Push> {
+    /// See [`Repository::begin_upload`].
+    pub async fn begin_upload(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        self.repository.begin_upload(algorithm).await
+    }
+
+    /// See [`Repository::spool`].
+    pub async fn spool(&self, algorithm: Algorithm) -> Result<BlobWriter> {
+        self.repository.spool(algorithm).await
+    }
+
+    /// See [`Repository::put_spooled`].
+    pub async fn put_spooled(&self, at: &[Selector], manifest: &Manifest, spooled: BlobWriter) -> Result<()> {
+        self.repository.put_spooled(at, manifest, spooled).await
+    }
+}
+
+impl Permitted<Delete> {
+    /// See [`Repository::delete_blob`].
+    pub async fn delete_blob(&self, digest: &Digest) -> Result<bool> {
+        self.repository.delete_blob(digest).await
+    }
+
+    /// See [`Repository::delete_manifest`].
+    pub async fn delete_manifest(&self, digest: &Digest) -> Result<bool> {
+        self.repository.delete_manifest(digest).await
+    }
+
+    /// See [`Repository::delete_tag`].
+    pub async fn delete_tag(&self, tag: &Tag) -> Result<bool> {
+        self.repository.delete_tag(tag).await
+    }
+}
+
+/// A repository from which collection can be kept away. It can neither be read nor written through this.
+#[derive(Clone)]
+pub struct Leasable(Repository);
+
+impl Leasable {
+    /// The name of the repository.
+    pub fn name(&self) -> &RepositoryName {
+        self.0.name()
+    }
+
+    /// See [`Repository::lease_until`]; blocks.
+    pub fn lease_until(&self, until: SystemTime) -> Result<()> {
+        self.0.lease_until(until)
+    }
+}

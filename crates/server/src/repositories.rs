@@ -1,0 +1,107 @@
+//! The store as the views have it: each repository of it is asked for.
+
+use crate::{
+    access::{Access, Action, Denied, Identity},
+    permitted::{Permission, Permitted, Pull, Push},
+};
+use modelpack_spec::{Digest, RepositoryName};
+use modelpack_store::{Repository, Result, Store, blocking};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::Semaphore;
+
+/// The repositories of a store, for whoever may have them. Cloning is cheap.
+///
+/// This is the one place where [`Access`] is asked, and the only way from a view to the store.
+#[derive(Clone)]
+pub struct Repositories {
+    store: Store,
+    access: Arc<dyn Access>,
+    storing: Arc<Semaphore>,
+}
+
+impl Repositories {
+    /// The repositories of `store`. `storing` is how many requests may wait for a lock of the store at once.
+    pub fn new(store: Store, access: Arc<dyn Access>, storing: usize) -> Self {
+        Self { store, access, storing: Arc::new(Semaphore::new(storing)) }
+    }
+
+    /// The repository with this name, whether or not it exists, if `who` may do `P` with it.
+    pub fn permit<P: Permission>(&self, who: &Identity, name: &RepositoryName) -> Result<Permitted<P>, Denied> {
+        if self.access.may(who, P::ACTION, name) {
+            Ok(Permitted::new(self.store.repository(name)))
+        } else {
+            Err(Denied { action: P::ACTION, repository: name.clone() })
+        }
+    }
+
+    /// The names of the repositories that `who` may pull from, sorted.
+    pub async fn names(&self, who: &Identity) -> Result<Vec<RepositoryName>> {
+        let (this, who) = (self.clone(), who.clone());
+        blocking(move || this.readable(&who)).await
+    }
+
+    /// Takes a blob into `to` from the repository `from`, or, without one, from any other; says whether it was there.
+    ///
+    /// For `who`, a blob is there only if they may pull from a repository that has it. This waits as [`storing`](Self::storing) does.
+    pub async fn mount(&self, who: &Identity, digest: &Digest, from: Option<&RepositoryName>, to: &Permitted<Push>) -> Result<bool> {
+        self.storing(self.mount_now(who, digest, from, to)).await
+    }
+
+    async fn mount_now(&self, who: &Identity, digest: &Digest, from: Option<&RepositoryName>, to: &Permitted<Push>) -> Result<bool> {
+        let source = match from {
+            Some(from) => match self.permit::<Pull>(who, from) {
+                Ok(from) => Some(from.inner().clone()),
+                Err(_) => return Ok(false),
+            },
+            None if self.access.may_everywhere(who, Action::Pull) => None,
+            None => match self.holder(who, digest).await? {
+                Some(holder) => Some(holder),
+                None => return Ok(false),
+            },
+        };
+        to.inner().mount(digest, source.as_ref()).await
+    }
+
+    /// A repository that has the blob and that `who` may pull from: one look at the disk for each of those, until one has it.
+    ///
+    /// Whether the store has the blob at all is not asked first. How long the answer takes would tell.
+    async fn holder(&self, who: &Identity, digest: &Digest) -> Result<Option<Repository>> {
+        let (this, who, digest) = (self.clone(), who.clone(), digest.clone());
+        blocking(move || {
+            for name in this.readable(&who)? {
+                let repository = this.store.repository(&name);
+                // One that cannot be looked at keeps nobody from the others.
+                if matches!(repository.links_to(&digest), Ok(true)) {
+                    return Ok(Some(repository));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Blocks.
+    fn readable(&self, who: &Identity) -> Result<Vec<RepositoryName>> {
+        let mut names = self.store.repositories()?;
+        if !self.access.may_everywhere(who, Action::Pull) {
+            names.retain(|name| self.access.may(who, Action::Pull, name));
+        }
+        Ok(names)
+    }
+
+    /// Does something that may have to wait for a lock of the store. It must not wait for a client, nor be nested.
+    pub async fn storing<T>(&self, work: impl Future<Output = T>) -> T {
+        let _permit = self.storing.acquire().await.expect("the semaphore is never closed");
+        work.await
+    }
+
+    /// See [`Store::remove_abandoned`]; blocks.
+    pub fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
+        self.store.remove_abandoned()
+    }
+
+    /// See [`Store::check_readable`]; blocks.
+    pub(crate) fn check_readable(&self) -> Result<()> {
+        self.store.check_readable()
+    }
+}
