@@ -23,6 +23,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A registry may read a blob once more before it says that it has it.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(10 * 60);
 const MAX_REDIRECTS: usize = 8;
+/// How often one request may be refused while there is something else to show: at first nothing is shown, then a token that has expired in
+/// the meantime, then tokens for less and less.
+const MAX_REFUSALS: usize = 5;
 
 /// A registry, and what is known of it.
 pub(crate) struct Registry {
@@ -109,7 +112,7 @@ impl Registry {
     /// Sends a request once, but for authentication and redirects; fails unless the answer is a success.
     pub(crate) async fn attempt(&self, request: &mut Request<'_>) -> Result<Response, Failure> {
         let mut url = request.url.clone();
-        let mut renewed = false;
+        let mut refusals = 0;
         let mut visited = Vec::new();
         loop {
             // What authenticates is for the registry's eyes only.
@@ -119,9 +122,9 @@ impl Registry {
             if status.is_success() {
                 return Ok(response);
             }
-            if status == StatusCode::UNAUTHORIZED && self.owns(&url) && !renewed && !request.payload.is_spent() {
-                renewed = true;
-                if self.authority.refused(request.scope, response.headers(), authorization.as_ref()).await? {
+            if status == StatusCode::UNAUTHORIZED && self.owns(&url) && refusals < MAX_REFUSALS && !request.payload.is_spent() {
+                refusals += 1;
+                if self.authority.refused(request.scope, response.headers(), authorization.as_ref(), refusals > 1).await? {
                     continue;
                 }
             }

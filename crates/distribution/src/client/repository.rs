@@ -89,10 +89,20 @@ impl RemoteRepository {
         Scope::repository(self.path.as_str(), actions)
     }
 
-    /// What reading and writing for a push needs. To read the repository that blobs are mounted from would spare work.
-    pub(super) fn push_scope(&self) -> Scope {
+    /// What a request needs that reads for a push, so that one token does for the whole push, if such a token is granted.
+    fn scope_to_look(&self) -> Scope {
+        self.of_push(self.scope(&["pull"]))
+    }
+
+    /// What a request needs that writes.
+    pub(super) fn scope_to_write(&self) -> Scope {
+        self.of_push(self.scope(&["push"]))
+    }
+
+    /// With what else a push does. To read the repository that blobs are mounted from would spare work.
+    fn of_push(&self, needed: Scope) -> Scope {
         let from = self.mounts_from().map(|mounts| Scope::repository(mounts.from.as_str(), &["pull"]));
-        self.scope(&["pull", "push"]).and_optional(from.unwrap_or_default())
+        needed.and_optional(self.scope(&["pull", "push"])).and_optional(from.unwrap_or_default())
     }
 
     /// Where blobs are mounted from, unless that was refused.
@@ -127,7 +137,7 @@ impl RemoteRepository {
 
     /// Whether the repository holds a blob. One of another size than it should have is not that blob: it is pushed anew.
     pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
-        let (scope, what) = (self.push_scope(), self.blob_name(&blob.digest));
+        let (scope, what) = (self.scope_to_look(), self.blob_name(&blob.digest));
         match self.registry.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
             Ok(response) => {
                 let found: Option<u64> = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -140,7 +150,7 @@ impl RemoteRepository {
 
     /// Opens an upload session, with these parameters.
     pub(super) async fn open_session(&self, query: Option<Query>) -> Result<Response> {
-        let (scope, what) = (self.push_scope(), self.to_string());
+        let (scope, what) = (self.scope_to_write(), self.to_string());
         let mut url = self.registry.url(&Route::Uploads(self.path.clone()));
         url.set_query(query.map(|query| query.to_string()).as_deref());
         self.registry.send(Request::new(Method::POST, url, &scope, &what)).await
@@ -212,7 +222,7 @@ impl RemoteRepository {
         let media_type =
             media_type.map_err(|_| Error::Invalid { what: what.clone(), why: "its media type cannot stand in a header".to_owned() })?;
         let payload = Payload::Bytes(Bytes::copy_from_slice(manifest.bytes()));
-        let scope = self.push_scope();
+        let scope = self.scope_to_write();
         let request = Request::new(Method::PUT, self.tagged_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
         self.registry.send(request).await
     }
