@@ -16,7 +16,12 @@ use http::{
 };
 use modelpack_store::{Error, Result};
 use reqwest::{Response, Url};
-use std::{net::IpAddr, pin::pin, time::Duration};
+use std::{
+    net::IpAddr,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// How long an answer may take to begin, or the next bytes of a body to come or go.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,6 +39,8 @@ pub(crate) struct Registry {
     origin: Url,
     http: reqwest::Client,
     authority: Authority,
+    /// Whether it has ever answered.
+    has_answered: AtomicBool,
 }
 
 /// A request as it is meant, however often it is sent.
@@ -80,7 +87,7 @@ impl Registry {
             origin = Url::parse(&format!("http://{host}/")).map_err(|_| invalid())?;
         }
         let authority = Authority::new(name, &origin, http, options, login);
-        Ok(Self { name: name.to_owned(), origin, http: http.clone(), authority })
+        Ok(Self { name: name.to_owned(), origin, http: http.clone(), authority, has_answered: AtomicBool::new(false) })
     }
 
     /// The URL of a route.
@@ -176,12 +183,21 @@ impl Registry {
         let mut sent = 0;
         loop {
             match tokio::time::timeout(request.patience, &mut answer).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(request.payload.failure().map_or_else(|| Failure::network(url, &error), Failure::from)),
+                Ok(Ok(response)) => {
+                    self.has_answered.fetch_or(self.owns(url), Relaxed);
+                    return Ok(response);
+                }
+                Ok(Err(error)) => return Err(request.payload.failure().map_or_else(|| self.unanswered(url, &error), Failure::from)),
                 Err(_) if request.payload.sent() > sent => sent = request.payload.sent(),
                 Err(_) => return Err(Failure::stalled(url, request.patience)),
             }
         }
+    }
+
+    /// What it means that a request got no response.
+    fn unanswered(&self, url: &Url, error: &reqwest::Error) -> Failure {
+        let failure = Failure::network(url, error);
+        if self.owns(url) && self.has_answered.load(Relaxed) { failure } else { failure.of_stranger() }
     }
 }
 

@@ -135,7 +135,8 @@ impl RemoteRepository {
         self.registry.url(&Route::Blob(self.path.clone(), digest.clone()))
     }
 
-    /// Whether the repository holds a blob. One of another size than it should have is not that blob: it is pushed anew.
+    /// Whether the repository is known to hold a blob. One of another size than it should have is not that blob: it is pushed anew. So is
+    /// one that the registry does not tell about; whether it may be pushed, the push itself will show.
     pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
         let (scope, what) = (self.scope_to_look(), self.blob_name(&blob.digest));
         match self.registry.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
@@ -143,7 +144,7 @@ impl RemoteRepository {
                 let found: Option<u64> = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
                 Ok(found.is_none_or(|found| found == blob.size))
             }
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if may_take_blob(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -225,6 +226,15 @@ impl RemoteRepository {
         let scope = self.scope_to_write();
         let request = Request::new(Method::PUT, self.tagged_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
         self.registry.send(request).await
+    }
+}
+
+/// Whether a registry that did not tell whether it has a blob may yet take it: it has answered, and does not lack the time.
+fn may_take_blob(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. } | Error::Denied { .. } | Error::Unauthorized { .. } => true,
+        Error::Protocol { status, .. } => !matches!(status, 408 | 429 | 502..=504),
+        _ => false,
     }
 }
 
