@@ -123,7 +123,6 @@ async fn a_range_that_fails_again_and_again_is_taken_from_the_whole_blob() {
         assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "{status:?}: what broke off is continued");
         let ranged: Vec<_> = server.asked().iter().map(|a| a.header("range").is_some()).collect();
         assert!(ranged.len() <= 6 && ranged.ends_with(&[true, false]), "{status:?}: {ranged:?}");
-        assert_eq!(read(&server, 10..2000).await.unwrap(), content()[10..2000], "{status:?}: a part is read");
     }
     let broken = |asked: &Asked, _| match asked.header("range") {
         Some(_) => answer(503, &[("retry-after", "0")], "ranges"),

@@ -166,18 +166,19 @@ async fn closing(reads: bool) -> (SocketAddr, JoinHandle<()>) {
 
 #[tokio::test]
 async fn a_server_that_never_answers_may_expect_another_protocol() {
-    for reads in [true, false] {
+    let told = [true, false].map(async |reads| {
         let (address, task) = closing(reads).await;
-        let client = Client::new(ClientOptions::default()).unwrap();
-        let error = client.ping(&address.to_string(), None).await.unwrap_err().to_string();
-        assert!(error.ends_with("the server closed the connection instead of answering; the server there may speak TLS"), "{error}");
-
         let redirect = format!("https://localhost:{}/", address.port());
         let server = Server::start(move |_, _| answer(307, &[("location", &redirect)], "")).await;
-        let error = latest(&server).await.unwrap_err().to_string();
-        let expected = "the server closed the connection during the TLS handshake; the server there may speak plain http";
-        assert!(error.ends_with(expected), "{error}");
+        let (client, host) = (Client::new(ClientOptions::default()).unwrap(), address.to_string());
+        let (plain, tls) = tokio::join!(client.ping(&host, None), latest(&server));
         task.abort();
+        (plain.unwrap_err().to_string(), tls.unwrap_err().to_string())
+    });
+    for (plain, tls) in futures_util::future::join_all(told).await {
+        assert!(plain.ends_with("the server closed the connection instead of answering; the server there may speak TLS"), "{plain}");
+        let expected = "the server closed the connection during the TLS handshake; the server there may speak plain http";
+        assert!(tls.ends_with(expected), "{tls}");
     }
     // One that has answered speaks it.
     let tries = AtomicUsize::new(0);
