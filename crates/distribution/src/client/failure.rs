@@ -110,6 +110,11 @@ pub(crate) fn unexpected(response: &Response, why: impl Into<String>) -> Error {
     Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into() }
 }
 
+/// Whether this is how registries say that they do not know a request.
+pub(crate) fn is_unsupported(status: u16) -> bool {
+    [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED].iter().any(|known| known.as_u16() == status)
+}
+
 /// The URL as an error shows it: without query and password, since those of object storage are signatures.
 pub(crate) fn shown(url: &Url) -> String {
     printable(&format!("{}://{}{}", url.scheme(), host(url), url.path()))
@@ -145,8 +150,13 @@ async fn read_message(mut response: Response) -> String {
 
 /// Text of somebody else that fits into a sentence: one line, without control characters, and of a long text the beginning.
 pub(crate) fn printable(text: &str) -> String {
-    let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARACTERS).collect();
-    let left_out = text.chars().count().saturating_sub(MAX_MESSAGE_CHARACTERS);
+    printable_beginning(text, MAX_MESSAGE_CHARACTERS)
+}
+
+/// The same with another limit, in characters.
+pub(crate) fn printable_beginning(text: &str, limit: usize) -> String {
+    let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(limit).collect();
+    let left_out = text.chars().count().saturating_sub(limit);
     if left_out > 0 {
         shown.push_str(&format!("… ({left_out} more characters)"));
     }

@@ -14,7 +14,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION},
 };
-use modelpack_store::{Error, Result};
+use modelpack_store::{Error, Notices, Result};
 use reqwest::{Response, Url};
 use std::{
     net::IpAddr,
@@ -39,6 +39,7 @@ pub(crate) struct Registry {
     origin: Url,
     http: reqwest::Client,
     authority: Authority,
+    pub(crate) notices: Notices,
     /// Whether it has ever answered.
     has_answered: AtomicBool,
 }
@@ -87,7 +88,14 @@ impl Registry {
             origin = Url::parse(&format!("http://{host}/")).map_err(|_| invalid())?;
         }
         let authority = Authority::new(name, &origin, http, options, login);
-        Ok(Self { name: name.to_owned(), origin, http: http.clone(), authority, has_answered: AtomicBool::new(false) })
+        Ok(Self {
+            name: name.to_owned(),
+            origin,
+            http: http.clone(),
+            authority,
+            notices: options.notices.clone(),
+            has_answered: AtomicBool::new(false),
+        })
     }
 
     /// The URL of a route.

@@ -2,7 +2,7 @@
 
 use super::{
     download::{self, download},
-    failure::Failure,
+    failure::{Failure, is_unsupported},
     payload::Payload,
     read_limited,
     registry::{Registry, Request},
@@ -175,12 +175,7 @@ impl RemoteRepository {
 
     /// Fetches a manifest once, with its media type and the digest that the registry says it has.
     async fn fetch_manifest(&self, url: Url, what: &str) -> Result<(Vec<u8>, Option<&'static str>, Option<Digest>), Failure> {
-        let scope = self.scope(&["pull"]);
-        let mut request = Request::new(Method::GET, url, &scope, what);
-        for media_type in MANIFEST_TYPES {
-            request = request.header(ACCEPT, HeaderValue::from_static(media_type));
-        }
-        let response = self.registry.attempt(&mut request).await?;
+        let response = self.ask_for_manifest(Method::GET, url, what).await?;
         let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let sent_as = text(CONTENT_TYPE).map_or("", |value| value.split(';').next().unwrap_or_default().trim());
         // Some registries know no better than text/plain, and then the document itself says what it is.
@@ -188,6 +183,31 @@ impl RemoteRepository {
         let digest = text(header::CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
         let bytes = read_limited(response, MAX_MANIFEST_BYTES, what).await?;
         Ok((bytes, media_type, digest))
+    }
+
+    /// Asks for a manifest, or for its head, once.
+    async fn ask_for_manifest(&self, method: Method, url: Url, what: &str) -> Result<Response, Failure> {
+        let scope = self.scope(&["pull"]);
+        let mut request = Request::new(method, url, &scope, what);
+        for media_type in MANIFEST_TYPES {
+            request = request.header(ACCEPT, HeaderValue::from_static(media_type));
+        }
+        self.registry.attempt(&mut request).await
+    }
+
+    /// The digest that the registry says a tag points to, if it says one; fails if there is no such tag. It is asked once.
+    pub(super) async fn resolve(&self, tag: Tag) -> Result<Option<Digest>> {
+        let at = Selector::Tag(tag);
+        let (url, what) = (self.manifest_url(&at), format!("{self}{at}"));
+        let head = self.ask_for_manifest(Method::HEAD, url.clone(), &what).await;
+        let response = match head.map_err(|failure| failure.error) {
+            // Some registries know only GET.
+            Err(Error::Protocol { status, .. }) if is_unsupported(status) => {
+                self.ask_for_manifest(Method::GET, url, &what).await.map_err(|failure| failure.error)?
+            }
+            head => head?,
+        };
+        Ok(response.headers().get(header::CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok()))
     }
 
     /// Lists a manifest under the tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
