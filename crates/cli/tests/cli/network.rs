@@ -96,6 +96,33 @@ fn a_pull_that_is_cut_off_once_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_pull_that_is_cut_off_once_goes_on_where_a_server_refuses_ranges() {
+    let (registry, _packer, model, cli) = pushed();
+    let blob = format!("/blobs/{}", weights(&cli, &registry.reference("tiny:v1")));
+    for code in [403, 404, 500] {
+        let refused = Failure::Status { code, headers: vec![("Retry-After", "0".to_owned())], body: String::new() };
+        let cut = Fault::on("GET", &blob, Failure::CutAfter(400_000)).times(1);
+        let proxy = registry.behind(vec![Fault::on("GET", &blob, refused).ranged(), cut]);
+        ok(&cli, &format!("pull {}/tiny:v1 -o out-{code}", proxy.address()));
+        assert_same_tree(&model, &cli.home().join(format!("out-{code}")));
+        assert!(proxy.requests().iter().any(|request| request.path.contains(&blob) && request.range.is_some()), "{code}");
+    }
+}
+
+#[test]
+fn a_push_to_a_registry_that_does_not_tell_what_it_has() {
+    let (cli, model) = cli_with_model();
+    for code in [403, 405] {
+        let registry = Registry::start();
+        let refused = Failure::Status { code, headers: Vec::new(), body: String::new() };
+        let proxy = registry.behind(vec![Fault::on("HEAD", "/v2/", refused)]);
+        ok(&cli, &format!("push model {}/tiny:v1", proxy.address()));
+        ok(&cli, &format!("pull {}/tiny:v1 -o out-{code}", proxy.address()));
+        assert_same_tree(&model, &cli.home().join(format!("out-{code}")));
+    }
+}
+
+#[test]
 fn an_archive_whose_sending_is_cut_off_once_is_made_and_sent_again() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
