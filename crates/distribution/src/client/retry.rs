@@ -9,15 +9,15 @@ use std::time::{Duration, SystemTime};
 /// How often something is tried without any progress.
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause before something is tried again. A registry that asks for more is asked again after it all the same,
+/// The longest pause before something is tried again, whatever a registry asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// unless it asks for more than all pauses together: then nothing is tried again.
+/// Where a registry asks for more than all pauses together, another attempt would come too early.
 const ALL_PAUSES: Duration = LONGEST_PAUSE.saturating_mul(ATTEMPTS - 1);
 
 /// Whether a failure may pass by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// It will not.
+    /// It will not, or not soon enough.
     Never,
     /// It may, and the pause is ours to choose.
     Soon,
