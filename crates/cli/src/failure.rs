@@ -225,11 +225,15 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and says what is lost",
         StoreError::ReadOnly { .. } => "`--store DIR` names another store; what only reads may use this one",
         StoreError::Changed { .. } => "run the same command again when nothing writes to it",
-        StoreError::Network { url, why } if url.starts_with("https:") && why.starts_with("TLS ") => {
+        StoreError::Network { url, why }
+            if url.starts_with("https:") && (why.starts_with("TLS ") || why.contains("may speak plain http")) =>
+        {
             "`--plain-http` speaks to a registry without TLS; `--insecure` takes any certificate"
         }
-        StoreError::Network { url, why } if url.starts_with("http:") && why.contains("may speak TLS") => {
-            "leave `--plain-http` out; on this machine itself TLS is not spoken"
+        StoreError::Network { url, why } | StoreError::Protocol { url, why, .. }
+            if url.starts_with("http:") && why.contains("may speak TLS") =>
+        {
+            "if it does, leave `--plain-http` out; with this machine itself (localhost, 127.0.0.1) the program speaks plain HTTP only"
         }
         StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             "free some space, for instance with `modelpack prune`, and run the same command again"

@@ -92,16 +92,16 @@ impl Modelpack {
         Ok(look_at(&archive, entries).await)
     }
 
-    /// The tags of a repository in its registry, in the registry's order.
+    /// The tags of a repository in its registry, in the registry's order. What it lists and can be no tag is left out, with a notice.
     pub async fn list_tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>> {
         Ok(self.client()?.repository(repository)?.tags().await?)
     }
 
-    /// The repositories of a registry, by its host and port, without the host and in the registry's order. The names are as the registry
-    /// says them.
+    /// The repositories of a registry, by its host and port, without the host and in the registry's order. What it lists and can be no
+    /// repository is left out, with a notice.
     ///
     /// Fails with [`NotFound`](crate::StoreError::NotFound) if the registry does not list them, as many do not.
-    pub async fn list_repositories(&self, host: &str) -> Result<Vec<String>> {
+    pub async fn list_repositories(&self, host: &str) -> Result<Vec<RepositoryName>> {
         Ok(self.client()?.repositories(host).await?)
     }
 }

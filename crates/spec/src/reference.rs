@@ -14,6 +14,11 @@ impl Tag {
         Self(format!("{}-{}", subject.algorithm().name(), &subject.hex()[..64]))
     }
 
+    /// The tags under which cosign keeps the signatures, the attestations and the SBOM of `subject`.
+    pub fn of_cosign(subject: &Digest) -> [Self; 3] {
+        ["sig", "att", "sbom"].map(|kind| Self(format!("{}.{kind}", Self::of_referrers(subject))))
+    }
+
     /// `latest`, which a reference without tag and digest means.
     pub fn latest() -> Self {
         Self("latest".to_owned())

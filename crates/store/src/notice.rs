@@ -18,6 +18,15 @@ pub enum Notice {
         /// What the tag points to; `None` if there is no such tag.
         now: Option<Digest>,
     },
+    /// A registry lists names that nothing there can have. They were left out.
+    Misnamed {
+        /// The list, as an error names it.
+        list: String,
+        /// How many there are.
+        count: usize,
+        /// The first ones, without control characters and not longer than a sentence bears.
+        examples: Vec<String>,
+    },
     /// A place where logins may be kept cannot be asked; the others were.
     LoginsUnavailable {
         /// The credential helper or file.
@@ -54,6 +63,11 @@ impl fmt::Display for Notice {
             }
             Self::TagMoved { repository, tag, digest, now: None } => {
                 write!(f, "{repository} has no tag {tag}; {digest} is used, as the reference says")
+            }
+            Self::Misnamed { list, count, examples } => {
+                let names = if *count == 1 { "a malformed name, which is" } else { "malformed names, which are" };
+                let more = if *count > examples.len() { format!(" and {} more", count - examples.len()) } else { String::new() };
+                write!(f, "{list} has {names} left out: {}{more}", examples.join(", "))
             }
             Self::LoginsUnavailable { what, why } => write!(f, "{what} cannot be used for logins: {why}"),
             Self::Waiting { path } => write!(f, "{} is being written by another process; waiting for it", path.display()),

@@ -61,7 +61,7 @@ fn without_catalogue(failure: Failure, host: &str) -> Failure {
 
 /// A name a line.
 fn lines(names: impl IntoIterator<Item = String>, values: &[Value], context: &Context) -> Result<(), Failure> {
-    let names: Vec<String> = names.into_iter().map(|name| printable(&name).into_owned()).collect();
+    let names: Vec<String> = names.into_iter().collect();
     context.output.result(&names.join("\n"), &values)
 }
 

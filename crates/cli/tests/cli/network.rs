@@ -34,6 +34,34 @@ fn no_server() {
 }
 
 #[test]
+fn a_server_that_expects_another_protocol() {
+    let (cli, _) = cli_with_model();
+    // It reads nothing and closes, as servers do that are spoken to in another protocol than theirs.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || while listener.accept().is_ok() {});
+    let registry = Registry::start();
+    let redirect = Failure::Status {
+        code: 307,
+        headers: vec![("Location", format!("https://localhost:{}/v2/", address.port()))],
+        body: String::new(),
+    };
+    let proxy = registry.behind(vec![Fault::on("GET", "/v2/", redirect)]);
+    std::thread::scope(|scope| {
+        for line in [format!("pull {address}/tiny:v1"), format!("pull --plain-http {address}/tiny:v1"), format!("ls {address}/tiny")] {
+            let cli = &cli;
+            scope.spawn(move || fails(cli, &line, 7, &["may speak TLS", "hint: if it does, leave `--plain-http` out"]));
+        }
+        let line = format!("pull {}/tiny:v1", proxy.address());
+        let cli = &cli;
+        scope.spawn(move || fails(cli, &line, 7, &["may speak plain http", "hint: `--plain-http` speaks to a registry without TLS"]));
+    });
+    let said = Failure::Status { code: 400, headers: Vec::new(), body: "Client sent an HTTP request to an HTTPS server.\n".to_owned() };
+    let proxy = registry.behind(vec![Fault::on("GET", "/v2/", said)]);
+    fails(&cli, &format!("pull {}/tiny:v1", proxy.address()), 7, &["HTTPS server", "hint: if it does, leave `--plain-http` out"]);
+}
+
+#[test]
 fn a_pull_that_is_cut_off_half_way_keeps_nothing_and_succeeds_later() {
     let (registry, _packer, model, cli) = pushed();
     let digest = weights(&cli, &registry.reference("tiny:v1"));
@@ -65,6 +93,33 @@ fn a_pull_that_is_cut_off_once_goes_on_where_it_was() {
     assert_same_tree(&model, &cli.home().join("out"));
     let ranges: Vec<_> = proxy.requests().into_iter().filter(|r| r.path.contains(&blob)).filter_map(|r| r.range).collect();
     assert!(ranges.iter().any(|range| !range.starts_with("bytes=0-")), "{ranges:?}");
+}
+
+#[test]
+fn a_pull_that_is_cut_off_once_goes_on_where_a_server_refuses_ranges() {
+    let (registry, _packer, model, cli) = pushed();
+    let blob = format!("/blobs/{}", weights(&cli, &registry.reference("tiny:v1")));
+    for code in [403, 404, 500] {
+        let refused = Failure::Status { code, headers: vec![("Retry-After", "0".to_owned())], body: String::new() };
+        let cut = Fault::on("GET", &blob, Failure::CutAfter(400_000)).times(1);
+        let proxy = registry.behind(vec![Fault::on("GET", &blob, refused).ranged(), cut]);
+        ok(&cli, &format!("pull {}/tiny:v1 -o out-{code}", proxy.address()));
+        assert_same_tree(&model, &cli.home().join(format!("out-{code}")));
+        assert!(proxy.requests().iter().any(|request| request.path.contains(&blob) && request.range.is_some()), "{code}");
+    }
+}
+
+#[test]
+fn a_push_to_a_registry_that_does_not_tell_what_it_has() {
+    let (cli, model) = cli_with_model();
+    for code in [403, 405] {
+        let registry = Registry::start();
+        let refused = Failure::Status { code, headers: Vec::new(), body: String::new() };
+        let proxy = registry.behind(vec![Fault::on("HEAD", "/v2/", refused)]);
+        ok(&cli, &format!("push model {}/tiny:v1", proxy.address()));
+        ok(&cli, &format!("pull {}/tiny:v1 -o out-{code}", proxy.address()));
+        assert_same_tree(&model, &cli.home().join(format!("out-{code}")));
+    }
 }
 
 #[test]

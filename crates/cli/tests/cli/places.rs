@@ -1,6 +1,6 @@
 //! Layouts and archives that anybody may have written: whole references as names, signatures beside a model, several writers at once.
 
-use crate::harness::{Registry, cli_with_model, fails, json, ok, run, wait_until};
+use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run, wait_until};
 use modelpack::spec::{Descriptor, Digest, media_type};
 use modelpack_testkit::{Cli, Failure, Fault, Signal, assert_same_tree};
 use serde_json::{Value, json};
@@ -180,6 +180,49 @@ fn a_registry_says_what_a_pull_leaves_behind() {
     // The store has it from a copy of the signature.
     ok(&cli, &format!("pull {}", registry.reference("tiny:signed")));
     assert_eq!(json(&cli, &format!("cp store:{reference} oci:from-store"))["referrersLeftBehind"], 1);
+}
+
+#[test]
+fn cosign_s_tags_in_a_registry_are_counted_among_what_a_copy_leaves_behind() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    let digest: Digest = ok(&cli, &format!("push model {reference}")).parse().unwrap();
+    ok(&cli, &format!("cp {reference} oci:layout"));
+    let layout = Layout(cli.home().join("layout"));
+    for (name, subject) in [("sig", None), ("att", None), ("signed", Some(&digest))] {
+        layout.add(name, &layout.signature(subject, name));
+        ok(&cli, &format!("cp oci:layout:{name} {}", registry.reference(&format!("tiny:sha256-{}.{name}", digest.hex()))));
+    }
+    let said = format!("3 referrers of docker://{reference} (signatures, SBOMs and the like) are not copied");
+    let pulled = run(&cli, &format!("pull {reference}")).expect_code(0);
+    assert_eq!(pulled.stderr.matches(&said).count(), 1, "{}", pulled.stderr);
+    // One that is listed by the registry and tagged as well is one.
+    ok(&cli, &format!("cp oci:layout:signed {}", registry.reference(&format!("tiny:sha256-{}.sbom", digest.hex()))));
+    assert_eq!(json(&cli, &format!("pull {reference}"))["referrersLeftBehind"], 3);
+    // A registry that does not tell of them fails nothing.
+    let denied = Failure::Status { code: 403, headers: Vec::new(), body: String::new() };
+    let proxy = registry.behind(vec![Fault::on("", ".sig", denied.clone()), Fault::on("", ".att", denied)]);
+    assert_eq!(json(&cli, &format!("pull {}/tiny:v1", proxy.address()))["referrersLeftBehind"], 1);
+}
+
+#[test]
+fn ls_shows_the_other_names_where_a_registry_lists_a_malformed_one() {
+    let (cli, registry) = (cli(), Registry::start());
+    let body = r#"{"tags":["v1","a\u001b[31m\u202e","v2"],"repositories":["tiny","a\u001b[31m\u202e"]}"#.to_owned();
+    let proxy = registry.behind(vec![Fault::on("GET", "/v2/", Failure::Status { code: 200, headers: Vec::new(), body })]);
+    let tiny = format!("{}/tiny", proxy.address());
+    for (line, listed) in [(format!("ls {tiny}"), "v1\nv2\n"), (format!("ls {}/", proxy.address()), &*format!("{tiny}\n"))] {
+        let output = run(&cli, &line).expect_code(0);
+        assert_eq!(output.stdout, listed);
+        assert!(
+            output.stderr.starts_with("warning: the list of ") && output.stderr.ends_with(": `a [31m\\u{202e}`\n"),
+            "{}",
+            output.stderr
+        );
+        let told = run(&cli, &format!("{line} --json")).expect_code(0).stderr;
+        assert!(told.starts_with(r#"{"warning":{"message":"the list of "#) && told.contains(r"a [31m\u202e"), "{told}");
+    }
 }
 
 #[test]

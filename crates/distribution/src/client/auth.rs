@@ -20,7 +20,7 @@ use modelpack_store::{Error, Notices, Result};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
@@ -50,7 +50,30 @@ struct State {
     demand: Option<Demand>,
     /// The logins that have been looked up, by repository.
     logins: HashMap<String, Option<Login>>,
+    /// By the scope of the requests that they were asked for.
     tokens: HashMap<Scope, Token>,
+    /// What the token service has refused, though it may grant parts of it.
+    refused: HashSet<String>,
+}
+
+impl State {
+    /// What to ask the token service for: all of a scope, or what it has not refused yet.
+    fn worth_asking(&self, mut scope: Scope) -> Scope {
+        while self.refused.contains(&scope.to_string())
+            && let Some(narrower) = scope.narrower()
+        {
+            scope = narrower;
+        }
+        scope
+    }
+
+    /// A token for a scope that has not expired: its own, or one that was granted for as much.
+    fn token(&self, scope: &Scope) -> Option<&Token> {
+        let own = self.tokens.get(scope);
+        let wanted = self.worth_asking(own.map_or(scope, |token| &token.scope).clone());
+        let others = self.tokens.values().filter(|token| token.scope.covers(&wanted));
+        own.into_iter().chain(others).find(|token| token.renew_at > Instant::now())
+    }
 }
 
 #[derive(Clone, PartialEq)]
@@ -95,25 +118,21 @@ impl Authority {
             None => Ok(None),
             Some(Demand::Basic) => Ok(self.login(&mut state, scope).await?.as_ref().and_then(basic)),
             Some(Demand::Bearer { realm, service }) => {
-                let known = state.tokens.get(scope);
-                if let Some(token) = known.filter(|t| t.renew_at > Instant::now()) {
+                if let Some(token) = state.token(scope) {
                     return Ok(Some(token.header.clone()));
                 }
-                let wanted = known.map_or_else(|| scope.clone(), |token| token.scope.clone());
-                let login = self.login(&mut state, scope).await?;
-                let token = self.fetch(&realm, service.as_deref(), wanted, &login).await?;
-                let header = token.header.clone();
-                state.tokens.insert(scope.clone(), token);
-                Ok(Some(header))
+                let wanted = state.tokens.get(scope).map_or_else(|| scope.clone(), |token| token.scope.clone());
+                let token = self.fetch(&mut state, &realm, service.as_deref(), scope, wanted).await?;
+                Ok(Some(token.header.clone()))
             }
         }
     }
 
-    /// Takes note of a 401 with these headers, to a request that had shown `refused`. Returns whether
-    /// [`authorization`](Self::authorization) now has something else to show.
-    pub(crate) async fn refused(&self, scope: &Scope, headers: &HeaderMap, refused: Option<&HeaderValue>) -> Result<bool> {
+    /// Takes note of a 401 with these headers, to a request that had shown `refused`, and if `again` something else before that. Returns
+    /// whether [`authorization`](Self::authorization) now has something else to show.
+    pub(crate) async fn refused(&self, scope: &Scope, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
         let mut state = self.state.lock().await;
-        if state.tokens.get(scope).is_some_and(|token| Some(&token.header) != refused) {
+        if state.token(scope).is_some_and(|token| Some(&token.header) != refused) {
             // Another request was refused too, and has renewed the token already.
             return Ok(true);
         }
@@ -124,9 +143,15 @@ impl Authority {
             let realm = self.realm(bearer.parameters.get("realm").map_or("", String::as_str))?;
             let service = bearer.parameters.get("service").cloned();
             let named = bearer.parameters.get("scope").map_or_else(Scope::default, |named| Scope::parse(named));
-            let login = self.login(&mut state, scope).await?;
-            let token = self.fetch(&realm, service.as_deref(), scope.clone().and_named(named), &login).await?;
-            state.tokens.insert(scope.clone(), token);
+            let wanted = match state.tokens.get(scope).filter(|_| again) {
+                None => scope.clone().and_named(named),
+                // A token service may grant less than it was asked for, and say nothing.
+                Some(token) => match token.scope.narrower() {
+                    Some(narrower) => narrower,
+                    None => return Ok(false),
+                },
+            };
+            self.fetch(&mut state, &realm, service.as_deref(), scope, wanted).await?;
             state.demand = Some(Demand::Bearer { realm, service });
             Ok(true)
         } else if challenge("basic").is_some() {
@@ -168,15 +193,20 @@ impl Authority {
         }
     }
 
-    /// Asks the token service for a token (distribution "Token Authentication", and its OAuth 2 form for an identity token): for all of
-    /// the scope, or for less if it refuses to grant that together.
-    async fn fetch(&self, realm: &Url, service: Option<&str>, mut scope: Scope, login: &Option<Login>) -> Result<Token> {
+    /// Asks the token service for a token for requests of a scope (distribution "Token Authentication", and its OAuth 2 form for an identity
+    /// token): for all that is wanted, or for less if it refuses to grant that together.
+    async fn fetch<'s>(&self, state: &'s mut State, realm: &Url, service: Option<&str>, scope: &Scope, wanted: Scope) -> Result<&'s Token> {
+        let login = self.login(state, scope).await?;
+        let mut wanted = state.worth_asking(wanted);
         let mut backoff = Backoff::default();
         let response = loop {
-            match self.ask(realm, service, &scope, login).await {
+            match self.ask(realm, service, &wanted, &login).await {
                 Ok(response) => break response,
-                Err(failure) => match (scope.narrower().filter(|_| is_refusal(&failure)), backoff.pause(failure.retry)) {
-                    (Some(narrower), _) => scope = narrower,
+                Err(failure) => match (wanted.narrower().filter(|_| is_refusal(&failure)), backoff.pause(failure.retry)) {
+                    (Some(narrower), _) => {
+                        state.refused.insert(wanted.to_string());
+                        wanted = narrower;
+                    }
                     (None, Some(pause)) => tokio::time::sleep(pause).await,
                     (None, None) => return Err(failure.error),
                 },
@@ -192,7 +222,8 @@ impl Authority {
         let lifetime = answer.and_then(|a| a.expires_in).map_or(DEFAULT_LIFETIME, Duration::from_secs);
         // A day at most, so that no answer can overflow the clock.
         let lifetime = lifetime.min(Duration::from_secs(24 * 60 * 60));
-        Ok(Token { header, scope, renew_at: asked_at + lifetime - MARGIN.min(lifetime / 5) })
+        let token = Token { header, scope: wanted, renew_at: asked_at + lifetime - MARGIN.min(lifetime / 5) };
+        Ok(state.tokens.entry(scope.clone()).insert_entry(token).into_mut())
     }
 
     async fn ask(&self, realm: &Url, service: Option<&str>, scope: &Scope, login: &Option<Login>) -> Result<Response, Failure> {
@@ -244,7 +275,7 @@ fn is_refusal(failure: &Failure) -> bool {
     let is_client_error = |status: u16| (400..500).contains(&status);
     failure.retry == Retry::Never
         && match failure.error {
-            Error::Unauthorized { .. } | Error::Denied { .. } => true,
+            Error::Unauthorized { .. } | Error::Denied { .. } | Error::NotFound { .. } => true,
             Error::Protocol { status, .. } => is_client_error(status),
             _ => false,
         }

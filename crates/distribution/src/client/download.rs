@@ -1,7 +1,7 @@
 //! A blob as it comes from a registry: a range of it, asked for again from where it broke off until all of it is there.
 
 use super::{
-    failure::{Failure, shown},
+    failure::{Failure, shown, unexpected},
     registry::{PATIENCE, Registry, Request},
     retry::Backoff,
     scope::Scope,
@@ -13,12 +13,14 @@ use http::{
     HeaderValue, Method, StatusCode,
     header::{CONTENT_RANGE, RANGE},
 };
-use modelpack_store::{Body, CHUNK, Error, Result};
+use modelpack_store::{Body, Error, Result};
 use reqwest::{Response, Url};
 use std::{ops::Range, sync::Arc};
 
-/// A server may give less than was asked for, but not so little that a blob takes more answers than these, and one a piece besides.
-const FEW_ANSWERS: u64 = 1000;
+/// A server may give less than was asked for, or break off, but not so early that a blob takes more answers than these, and one besides for
+/// each [`ENOUGH`] bytes that came.
+const FEW_ANSWERS: u64 = 100;
+const ENOUGH: u64 = 64 << 10;
 
 /// What is downloaded.
 pub(super) struct Blob {
@@ -35,9 +37,15 @@ pub(super) struct Blob {
 /// The bytes `range` of a blob. The registry has answered when this returns.
 pub(super) async fn download(blob: Blob, range: Range<u64>) -> Result<Body> {
     let len = range.end - range.start;
-    let answers_left = FEW_ANSWERS + len / CHUNK as u64;
-    let mut download =
-        Download { blob, at: range.start, wanted: range, answer: None, by_range: true, answers_left, backoff: Backoff::default() };
+    let mut download = Download {
+        blob,
+        at: range.start,
+        wanted: range,
+        answer: None,
+        by_range: true,
+        answers: Answers::default(),
+        backoff: Backoff::default(),
+    };
     download.answer = Some(download.ask().await?);
     let pieces = stream::try_unfold(download, |mut download| async move { Ok(download.next().await?.map(|piece| (piece, download))) });
     Ok(Body::from_stream(pieces, Some(len)))
@@ -49,12 +57,24 @@ struct Download {
     /// The next byte to hand on.
     at: u64,
     answer: Option<Answer>,
-    /// Whether parts are asked for. It ends with the first answer that shows that the server cannot give them; then all of the blob is
-    /// asked for, and what is not wanted is skipped.
+    /// Whether parts are asked for. It ends when the server does not give them; then all of the blob is asked for, which every server can
+    /// give, and what is not wanted is skipped.
     by_range: bool,
-    /// How many more answers are waited for.
-    answers_left: u64,
+    answers: Answers,
     backoff: Backoff,
+}
+
+/// How many answers there were, and what they brought.
+#[derive(Default)]
+struct Answers {
+    count: u64,
+    bytes: u64,
+}
+
+impl Answers {
+    fn are_too_many(&self) -> bool {
+        self.count > FEW_ANSWERS + self.bytes / ENOUGH
+    }
 }
 
 /// A response whose body begins at or before what is wanted.
@@ -67,60 +87,68 @@ struct Answer {
 }
 
 impl Download {
+    /// Whether the next request names a range. What is all of the blob is asked for without one.
+    fn asks_for_part(&self) -> bool {
+        self.by_range && (self.at..self.wanted.end) != (0..self.blob.size)
+    }
+
     /// Asks for what has not come yet.
     async fn ask(&mut self) -> Result<Answer> {
         loop {
-            if self.answers_left == 0 && !self.by_range {
+            self.answers.count += 1;
+            let asked = if self.answers.are_too_many() {
                 let why = "it broke off too often, each time after a few bytes".to_owned();
-                return Err(Error::Network { url: shown(&self.blob.url), why });
-            }
-            if self.answers_left == 0 {
-                (self.by_range, self.answers_left) = (false, FEW_ANSWERS);
-            }
-            self.answers_left -= 1;
-            let missing = self.at..self.wanted.end;
-            let by_range = self.by_range && missing != (0..self.blob.size);
-            match self.ask_for(by_range.then_some(&missing)).await {
-                Ok(Some(answer)) => return Ok(answer),
-                // The part that was asked for did not come, so all of the blob is asked for, which every server can give.
-                Ok(None) if by_range => self.by_range = false,
-                Err(Error::Protocol { status, .. }) if by_range && refuses_range(status) => self.by_range = false,
-                Ok(None) => {
-                    let why = "all of the blob was asked for, and another part of it came".to_owned();
-                    let status = StatusCode::PARTIAL_CONTENT.as_u16();
-                    return Err(Error::Protocol { url: shown(&self.blob.url), status, why });
-                }
-                Err(error) => return Err(error),
+                Err(Error::Network { url: shown(&self.blob.url), why }.into())
+            } else {
+                self.ask_once().await
+            };
+            match asked {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => self.recover(failure).await?,
             }
         }
     }
 
-    /// Asks for a part, or for all of the blob. `None` if the answer is a part that is of no use.
-    async fn ask_for(&self, part: Option<&Range<u64>>) -> Result<Option<Answer>> {
+    /// Asks for a part, or for all of the blob.
+    async fn ask_once(&self) -> Result<Answer, Failure> {
         let Blob { registry, scope, url, what, size } = &self.blob;
         let mut request = Request::new(Method::GET, url.clone(), scope, what);
-        if let Some(part) = part {
-            let value = HeaderValue::try_from(range::print_request(part)).expect("a range is digits and a dash");
+        if self.asks_for_part() {
+            let value = HeaderValue::try_from(range::print_request(&(self.at..self.wanted.end))).expect("a range is digits and a dash");
             request = request.header(RANGE, value);
         }
-        let response = registry.send(request).await?;
+        let response = registry.attempt(&mut request).await?;
         let came = if response.status() == StatusCode::PARTIAL_CONTENT {
             let came = response.headers().get(CONTENT_RANGE).and_then(|value| range::parse_response(value.to_str().ok()?));
             let fits = |(came, total): &(Range<u64>, Option<u64>)| {
                 came.end <= *size && came.contains(&self.at) && total.is_none_or(|total| total == *size)
             };
-            let Some((came, _)) = came.filter(fits) else { return Ok(None) };
+            let Some((came, _)) = came.filter(fits) else {
+                return Err(unexpected(&response, "another part of the blob came than the one that was asked for").into());
+            };
             came
         } else {
             0..*size
         };
-        if let Some(found) = response.content_length().filter(|len| *len != came.end - came.start) {
-            return match response.status() {
-                StatusCode::PARTIAL_CONTENT => Ok(None),
-                _ => Err(Error::WrongSize { what: what.clone(), expected: *size, found }),
-            };
+        match response.content_length() {
+            Some(found) if found != came.end - came.start => {
+                Err(Error::WrongSize { what: what.clone(), expected: came.end - came.start, found }.into())
+            }
+            _ => Ok(Answer { response, skip: self.at - came.start, end: came.end }),
         }
-        Ok(Some(Answer { response, skip: self.at - came.start, end: came.end }))
+    }
+
+    /// After a failure: waits until it is time to ask again. Where that is of no use, and a part was asked for, it may be the server that does
+    /// not give parts, and all of the blob is asked for next; what is wrong with that is then what is told.
+    async fn recover(&mut self, failure: Failure) -> Result<()> {
+        match self.backoff.pause(failure.retry) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None if self.asks_for_part() && may_be_about_the_part(&failure.error) => {
+                (self.by_range, self.answers) = (false, Answers::default());
+            }
+            None => return Err(failure.error),
+        }
+        Ok(())
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>> {
@@ -141,6 +169,7 @@ impl Download {
                     }
                     piece.truncate(missing.min(piece.len() as u64) as usize);
                     self.at += piece.len() as u64;
+                    self.answers.bytes += piece.len() as u64;
                     // A body that ends where what is wanted does, or before, is read to its end, so that its connection can be used again.
                     self.answer = (is_last || self.at < self.wanted.end).then_some(answer);
                     if !piece.is_empty() {
@@ -157,10 +186,7 @@ impl Download {
                 Ok(Err(error)) => Failure::network(answer.response.url(), &error),
                 Err(_) => Failure::stalled(answer.response.url(), PATIENCE),
             };
-            match self.backoff.pause(failure.retry) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(self.told(failure.error)),
-            }
+            self.recover(failure).await.map_err(|error| self.told(error))?;
         }
     }
 
@@ -180,7 +206,7 @@ impl Download {
     }
 }
 
-/// Whether an answer may mean that the server does not give parts of blobs. What it means of the blob, all of it will show.
-fn refuses_range(status: u16) -> bool {
-    matches!(status, 400..=499 | 501) && !matches!(status, 408 | 429)
+/// Whether an error may come of the server's not giving parts of blobs: not if it wants to know who asks, or has no time.
+fn may_be_about_the_part(error: &Error) -> bool {
+    !matches!(error, Error::Unauthorized { .. } | Error::Protocol { status: 429, .. })
 }

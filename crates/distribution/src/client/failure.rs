@@ -1,6 +1,6 @@
 //! What went wrong with a request, as a sentence and as a reason to try again or not.
 
-use super::retry::Retry;
+use super::retry::{Retry, retry_after};
 use crate::protocol::{
     error::{ErrorBody, ErrorCode},
     route::Route,
@@ -16,6 +16,10 @@ const MAX_ERROR_BYTES: usize = 16 << 10;
 /// How much of what somebody else says is repeated, in characters.
 const MAX_MESSAGE_CHARACTERS: usize = 500;
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
+const UNANSWERED: &str = "the server closed the connection instead of answering";
+const NO_HANDSHAKE: &str = "the server closed the connection during the TLS handshake";
+const MAY_SPEAK_TLS: &str = "; the server there may speak TLS";
+const MAY_SPEAK_PLAIN_HTTP: &str = "; the server there may speak plain http";
 
 /// A failure of one attempt.
 #[derive(Debug)]
@@ -38,6 +42,18 @@ impl Failure {
         Self { error: Error::Network { url: shown(url), why }, retry }
     }
 
+    /// The same, of a server that has not answered anything yet: it may expect another protocol.
+    pub(crate) fn of_stranger(mut self) -> Self {
+        if let Error::Network { url, why } = &mut self.error {
+            match &**why {
+                UNANSWERED if url.starts_with("http:") => why.push_str(MAY_SPEAK_TLS),
+                NO_HANDSHAKE => why.push_str(MAY_SPEAK_PLAIN_HTTP),
+                _ => {}
+            }
+        }
+        self
+    }
+
     /// Nothing came for so long that nothing will.
     pub(crate) fn stalled(url: &Url, patience: Duration) -> Self {
         let why = format!("nothing came for {} seconds", patience.as_secs());
@@ -53,6 +69,7 @@ impl Failure {
     pub(crate) async fn refused(method: &Method, what: &str, registry: &str, response: Response) -> Self {
         let (status, url) = (response.status(), response.url().clone());
         let retry = Retry::of(status, response.headers());
+        let pause = retry_after(response.headers()).map_or(0, |pause| pause.as_secs());
         let text = read_message(response).await;
         let body: Option<ErrorBody> = serde_json::from_str(&text).ok();
         let why = match &body {
@@ -62,7 +79,14 @@ impl Failure {
             None => text.lines().next().unwrap_or_default().to_owned(),
         };
         let why = printable(why.trim_matches([':', ' ']));
-        let why = if why.is_empty() { status.canonical_reason().unwrap_or("it did not say why").to_owned() } else { why };
+        let mut why = if why.is_empty() { status.canonical_reason().unwrap_or("it did not say why").to_owned() } else { why };
+        if pause > 0 {
+            why.push_str(&format!("; the registry asks to wait {pause} s"));
+        }
+        if url.scheme() == "http" && status == StatusCode::BAD_REQUEST && ["HTTPS", "SSL"].iter().any(|name| text.contains(name)) {
+            // How servers answer that expect TLS, each in its own words, and most of them with a page.
+            why.push_str(MAY_SPEAK_TLS);
+        }
         let missing_blob = || {
             let is_missing_blob = body.as_ref()?.errors.iter().any(|e| e.code == ErrorCode::ManifestBlobUnknown.name());
             let Ok(Route::Manifest(repository, _)) = Route::parse(url.path()) else { return None };
@@ -84,6 +108,11 @@ impl Failure {
 /// A response that is a success, and yet not what was asked for.
 pub(crate) fn unexpected(response: &Response, why: impl Into<String>) -> Error {
     Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into() }
+}
+
+/// Whether this is how registries say that they do not know a request.
+pub(crate) fn is_unsupported(status: u16) -> bool {
+    [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED].iter().any(|known| known.as_u16() == status)
 }
 
 /// The URL as an error shows it: without query and password, since those of object storage are signatures.
@@ -121,8 +150,13 @@ async fn read_message(mut response: Response) -> String {
 
 /// Text of somebody else that fits into a sentence: one line, without control characters, and of a long text the beginning.
 pub(crate) fn printable(text: &str) -> String {
-    let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE_CHARACTERS).collect();
-    let left_out = text.chars().count().saturating_sub(MAX_MESSAGE_CHARACTERS);
+    printable_beginning(text, MAX_MESSAGE_CHARACTERS)
+}
+
+/// The same with another limit, in characters.
+pub(crate) fn printable_beginning(text: &str, limit: usize) -> String {
+    let mut shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(limit).collect();
+    let left_out = text.chars().count().saturating_sub(limit);
     if left_out > 0 {
         shown.push_str(&format!("… ({left_out} more characters)"));
     }
@@ -150,21 +184,26 @@ fn explain(error: &reqwest::Error) -> (String, Retry) {
     let root = causes(error).last().map_or_else(String::new, |root| printable(&root.to_string()));
     let kinds: Vec<io::ErrorKind> = causes(error).filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
     let of_http = |is: fn(&hyper::Error) -> bool| causes(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(is);
+    let is_plain = error.url().is_some_and(|url| url.scheme() == "http");
     let is_malformed = kinds.iter().any(|kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
     if causes(error).any(|e| e.is::<rustls::Error>()) {
-        let hint = if root.contains("InvalidContentType") { "; the server there may speak plain http" } else { "" };
+        let hint = if root.contains("InvalidContentType") { MAY_SPEAK_PLAIN_HTTP } else { "" };
         return (format!("TLS failed: {root}{hint}"), Retry::Never);
     }
     if of_http(hyper::Error::is_parse) {
-        let is_plain = error.url().is_some_and(|url| url.scheme() == "http");
-        let hint = if is_plain { "; the server there may speak TLS" } else { "" };
+        let hint = if is_plain { MAY_SPEAK_TLS } else { "" };
         return (format!("the answer is not HTTP: {root}{hint}"), Retry::Soon);
     }
     let unanswered = of_http(hyper::Error::is_incomplete_message);
+    let is_cut = matches!(
+        kinds.last(),
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof)
+    );
     let why = match kinds.last() {
         _ if error.is_timeout() => "the connection timed out".to_owned(),
         _ if error.is_dns() => format!("the host name cannot be resolved ({root})"),
-        _ if unanswered => "the server closed the connection instead of answering".to_owned(),
+        _ if is_cut && error.is_connect() && !is_plain => NO_HANDSHAKE.to_owned(),
+        _ if unanswered || is_cut && error.is_request() => UNANSWERED.to_owned(),
         Some(io::ErrorKind::ConnectionRefused) => "the connection was refused: no server listens there".to_owned(),
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => {
             "the server cut the connection".to_owned()

@@ -2,17 +2,19 @@
 
 use super::{
     Client, RemoteRepository,
-    failure::{printable, unexpected},
+    failure::{is_unsupported, printable, printable_beginning, unexpected},
     read_limited,
     registry::{Registry, Request},
     scope::Scope,
 };
 use crate::protocol::{page, query::Query, route::Route};
-use http::{Method, StatusCode, header::LINK};
-use modelpack_spec::{Digest, InvalidReference, Selector, Tag};
-use modelpack_store::{Error, Result, Source};
+use futures_util::future::join_all;
+use http::{Method, header::LINK};
+use modelpack_spec::{Digest, RepositoryName, Selector, Tag};
+use modelpack_store::{Error, Notice, Notices, Result, Source};
 use reqwest::{Response, Url};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::collections::HashSet;
 
 /// How many entries are asked for at once.
@@ -23,48 +25,71 @@ const MAX_LIST_BYTES: usize = 64 << 20;
 /// How many pages in a row may bring nothing new. Some registries leave out what one may not see, and send the page all the same; more than
 /// these are a list that leads in a circle.
 const MAX_BARREN_PAGES: usize = 16;
+/// How many pages a list may have, however little each brings.
+const MAX_PAGES: usize = 10_000;
+/// How many malformed names are told.
+const MAX_EXAMPLES: usize = 5;
+const MAX_EXAMPLE_CHARACTERS: usize = 128;
 
+/// The names are text that is read one by one, so that one which is not a string, or no Unicode, spoils no other.
 #[derive(Deserialize)]
 struct TagList {
-    tags: Option<Vec<String>>,
+    tags: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Deserialize)]
 struct Catalog {
-    repositories: Option<Vec<String>>,
+    repositories: Option<Vec<Box<RawValue>>>,
 }
 
-/// An index, of which only the length is of interest.
+/// An index, of which it is of interest what it lists.
 #[derive(Deserialize)]
 struct ReferrersList {
-    manifests: Option<Vec<IgnoredAny>>,
+    manifests: Option<Vec<ListedReferrer>>,
+}
+
+#[derive(Deserialize)]
+struct ListedReferrer {
+    digest: Option<Digest>,
 }
 
 impl RemoteRepository {
-    /// The tags, in the order of the registry. Fails with [`Error::NotFound`] if there is no such repository.
+    /// The tags, in the order of the registry. What is listed and can be no tag is left out, with a notice.
+    ///
+    /// Fails with [`Error::NotFound`] if there is no such repository.
     pub async fn tags(&self) -> Result<Vec<Tag>> {
-        let what = self.to_string();
-        let list = List { registry: self.registry(), scope: self.scope(&["pull"]), what: &what };
-        let tags = list.names(&Route::Tags(self.path.clone()), |TagList { tags }| tags).await?;
-        let invalid = |e: InvalidReference| Error::Invalid { what: format!("the list of tags of {what}"), why: e.to_string() };
-        tags.into_iter().map(|tag| tag.parse().map_err(invalid)).collect()
+        let (what, called) = (self.to_string(), format!("the list of tags of {self}"));
+        let list = List { registry: self.registry(), scope: self.scope(&["pull"]), what: &what, called: &called };
+        list.names(&Route::Tags(self.path.clone()), |TagList { tags }| tags, |name| name.parse().ok()).await
     }
 
-    /// How many manifests the registry lists that refer to the one with `digest`; of a long list, those on its first page. A registry
-    /// without the referrers API is asked for the tag that stands in for it.
+    /// How many manifests belong to the one with `digest`: those that the registry lists as its referrers (of a long list, those on its
+    /// first page), and those under the tags that cosign gives them. A registry without the referrers API is asked for the tag that stands
+    /// in for it.
+    ///
+    /// Nothing is asked twice, since nobody needs the answer. Fails if the registry does not tell its referrers; a tag of cosign that it does
+    /// not tell about does not count.
     pub async fn count_referrers(&self, digest: &Digest) -> Result<usize> {
+        let listed = self.referrers(digest).await?;
+        let tagged = join_all(Tag::of_cosign(digest).map(|tag| self.resolve(tag))).await;
+        // A signature may be listed and have a tag.
+        let is_listed = |digest: &Option<Digest>| digest.is_some() && listed.contains(digest);
+        Ok(listed.len() + tagged.into_iter().flatten().filter(|tagged| !is_listed(tagged)).count())
+    }
+
+    /// The digests of what the registry lists as referrers; `None` for those that it lists without one.
+    async fn referrers(&self, digest: &Digest) -> Result<Vec<Option<Digest>>> {
         let what = format!("the referrers of {self}@{digest}");
         let (scope, url) = (self.scope(&["pull"]), self.registry().url(&Route::Referrers(self.path.clone(), digest.clone())));
-        // Asked once: nobody needs the answer.
         match self.registry().attempt(&mut Request::new(Method::GET, url, &scope, &what)).await.map_err(|failure| failure.error) {
             Ok(response) => {
                 let bytes = read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
                 let list: ReferrersList = serde_json::from_slice(&bytes).map_err(|e| Error::Invalid { what, why: e.to_string() })?;
-                Ok(list.manifests.map_or(0, |manifests| manifests.len()))
+                Ok(list.manifests.into_iter().flatten().map(|listed| listed.digest).collect())
             }
-            Err(error) if error.is_not_found() => match self.manifest(&Selector::Tag(Tag::of_referrers(digest))).await {
-                Ok(index) => Ok(index.manifests().len()),
-                Err(error) if error.is_not_found() => Ok(0),
+            Err(error) if lacks_referrers(&error) => match self.manifest(&Selector::Tag(Tag::of_referrers(digest))).await {
+                Ok(index) => Ok(index.manifests().iter().map(|listed| Some(listed.digest.clone())).collect()),
+                Err(error) if error.is_not_found() => Ok(Vec::new()),
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
@@ -72,23 +97,26 @@ impl RemoteRepository {
     }
 }
 
+/// Whether a registry has no referrers API.
+fn lacks_referrers(error: &Error) -> bool {
+    matches!(error, Error::NotFound { .. }) || matches!(error, Error::Protocol { status, .. } if is_unsupported(*status))
+}
+
 impl Client {
-    /// The repositories of a registry, which is named by host and port, in its order and as it names them.
+    /// The repositories of a registry, which is named by host and port, in its order and without the host. What is listed and can be no
+    /// repository is left out, with a notice.
     ///
     /// Fails with [`Error::NotFound`] if the registry keeps no such list, as many do not.
-    pub async fn repositories(&self, host: &str) -> Result<Vec<String>> {
+    pub async fn repositories(&self, host: &str) -> Result<Vec<RepositoryName>> {
         let (registry, what) = (self.registry(host)?, format!("a list of repositories (_catalog) at {host}"));
-        let list = List { registry: &registry, scope: Scope::parse("registry:catalog:*"), what: &what };
-        match list.names(&Route::Catalog, |Catalog { repositories }| repositories).await {
+        let called = format!("the list of repositories of {host}");
+        let list = List { registry: &registry, scope: Scope::parse("registry:catalog:*"), what: &what, called: &called };
+        let name = |name: &str| RepositoryName::without_host(name).ok();
+        match list.names(&Route::Catalog, |Catalog { repositories }| repositories, name).await {
             Err(Error::Protocol { status, .. }) if is_unsupported(status) => Err(Error::not_found(what)),
             listed => listed,
         }
     }
-}
-
-/// Whether this is how registries say that they do not know a request.
-fn is_unsupported(status: u16) -> bool {
-    [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED].iter().any(|known| known.as_u16() == status)
 }
 
 /// A list that is read.
@@ -97,31 +125,53 @@ struct List<'a> {
     scope: Scope,
     /// What an error says was not found.
     what: &'a str,
+    /// What it is called otherwise.
+    called: &'a str,
 }
 
 impl List<'_> {
-    /// The names on all pages, each once. Ends whatever the registry answers.
-    async fn names<P: for<'de> Deserialize<'de>>(&self, route: &Route, names_of: impl Fn(P) -> Option<Vec<String>>) -> Result<Vec<String>> {
-        let invalid = |why: String| Error::Invalid { what: self.what.to_owned(), why };
+    /// The names on all pages, each once and parsed. Ends whatever the registry answers.
+    async fn names<P: for<'de> Deserialize<'de>, N>(
+        &self,
+        route: &Route,
+        names_of: impl Fn(P) -> Option<Vec<Box<RawValue>>>,
+        parse: impl Fn(&str) -> Option<N>,
+    ) -> Result<Vec<N>> {
+        let invalid = |why: String| Error::Invalid { what: self.called.to_owned(), why };
         let mut url = self.registry.url(route);
         url.set_query(Some(&Query::default().with("n", PER_PAGE).to_string()));
-        let (mut names, mut seen) = (Vec::new(), HashSet::new());
+        let (mut names, mut seen, mut misnamed) = (Vec::new(), HashSet::new(), Misnamed::default());
         let (mut left, mut barren) = (MAX_LIST_BYTES, 0);
-        loop {
+        for _ in 0..MAX_PAGES {
             let response = self.registry.send(Request::new(Method::GET, url, &self.scope, self.what)).await?;
             let next = self.next_page(&response)?;
-            let bytes = read_limited(response, MAX_PAGE_BYTES.min(left), self.what).await.map_err(|failure| failure.error)?;
+            let mut bytes = read_limited(response, MAX_PAGE_BYTES.min(left), self.what).await.map_err(|failure| failure.error)?;
             left -= bytes.len();
-            let page = names_of(serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?).unwrap_or_default();
-            let before = names.len();
-            names.extend(page.into_iter().filter(|name| seen.insert(name.clone())));
-            barren = if names.len() > before { 0 } else { barren + 1 };
+            // Control characters are not allowed in JSON, but for line ends, which mean no more than spaces.
+            bytes.iter_mut().filter(|byte| byte.is_ascii_control()).for_each(|byte| *byte = b' ');
+            let page = serde_json::from_str(&String::from_utf8_lossy(&bytes)).map_err(|e| invalid(e.to_string()))?;
+            let before = seen.len();
+            for listed in names_of(page).unwrap_or_default() {
+                let Ok(name) = serde_json::from_str::<String>(listed.get()) else {
+                    misnamed.add(listed.get());
+                    continue;
+                };
+                if !seen.contains(&name) {
+                    parse(&name).map_or_else(|| misnamed.add(&name), |name| names.push(name));
+                    seen.insert(name);
+                }
+            }
+            barren = if seen.len() > before { 0 } else { barren + 1 };
             match next {
-                None => return Ok(names),
+                None => {
+                    misnamed.tell(self.called, &self.registry.notices);
+                    return Ok(names);
+                }
                 Some(_) if barren == MAX_BARREN_PAGES => return Err(invalid(format!("{MAX_BARREN_PAGES} of its pages bring nothing new"))),
                 Some(next) => url = next,
             }
         }
+        Err(invalid(format!("it has more than {MAX_PAGES} pages")))
     }
 
     /// Where the next page is: never at another host, whatever a registry says.
@@ -131,6 +181,29 @@ impl List<'_> {
         match response.url().join(next) {
             Ok(url) if self.registry.owns(&url) => Ok(Some(url)),
             _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
+        }
+    }
+}
+
+/// Names that are left out.
+#[derive(Default)]
+struct Misnamed {
+    count: usize,
+    examples: Vec<String>,
+}
+
+impl Misnamed {
+    fn add(&mut self, name: &str) {
+        self.count += 1;
+        if self.examples.len() < MAX_EXAMPLES {
+            self.examples.push(format!("`{}`", printable_beginning(name, MAX_EXAMPLE_CHARACTERS)));
+        }
+    }
+
+    fn tell(self, list: &str, notices: &Notices) {
+        let Self { count, examples } = self;
+        if count > 0 {
+            notices.give(&Notice::Misnamed { list: list.to_owned(), count, examples });
         }
     }
 }

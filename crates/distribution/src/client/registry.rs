@@ -14,15 +14,23 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION},
 };
-use modelpack_store::{Error, Result};
+use modelpack_store::{Error, Notices, Result};
 use reqwest::{Response, Url};
-use std::{net::IpAddr, pin::pin, time::Duration};
+use std::{
+    net::IpAddr,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 /// How long an answer may take to begin, or the next bytes of a body to come or go.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A registry may read a blob once more before it says that it has it.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(10 * 60);
 const MAX_REDIRECTS: usize = 8;
+/// How often one request may be refused while there is something else to show: at first nothing is shown, then a token that has expired in
+/// the meantime, then tokens for less and less.
+const MAX_REFUSALS: usize = 5;
 
 /// A registry, and what is known of it.
 pub(crate) struct Registry {
@@ -31,6 +39,9 @@ pub(crate) struct Registry {
     origin: Url,
     http: reqwest::Client,
     authority: Authority,
+    pub(crate) notices: Notices,
+    /// Whether it has ever answered.
+    has_answered: AtomicBool,
 }
 
 /// A request as it is meant, however often it is sent.
@@ -77,7 +88,14 @@ impl Registry {
             origin = Url::parse(&format!("http://{host}/")).map_err(|_| invalid())?;
         }
         let authority = Authority::new(name, &origin, http, options, login);
-        Ok(Self { name: name.to_owned(), origin, http: http.clone(), authority })
+        Ok(Self {
+            name: name.to_owned(),
+            origin,
+            http: http.clone(),
+            authority,
+            notices: options.notices.clone(),
+            has_answered: AtomicBool::new(false),
+        })
     }
 
     /// The URL of a route.
@@ -109,7 +127,7 @@ impl Registry {
     /// Sends a request once, but for authentication and redirects; fails unless the answer is a success.
     pub(crate) async fn attempt(&self, request: &mut Request<'_>) -> Result<Response, Failure> {
         let mut url = request.url.clone();
-        let mut renewed = false;
+        let mut refusals = 0;
         let mut visited = Vec::new();
         loop {
             // What authenticates is for the registry's eyes only.
@@ -119,9 +137,9 @@ impl Registry {
             if status.is_success() {
                 return Ok(response);
             }
-            if status == StatusCode::UNAUTHORIZED && self.owns(&url) && !renewed && !request.payload.is_spent() {
-                renewed = true;
-                if self.authority.refused(request.scope, response.headers(), authorization.as_ref()).await? {
+            if status == StatusCode::UNAUTHORIZED && self.owns(&url) && refusals < MAX_REFUSALS && !request.payload.is_spent() {
+                refusals += 1;
+                if self.authority.refused(request.scope, response.headers(), authorization.as_ref(), refusals > 1).await? {
                     continue;
                 }
             }
@@ -173,12 +191,21 @@ impl Registry {
         let mut sent = 0;
         loop {
             match tokio::time::timeout(request.patience, &mut answer).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(request.payload.failure().map_or_else(|| Failure::network(url, &error), Failure::from)),
+                Ok(Ok(response)) => {
+                    self.has_answered.fetch_or(self.owns(url), Relaxed);
+                    return Ok(response);
+                }
+                Ok(Err(error)) => return Err(request.payload.failure().map_or_else(|| self.unanswered(url, &error), Failure::from)),
                 Err(_) if request.payload.sent() > sent => sent = request.payload.sent(),
                 Err(_) => return Err(Failure::stalled(url, request.patience)),
             }
         }
+    }
+
+    /// What it means that a request got no response.
+    fn unanswered(&self, url: &Url, error: &reqwest::Error) -> Failure {
+        let failure = Failure::network(url, error);
+        if self.owns(url) && self.has_answered.load(Relaxed) { failure } else { failure.of_stranger() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     download::{self, download},
-    failure::Failure,
+    failure::{Failure, is_unsupported},
     payload::Payload,
     read_limited,
     registry::{Registry, Request},
@@ -89,10 +89,20 @@ impl RemoteRepository {
         Scope::repository(self.path.as_str(), actions)
     }
 
-    /// What reading and writing for a push needs. To read the repository that blobs are mounted from would spare work.
-    pub(super) fn push_scope(&self) -> Scope {
+    /// What a request needs that reads for a push, so that one token does for the whole push, if such a token is granted.
+    fn scope_to_look(&self) -> Scope {
+        self.of_push(self.scope(&["pull"]))
+    }
+
+    /// What a request needs that writes.
+    pub(super) fn scope_to_write(&self) -> Scope {
+        self.of_push(self.scope(&["push"]))
+    }
+
+    /// With what else a push does. To read the repository that blobs are mounted from would spare work.
+    fn of_push(&self, needed: Scope) -> Scope {
         let from = self.mounts_from().map(|mounts| Scope::repository(mounts.from.as_str(), &["pull"]));
-        self.scope(&["pull", "push"]).and_optional(from.unwrap_or_default())
+        needed.and_optional(self.scope(&["pull", "push"])).and_optional(from.unwrap_or_default())
     }
 
     /// Where blobs are mounted from, unless that was refused.
@@ -125,22 +135,23 @@ impl RemoteRepository {
         self.registry.url(&Route::Blob(self.path.clone(), digest.clone()))
     }
 
-    /// Whether the repository holds a blob. One of another size than it should have is not that blob: it is pushed anew.
+    /// Whether the repository is known to hold a blob. One of another size than it should have is not that blob: it is pushed anew. So is
+    /// one that the registry does not tell about; whether it may be pushed, the push itself will show.
     pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
-        let (scope, what) = (self.push_scope(), self.blob_name(&blob.digest));
+        let (scope, what) = (self.scope_to_look(), self.blob_name(&blob.digest));
         match self.registry.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
             Ok(response) => {
                 let found: Option<u64> = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
                 Ok(found.is_none_or(|found| found == blob.size))
             }
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if may_take_blob(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     /// Opens an upload session, with these parameters.
     pub(super) async fn open_session(&self, query: Option<Query>) -> Result<Response> {
-        let (scope, what) = (self.push_scope(), self.to_string());
+        let (scope, what) = (self.scope_to_write(), self.to_string());
         let mut url = self.registry.url(&Route::Uploads(self.path.clone()));
         url.set_query(query.map(|query| query.to_string()).as_deref());
         self.registry.send(Request::new(Method::POST, url, &scope, &what)).await
@@ -164,12 +175,7 @@ impl RemoteRepository {
 
     /// Fetches a manifest once, with its media type and the digest that the registry says it has.
     async fn fetch_manifest(&self, url: Url, what: &str) -> Result<(Vec<u8>, Option<&'static str>, Option<Digest>), Failure> {
-        let scope = self.scope(&["pull"]);
-        let mut request = Request::new(Method::GET, url, &scope, what);
-        for media_type in MANIFEST_TYPES {
-            request = request.header(ACCEPT, HeaderValue::from_static(media_type));
-        }
-        let response = self.registry.attempt(&mut request).await?;
+        let response = self.ask_for_manifest(Method::GET, url, what).await?;
         let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let sent_as = text(CONTENT_TYPE).map_or("", |value| value.split(';').next().unwrap_or_default().trim());
         // Some registries know no better than text/plain, and then the document itself says what it is.
@@ -177,6 +183,31 @@ impl RemoteRepository {
         let digest = text(header::CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
         let bytes = read_limited(response, MAX_MANIFEST_BYTES, what).await?;
         Ok((bytes, media_type, digest))
+    }
+
+    /// Asks for a manifest, or for its head, once.
+    async fn ask_for_manifest(&self, method: Method, url: Url, what: &str) -> Result<Response, Failure> {
+        let scope = self.scope(&["pull"]);
+        let mut request = Request::new(method, url, &scope, what);
+        for media_type in MANIFEST_TYPES {
+            request = request.header(ACCEPT, HeaderValue::from_static(media_type));
+        }
+        self.registry.attempt(&mut request).await
+    }
+
+    /// The digest that the registry says a tag points to, if it says one; fails if there is no such tag. It is asked once.
+    pub(super) async fn resolve(&self, tag: Tag) -> Result<Option<Digest>> {
+        let at = Selector::Tag(tag);
+        let (url, what) = (self.manifest_url(&at), format!("{self}{at}"));
+        let head = self.ask_for_manifest(Method::HEAD, url.clone(), &what).await;
+        let response = match head.map_err(|failure| failure.error) {
+            // Some registries know only GET.
+            Err(Error::Protocol { status, .. }) if is_unsupported(status) => {
+                self.ask_for_manifest(Method::GET, url, &what).await.map_err(|failure| failure.error)?
+            }
+            head => head?,
+        };
+        Ok(response.headers().get(header::CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok()))
     }
 
     /// Lists a manifest under the tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
@@ -212,9 +243,18 @@ impl RemoteRepository {
         let media_type =
             media_type.map_err(|_| Error::Invalid { what: what.clone(), why: "its media type cannot stand in a header".to_owned() })?;
         let payload = Payload::Bytes(Bytes::copy_from_slice(manifest.bytes()));
-        let scope = self.push_scope();
+        let scope = self.scope_to_write();
         let request = Request::new(Method::PUT, self.tagged_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
         self.registry.send(request).await
+    }
+}
+
+/// Whether a registry that did not tell whether it has a blob may yet take it: it has answered, and does not lack the time.
+fn may_take_blob(error: &Error) -> bool {
+    match error {
+        Error::NotFound { .. } | Error::Denied { .. } | Error::Unauthorized { .. } => true,
+        Error::Protocol { status, .. } => !matches!(status, 408 | 429 | 502..=504),
+        _ => false,
     }
 }
 

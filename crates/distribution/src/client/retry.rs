@@ -9,13 +9,15 @@ use std::time::{Duration, SystemTime};
 /// How often something is tried without any progress.
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause that a registry can ask for.
+/// The longest pause before something is tried again, whatever a registry asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Where a registry asks for more than all pauses together, another attempt would come too early.
+const ALL_PAUSES: Duration = LONGEST_PAUSE.saturating_mul(ATTEMPTS - 1);
 
 /// Whether a failure may pass by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// It will not.
+    /// It will not, or not soon enough.
     Never,
     /// It may, and the pause is ours to choose.
     Soon,
@@ -29,12 +31,16 @@ impl Retry {
         if !matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504) {
             return Self::Never;
         }
-        retry_after(headers).map_or(Self::Soon, |pause| Self::After(pause.min(LONGEST_PAUSE)))
+        match retry_after(headers) {
+            None => Self::Soon,
+            Some(pause) if pause > ALL_PAUSES => Self::Never,
+            Some(pause) => Self::After(pause.min(LONGEST_PAUSE)),
+        }
     }
 }
 
 /// The pause that a response asks for: a number of seconds, or a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |name| httpdate::parse_http_date(text(name)?).ok();
     if let Ok(seconds) = text(RETRY_AFTER)?.parse() {
@@ -97,7 +103,9 @@ mod tests {
     #[test]
     fn a_registry_chooses_the_pause_within_reason() {
         assert_eq!(after("2"), Retry::After(Duration::from_secs(2)));
-        assert_eq!(after("86400"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(after("240"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(after("241"), Retry::Never);
+        assert_eq!(after("18446744073709551615"), Retry::Never);
         assert_eq!(after("tomorrow"), Retry::Soon);
     }
 
@@ -111,9 +119,10 @@ mod tests {
         assert_eq!(dated(seven, "Wed, 21 Oct 2026 07:00:03 GMT"), Retry::After(Duration::from_secs(3)));
         assert_eq!(dated(seven, "Wednesday, 21-Oct-26 07:00:03 GMT"), Retry::After(Duration::from_secs(3)));
         assert_eq!(dated(seven, "Wed, 21 Oct 2026 06:59:59 GMT"), Retry::After(Duration::ZERO));
-        assert_eq!(dated(seven, "Wed, 21 Oct 2026 08:00:00 GMT"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(dated(seven, "Wed, 21 Oct 2026 07:02:00 GMT"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(dated(seven, "Wed, 21 Oct 2026 08:00:00 GMT"), Retry::Never);
         assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), Retry::After(Duration::ZERO), "long ago by any clock");
-        assert_eq!(after("Fri, 31 Dec 9999 23:59:59 GMT"), Retry::After(LONGEST_PAUSE));
+        assert_eq!(after("Fri, 31 Dec 9999 23:59:59 GMT"), Retry::Never);
     }
 
     #[test]

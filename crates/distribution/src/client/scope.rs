@@ -46,7 +46,7 @@ impl Scope {
     /// The same, with what would be useful besides.
     pub(crate) fn and_optional(mut self, other: Self) -> Self {
         unite(&mut self.optional, other.needed);
-        self
+        self.without_needed_twice()
     }
 
     /// The same, with what a registry says that it wants. What goes beyond what is needed, on the same resource or on another, is optional,
@@ -54,30 +54,47 @@ impl Scope {
     pub(crate) fn and_named(mut self, named: Self) -> Self {
         let wanted = if self.needed.is_empty() { &mut self.needed } else { &mut self.optional };
         unite(wanted, named.needed);
+        self.opaque.extend(named.opaque);
+        self.without_needed_twice()
+    }
+
+    /// What is needed is not optional.
+    fn without_needed_twice(mut self) -> Self {
         for (resource, needed) in &self.needed {
             if let Some(optional) = self.optional.get_mut(resource) {
                 optional.retain(|action| !needed.contains(action));
             }
         }
         self.optional.retain(|_, actions| !actions.is_empty());
-        self.opaque.extend(named.opaque);
         self
     }
 
-    /// What is worth asking for once a token service has refused all of this together: first without what is optional, then
-    /// pushing alone, which lets many registries read as well, then what the registry named in words of its own, alone.
+    /// What is worth asking for once a token service has refused all of this together: first without the other resources, then without
+    /// what else is done with the needed ones, then what the registry named in words of its own, alone.
     pub(crate) fn narrower(&self) -> Option<Self> {
-        if !self.optional.is_empty() {
+        let same: Resources = self.optional.clone().into_iter().filter(|(resource, _)| self.needed.contains_key(resource)).collect();
+        if same != self.optional {
+            Some(Self { optional: same, ..self.clone() })
+        } else if !self.optional.is_empty() {
             Some(Self { optional: Resources::new(), ..self.clone() })
-        } else if self.needed.values().any(|actions| actions.contains("pull") && actions.contains("push")) {
-            let mut narrower = self.clone();
-            narrower.needed.values_mut().filter(|actions| actions.contains("push")).for_each(|actions| _ = actions.remove("pull"));
-            Some(narrower)
         } else if !self.opaque.is_empty() && !self.needed.is_empty() {
             Some(Self { needed: Resources::new(), ..self.clone() })
         } else {
             None
         }
+    }
+
+    /// Whether what was granted for this scope is enough for another one, the optional parts included.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let is_named = |resource: &String, action: &String| {
+            [&self.needed, &self.optional].iter().any(|named| named.get(resource).is_some_and(|actions| actions.contains(action)))
+        };
+        self.subject() == other.subject()
+            && [&other.needed, &other.optional]
+                .into_iter()
+                .flatten()
+                .all(|(resource, actions)| actions.iter().all(|a| is_named(resource, a)))
+            && self.opaque.is_superset(&other.opaque)
     }
 
     /// The repository that a request is about, without its host; empty if it is about none.
@@ -129,17 +146,30 @@ mod tests {
         let scope = Scope::repository("a/b", &["pull"]).and_optional(Scope::repository("c", &["pull"]));
         let narrower = scope.narrower().unwrap();
         assert_eq!((narrower.to_string(), narrower.narrower()), ("repository:a/b:pull".to_owned(), None));
-        let named = scope.and_named(Scope::parse("repository:d:pull aws"));
+        let named = scope.clone().and_named(Scope::parse("repository:d:pull aws"));
         let shown: Vec<_> = std::iter::successors(Some(named), Scope::narrower).map(|scope| scope.to_string()).collect();
         assert_eq!(shown, ["repository:a/b:pull repository:c:pull repository:d:pull aws", "repository:a/b:pull aws", "aws"]);
+        let also_pushed = scope.and_optional(Scope::repository("a/b", &["push"]));
+        let shown: Vec<_> = std::iter::successors(Some(also_pushed), Scope::narrower).map(|scope| scope.to_string()).collect();
+        assert_eq!(shown, ["repository:a/b:pull,push repository:c:pull", "repository:a/b:pull,push", "repository:a/b:pull"]);
         assert_eq!(Scope::default().and_named(Scope::parse("repository:d:pull")).narrower(), None);
 
         let more_than_needed = Scope::repository("a/b", &["pull"]).and_named(Scope::parse("repository:a/b:pull,push"));
         assert_eq!(more_than_needed.to_string(), "repository:a/b:pull,push");
         assert_eq!(more_than_needed.narrower().unwrap().to_string(), "repository:a/b:pull");
-        let push = Scope::repository("a/b", &["pull", "push"]).narrower().unwrap();
-        assert_eq!((push.to_string(), push.narrower()), ("repository:a/b:push".to_owned(), None));
         let just_needed = Scope::repository("a/b", &["pull"]).and_named(Scope::parse("repository:a/b:pull"));
         assert_eq!(just_needed.narrower(), None);
+    }
+
+    #[test]
+    fn a_token_is_good_for_what_it_was_granted_for_and_for_less() {
+        let (pull, push) = (Scope::repository("a/b", &["pull"]), Scope::repository("a/b", &["push"]));
+        let both = pull.clone().and_optional(push.clone());
+        assert!(both.covers(&push.clone().and_optional(pull.clone())), "which of them is needed does not matter");
+        assert!(both.covers(&pull) && both.covers(&push) && !pull.covers(&both) && !pull.covers(&push));
+        let other = Scope::repository("c", &["pull"]);
+        assert!(!pull.clone().and_optional(other.clone()).covers(&other), "another repository may have another login");
+        let named = pull.clone().and_named(Scope::parse("aws"));
+        assert!(named.covers(&pull) && !pull.covers(&named));
     }
 }

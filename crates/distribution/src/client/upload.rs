@@ -130,7 +130,7 @@ impl RemoteUpload {
     }
 
     async fn request(&self, method: Method, url: Url, payload: Payload) -> Result<Response, Failure> {
-        let scope = self.repository.push_scope();
+        let scope = self.repository.scope_to_write();
         let mut request = Request::new(method, url, &scope, &self.what).header(CONTENT_TYPE, OCTETS).payload(payload);
         self.repository.registry().attempt(&mut request).await
     }
@@ -195,7 +195,7 @@ impl Drop for RemoteUpload {
 
 /// Ends a session, if the registry is still there to be told; it forgets such sessions by itself too, only later.
 async fn cancel(repository: RemoteRepository, session: Url) {
-    let scope = repository.push_scope();
+    let scope = repository.scope_to_write();
     let mut request = Request::new(Method::DELETE, session, &scope, "the upload");
     let _ = timeout(CANCEL_PATIENCE, repository.registry().attempt(&mut request)).await;
 }

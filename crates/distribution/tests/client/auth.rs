@@ -215,6 +215,73 @@ async fn what_is_refused_together_and_granted_alone_is_asked_for_alone() {
     }
 }
 
+/// A registry that wants a token for `pull` where it is read and for `push` where it is written, and a token service that grants just one of
+/// them at a time: asked for both, it gives `together`.
+async fn granting_singly(together: impl Fn() -> Answer + Send + Sync + 'static) -> Server {
+    Server::start(move |asked, _| {
+        if let Some(query) = asked.target.strip_prefix("/token?") {
+            let actions = query.split("a%2Fb%3A").nth(1).unwrap();
+            return if actions.contains("%2C") { together() } else { answer(200, &[], format!(r#"{{"token":"{actions}"}}"#)) };
+        }
+        let needed = if matches!(asked.method.as_str(), "GET" | "HEAD") { "pull" } else { "push" };
+        if asked.header("authorization") != Some(&format!("Bearer {needed}")) {
+            return answer(401, &[("www-authenticate", r#"Bearer realm="/token",scope="repository:a/b:pull,push""#)], "");
+        }
+        match asked.method.as_str() {
+            "GET" if asked.target.contains("/manifests/") => answer(200, &[], MANIFEST),
+            "GET" => answer(200, &[], "{}"),
+            "HEAD" => answer(404, &[], ""),
+            "POST" => answer(202, &[("location", "/session")], ""),
+            _ => answer(201, &[], ""),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_granted_singly_is_pulled_and_pushed_with_a_token_for_each() {
+    let refusals = [400, 401, 403].map(|status| (status, ""));
+    // Some grant less than was asked for, and do not say so.
+    for (status, body) in refusals.into_iter().chain([(200, r#"{"token":"pull"}"#), (200, r#"{"token":"none"}"#)]) {
+        let server = granting_singly(move || answer(status, &[], body)).await;
+        let repository = server.repository();
+        let manifest = repository.manifest(&latest()).await.unwrap_or_else(|e| panic!("{status} {body}: {e}"));
+        for content in [&b"{}"[..], b"one", b"two"] {
+            let blob = Descriptor::of("x/x", content);
+            let Begin::Upload(mut upload) = repository.begin(Some(&blob)).await.unwrap() else { panic!("it is not there") };
+            upload.write(Body::from_bytes(content)).await.unwrap_or_else(|e| panic!("{status} {body}: {e}"));
+            upload.commit(Some(&blob)).await.unwrap();
+        }
+        repository.put_manifest(&latest(), &manifest).await.unwrap();
+        let read = repository.blob(&Descriptor::of("x/x", b"{}"), 0..2).await.unwrap();
+        assert_eq!(read.collect(9, "blob").await.unwrap(), b"{}");
+        assert_eq!((server.count("PUT", "/session"), server.count("PUT", "/v2/a/b/manifests/latest")), (3, 1), "{status} {body}");
+        let tokens = server.count("GET", "/token");
+        assert!(tokens <= 8, "{status} {body}: they are kept, and not asked for {tokens} times");
+    }
+}
+
+#[tokio::test]
+async fn one_token_does_for_a_whole_push_where_it_is_granted() {
+    let server = Server::start(|asked, _| {
+        if let Some(query) = asked.target.strip_prefix("/token?") {
+            return if query.ends_with("a%2Fb%3Apull%2Cpush") { granted(asked) } else { answer(403, &[], "") };
+        }
+        match (asked.header("authorization"), asked.method.as_str()) {
+            (Some("Bearer t"), "HEAD") => answer(404, &[], ""),
+            (Some("Bearer t"), "POST") => answer(202, &[("location", "/session")], ""),
+            (Some("Bearer t"), _) => answer(201, &[], ""),
+            _ => answer(401, &[("www-authenticate", r#"Bearer realm="/token",scope="repository:a/b:pull""#)], ""),
+        }
+    })
+    .await;
+    let blob = Descriptor::of("x/x", b"blob");
+    let Begin::Upload(mut upload) = server.repository().begin(Some(&blob)).await.unwrap() else { panic!("it is not there") };
+    upload.write(Body::from_bytes(&b"blob"[..])).await.unwrap();
+    upload.commit(Some(&blob)).await.unwrap();
+    assert_eq!(server.count("GET", "/token"), 1);
+}
+
 #[tokio::test]
 async fn a_repository_has_the_login_of_its_namespace() {
     let server = Server::start(|asked, _| {

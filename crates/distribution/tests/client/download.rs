@@ -93,7 +93,7 @@ async fn ranges(ranged: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Se
 
 #[tokio::test]
 async fn a_range_that_is_refused_is_taken_from_the_whole_blob() {
-    for status in [400, 405, 412, 416, 501] {
+    for status in [302, 400, 402, 403, 404, 405, 406, 409, 410, 412, 413, 416, 418, 422, 501, 505] {
         let server = ranges(move |_| answer(status, &[("content-range", "bytes */100000")], "no ranges")).await;
         assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "{status}: what broke off is continued");
         assert_eq!(read(&server, 10..2000).await.unwrap(), content()[10..2000], "{status}: a part is read");
@@ -106,6 +106,32 @@ async fn a_range_that_is_refused_is_taken_from_the_whole_blob() {
     let error = read(&server, 10..2000).await.unwrap_err();
     assert!(matches!(error, Error::Protocol { status: 416, .. }), "{error}");
     assert_eq!(server.asked().len(), 2);
+    for status in [401, 429] {
+        let server = ranges(move |_| answer(status, &[("retry-after", "0")], "")).await;
+        let error = read(&server, 0..100_000).await.unwrap_err();
+        assert!(matches!(error, Error::Unauthorized { .. } | Error::Protocol { status: 429, .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_fails_again_and_again_is_taken_from_the_whole_blob() {
+    let at_once = &[("retry-after", "0")];
+    // What a part is asked for with: an error, the end of the connection, and a part that calls itself the whole.
+    let failing = [500, 502, 503].map(|status| (Some(status), ""));
+    for (status, body) in failing.into_iter().chain([(None, ""), (Some(200), "a part")]) {
+        let server = ranges(move |_| status.and_then(|status| answer(status, at_once, body))).await;
+        assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "{status:?}: what broke off is continued");
+        let ranged: Vec<_> = server.asked().iter().map(|a| a.header("range").is_some()).collect();
+        assert!(ranged.len() <= 6 && ranged.ends_with(&[true, false]), "{status:?}: {ranged:?}");
+    }
+    let broken = |asked: &Asked, _| match asked.header("range") {
+        Some(_) => answer(503, &[("retry-after", "0")], "ranges"),
+        None => answer(500, &[("retry-after", "0")], "everything"),
+    };
+    let server = Server::start(broken).await;
+    let error = read(&server, 10..2000).await.unwrap_err();
+    assert!(matches!(&error, Error::Protocol { status: 500, why, .. } if why == "everything"), "{error}");
+    assert!(server.asked().len() < 10);
 }
 
 #[tokio::test]
@@ -158,14 +184,29 @@ async fn of_a_part_that_begins_earlier_or_ends_later_the_right_bytes_are_taken()
 async fn parts_of_a_byte_are_not_asked_for_without_end() {
     let server = ranges(|asked| part(wanted(asked).start..wanted(asked).start + 1)).await;
     assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "all of the blob is asked for in the end");
-    assert!(server.asked().len() < 1100, "{}", server.asked().len());
+    assert!(server.asked().len() < 110, "{}", server.asked().len());
+    // However large the blob is.
+    let endless = Descriptor { size: 40 << 30, ..blob() };
+    let of_endless = |asked: &Asked, _| match asked.header("range") {
+        Some(range) => {
+            let first = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap().0;
+            answer(206, &[("content-range", &format!("bytes {first}-{first}/{}", 40u64 << 30))], "!")
+        }
+        None => answer(403, &[], "not all at once"),
+    };
+    let server = Server::start(of_endless).await;
+    let body = server.repository().blob(&endless, 1..endless.size).await.unwrap();
+    let error = body.collect(usize::MAX, "blob").await.unwrap_err();
+    assert!(matches!(&error, Error::Denied { why, .. } if why == "not all at once"), "{error}");
+    assert!(server.asked().len() < 110, "{}", server.asked().len());
     let cut_early = |asked: &Asked, _| match asked.header("range") {
         Some(_) => part(wanted(asked).start..wanted(asked).start + 1),
         None => partial(asked, 10),
     };
     let server = Server::start(cut_early).await;
     let error = read(&server, 0..100_000).await.unwrap_err();
-    assert!(matches!(error, Error::Network { .. }), "{error}");
+    assert!(matches!(&error, Error::Network { why, .. } if why.contains(" of 100000 bytes had come")), "{error}");
+    assert!(server.asked().len() < 120, "{}", server.asked().len());
 }
 
 #[tokio::test]

@@ -4,10 +4,14 @@ use crate::server::{Server, answer, cut, pieces};
 use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Selector, Tag};
 use modelpack_store::{Error, Result, Source};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    task::JoinHandle,
 };
 
 const MANIFEST: &str =
@@ -59,6 +63,20 @@ async fn patience_ends_with_what_the_registry_said() {
     let (error, asked) = said(429, &[("retry-after", "0")], body).await;
     assert!(matches!(&error, Error::Protocol { status: 429, why, .. } if why == "TOOMANYREQUESTS: come back tomorrow"), "{error}");
     assert_eq!(asked, 5);
+}
+
+#[tokio::test]
+async fn a_registry_that_asks_for_more_patience_than_there_is_is_not_asked_again() {
+    for status in [429, 503] {
+        let (error, asked) = said(status, &[("retry-after", "3600")], "not now").await;
+        assert!(matches!(&error, Error::Protocol { why, .. } if why == "not now; the registry asks to wait 3600 s"), "{error}");
+        assert_eq!(asked, 1);
+    }
+    let by_date = &[("date", "Wed, 21 Oct 2026 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2026 08:28:00 GMT")];
+    let (error, _) = said(429, by_date, "").await;
+    assert!(error.to_string().ends_with("Too Many Requests; the registry asks to wait 3600 s"), "{error}");
+    let (error, _) = said(403, &[("retry-after", "60")], "slower").await;
+    assert!(matches!(&error, Error::Denied { why, .. } if why == "slower; the registry asks to wait 60 s"), "{error}");
 }
 
 #[tokio::test]
@@ -129,6 +147,57 @@ async fn said_of_bytes(bytes: &'static [u8]) -> String {
     let error = repository.manifest(&Selector::Tag(Tag::latest())).await.unwrap_err();
     server.abort();
     error.to_string()
+}
+
+/// A server that closes every connection, after it has read from it or at once.
+async fn closing(reads: bool) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if reads {
+                let _ = stream.read(&mut [0; 4096]).await;
+            }
+        }
+    });
+    (address, task)
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_may_expect_another_protocol() {
+    let told = [true, false].map(async |reads| {
+        let (address, task) = closing(reads).await;
+        let redirect = format!("https://localhost:{}/", address.port());
+        let server = Server::start(move |_, _| answer(307, &[("location", &redirect)], "")).await;
+        let (client, host) = (Client::new(ClientOptions::default()).unwrap(), address.to_string());
+        let (plain, tls) = tokio::join!(client.ping(&host, None), latest(&server));
+        task.abort();
+        (plain.unwrap_err().to_string(), tls.unwrap_err().to_string())
+    });
+    for (plain, tls) in futures_util::future::join_all(told).await {
+        assert!(plain.ends_with("the server closed the connection instead of answering; the server there may speak TLS"), "{plain}");
+        let expected = "the server closed the connection during the TLS handshake; the server there may speak plain http";
+        assert!(tls.ends_with(expected), "{tls}");
+    }
+    // One that has answered speaks it.
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |_, _| if tries.fetch_add(1, SeqCst) == 0 { answer(503, &[], "") } else { None }).await;
+    let error = latest(&server).await.unwrap_err().to_string();
+    assert!(error.ends_with("the server closed the connection instead of answering"), "{error}");
+}
+
+#[tokio::test]
+async fn servers_that_say_in_plain_http_that_they_expect_tls_are_understood() {
+    for body in [
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n</html>",
+        "<html><title>400 Bad Request</title>Reason: You're speaking plain HTTP to an SSL-enabled server port.</html>",
+    ] {
+        let (error, asked) = said(400, &[], body).await;
+        assert!(error.to_string().ends_with("; the server there may speak TLS"), "{error}");
+        assert_eq!(asked, 1);
+    }
 }
 
 #[tokio::test]

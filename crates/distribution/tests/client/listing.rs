@@ -3,11 +3,15 @@
 use crate::server::{Server, answer};
 use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Digest, Tag};
-use modelpack_store::Error;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use modelpack_store::{Error, Notices};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 async fn repositories(server: &Server) -> Result<Vec<String>, Error> {
-    Client::new(ClientOptions::default()).unwrap().repositories(&server.address.to_string()).await
+    let names = Client::new(ClientOptions::default()).unwrap().repositories(&server.address.to_string()).await?;
+    Ok(names.iter().map(ToString::to_string).collect())
 }
 
 #[tokio::test]
@@ -27,13 +31,51 @@ async fn tags_are_collected_from_all_pages() {
 #[tokio::test]
 async fn repositories_are_collected_from_all_pages() {
     let server = Server::start(|asked, _| match asked.target.as_str() {
-        "/v2/_catalog?n=500" => answer(200, &[("link", r#"</v2/_catalog?n=500&last=a>; rel="next""#)], r#"{"repositories":["A/odd"]}"#),
+        "/v2/_catalog?n=500" => answer(200, &[("link", r#"</v2/_catalog?n=500&last=a>; rel="next""#)], r#"{"repositories":["a/odd"]}"#),
         // A page of what one may not see.
         "/v2/_catalog?n=500&last=a" => answer(200, &[("link", r#"</v2/_catalog?n=500&last=b>; rel="next""#)], r#"{"repositories":[]}"#),
         _ => answer(200, &[], r#"{"repositories":["c/d"]}"#),
     })
     .await;
-    assert_eq!(repositories(&server).await.unwrap(), ["A/odd", "c/d"]);
+    assert_eq!(repositories(&server).await.unwrap(), ["a/odd", "c/d"]);
+}
+
+#[tokio::test]
+async fn malformed_names_are_left_out_and_told() {
+    let long = "x".repeat(1000);
+    // Not a tag, not text, not Unicode, not JSON: each in turn, between others.
+    for (listed, told) in [
+        (br#""not a tag""#.to_vec(), "`not a tag`".to_owned()),
+        (br#""""#.to_vec(), "``".to_owned()),
+        (br#""a\u001b[31m\u0000""#.to_vec(), "`a [31m `".to_owned()),
+        (b"\"a\x1b\nb\"".to_vec(), "`a  b`".to_owned()),
+        (b"\"a\xffb\"".to_vec(), "`a\u{fffd}b`".to_owned()),
+        (br#""\ud800""#.to_vec(), r#"`"\ud800"`"#.to_owned()),
+        (b"null".to_vec(), "`null`".to_owned()),
+        (br#"{"name":"v1"}"#.to_vec(), r#"`{"name":"v1"}`"#.to_owned()),
+        (format!(r#""{long}""#).into_bytes(), format!("`{}… (872 more characters)`", &long[..128])),
+    ] {
+        let is_tag_only = told.contains("xxx");
+        let list = [br#"["v1","#, &listed[..], br#","v2"]"#].concat();
+        let page = [br#"{"tags":"#, &list[..], br#","repositories":"#, &list[..], b"}"].concat();
+        let server = Server::start(move |_, _| answer(200, &[], page.clone())).await;
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let all = notices.clone();
+        let options =
+            ClientOptions { notices: Notices::to(move |notice| all.lock().unwrap().push(notice.to_string())), ..ClientOptions::default() };
+        let client = Client::new(options).unwrap();
+        let repository = client.repository(&format!("{}/a/b", server.address).parse().unwrap()).unwrap();
+        let tags: Vec<_> = repository.tags().await.unwrap_or_else(|e| panic!("{told}: {e}")).iter().map(Tag::to_string).collect();
+        assert_eq!(tags, ["v1", "v2"], "{told}");
+        let expected = format!("the list of tags of {}/a/b has a malformed name, which is left out: {told}", server.address);
+        assert_eq!(std::mem::take(&mut *notices.lock().unwrap()), [expected]);
+        if !is_tag_only {
+            let names = client.repositories(&server.address.to_string()).await.unwrap();
+            assert_eq!(names.iter().map(ToString::to_string).collect::<Vec<_>>(), ["v1", "v2"], "{told}");
+            let expected = format!("the list of repositories of {} has a malformed name, which is left out: {told}", server.address);
+            assert_eq!(std::mem::take(&mut *notices.lock().unwrap()), [expected]);
+        }
+    }
 }
 
 #[tokio::test]
@@ -85,26 +127,62 @@ async fn a_list_without_end_is_ended() {
 async fn referrers_are_counted_by_the_api_or_by_the_tag_that_stands_in() {
     let digest = Digest::of(b"subject");
     let listed = format!(r#"{{"schemaVersion":2,"manifests":[{0},{0}]}}"#, r#"{"any":"thing"}"#);
-    let api = Server::start(move |_, _| answer(200, &[], listed.clone())).await;
+    let api = Server::start(move |asked, _| match asked.target.contains("/referrers/") {
+        true => answer(200, &[], listed.clone()),
+        false => answer(404, &[], ""),
+    })
+    .await;
     assert_eq!(api.repository().count_referrers(&digest).await.unwrap(), 2);
-    assert_eq!(api.asked().len(), 1);
+    assert_eq!(api.count("GET", "/"), 1);
 
     let entry = r#"{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae","size":3}"#;
     let index = format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#);
-    let tag = format!("/v2/a/b/manifests/sha256-{}", digest.hex());
-    let older = Server::start(move |asked, _| {
-        if asked.target == tag {
-            answer(200, &[("content-type", "application/vnd.oci.image.index.v1+json")], index.clone())
-        } else {
-            answer(404, &[], "404 page not found")
-        }
-    })
-    .await;
-    assert_eq!(older.repository().count_referrers(&digest).await.unwrap(), 1);
+    for status in [400, 404, 405, 501] {
+        let (tag, index) = (format!("/v2/a/b/manifests/sha256-{}", digest.hex()), index.clone());
+        let older = Server::start(move |asked, _| {
+            if asked.target == tag {
+                answer(200, &[("content-type", "application/vnd.oci.image.index.v1+json")], index.clone())
+            } else {
+                answer(status, &[], "404 page not found")
+            }
+        })
+        .await;
+        assert_eq!(older.repository().count_referrers(&digest).await.unwrap(), 1, "{status}");
+    }
     let none = Server::start(|_, _| answer(404, &[], "")).await;
     assert_eq!(none.repository().count_referrers(&digest).await.unwrap(), 0);
     // A broken registry is not asked again and again for what nobody needs.
     let broken = Server::start(|_, _| answer(503, &[], "")).await;
     assert!(broken.repository().count_referrers(&digest).await.is_err());
     assert_eq!(broken.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn what_cosign_tags_is_counted_once() {
+    let subject = Digest::of(b"subject");
+    let [one, two] = [b"one", b"two"].map(|content| Digest::of(content).to_string());
+    // By HEAD, and where a registry knows only GET, by that.
+    for unsupported in [None, Some(405)] {
+        let listed = format!(r#"{{"manifests":[{{"digest":"{one}"}}]}}"#);
+        let (tag, one, two) = (format!("/v2/a/b/manifests/sha256-{}", subject.hex()), one.clone(), two.clone());
+        let server = Server::start(move |asked, _| match (asked.target.strip_prefix(&tag), asked.method.as_str(), unsupported) {
+            (None, ..) => answer(200, &[], listed.clone()),
+            (_, "HEAD", Some(status)) => answer(status, &[], ""),
+            (Some(".sig"), ..) => answer(200, &[("docker-content-digest", &one)], ""),
+            (Some(".att"), ..) => answer(200, &[("docker-content-digest", &two)], ""),
+            _ => answer(404, &[], ""),
+        })
+        .await;
+        assert_eq!(server.repository().count_referrers(&subject).await.unwrap(), 2, "one is listed, and tagged as well");
+        let asked = server.asked().len();
+        assert_eq!(asked, if unsupported.is_some() { 7 } else { 4 }, "nothing is asked twice");
+    }
+    // What is not told about is not counted, and fails nothing.
+    let broken = Server::start(|asked, _| match asked.target.contains("/referrers/") {
+        true => answer(200, &[], r#"{"manifests":[{}]}"#),
+        false => answer(503, &[], ""),
+    })
+    .await;
+    assert_eq!(broken.repository().count_referrers(&subject).await.unwrap(), 1);
+    assert_eq!(broken.asked().len(), 4);
 }

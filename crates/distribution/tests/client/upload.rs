@@ -62,7 +62,7 @@ async fn begin(server: &Server, blob: Option<&Descriptor>) -> Box<dyn Upload> {
 }
 
 async fn push(server: &Server, body: Body) -> Result<()> {
-    let mut upload = begin(server, Some(&blob())).await;
+    let Begin::Upload(mut upload) = server.repository().begin(Some(&blob())).await? else { panic!("nothing exists") };
     upload.write(body).await?;
     upload.commit(Some(&blob())).await.map(drop)
 }
@@ -97,6 +97,30 @@ async fn a_blob_that_is_there_is_not_moved_and_one_of_another_size_is_not_there(
         push(&server, in_pieces(1000)).await.unwrap();
         assert_eq!(server.asked().last().unwrap().body, content(), "HEAD said {size}");
     }
+}
+
+#[tokio::test]
+async fn a_blob_that_the_registry_does_not_tell_about_is_pushed() {
+    let answers = move |status: u16, of_post: u16| {
+        Server::start(move |asked, _| match asked.method.as_str() {
+            "HEAD" => answer(status, &[("retry-after", "0")], ""),
+            "POST" => answer(of_post, &[("location", "/s"), ("retry-after", "0")], "no writing"),
+            _ => answer(201, &[], ""),
+        })
+    };
+    for status in [302, 400, 401, 403, 405, 406, 410, 500, 501] {
+        let server = answers(status, 202).await;
+        push(&server, in_pieces(1000)).await.unwrap_or_else(|e| panic!("{status}: {e}"));
+        assert_eq!(server.asked().last().unwrap().body, content(), "{status}");
+        // Whether it may be pushed, the push shows.
+        let server = answers(status, 403).await;
+        let error = push(&server, in_pieces(1000)).await.unwrap_err();
+        assert!(matches!(&error, Error::Denied { what, why } if what.starts_with("writing ") && why == "no writing"), "{status}: {error}");
+    }
+    let busy = answers(503, 202).await;
+    let error = push(&busy, in_pieces(1000)).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { status: 503, .. }), "{error}");
+    assert_eq!(busy.count("POST", "/"), 0, "one that has no time is not asked for more");
 }
 
 #[tokio::test]
