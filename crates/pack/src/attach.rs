@@ -3,7 +3,7 @@
 use crate::{
     Error, PackOptions, PlannedFile, PlannedLayer, Result,
     pack::digest_of,
-    plan::rank,
+    plan::place,
     unpack::{Occupied, occupied},
 };
 use modelpack_spec::{
@@ -132,8 +132,8 @@ impl Standing {
     }
 
     /// Where it stands among layers as packing orders them.
-    fn order(&self) -> (Option<usize>, Option<&FilePath>) {
-        (self.kind.and_then(rank), self.path.as_ref())
+    fn order(&self) -> Option<impl Ord> {
+        self.kind.zip(self.path.as_ref()).map(|(kind, path)| place(kind, path))
     }
 }
 

@@ -70,13 +70,9 @@ pub struct PlannedFile {
 }
 
 impl PlannedFile {
-    /// Which of two files comes first in an artifact: by kind, those of the top directory before others, by the bytes of the path.
-    ///
-    /// Several readers take the first file of some name for the model's own, or its directory for the model's: so what belongs to a part of
-    /// the model, in a directory of its own, comes later.
+    /// Which of two files comes first in an artifact.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
-        let place = |file: &Self| (rank(file.kind), file.path.components().nth(1).is_some());
-        place(self).cmp(&place(other)).then_with(|| self.path.cmp(&other.path))
+        place(self.kind, &self.path).cmp(&place(other.kind, &other.path))
     }
 }
 
@@ -180,8 +176,16 @@ pub(crate) fn open_in(directory: &Path, name: &str, shown: &Path) -> Result<File
 }
 
 /// Where layers of this kind stand, and which of two commands takes a file that both name.
-pub(crate) fn rank(kind: LayerKind) -> Option<usize> {
+fn rank(kind: LayerKind) -> Option<usize> {
     LayerKind::ALL.iter().position(|&k| k == kind)
+}
+
+/// Where a file stands in an artifact: by its kind, those of the top directory before others, by the bytes of the path.
+///
+/// Several readers take the first file of some name for the model's own, or its directory for the model's: so what belongs to a part of
+/// the model, in a directory of its own, comes later.
+pub(crate) fn place(kind: LayerKind, path: &FilePath) -> (Option<usize>, bool, &FilePath) {
+    (rank(kind), path.components().nth(1).is_some(), path)
 }
 
 /// What a pattern has matched; what comes later in this list counts.

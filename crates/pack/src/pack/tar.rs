@@ -34,7 +34,7 @@ impl<W: Write> TarWriter<W> {
         Self { out, last: String::new(), missing: 0, padding: 0 }
     }
 
-    /// Begins a file of `size` bytes, which are then written with [`data`](Self::data). Files come in the order of their paths.
+    /// Begins a file of `size` bytes, which are then written with [`data`](Self::data). Files of one directory follow each other.
     pub(super) fn file(&mut self, path: &FilePath, size: u64, executable: bool) -> io::Result<()> {
         self.out.write_all(&head(&self.last, path.as_str(), size, executable))?;
         path.as_str().clone_into(&mut self.last);
@@ -64,7 +64,7 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// How many bytes an archive of these files has, each with its size, in the order of their paths.
+/// How many bytes an archive of these files has, each with its size, in the order in which they are written.
 pub(crate) fn archive_len<'a>(files: impl IntoIterator<Item = (&'a FilePath, u64)>) -> u64 {
     let mut last = "";
     files.into_iter().fold(END.len() as u64, |len, (path, size)| {
@@ -79,7 +79,7 @@ fn head(before: &str, path: &str, size: u64, executable: bool) -> Vec<u8> {
     let mut head = Vec::with_capacity(BLOCK as usize);
     for (end, _) in path.match_indices('/') {
         let directory = &path[..=end];
-        // Files are sorted, so those of a directory follow each other.
+        // Files come in the order of a plan, in which those of a directory follow each other.
         if !before.starts_with(directory) {
             head.extend(entry(directory, EntryType::Directory, 0, 0o755));
         }
