@@ -5,6 +5,7 @@
 pub mod compressed;
 pub mod gguf;
 mod malformed;
+mod names;
 pub mod onnx;
 pub mod pickle;
 pub mod safetensors;

@@ -1,14 +1,12 @@
 //! Safetensors: a little-endian u64 of header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then the tensors' bytes.
 
-use crate::{Malformed, malformed::shown};
+use crate::{Malformed, malformed::shown, names::Names};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use std::{
-    collections::HashSet,
     fmt,
-    hash::{BuildHasher, RandomState},
     io::{self, BufReader, Read},
 };
 
@@ -19,11 +17,12 @@ const MAX_STRING_BYTES: usize = 8 << 20;
 /// A header is three deep.
 const MAX_DEPTH: usize = 8;
 
-/// The format's numeric types with the bits of an element.
+/// The format's numeric types, as of version 0.8 of its library, with the bits of an element.
 #[rustfmt::skip]
-const DTYPES: [(&str, u64); 19] = [
-    ("F64", 64), ("F32", 32), ("F16", 16), ("BF16", 16), ("F8_E4M3", 8), ("F8_E5M2", 8), ("F8_E8M0", 8), ("F6_E2M3", 6), ("F6_E3M2", 6), ("F4", 4),
-    ("C64", 64), ("I8", 8), ("U8", 8), ("I16", 16), ("I32", 32), ("U32", 32), ("I64", 64), ("U64", 64), ("BOOL", 8),
+const DTYPES: [(&str, u64); 22] = [
+    ("F64", 64), ("F32", 32), ("F16", 16), ("BF16", 16), ("F8_E4M3", 8), ("F8_E5M2", 8), ("F8_E4M3FNUZ", 8), ("F8_E5M2FNUZ", 8), ("F8_E8M0", 8),
+    ("F6_E2M3", 6), ("F6_E3M2", 6), ("F4", 4), ("C64", 64), ("I8", 8), ("U8", 8), ("I16", 16), ("U16", 16), ("I32", 32), ("U32", 32), ("I64", 64),
+    ("U64", 64), ("BOOL", 8),
 ];
 
 /// A tensor as the header tells it.
@@ -32,9 +31,9 @@ pub struct Tensor<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its numeric type, in the format's words, such as `BF16`.
-    pub dtype: &'static str,
-    /// The bits of an element.
-    pub bits: u64,
+    pub dtype: &'a str,
+    /// The bits of an element; `None` for a type that is newer than this reader, whose length is not known either.
+    pub bits: Option<u64>,
     /// How many elements it has.
     pub elements: u64,
     /// Its size in bytes.
@@ -49,8 +48,8 @@ pub fn check(file: impl Read, size: u64) -> Result<(), Malformed> {
 /// Calls `each` for every tensor in the header of a file of `size` bytes.
 ///
 /// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must fill the file from the end
-/// of the header to its own end, without gap or overlap, each as long as its shape and type say, and of a name of its own. Memory is
-/// some 40 bytes a tensor and the longest string.
+/// of the header to its own end, without gap or overlap, each as long as its shape and type say, and of a name of its own. How long a
+/// shape of an unknown type is cannot be told. Memory is some 40 bytes a tensor and the longest string.
 pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|e| Malformed::io(&e))?;
@@ -61,7 +60,7 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
     if length > MAX_HEADER_BYTES {
         return Err(Malformed::new(format!("its header is said to have {length} bytes, and the format allows {MAX_HEADER_BYTES}")));
     }
-    let mut header = Header { each, ranges: Vec::new(), names: HashSet::new(), hash: RandomState::new() };
+    let mut header = Header { each, ranges: Vec::new(), names: Names::default() };
     let bytes = BoundedJson { json: file.take(length), depth: 0, string: None, is_escaped: false };
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(bytes));
     json.deserialize_map(&mut header).and_then(|()| json.end()).map_err(|e| Malformed::new(format!("its header: {e}")))?;
@@ -113,9 +112,7 @@ impl<R: Read> Read for BoundedJson<R> {
 struct Header<F> {
     each: F,
     ranges: Vec<(u64, u64)>,
-    /// Hashes of the names so far, by a key that no file knows.
-    names: HashSet<u64>,
-    hash: RandomState,
+    names: Names,
 }
 
 #[derive(Deserialize)]
@@ -140,17 +137,16 @@ impl<'de, F: FnMut(Tensor<'_>)> Visitor<'de> for &mut Header<F> {
             }
             let Entry { dtype, shape: Elements(elements), data_offsets: (from, to) } = entries.next_value()?;
             let refuse = |why: &str| A::Error::custom(format_args!("the tensor {} {why}", shown(&name)));
-            if !self.names.insert(self.hash.hash_one(&name)) {
+            if !self.names.insert(name.as_bytes()) {
                 return Err(refuse("is there twice"));
             }
-            let known = DTYPES.iter().find(|(known, _)| *known == dtype);
-            let &(dtype, bits) = known.ok_or_else(|| refuse("has a numeric type that the format does not have"))?;
+            let bits = DTYPES.iter().find(|(known, _)| *known == dtype).map(|(_, bits)| *bits);
             let bytes = to.checked_sub(from).ok_or_else(|| refuse("ends before it begins"))?;
-            if u128::from(elements) * u128::from(bits) != u128::from(bytes) * 8 {
+            if bits.is_some_and(|bits| u128::from(elements) * u128::from(bits) != u128::from(bytes) * 8) {
                 return Err(refuse("does not have the length that its shape says"));
             }
             self.ranges.push((from, to));
-            (self.each)(Tensor { name: &name, dtype, bits, elements, bytes });
+            (self.each)(Tensor { name: &name, dtype: &dtype, bits, elements, bytes });
         }
         Ok(())
     }

@@ -121,6 +121,9 @@ impl Scan<'_> {
                 if header.chat_template.is_some() {
                     text::note_chat_template(scan.report);
                 }
+                if let Some(why) = header.refused_by_llama_cpp {
+                    scan.report.note(format!("llama.cpp does not load it: {why}"));
+                }
                 Ok(())
             }),
             Format::Onnx => {
