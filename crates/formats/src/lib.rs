@@ -2,6 +2,7 @@
 //!
 //! No reader reads weights, holds more than its bounds, runs anything, or believes a count, offset or length before it is checked.
 
+mod bounded_json;
 pub mod compressed;
 pub mod gguf;
 mod malformed;
@@ -9,6 +10,7 @@ mod names;
 pub mod onnx;
 pub mod pickle;
 pub mod safetensors;
+pub mod shard_index;
 pub mod tar;
 pub mod zip;
 

@@ -1,21 +1,17 @@
 //! Safetensors: a little-endian u64 of header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then the tensors' bytes.
 
-use crate::{Malformed, malformed::shown, names::Names};
+use crate::{Malformed, bounded_json::BoundedJson, malformed::shown, names::Names};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use std::{
     fmt,
-    io::{self, BufReader, Read},
+    io::{BufReader, Read},
 };
 
 /// The format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// A parser holds a whole string in memory. The longest are notes on the training.
-const MAX_STRING_BYTES: usize = 8 << 20;
-/// A header is three deep.
-const MAX_DEPTH: usize = 8;
 
 /// The format's numeric types, as of version 0.8 of its library, with the bits of an element.
 #[rustfmt::skip]
@@ -61,7 +57,7 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
         return Err(Malformed::new(format!("its header is said to have {length} bytes, and the format allows {MAX_HEADER_BYTES}")));
     }
     let mut header = Header { each, ranges: Vec::new(), names: Names::default() };
-    let bytes = BoundedJson { json: file.take(length), depth: 0, string: None, is_escaped: false };
+    let bytes = BoundedJson::new(file.take(length));
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(bytes));
     json.deserialize_map(&mut header).and_then(|()| json.end()).map_err(|e| Malformed::new(format!("its header: {e}")))?;
     header.ranges.sort_unstable();
@@ -74,38 +70,6 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
         end = to;
     }
     if end == data { Ok(()) } else { Err(Malformed::new(format!("its tensors have {end} bytes, and the file has {data} for them"))) }
-}
-
-/// JSON that ends in an error before a parser must hold much of it.
-struct BoundedJson<R> {
-    json: R,
-    depth: usize,
-    /// Bytes so far of the string that is being read.
-    string: Option<usize>,
-    is_escaped: bool,
-}
-
-impl<R: Read> Read for BoundedJson<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.json.read(buffer)?;
-        for byte in &buffer[..count] {
-            match (self.string, byte) {
-                (Some(_), b'"') if !self.is_escaped => self.string = None,
-                (Some(length), _) => {
-                    self.string = Some(length + 1);
-                    self.is_escaped = *byte == b'\\' && !self.is_escaped;
-                }
-                (None, b'"') => self.string = Some(0),
-                (None, b'{' | b'[') => self.depth += 1,
-                (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
-                (None, _) => {}
-            }
-            if self.depth > MAX_DEPTH || self.string.is_some_and(|length| length > MAX_STRING_BYTES) {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-        }
-        Ok(count)
-    }
 }
 
 /// Reads the header's object, one entry at a time.

@@ -246,8 +246,9 @@ impl Header {
             return Err(reader.malformed("a tensor whose rows are no whole blocks"));
         }
         let bytes = (elements / kind.block).checked_mul(kind.bytes);
-        let end =
-            bytes.and_then(|bytes| begin.checked_add(bytes)).ok_or_else(|| reader.malformed("a tensor of more bytes than a file can have"))?;
+        let end = bytes
+            .and_then(|bytes| begin.checked_add(bytes))
+            .ok_or_else(|| reader.malformed("a tensor of more bytes than a file can have"))?;
         data.end = data.end.and(Some(end));
         data.reached = end;
         Ok(Tensor { kind: Some(kind), elements, bytes: bytes.unwrap_or(0) })

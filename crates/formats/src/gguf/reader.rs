@@ -81,9 +81,10 @@ impl<R: Read + Seek> Reader<R> {
         Ok(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 
-    /// A text; nothing for one that is longer than `limit`, or not UTF-8: the format allows both, and no value that is kept is so.
+    /// A text; nothing for one that is longer than `limit`, not UTF-8, or has a NUL, where it ends for many programs: the format allows
+    /// all that, and no value that is kept is so.
     pub(super) fn text(&mut self, limit: u64) -> Result<Option<String>, Malformed> {
-        Ok(self.name(limit)?.and_then(|bytes| String::from_utf8(bytes).ok()))
+        Ok(self.name(limit)?.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains('\0')))
     }
 
     /// The bytes of a text; nothing for one that is longer than `limit`, which is skipped.

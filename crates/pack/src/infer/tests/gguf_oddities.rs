@@ -35,12 +35,15 @@ fn what_llama_cpp_takes() {
         (thousand().raw_key(&[b'k'; 70_000], 8, &text(b"x")), "a long key"),
         (thousand().text("tokenizer.chat_template", &"x".repeat(2 << 20)), "a long chat template"),
         (thousand().raw("general.author", 8, &text(&[0xff])), "a text that is not UTF-8"),
+        (thousand().text("general.author", "a\0b"), "a text with a NUL"),
     ] {
         assert_eq!(size(file), (json!("1K"), Vec::new()), "{why}");
     }
-    let empty = Gguf::new().text("general.architecture", "llama").raw("general.name", 8, &text(&[0xff])).tensor(F32, &[1000], 4000);
-    let inferred = inferred(&[("a.gguf", &empty.file())]);
-    assert_eq!((value(&inferred, "descriptor.name"), value(&inferred, "config.paramSize")), (Value::Null, json!("1K")));
+    for name in [&[0xff][..], b"a\0b"] {
+        let file = Gguf::new().raw("general.name", 8, &text(name)).tensor(F32, &[1000], 4000);
+        let inferred = inferred(&[("a.gguf", &file.file())]);
+        assert_eq!((value(&inferred, "descriptor.name"), value(&inferred, "config.paramSize")), (Value::Null, json!("1K")));
+    }
 }
 
 #[test]
@@ -71,7 +74,9 @@ fn a_type_that_is_not_known_leaves_its_precision_unsaid_and_nothing_else() {
 
 #[test]
 fn the_newest_types_are_known() {
-    for (kind, elements, bytes, name) in [(40, 1024, 576, "NVFP4"), (41, 1024, 144, "Q1_0"), (42, 1024, 288, "Q2_0"), (39, 1024, 544, "MXFP4")] {
+    for (kind, elements, bytes, name) in
+        [(40, 1024, 576, "NVFP4"), (41, 1024, 144, "Q1_0"), (42, 1024, 288, "Q2_0"), (39, 1024, 544, "MXFP4")]
+    {
         let inferred = inferred(&[("a.gguf", &named().tensor(kind, &[elements], bytes).file())]);
         assert_eq!((value(&inferred, "config.paramSize"), value(&inferred, "config.quantization")), (json!("1K"), json!(name)));
     }
