@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     text,
 };
-use modelpack::{Description, Finding, ModelfilePath, Place};
+use modelpack::{Description, Finding, Gap, ModelfilePath, Place};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -62,11 +62,17 @@ pub async fn pack(
         "reference": packed.to.to_string(), "digest": packed.digest.to_string(), "layers": packed.layers,
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
         "scan": scan::for_programs(&packed.scan, |file| !file.findings.is_empty()),
+        "missing": missing(&packed.gaps),
     });
     if args.explain {
         explain(&packed.description, &mut value, context);
     }
     context.output.result(&packed.digest.to_string(), &value)
+}
+
+/// What is missing of a model, in the result. Whoever reads stderr was warned of it.
+pub fn missing(gaps: &[Gap]) -> Value {
+    gaps.iter().map(|gap| json!({ "path": gap.path, "message": gap.message })).collect()
 }
 
 /// Tells a person, or in the result a program, each value of the config and where it came from.

@@ -1,6 +1,6 @@
 //! `--dry-run` of whatever packs a directory: the layers that it would become.
 
-use super::pack::explain;
+use super::pack::{explain, missing};
 use crate::{
     args::TransferArgs,
     context::Context,
@@ -56,5 +56,5 @@ fn for_programs(planned: &Planned) -> Value {
         })
     });
     let layers: Vec<Value> = layers.collect();
-    json!({ "layers": layers, "files": files(planned), "bytes": bytes(planned) })
+    json!({ "layers": layers, "files": files(planned), "bytes": bytes(planned), "missing": missing(&planned.gaps) })
 }

@@ -35,3 +35,4 @@ mod select;
 mod snapshots;
 mod store;
 mod validate;
+mod whole;
