@@ -5,11 +5,18 @@
 #[error("{why}")]
 pub struct Malformed {
     why: String,
+    /// Whether all that is wrong is that the file ends before its tensors do, as one does that was not copied to its end.
+    pub is_cut: bool,
 }
 
 impl Malformed {
     pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into() }
+        Self { why: why.into(), is_cut: false }
+    }
+
+    /// The tensors of a sound header end at byte `end` of a file that has only `size`.
+    pub(crate) fn cut(end: u64, size: u64) -> Self {
+        Self { why: format!("its tensors end at byte {end}, and the file has {size}"), is_cut: true }
     }
 
     pub(crate) fn io(error: &std::io::Error) -> Self {

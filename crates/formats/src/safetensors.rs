@@ -69,7 +69,11 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
         }
         end = to;
     }
-    if end == data { Ok(()) } else { Err(Malformed::new(format!("its tensors have {end} bytes, and the file has {data} for them"))) }
+    match end {
+        _ if end == data => Ok(()),
+        _ if end > data => Err(Malformed::cut(end.saturating_add(8 + length), size)),
+        _ => Err(Malformed::new(format!("its tensors have {end} bytes, and the file has {data} for them"))),
+    }
 }
 
 /// Reads the header's object, one entry at a time.

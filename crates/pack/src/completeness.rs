@@ -2,6 +2,7 @@
 //!
 //! Only the files that are packed count, for they are all that whoever pulls the artifact gets. Weights are read by their headers.
 
+mod cut;
 mod index;
 mod onnx;
 mod shards;
@@ -36,12 +37,13 @@ impl fmt::Display for Gap {
 }
 
 /// What is missing of the model in `files`: shards that an index, a name or a header tells of; tensors that are not in the file in which the
-/// index has them; bytes that lie in a file of their own; files that are only pointers to what git keeps elsewhere; weights without a byte.
+/// index has them; bytes that lie in a file of their own, or behind the end of one that was cut; files that are only pointers to what git keeps elsewhere; weights without a byte.
 ///
 /// Blocks on the headers of weights, on indexes, and on all files that are small. Some 20 bytes of memory for each tensor of an index.
 pub fn gaps<'a>(files: impl IntoIterator<Item = &'a PlannedFile>) -> Vec<Gap> {
     let model = Model::new(files);
     let mut gaps = stand_ins::gaps(&model);
+    cut::gaps(&model, &mut gaps);
     let indexes = index::Indexes::read(&model, &mut gaps);
     shards::gaps(&model, &indexes, &mut gaps);
     onnx::gaps(&model, &mut gaps);

@@ -138,6 +138,8 @@ fn nobody_can_tell_from_outside_which_shards_are_in_a_bundle() {
     for number in 1..=40 {
         fs::write(model.join(format!("m-{number:05}-of-00040.bin")), "weights").unwrap();
     }
-    ok(&cli, "pack m -t bundled --max-layers 3");
+    ok(&cli, "pack m -t bundled --max-layers 3 --layer m-00001-of-00040.bin=raw");
+    let paths = json(&cli, "inspect bundled")["layers"].to_string();
+    assert!(paths.contains("m-00001-of-00040.bin") && paths.contains("bundle-1"), "{paths}");
     assert_eq!(json(&cli, "lint store:bundled")["model"], json!([]));
 }

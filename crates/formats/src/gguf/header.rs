@@ -133,7 +133,7 @@ impl Header {
         let begin = reader.at.next_multiple_of(alignment);
         let end = begin.saturating_add(data.end.unwrap_or(data.reached));
         if tensors > 0 && end > size {
-            return Err(Malformed::new(format!("its tensors end at byte {end}, and the file has {size}")));
+            return Err(Malformed::cut(end, size));
         }
         Ok(header)
     }

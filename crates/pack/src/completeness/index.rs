@@ -41,13 +41,13 @@ impl Indexes {
     }
 
     fn judge(&mut self, model: &Model<'_>, file: &PlannedFile, directory: &str, names: &IndexName<'_>, gaps: &mut Vec<Gap>) {
-        // Loaders take it, and look at no index.
-        if model.beside(directory, &names.whole()).is_some() {
-            return;
-        }
+        // Loaders take the file that has all, and look at no index: unless that is the one it names, it says nothing.
+        let has_whole = model.beside(directory, &names.whole()).is_some();
         let index = match Index::read(file) {
+            Ok(Some(index)) if has_whole && !index.files.contains(&names.whole()) => return,
             Ok(Some(index)) => index,
             Ok(None) => return,
+            Err(_) if has_whole => return,
             Err(why) => {
                 return gaps.push(Gap::new(file, format_args!("cannot be read, so that the weights cannot be checked by it: {why}")));
             }

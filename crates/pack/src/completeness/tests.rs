@@ -171,6 +171,13 @@ fn an_index_that_cannot_be_read() {
         let told = told(&with(whole(), INDEX, content.as_bytes().to_vec()));
         assert!(told.len() == 1 && told[0].starts_with(&format!("{INDEX} cannot be read")), "{content}: {told:?}");
     }
+    // Beside the file that has all, it is read all the same if that is the one it names.
+    nothing_told(&[(INDEX, index(&[("a", "model.safetensors")])), ("model.safetensors", weights(&["a"]))]);
+    let named = told(&[(INDEX, index(&[("a", "model.safetensors")])), ("model.safetensors", weights(&["b"]))]);
+    assert_eq!(
+        named,
+        [format!("{INDEX} names 1 tensor that is not in its file: a"), format!("{INDEX} does not name 1 tensor of its files: b")]
+    );
     // Others are called like that too.
     nothing_told(&[("search.index.json", b"[]".to_vec())]);
 }
@@ -243,6 +250,23 @@ fn pointers_in_the_place_of_files() {
     assert_eq!(told(&with(whole(), INDEX, POINTER.to_vec())), [format!("{INDEX} is a pointer of {lfs}")]);
     // What begins so and goes on is a text about pointers.
     nothing_told(&[("lfs.md", [POINTER, &[b'x'; 1024]].concat()), ("spec.md", b"see version https://git-lfs.github.com/spec/v1".to_vec())]);
+}
+
+#[test]
+fn weights_that_are_cut() {
+    let mut cut = weights(&["a", "b"]);
+    let whole = cut.len();
+    cut.pop();
+    let told_of = |path: &'static str, cut: &[u8]| told(&[(path, cut.to_vec())]);
+    let why = format!("model.safetensors is not whole: its tensors end at byte {whole}, and the file has {}", whole - 1);
+    assert_eq!(told_of("model.safetensors", &cut), [why]);
+    let mut cut = gguf(2, None);
+    cut.truncate(cut.len() - 32);
+    assert!(told_of("a.gguf", &cut)[0].starts_with("a.gguf is not whole: its tensors end at byte "));
+    // What has no sound header is another matter.
+    for content in [&b"GGUF"[..], b"GGUF\x03\0\0\0", &u64::MAX.to_le_bytes(), b"{}"] {
+        nothing_told(&[("model.safetensors", content.to_vec()), ("a.gguf", content.to_vec())]);
+    }
 }
 
 #[test]
