@@ -1,6 +1,7 @@
 //! Headers of model files.
 
-use modelpack_formats::{gguf as gguf_format, onnx as onnx_format, safetensors as safetensors_format};
+use modelpack_formats::{gguf as gguf_format, onnx as onnx_format, safetensors as safetensors_format, shard_index};
+use modelpack_spec::ShardSet;
 use std::io::Cursor;
 
 /// A file's length is that of the bytes, or what the first eight claim: sparse files are as long as somebody likes.
@@ -50,5 +51,25 @@ pub(crate) fn onnx(data: &[u8]) {
         if header.is_ok() {
             assert!(bytes <= size.saturating_mul(4), "{bytes} bytes of tensors in a file of {size}");
         }
+    }
+}
+
+/// An index names no more than its bytes hold, and the same each time. Of the shards that paths name, each is in one set, and a set lacks
+/// what it does not have.
+pub(crate) fn shards(data: &[u8]) {
+    let names = || {
+        let mut bytes = 0;
+        let read = shard_index::read(data, |tensor, file| bytes += tensor.len() + file.len());
+        (read.is_ok(), bytes)
+    };
+    let (is_index, bytes) = names();
+    assert!(!is_index || bytes <= data.len(), "{bytes} bytes of names in an index of {}", data.len());
+    assert_eq!(names(), (is_index, bytes));
+    let text = String::from_utf8_lossy(data);
+    for set in ShardSet::all(text.lines()).into_iter().flatten() {
+        assert!(!set.first().is_empty() && set.total > 0);
+        let is_whole = (0..2).any(|begin| set.paths.keys().copied().eq(begin..begin + set.total));
+        assert!(!is_whole || set.lack().is_none(), "{:?}", set.lack());
+        assert!(set.lack().is_some() || set.paths.len() >= set.total);
     }
 }
