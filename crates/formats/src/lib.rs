@@ -14,4 +14,4 @@ pub mod shard_index;
 pub mod tar;
 pub mod zip;
 
-pub use malformed::Malformed;
+pub use malformed::{Fault, Malformed};

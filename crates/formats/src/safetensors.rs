@@ -3,7 +3,7 @@
 use crate::{Malformed, bounded_json::BoundedJson, malformed::shown, names::Names};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use std::{
     fmt,
@@ -46,7 +46,18 @@ pub fn check(file: impl Read, size: u64) -> Result<(), Malformed> {
 /// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must fill the file from the end
 /// of the header to its own end, without gap or overlap, each as long as its shape and type say, and of a name of its own. How long a
 /// shape of an unknown type is cannot be told. Memory is some 40 bytes a tensor and the longest string.
-pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
+pub fn read_header(file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
+    read_header_and_notes(file, size, each, |_, _| {})
+}
+
+/// The same, and calls `note` for every text in the header's `__metadata__`. Whoever leaves a tensor out because it is another one notes the
+/// other's name by its own.
+pub fn read_header_and_notes(
+    mut file: impl Read,
+    size: u64,
+    each: impl FnMut(Tensor<'_>),
+    note: impl FnMut(&str, &str),
+) -> Result<(), Malformed> {
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|e| Malformed::io(&e))?;
     let length = u64::from_le_bytes(length);
@@ -56,7 +67,7 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
     if length > MAX_HEADER_BYTES {
         return Err(Malformed::new(format!("its header is said to have {length} bytes, and the format allows {MAX_HEADER_BYTES}")));
     }
-    let mut header = Header { each, ranges: Vec::new(), names: Names::default() };
+    let mut header = Header { each, note, ranges: Vec::new(), names: Names::default() };
     let bytes = BoundedJson::new(file.take(length));
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(bytes));
     json.deserialize_map(&mut header).and_then(|()| json.end()).map_err(|e| Malformed::new(format!("its header: {e}")))?;
@@ -77,8 +88,9 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
 }
 
 /// Reads the header's object, one entry at a time.
-struct Header<F> {
+struct Header<F, N> {
     each: F,
+    note: N,
     ranges: Vec<(u64, u64)>,
     names: Names,
 }
@@ -90,7 +102,7 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-impl<'de, F: FnMut(Tensor<'_>)> Visitor<'de> for &mut Header<F> {
+impl<'de, F: FnMut(Tensor<'_>), N: FnMut(&str, &str)> Visitor<'de> for &mut Header<F, N> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +112,7 @@ impl<'de, F: FnMut(Tensor<'_>)> Visitor<'de> for &mut Header<F> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(name) = entries.next_key::<String>()? {
             if name == "__metadata__" {
-                entries.next_value::<IgnoredAny>()?;
+                entries.next_value_seed(Notes { note: &mut self.note, key: None })?;
                 continue;
             }
             let Entry { dtype, shape: Elements(elements), data_offsets: (from, to) } = entries.next_value()?;
@@ -142,5 +154,70 @@ impl<'de> Deserialize<'de> for Elements {
             }
         }
         deserializer.deserialize_seq(Product)
+    }
+}
+
+/// Hands on the texts of `__metadata__`, or of one of its entries, and passes over whatever else may be there.
+struct Notes<'a, N> {
+    note: &'a mut N,
+    /// The entry, if it is one.
+    key: Option<&'a str>,
+}
+
+impl<'de, N: FnMut(&str, &str)> DeserializeSeed<'de> for Notes<'_, N> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, N: FnMut(&str, &str)> Visitor<'de> for Notes<'_, N> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("notes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(key) = entries.next_key::<String>()? {
+            match self.key {
+                None => entries.next_value_seed(Notes { note: &mut *self.note, key: Some(&key) })?,
+                Some(_) => _ = entries.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if let Some(key) = self.key {
+            (self.note)(key, text);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 }

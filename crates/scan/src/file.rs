@@ -8,7 +8,7 @@ use crate::{
     pickle::{self, Suspicion},
     text,
 };
-use modelpack_formats::{Malformed, compressed::Allowance, gguf, safetensors, zip};
+use modelpack_formats::{Fault, Malformed, compressed::Allowance, gguf, safetensors, zip};
 use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     path::Path,
@@ -173,6 +173,7 @@ impl Scan<'_> {
         };
         match check(self, size) {
             Ok(()) => self.report.looked(format!("{format}: its header, against the file")),
+            Err(error) if error.fault == Fault::UnknownVersion => self.report.not_looked(format!("{format}: {error}")),
             Err(error) if extension.eq_ignore_ascii_case(format) => {
                 self.report.find(Finding::malformed(format!("is no sound {format} file: {error}")));
             }

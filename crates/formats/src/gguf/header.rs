@@ -4,7 +4,7 @@
 //!
 //! | in a file | llama.cpp | here |
 //! |---|---|---|
-//! | version 2 or 3; any other | taken; refused | the same |
+//! | version 2 or 3; any other | taken; refused | the same; a version that there was or may be is not called malformed |
 //! | the other byte order | refused | taken: it is the order of other machines |
 //! | a key twice, an empty key | refused | refused |
 //! | a key or text that is long, or no UTF-8 | taken | taken; such a value says nothing |
@@ -30,6 +30,8 @@ use std::{
     io::{Read, Seek},
 };
 
+/// No version is larger, so that the byte order can be told.
+const MAX_VERSION: u32 = 1 << 16;
 /// No header is longer; the largest vocabularies take some 20 MiB.
 const MAX_HEADER_BYTES: u64 = 256 << 20;
 /// No more pairs or tensors are taken: llama.cpp compares each name with all others.
@@ -112,8 +114,10 @@ impl Header {
             return Err(Malformed::new("it does not begin with `GGUF`"));
         }
         let version = reader.version()?;
-        if !matches!(version, 2 | 3) {
-            return Err(Malformed::new(format!("it is of version {version}, and 2 and 3 are known")));
+        match version {
+            2 | 3 => {}
+            1..MAX_VERSION => return Err(Malformed::unknown_version(format!("it is of version {version}, and 2 and 3 are known"))),
+            _ => return Err(Malformed::new(format!("it is said to be of version {version}"))),
         }
         let (tensors, pairs) = (reader.u64()?, reader.u64()?);
         if tensors.max(pairs) > MAX_NAMES {

@@ -2,7 +2,7 @@
 
 use super::{Gap, Model, open, stand_ins::is_stand_in};
 use crate::{infer::format_by_name, plan::PlannedFile};
-use modelpack_formats::{gguf, safetensors};
+use modelpack_formats::{Fault, gguf, safetensors};
 use modelpack_spec::LayerKind;
 
 pub(super) fn gaps(model: &Model<'_>, gaps: &mut Vec<Gap>) {
@@ -16,5 +16,5 @@ fn cut(file: &PlannedFile) -> Option<impl std::fmt::Display> {
         "gguf" => gguf::check(open(file)?, file.size),
         _ => return None,
     };
-    checked.err().filter(|why| why.is_cut)
+    checked.err().filter(|why| why.fault == Fault::Cut)
 }

@@ -5,7 +5,11 @@ use super::{
     stand_ins::{is_pointer, is_stand_in},
 };
 use crate::{infer::format_by_name, plan::PlannedFile};
-use modelpack_formats::{Malformed, safetensors::read_header, shard_index};
+use modelpack_formats::{
+    Malformed,
+    safetensors::{Tensor, read_header_and_notes},
+    shard_index,
+};
 use modelpack_spec::LayerKind;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,7 +18,12 @@ use std::{
 
 /// An index that names more is not read: no model has so many.
 const MAX_TENSORS: usize = 4 << 20;
-const MAX_FILES: usize = 1 << 16;
+const MAX_FILES: usize = 1 << 14;
+/// Nor is one that calls a file by a longer name.
+const MAX_NAME_BYTES: usize = 1024;
+
+/// More indexes are not read: a pipeline has one for each of its parts.
+const MAX_INDEXES: usize = 256;
 
 /// The files that indexes name.
 #[derive(Default)]
@@ -26,11 +35,9 @@ impl Indexes {
     /// Reads every index, and adds what is wrong by it.
     pub(super) fn read(model: &Model<'_>, gaps: &mut Vec<Gap>) -> Self {
         let mut indexes = Self::default();
-        for file in model.files.values() {
-            let (directory, name) = split(file.path.as_str());
-            if let Some(names) = IndexName::parse(name).filter(|_| !is_pointer(file)) {
-                indexes.judge(model, file, directory, &names, gaps);
-            }
+        let named = model.files.values().filter_map(|file| Some((*file, IndexName::parse(file.path.file_name())?)));
+        for (file, name) in named.filter(|(file, _)| !is_pointer(file)).take(MAX_INDEXES) {
+            indexes.judge(model, file, &name, gaps);
         }
         indexes
     }
@@ -40,7 +47,8 @@ impl Indexes {
         self.named.contains(path)
     }
 
-    fn judge(&mut self, model: &Model<'_>, file: &PlannedFile, directory: &str, names: &IndexName<'_>, gaps: &mut Vec<Gap>) {
+    fn judge(&mut self, model: &Model<'_>, file: &PlannedFile, names: &IndexName<'_>, gaps: &mut Vec<Gap>) {
+        let directory = split(file.path.as_str()).0;
         // Loaders take the file that has all, and look at no index: unless that is the one it names, it says nothing.
         let has_whole = model.beside(directory, &names.whole()).is_some();
         let index = match Index::read(file) {
@@ -133,7 +141,7 @@ impl Index {
         let mut numbers: HashMap<String, u32> = HashMap::new();
         let mut is_bounded = true;
         let read = shard_index::read(open, |tensor, name| {
-            is_bounded &= index.tensors.len() < MAX_TENSORS && numbers.len() < MAX_FILES;
+            is_bounded &= index.tensors.len() < MAX_TENSORS && numbers.len() < MAX_FILES && name.len() <= MAX_NAME_BYTES;
             if is_bounded {
                 let next = u32::try_from(numbers.len()).expect("it was bounded");
                 let number = match numbers.get(name) {
@@ -145,7 +153,9 @@ impl Index {
         });
         read.map_err(|why: Malformed| why.to_string())?;
         if !is_bounded {
-            return Err(format!("it names more than {MAX_TENSORS} tensors or {MAX_FILES} files"));
+            return Err(format!(
+                "it names more than {MAX_TENSORS} tensors or {MAX_FILES} files, or one by more than {MAX_NAME_BYTES} bytes"
+            ));
         }
         let mut files: Vec<(String, u32)> = numbers.into_iter().collect();
         files.sort_unstable();
@@ -175,14 +185,21 @@ impl Index {
                 continue;
             };
             let mut of_shard = Names::default();
-            let read = read_header(open, shard.size, |tensor| match self.find(tensor.name) {
+            let mut left_out = Vec::new();
+            let tensor = |tensor: Tensor<'_>| match self.find(tensor.name) {
                 None => of_shard.add(tensor.name),
                 Some(at) => {
                     let place = if self.tensors[at].1 as usize == number { Place::InItsFile } else { Place::Elsewhere };
                     places[at] = places[at].max(place);
                 }
-            });
-            if read.is_ok() {
+            };
+            // Whoever converts weights leaves those out that are tied to others, and notes it; the index is often not told.
+            let note = |name: &str, other: &str| {
+                let may_be_noted = left_out.len() < self.tensors.len() && self.find(other).is_some();
+                left_out.extend(self.find(name).filter(|_| may_be_noted));
+            };
+            if read_header_and_notes(open, shard.size, tensor, note).is_ok() {
+                left_out.into_iter().for_each(|at| places[at] = Place::InItsFile);
                 was_read[number] = true;
                 unnamed.count += of_shard.count;
                 unnamed.first.extend(of_shard.first);

@@ -33,9 +33,15 @@ fn nothing_told(files: Files<'_>) {
 
 /// A safetensors file with these tensors, a byte each.
 fn weights(names: &[&str]) -> Vec<u8> {
+    weights_with(names, Value::Null)
+}
+
+/// The same, with these notes in its header.
+fn weights_with(names: &[&str], notes: Value) -> Vec<u8> {
     let entries = names.iter().enumerate();
-    let header: Map<String, Value> =
+    let mut header: Map<String, Value> =
         entries.map(|(at, name)| ((*name).to_owned(), json!({"dtype": "U8", "shape": [1], "data_offsets": [at, at + 1]}))).collect();
+    header.insert("__metadata__".to_owned(), notes);
     let header = Value::from(header).to_string();
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; names.len()]].concat()
 }
@@ -95,8 +101,13 @@ fn models_that_are_whole() {
     let nested: Vec<_> = whole().into_iter().map(|(path, content)| (format!("original/{path}"), content)).collect();
     let nested: Vec<_> = nested.iter().map(|(path, content)| (path.as_str(), content.clone())).collect();
     nothing_told(&nested);
-    // Tied weights are in one place of the file and of the index.
-    nothing_told(&with(whole(), SECOND, weights(&["c"])));
+    // Who converts weights leaves out what is tied, and notes it where the index has it.
+    let tied = index(&[("a", FIRST), ("b", FIRST), ("c", SECOND), ("lm_head", SECOND)]);
+    let second = |notes: Value| with(with(whole(), INDEX, tied.clone()), SECOND, weights_with(&["c"], notes));
+    nothing_told(&second(json!({"format": "pt", "lm_head": "c"})));
+    for notes in [json!({"format": "pt", "lm_head": "nothing"}), json!({"lm_head": {"lm_head": "c"}}), json!(["lm_head", {}]), json!("c")] {
+        assert_eq!(told(&second(notes)), [format!("{INDEX} names 1 tensor that is not in its file: lm_head")]);
+    }
     nothing_told(&with(whole(), INDEX, index(&[("a", "./model-00001-of-00002.safetensors"), ("b", FIRST), ("c", SECOND)])));
 }
 
