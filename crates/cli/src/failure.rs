@@ -13,6 +13,7 @@
 //! | 8 | `conflict` | something is in the way |
 //! | 9 | `input` | what is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed |
 //! | 10 | `unsafe` | loading a file could run code, or the file is not what its format wants |
+//! | 11 | `notWhole` | something is missing of a model that `--strict` packs whole or not at all |
 //! | 129, 130, 143 | `hungUp`, `interrupted`, `terminated` | `SIGHUP`, `SIGINT`, `SIGTERM` |
 
 use crate::{
@@ -39,6 +40,7 @@ pub enum Kind {
     Conflict,
     Input,
     Unsafe,
+    NotWhole,
     HungUp,
     Interrupted,
     Terminated,
@@ -63,6 +65,7 @@ impl Kind {
             Self::Conflict => ("conflict", 8),
             Self::Input => ("input", 9),
             Self::Unsafe => ("unsafe", 10),
+            Self::NotWhole => ("notWhole", 11),
             Self::HungUp => ("hungUp", 128 + 1),
             Self::Interrupted => ("interrupted", 128 + 2),
             Self::Terminated => ("terminated", 128 + 15),
@@ -170,6 +173,11 @@ impl From<modelpack::Error> for Failure {
             Error::Unsafe(_) => {
                 (Kind::Unsafe, Some("`modelpack scan DIR` shows all that is found; leave the file out, or `--require-safe`".into()), None)
             }
+            Error::NotWhole(_) => (
+                Kind::NotWhole,
+                Some("`modelpack lint DIR` shows all that is missing; without `--strict` it is packed as it is".into()),
+                None,
+            ),
             _ => (Kind::Other, None, None),
         };
         let message = match &error {

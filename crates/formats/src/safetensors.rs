@@ -1,29 +1,24 @@
 //! Safetensors: a little-endian u64 of header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then the tensors' bytes.
 
-use crate::{Malformed, malformed::shown};
+use crate::{Malformed, bounded_json::BoundedJson, malformed::shown, names::Names};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use std::{
-    collections::HashSet,
     fmt,
-    hash::{BuildHasher, RandomState},
-    io::{self, BufReader, Read},
+    io::{BufReader, Read},
 };
 
 /// The format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// A parser holds a whole string in memory. The longest are notes on the training.
-const MAX_STRING_BYTES: usize = 8 << 20;
-/// A header is three deep.
-const MAX_DEPTH: usize = 8;
 
-/// The format's numeric types with the bits of an element.
+/// The format's numeric types, as of version 0.8 of its library, with the bits of an element.
 #[rustfmt::skip]
-const DTYPES: [(&str, u64); 19] = [
-    ("F64", 64), ("F32", 32), ("F16", 16), ("BF16", 16), ("F8_E4M3", 8), ("F8_E5M2", 8), ("F8_E8M0", 8), ("F6_E2M3", 6), ("F6_E3M2", 6), ("F4", 4),
-    ("C64", 64), ("I8", 8), ("U8", 8), ("I16", 16), ("I32", 32), ("U32", 32), ("I64", 64), ("U64", 64), ("BOOL", 8),
+const DTYPES: [(&str, u64); 22] = [
+    ("F64", 64), ("F32", 32), ("F16", 16), ("BF16", 16), ("F8_E4M3", 8), ("F8_E5M2", 8), ("F8_E4M3FNUZ", 8), ("F8_E5M2FNUZ", 8), ("F8_E8M0", 8),
+    ("F6_E2M3", 6), ("F6_E3M2", 6), ("F4", 4), ("C64", 64), ("I8", 8), ("U8", 8), ("I16", 16), ("U16", 16), ("I32", 32), ("U32", 32), ("I64", 64),
+    ("U64", 64), ("BOOL", 8),
 ];
 
 /// A tensor as the header tells it.
@@ -32,9 +27,9 @@ pub struct Tensor<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its numeric type, in the format's words, such as `BF16`.
-    pub dtype: &'static str,
-    /// The bits of an element.
-    pub bits: u64,
+    pub dtype: &'a str,
+    /// The bits of an element; `None` for a type that is newer than this reader, whose length is not known either.
+    pub bits: Option<u64>,
     /// How many elements it has.
     pub elements: u64,
     /// Its size in bytes.
@@ -49,9 +44,20 @@ pub fn check(file: impl Read, size: u64) -> Result<(), Malformed> {
 /// Calls `each` for every tensor in the header of a file of `size` bytes.
 ///
 /// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must fill the file from the end
-/// of the header to its own end, without gap or overlap, each as long as its shape and type say, and of a name of its own. Memory is
-/// some 40 bytes a tensor and the longest string.
-pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
+/// of the header to its own end, without gap or overlap, each as long as its shape and type say, and of a name of its own. How long a
+/// shape of an unknown type is cannot be told. Memory is some 40 bytes a tensor and the longest string.
+pub fn read_header(file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
+    read_header_and_notes(file, size, each, |_, _| {})
+}
+
+/// The same, and calls `note` for every text in the header's `__metadata__`. Whoever leaves a tensor out because it is another one notes the
+/// other's name by its own.
+pub fn read_header_and_notes(
+    mut file: impl Read,
+    size: u64,
+    each: impl FnMut(Tensor<'_>),
+    note: impl FnMut(&str, &str),
+) -> Result<(), Malformed> {
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(|e| Malformed::io(&e))?;
     let length = u64::from_le_bytes(length);
@@ -61,8 +67,8 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
     if length > MAX_HEADER_BYTES {
         return Err(Malformed::new(format!("its header is said to have {length} bytes, and the format allows {MAX_HEADER_BYTES}")));
     }
-    let mut header = Header { each, ranges: Vec::new(), names: HashSet::new(), hash: RandomState::new() };
-    let bytes = BoundedJson { json: file.take(length), depth: 0, string: None, is_escaped: false };
+    let mut header = Header { each, note, ranges: Vec::new(), names: Names::default() };
+    let bytes = BoundedJson::new(file.take(length));
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(bytes));
     json.deserialize_map(&mut header).and_then(|()| json.end()).map_err(|e| Malformed::new(format!("its header: {e}")))?;
     header.ranges.sort_unstable();
@@ -74,48 +80,19 @@ pub fn read_header(mut file: impl Read, size: u64, each: impl FnMut(Tensor<'_>))
         }
         end = to;
     }
-    if end == data { Ok(()) } else { Err(Malformed::new(format!("its tensors have {end} bytes, and the file has {data} for them"))) }
-}
-
-/// JSON that ends in an error before a parser must hold much of it.
-struct BoundedJson<R> {
-    json: R,
-    depth: usize,
-    /// Bytes so far of the string that is being read.
-    string: Option<usize>,
-    is_escaped: bool,
-}
-
-impl<R: Read> Read for BoundedJson<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.json.read(buffer)?;
-        for byte in &buffer[..count] {
-            match (self.string, byte) {
-                (Some(_), b'"') if !self.is_escaped => self.string = None,
-                (Some(length), _) => {
-                    self.string = Some(length + 1);
-                    self.is_escaped = *byte == b'\\' && !self.is_escaped;
-                }
-                (None, b'"') => self.string = Some(0),
-                (None, b'{' | b'[') => self.depth += 1,
-                (None, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
-                (None, _) => {}
-            }
-            if self.depth > MAX_DEPTH || self.string.is_some_and(|length| length > MAX_STRING_BYTES) {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-        }
-        Ok(count)
+    match end {
+        _ if end == data => Ok(()),
+        _ if end > data => Err(Malformed::cut(end.saturating_add(8 + length), size)),
+        _ => Err(Malformed::new(format!("its tensors have {end} bytes, and the file has {data} for them"))),
     }
 }
 
 /// Reads the header's object, one entry at a time.
-struct Header<F> {
+struct Header<F, N> {
     each: F,
+    note: N,
     ranges: Vec<(u64, u64)>,
-    /// Hashes of the names so far, by a key that no file knows.
-    names: HashSet<u64>,
-    hash: RandomState,
+    names: Names,
 }
 
 #[derive(Deserialize)]
@@ -125,7 +102,7 @@ struct Entry {
     data_offsets: (u64, u64),
 }
 
-impl<'de, F: FnMut(Tensor<'_>)> Visitor<'de> for &mut Header<F> {
+impl<'de, F: FnMut(Tensor<'_>), N: FnMut(&str, &str)> Visitor<'de> for &mut Header<F, N> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,22 +112,21 @@ impl<'de, F: FnMut(Tensor<'_>)> Visitor<'de> for &mut Header<F> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(name) = entries.next_key::<String>()? {
             if name == "__metadata__" {
-                entries.next_value::<IgnoredAny>()?;
+                entries.next_value_seed(Notes { note: &mut self.note, key: None })?;
                 continue;
             }
             let Entry { dtype, shape: Elements(elements), data_offsets: (from, to) } = entries.next_value()?;
             let refuse = |why: &str| A::Error::custom(format_args!("the tensor {} {why}", shown(&name)));
-            if !self.names.insert(self.hash.hash_one(&name)) {
+            if !self.names.insert(name.as_bytes()) {
                 return Err(refuse("is there twice"));
             }
-            let known = DTYPES.iter().find(|(known, _)| *known == dtype);
-            let &(dtype, bits) = known.ok_or_else(|| refuse("has a numeric type that the format does not have"))?;
+            let bits = DTYPES.iter().find(|(known, _)| *known == dtype).map(|(_, bits)| *bits);
             let bytes = to.checked_sub(from).ok_or_else(|| refuse("ends before it begins"))?;
-            if u128::from(elements) * u128::from(bits) != u128::from(bytes) * 8 {
+            if bits.is_some_and(|bits| u128::from(elements) * u128::from(bits) != u128::from(bytes) * 8) {
                 return Err(refuse("does not have the length that its shape says"));
             }
             self.ranges.push((from, to));
-            (self.each)(Tensor { name: &name, dtype, bits, elements, bytes });
+            (self.each)(Tensor { name: &name, dtype: &dtype, bits, elements, bytes });
         }
         Ok(())
     }
@@ -178,5 +154,70 @@ impl<'de> Deserialize<'de> for Elements {
             }
         }
         deserializer.deserialize_seq(Product)
+    }
+}
+
+/// Hands on the texts of `__metadata__`, or of one of its entries, and passes over whatever else may be there.
+struct Notes<'a, N> {
+    note: &'a mut N,
+    /// The entry, if it is one.
+    key: Option<&'a str>,
+}
+
+impl<'de, N: FnMut(&str, &str)> DeserializeSeed<'de> for Notes<'_, N> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, N: FnMut(&str, &str)> Visitor<'de> for Notes<'_, N> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("notes")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(key) = entries.next_key::<String>()? {
+            match self.key {
+                None => entries.next_value_seed(Notes { note: &mut *self.note, key: Some(&key) })?,
+                Some(_) => _ = entries.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        if let Some(key) = self.key {
+            (self.note)(key, text);
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 }

@@ -1,15 +1,17 @@
 //! Which tools can use a model artifact, and what to change for those that cannot.
 //!
 //! [`lint`] holds a manifest and its config against [`CONSUMERS`]: each is a list of [`Rule`]s, in a file of its own, that say what one
-//! tool needs. Names are read as the tool reads them, not normalised: a tool that knows today's names only does not see the older ones.
+//! tool needs, and against [`MODEL_RULES`], which say whether the model is whole. Names are read as the tool reads them, not normalised: a tool that knows today's names only does not see the older ones.
 
 mod consumer;
+mod model;
 mod report;
 mod subject;
 #[cfg(test)]
 mod tests;
 
 pub use consumer::CONSUMERS;
+pub use model::{MODEL_RULES, NOT_WHOLE};
 pub use report::{ConsumerReport, Finding, Location, Report, Severity, Verdict};
 
 use modelpack_spec::ImageManifest;
@@ -55,12 +57,13 @@ pub struct Rule {
 /// `config` is the config blob. Without it, what consumers read of the config is not judged.
 pub fn lint(manifest: &ImageManifest, config: Option<&[u8]>) -> Report {
     let subject = Subject::new(manifest, config);
-    let consumers = CONSUMERS.iter().map(|consumer| {
-        let findings = consumer.rules.iter().flat_map(|rule| {
+    let ask = |rules: &'static [Rule]| {
+        let findings = rules.iter().flat_map(|rule| {
             let found = (rule.breaches)(&subject).into_iter();
             found.map(move |breach| Finding { rule, location: breach.location, found: breach.found })
         });
-        ConsumerReport::new(consumer, findings.collect())
-    });
-    Report { consumers: consumers.collect() }
+        findings.collect()
+    };
+    let consumers = CONSUMERS.iter().map(|consumer| ConsumerReport::new(consumer, ask(consumer.rules)));
+    Report { model: ask(&MODEL_RULES), consumers: consumers.collect() }
 }

@@ -1,14 +1,33 @@
 //! What came of asking the consumers.
 
-use crate::{Consumer, Rule};
-use modelpack_spec::Digest;
+use crate::{Consumer, NOT_WHOLE, Rule, subject::Subject};
+use modelpack_spec::{Digest, ImageManifest, annotation};
 use std::fmt;
 
 /// What every consumer can do with an artifact.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// What is to be said of the model, whoever uses it: of [`MODEL_RULES`](crate::MODEL_RULES), in their order.
+    pub model: Vec<Finding>,
     /// One for each of [`CONSUMERS`](crate::CONSUMERS), in their order.
     pub consumers: Vec<ConsumerReport>,
+}
+
+impl Report {
+    /// Says what is missing of the model, by whoever has read its files: the path of the file by which it is known, and what. What names and
+    /// sizes alone told is left out.
+    pub fn with_missing(mut self, manifest: &ImageManifest, missing: impl IntoIterator<Item = (String, String)>) -> Self {
+        let subject = Subject::new(manifest, None);
+        self.model = missing
+            .into_iter()
+            .map(|(path, found)| {
+                let layer = subject.layers.iter().find(|layer| layer.path() == Some(path.as_str()));
+                let location = layer.map(|layer| layer.breach(annotation::FILEPATH, "").location);
+                Finding { rule: &NOT_WHOLE, location: location.unwrap_or(Location::Manifest("/layers")), found }
+            })
+            .collect();
+        self
+    }
 }
 
 /// What one consumer can do with an artifact.

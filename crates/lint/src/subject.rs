@@ -145,9 +145,14 @@ impl<'a> Subject<'a> {
 
 impl<'a> Layer<'a> {
     pub(crate) fn breach(&self, field: &'static str, found: impl Into<String>) -> Breach {
-        let path = self.filepath.or(self.older_filepath).or(self.title).map(str::to_owned);
+        let path = self.path().map(str::to_owned);
         let location = Location::Layer { index: self.index, path, digest: self.descriptor.digest.clone(), field };
         Breach { location, found: found.into() }
+    }
+
+    /// Its path, in whichever names it has one.
+    pub(crate) fn path(&self) -> Option<&'a str> {
+        self.filepath.or(self.older_filepath).or(self.title)
     }
 
     pub(crate) fn is(&self, kind: LayerKind) -> bool {

@@ -1,5 +1,6 @@
 //! An artifact that satisfies every rule, and for each rule a change to it that breaks that rule and no other of its consumer.
 
+mod model;
 mod rules;
 
 use crate::{CONSUMERS, Consumer, Report, Severity, Verdict, lint};

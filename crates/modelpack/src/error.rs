@@ -1,6 +1,6 @@
 //! What can go wrong with a verb.
 
-use crate::{InvalidPlace, ScanReport};
+use crate::{Gap, InvalidPlace, ScanReport};
 use modelpack_spec::Reference;
 use std::path::PathBuf;
 
@@ -37,6 +37,9 @@ pub enum Error {
     /// What was to be packed only if nothing is found in it.
     #[error("{}", unsafe_files(.0))]
     Unsafe(Box<ScanReport>),
+    /// What was to be packed only if nothing is missing of it.
+    #[error("{}", not_whole(.0))]
+    NotWhole(Vec<Gap>),
 }
 
 impl From<modelpack_pack::Error> for Error {
@@ -56,4 +59,14 @@ fn unsafe_files(report: &ScanReport) -> String {
         more => format!("; {more} more found"),
     };
     format!("not packed, for it is not safe: {}{more}", first.unwrap_or_default())
+}
+
+/// The first gap, and how many there are besides.
+fn not_whole(gaps: &[Gap]) -> String {
+    let first = gaps.first().map(Gap::to_string).unwrap_or_default();
+    let more = match gaps.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; {more} more found"),
+    };
+    format!("not packed, for the model is not whole: {first}{more}")
 }

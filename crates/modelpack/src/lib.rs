@@ -37,9 +37,9 @@ pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
-    Attached, Description, Error as PackError, Field, FileFilter, Finding, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
-    LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
-    SourceFile, UnpackOptions, Unpacked,
+    Attached, Description, Error as PackError, Field, FileFilter, Finding, Gap, InvalidLayerRule, InvalidPattern, InvalidValue,
+    LayerPolicy, LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset,
+    Selection, SourceFile, UnpackOptions, Unpacked,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};

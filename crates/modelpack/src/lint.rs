@@ -1,13 +1,18 @@
 //! Which tools can use an artifact, or what a directory would become.
 
-use crate::{Model, Modelpack, Result, open::image_of, pack::preview_of};
+use crate::{
+    Model, Modelpack, Result,
+    open::image_of,
+    pack::{gaps_in, preview_of},
+};
 use modelpack_lint::Report;
 use modelpack_spec::Descriptor;
-use modelpack_store::Source;
+use modelpack_store::{Source, blocking};
 
 impl Modelpack {
-    /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer. The files of a directory
-    /// are not hashed, so the digests in its report mean nothing.
+    /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer, so of what
+    /// is missing names and sizes tell. In a directory the headers of weights do; its files are not hashed, so the digests in its report mean
+    /// nothing.
     pub async fn lint(&self, model: &Model) -> Result<Report> {
         match model {
             Model::Place(place) => {
@@ -17,9 +22,11 @@ impl Modelpack {
                 Ok(modelpack_lint::lint(image, config.as_deref()))
             }
             Model::Directory(request) => {
-                let built = preview_of(request).await?;
+                let (built, layers) = preview_of(request).await?;
+                let gaps = blocking(move || gaps_in(&layers)).await;
                 let image = built.manifest.image().expect("what is packed is no index");
-                Ok(modelpack_lint::lint(image, Some(&built.config_bytes)))
+                let missing = gaps.into_iter().map(|gap| (gap.path.to_string(), gap.message));
+                Ok(modelpack_lint::lint(image, Some(&built.config_bytes)).with_missing(image, missing))
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Packing a directory into a place.
 
 use crate::{Error, Modelpack, Place, Result, ScanReport, scan::scan_planned};
-use modelpack_pack::{Description, FileFilter, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, infer, layers, pack, plan, preview};
+use modelpack_pack::{
+    Description, FileFilter, Gap, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, gaps, infer, layers, pack, plan, preview,
+};
 use modelpack_spec::{BuiltArtifact, Digest, Tag};
-use modelpack_store::{EntrySelector, blocking};
+use modelpack_store::{EntrySelector, Notice, Notices, blocking};
 use std::path::{Path, PathBuf};
 
 /// What to pack.
@@ -21,6 +23,8 @@ pub struct PackRequest {
     pub layers: LayerPolicy,
     /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
     pub require_safe: bool,
+    /// Whether nothing is packed if something is missing of the model.
+    pub strict: bool,
 }
 
 /// Where a Modelfile is.
@@ -56,6 +60,8 @@ pub struct Planned {
     pub layers: Vec<PlannedLayer>,
     /// What the config and the manifest's annotations say of the model, and where each value came from.
     pub description: Description,
+    /// What is missing of the model.
+    pub gaps: Vec<Gap>,
 }
 
 /// What was packed.
@@ -75,29 +81,34 @@ pub struct Packed {
     pub description: Description,
     /// What was looked at in its files, and found.
     pub scan: ScanReport,
+    /// What is missing of the model.
+    pub gaps: Vec<Gap>,
 }
 
 impl Modelpack {
     /// Finds out what would be packed. Writes nothing, and fails where packing would, as far as it can be told without reading the files.
     pub async fn plan(&self, request: &PackRequest) -> Result<Planned> {
-        let request = request.clone();
+        let (request, notices) = (request.clone(), self.options.notices.clone());
         blocking(move || {
             let (layers, description) = prepare_layers(&request)?;
             preview(&layers, &description)?;
-            Ok(Planned { layers, description })
+            let gaps = find_gaps(&layers, request.strict, &notices)?;
+            Ok(Planned { layers, description, gaps })
         })
         .await
     }
 
-    /// Packs a directory; a bare reference means the store. With a registry as the place, no copy is kept here.
+    /// Packs a directory; a bare reference means the store. With a registry as the place, no copy is kept here. Notice is given of what is
+    /// missing of the model before anything is written.
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
         let to = to.clone().or_store();
-        let request = request.clone();
+        let (request, notices) = (request.clone(), self.options.notices.clone());
         let require_safe = request.require_safe;
-        let (layers, description, scan) = blocking(move || {
+        let (layers, description, gaps, scan) = blocking(move || {
             let (layers, description) = prepare_layers(&request)?;
+            let gaps = find_gaps(&layers, request.strict, &notices)?;
             let scan = scan_planned(layers.iter().flat_map(|layer| &layer.files), None)?;
-            Ok::<_, Error>((layers, description, scan))
+            Ok::<_, Error>((layers, description, gaps, scan))
         })
         .await?;
         if require_safe && scan.count() > 0 {
@@ -115,16 +126,29 @@ impl Modelpack {
             bytes: layers.iter().map(PlannedLayer::bytes).sum(),
             description,
             scan,
+            gaps,
         })
     }
 }
 
-/// The artifact that packing would make, as far as it can be told without reading the files.
-pub(crate) async fn preview_of(request: &PackRequest) -> Result<BuiltArtifact> {
+/// What is missing of the model in these layers. Blocks.
+pub(crate) fn gaps_in(layers: &[PlannedLayer]) -> Vec<Gap> {
+    gaps(layers.iter().flat_map(|layer| &layer.files))
+}
+
+/// What is missing of the model, of which notice is given; an error if nothing may be. Blocks.
+fn find_gaps(layers: &[PlannedLayer], strict: bool, notices: &Notices) -> Result<Vec<Gap>> {
+    let gaps = gaps_in(layers);
+    gaps.iter().for_each(|gap| notices.give(&Notice::Missing { what: gap.to_string() }));
+    if strict && !gaps.is_empty() { Err(Error::NotWhole(gaps)) } else { Ok(gaps) }
+}
+
+/// The artifact that packing would make, as far as it can be told without reading the files, and its layers.
+pub(crate) async fn preview_of(request: &PackRequest) -> Result<(BuiltArtifact, Vec<PlannedLayer>)> {
     let request = request.clone();
     blocking(move || {
         let (layers, description) = prepare_layers(&request)?;
-        Ok(preview(&layers, &description)?)
+        Ok((preview(&layers, &description)?, layers))
     })
     .await
 }

@@ -70,7 +70,7 @@ impl Modelpack {
             }
             ValidateTarget::Layout(path) => self.validate_layout(&Layout::at(path), options).await,
             ValidateTarget::Model(Model::Directory(request)) => {
-                let built = preview_of(request).await?;
+                let (built, _) = preview_of(request).await?;
                 let mut report = validate_artifact(built.manifest.bytes(), Some(&built.config_bytes), &BTreeMap::new());
                 // Digests stand in for those that packing computes, so there is nothing to compare.
                 report.unread.clear();

@@ -6,6 +6,7 @@
 
 mod attach;
 mod classify;
+mod completeness;
 mod convert;
 mod directory;
 mod error;
@@ -22,6 +23,7 @@ mod unpack;
 
 pub use attach::{Attached, attach};
 pub use classify::classify;
+pub use completeness::{Gap, gaps};
 pub use convert::{Converted, convert};
 pub use error::{Error, Result};
 pub use infer::{Finding, Inferred, infer};

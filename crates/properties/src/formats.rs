@@ -1,7 +1,8 @@
 //! Headers of model files, and the JSON beside them.
 
 use crate::scanned;
-use modelpack_formats::{gguf as gguf_format, json as json_format, onnx as onnx_format, safetensors as safetensors_format};
+use modelpack_formats::{gguf as gguf_format, json as json_format, onnx as onnx_format, safetensors as safetensors_format, shard_index};
+use modelpack_spec::ShardSet;
 use serde_json::Value;
 use std::io::Cursor;
 
@@ -81,5 +82,25 @@ pub(crate) fn json(data: &[u8]) {
     if let Ok(value) = utf8 {
         let written = serde_json::to_vec(&value).expect("a value can be written");
         assert_eq!(read(&*written, Keep::All), Ok(value));
+    }
+}
+
+/// An index names no more than its bytes hold, and the same each time. Of the shards that paths name, each is in one set, and a set lacks
+/// what it does not have.
+pub(crate) fn shards(data: &[u8]) {
+    let names = || {
+        let mut bytes = 0;
+        let read = shard_index::read(data, |tensor, file| bytes += tensor.len() + file.len());
+        (read.is_ok(), bytes)
+    };
+    let (is_index, bytes) = names();
+    assert!(!is_index || bytes <= data.len(), "{bytes} bytes of names in an index of {}", data.len());
+    assert_eq!(names(), (is_index, bytes));
+    let text = String::from_utf8_lossy(data);
+    for set in ShardSet::all(text.lines()).into_iter().flatten() {
+        assert!(!set.first().is_empty() && set.total > 0);
+        let is_whole = (0..2).any(|begin| set.paths.keys().copied().eq(begin..begin + set.total));
+        assert!(!is_whole || set.lack().is_none(), "{:?}", set.lack());
+        assert!(set.lack().is_some() || set.paths.len() >= set.total);
     }
 }

@@ -13,7 +13,7 @@ mod texts;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the directory of its seeds.
-pub const PROPERTIES: [(&str, Property); 15] = [
+pub const PROPERTIES: [(&str, Property); 16] = [
     ("annotations", documents::annotations),
     ("config", documents::config),
     ("gguf", formats::gguf),
@@ -26,6 +26,7 @@ pub const PROPERTIES: [(&str, Property); 15] = [
     ("pickle", scanned::pickle),
     ("reference", texts::reference),
     ("safetensors", formats::safetensors),
+    ("shards", formats::shards),
     ("tar", archive::tar),
     ("validate", documents::validate),
     ("zip", scanned::zip),

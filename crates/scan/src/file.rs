@@ -8,7 +8,7 @@ use crate::{
     pickle::{self, Suspicion},
     text,
 };
-use modelpack_formats::{Malformed, compressed::Allowance, gguf, json::begins_like_json, safetensors, zip};
+use modelpack_formats::{Fault, Malformed, compressed::Allowance, gguf, json::begins_like_json, safetensors, zip};
 use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     path::Path,
@@ -131,6 +131,9 @@ impl Scan<'_> {
                 if header.chat_template.is_some() {
                     text::note_chat_template(scan.report);
                 }
+                if let Some(why) = header.refused_by_llama_cpp {
+                    scan.report.note(format!("llama.cpp does not load it: {why}"));
+                }
                 Ok(())
             }),
             Format::Onnx => {
@@ -177,6 +180,7 @@ impl Scan<'_> {
         };
         match check(self, size) {
             Ok(()) => self.report.looked(format!("{format}: its header, against the file")),
+            Err(error) if error.fault == Fault::UnknownVersion => self.report.not_looked(format!("{format}: {error}")),
             Err(error) if extension.eq_ignore_ascii_case(format) => {
                 self.report.find(Finding::malformed(format!("is no sound {format} file: {error}")));
             }

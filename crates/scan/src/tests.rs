@@ -1,5 +1,7 @@
 //! Real files, and ones made to slip through.
 
+mod headers;
+
 use crate::{FileReport, Severity, scan_file};
 use flate2::{Compression, read::GzEncoder};
 use modelpack_testkit::{TorchTensor, tar_of, torch_archive, torch_pickle, zip_of};

@@ -19,6 +19,7 @@ mod modelkit;
 mod path;
 mod reference;
 mod referrer;
+mod shard;
 mod unknown;
 pub mod value;
 
@@ -33,4 +34,5 @@ pub use modelkit::ModelKit;
 pub use path::{FilePath, InvalidPath, PathSet};
 pub use reference::{InvalidReference, Reference, RepositoryName, Selector, Tag};
 pub use referrer::Referrer;
+pub use shard::{ShardName, ShardSet};
 pub use unknown::UnknownFields;

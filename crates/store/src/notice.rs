@@ -41,6 +41,11 @@ pub enum Notice {
         /// The file.
         file: PathBuf,
     },
+    /// Something is missing of a model that is packed.
+    Missing {
+        /// What it is, and by which file that is known.
+        what: String,
+    },
     /// Another process writes to this file or directory, and the work goes on when that process has finished.
     Waiting {
         /// The file or directory.
@@ -70,6 +75,7 @@ impl fmt::Display for Notice {
                 write!(f, "{list} has {names} left out: {}{more}", examples.join(", "))
             }
             Self::LoginsUnavailable { what, why } => write!(f, "{what} cannot be used for logins: {why}"),
+            Self::Missing { what } => f.write_str(what),
             Self::Waiting { path } => write!(f, "{} is being written by another process; waiting for it", path.display()),
             Self::LoginRemains { registry, file } => write!(f, "{} still has a login for {registry}", file.display()),
         }

@@ -19,6 +19,9 @@ pub struct PackArgs {
     /// Pack nothing if loading a file could run code, or a file is not what its format wants
     #[arg(long)]
     pub require_safe: bool,
+    /// Pack nothing if something is missing of the model: a shard, a tensor, a file that git LFS keeps elsewhere
+    #[arg(long)]
+    pub strict: bool,
     #[command(flatten)]
     metadata: MetadataArgs,
 }
@@ -30,6 +33,6 @@ impl PackArgs {
         if let (None, true, Some(time)) = (&self.metadata.created_at, dated, context.created_at()?) {
             metadata.say(Field::CREATED_AT, &time, "SOURCE_DATE_EPOCH")?;
         }
-        Ok(PackRequest { metadata, require_safe: self.require_safe, ..self.plan.request(directory)? })
+        Ok(PackRequest { metadata, require_safe: self.require_safe, strict: self.strict, ..self.plan.request(directory)? })
     }
 }

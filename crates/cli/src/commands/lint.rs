@@ -44,8 +44,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let reports: Vec<&ConsumerReport> = report.consumers.iter().filter(|report| asked(report.consumer)).collect();
     let is_stored = matches!(target, Model::Place(_));
     let consumers: Vec<Value> = reports.iter().map(|report| for_programs(report, is_stored)).collect();
-    let value = json!({ "target": args.target.to_string_lossy(), "consumers": consumers });
-    context.output.result(&for_people(&reports), &value)?;
+    let model: Vec<Value> = report.model.iter().map(|finding| finding_for_programs(finding, is_stored)).collect();
+    let value = json!({ "target": args.target.to_string_lossy(), "model": model, "consumers": consumers });
+    context.output.result(&for_people(&report.model, &reports), &value)?;
     let unable: Vec<&str> = reports.iter().filter(|report| report.verdict == Verdict::Cannot).map(|report| report.consumer.id).collect();
     if args.wanted.is_empty() || unable.is_empty() {
         return Ok(());
@@ -53,7 +54,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     Err(Failure::new(Kind::Other, format!("{} cannot use {}", unable.join(" and "), args.target.display())))
 }
 
-fn for_people(reports: &[&ConsumerReport]) -> String {
+fn for_people(model: &[Finding], reports: &[&ConsumerReport]) -> String {
     let header = ["CONSUMER", "VERDICT", "VERSIONS"].map(str::to_owned);
     let rows = reports.iter().map(|report| {
         let consumer = report.consumer;
@@ -61,14 +62,16 @@ fn for_people(reports: &[&ConsumerReport]) -> String {
     });
     let rows: Vec<_> = [header].into_iter().chain(rows).collect();
     let mut parts = vec![table([Align::Left; 3], &rows)];
-    parts.extend(reports.iter().filter(|report| !report.findings.is_empty()).map(|report| explanation(report)));
+    parts.extend((!model.is_empty()).then(|| explanation("the model, whatever uses it", model)));
+    let findings = reports.iter().filter(|report| !report.findings.is_empty());
+    parts.extend(findings.map(|report| explanation(&format!("{}: {}", report.consumer.id, report.verdict), &report.findings)));
     parts.join("\n\n")
 }
 
-/// What a consumer finds, rule by rule.
-fn explanation(report: &ConsumerReport) -> String {
-    let mut lines = vec![format!("{}: {}", report.consumer.id, report.verdict)];
-    for findings in report.findings.chunk_by(|a, b| a.rule.name == b.rule.name) {
+/// What is found, rule by rule.
+fn explanation(heading: &str, findings: &[Finding]) -> String {
+    let mut lines = vec![heading.to_owned()];
+    for findings in findings.chunk_by(|a, b| a.rule.name == b.rule.name) {
         let rule = findings[0].rule;
         lines.push(format!("  {} ({}): {}", rule.name, rule.severity, rule.reason));
         lines.extend(findings.iter().take(SHOWN).map(|finding| format!("    {}", place_of(finding))));
@@ -96,25 +99,26 @@ fn place_of(finding: &Finding) -> String {
 }
 
 fn for_programs(report: &ConsumerReport, is_stored: bool) -> Value {
-    let findings = report.findings.iter().map(|finding| {
-        let at = match &finding.location {
-            Location::Manifest(pointer) => json!({ "document": "manifest", "pointer": pointer }),
-            Location::Config(pointer) => json!({ "document": "config", "pointer": pointer }),
-            Location::Layer { index, path, digest, field } => {
-                // A directory's files were not hashed.
-                let digest = is_stored.then(|| digest.to_string());
-                json!({ "document": "manifest", "layer": index, "path": path, "digest": digest, "field": field })
-            }
-        };
-        json!({
-            "rule": finding.rule.name, "severity": finding.rule.severity.to_string(), "at": at, "found": finding.found,
-            "reason": finding.rule.reason, "change": finding.rule.change,
-        })
-    });
-    let findings: Vec<Value> = findings.collect();
+    let findings: Vec<Value> = report.findings.iter().map(|finding| finding_for_programs(finding, is_stored)).collect();
     let consumer = report.consumer;
     json!({
         "id": consumer.id, "name": consumer.name, "versions": consumer.versions,
         "verdict": report.verdict.to_string(), "findings": findings,
+    })
+}
+
+fn finding_for_programs(finding: &Finding, is_stored: bool) -> Value {
+    let at = match &finding.location {
+        Location::Manifest(pointer) => json!({ "document": "manifest", "pointer": pointer }),
+        Location::Config(pointer) => json!({ "document": "config", "pointer": pointer }),
+        Location::Layer { index, path, digest, field } => {
+            // A directory's files were not hashed.
+            let digest = is_stored.then(|| digest.to_string());
+            json!({ "document": "manifest", "layer": index, "path": path, "digest": digest, "field": field })
+        }
+    };
+    json!({
+        "rule": finding.rule.name, "severity": finding.rule.severity.to_string(), "at": at, "found": finding.found,
+        "reason": finding.rule.reason, "change": finding.rule.change,
     })
 }

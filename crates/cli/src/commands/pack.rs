@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     text,
 };
-use modelpack::{Description, Finding, ModelfilePath, Place};
+use modelpack::{Description, Finding, Gap, ModelfilePath, Place};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -63,6 +63,7 @@ pub async fn pack(
         "reference": packed.to.to_string(), "digest": packed.digest.to_string(), "layers": packed.layers,
         "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
         "scan": scan::for_programs(&packed.scan, |file| !file.findings.is_empty()), "warnings": packed.description.warnings,
+        "missing": missing(&packed.gaps),
     });
     if args.explain {
         explain(&packed.description, &mut value, context);
@@ -73,6 +74,11 @@ pub async fn pack(
 /// Tells a person of files from which something of the model should have come, and did not.
 pub fn warn(said: &Description, context: &Context) {
     said.warnings.iter().for_each(|warning| context.output.warn(warning));
+}
+
+/// What is missing of a model, in the result. Whoever reads stderr was warned of it.
+pub fn missing(gaps: &[Gap]) -> Value {
+    gaps.iter().map(|gap| json!({ "path": gap.path, "message": gap.message })).collect()
 }
 
 /// Tells a person, or in the result a program, each value of the config and where it came from.

@@ -1,6 +1,6 @@
 //! `--dry-run` of whatever packs a directory: the layers that it would become.
 
-use super::pack::{explain, warn};
+use super::pack::{explain, missing, warn};
 use crate::{
     args::TransferArgs,
     context::Context,
@@ -57,5 +57,8 @@ fn for_programs(planned: &Planned) -> Value {
         })
     });
     let layers: Vec<Value> = layers.collect();
-    json!({ "layers": layers, "files": files(planned), "bytes": bytes(planned), "warnings": planned.description.warnings })
+    json!({
+        "layers": layers, "files": files(planned), "bytes": bytes(planned),
+        "warnings": planned.description.warnings, "missing": missing(&planned.gaps),
+    })
 }

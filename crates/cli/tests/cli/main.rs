@@ -36,3 +36,4 @@ mod serve;
 mod snapshots;
 mod store;
 mod validate;
+mod whole;

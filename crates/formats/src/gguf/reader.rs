@@ -6,7 +6,12 @@ use std::io::{BufReader, Read, Seek};
 pub(super) const U32: u32 = 4;
 pub(super) const STRING: u32 = 8;
 pub(super) const ARRAY: u32 = 9;
+pub(super) const U16: u32 = 2;
+pub(super) const I32: u32 = 5;
 pub(super) const U64: u32 = 10;
+
+/// A longer array of texts is no list for people.
+const MAX_TEXTS: u64 = 1000;
 
 /// Reads the format's values, never beyond `end`.
 pub(super) struct Reader<R> {
@@ -61,6 +66,11 @@ impl<R: Read + Seek> Reader<R> {
         self.file.seek_relative(length).map_err(|e| Malformed::io(&e))
     }
 
+    pub(super) fn u16(&mut self) -> Result<u16, Malformed> {
+        let bytes = self.bytes()?;
+        Ok(if self.is_big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    }
+
     pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
         let bytes = self.bytes()?;
         Ok(if self.is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
@@ -71,40 +81,37 @@ impl<R: Read + Seek> Reader<R> {
         Ok(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 
-    pub(super) fn text(&mut self, limit: u64) -> Result<String, Malformed> {
+    /// A text; nothing for one that is longer than `limit`, not UTF-8, or has a NUL, where it ends for many programs: the format allows
+    /// all that, and no value that is kept is so.
+    pub(super) fn text(&mut self, limit: u64) -> Result<Option<String>, Malformed> {
+        Ok(self.name(limit)?.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains('\0')))
+    }
+
+    /// The bytes of a text; nothing for one that is longer than `limit`, which is skipped.
+    pub(super) fn name(&mut self, limit: u64) -> Result<Option<Vec<u8>>, Malformed> {
         let length = self.u64()?;
         if length > limit {
-            return Err(self.malformed(&format!("a text of {length} bytes, of at most {limit} that are taken")));
+            return self.skip(length).map(|()| None);
         }
-        self.rest_of_text(length)
-    }
-
-    /// A text; nothing for one that is longer than `limit`, which is skipped.
-    pub(super) fn short_text(&mut self, limit: u64) -> Result<Option<String>, Malformed> {
-        let length = self.u64()?;
-        if length > limit { self.skip(length).map(|()| None) } else { self.rest_of_text(length).map(Some) }
-    }
-
-    fn rest_of_text(&mut self, length: u64) -> Result<String, Malformed> {
         self.advance(length)?;
         let mut bytes = vec![0; usize::try_from(length).expect("a limit fits into memory")];
         self.file.read_exact(&mut bytes).map_err(|e| Malformed::io(&e))?;
-        String::from_utf8(bytes).map_err(|_| self.malformed("a text that is not UTF-8"))
+        Ok(Some(bytes))
     }
 
-    pub(super) fn skip_text(&mut self) -> Result<(), Malformed> {
+    fn skip_text(&mut self) -> Result<(), Malformed> {
         let length = self.u64()?;
         self.skip(length)
     }
 
-    /// An array of short texts; an empty one when it holds something else.
-    pub(super) fn texts(&mut self) -> Result<Vec<String>, Malformed> {
+    /// An array of texts, of which those are left out that are longer than `limit` or not UTF-8; an empty one when it holds something else.
+    pub(super) fn texts(&mut self, limit: u64) -> Result<Vec<String>, Malformed> {
         let (kind, count) = (self.u32()?, self.u64()?);
-        if kind != STRING || count > 1000 {
+        if kind != STRING || count > MAX_TEXTS {
             self.skip_elements(kind, count)?;
             return Ok(Vec::new());
         }
-        (0..count).map(|_| self.text(1000)).collect()
+        (0..count).filter_map(|_| self.text(limit).transpose()).collect()
     }
 
     pub(super) fn skip_value(&mut self, kind: u32) -> Result<(), Malformed> {
@@ -120,8 +127,8 @@ impl<R: Read + Seek> Reader<R> {
     fn skip_elements(&mut self, kind: u32, count: u64) -> Result<(), Malformed> {
         let bytes = match kind {
             0 | 1 | 7 => 1,
-            2 | 3 => 2,
-            U32 | 5 | 6 => 4,
+            U16 | 3 => 2,
+            U32 | I32 | 6 => 4,
             10..=12 => 8,
             STRING => return (0..count).try_for_each(|_| self.skip_text()),
             _ => return Err(self.malformed(&format!("a value of the unknown type {kind}"))),

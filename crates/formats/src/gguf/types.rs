@@ -18,6 +18,11 @@ impl TensorType {
     pub(super) fn find(id: u32) -> Option<&'static Self> {
         TYPES.iter().find(|known| known.id == id)
     }
+
+    /// Whether llama.cpp had a type of this id and has removed it: it refuses the files that older versions wrote.
+    pub(super) fn is_removed(id: u32) -> bool {
+        matches!(id, 4 | 5 | 31..=33 | 36..=38)
+    }
 }
 
 const fn plain(id: u32, name: &'static str, bytes: u64) -> TensorType {
@@ -28,7 +33,7 @@ const fn blocks(id: u32, name: &'static str, block: u64, bytes: u64) -> TensorTy
     TensorType { id, name, block, bytes }
 }
 
-const TYPES: [TensorType; 32] = [
+const TYPES: [TensorType; 38] = [
     plain(0, "F32", 4),
     plain(1, "F16", 2),
     blocks(2, "Q4_0", 32, 18),
@@ -57,8 +62,14 @@ const TYPES: [TensorType; 32] = [
     plain(28, "F64", 8),
     blocks(29, "IQ1_M", 256, 56),
     plain(30, "BF16", 2),
+    blocks(31, "Q4_0_4_4", 32, 18),
+    blocks(32, "Q4_0_4_8", 32, 18),
+    blocks(33, "Q4_0_8_8", 32, 18),
     blocks(34, "TQ1_0", 256, 54),
     blocks(35, "TQ2_0", 256, 66),
     blocks(39, "MXFP4", 32, 17),
+    blocks(40, "NVFP4", 64, 36),
+    blocks(41, "Q1_0", 128, 18),
+    blocks(42, "Q2_0", 64, 18),
     blocks(9, "Q8_1", 32, 36),
 ];

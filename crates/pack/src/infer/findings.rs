@@ -88,6 +88,11 @@ impl Findings {
         self.warnings.push(warning.into());
     }
 
+    /// Records that a program refuses a file which is sound, and why.
+    pub(super) fn note_refused(&mut self, file: &PlannedFile, by: &str, why: impl Display) {
+        self.notes.push(format!("{} is not loaded by {by}: {why}", file.path));
+    }
+
     /// The findings with the config's objects that they make.
     pub(super) fn into_inferred(self) -> Inferred {
         let (descriptor, config) = config_of(&self.values);

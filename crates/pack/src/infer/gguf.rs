@@ -58,7 +58,10 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
 fn read(shards: &Shards<'_>, found: &mut Findings) -> Option<Model> {
     let mut model = Model::default();
     for (index, file) in shards.files.iter().enumerate() {
-        model.add_file(open(file)?, file.size, index == 0).map_err(|why| found.note(file, why)).ok()?;
+        let refused = model.add_file(open(file)?, file.size, index == 0).map_err(|why| found.note(file, why)).ok()?;
+        if let Some(why) = refused {
+            found.note_refused(file, "llama.cpp", why);
+        }
     }
     Some(model)
 }

@@ -10,8 +10,22 @@ pub(super) struct Parameters {
     uncountable: bool,
     /// Bytes by numeric type, in the specification's words.
     bytes: BTreeMap<&'static str, u64>,
-    /// There are alternatives in other numeric types.
+    /// There are tensors or alternatives in other numeric types.
     has_other_types: bool,
+    seen: Seen,
+}
+
+/// What was seen besides whole parameters. Some of it together means that bytes hold several parameters each, though nothing says how many.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// What turns packed weights back into numbers.
+    pub(super) scales: bool,
+    /// Scales of small blocks, as numbers of four bits have them.
+    pub(super) block_scales: bool,
+    /// Bytes that nothing says are packed.
+    pub(super) bytes: bool,
+    /// The same, signed.
+    pub(super) signed_bytes: bool,
 }
 
 impl Parameters {
@@ -29,6 +43,22 @@ impl Parameters {
         *sum = sum.saturating_add(bytes);
     }
 
+    /// Notes that some of them are of a numeric type that is not known.
+    pub(super) fn add_unknown(&mut self) {
+        self.uncountable = true;
+        self.has_other_types = true;
+    }
+
+    /// What was seen so far, to be added to.
+    pub(super) fn seen(&mut self) -> &mut Seen {
+        &mut self.seen
+    }
+
+    /// Whether bytes that were counted as one parameter each may hold several.
+    fn may_be_packed(&self) -> bool {
+        self.seen.scales && self.seen.bytes || self.seen.block_scales && self.seen.signed_bytes
+    }
+
     /// What is true of each of several alternatives; `None` if there is none.
     pub(super) fn common(alternatives: Vec<Self>) -> Option<Self> {
         alternatives.into_iter().reduce(|mut first, other| {
@@ -40,14 +70,14 @@ impl Parameters {
 
     /// Adds those of another part of the same model.
     pub(super) fn merge(&mut self, part: Self) {
-        self.add((!part.uncountable).then_some(part.count));
+        self.add((!part.uncountable && !part.may_be_packed()).then_some(part.count));
+        self.has_other_types |= part.has_other_types || part.may_be_packed();
         part.bytes.into_iter().for_each(|(precision, bytes)| self.add_bytes(precision, bytes));
-        self.has_other_types |= part.has_other_types;
     }
 
     /// The value of `paramSize`.
     pub(super) fn size(&self) -> Option<String> {
-        if self.uncountable { None } else { size(self.count) }
+        if self.uncountable || self.may_be_packed() { None } else { size(self.count) }
     }
 
     /// The value of `precision`: the types by their bytes, most first.
@@ -55,7 +85,7 @@ impl Parameters {
         let mut types: Vec<_> = self.bytes.iter().collect();
         types.sort_by_key(|(name, bytes)| (std::cmp::Reverse(**bytes), **name));
         let names: Vec<&str> = types.into_iter().map(|(name, _)| *name).collect();
-        (!names.is_empty() && !self.has_other_types).then(|| names.join(","))
+        (!names.is_empty() && !self.has_other_types && !self.may_be_packed()).then(|| names.join(","))
     }
 }
 

@@ -181,7 +181,7 @@ fn count_views(views: &[View], quantization: Option<&Quantization>, parameters: 
         let elements = view.elements.min(left);
         *counted += elements;
         let bytes = elements.saturating_mul(view.bits / 8);
-        let tensor = Tensor { name: &view.name, dtype: view.dtype, bits: view.bits, elements, bytes };
+        let tensor = Tensor { name: &view.name, dtype: view.dtype, bits: Some(view.bits), elements, bytes };
         count(&tensor, quantization, parameters);
     }
 }

@@ -13,6 +13,7 @@ mod adapters;
 mod broken_gguf;
 mod broken_safetensors;
 mod gguf;
+mod gguf_oddities;
 mod json;
 mod onnx;
 mod pipelines;

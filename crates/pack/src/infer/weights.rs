@@ -6,7 +6,7 @@ use super::{
     parameters::Parameters,
 };
 use crate::plan::PlannedFile;
-use modelpack_spec::{FilePath, LayerKind};
+use modelpack_spec::{FilePath, LayerKind, ShardName};
 use std::collections::BTreeMap;
 
 /// Extensions of weight files, and the formats they tell.
@@ -153,7 +153,9 @@ fn models_in<'a>(folder: &Folder<'a>, directory: &str, format: &str) -> Vec<Shar
         let (stem, number, total) = shard(file.path.file_name());
         sets.entry((stem, total)).or_default().insert(number, file);
     }
-    let complete = |total: usize, set: &BTreeMap<usize, &PlannedFile>| set.len() == total && set.keys().copied().eq(1..=total);
+    let complete = |total: usize, set: &BTreeMap<usize, &PlannedFile>| {
+        set.len() == total && (set.keys().copied().eq(1..=total) || set.keys().copied().eq(0..total))
+    };
     let mut models: Vec<Shards<'a>> = sets
         .into_iter()
         .filter(|((_, total), set)| complete(*total, set))
@@ -167,14 +169,8 @@ fn models_in<'a>(folder: &Folder<'a>, directory: &str, format: &str) -> Vec<Shar
 
 /// `name-00002-of-00003.safetensors` is `("name", 2, 3)`; a file that is no shard is the only one of its set.
 fn shard(name: &str) -> (&str, usize, usize) {
-    let whole = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<usize>().ok()).flatten();
-    let numbered = || {
-        let (rest, total) = whole.rsplit_once("-of-")?;
-        let (stem, at) = rest.rsplit_once('-')?;
-        Some((stem, number(at)?, number(total)?))
-    };
-    numbered().unwrap_or((whole, 1, 1))
+    let only = || (name.rsplit_once('.').map_or(name, |(stem, _)| stem), 1, 1);
+    ShardName::parse(name).map_or_else(only, |shard| (shard.stem, shard.number, shard.total))
 }
 
 /// The value that all of `models` have.

@@ -32,9 +32,15 @@ pub(super) fn mix(file_type: u32) -> Option<&'static str> {
         29 => "IQ2_M",
         30 => "IQ4_XS",
         31 => "IQ1_M",
+        33 => "Q4_0_4_4",
+        34 => "Q4_0_4_8",
+        35 => "Q4_0_8_8",
         36 => "TQ1_0",
         37 => "TQ2_0",
         38 => "MXFP4",
+        39 => "NVFP4",
+        40 => "Q1_0",
+        41 => "Q2_0",
         _ => return None,
     })
 }

@@ -4,7 +4,10 @@ use super::{
     super::{hub, parameters::Parameters},
     mix::mix,
 };
-use modelpack_formats::gguf::{Header, Tensor};
+use modelpack_formats::{
+    Malformed,
+    gguf::{Header, Tensor},
+};
 use std::{
     collections::BTreeMap,
     io::{Read, Seek},
@@ -34,30 +37,34 @@ pub(super) struct Model {
     types: BTreeMap<&'static str, u64>,
     /// Some tensor is of blocks of quantized numbers, for which the specification has no word.
     is_quantized: bool,
+    /// Some tensor is of a type that is not known here.
+    has_unknown_types: bool,
 }
 
 impl Model {
-    /// Counts the tensors of another file; the metadata is that of the first. Fails when its header is not to be believed, or has
-    /// tensors of a type that we do not know.
-    pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Result<(), String> {
-        let mut are_known = true;
-        let header = Header::read(file, size, |tensor| are_known &= self.add(tensor).is_some()).map_err(|why| why.to_string())?;
+    /// Counts the tensors of another file; the metadata is that of the first. Fails when its header is not to be believed, and says
+    /// besides why llama.cpp refuses the file, if it does.
+    pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Result<Option<String>, Malformed> {
+        let mut header = Header::read(file, size, |tensor| self.add(tensor))?;
+        let refused = header.refused_by_llama_cpp.take();
         if is_first {
             self.header = header;
         }
-        if are_known { Ok(()) } else { Err("it has tensors of a type that is not known here".to_owned()) }
+        Ok(refused)
     }
 
-    fn add(&mut self, tensor: Tensor) -> Option<()> {
-        let kind = tensor.kind?;
+    fn add(&mut self, tensor: Tensor) {
         self.parameters.add(Some(tensor.elements));
+        let Some(kind) = tensor.kind else {
+            self.has_unknown_types = true;
+            return;
+        };
         let sum = self.types.entry(kind.name).or_default();
         *sum = sum.saturating_add(tensor.bytes);
         match PRECISIONS.iter().find(|(name, _)| *name == kind.name) {
             Some((_, precision)) => self.parameters.add_bytes(precision, tensor.bytes),
             None => self.is_quantized = true,
         }
-        Some(())
     }
 
     /// Whether it is a model, not an adapter to one or the projector of another sense.
@@ -78,14 +85,15 @@ impl Model {
 
     /// The precision of a model that is not quantized.
     pub(super) fn precision(&self) -> Option<String> {
-        if self.is_quantized { None } else { self.parameters.precision() }
+        if self.is_quantized || self.has_unknown_types { None } else { self.parameters.precision() }
     }
 
-    /// The mix that the file says it is, if some tensor is of its type; else the type of most bytes, unless that is a plain number.
+    /// The mix that the file says it is, if some tensor is of its type; else the type of most bytes, if all are known, unless that is a
+    /// plain number.
     pub(super) fn quantization(&self) -> Option<String> {
         let mix = self.header.file_type.and_then(mix).filter(|mix| self.types.keys().any(|name| family(name) == family(mix)));
         let dominant = || self.types.iter().max_by_key(|(_, bytes)| **bytes).map(|(name, _)| *name);
-        mix.or_else(|| dominant().filter(|_| self.is_quantized)).map(str::to_owned)
+        mix.or_else(|| dominant().filter(|_| self.is_quantized && !self.has_unknown_types)).map(str::to_owned)
     }
 }
 

@@ -60,10 +60,21 @@ fn counts_and_lengths_beyond_the_file() {
 fn values_of_no_kind() {
     says_nothing(&named().raw("x", 13, &[0; 8]).file(), "a type that does not exist");
     says_nothing(&named().raw("x", 9, &[&9u32.to_le_bytes()[..], &1u64.to_le_bytes()].concat()).file(), "an array of arrays");
-    says_nothing(&named().raw("general.name", 8, &[&2u64.to_le_bytes()[..], &[0xff, 0xfe]].concat()).file(), "a name that is not UTF-8");
     for alignment in [0, 3, 48] {
         says_nothing(&named().number("general.alignment", alignment).tensor(F32, &[100], 400).file(), "alignment");
     }
+    says_nothing(&named().raw("general.alignment", 10, &32u64.to_le_bytes()).file(), "an alignment of 64 bits");
+    says_nothing(&named().text("general.alignment", "32").file(), "an alignment that is a text");
+}
+
+#[test]
+fn names_that_llama_cpp_does_not_take() {
+    says_nothing(&named().text("general.name", "a").text("general.name", "b").file(), "a key twice");
+    says_nothing(&named().number("x", 1).number("x", 1).file(), "a key twice that is not looked at");
+    says_nothing(&named().text("", "a").file(), "an empty key");
+    says_nothing(&named().scalars(&[b"a", b"b", b"a"]).file(), "a tensor twice");
+    says_nothing(&named().scalars(&[b"a", b"a\0b"]).file(), "two names that are one as texts of C");
+    says_nothing(&named().scalars(&[b"", b""]).file(), "two tensors without names");
 }
 
 #[test]
@@ -79,5 +90,6 @@ fn tensors_that_do_not_lie_in_the_file_as_they_say() {
     says_nothing(&named().tensor(F32, &[1 << 40], 400).file(), "more than the file holds");
     says_nothing(&named().tensor(F32, &[1; 9], 4).file(), "too many dimensions");
     says_nothing(&named().tensor(Q4_K, &[100], 400).file(), "a row that is no whole number of blocks");
-    says_nothing(&named().tensor(1000, &[100], 400).file(), "a numeric type that does not exist");
+    says_nothing(&named().tensor(1000, &[1 << 40, 1 << 40], 400).file(), "more elements than can be counted, of an unknown type");
+    says_nothing(&named().tensor(1000, &[1 << 63, 0], 0).file(), "a negative length");
 }

@@ -64,6 +64,8 @@ fn shapes_and_types_that_cannot_be() {
         r#"{"dtype":"F32","shape":[-100],"data_offsets":[0,400]}"#,
         r#"{"dtype":"F32","shape":[1e2],"data_offsets":[0,400]}"#,
         r#"{"dtype":"F31","shape":[100],"data_offsets":[0,400]}"#,
+        r#"{"dtype":"F31","shape":[100],"data_offsets":[0,399]}"#,
+        r#"{"dtype":"F31","shape":[100],"data_offsets":[400,0]}"#,
         r#"{"dtype":"F4","shape":[801],"data_offsets":[0,400]}"#,
         r#"{"dtype":"F32","shape":100,"data_offsets":[0,400]}"#,
         r#"{"dtype":"F32","shape":[100],"data_offsets":[0]}"#,

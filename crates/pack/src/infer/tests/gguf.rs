@@ -10,6 +10,7 @@ pub(super) struct Gguf {
     tensors: Vec<u8>,
     tensor_count: u64,
     data: u64,
+    alignment: u32,
     is_big_endian: bool,
 }
 
@@ -21,7 +22,7 @@ pub(super) const Q6_K: u32 = 14;
 
 impl Gguf {
     pub(super) fn new() -> Self {
-        Self { pairs: Vec::new(), pair_count: 0, tensors: Vec::new(), tensor_count: 0, data: 0, is_big_endian: false }
+        Self { pairs: Vec::new(), pair_count: 0, tensors: Vec::new(), tensor_count: 0, data: 0, alignment: 32, is_big_endian: false }
     }
 
     pub(super) fn big_endian() -> Self {
@@ -41,8 +42,12 @@ impl Gguf {
     }
 
     /// A key with a value as its bytes.
-    pub(super) fn raw(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
-        let pair = [&self.text_bytes(key), &self.u32(kind)[..], value].concat();
+    pub(super) fn raw(self, key: &str, kind: u32, value: &[u8]) -> Self {
+        self.raw_key(key.as_bytes(), kind, value)
+    }
+
+    pub(super) fn raw_key(mut self, key: &[u8], kind: u32, value: &[u8]) -> Self {
+        let pair = [&self.u64(key.len() as u64), key, &self.u32(kind), value].concat();
         self.pairs.extend(pair);
         self.pair_count += 1;
         self
@@ -64,16 +69,36 @@ impl Gguf {
         self.raw(key, 9, &value)
     }
 
+    /// Data that lies at multiples of this.
+    pub(super) fn aligned(self, alignment: u32) -> Self {
+        Self { alignment, ..self.number("general.alignment", alignment) }
+    }
+
     /// A tensor that takes `bytes` of data.
     pub(super) fn tensor(mut self, kind: u32, shape: &[u64], bytes: u64) -> Self {
-        let offset = self.data.next_multiple_of(32);
+        let offset = self.data.next_multiple_of(self.alignment.into());
         self = self.tensor_at(kind, shape, offset);
         self.data = offset + bytes;
         self
     }
 
-    pub(super) fn tensor_at(mut self, kind: u32, shape: &[u64], offset: u64) -> Self {
-        let mut info = [&self.text_bytes("blk.0.weight"), &self.u32(shape.len() as u32)[..]].concat();
+    pub(super) fn tensor_at(self, kind: u32, shape: &[u64], offset: u64) -> Self {
+        let name = format!("blk.{}.weight", self.tensor_count);
+        self.named_tensor_at(name.as_bytes(), kind, shape, offset)
+    }
+
+    /// A tensor of one F32 number for each of these names.
+    pub(super) fn scalars(mut self, names: &[&[u8]]) -> Self {
+        for name in names {
+            let offset = self.data.next_multiple_of(self.alignment.into());
+            self = self.named_tensor_at(name, F32, &[1], offset);
+            self.data = offset + 4;
+        }
+        self
+    }
+
+    fn named_tensor_at(mut self, name: &[u8], kind: u32, shape: &[u64], offset: u64) -> Self {
+        let mut info = [&self.u64(name.len() as u64), name, &self.u32(shape.len() as u32)].concat();
         shape.iter().for_each(|length| info.extend(self.u64(*length)));
         info.extend(self.u32(kind));
         info.extend(self.u64(offset));
@@ -90,7 +115,7 @@ impl Gguf {
     pub(super) fn file_with(self, version: u32, tensors: u64, pairs: u64) -> Vec<u8> {
         let mut file =
             [b"GGUF", &self.u32(version)[..], &self.u64(tensors), &self.u64(pairs), self.pairs.as_slice(), &self.tensors].concat();
-        let data = file.len().next_multiple_of(32);
+        let data = file.len().next_multiple_of(self.alignment as usize);
         file.resize(data + self.data as usize, 0);
         file
     }

@@ -57,6 +57,10 @@ fn precision_is_by_bytes_in_the_specifications_words() {
         ("I8", 8, json!("int8")),
         ("U8", 8, json!("uint8")),
         ("C64", 64, json!("complex64")),
+        ("F8_E4M3FNUZ", 8, Value::Null),
+        ("F8_E5M2FNUZ", 8, Value::Null),
+        ("F6_E2M3", 6, Value::Null),
+        ("F6_E3M2", 6, Value::Null),
         ("F4", 4, Value::Null),
     ] {
         assert_eq!(numbers(&[("a", dtype, bits, &[1000])], Value::Null), (json!("1K"), word), "{dtype}");
@@ -100,6 +104,56 @@ fn packed_weights_are_counted_unpacked() {
 
     let fp8: Tensors<'_> = &[("w", "F8_E4M3", 8, &[1000]), ("w_scale_inv", "F32", 32, &[600]), ("n", "BF16", 16, &[100])];
     assert_eq!(numbers(fp8, json!({"quant_method": "fp8"})), (json!("1.1K"), json!("float8_e4m3,bfloat16")));
+}
+
+#[test]
+fn scales_are_no_parameters_whatever_their_type() {
+    let four: Tensors<'_> = &[
+        ("l.weight", "F4", 4, &[1000, 10]),
+        ("l.weight_scale", "F8_E8M0", 8, &[400]),
+        ("l.other", "F8_E8M0", 8, &[400]),
+        ("l.input_scale", "F32", 32, &[400]),
+        ("l.weight_zero_point", "I8", 8, &[400]),
+        ("l.weight_scale_inv", "F32", 32, &[400]),
+        ("l.input_quantizer._amax", "F32", 32, &[400]),
+        ("norm.weight", "BF16", 16, &[100]),
+    ];
+    assert_eq!(numbers(four, Value::Null), (json!("10.1K"), json!("bfloat16")));
+    let fp8: Tensors<'_> = &[("l.weight", "F8_E4M3", 8, &[1000]), ("l.scale", "F32", 32, &[600])];
+    assert_eq!(numbers(fp8, json!({"quant_method": "fp8"})), (json!("1K"), json!("float8_e4m3")));
+    let norm: Tensors<'_> = &[("l.weight", "F16", 16, &[1000]), ("norm.scale", "F16", 16, &[600])];
+    assert_eq!(numbers(norm, Value::Null), (json!("1.6K"), json!("float16")));
+}
+
+#[test]
+fn bytes_beside_scales_may_hold_several_parameters_each() {
+    let unknown = (Value::Null, Value::Null);
+    let bytes: Tensors<'_> = &[("l.weight", "U8", 8, &[1000]), ("l.weight_scale", "F8_E4M3", 8, &[125])];
+    assert_eq!(numbers(bytes, Value::Null), unknown);
+    let signed: Tensors<'_> = &[("l.weight", "I8", 8, &[1000]), ("l.scale", "F8_E8M0", 8, &[62])];
+    assert_eq!(numbers(signed, json!({"quant_method": "fp8"})), unknown);
+    let eight: Tensors<'_> = &[("l.weight", "I8", 8, &[1000]), ("l.weight_scale", "F32", 32, &[10])];
+    assert_eq!(numbers(eight, Value::Null), (json!("1K"), json!("int8")));
+}
+
+#[test]
+fn codes_in_place_of_weights_cannot_be_counted() {
+    for (name, dtype, bits) in [("l.q_weight", "I32", 32), ("l.codes", "I16", 16), ("l.indices", "U16", 16), ("l.trellis", "I16", 16)] {
+        let tensors: Tensors<'_> = &[(name, dtype, bits, &[1000]), ("norm.weight", "F16", 16, &[1000])];
+        assert_eq!(numbers(tensors, json!({"quant_method": "x"})), (Value::Null, json!("float16")), "{name}");
+        assert_eq!(numbers(tensors, Value::Null), (json!("1K"), json!("float16")), "{name}");
+    }
+    let words: Tensors<'_> = &[("l.weight", "U16", 16, &[1000])];
+    assert_eq!(numbers(words, json!({"bits": 4})).0, "4K");
+}
+
+#[test]
+fn a_type_that_is_not_known_leaves_the_numbers_unsaid() {
+    let tensors: Tensors<'_> = &[("a", "F3_E1M1", 3, &[1000]), ("b", "F16", 16, &[1000])];
+    let inferred = inferred(&[("config.json", br#"{"model_type":"llama"}"#), ("model.safetensors", &safetensors_of(tensors))]);
+    assert_eq!([value(&inferred, "config.paramSize"), value(&inferred, "config.precision")], [Value::Null, Value::Null]);
+    assert_eq!(value(&inferred, "descriptor.family"), "llama");
+    assert_eq!(inferred.notes, [""; 0]);
 }
 
 #[test]
