@@ -61,7 +61,7 @@ pub struct Step<'a> {
     pub at: u64,
     /// How many strings of bytes it lies in, each a pickle of its own: 0 is the pickle itself.
     pub nesting: u8,
-    /// Whether each opcode before found what it needs.
+    /// Whether each opcode found what it needs until then, this one included: a loader fails at the first that does not.
     pub is_sound: bool,
     /// What a loader would do there.
     pub event: Event<'a>,

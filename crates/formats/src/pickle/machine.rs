@@ -44,6 +44,9 @@ impl From<io::Error> for Halt {
 /// A step is handed on with whatever surrounds the pickle.
 pub(super) type Each<'a> = &'a mut dyn FnMut(Step<'_>);
 
+/// An event is handed on with whether all was sound until then.
+type Tell<'a> = &'a mut dyn FnMut(bool, Event<'_>);
+
 impl Machine {
     pub(super) fn new() -> Self {
         Self { values: Values::default(), stack: Vec::new(), marks: Vec::new(), memo: Memo::default(), is_lost: false, is_sound: true }
@@ -65,8 +68,7 @@ impl Machine {
 
     fn step<R: Read + Seek>(&mut self, reader: &mut Reader<R>, nesting: u8, each: Each<'_>) -> Result<(), Halt> {
         let at = reader.at();
-        let is_sound = self.is_sound;
-        let mut tell = |event: Event<'_>| each(Step { at, nesting, is_sound, event });
+        let mut tell = |is_sound: bool, event: Event<'_>| each(Step { at, nesting, is_sound, event });
         let [opcode] = reader.bytes()?;
         match opcode {
             // Where it begins and ends.
@@ -247,15 +249,16 @@ impl Machine {
                 };
                 let imported = match &global {
                     Some(global) => {
-                        tell(Event::Import(global));
+                        tell(self.is_sound, Event::Import(global));
                         self.values.global(global)
                     }
                     None => {
-                        tell(Event::Unresolved);
+                        tell(self.is_sound, Event::Unresolved);
                         Value::Unknown
                     }
                 };
                 if opcode == b'i' {
+                    // Python's own unpickler imports before it looks for the mark, the one in C after that. None calls without a mark.
                     let arguments = self.pop_to_mark();
                     self.call(imported, arguments, &mut tell);
                 } else {
@@ -267,26 +270,26 @@ impl Machine {
                 match (module.text(), name.text()) {
                     (Some(module), Some(name)) => {
                         let global = Global { module: module.to_owned(), name: name.to_owned() };
-                        tell(Event::Import(&global));
+                        tell(self.is_sound, Event::Import(&global));
                         let imported = self.values.global(&global);
                         self.push(imported);
                     }
                     _ => {
-                        tell(Event::Unresolved);
+                        tell(self.is_sound, Event::Unresolved);
                         self.push(Value::Unknown);
                     }
                 }
             }
             0x82 => {
-                tell(Event::Extension(reader.bytes::<1>()?[0].into()));
+                tell(self.is_sound, Event::Extension(reader.bytes::<1>()?[0].into()));
                 self.push(Value::Unknown);
             }
             0x83 => {
-                tell(Event::Extension(u16::from_le_bytes(reader.bytes()?).into()));
+                tell(self.is_sound, Event::Extension(u16::from_le_bytes(reader.bytes()?).into()));
                 self.push(Value::Unknown);
             }
             0x84 => {
-                tell(Event::Extension(u32::from_le_bytes(reader.bytes()?)));
+                tell(self.is_sound, Event::Extension(u32::from_le_bytes(reader.bytes()?)));
                 self.push(Value::Unknown);
             }
 
@@ -311,7 +314,7 @@ impl Machine {
             b'b' => {
                 let state = self.pop();
                 let object = self.pop();
-                tell(Event::State { object: &object, state: &state });
+                tell(self.is_sound, Event::State { object: &object, state: &state });
                 // A pickle that an array holds is loaded by another loader, which knows no arrays.
                 if nesting == 0 && array::is_wrapper(&object) {
                     self.skip_array(&state, reader, each)?;
@@ -321,13 +324,13 @@ impl Machine {
             b'P' => {
                 let line = reader.line(MAX_TEXT)?;
                 let id = line.map_or(Value::Unknown, |line| self.values.text(lossy(line)));
-                tell(Event::Persistent(&id));
+                tell(self.is_sound, Event::Persistent(&id));
                 let object = self.values.persistent(id);
                 self.push(object);
             }
             b'Q' => {
                 let id = self.pop();
-                tell(Event::Persistent(&id));
+                tell(self.is_sound, Event::Persistent(&id));
                 let object = self.values.persistent(id);
                 self.push(object);
             }
@@ -444,21 +447,21 @@ impl Machine {
         self.push(value);
     }
 
-    fn set_items(&mut self, into: &Value, items: Vec<Value>, tell: &mut dyn FnMut(Event<'_>)) {
+    fn set_items(&mut self, into: &Value, items: Vec<Value>, tell: Tell<'_>) {
         self.is_sound &= items.len().is_multiple_of(2) || self.is_lost;
         for item in items.chunks_exact(2) {
-            tell(Event::Item { mapping: into.id(), key: &item[0], value: &item[1] });
+            tell(self.is_sound, Event::Item { mapping: into.id(), key: &item[0], value: &item[1] });
             self.values.insert(into, &item[0], &item[1]);
         }
     }
 
-    fn call(&mut self, callable: Value, arguments: Vec<Value>, tell: &mut dyn FnMut(Event<'_>)) {
+    fn call(&mut self, callable: Value, arguments: Vec<Value>, tell: Tell<'_>) {
         let arguments = if arguments.len() > MAX_ELEMENTS { Value::Unknown } else { self.values.tuple(arguments) };
         self.called(callable, arguments, tell);
     }
 
-    fn called(&mut self, callable: Value, arguments: Value, tell: &mut dyn FnMut(Event<'_>)) {
-        tell(Event::Call { callable: &callable, arguments: &arguments });
+    fn called(&mut self, callable: Value, arguments: Value, tell: Tell<'_>) {
+        tell(self.is_sound, Event::Call { callable: &callable, arguments: &arguments });
         let object = self.values.object(callable, arguments);
         self.push(object);
     }
