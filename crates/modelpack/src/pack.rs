@@ -21,6 +21,8 @@ pub struct PackRequest {
     pub layers: LayerPolicy,
     /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
     pub require_safe: bool,
+    /// Where zip archives within other archives are put while they are scanned; without it they are not read, which is a finding.
+    pub scratch: Option<PathBuf>,
 }
 
 /// Where a Modelfile is.
@@ -96,7 +98,7 @@ impl Modelpack {
         let require_safe = request.require_safe;
         let (layers, description, scan) = blocking(move || {
             let (layers, description) = prepare_layers(&request)?;
-            let scan = scan_planned(layers.iter().flat_map(|layer| &layer.files), None)?;
+            let scan = scan_planned(layers.iter().flat_map(|layer| &layer.files), request.scratch.clone())?;
             Ok::<_, Error>((layers, description, scan))
         })
         .await?;

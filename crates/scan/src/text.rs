@@ -40,13 +40,13 @@ pub(crate) fn note_chat_template(report: &mut FileReport) {
 /// Looks for what makes a loader of this JSON file run code.
 pub(crate) fn scan_json(file: impl Read, size: Option<u64>, report: &mut FileReport) {
     if size.is_none_or(|size| size > MAX_JSON_BYTES) {
-        return report.not_looked("JSON, too large to be parsed");
+        return report.not_judged("JSON, too large to be parsed");
     }
     let mut found = Found::default();
     let mut json = serde_json::Deserializer::from_reader(std::io::BufReader::new(file));
     match (Node { found: &mut found, is_kept: false, depth: 0 }).deserialize(&mut json).and_then(|_| json.end()) {
         Ok(()) => report.looked("JSON"),
-        Err(error) => report.not_looked(format!("not JSON: {error}")),
+        Err(error) => report.not_judged(format!("not JSON: {error}")),
     }
     if found.has_auto_map {
         report.note("`auto_map` names Python code that loaders with `trust_remote_code` run");

@@ -163,7 +163,8 @@ impl Machine {
             }
             b']' | 0x8f => self.push(Value::Unknown),
             b'l' | 0x91 => {
-                self.pop_to_mark();
+                let elements = self.pop_to_mark();
+                elements.iter().for_each(|element| tell(self.is_sound, Event::Element(element)));
                 self.push(Value::Unknown);
             }
             b'}' => {
@@ -177,12 +178,14 @@ impl Machine {
                 self.push(dict);
             }
             b'a' => {
-                self.pop();
+                let element = self.pop();
                 self.need_one();
+                tell(self.is_sound, Event::Element(&element));
             }
             b'e' | 0x90 => {
-                self.pop_to_mark();
+                let elements = self.pop_to_mark();
                 self.need_one();
+                elements.iter().for_each(|element| tell(self.is_sound, Event::Element(element)));
             }
             b's' => {
                 let value = self.pop();
@@ -424,7 +427,7 @@ impl Machine {
     ) -> Result<(), Halt> {
         if nesting < MAX_NESTING && length > 2 && reader.is_at_pickle()? {
             self.push(Value::Unknown);
-            return reader.part(length, |part| walk_nested(part, nesting + 1, each)).map_err(Halt::from);
+            return reader.part(&[], length, |part| walk_nested(part, nesting + 1, each)).map_err(Halt::from);
         }
         let text = reader.text(length, MAX_TEXT)?;
         // Names are texts: bytes for one are an error of the loader.
@@ -466,6 +469,13 @@ impl Machine {
         self.push(object);
     }
 
+    /// Walks what is numbers for one loader as the opcodes that it is for another, which knows no arrays.
+    pub(super) fn walk_numbers<R: Read + Seek>(mut self, part: &mut Reader<R>, each: Each<'_>) -> Self {
+        let mut gate = Gate::default();
+        while self.is_sound && self.step(part, 1, &mut |step| gate.pass(step, each)).is_ok() {}
+        self
+    }
+
     /// Skips the array that joblib writes into the middle of a pickle.
     ///
     /// Any other loader takes its bytes for opcodes, so they are walked as such too, with the memo as it is.
@@ -475,9 +485,8 @@ impl Machine {
                 let padding = if array::is_aligned(state) { u64::from(reader.bytes::<1>()?[0]) } else { 0 };
                 let length = length.checked_add(padding).ok_or(Halt::Array)?;
                 let memo = std::mem::take(&mut self.memo);
-                let mut other = Self { memo, is_lost: true, ..Self::new() };
-                let mut gate = Gate::default();
-                reader.part(length, |part| while other.is_sound && other.step(part, 1, &mut |step| gate.pass(step, each)).is_ok() {})?;
+                let other = Self { memo, is_lost: true, ..Self::new() };
+                let other = reader.part(&[], length, |part| other.walk_numbers(part, each))?;
                 // What it put into the memo is another loader's.
                 self.memo = other.memo;
                 Ok(())
