@@ -138,13 +138,13 @@ impl<R: Read + Seek> Pickles<R> {
         self.reader.ahead().is_ok_and(legacy::begins)
     }
 
-    /// Skips a storage of a legacy file of PyTorch: how many elements it has, in 8 bytes, and their bytes. Gives how many bytes those are.
+    /// Skips a storage of a legacy file of PyTorch: how many elements it has, in 8 bytes, and their bytes. Fails if they cannot be so many.
     ///
     /// A loader that reads one pickle after the other takes them for opcodes, so that they are walked as such too.
-    pub fn skip_storage(&mut self, element_bytes: u64, each: &mut dyn FnMut(Step<'_>)) -> io::Result<u64> {
+    pub fn skip_storage(&mut self, element_bytes: u64, each: &mut dyn FnMut(Step<'_>)) -> io::Result<()> {
         let head: [u8; 8] = self.reader.bytes()?;
-        let length = u64::from_le_bytes(head).checked_mul(element_bytes).ok_or(io::ErrorKind::InvalidData)?;
-        self.reader.part(&head, length, |part| drop(Machine::new().walk_numbers(part, each)))?;
-        Ok(length)
+        // What is too long for any file is walked, and cannot be skipped.
+        let length = u64::from_le_bytes(head).saturating_mul(element_bytes);
+        self.reader.part(&head, length, |part| drop(Machine::new().walk_numbers(part, each)))
     }
 }

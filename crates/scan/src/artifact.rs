@@ -78,8 +78,7 @@ fn scan_layer(index: usize, layer: &Layer, mut reader: BlobReader, scratch: Opti
         }
     };
     let mut hashed = Hashed { reader, hasher: Hasher::new(layer.descriptor.digest.algorithm()), len: 0 };
-    let read =
-        decompressed(compression, BufReader::new(&mut hashed), &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
+    let read = decompressed(compression, BufReader::new(&mut hashed), &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
     let drained = io::copy(&mut hashed, &mut io::sink());
     if let Some(error) = hashed.reader.failed {
         return Err(error);

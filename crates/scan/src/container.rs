@@ -7,7 +7,7 @@ use crate::{
 };
 use modelpack_formats::{
     compressed::{Compression, decompressed},
-    tar::{Entries, Kind},
+    tar::{Entries, Kind, Link},
     zip::{Archive, Entry},
 };
 use std::io::{self, BufReader, Read, Seek};
@@ -61,12 +61,34 @@ pub(crate) fn scan_tar_file(file: &mut dyn ReadSeek, context: Context<'_>, repor
 /// Scans the files of a tar archive that is not compressed, one after the other.
 pub(crate) fn scan_tar(reader: impl Read, context: Context<'_>, each: &mut dyn FnMut(FileReport)) -> io::Result<()> {
     let mut entries = Entries::new(BufReader::new(reader));
-    while let Some(entry) = entries.next()? {
+    while let Some(entry) = entries.next_and_links(|link| each(scan_link(&link)))? {
         if let Kind::File { size, .. } = entry.kind {
             each(scan(&entry.path, Input::Stream(&mut EntryData(&mut entries), Some(size)), context));
         }
     }
     Ok(())
+}
+
+/// A link is no file, but what is unpacked through one that leads out of the archive's directory lies elsewhere.
+fn scan_link(link: &Link) -> FileReport {
+    let mut report = FileReport::new(&link.path, 0);
+    let mut depth =
+        if link.is_symbolic { link.path.split('/').filter(|part| !matches!(*part, "" | ".")).count().saturating_sub(1) } else { 0 };
+    let stays = link.target.split(['/', '\\']).all(|part| {
+        match part {
+            "" | "." => {}
+            ".." if depth == 0 => return false,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        true
+    });
+    if link.target.starts_with(['/', '\\']) || link.path.split('/').any(|part| part == "..") || !stays {
+        let target: String = link.target.chars().take(100).collect();
+        report.find(Finding::malformed(format!("is a link to {target:?}, outside of the archive's directory")));
+    }
+    report.looked("a link");
+    report
 }
 
 /// The bytes of the present entry.
@@ -128,8 +150,17 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
             report.take_entry(found);
         }
     }
-    let mut how =
-        format!("a {} archive of {}", if is_torch_script { "TorchScript" } else if is_torch { "PyTorch" } else { "zip" }, counted(archive.entries.len(), "entry", "entries"));
+    let mut how = format!(
+        "a {} archive of {}",
+        if is_torch_script {
+            "TorchScript"
+        } else if is_torch {
+            "PyTorch"
+        } else {
+            "zip"
+        },
+        counted(archive.entries.len(), "entry", "entries")
+    );
     if !pickled.is_empty() {
         let more = pickled.len().saturating_sub(NAMED);
         let names = pickled[..pickled.len().min(NAMED)].join(", ");
@@ -151,9 +182,8 @@ fn counted(number: usize, one: &str, many: &str) -> String {
 /// Whether PyTorch gives an archive to the loader of TorchScript, which imports nothing of Python: it has `constants.pkl`, and its code.
 fn is_torch_script(archive: &Archive) -> bool {
     let root = archive.entries.iter().find_map(|entry| entry.name.strip_suffix("constants.pkl"));
-    let is_code = |entry: &Entry, root: &str| {
-        entry.name.strip_prefix(root).is_some_and(|name| name.starts_with("code/") && name.ends_with(".py"))
-    };
+    let is_code =
+        |entry: &Entry, root: &str| entry.name.strip_prefix(root).is_some_and(|name| name.starts_with("code/") && name.ends_with(".py"));
     root.is_some_and(|root| (root.is_empty() || root.ends_with('/')) && archive.entries.iter().any(|entry| is_code(entry, root)))
 }
 

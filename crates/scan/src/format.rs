@@ -143,7 +143,8 @@ fn is_lzma(first: &[u8]) -> bool {
     let (dictionary, length) = header.split_at(4);
     let dictionary = dictionary.try_into().map_or(0, u32::from_le_bytes);
     let length = length.try_into().map_or(0, u64::from_le_bytes);
-    let is_usual = dictionary == u32::MAX || dictionary.count_ones() <= 1 || dictionary.count_ones() == 2 && dictionary & (dictionary << 1) != 0;
+    let is_usual =
+        dictionary == u32::MAX || dictionary.count_ones() <= 1 || dictionary.count_ones() == 2 && dictionary & (dictionary << 1) != 0;
     *properties < 225 && is_usual && (length == u64::MAX || (1..1 << 38).contains(&length))
 }
 

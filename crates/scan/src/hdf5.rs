@@ -15,7 +15,7 @@ const FILTERS: usize = 7;
 /// A longer config is not kept.
 const MAX_CONFIG: usize = 64 << 20;
 /// How many bytes may be looked at again, where what began like an object is none.
-const MAX_AGAIN: u64 = 256 << 20;
+const MAX_AGAIN: u64 = 64 << 20;
 
 /// Looks for configs in a file, from where it stands.
 pub(crate) fn scan(file: impl Read, report: &mut FileReport) {
@@ -207,6 +207,6 @@ mod tests {
         assert_eq!(found(&[b"model_config"]).0, [Severity::Unread]);
         assert_eq!(found(&[&heap(9)]).0, [Severity::Unread]);
         assert_eq!(found(&[&heap(0)]).0, []);
-        assert_eq!(found(&[b"model_config", &[b'{'; 40_000]]).0, [Severity::Unread]);
+        assert_eq!(found(&[b"model_config", &[b'{'; 20_000]]).0, [Severity::Unread]);
     }
 }

@@ -5,10 +5,10 @@ use crate::{
     file::Context,
     globals::{is_of_torch_script, judge},
 };
-use modelpack_formats::pickle::{Ending, Event, LegacyTorch, Pickles, Step, Value, Walk};
+use modelpack_formats::pickle::{Ending, Event, Global, LegacyTorch, Pickles, Step, Value, Walk};
 use std::{
     collections::HashSet,
-    io::{Read, Seek},
+    io::{self, Read, Seek},
 };
 
 /// More kinds of findings of one pickle are one.
@@ -31,7 +31,7 @@ pub(crate) enum Suspicion {
 pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspicion, context: Context<'_>, report: &mut FileReport) -> bool {
     let mut pickles = Pickles::new(file);
     let mut legacy = pickles.is_at_legacy_torch().then(LegacyTorch::default);
-    let mut number = 0;
+    let (mut number, mut has_effect) = (0, false);
     loop {
         number += 1;
         let mut judge = Judge::new(number, suspicion == Suspicion::NamedOnly, context.is_torch_script);
@@ -43,15 +43,20 @@ pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspici
         });
         let is_meant = walk.is_whole() || judge.is_active || number == 1 && matches!(suspicion, Suspicion::Named | Suspicion::Marked);
         if !is_meant {
+            if let Ending::Unreadable(error) = &walk.ending {
+                report.unread(format!("cannot be read from byte {} on: {error}", walk.end));
+            }
+            // What only makes values, and has bytes behind it, is a text: LICENSE begins with "Copyright", which reads as a string of bytes.
+            if suspicion == Suspicion::None && !has_effect {
+                return false;
+            }
             if number > 1 {
                 say_walked(number - 1, report);
-                if let Ending::Unreadable(error) = &walk.ending {
-                    report.unread(format!("cannot be read from byte {} on: {error}", walk.end));
-                }
                 report.not_judged(behind(walk.begin, size, "the last pickle"));
             }
             return number > 1;
         }
+        has_effect |= judge.has_effect;
         let has_findings = !judge.findings.is_empty();
         judge.findings.into_iter().for_each(|finding| report.find(finding));
         if let Some(goes_on) = end(&walk, number, suspicion, has_findings, size, report) {
@@ -76,15 +81,17 @@ fn skip_storages(pickles: &mut Pickles<impl Read + Seek>, storages: Option<Vec<u
     let begin = pickles.position();
     let mut judge = Judge::new(LegacyTorch::PICKLES + 1, false, false);
     let mut skip = |element_bytes: &u64| match pickles.skip_storage(*element_bytes, &mut |step| judge.hear(step)) {
-        Ok(_) if size.is_some_and(|size| pickles.position() > size) => Err("it ends within its tensors".to_owned()),
-        Ok(_) => Ok(()),
+        Ok(()) if size.is_some_and(|size| pickles.position() > size) => Err("it ends within its tensors".to_owned()),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err("it ends within its tensors".to_owned()),
         Err(error) => Err(error.to_string()),
     };
     let skipped = storages.as_ref().map(|storages| storages.iter().try_for_each(&mut skip));
     judge.findings.into_iter().for_each(|finding| report.find(finding));
     match (storages, skipped) {
         (Some(storages), Some(Ok(()))) => {
-            report.looked(format!("{} of tensors by their length", storages.len()));
+            let storages = if storages.len() == 1 { "1 storage".to_owned() } else { format!("{} storages", storages.len()) };
+            report.looked(format!("{storages} of tensors, by their length"));
             if has_more(pickles, report) {
                 report.not_judged(behind(pickles.position(), size, "the last tensor"));
             }
@@ -146,13 +153,23 @@ fn behind(at: u64, size: Option<u64>, what: &str) -> String {
     }
 }
 
+/// Whether the names could be those of something that is installed. Those that a text has by chance seldom could: `mport os`.
+///
+/// This is of an import alone, which does nothing but that. What is called is found whatever it is called.
+fn can_be_imported(global: &Global) -> bool {
+    let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
+    [&global.module, &global.name].iter().all(|names| names.split('.').all(is_name))
+}
+
 /// Judges what a pickle would do.
 struct Judge {
     number: usize,
     findings: Vec<Finding>,
     said: HashSet<String>,
-    /// It imported and called something, and was sound until then.
+    /// It imported something dangerous or called something, and was sound until then.
     is_active: bool,
+    /// It imports something that is not harmless, or calls something.
+    has_effect: bool,
     /// Whether an import alone is enough for that.
     is_expected: bool,
     is_torch_script: bool,
@@ -160,7 +177,7 @@ struct Judge {
 
 impl Judge {
     fn new(number: usize, is_expected: bool, is_torch_script: bool) -> Self {
-        Self { number, findings: Vec::new(), said: HashSet::new(), is_active: false, is_expected, is_torch_script }
+        Self { number, findings: Vec::new(), said: HashSet::new(), is_active: false, has_effect: false, is_expected, is_torch_script }
     }
 
     fn hear(&mut self, step: Step<'_>) {
@@ -168,7 +185,9 @@ impl Judge {
             Event::Import(global) => {
                 let Some(severity) = judge(global).filter(|_| !(self.is_torch_script && is_of_torch_script(global))) else { return };
                 let name = format!("{}.{}", global.module, global.name);
-                self.is_active |= (severity == Severity::Dangerous || self.is_expected) && step.is_sound;
+                self.has_effect = true;
+                let is_dangerous = severity == Severity::Dangerous && can_be_imported(global);
+                self.is_active |= (is_dangerous || self.is_expected) && step.is_sound;
                 let finding = Finding { global: Some(name.clone()), ..Finding::new(severity, format!("imports {name}")) };
                 self.find(step, finding);
             }
@@ -180,6 +199,7 @@ impl Judge {
                 self.find(step, Finding::new(Severity::Unknown, message));
             }
             Event::Call { callable, .. } => {
+                self.has_effect = true;
                 if callable.global().is_some() {
                     self.is_active |= step.is_sound;
                 } else {
