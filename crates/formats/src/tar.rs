@@ -285,6 +285,18 @@ fn number(field: &[u8]) -> io::Result<u64> {
     })
 }
 
+/// Whether a file with these first bytes is an archive to programs that look at no mark: the first of them has the sum that it says.
+pub fn is_header(first: &[u8]) -> bool {
+    let Some((first, _)) = first.split_first_chunk::<512>() else { return false };
+    let Ok(said) = number(&first[148..156]) else { return false };
+    // Some programs take the bytes for signed.
+    let others = || first[..148].iter().chain(&first[156..]);
+    let unsigned: i64 = others().map(|b| i64::from(*b)).sum();
+    let signed: i64 = others().map(|b| i64::from(*b as i8)).sum();
+    let spaces = 8 * i64::from(b' ');
+    unsigned > 0 && [unsigned, signed].iter().any(|sum| u64::try_from(sum + spaces) == Ok(said))
+}
+
 /// Checks the checksum, and that the header has one of the two layouts that are read.
 fn check(header: &Header) -> io::Result<()> {
     let bytes = header.as_bytes();

@@ -9,7 +9,11 @@ use crate::{
     pickle::{self, Suspicion},
     text,
 };
-use modelpack_formats::{Malformed, compressed::Allowance, gguf, safetensors, zip};
+use modelpack_formats::{
+    Malformed,
+    compressed::{Allowance, Compression},
+    gguf, safetensors, zip,
+};
 use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     path::Path,
@@ -114,6 +118,10 @@ impl Scan<'_> {
             Format::Empty => self.report.looked("it is empty"),
             Format::Zip => self.zip(),
             Format::Tar => container::scan_tar_file(self.file, self.context, self.report),
+            Format::Zfile(header) => match self.file.read_exact(&mut vec![0; header]) {
+                Ok(()) => container::scan_compressed(Compression::Zlib, self.file, self.context, self.report),
+                Err(error) => self.report.unread(format!("cannot be read: {error}")),
+            },
             Format::Compressed(how) => container::scan_compressed(how, self.file, self.context, self.report),
             Format::Hdf5 => hdf5::scan(&mut *self.file, self.report),
             Format::Numpy => self.numpy(),

@@ -1,6 +1,9 @@
 //! What a file is, by its first bytes.
 
-use modelpack_formats::compressed::{Allowance, Compression, decompressed};
+use modelpack_formats::{
+    compressed::{Allowance, Compression, decompressed},
+    tar,
+};
 use std::io::{self, Read};
 
 /// What a file is, as far as its first bytes say.
@@ -10,6 +13,8 @@ pub(crate) enum Format {
     Zip,
     Tar,
     Compressed(Compression),
+    /// What the first versions of joblib compressed: a header of so many bytes, and a stream of zlib.
+    Zfile(usize),
     /// What no loader opens that runs anything of it by itself.
     Passive(&'static str),
     Hdf5,
@@ -84,7 +89,8 @@ impl Format {
             [] => Self::Empty,
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
             [0x1f, 0x8b, ..] => Self::Compressed(Compression::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Compressed(Compression::Zstd),
+            // Or a frame that is skipped, before those that are not.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Compressed(Compression::Zstd),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Compressed(Compression::Bzip2),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Compressed(Compression::Xz),
             [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Self::Compressed(Compression::Lz4),
@@ -98,14 +104,15 @@ impl Format {
             [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
             [0x80, 0..=5, ..] => Self::Pickle,
             [0x89, b'H', b'D', b'F', b'\r', b'\n', 0x1a, b'\n', ..] => Self::Hdf5,
-            _ if first.get(257..262) == Some(b"ustar") => Self::Tar,
+            _ if first.get(257..262) == Some(b"ustar") || tar::is_header(first) => Self::Tar,
             _ if first.len() > 8 && first[8] == b'{' && first[4..8] == [0; 4] => Self::Safetensors,
             [0x08, 1..=0x7f, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72, ..] => Self::Onnx,
             _ if NATIVE.iter().any(|magic| first.starts_with(magic)) => Self::Native,
-            _ => match passive() {
-                Some((_, _, what)) => Self::Passive(what),
-                None if is_text(first) => Self::Text,
-                None => Self::Unknown,
+            _ => match (zfile_header(first), passive()) {
+                (Some(length), _) => Self::Zfile(length),
+                (None, Some((_, _, what))) => Self::Passive(what),
+                (None, None) if is_text(first) => Self::Text,
+                (None, None) => Self::Unknown,
             },
         }
     }
@@ -136,10 +143,21 @@ fn inflate(first: &[u8]) -> (Vec<u8>, io::Result<()>) {
     (content, read.map(drop))
 }
 
+/// How long the header of a file of joblib's first versions is: its mark, and a length as text, to which some versions add a space.
+fn zfile_header(first: &[u8]) -> Option<usize> {
+    let is_zlib_at = |at: usize| match first.get(at..) {
+        Some(stream @ [method, flags, ..]) => {
+            method & 0xf == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31) && is_zlib(stream)
+        }
+        _ => false,
+    };
+    [21, 22].into_iter().find(|at| first.starts_with(b"ZF") && is_zlib_at(*at))
+}
+
 /// Whether the header of the older format of lzma stands here, as strictly as its library looks: a dictionary of 2^n or 2^n + 2^(n-1)
-/// bytes, a length that is unknown or below 2^38, and the first byte of the stream, which is always 0.
+/// bytes, and a length that is unknown or below 2^38.
 fn is_lzma(first: &[u8]) -> bool {
-    let Some(([properties, header @ ..], [0, ..])) = first.split_first_chunk::<13>() else { return false };
+    let Some(([properties, header @ ..], _)) = first.split_first_chunk::<13>() else { return false };
     let (dictionary, length) = header.split_at(4);
     let dictionary = dictionary.try_into().map_or(0, u32::from_le_bytes);
     let length = length.try_into().map_or(0, u64::from_le_bytes);

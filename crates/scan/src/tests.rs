@@ -1,7 +1,10 @@
 //! Real files, and ones made to slip through.
 
 use crate::{FileReport, Severity, scan_file};
-use flate2::{Compression, read::GzEncoder};
+use flate2::{
+    Compression,
+    read::{GzEncoder, ZlibEncoder},
+};
 use modelpack_testkit::{TorchTensor, tar_of, torch_archive, torch_pickle, zip_of};
 use std::io::{Cursor, Read};
 
@@ -208,6 +211,24 @@ fn what_loaders_decompress_by_themselves_is_decompressed() {
         assert!(!cut.findings.is_empty(), "{cut:?}");
     }
     finds_canary("model.tar.xz", &tar_of(&[("model.pkl.bz2", data!("canary.pkl.bz2"))]));
+    // Behind a frame of zstd that is skipped, and behind the header of joblib's first versions.
+    let zstd = zstd::encode_all(CANARY, 1).unwrap();
+    finds_canary("model.pkl.zst", &[b"\x50\x2a\x4d\x18\x02\0\0\0..", &zstd[..]].concat());
+    let mut zlib = Vec::new();
+    ZlibEncoder::new(CANARY, Compression::default()).read_to_end(&mut zlib).unwrap();
+    for header in ["ZF0x3a               ", "ZF0x3a                "] {
+        finds_canary("model.joblib", &[header.as_bytes(), &zlib].concat());
+    }
+}
+
+#[test]
+fn an_archive_that_is_told_by_its_checksum_alone_is_not_passed_over() {
+    let mut tar = tar_of(&[("model.pkl", CANARY)]);
+    tar[257..265].fill(0);
+    let sum: u32 = tar[..512].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
+    tar[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    assert_eq!(severities(&scan("model.bin", &tar)), [Severity::Malformed]);
+    assert!(scan("model.bin", &[0; 1024]).findings.is_empty());
 }
 
 #[test]
