@@ -12,7 +12,7 @@
 //! | 7 | `network` | no server, a connection that broke, an answer that the protocol does not foresee |
 //! | 8 | `conflict` | something is in the way |
 //! | 9 | `input` | what is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed |
-//! | 10 | `unsafe` | loading a file could run code, or the file is not what its format wants |
+//! | 10 | `unsafe` | loading a file could run code, or the file is not what its format wants, or could not be read |
 //! | 11 | `notWhole` | something is missing of a model that `--strict` packs whole or not at all |
 //! | 129, 130, 143 | `hungUp`, `interrupted`, `terminated` | `SIGHUP`, `SIGINT`, `SIGTERM` |
 

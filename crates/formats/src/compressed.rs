@@ -1,7 +1,11 @@
 //! What is compressed, with a bound on what it may become: few bytes can say many.
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
+use lz4_flex::frame::FrameDecoder;
+use lzma_rust2::{LzmaReader, XzReader};
 use std::{
+    fmt,
     io::{self, BufRead, Read},
     sync::{
         Arc,
@@ -14,7 +18,9 @@ const MIN_ALLOWANCE: u64 = 1 << 30;
 /// Beyond that, it may become this many times its size, which is about the most that gzip can do.
 const MAX_RATIO: u64 = 1000;
 /// The largest window that a zstd stream may ask for, as a power of two: 128 MiB of memory.
-const ZSTD_WINDOW_LOG: u32 = 27;
+pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
+/// The memory that an xz or lzma stream may ask for, in KiB: a dictionary of 128 MiB, and what its decoder needs besides.
+pub(crate) const LZMA_MEMORY_KIB: u32 = (128 << 10) + (8 << 10);
 
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +33,30 @@ pub enum Compression {
     Zlib,
     /// As zstd frames.
     Zstd,
+    /// As one or more bzip2 streams.
+    Bzip2,
+    /// As one or more xz streams.
+    Xz,
+    /// As a stream of the older format of lzma, which its tools call "alone".
+    Lzma,
+    /// As lz4 frames.
+    Lz4,
+}
+
+/// The name of the format.
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "nothing",
+            Self::Gzip => "gzip",
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+            Self::Xz => "xz",
+            Self::Lzma => "lzma",
+            Self::Lz4 => "lz4",
+        })
+    }
 }
 
 /// How many more bytes what is compressed may become. Clones share it.
@@ -85,8 +115,81 @@ pub fn decompressed<'a>(
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
             Box::new(decoder)
         }
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(reader)),
+        Compression::Xz => Box::new(UntilError::new(XzReader::new_mem_limit(reader, true, LZMA_MEMORY_KIB))),
+        Compression::Lzma => Box::new(Lzma::new(reader)?),
+        Compression::Lz4 => Box::new(Lz4(FrameDecoder::new(reader))),
     };
     Ok(allowance.limit(decoder))
+}
+
+/// A decoder that is not asked again once it has failed: not all of them can stand that.
+struct UntilError<R> {
+    decoder: R,
+    has_failed: bool,
+}
+
+impl<R> UntilError<R> {
+    fn new(decoder: R) -> Self {
+        Self { decoder, has_failed: false }
+    }
+}
+
+impl<R: Read> Read for UntilError<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.has_failed {
+            return Err(io::Error::other("it could not be decompressed"));
+        }
+        let read = self.decoder.read(buffer);
+        self.has_failed = read.is_err();
+        read
+    }
+}
+
+/// One lzma stream. Programs differ in what they do with bytes behind it, so it is an error that there are some.
+struct Lzma<R> {
+    /// Nothing at its end.
+    decoder: Option<LzmaReader<R>>,
+}
+
+impl<R: Read> Lzma<R> {
+    fn new(reader: R) -> io::Result<Self> {
+        let mut decoder = LzmaReader::new_mem_limit(reader, LZMA_MEMORY_KIB, None)?;
+        // What comes before an error is given first, since other programs do that too.
+        decoder.set_defer_errors(true);
+        Ok(Self { decoder: Some(decoder) })
+    }
+}
+
+impl<R: Read> Read for Lzma<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(decoder) = &mut self.decoder else { return Ok(0) };
+        let read = decoder.read(buffer)?;
+        if read == 0
+            && !buffer.is_empty()
+            && let Some(ended) = self.decoder.take()
+        {
+            let (mut reader, ahead) = ended.into_parts();
+            if !ahead.is_empty() || reader.read(&mut [0])? > 0 {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "something follows the end of an lzma stream"));
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Frames of lz4, one after the other. The decoder stops at the end of each, and at a block without bytes in their middle.
+struct Lz4<R: Read>(FrameDecoder<R>);
+
+impl<R: BufRead> Read for Lz4<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.0.read(buffer)?;
+            if read > 0 || buffer.is_empty() || self.0.get_mut().fill_buf()?.is_empty() {
+                return Ok(read);
+            }
+        }
+    }
 }
 
 fn too_large() -> io::Error {
@@ -119,6 +222,10 @@ mod tests {
             (Compression::Gzip, gzip.finish().unwrap()),
             (Compression::Zlib, zlib.finish().unwrap()),
             (Compression::Zstd, zstd::encode_all(&content[..], 1).unwrap()),
+            (Compression::Bzip2, compressed(Compression::Bzip2, &content)),
+            (Compression::Xz, compressed(Compression::Xz, &content)),
+            (Compression::Lzma, compressed(Compression::Lzma, &content)),
+            (Compression::Lz4, compressed(Compression::Lz4, &content)),
         ];
         for (compression, bytes) in of_each {
             let read = |allowed| {
@@ -128,5 +235,73 @@ mod tests {
             assert_eq!(read(100_000).unwrap(), content, "{compression:?}");
             assert!(read(99_999).is_err(), "{compression:?}");
         }
+    }
+
+    /// Compressed as other programs do it.
+    fn compressed(compression: Compression, content: &[u8]) -> Vec<u8> {
+        match compression {
+            Compression::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Xz => {
+                let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(1)).unwrap();
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Lzma => {
+                let options = lzma_rust2::LzmaOptions::with_preset(1);
+                let mut encoder = lzma_rust2::LzmaWriter::new_use_header(Vec::new(), &options, None).unwrap();
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                encoder.write_all(content).unwrap();
+                encoder.finish().unwrap()
+            }
+            _ => unreachable!("made otherwise"),
+        }
+    }
+
+    #[test]
+    fn streams_one_after_the_other_are_all_read_or_an_error() {
+        for compression in [Compression::Bzip2, Compression::Xz, Compression::Lz4, Compression::Lzma] {
+            let two = [compressed(compression, b"first "), compressed(compression, b"second")].concat();
+            let mut read = Vec::new();
+            let whole = decompressed(compression, &two[..], &Allowance::bytes(100)).unwrap().read_to_end(&mut read);
+            if compression == Compression::Lzma {
+                assert_eq!((read.as_slice(), whole.is_err()), (&b"first "[..], true));
+            } else {
+                assert_eq!(read, b"first second", "{compression}");
+            }
+        }
+        // A block of no bytes in the middle of a frame of lz4 is not its end.
+        let mut frame = compressed(Compression::Lz4, b"text");
+        frame.splice(7..7, 0x8000_0000u32.to_le_bytes());
+        let mut read = Vec::new();
+        decompressed(Compression::Lz4, &frame[..], &Allowance::bytes(100)).unwrap().read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"text");
+    }
+
+    #[test]
+    fn a_dictionary_larger_than_memory_is_refused_before_it_is_made() {
+        let mut lzma = compressed(Compression::Lzma, b"text");
+        lzma[1..5].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(decompressed(Compression::Lzma, &lzma[..], &Allowance::bytes(100)).is_err());
+        lzma[1..5].copy_from_slice(&(64u32 << 20).to_le_bytes());
+        assert!(decompressed(Compression::Lzma, &lzma[..], &Allowance::bytes(100)).is_ok());
+        // The property of LZMA2 in the header of the first block: 40 is 4 GiB less one byte. The checksum of that header follows it.
+        let mut xz = compressed(Compression::Xz, b"text");
+        let property = 12 + 4;
+        assert_eq!(xz[property - 2], 0x21);
+        xz[property] = 40;
+        let end = 12 + (usize::from(xz[12]) + 1) * 4;
+        let mut crc = flate2::Crc::new();
+        crc.update(&xz[12..end - 4]);
+        xz[end - 4..end].copy_from_slice(&crc.sum().to_le_bytes());
+        let error = decompressed(Compression::Xz, &xz[..], &Allowance::bytes(100)).unwrap().read(&mut [0; 10]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory, "{error}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod array;
 mod gate;
+mod legacy;
 mod machine;
 mod memo;
 mod reader;
@@ -12,6 +13,7 @@ mod reader;
 mod tests;
 mod value;
 
+pub use legacy::LegacyTorch;
 pub use value::{Global, Object, Value};
 
 use machine::Machine;
@@ -52,6 +54,8 @@ pub enum Event<'a> {
         /// What it gets.
         value: &'a Value,
     },
+    /// It puts something into a list or a set: APPEND, APPENDS, LIST, ADDITEMS, FROZENSET.
+    Element(&'a Value),
 }
 
 /// An event and where it stands.
@@ -61,7 +65,7 @@ pub struct Step<'a> {
     pub at: u64,
     /// How many strings of bytes it lies in, each a pickle of its own: 0 is the pickle itself.
     pub nesting: u8,
-    /// Whether each opcode before found what it needs.
+    /// Whether each opcode found what it needs until then, this one included: a loader fails at the first that does not.
     pub is_sound: bool,
     /// What a loader would do there.
     pub event: Event<'a>,
@@ -111,7 +115,7 @@ impl<R: Read + Seek> Pickles<R> {
         Self { reader: Reader::new(file) }
     }
 
-    /// How many bytes were walked.
+    /// How many bytes were walked or skipped; more than there are, if an item is said to be longer than what is left.
     pub fn position(&self) -> u64 {
         self.reader.at()
     }
@@ -127,5 +131,20 @@ impl<R: Read + Seek> Pickles<R> {
     /// [`Value::Unknown`] and imports [`Event::Unresolved`]. Strings of bytes that are pickles themselves are walked too.
     pub fn walk(&mut self, each: &mut dyn FnMut(Step<'_>)) -> Walk {
         Machine::new().run(&mut self.reader, 0, each)
+    }
+
+    /// Whether the next pickle is the number that PyTorch's legacy files begin with.
+    pub fn is_at_legacy_torch(&mut self) -> bool {
+        self.reader.ahead().is_ok_and(legacy::begins)
+    }
+
+    /// Skips a storage of a legacy file of PyTorch: how many elements it has, in 8 bytes, and their bytes. Fails if they cannot be so many.
+    ///
+    /// A loader that reads one pickle after the other takes them for opcodes, so that they are walked as such too.
+    pub fn skip_storage(&mut self, element_bytes: u64, each: &mut dyn FnMut(Step<'_>)) -> io::Result<()> {
+        let head: [u8; 8] = self.reader.bytes()?;
+        // What is too long for any file is walked, and cannot be skipped.
+        let length = u64::from_le_bytes(head).saturating_mul(element_bytes);
+        self.reader.part(&head, length, |part| drop(Machine::new().walk_numbers(part, each)))
     }
 }

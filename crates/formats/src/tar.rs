@@ -4,7 +4,10 @@
 //! header lie; the order of headers, the numbers and the pax records are read here, because its own reader keeps extended headers
 //! of any size in memory and stops at the first empty pax record.
 
-use std::io::{self, Read};
+use std::{
+    borrow::Cow,
+    io::{self, Read},
+};
 use tar::{EntryType, Header};
 
 const BLOCK: u64 = 512;
@@ -36,6 +39,17 @@ pub enum Kind {
     Directory,
 }
 
+/// A link in an archive.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its path, as it stands in the archive.
+    pub path: String,
+    /// Where it leads: from its own directory if it is symbolic, else from the top of the archive.
+    pub target: String,
+    /// Whether it is a symbolic link, and not another name of a file.
+    pub is_symbolic: bool,
+}
+
 /// Reads the entries of an archive one after the other.
 pub struct Entries<R> {
     reader: R,
@@ -56,6 +70,15 @@ impl<R: Read> Entries<R> {
     /// Fails with [`InvalidData`](io::ErrorKind::InvalidData) where the archive is not one that every program reads alike.
     #[allow(clippy::should_implement_trait, reason = "the entry borrows nothing, yet its data is read before the next")]
     pub fn next(&mut self) -> io::Result<Option<Entry>> {
+        self.next_file(&mut None)
+    }
+
+    /// Like [`next`](Self::next), but tells links to `each`, and goes on.
+    pub fn next_and_links(&mut self, mut each: impl FnMut(Link)) -> io::Result<Option<Entry>> {
+        self.next_file(&mut Some(&mut each))
+    }
+
+    fn next_file(&mut self, links: &mut Option<&mut dyn FnMut(Link)>) -> io::Result<Option<Entry>> {
         let mut extended = Extended::default();
         loop {
             self.skip(self.data.saturating_add(self.padding))?;
@@ -78,8 +101,13 @@ impl<R: Read> Entries<R> {
                     }
                 }
                 EntryType::GNULongName => extended.read_long_name(self.extended_header(size)?)?,
+                EntryType::GNULongLink if links.is_some() => extended.read_long_link(self.extended_header(size)?)?,
                 EntryType::Regular | EntryType::Directory => return self.entry(&header, size, extended).map(Some),
-                other => return Err(refused(other, &header)),
+                other => {
+                    let is_link = matches!(other, EntryType::Link | EntryType::Symlink) && size == 0 && extended.size.is_none();
+                    let Some(each) = links.as_mut().filter(|_| is_link) else { return Err(refused(other, &header)) };
+                    each(link(&header, std::mem::take(&mut extended))?);
+                }
             }
         }
     }
@@ -158,10 +186,21 @@ impl<R: Read> Entries<R> {
     }
 }
 
+fn link(header: &Header, extended: Extended) -> io::Result<Link> {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_| malformed("the path of a link is not UTF-8"));
+    let target = extended.link.or_else(|| header.link_name_bytes().map(Cow::into_owned)).unwrap_or_default();
+    Ok(Link {
+        path: text(extended.path.unwrap_or_else(|| header.path_bytes().into_owned()))?,
+        target: text(target)?,
+        is_symbolic: header.entry_type() == EntryType::Symlink,
+    })
+}
+
 /// What extended headers say of the entry that follows them.
 #[derive(Default, PartialEq, Eq)]
 struct Extended {
     path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
     size: Option<u64>,
 }
 
@@ -173,6 +212,7 @@ impl Extended {
             records = rest;
             match key {
                 b"path" => self.set_path(value.to_vec())?,
+                b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => {
                     let size = decimal(value).ok_or_else(|| malformed("a pax size is not a number"))?;
                     if self.size.replace(size).is_some() {
@@ -193,6 +233,17 @@ impl Extended {
             name.pop();
         }
         self.set_path(name)
+    }
+
+    /// Reads the target that GNU tar writes before a link, likewise.
+    fn read_long_link(&mut self, mut target: Vec<u8>) -> io::Result<()> {
+        if target.last() == Some(&0) {
+            target.pop();
+        }
+        match self.link.replace(target) {
+            Some(_) => Err(malformed("a link has two targets")),
+            None => Ok(()),
+        }
     }
 
     fn set_path(&mut self, path: Vec<u8>) -> io::Result<()> {
@@ -232,6 +283,18 @@ fn number(field: &[u8]) -> io::Result<u64> {
         b'0'..=b'7' => Ok(n << 3 | u64::from(b - b'0')),
         _ => Err(wrong()),
     })
+}
+
+/// Whether a file with these first bytes is an archive to programs that look at no mark: the first of them has the sum that it says.
+pub fn is_header(first: &[u8]) -> bool {
+    let Some((first, _)) = first.split_first_chunk::<512>() else { return false };
+    let Ok(said) = number(&first[148..156]) else { return false };
+    // Some programs take the bytes for signed.
+    let others = || first[..148].iter().chain(&first[156..]);
+    let unsigned: i64 = others().map(|b| i64::from(*b)).sum();
+    let signed: i64 = others().map(|b| i64::from(*b as i8)).sum();
+    let spaces = 8 * i64::from(b' ');
+    unsigned > 0 && [unsigned, signed].iter().any(|sum| u64::try_from(sum + spaces) == Ok(said))
 }
 
 /// Checks the checksum, and that the header has one of the two layouts that are read.

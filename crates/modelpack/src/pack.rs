@@ -25,6 +25,8 @@ pub struct PackRequest {
     pub require_safe: bool,
     /// Whether nothing is packed if something is missing of the model.
     pub strict: bool,
+    /// Where zip archives within other archives are put while they are scanned; without it they are not read, which is a finding.
+    pub scratch: Option<PathBuf>,
 }
 
 /// Where a Modelfile is.
@@ -107,7 +109,7 @@ impl Modelpack {
         let (layers, description, gaps, scan) = blocking(move || {
             let (layers, description) = prepare_layers(&request)?;
             let gaps = find_gaps(&layers, request.strict, &notices)?;
-            let scan = scan_planned(layers.iter().flat_map(|layer| &layer.files), None)?;
+            let scan = scan_planned(layers.iter().flat_map(|layer| &layer.files), request.scratch.clone())?;
             Ok::<_, Error>((layers, description, gaps, scan))
         })
         .await?;

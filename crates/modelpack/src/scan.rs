@@ -18,7 +18,8 @@ pub enum ScanTarget {
 impl Modelpack {
     /// Looks for what loading the files of `target` would run; nothing of them is run, and weights are not read.
     ///
-    /// Zip archives within archive layers are put into a nameless file in `scratch` while they are looked at; without it they are not.
+    /// Zip archives within archive layers are put into a nameless file in `scratch` while they are looked at; without it they are
+    /// not read, which is a finding.
     pub async fn scan(&self, target: &ScanTarget, scratch: Option<PathBuf>) -> Result<Report> {
         match target {
             ScanTarget::Place(place) => {

@@ -13,10 +13,12 @@ mod texts;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of the directory of its seeds.
-pub const PROPERTIES: [(&str, Property); 16] = [
+pub const PROPERTIES: [(&str, Property); 18] = [
     ("annotations", documents::annotations),
+    ("compressed", scanned::compressed),
     ("config", documents::config),
     ("gguf", formats::gguf),
+    ("hdf5", scanned::hdf5),
     ("json", formats::json),
     ("kitfile", texts::kitfile),
     ("manifest", documents::manifest),

@@ -3,12 +3,11 @@
 use crate::{
     FileReport, Finding, Report,
     blob::BlobReader,
-    container::{compression, scan_tar},
+    container::scan_tar,
     file::{Context, scan},
-    format::Format,
     input::Input,
 };
-use modelpack_formats::compressed::{Allowance, decompressed};
+use modelpack_formats::compressed::{Allowance, Compression, decompressed};
 use modelpack_spec::{Artifact, Content, Encoding, Hasher, Layer};
 use modelpack_store::{Error, Result, Source, blocking, for_each_concurrent, verify_blob};
 use std::{
@@ -26,7 +25,8 @@ const MAX_FILES: usize = 100_000;
 pub struct ScanOptions {
     /// How many layers are read at once; at least 1.
     pub concurrency: usize,
-    /// Where zip archives within archive layers are put while they are looked at; without it they are not looked at.
+    /// Where zip archives within archive layers are put while they are looked at; without it they are not read,
+    /// which is a finding.
     pub scratch: Option<PathBuf>,
 }
 
@@ -58,14 +58,14 @@ fn scan_layer(index: usize, layer: &Layer, mut reader: BlobReader, scratch: Opti
         // That it is compressed is told from its bytes, as of any file.
         Content::File(_) | Content::Compressed(..) | Content::Unnamed => Encoding::Raw,
     };
-    let format = match encoding {
+    let compression = match encoding {
         Encoding::Raw => {
             let report = scan(&name, Input::File(&mut reader, size), context);
             return reader.failed.map_or(Ok(vec![report]), Err);
         }
-        Encoding::Tar => Format::Tar,
-        Encoding::TarGzip => Format::Gzip,
-        Encoding::TarZstd => Format::Zstd,
+        Encoding::Tar => Compression::None,
+        Encoding::TarGzip => Compression::Gzip,
+        Encoding::TarZstd => Compression::Zstd,
     };
     let what = format!("layer {index}, {}", layer.descriptor.digest);
     let (mut files, mut more, mut count) = (Vec::new(), FileReport::new(format!("{name}: more files"), 0), 0);
@@ -78,8 +78,7 @@ fn scan_layer(index: usize, layer: &Layer, mut reader: BlobReader, scratch: Opti
         }
     };
     let mut hashed = Hashed { reader, hasher: Hasher::new(layer.descriptor.digest.algorithm()), len: 0 };
-    let read =
-        decompressed(compression(format), BufReader::new(&mut hashed), &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
+    let read = decompressed(compression, BufReader::new(&mut hashed), &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
     let drained = io::copy(&mut hashed, &mut io::sink());
     if let Some(error) = hashed.reader.failed {
         return Err(error);
@@ -92,8 +91,8 @@ fn scan_layer(index: usize, layer: &Layer, mut reader: BlobReader, scratch: Opti
     }
     if let Err(error) = read {
         let mut report = FileReport::new(name, size);
-        report.find(Finding::malformed(format!("is an archive that programs read differently, or not: {error}")));
-        report.not_looked("what follows in the archive");
+        let message = format!("is an archive that programs read differently, or not: {error}. What follows in it was not read");
+        report.find(Finding::malformed(message));
         files.push(report);
     }
     Ok(files)

@@ -1,49 +1,37 @@
 //! Archives and what is compressed: each entry is a file.
 
 use crate::{
-    FileReport, Finding,
+    FileReport, Finding, Severity,
     file::{Context, scan},
-    format::Format,
     input::{Input, ReadSeek},
 };
 use modelpack_formats::{
     compressed::{Compression, decompressed},
-    tar::{Entries, Kind},
-    zip::Archive,
+    tar::{Entries, Kind, Link},
+    zip::{Archive, Entry},
 };
 use std::io::{self, BufReader, Read, Seek};
 
 /// Names of so many entries are said.
 const NAMED: usize = 3;
 
-/// How what has this format is compressed.
-pub(crate) fn compression(format: Format) -> Compression {
-    match format {
-        Format::Gzip => Compression::Gzip,
-        Format::Zlib => Compression::Zlib,
-        Format::Zstd => Compression::Zstd,
-        _ => Compression::None,
-    }
-}
+/// Extensions that only say how a file is compressed.
+const COMPRESSED: [&str; 9] = ["gz", "gzip", "z", "zst", "bz2", "xz", "lzma", "lz4", "zlib"];
 
 /// Scans what is compressed.
-pub(crate) fn scan_compressed(format: Format, file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
-    let how = match format {
-        Format::Gzip => "gzip",
-        Format::Zlib => "zlib",
-        _ => "zstd",
-    };
+pub(crate) fn scan_compressed(how: Compression, file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
     let Some(deeper) = context.deeper() else {
-        return report.not_looked(format!("compressed with {how}, within too many others"));
+        return report.unread(format!("is compressed with {how}, within too many others to be read"));
     };
-    let mut stream = match decompressed(compression(format), BufReader::new(file), context.allowance) {
+    let mut stream = match decompressed(how, BufReader::new(file), context.allowance) {
         Ok(stream) => stream,
-        Err(error) => return report.not_looked(format!("compressed with {how}, and not readable: {error}")),
+        Err(error) => return report.unread(format!("is compressed with {how}, and cannot be read: {error}")),
     };
-    let inner = report.path.rsplit_once('.').map_or(report.path.as_str(), |(path, _)| path).to_owned();
+    let inner = report.path.rsplit_once('.').filter(|(_, extension)| COMPRESSED.contains(&extension.to_ascii_lowercase().as_str()));
+    let inner = inner.map_or(report.path.as_str(), |(path, _)| path).to_owned();
     let inner = scan(&inner, Input::Stream(&mut stream, None), deeper);
     inner.looked_at.into_iter().for_each(|looked| report.looked(format!("compressed with {how}: {looked}")));
-    inner.not_looked_at.into_iter().for_each(|why| report.not_looked(format!("compressed with {how}: {why}")));
+    inner.not_judged.into_iter().for_each(|what| report.not_judged(format!("compressed with {how}: {what}")));
     inner.findings.into_iter().for_each(|finding| report.find(finding));
     report.more_findings += inner.more_findings;
     report.pickles += inner.pickles;
@@ -52,33 +40,55 @@ pub(crate) fn scan_compressed(format: Format, file: &mut dyn ReadSeek, context: 
 
 /// Scans a tar archive that is a file itself.
 pub(crate) fn scan_tar_file(file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
-    let Some(deeper) = context.deeper() else { return report.not_looked("a tar archive, within too many others") };
+    let Some(deeper) = context.deeper() else { return report.unread("is a tar archive, within too many others to be read") };
     let mut entries = Vec::new();
     let mut count = 0;
     let read = scan_tar(file, deeper, &mut |entry| {
         count += 1;
         // What has nothing to say is only counted, so that memory is bounded.
-        if !entry.findings.is_empty() || !entry.not_looked_at.is_empty() || !entry.notes.is_empty() || entry.pickles > 0 {
+        if !entry.findings.is_empty() || !entry.not_judged.is_empty() || !entry.notes.is_empty() || entry.pickles > 0 {
             if entries.len() < 1000 { entries.push(entry) } else { report.take_entry(entry) }
         }
     });
     entries.into_iter().for_each(|entry| report.take_entry(entry));
     report.looked(format!("a tar archive of {}", counted(count, "file", "files")));
     if let Err(error) = read {
-        report.find(Finding::malformed(format!("is a tar archive that programs read differently, or not: {error}")));
-        report.not_looked("what follows in the tar archive");
+        let message = format!("is a tar archive that programs read differently, or not: {error}. What follows in it was not read");
+        report.find(Finding::malformed(message));
     }
 }
 
 /// Scans the files of a tar archive that is not compressed, one after the other.
 pub(crate) fn scan_tar(reader: impl Read, context: Context<'_>, each: &mut dyn FnMut(FileReport)) -> io::Result<()> {
     let mut entries = Entries::new(BufReader::new(reader));
-    while let Some(entry) = entries.next()? {
+    while let Some(entry) = entries.next_and_links(|link| each(scan_link(&link)))? {
         if let Kind::File { size, .. } = entry.kind {
             each(scan(&entry.path, Input::Stream(&mut EntryData(&mut entries), Some(size)), context));
         }
     }
     Ok(())
+}
+
+/// A link is no file, but what is unpacked through one that leads out of the archive's directory lies elsewhere.
+fn scan_link(link: &Link) -> FileReport {
+    let mut report = FileReport::new(&link.path, 0);
+    let mut depth =
+        if link.is_symbolic { link.path.split('/').filter(|part| !matches!(*part, "" | ".")).count().saturating_sub(1) } else { 0 };
+    let stays = link.target.split(['/', '\\']).all(|part| {
+        match part {
+            "" | "." => {}
+            ".." if depth == 0 => return false,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        true
+    });
+    if link.target.starts_with(['/', '\\']) || link.path.split('/').any(|part| part == "..") || !stays {
+        let target: String = link.target.chars().take(100).collect();
+        report.find(Finding::malformed(format!("is a link to {target:?}, outside of the archive's directory")));
+    }
+    report.looked("a link");
+    report
 }
 
 /// The bytes of the present entry.
@@ -93,7 +103,7 @@ impl<R: Read> Read for EntryData<'_, R> {
 /// Scans a zip archive that can only be read forwards, from a nameless file.
 pub(crate) fn scan_zip_put_aside(file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
     let Some(scratch) = context.scratch else {
-        return report.not_looked("a zip archive within another archive, which takes a place to put it");
+        return report.unread("is a zip archive within another archive, and there is no place to put it to be read");
     };
     let put = tempfile::tempfile_in(scratch).and_then(|mut aside| {
         let size = io::copy(file, &mut aside)?;
@@ -102,29 +112,31 @@ pub(crate) fn scan_zip_put_aside(file: &mut dyn ReadSeek, context: Context<'_>, 
     });
     match put {
         Ok((mut aside, size)) => scan_zip(&mut aside, size, context, report),
-        Err(error) => report.not_looked(format!("a zip archive within another archive, which cannot be put aside: {error}")),
+        Err(error) => report.unread(format!("is a zip archive within another archive, and cannot be put aside to be read: {error}")),
     }
 }
 
 /// Scans a zip archive: PyTorch's, NumPy's and Keras' files are such.
 pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>, report: &mut FileReport) {
-    let Some(deeper) = context.deeper() else { return report.not_looked("a zip archive, within too many others") };
+    let Some(mut deeper) = context.deeper() else { return report.unread("is a zip archive, within too many others to be read") };
     let archive = match Archive::read(&mut *file, size) {
         Ok(archive) => archive,
         Err(error) => {
-            report.find(Finding::malformed(format!("begins like a zip archive, and is none that can be read: {error}")));
-            return report.not_looked("what is in the zip archive");
+            return report.find(Finding::malformed(format!("begins like a zip archive, and is none that can be read: {error}")));
         }
     };
     archive.problems.iter().for_each(|problem| report.find(Finding::malformed(problem.clone())));
     let is_torch = archive.entries.iter().any(|entry| entry.name == "data.pkl" || entry.name.ends_with("/data.pkl"));
     let is_keras = report.path.to_ascii_lowercase().ends_with(".keras");
+    let is_torch_script = is_torch_script(&archive);
+    deeper.is_torch_script = is_torch_script;
     let (mut pickled, mut tensors) = (Vec::new(), 0);
     for entry in archive.entries.iter().filter(|entry| !entry.is_directory()) {
         let content = match entry.open(&mut *file) {
             Ok(content) => content,
             Err(error) => {
-                report.not_looked(format!("{}: {error}", entry.name));
+                let message = format!("cannot be read: {error}");
+                report.find(Finding { within: Some(entry.name.clone()), ..Finding::new(Severity::Unread, message) });
                 continue;
             }
         };
@@ -143,8 +155,17 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
             report.take_entry(found);
         }
     }
-    let mut how =
-        format!("a {} archive of {}", if is_torch { "PyTorch" } else { "zip" }, counted(archive.entries.len(), "entry", "entries"));
+    let mut how = format!(
+        "a {} archive of {}",
+        if is_torch_script {
+            "TorchScript"
+        } else if is_torch {
+            "PyTorch"
+        } else {
+            "zip"
+        },
+        counted(archive.entries.len(), "entry", "entries")
+    );
     if !pickled.is_empty() {
         let more = pickled.len().saturating_sub(NAMED);
         let names = pickled[..pickled.len().min(NAMED)].join(", ");
@@ -161,6 +182,14 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
 
 fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Whether PyTorch gives an archive to the loader of TorchScript, which imports nothing of Python: it has `constants.pkl`, and its code.
+fn is_torch_script(archive: &Archive) -> bool {
+    let root = archive.entries.iter().find_map(|entry| entry.name.strip_suffix("constants.pkl"));
+    let is_code =
+        |entry: &Entry, root: &str| entry.name.strip_prefix(root).is_some_and(|name| name.starts_with("code/") && name.ends_with(".py"));
+    root.is_some_and(|root| (root.is_empty() || root.ends_with('/')) && archive.entries.iter().any(|entry| is_code(entry, root)))
 }
 
 /// Whether an entry of a PyTorch archive holds the numbers of a tensor: `NAME/data/0`.

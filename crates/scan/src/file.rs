@@ -1,14 +1,21 @@
 //! A file: what it is by its bytes, and what is looked at in it.
 
 use crate::{
-    FileReport, Finding, Severity, container,
-    format::{Format, NEEDED},
+    FileReport, Finding, container,
+    format::{Format, NEEDED, by_name, of_cut_zlib},
+    hdf5,
     input::{Forward, Input, ReadSeek, beginning},
     json, onnx,
     pickle::{self, Suspicion},
     text,
 };
-use modelpack_formats::{Fault, Malformed, compressed::Allowance, gguf, json::begins_like_json, safetensors, zip};
+use modelpack_formats::{
+    Fault, Malformed,
+    compressed::{Allowance, Compression},
+    gguf,
+    json::begins_like_json,
+    safetensors, zip,
+};
 use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     path::Path,
@@ -26,25 +33,27 @@ pub(crate) struct Context<'a> {
     pub(crate) scratch: Option<&'a Path>,
     /// How many more bytes may be decompressed.
     pub(crate) allowance: &'a Allowance,
+    /// Whether this lies in an archive of TorchScript.
+    pub(crate) is_torch_script: bool,
     depth: usize,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(scratch: Option<&'a Path>, allowance: &'a Allowance) -> Self {
-        Self { scratch, allowance, depth: 0 }
+        Self { scratch, allowance, is_torch_script: false, depth: 0 }
     }
 
     /// The context of what is in a container; nothing if it lies too deep.
     pub(crate) fn deeper(self) -> Option<Self> {
-        (self.depth < MAX_DEPTH).then_some(Self { depth: self.depth + 1, ..self })
+        (self.depth < MAX_DEPTH).then_some(Self { depth: self.depth + 1, is_torch_script: false, ..self })
     }
 }
 
 /// Scans a file of `size` bytes, which is called `path` in the model. Blocks.
 ///
 /// Headers and pickles are read, weights are not; where pickles hold much, their strings are skipped. What is compressed is read to its
-/// end. Entries of compressed archives that must be read from their end are put into a nameless file in `scratch` for that time, or
-/// not looked at without it.
+/// end. Entries of compressed archives that must be read from their end are put into a nameless file in `scratch` for that time; without
+/// it they are not read, which is a finding.
 pub fn scan_file(path: &str, size: u64, mut file: impl Read + Seek, scratch: Option<&Path>) -> FileReport {
     scan(path, Input::File(&mut file, size), Context::new(scratch, &Allowance::of(size)))
 }
@@ -60,7 +69,7 @@ pub(crate) fn scan(path: &str, input: Input<'_>, context: Context<'_>) -> FileRe
             };
             match first() {
                 Ok(first) => Scan { first: &first, file, size: Some(size), is_file: true, context, report: &mut report }.run(),
-                Err(error) => report.not_looked(format!("cannot be read: {error}")),
+                Err(error) => report.unread(format!("cannot be read: {error}")),
             }
             report
         }
@@ -71,7 +80,7 @@ pub(crate) fn scan(path: &str, input: Input<'_>, context: Context<'_>) -> FileRe
                     let mut file = Forward::new(first.clone(), stream);
                     Scan { first: &first, file: &mut file, size, is_file: false, context, report: &mut report }.run();
                 }
-                Err(error) => report.not_looked(format!("cannot be read: {error}")),
+                Err(error) => report.unread(format!("cannot be read: {error}")),
             }
             report
         }
@@ -95,7 +104,7 @@ impl Scan<'_> {
         text::note_script(&path, self.report);
         let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
         let extension = name.rsplit_once('.').map(|(_, extension)| extension).unwrap_or_default();
-        let format = Format::of(self.first);
+        let format = Format::of(self.first, extension);
         let named = [("safetensors", Format::Safetensors), ("gguf", Format::Gguf), ("onnx", Format::Onnx)];
         let named = named.into_iter().find(|(known, _)| *known == extension);
         if let Some((known, of_name)) = named.filter(|(_, of_name)| *of_name != format) {
@@ -121,12 +130,17 @@ impl Scan<'_> {
                 }
             }
             Format::Tar => container::scan_tar_file(self.file, self.context, self.report),
-            Format::Gzip | Format::Zlib | Format::Zstd => container::scan_compressed(format, self.file, self.context, self.report),
+            Format::Zfile(header) => match self.file.read_exact(&mut vec![0; header]) {
+                Ok(()) => container::scan_compressed(Compression::Zlib, self.file, self.context, self.report),
+                Err(error) => self.report.unread(format!("cannot be read: {error}")),
+            },
+            Format::Compressed(how) => container::scan_compressed(how, self.file, self.context, self.report),
+            Format::Hdf5 => hdf5::scan(&mut *self.file, self.report),
             Format::Numpy => self.numpy(),
             Format::Safetensors => {
-                self.header("safetensors", extension, |scan, size| safetensors::check(&mut *scan.file, size));
+                self.header("safetensors", &name, |scan, size| safetensors::check(&mut *scan.file, size));
             }
-            Format::Gguf => self.header("GGUF", extension, |scan, size| {
+            Format::Gguf => self.header("GGUF", &name, |scan, size| {
                 let header = gguf::Header::read(&mut *scan.file, size, |_| {})?;
                 if header.chat_template.is_some() {
                     text::note_chat_template(scan.report);
@@ -137,54 +151,54 @@ impl Scan<'_> {
                 Ok(())
             }),
             Format::Onnx => {
-                self.header("ONNX", extension, |scan, size| onnx::scan(&mut *scan.file, size, scan.report));
+                self.header("ONNX", &name, |scan, size| onnx::scan(&mut *scan.file, size, scan.report));
                 self.zip_behind();
             }
             Format::Pickle => {
                 let suspicion = if has_pickle_name(extension) { Suspicion::Named } else { Suspicion::Marked };
-                pickle::scan(&mut *self.file, self.size, suspicion, self.report);
+                self.pickle(suspicion);
                 self.zip_behind();
             }
-            Format::Closed(what) => {
+            Format::Passive(what) => {
                 if is_pickle_only(extension) {
-                    self.report.find(Finding::new(Severity::Unknown, format!("is named like a pickle, and is not one to be seen: {what}")));
+                    self.report.unread(format!("is named like a pickle, and is not one to be seen: {what}"));
                 }
-                self.report.not_looked(what);
+                self.report.not_judged(what);
                 self.hidden_pickle();
+                self.zip_behind();
             }
             Format::Native => {
                 self.report.note("a program or library of the machine: whoever loads it runs it; it was not judged");
-                self.report.not_looked("machine code");
+                self.report.not_judged("machine code");
                 self.hidden_pickle();
                 self.zip_behind();
             }
             Format::Text | Format::Unknown => {
+                pickle::scan(Cursor::new(of_cut_zlib(self.first)), None, Suspicion::None, self.context, self.report);
                 let suspicion = if has_pickle_name(extension) { Suspicion::NamedOnly } else { Suspicion::None };
-                let is_pickle = pickle::scan(&mut *self.file, self.size, suspicion, self.report);
+                let is_pickle = self.pickle(suspicion);
                 if !is_pickle && format == Format::Text {
                     self.report.looked("a text that is no pickle");
                 } else if !is_pickle {
-                    self.report.not_looked("no format that is known, and no pickle");
+                    self.report.not_judged(format!("{}, and no pickle", by_name(&name)));
                 }
-                if format == Format::Unknown {
-                    self.zip_behind();
-                }
+                self.zip_behind();
             }
         }
     }
 
     /// Checks the header of weights.
-    fn header(&mut self, format: &str, extension: &str, check: impl FnOnce(&mut Self, u64) -> Result<(), Malformed>) {
+    fn header(&mut self, format: &str, name: &str, check: impl FnOnce(&mut Self, u64) -> Result<(), Malformed>) {
         let Some(size) = self.size else {
-            return self.report.not_looked(format!("{format}, compressed, so that its size is only known at its end"));
+            return self.report.not_judged(format!("{format}, compressed, so that its size is only known at its end"));
         };
         match check(self, size) {
             Ok(()) => self.report.looked(format!("{format}: its header, against the file")),
-            Err(error) if error.fault == Fault::UnknownVersion => self.report.not_looked(format!("{format}: {error}")),
-            Err(error) if extension.eq_ignore_ascii_case(format) => {
+            Err(error) if error.fault == Fault::UnknownVersion => self.report.not_judged(format!("{format}: {error}")),
+            Err(error) if name.ends_with(&format!(".{}", format.to_ascii_lowercase())) => {
                 self.report.find(Finding::malformed(format!("is no sound {format} file: {error}")));
             }
-            Err(_) => self.report.not_looked("no format that is known"),
+            Err(_) => self.report.not_judged(by_name(name)),
         }
         self.hidden_pickle();
     }
@@ -192,10 +206,15 @@ impl Scan<'_> {
     /// Looks for a pickle whose first bytes are those of something else too.
     fn hidden_pickle(&mut self) {
         if self.is_file && self.file.seek(SeekFrom::Start(0)).is_ok() {
-            pickle::scan(&mut *self.file, self.size, Suspicion::None, self.report);
+            self.pickle(Suspicion::None);
         } else {
-            pickle::scan(Cursor::new(self.first), self.size, Suspicion::None, self.report);
+            pickle::scan(Cursor::new(self.first), self.size, Suspicion::None, self.context, self.report);
         }
+    }
+
+    /// Looks for pickles from here on. Says whether there was one.
+    fn pickle(&mut self, suspicion: Suspicion) -> bool {
+        pickle::scan(&mut *self.file, self.size, suspicion, self.context, self.report)
     }
 
     fn zip(&mut self) {
@@ -226,7 +245,7 @@ impl Scan<'_> {
         }
         let size_left = self.size.map(|size| size.saturating_sub(10 + header.len() as u64));
         let suspicion = if elements == Elements::Objects { Suspicion::Named } else { Suspicion::NamedOnly };
-        if !pickle::scan(&mut *self.file, size_left, suspicion, self.report) {
+        if !pickle::scan(&mut *self.file, size_left, suspicion, self.context, self.report) {
             self.report.looked("a NumPy array of records: its header, and that no pickle follows");
         }
     }

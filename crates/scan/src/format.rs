@@ -1,16 +1,23 @@
 //! What a file is, by its first bytes.
 
+use modelpack_formats::{
+    compressed::{Allowance, Compression, decompressed},
+    tar,
+};
+use std::io::{self, Read};
+
 /// What a file is, as far as its first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Empty,
     Zip,
     Tar,
-    Gzip,
-    Zlib,
-    Zstd,
-    /// A container or compression that is not opened.
-    Closed(&'static str),
+    Compressed(Compression),
+    /// What the first versions of joblib compressed: a header of so many bytes, and a stream of zlib.
+    Zfile(usize),
+    /// What no loader opens that runs anything of it by itself.
+    Passive(&'static str),
+    Hdf5,
     Numpy,
     Gguf,
     Safetensors,
@@ -27,42 +34,136 @@ pub(crate) enum Format {
 /// How many bytes are wanted to tell.
 pub(crate) const NEEDED: u64 = 4096;
 
-/// Formats that are not opened, by their first bytes.
-const CLOSED: [(&[u8], &str); 9] = [
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-    (b"Rar!\x1a\x07", "a RAR archive"),
-    (b"\xfd7zXZ\0", "compressed with xz"),
-    (b"\x5d\0\0", "compressed with lzma"),
-    (b"BZh", "compressed with bzip2"),
-    (b"\x04\x22\x4d\x18", "compressed with lz4"),
-    (b"LZIP", "compressed with lzip"),
-    (b"\x89HDF\r\n\x1a\n", "HDF5, which may hold Lambda layers of Keras"),
-    (b"\xd0\xcf\x11\xe0", "a compound document"),
+/// Formats that are not judged, by their bytes from some place on.
+#[rustfmt::skip]
+const PASSIVE: [(usize, &[u8], &str); 20] = [
+    (4, b"TFL3", "a tflite model"),
+    (0, b"\x89PNG\r\n\x1a\n", "an image"),
+    (0, b"\xff\xd8\xff", "an image"),
+    (0, b"GIF8", "an image"),
+    (0, b"II*\0", "an image"),
+    (0, b"MM\0*", "an image"),
+    (8, b"WEBP", "an image"),
+    (8, b"WAVE", "sound"),
+    (0, b"OggS", "sound"),
+    (0, b"fLaC", "sound"),
+    (0, b"ID3", "sound"),
+    (4, b"ftyp", "an image, sound or video"),
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"PAR1", "a Parquet table"),
+    (0, b"ARROW1", "an Arrow table"),
+    (0, b"SQLite format 3\0", "an SQLite database"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, b"LZIP", "compressed with lzip"),
+    (0, b"\xd0\xcf\x11\xe0", "a compound document"),
 ];
+
+/// Formats that have no mark of their own, by the ends of names.
+const PASSIVE_NAMES: [(&str, &str); 8] = [
+    ("saved_model.pb", "the graph of a TensorFlow SavedModel"),
+    (".pb", "a graph of TensorFlow, or another message of protobuf"),
+    (".mlmodel", "a Core ML model"),
+    (".data-00000-of-00001", "the variables of a TensorFlow checkpoint"),
+    ("variables.index", "the names of the variables of a TensorFlow checkpoint"),
+    (".engine", "a TensorRT engine"),
+    (".mnn", "an MNN model"),
+    (".msgpack", "weights of Flax"),
+];
+
+/// What a file with this name is that is none of the formats which are known by their bytes.
+pub(crate) fn by_name(name: &str) -> &'static str {
+    PASSIVE_NAMES.iter().find(|(end, _)| name.ends_with(end)).map_or("no format that is known", |(_, what)| what)
+}
 
 const NATIVE: [&[u8]; 7] =
     [b"\x7fELF", b"MZ", b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"];
 
 impl Format {
     /// The format of a file with these first bytes, at least [`NEEDED`] of them if it has so many.
-    pub(crate) fn of(first: &[u8]) -> Self {
-        let closed = || CLOSED.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, what)| Self::Closed(what));
+    ///
+    /// Some loaders take what has the extension of xz or lzma for either of them, whatever the stream's properties are.
+    pub(crate) fn of(first: &[u8], extension: &str) -> Self {
+        let passive = || PASSIVE.iter().find(|(at, magic, _)| first.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
         match first {
             [] => Self::Empty,
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            [0x78, second, ..] if u16::from_be_bytes([0x78, *second]).is_multiple_of(31) => Self::Zlib,
+            [0x1f, 0x8b, ..] => Self::Compressed(Compression::Gzip),
+            // Or a frame that is skipped, before those that are not.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Compressed(Compression::Zstd),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Compressed(Compression::Bzip2),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Compressed(Compression::Xz),
+            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Self::Compressed(Compression::Lz4),
+            [0x78, second, ..] if u16::from_be_bytes([0x78, *second]).is_multiple_of(31) && is_zlib(first) => {
+                Self::Compressed(Compression::Zlib)
+            }
+            [properties, ..] if is_lzma(first) && (*properties == 0x5d || matches!(extension, "xz" | "lzma")) => {
+                Self::Compressed(Compression::Lzma)
+            }
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Self::Numpy,
             [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
             [0x80, 0..=5, ..] => Self::Pickle,
-            _ if first.get(257..262) == Some(b"ustar") => Self::Tar,
+            [0x89, b'H', b'D', b'F', b'\r', b'\n', 0x1a, b'\n', ..] => Self::Hdf5,
+            _ if first.get(257..262) == Some(b"ustar") || tar::is_header(first) => Self::Tar,
             _ if first.len() > 8 && first[8] == b'{' && first[4..8] == [0; 4] => Self::Safetensors,
             [0x08, 1..=0x7f, 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72, ..] => Self::Onnx,
             _ if NATIVE.iter().any(|magic| first.starts_with(magic)) => Self::Native,
-            _ => closed().unwrap_or(if is_text(first) { Self::Text } else { Self::Unknown }),
+            _ => match (zfile_header(first), passive()) {
+                (Some(length), _) => Self::Zfile(length),
+                (None, Some((_, _, what))) => Self::Passive(what),
+                (None, None) if is_text(first) => Self::Text,
+                (None, None) => Self::Unknown,
+            },
         }
     }
+}
+
+/// Whether a stream of zlib begins here. Texts and numbers can have its two bytes too.
+///
+/// Its one loader, joblib's, decompresses the first 8 KiB before it hands on any byte. So what breaks within fewer is nothing to it. A
+/// whole file that ends too early gives it some bytes: a text does that by chance, and then [`of_cut_zlib`] are all there are.
+fn is_zlib(first: &[u8]) -> bool {
+    let is_whole_text = is_text(first) && (first.len() as u64) < NEEDED;
+    match inflate(first).1 {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => !is_whole_text,
+        // More was decompressed than is needed here.
+        Err(error) => error.kind() == io::ErrorKind::Other,
+    }
+}
+
+/// The bytes that a text gives which begins like a stream of zlib, and ends too early.
+pub(crate) fn of_cut_zlib(first: &[u8]) -> Vec<u8> {
+    if first.first() == Some(&0x78) { inflate(first).0 } else { Vec::new() }
+}
+
+fn inflate(first: &[u8]) -> (Vec<u8>, io::Result<()>) {
+    let mut content = Vec::new();
+    let read = decompressed(Compression::Zlib, first, &Allowance::bytes(1 << 20)).and_then(|mut stream| stream.read_to_end(&mut content));
+    (content, read.map(drop))
+}
+
+/// How long the header of a file of joblib's first versions is: its mark, and a length as text, to which some versions add a space.
+fn zfile_header(first: &[u8]) -> Option<usize> {
+    let is_zlib_at = |at: usize| match first.get(at..) {
+        Some(stream @ [method, flags, ..]) => {
+            method & 0xf == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31) && is_zlib(stream)
+        }
+        _ => false,
+    };
+    [21, 22].into_iter().find(|at| first.starts_with(b"ZF") && is_zlib_at(*at))
+}
+
+/// Whether the header of the older format of lzma stands here, as strictly as its library looks: a dictionary of 2^n or 2^n + 2^(n-1)
+/// bytes, and a length that is unknown or below 2^38.
+fn is_lzma(first: &[u8]) -> bool {
+    let Some(([properties, header @ ..], _)) = first.split_first_chunk::<13>() else { return false };
+    let (dictionary, length) = header.split_at(4);
+    let dictionary = dictionary.try_into().map_or(0, u32::from_le_bytes);
+    let length = length.try_into().map_or(0, u64::from_le_bytes);
+    let is_usual =
+        dictionary == u32::MAX || dictionary.count_ones() <= 1 || dictionary.count_ones() == 2 && dictionary & (dictionary << 1) != 0;
+    *properties < 225 && is_usual && (length == u64::MAX || (1..1 << 38).contains(&length))
 }
 
 /// Whether these are the first bytes of a text.

@@ -42,6 +42,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("torch.storage", &["TypedStorage", "UntypedStorage", "_TypedStorage", "_UntypedStorage"]),
     ("torch.nn.parameter", &["Buffer", "Parameter"]),
     ("torch.serialization", &["_get_layout"]),
+    ("torch.jit._pickle", &[
+        "build_boollist", "build_doublelist", "build_intlist", "build_tensor_from_id", "build_tensorlist", "restore_type_tag",
+    ]),
     ("torch._tensor", &["_rebuild_from_type_v2"]),
     ("torch._utils", &[
         "_rebuild_device_tensor_from_cpu_tensor", "_rebuild_device_tensor_from_numpy", "_rebuild_meta_tensor_no_storage",
@@ -130,6 +133,13 @@ const DANGEROUS: &[(&str, &[&str])] = &[
     ("torch.utils._config_module", &["ConfigModule.load_config", "load_config"]),
     ("torch.utils.checkpoint", &["checkpoint"]),
 ];
+
+/// Whether a global is a class of the code that its archive of TorchScript has itself.
+///
+/// PyTorch's loader of such archives looks for it there, and imports nothing of Python. A module of that name is nowhere to be imported.
+pub(crate) fn is_of_torch_script(global: &Global) -> bool {
+    global.module == "__torch__" || global.module.starts_with("__torch__.")
+}
 
 /// What is thought of importing a global; `None` if it is harmless.
 pub(crate) fn judge(global: &Global) -> Option<Severity> {

@@ -24,10 +24,12 @@ pub(crate) fn scan(file: impl Read, report: &mut FileReport) {
     match walk.document(file) {
         Ok(()) => report.looked("JSON"),
         Err(unread) => {
+            let why = format!("JSON that cannot be read to its end: {}", unread.why);
             if unread.may_be_loaded || walk.has_class && walk.has_config {
-                report.find(Finding::malformed(format!("is JSON that cannot be read to its end: {}", unread.why)));
+                report.unread(format!("is {why}"));
+            } else {
+                report.not_judged(why);
             }
-            report.not_looked(format!("JSON that cannot be read to its end: {}", unread.why));
         }
     }
     if walk.has_auto_map {

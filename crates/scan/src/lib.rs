@@ -10,6 +10,7 @@ mod container;
 mod file;
 mod format;
 mod globals;
+mod hdf5;
 mod input;
 mod json;
 mod keras;

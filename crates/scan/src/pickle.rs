@@ -1,10 +1,14 @@
 //! Pickles: what they import and call, judged.
 
-use crate::{FileReport, Finding, Severity, globals::judge};
-use modelpack_formats::pickle::{Ending, Event, Pickles, Step, Value, Walk};
+use crate::{
+    FileReport, Finding, Severity,
+    file::Context,
+    globals::{is_of_torch_script, judge},
+};
+use modelpack_formats::pickle::{Ending, Event, Global, LegacyTorch, Pickles, Step, Value, Walk};
 use std::{
     collections::HashSet,
-    io::{Read, Seek},
+    io::{self, Read, Seek},
 };
 
 /// More kinds of findings of one pickle are one.
@@ -24,25 +28,44 @@ pub(crate) enum Suspicion {
 }
 
 /// Scans the pickles of a file, one after the other. Says whether there was one.
-pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspicion, report: &mut FileReport) -> bool {
+pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspicion, context: Context<'_>, report: &mut FileReport) -> bool {
     let mut pickles = Pickles::new(file);
-    let mut number = 0;
+    let mut legacy = pickles.is_at_legacy_torch().then(LegacyTorch::default);
+    let (mut number, mut has_effect) = (0, false);
     loop {
         number += 1;
-        let mut judge = Judge::new(number, suspicion == Suspicion::NamedOnly);
-        let walk = pickles.walk(&mut |step| judge.hear(step));
+        let mut judge = Judge::new(number, suspicion == Suspicion::NamedOnly, context.is_torch_script);
+        let walk = pickles.walk(&mut |step| {
+            if let Some(legacy) = &mut legacy {
+                legacy.hear(number, &step);
+            }
+            judge.hear(step);
+        });
         let is_meant = walk.is_whole() || judge.is_active || number == 1 && matches!(suspicion, Suspicion::Named | Suspicion::Marked);
         if !is_meant {
+            if let Ending::Unreadable(error) = &walk.ending {
+                report.unread(format!("cannot be read from byte {} on: {error}", walk.end));
+            }
+            // What only makes values, and has bytes behind it, is a text: LICENSE begins with "Copyright", which reads as a string of bytes.
+            if suspicion == Suspicion::None && !has_effect {
+                return false;
+            }
             if number > 1 {
                 say_walked(number - 1, report);
-                report.not_looked(behind(walk.begin, size, "the last pickle"));
+                report.not_judged(behind(walk.begin, size, "the last pickle"));
             }
             return number > 1;
         }
+        has_effect |= judge.has_effect;
         let has_findings = !judge.findings.is_empty();
         judge.findings.into_iter().for_each(|finding| report.find(finding));
         if let Some(goes_on) = end(&walk, number, suspicion, has_findings, size, report) {
-            if goes_on && pickles.is_at_end().is_ok_and(|is_at_end| !is_at_end) {
+            if goes_on && legacy.is_some() && number == LegacyTorch::PICKLES {
+                say_walked(number, report);
+                skip_storages(&mut pickles, legacy.and_then(|legacy| legacy.storages()), size, report);
+                return true;
+            }
+            if goes_on && has_more(&mut pickles, report) {
                 continue;
             }
             say_walked(number, report);
@@ -50,6 +73,42 @@ pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspici
             say_walked(number - 1, report);
         }
         return true;
+    }
+}
+
+/// Skips the storages that stand behind the pickles of a legacy file of PyTorch, each of elements of so many bytes.
+fn skip_storages(pickles: &mut Pickles<impl Read + Seek>, storages: Option<Vec<u64>>, size: Option<u64>, report: &mut FileReport) {
+    let begin = pickles.position();
+    let mut judge = Judge::new(LegacyTorch::PICKLES + 1, false, false);
+    let mut skip = |element_bytes: &u64| match pickles.skip_storage(*element_bytes, &mut |step| judge.hear(step)) {
+        Ok(()) if size.is_some_and(|size| pickles.position() > size) => Err("it ends within its tensors".to_owned()),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err("it ends within its tensors".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let skipped = storages.as_ref().map(|storages| storages.iter().try_for_each(&mut skip));
+    judge.findings.into_iter().for_each(|finding| report.find(finding));
+    match (storages, skipped) {
+        (Some(storages), Some(Ok(()))) => {
+            let storages = if storages.len() == 1 { "1 storage".to_owned() } else { format!("{} storages", storages.len()) };
+            report.looked(format!("{storages} of tensors, by their length"));
+            if has_more(pickles, report) {
+                report.not_judged(behind(pickles.position(), size, "the last tensor"));
+            }
+        }
+        (_, Some(Err(error))) => report.find(Finding::malformed(format!("is no sound legacy file of PyTorch: {error}"))),
+        (_, None) | (None, _) => report.not_judged(behind(begin, size, "the last pickle")),
+    }
+}
+
+/// Whether anything is left, as far as that can be told.
+fn has_more(pickles: &mut Pickles<impl Read + Seek>, report: &mut FileReport) -> bool {
+    match pickles.is_at_end() {
+        Ok(is_at_end) => !is_at_end,
+        Err(error) => {
+            report.unread(format!("cannot be read from byte {} on: {error}", pickles.position()));
+            false
+        }
     }
 }
 
@@ -64,19 +123,19 @@ fn end(walk: &Walk, number: usize, suspicion: Suspicion, has_findings: bool, siz
         Ending::Broken(why) => {
             if has_findings || suspicion == Suspicion::Named {
                 report.find(Finding::malformed(format!("breaks off: {why}. What stands before is done all the same")).at(number, walk.end));
-                report.not_looked(behind(walk.end, size, "where its pickle breaks off"));
+                report.not_judged(behind(walk.end, size, "where its pickle breaks off"));
                 Some(false)
             } else {
-                report.not_looked(format!("begins like a pickle, and is none from byte {} on", walk.end));
+                report.not_judged(format!("begins like a pickle, and is none from byte {} on", walk.end));
                 None
             }
         }
         Ending::Array => {
-            report.not_looked(behind(walk.end, size, "an array of unknown length in its pickle"));
+            report.unread(format!("was not read on: {}", behind(walk.end, size, "an array of unknown length in its pickle")));
             Some(false)
         }
         Ending::Unreadable(error) => {
-            report.not_looked(format!("cannot be read from byte {} on: {error}", walk.end));
+            report.unread(format!("cannot be read from byte {} on: {error}", walk.end));
             Some(false)
         }
     }
@@ -94,28 +153,41 @@ fn behind(at: u64, size: Option<u64>, what: &str) -> String {
     }
 }
 
+/// Whether the names could be those of something that is installed. Those that a text has by chance seldom could: `mport os`.
+///
+/// This is of an import alone, which does nothing but that. What is called is found whatever it is called.
+fn can_be_imported(global: &Global) -> bool {
+    let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
+    [&global.module, &global.name].iter().all(|names| names.split('.').all(is_name))
+}
+
 /// Judges what a pickle would do.
 struct Judge {
     number: usize,
     findings: Vec<Finding>,
     said: HashSet<String>,
-    /// It imported and called something, and was sound until then.
+    /// It imported something dangerous or called something, and was sound until then.
     is_active: bool,
+    /// It imports something that is not harmless, or calls something.
+    has_effect: bool,
     /// Whether an import alone is enough for that.
     is_expected: bool,
+    is_torch_script: bool,
 }
 
 impl Judge {
-    fn new(number: usize, is_expected: bool) -> Self {
-        Self { number, findings: Vec::new(), said: HashSet::new(), is_active: false, is_expected }
+    fn new(number: usize, is_expected: bool, is_torch_script: bool) -> Self {
+        Self { number, findings: Vec::new(), said: HashSet::new(), is_active: false, has_effect: false, is_expected, is_torch_script }
     }
 
     fn hear(&mut self, step: Step<'_>) {
         match step.event {
             Event::Import(global) => {
-                let Some(severity) = judge(global) else { return };
+                let Some(severity) = judge(global).filter(|_| !(self.is_torch_script && is_of_torch_script(global))) else { return };
                 let name = format!("{}.{}", global.module, global.name);
-                self.is_active |= (severity == Severity::Dangerous || self.is_expected) && step.is_sound;
+                self.has_effect = true;
+                let is_dangerous = severity == Severity::Dangerous && can_be_imported(global);
+                self.is_active |= (is_dangerous || self.is_expected) && step.is_sound;
                 let finding = Finding { global: Some(name.clone()), ..Finding::new(severity, format!("imports {name}")) };
                 self.find(step, finding);
             }
@@ -127,6 +199,7 @@ impl Judge {
                 self.find(step, Finding::new(Severity::Unknown, message));
             }
             Event::Call { callable, .. } => {
+                self.has_effect = true;
                 if callable.global().is_some() {
                     self.is_active |= step.is_sound;
                 } else {
@@ -137,7 +210,7 @@ impl Judge {
                 let message = format!("changes {}.{} itself, for the whole process", global.module, global.name);
                 self.find(step, Finding::new(Severity::Dangerous, message));
             }
-            Event::State { .. } | Event::Persistent(_) | Event::Item { .. } => {}
+            Event::State { .. } | Event::Persistent(_) | Event::Item { .. } | Event::Element(_) => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// More findings of one file are only counted.
 const MAX_FINDINGS: usize = 100;
-/// More of what was or was not looked at within one file is only counted.
+/// More of what was looked at or not judged within one file is only counted.
 const MAX_LINES: usize = 20;
 
 /// How bad a finding is.
@@ -16,6 +16,8 @@ pub enum Severity {
     Unknown,
     /// The file is not what its format wants, so that programs read different things in it, or fail.
     Malformed,
+    /// A loader that runs what it reads opens the file, and all or some of it could not be read here.
+    Unread,
 }
 
 impl fmt::Display for Severity {
@@ -24,6 +26,7 @@ impl fmt::Display for Severity {
             Self::Dangerous => "dangerous",
             Self::Unknown => "unknown",
             Self::Malformed => "malformed",
+            Self::Unread => "unread",
         })
     }
 }
@@ -84,8 +87,8 @@ pub struct FileReport {
     pub size: u64,
     /// What was looked at, and how; empty if nothing was.
     pub looked_at: Vec<String>,
-    /// What was not looked at, and why.
-    pub not_looked_at: Vec<String>,
+    /// What was not judged, since no loader runs anything of it by itself, or reads it at all.
+    pub not_judged: Vec<String>,
     /// How many pickles were walked in it.
     pub pickles: usize,
     /// What is wrong with it.
@@ -105,8 +108,13 @@ impl FileReport {
         push(&mut self.looked_at, how.into());
     }
 
-    pub(crate) fn not_looked(&mut self, why: impl Into<String>) {
-        push(&mut self.not_looked_at, why.into());
+    /// What a loader that runs what it reads may open must not be passed over by this, but by [`FileReport::unread`].
+    pub(crate) fn not_judged(&mut self, what: impl Into<String>) {
+        push(&mut self.not_judged, what.into());
+    }
+
+    pub(crate) fn unread(&mut self, why: impl Into<String>) {
+        self.find(Finding::new(Severity::Unread, why));
     }
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
@@ -129,7 +137,7 @@ impl FileReport {
         }
         self.more_findings += entry.more_findings;
         self.pickles += entry.pickles;
-        entry.not_looked_at.into_iter().for_each(|why| self.not_looked(named(why)));
+        entry.not_judged.into_iter().for_each(|what| self.not_judged(named(what)));
         entry.notes.into_iter().for_each(|note| self.note(named(note)));
     }
 }

@@ -3,7 +3,10 @@
 mod headers;
 
 use crate::{FileReport, Severity, scan_file};
-use flate2::{Compression, read::GzEncoder};
+use flate2::{
+    Compression,
+    read::{GzEncoder, ZlibEncoder},
+};
 use modelpack_testkit::{TorchTensor, tar_of, torch_archive, torch_pickle, zip_of};
 use std::io::{Cursor, Read};
 
@@ -31,6 +34,10 @@ fn imports(path: &str, bytes: &[u8]) -> Vec<(Severity, String)> {
 fn finds_canary(path: &str, bytes: &[u8]) {
     let found = imports(path, bytes);
     assert!(found.contains(&(Severity::Dangerous, "posix.system".to_owned())), "{path}: {:?}", scan(path, bytes));
+}
+
+fn severities(report: &FileReport) -> Vec<Severity> {
+    report.findings.iter().map(|finding| finding.severity).collect()
 }
 
 #[track_caller]
@@ -89,13 +96,12 @@ fn arrays_of_numbers_are_harmless_and_those_of_objects_are_pickles() {
 #[test]
 fn arrays_in_the_middle_of_joblibs_pickles_hide_nothing_behind_them() {
     let report = finds_nothing("a.joblib", data!("good.joblib"));
-    assert!(report.not_looked_at.is_empty(), "{report:?}");
+    assert!(report.not_judged.is_empty(), "{report:?}");
     finds_canary("a.joblib", data!("canary.joblib"));
     finds_canary("a.joblib", data!("canary-object.joblib"));
     finds_canary("a.joblib.gz", data!("canary.joblib.gz"));
     finds_canary("a.joblib", data!("canary-zlib.joblib"));
-    let closed = scan("a.joblib", data!("canary-xz.joblib"));
-    assert!(closed.looked_at.is_empty() && closed.not_looked_at == ["compressed with xz"], "{closed:?}");
+    finds_canary("a.joblib", data!("canary-xz.joblib"));
 }
 
 #[test]
@@ -104,7 +110,7 @@ fn a_pytorch_archive_is_looked_at_by_its_pickle() {
     let report = finds_nothing("pytorch_model.bin", &torch_archive(&torch_pickle(&[tensor]), &[(0, 24)]));
     assert_eq!(report.looked_at.len(), 1);
     assert!(report.looked_at[0].contains("archive/data.pkl; 1 holds the numbers"), "{report:?}");
-    assert!(report.not_looked_at.is_empty(), "{report:?}");
+    assert!(report.not_judged.is_empty(), "{report:?}");
 }
 
 #[test]
@@ -146,7 +152,7 @@ fn a_pickle_that_breaks_behind_its_payload_is_found() {
     finds_canary("model.pkl", &broken);
     let report = scan("model.pkl", &broken);
     assert!(report.findings.iter().any(|finding| finding.message.contains("breaks off")), "{report:?}");
-    assert_eq!(report.not_looked_at, [format!("1 bytes behind where its pickle breaks off, from byte {} on", broken.len() - 1)]);
+    assert_eq!(report.not_judged, [format!("1 bytes behind where its pickle breaks off, from byte {} on", broken.len() - 1)]);
     assert_eq!(imports("model.pkl", b"csomebody.s\nclass\n\xff").len(), 1);
     finds_canary("notes.bin", &data!("canary-0.pkl")[..data!("canary-0.pkl").len() - 4]);
 }
@@ -155,7 +161,7 @@ fn a_pickle_that_breaks_behind_its_payload_is_found() {
 fn what_stands_behind_the_last_pickle_is_not_called_looked_at() {
     let report = finds_nothing("model.pt", b"\x80\x02K\x01.\x80\x02].\x01\x02\x03\x04\x05");
     assert_eq!(report.looked_at, ["2 pickles, each opcode"]);
-    assert_eq!(report.not_looked_at, ["5 bytes behind the last pickle, from byte 9 on"]);
+    assert_eq!(report.not_judged, ["5 bytes behind the last pickle, from byte 9 on"]);
     finds_canary("model.pt", &[&b"\x80\x02K\x01."[..], CANARY].concat());
 }
 
@@ -181,20 +187,104 @@ fn archives_and_compression_hide_nothing() {
     finds_canary("x.pkl.gz", &gzip(CANARY));
     let deep = (0..6).fold(CANARY.to_vec(), |bytes, _| gzip(&bytes));
     let report = scan("x", &deep);
-    assert!(report.findings.is_empty() && report.looked_at.is_empty(), "{report:?}");
-    assert!(report.not_looked_at[0].ends_with("within too many others"), "{report:?}");
+    assert_eq!(severities(&report), [Severity::Unread], "{report:?}");
+    assert!(report.findings[0].message.contains("within too many others") && report.looked_at.is_empty(), "{report:?}");
 }
 
 #[test]
-fn what_is_not_opened_is_not_called_looked_at() {
+fn what_loaders_decompress_by_themselves_is_decompressed() {
+    for (name, bytes) in [
+        ("model.pkl.bz2", data!("canary.pkl.bz2")),
+        ("model.pkl.xz", data!("canary.pkl.xz")),
+        ("model.pkl.lzma", data!("canary.pkl.lzma")),
+        ("model.pkl.lz4", data!("canary.pkl.lz4")),
+        // By another name, since joblib goes by the bytes.
+        ("model.joblib", data!("canary.pkl.bz2")),
+        ("model.bin", data!("canary.pkl.lzma")),
+        ("weights", data!("canary.pkl.lz4")),
+        // By its name alone, as pandas does.
+        ("model.pkl.xz", data!("canary-odd.pkl.xz")),
+        // Entries of NumPy's archives, which Python decompresses.
+        ("model.npz", data!("canary-bzip2.npz")),
+        ("model.npz", data!("canary-lzma.npz")),
+    ] {
+        finds_canary(name, bytes);
+        let cut = scan(name, &bytes[..bytes.len() - 40]);
+        assert!(!cut.findings.is_empty(), "{cut:?}");
+    }
+    finds_canary("model.tar.xz", &tar_of(&[("model.pkl.bz2", data!("canary.pkl.bz2"))]));
+    // Behind a frame of zstd that is skipped, and behind the header of joblib's first versions.
+    let zstd = zstd::encode_all(CANARY, 1).unwrap();
+    finds_canary("model.pkl.zst", &[b"\x50\x2a\x4d\x18\x02\0\0\0..", &zstd[..]].concat());
+    let mut zlib = Vec::new();
+    ZlibEncoder::new(CANARY, Compression::default()).read_to_end(&mut zlib).unwrap();
+    for header in ["ZF0x3a               ", "ZF0x3a                "] {
+        finds_canary("model.joblib", &[header.as_bytes(), &zlib].concat());
+    }
+}
+
+#[test]
+fn an_archive_that_is_told_by_its_checksum_alone_is_not_passed_over() {
+    let mut tar = tar_of(&[("model.pkl", CANARY)]);
+    tar[257..265].fill(0);
+    let sum: u32 = tar[..512].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
+    tar[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    assert_eq!(severities(&scan("model.bin", &tar)), [Severity::Malformed]);
+    assert!(scan("model.bin", &[0; 1024]).findings.is_empty());
+}
+
+#[test]
+fn what_a_loader_would_open_and_cannot_be_read_is_found() {
+    for (name, bytes) in [
+        ("model.pkl.bz2", &b"BZh9 rest"[..]),
+        ("model.pkl.gz", b"\x1f\x8b\x08\0 rest"),
+        ("model.pkl.xz", b"\xfd7zXZ\0 rest"),
+        ("model.pkl.lz4", b"\x04\x22\x4d\x18 rest"),
+        ("model.pkl.zst", b"\x28\xb5\x2f\xfd rest"),
+        // A dictionary of 4 GiB.
+        ("model.pkl", b"\x5d\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0 rest"),
+    ] {
+        assert_eq!(severities(&scan(name, bytes)), [Severity::Unread], "{:?}", scan(name, bytes));
+    }
+    // An entry of an archive, by a method that nobody knows, and one that is compressed twice without a place to put it.
+    let mut archive = zip_of(&[("a.npy", b"1")]);
+    let directory = archive.len() - 22 - 46 - 5;
+    archive[8] = 77;
+    archive[directory + 10] = 77;
+    let report = scan("model.npz", &archive);
+    assert_eq!((severities(&report), report.findings[0].within.as_deref()), (vec![Severity::Unread], Some("a.npy")));
+    let packed = tar_of(&[("arrays.npz", data!("arrays.npz"))]);
+    let report = scan_file("model.tar", packed.len() as u64, Cursor::new(&packed), None);
+    assert_eq!(severities(&report), [Severity::Unread], "{report:?}");
+}
+
+#[test]
+fn texts_and_numbers_that_begin_like_compressed_ones_are_none() {
+    for text in ["x = 1\nprint(x)\n", "x^2 + y^2\n", "x}\n", "x?", "x ", "x^"] {
+        let report = finds_nothing("code.py", text.as_bytes());
+        assert_eq!(report.looked_at, ["a text that is no pickle"], "{text:?}");
+    }
+    let numbers = [&[0x78, 0x9c][..], &[0xff; 5000]].concat();
+    let report = scan("weights.bin", &numbers);
+    assert!(report.findings.is_empty() && report.not_judged.len() == 1, "{report:?}");
+    assert!(scan("weights.bin", &[0; 5000]).findings.is_empty());
+    // A stream of letters alone is decompressed all the same: what comes of it is a pickle.
+    assert!(!scan("model.joblib", &data!("canary-zlib.joblib")[..290]).findings.is_empty());
+}
+
+#[test]
+fn what_no_loader_runs_is_not_judged_and_no_finding() {
     for (name, bytes) in [
         ("model.bin", &b"7z\xbc\xaf\x27\x1c rest"[..]),
-        ("model.h5", b"\x89HDF\r\n\x1a\n rest"),
-        ("model.bz2", b"BZh9 rest"),
+        ("model.tflite", b"\x1c\0\0\0TFL3 rest\0"),
+        ("model.mlmodel", b"\x08\x01\x12\x00\xff"),
+        ("saved_model.pb", b"\x08\x01\x12\x00\xff"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\0"),
+        ("model.so", b"\x7fELF\x02\x01"),
         ("weights.bin", b"\xf0\x9f\x00\x00\xff"),
     ] {
         let report = scan(name, bytes);
-        assert!(report.looked_at.is_empty() && report.not_looked_at.len() == 1 && report.findings.is_empty(), "{report:?}");
+        assert!(report.looked_at.is_empty() && report.not_judged.len() == 1 && report.findings.is_empty(), "{report:?}");
     }
 }
 
@@ -234,7 +324,7 @@ fn onnx_with(location: &str) -> Vec<u8> {
 #[test]
 fn tensors_of_onnx_lie_beside_the_model_or_are_found() {
     let report = finds_nothing("model.onnx", &onnx_with("weights/model.onnx_data"));
-    assert_eq!((&report.looked_at[..], report.not_looked_at.len()), (&["ONNX: its header, against the file".to_owned()][..], 0));
+    assert_eq!((&report.looked_at[..], report.not_judged.len()), (&["ONNX: its header, against the file".to_owned()][..], 0));
     for location in ["/etc/passwd", "../../.ssh/id_rsa", "a/../../b", "C:\\x", "*/_ORT_MEM_ADDR_/*"] {
         // Whatever it is called, and within an archive.
         for (name, bytes) in [
@@ -286,7 +376,113 @@ fn a_lambda_layer_of_keras_is_found() {
     let report = scan("model.keras", &zip_of(&[("config.json", config), ("model.weights.h5", b"\x89HDF\r\n\x1a\n")]));
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].severity, Severity::Dangerous);
-    assert_eq!(report.not_looked_at.len(), 1);
+}
+
+#[test]
+fn code_of_python_is_no_pickle() {
+    for text in [
+        "import os\nimport logging\n\nclass Model:\n    pass\n",
+        "import logging\n",
+        "import sys\nsys.modules.pop(__package__, None)\n",
+        "import argparse\r\nimport os\r\n",
+        "initialized = True\n\ndef main():\n",
+        "from os import system\n",
+        "class Model:\n    x = 1\n",
+        "Copyright (c) 2018, Somebody, Somebody Else, and a long line of others who are named here for no other reason than to be 111 bytes.\nAll.",
+    ] {
+        for name in ["modeling_tiny.py", "LICENSE"] {
+            let report = finds_nothing(name, text.as_bytes());
+            assert!(report.pickles == 0 && report.not_judged.is_empty(), "{report:?}");
+        }
+    }
+    // What calls something is a pickle, though: its mark is there.
+    finds_canary("modeling_tiny.py", data!("canary-0.pkl"));
+    finds_canary("modeling_tiny.py", b"(S'touch modelpack-canary'\niposix\nsystem\n.");
+    finds_canary("modeling_tiny.py", b"(S'touch modelpack-canary'\niposix\nsystem\nimport os\n");
+    finds_canary("modeling_tiny.py", b"cposix\nsystem\n(S'touch modelpack-canary'\ntRimport os\n");
+    assert_eq!(imports("code.py", b"(S'x'\nimport os\nsystem\n."), [(Severity::Unknown, "mport os.system".to_owned())]);
+}
+
+#[test]
+fn an_archive_of_torchscript_has_its_own_classes() {
+    let pickle = b"\x80\x02c__torch__.model.Net\nNet\n)\x81}(X\x01\x00\x00\x00actorch.jit._pickle\nbuild_intlist\n](K\x01e\x85Rub.";
+    let archive = |pickle: &[u8], others: &[&'static str]| {
+        let mut entries = vec![("net/data.pkl", pickle)];
+        entries.extend(others.iter().map(|name| (*name, &b"\x80\x02)."[..])));
+        zip_of(&entries)
+    };
+    let script = ["net/constants.pkl", "net/code/__torch__/model/Net.py"];
+    let report = finds_nothing("model.jit", &archive(pickle, &script));
+    assert!(report.looked_at[0].starts_with("a TorchScript archive"), "{report:?}");
+    // Without the one or the other, or elsewhere, Python is asked for these classes.
+    for (name, bytes) in [
+        ("model.pt", archive(pickle, &[])),
+        ("model.pt", archive(pickle, &script[..1])),
+        ("model.pt", archive(pickle, &script[1..])),
+        ("model.pt", archive(pickle, &["net/constants.pkl", "other/code/__torch__/model/Net.py"])),
+        ("model.pkl", pickle.to_vec()),
+    ] {
+        assert_eq!(imports(name, &bytes), [(Severity::Unknown, "__torch__.model.Net.Net".to_owned())]);
+    }
+    // What an archive of TorchScript has else is found as ever.
+    finds_canary("model.pt", &archive(CANARY, &script));
+    let inner = archive(pickle, &[]);
+    let outer = zip_of(&[("constants.pkl", b"\x80\x02)."), ("code/a.py", b""), ("inner.pt", &inner)]);
+    assert_eq!(imports("model.pt", &outer).len(), 1);
+}
+
+/// A file as PyTorch wrote it before its archives, with a storage of two floats behind these bytes.
+fn legacy_torch(pickle: &[u8], storages: &[u8]) -> Vec<u8> {
+    let preface = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00.";
+    [preface, pickle, b"\x80\x02]q\x00X\x01\x00\x00\x000q\x01a.", storages].concat()
+}
+
+#[test]
+fn the_tensors_of_legacy_files_are_explained_and_what_is_behind_them_is_told() {
+    let tensor = TorchTensor { name: "a", storage_class: "FloatStorage", storage: 0, storage_elements: 2, offset: 0, shape: &[2] };
+    let pickle = torch_pickle(&[tensor]);
+    let storage = |count: u64, data: &[u8]| [&count.to_le_bytes()[..], data].concat();
+    let report = finds_nothing("model.pth", &legacy_torch(&pickle, &storage(2, &[0x3f; 8])));
+    assert_eq!(report.looked_at, ["5 pickles, each opcode", "1 storage of tensors, by their length"]);
+    assert_eq!(report.not_judged, Vec::<String>::new());
+    let report = finds_nothing("model.pth", &legacy_torch(&pickle, &[storage(2, &[0x3f; 8]), vec![1, 2, 3]].concat()));
+    assert_eq!(report.not_judged.len(), 1, "{report:?}");
+    assert!(report.not_judged[0].starts_with("3 bytes behind the last tensor"), "{report:?}");
+    for (count, data) in [(2, &[0; 7][..]), (u64::MAX, &[0; 8]), (1 << 40, &[0; 8])] {
+        let report = scan("model.pth", &legacy_torch(&pickle, &storage(count, data)));
+        assert_eq!(severities(&report), [Severity::Malformed], "{report:?}");
+    }
+    // A loader that goes on with what it finds takes the storage for a pickle.
+    finds_canary("model.pth", &legacy_torch(&pickle, CANARY));
+    let length = u64::from(b'X') | 3 << 8;
+    finds_canary("model.pth", &legacy_torch(&pickle, &[&length.to_le_bytes()[..], b"0", &CANARY[2..], &[0; 4096]].concat()));
+    finds_canary("model.pth", &legacy_torch(CANARY, &storage(2, &[0; 8])));
+    let in_tar = tar_of(&[("model.pth", &legacy_torch(&pickle, &storage(2, &[0x3f; 8])))]);
+    assert_eq!(finds_nothing("model.tar", &in_tar).not_judged, Vec::<String>::new());
+}
+
+#[test]
+fn links_of_archives_are_no_findings_unless_they_lead_out() {
+    let with_link = |kind: u8, target: &str| {
+        let mut tar = tar_of(&[("m/link", b""), ("m/x.pkl", CANARY)]);
+        tar[156] = kind;
+        tar[157..157 + target.len()].copy_from_slice(target.as_bytes());
+        let sum: u32 = tar[..512].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
+        tar[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        scan("model.tar", &tar)
+    };
+    for (kind, target, leads_out) in [
+        (b'2', "x.pkl", false),
+        (b'2', "../a", false),
+        (b'1', "m/x.pkl", false),
+        (b'2', "../../a", true),
+        (b'1', "../a", true),
+        (b'2', "/etc/passwd", true),
+    ] {
+        let report = with_link(kind, target);
+        let expected = if leads_out { vec![Severity::Malformed, Severity::Dangerous] } else { vec![Severity::Dangerous] };
+        assert_eq!(severities(&report), expected, "{target}: {report:?}");
+    }
 }
 
 #[test]
@@ -353,7 +549,7 @@ fn a_pickles_name_on_what_is_not_opened_is_found() {
 fn texts_are_not_mistaken_for_pickles() {
     for text in ["cat\ndog\nbird\nred\n", "I am a text.\n", "Version 1\nNone\n", "c\n(s)\n", "# A model card\n", "(lp0\nhello", "[]", ""] {
         let report = scan("vocab.txt", text.as_bytes());
-        assert!(report.findings.is_empty() && report.not_looked_at.is_empty() && report.pickles == 0, "{text:?}: {report:?}");
+        assert!(report.findings.is_empty() && report.not_judged.is_empty() && report.pickles == 0, "{text:?}: {report:?}");
     }
 }
 

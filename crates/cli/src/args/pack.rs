@@ -16,7 +16,7 @@ pub struct PackArgs {
     /// Show what would be packed, and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Pack nothing if loading a file could run code, or a file is not what its format wants
+    /// Pack nothing if loading a file could run code, or a file is not what its format wants, or cannot be read
     #[arg(long)]
     pub require_safe: bool,
     /// Pack nothing if something is missing of the model: a shard, a tensor, a file that git LFS keeps elsewhere
@@ -33,6 +33,7 @@ impl PackArgs {
         if let (None, true, Some(time)) = (&self.metadata.created_at, dated, context.created_at()?) {
             metadata.say(Field::CREATED_AT, &time, "SOURCE_DATE_EPOCH")?;
         }
-        Ok(PackRequest { metadata, require_safe: self.require_safe, strict: self.strict, ..self.plan.request(directory)? })
+        let scratch = Some(context.settings.scratch.clone());
+        Ok(PackRequest { metadata, require_safe: self.require_safe, strict: self.strict, scratch, ..self.plan.request(directory)? })
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     output::Output,
     text::{Align, bytes, count, printable, shortened, table},
 };
-use modelpack::{FileReport, ScanFinding, ScanReport, ScanTarget};
+use modelpack::{FileReport, ScanFinding, ScanReport, ScanTarget, Severity};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -23,7 +23,8 @@ const LINE: usize = 300;
 /// Show whether loading the files of an artifact, or of a directory, could run code; nothing of them is run
 ///
 /// Headers of weights are checked against their files. Pickles are walked opcode by opcode, in archives too, and what they import is
-/// judged against a list of what is harmless. The exit code is 10 if anything is found.
+/// judged against a list of what is harmless. A file that loaders of pickles open and that cannot be read is a finding too. Formats of
+/// which no loader runs anything by itself are listed, and not judged. The exit code is 10 if anything is found.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack scan ./tiny")]
 pub struct Args {
@@ -86,7 +87,7 @@ fn for_people(report: &ScanReport) -> String {
         lines.extend((file.more_findings > 0).then(|| format!("and {} more", file.more_findings)));
         lines
     }));
-    parts.extend(section("Not looked at", report, |file| file.not_looked_at.clone()));
+    parts.extend(section("Not judged", report, |file| file.not_judged.clone()));
     parts.extend(section("Notes", report, |file| file.notes.clone()));
     parts.push(summary(report));
     parts.join("\n\n")
@@ -95,11 +96,16 @@ fn for_people(report: &ScanReport) -> String {
 /// In one cell, how a file was looked at.
 fn looked_at(file: &FileReport) -> String {
     let looked = shortened(&printable(&file.looked_at.join("; ")), 100);
-    match (looked.is_empty(), file.not_looked_at.is_empty()) {
+    match (looked.is_empty(), is_whole(file)) {
         (false, true) => looked,
         (false, false) => format!("in part: {looked}"),
         (true, _) => "no".to_owned(),
     }
+}
+
+/// Whether all of a file was read, and judged.
+fn is_whole(file: &FileReport) -> bool {
+    file.not_judged.is_empty() && file.findings.iter().all(|finding| finding.severity != Severity::Unread)
 }
 
 /// A heading, and the lines of each file that has some.
@@ -111,7 +117,7 @@ fn section(heading: &str, report: &ScanReport, lines: impl Fn(&FileReport) -> Ve
 
 fn summary(report: &ScanReport) -> String {
     let files = |wanted: fn(&&FileReport) -> bool| report.files.iter().filter(wanted).count();
-    let whole = files(|file| file.not_looked_at.is_empty() && !file.looked_at.is_empty());
+    let whole = files(|file| is_whole(file) && !file.looked_at.is_empty());
     let none = files(|file| file.looked_at.is_empty());
     let part = report.files.len() - whole - none;
     format!(
@@ -141,7 +147,7 @@ pub fn for_programs(report: &ScanReport, wanted: impl Fn(&FileReport) -> bool) -
     };
     let file = |file: &FileReport| {
         json!({
-            "path": file.path, "size": file.size, "lookedAt": file.looked_at, "notLookedAt": file.not_looked_at,
+            "path": file.path, "size": file.size, "lookedAt": file.looked_at, "notJudged": file.not_judged,
             "pickles": file.pickles, "findings": file.findings.iter().map(finding).collect::<Vec<_>>(),
             "moreFindings": file.more_findings, "notes": file.notes,
         })

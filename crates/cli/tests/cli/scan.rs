@@ -1,7 +1,7 @@
 //! `scan`, and what packing says of what it packs.
 
 use crate::harness::{self, Registry, cli, cli_with_model, fails, ok, run};
-use modelpack_testkit::{Cli, fixture, torch_archive, zip_of};
+use modelpack_testkit::{Cli, fixture, tar_of, torch_archive, zip_of};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -13,6 +13,11 @@ fn with_canary() -> Cli {
     let (cli, model) = cli_with_model();
     fs::write(model.join("extra.pt"), torch_archive(CANARY, &[(0, 16)])).unwrap();
     cli
+}
+
+/// What a report says of a file.
+fn file_of<'a>(report: &'a Value, path: &str) -> &'a Value {
+    report["files"].as_array().unwrap().iter().find(|file| file["path"] == path).unwrap()
 }
 
 fn nothing_ran(cli: &Cli) {
@@ -47,7 +52,7 @@ fn a_canary_is_found_in_a_directory_in_the_store_and_in_a_registry_and_never_run
         let output = run(&cli, &format!("scan {target} --json")).expect_code(10);
         let report: Value = serde_json::from_str(&output.stdout).unwrap();
         assert_eq!(report["findings"], 1);
-        let file = report["files"].as_array().unwrap().iter().find(|file| file["path"] == "extra.pt").unwrap();
+        let file = file_of(&report, "extra.pt");
         assert_eq!(file["findings"][0]["global"], "posix.system");
         assert_eq!(file["findings"][0]["severity"], "dangerous");
     }
@@ -111,6 +116,74 @@ fn with_require_safe_nothing_is_written() {
     fails(&cli, &format!("inspect docker://{reference}"), 3, &[]);
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny:v1 --require-safe");
+}
+
+#[test]
+fn code_of_python_is_packed_though_it_must_be_safe() {
+    let (cli, model) = cli_with_model();
+    for (name, code) in [
+        ("modeling_tiny.py", "import os\nimport logging\nfrom torch import nn\n\n\nclass Model(nn.Module):\n    pass\n"),
+        ("configuration_tiny.py", "import logging\r\nimport sys\r\nsys.path.append(\"..\")\r\n"),
+        ("scale.py", "x = 1\n"),
+        ("LICENSE.MIT", "Copyright (c) 2018, Somebody\nAll rights reserved.\n"),
+    ] {
+        fs::write(model.join(name), code).unwrap();
+    }
+    ok(&cli, "pack model -t tiny:v1 --require-safe");
+    let report = harness::json(&cli, "scan model");
+    assert_eq!(report["findings"], 0);
+    let file = file_of(&report, "modeling_tiny.py");
+    assert_eq!((&file["lookedAt"], &file["notJudged"]), (&json!(["a text that is no pickle"]), &json!([])));
+}
+
+#[test]
+fn what_loaders_decompress_by_themselves_is_refused() {
+    let (cli, model) = cli_with_model();
+    for (name, bytes) in [
+        ("extra.pkl.bz2", &include_bytes!("../../../scan/src/tests/data/canary.pkl.bz2")[..]),
+        ("extra.pkl.xz", include_bytes!("../../../scan/src/tests/data/canary.pkl.xz")),
+        ("extra.pkl.lzma", include_bytes!("../../../scan/src/tests/data/canary.pkl.lzma")),
+        ("extra.pkl.lz4", include_bytes!("../../../scan/src/tests/data/canary.pkl.lz4")),
+    ] {
+        fs::write(model.join(name), bytes).unwrap();
+        fails(&cli, "pack model -t tiny:v1 --require-safe", 10, &[name, "posix.system"]);
+        // What cannot be read of it is in the way as well.
+        fs::write(model.join(name), &bytes[..bytes.len() / 3]).unwrap();
+        fails(&cli, "pack model -t tiny:v1 --require-safe", 10, &[name]);
+        let report: Value = serde_json::from_str(&run(&cli, "scan model --json").expect_code(10).stdout).unwrap();
+        assert_eq!(file_of(&report, name)["findings"][0]["severity"], "unread", "{report}");
+        fs::remove_file(model.join(name)).unwrap();
+    }
+    assert_eq!(harness::json(&cli, "ls"), json!([]));
+    nothing_ran(&cli);
+}
+
+#[test]
+fn what_no_loader_runs_is_listed_and_refuses_nothing() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("model.tflite"), b"\x1c\0\0\0TFL3\x14\0\x20\0").unwrap();
+    fs::write(model.join("saved_model.pb"), b"\x08\x01\x12\x02\xff\xff").unwrap();
+    ok(&cli, "pack model -t tiny:v1 --require-safe");
+    for target in ["model", "tiny:v1"] {
+        let report = harness::json(&cli, &format!("scan {target}"));
+        assert_eq!(report["findings"], 0);
+        assert_eq!(file_of(&report, "model.tflite")["notJudged"], json!(["a tflite model"]));
+        let shown = ok(&cli, &format!("scan {target}"));
+        let listed = shown.split_once("Not judged:\n").expect("there is a list").1;
+        assert!(listed.contains("  model.tflite: a tflite model\n"), "{shown}");
+        assert!(listed.contains("  saved_model.pb: the graph of a TensorFlow SavedModel\n"), "{shown}");
+        assert!(shown.contains("nothing found in what was looked at"), "{shown}");
+    }
+}
+
+#[test]
+fn an_archive_within_an_archive_is_read_when_it_is_packed() {
+    let (cli, model) = cli_with_model();
+    let archive = torch_archive(b"\x80\x02}.", &[(0, 16)]);
+    fs::write(model.join("model.tar"), tar_of(&[("model.pt", &archive)])).unwrap();
+    ok(&cli, "pack model -t tiny:v1 --require-safe");
+    fs::write(model.join("model.tar"), tar_of(&[("model.pt", &torch_archive(CANARY, &[]))])).unwrap();
+    fails(&cli, "pack model -t tiny:v1 --require-safe", 10, &["model.pt > archive/data.pkl", "posix.system"]);
 }
 
 #[test]

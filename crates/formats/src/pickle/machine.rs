@@ -44,6 +44,9 @@ impl From<io::Error> for Halt {
 /// A step is handed on with whatever surrounds the pickle.
 pub(super) type Each<'a> = &'a mut dyn FnMut(Step<'_>);
 
+/// An event is handed on with whether all was sound until then.
+type Tell<'a> = &'a mut dyn FnMut(bool, Event<'_>);
+
 impl Machine {
     pub(super) fn new() -> Self {
         Self { values: Values::default(), stack: Vec::new(), marks: Vec::new(), memo: Memo::default(), is_lost: false, is_sound: true }
@@ -65,8 +68,7 @@ impl Machine {
 
     fn step<R: Read + Seek>(&mut self, reader: &mut Reader<R>, nesting: u8, each: Each<'_>) -> Result<(), Halt> {
         let at = reader.at();
-        let is_sound = self.is_sound;
-        let mut tell = |event: Event<'_>| each(Step { at, nesting, is_sound, event });
+        let mut tell = |is_sound: bool, event: Event<'_>| each(Step { at, nesting, is_sound, event });
         let [opcode] = reader.bytes()?;
         match opcode {
             // Where it begins and ends.
@@ -161,7 +163,8 @@ impl Machine {
             }
             b']' | 0x8f => self.push(Value::Unknown),
             b'l' | 0x91 => {
-                self.pop_to_mark();
+                let elements = self.pop_to_mark();
+                elements.iter().for_each(|element| tell(self.is_sound, Event::Element(element)));
                 self.push(Value::Unknown);
             }
             b'}' => {
@@ -175,12 +178,14 @@ impl Machine {
                 self.push(dict);
             }
             b'a' => {
-                self.pop();
+                let element = self.pop();
                 self.need_one();
+                tell(self.is_sound, Event::Element(&element));
             }
             b'e' | 0x90 => {
-                self.pop_to_mark();
+                let elements = self.pop_to_mark();
                 self.need_one();
+                elements.iter().for_each(|element| tell(self.is_sound, Event::Element(element)));
             }
             b's' => {
                 let value = self.pop();
@@ -247,15 +252,16 @@ impl Machine {
                 };
                 let imported = match &global {
                     Some(global) => {
-                        tell(Event::Import(global));
+                        tell(self.is_sound, Event::Import(global));
                         self.values.global(global)
                     }
                     None => {
-                        tell(Event::Unresolved);
+                        tell(self.is_sound, Event::Unresolved);
                         Value::Unknown
                     }
                 };
                 if opcode == b'i' {
+                    // Python's own unpickler imports before it looks for the mark, the one in C after that. None calls without a mark.
                     let arguments = self.pop_to_mark();
                     self.call(imported, arguments, &mut tell);
                 } else {
@@ -267,26 +273,26 @@ impl Machine {
                 match (module.text(), name.text()) {
                     (Some(module), Some(name)) => {
                         let global = Global { module: module.to_owned(), name: name.to_owned() };
-                        tell(Event::Import(&global));
+                        tell(self.is_sound, Event::Import(&global));
                         let imported = self.values.global(&global);
                         self.push(imported);
                     }
                     _ => {
-                        tell(Event::Unresolved);
+                        tell(self.is_sound, Event::Unresolved);
                         self.push(Value::Unknown);
                     }
                 }
             }
             0x82 => {
-                tell(Event::Extension(reader.bytes::<1>()?[0].into()));
+                tell(self.is_sound, Event::Extension(reader.bytes::<1>()?[0].into()));
                 self.push(Value::Unknown);
             }
             0x83 => {
-                tell(Event::Extension(u16::from_le_bytes(reader.bytes()?).into()));
+                tell(self.is_sound, Event::Extension(u16::from_le_bytes(reader.bytes()?).into()));
                 self.push(Value::Unknown);
             }
             0x84 => {
-                tell(Event::Extension(u32::from_le_bytes(reader.bytes()?)));
+                tell(self.is_sound, Event::Extension(u32::from_le_bytes(reader.bytes()?)));
                 self.push(Value::Unknown);
             }
 
@@ -311,7 +317,7 @@ impl Machine {
             b'b' => {
                 let state = self.pop();
                 let object = self.pop();
-                tell(Event::State { object: &object, state: &state });
+                tell(self.is_sound, Event::State { object: &object, state: &state });
                 // A pickle that an array holds is loaded by another loader, which knows no arrays.
                 if nesting == 0 && array::is_wrapper(&object) {
                     self.skip_array(&state, reader, each)?;
@@ -321,13 +327,13 @@ impl Machine {
             b'P' => {
                 let line = reader.line(MAX_TEXT)?;
                 let id = line.map_or(Value::Unknown, |line| self.values.text(lossy(line)));
-                tell(Event::Persistent(&id));
+                tell(self.is_sound, Event::Persistent(&id));
                 let object = self.values.persistent(id);
                 self.push(object);
             }
             b'Q' => {
                 let id = self.pop();
-                tell(Event::Persistent(&id));
+                tell(self.is_sound, Event::Persistent(&id));
                 let object = self.values.persistent(id);
                 self.push(object);
             }
@@ -421,7 +427,7 @@ impl Machine {
     ) -> Result<(), Halt> {
         if nesting < MAX_NESTING && length > 2 && reader.is_at_pickle()? {
             self.push(Value::Unknown);
-            return reader.part(length, |part| walk_nested(part, nesting + 1, each)).map_err(Halt::from);
+            return reader.part(&[], length, |part| walk_nested(part, nesting + 1, each)).map_err(Halt::from);
         }
         let text = reader.text(length, MAX_TEXT)?;
         // Names are texts: bytes for one are an error of the loader.
@@ -444,23 +450,30 @@ impl Machine {
         self.push(value);
     }
 
-    fn set_items(&mut self, into: &Value, items: Vec<Value>, tell: &mut dyn FnMut(Event<'_>)) {
+    fn set_items(&mut self, into: &Value, items: Vec<Value>, tell: Tell<'_>) {
         self.is_sound &= items.len().is_multiple_of(2) || self.is_lost;
         for item in items.chunks_exact(2) {
-            tell(Event::Item { mapping: into.id(), key: &item[0], value: &item[1] });
+            tell(self.is_sound, Event::Item { mapping: into.id(), key: &item[0], value: &item[1] });
             self.values.insert(into, &item[0], &item[1]);
         }
     }
 
-    fn call(&mut self, callable: Value, arguments: Vec<Value>, tell: &mut dyn FnMut(Event<'_>)) {
+    fn call(&mut self, callable: Value, arguments: Vec<Value>, tell: Tell<'_>) {
         let arguments = if arguments.len() > MAX_ELEMENTS { Value::Unknown } else { self.values.tuple(arguments) };
         self.called(callable, arguments, tell);
     }
 
-    fn called(&mut self, callable: Value, arguments: Value, tell: &mut dyn FnMut(Event<'_>)) {
-        tell(Event::Call { callable: &callable, arguments: &arguments });
+    fn called(&mut self, callable: Value, arguments: Value, tell: Tell<'_>) {
+        tell(self.is_sound, Event::Call { callable: &callable, arguments: &arguments });
         let object = self.values.object(callable, arguments);
         self.push(object);
+    }
+
+    /// Walks what is numbers for one loader as the opcodes that it is for another, which knows no arrays.
+    pub(super) fn walk_numbers<R: Read + Seek>(mut self, part: &mut Reader<R>, each: Each<'_>) -> Self {
+        let mut gate = Gate::default();
+        while self.is_sound && self.step(part, 1, &mut |step| gate.pass(step, each)).is_ok() {}
+        self
     }
 
     /// Skips the array that joblib writes into the middle of a pickle.
@@ -472,9 +485,8 @@ impl Machine {
                 let padding = if array::is_aligned(state) { u64::from(reader.bytes::<1>()?[0]) } else { 0 };
                 let length = length.checked_add(padding).ok_or(Halt::Array)?;
                 let memo = std::mem::take(&mut self.memo);
-                let mut other = Self { memo, is_lost: true, ..Self::new() };
-                let mut gate = Gate::default();
-                reader.part(length, |part| while other.is_sound && other.step(part, 1, &mut |step| gate.pass(step, each)).is_ok() {})?;
+                let other = Self { memo, is_lost: true, ..Self::new() };
+                let other = reader.part(&[], length, |part| other.walk_numbers(part, each))?;
                 // What it put into the memo is another loader's.
                 self.memo = other.memo;
                 Ok(())

@@ -85,9 +85,15 @@ impl<R: Read + Seek> Reader<R> {
         Ok(matches!(self.file.fill_buf()?, [0x80, 0..=5, ..]))
     }
 
-    /// Hands the next `length` bytes to `read`, and skips what it did not read.
-    pub(super) fn part<T>(&mut self, length: u64, read: impl FnOnce(&mut Reader<Part<'_>>) -> T) -> io::Result<T> {
-        let mut part = Reader::short(Part { file: &mut self.file, left: length }, self.at);
+    /// The next bytes, as many as are at hand: some, if any are left.
+    pub(super) fn ahead(&mut self) -> io::Result<&[u8]> {
+        self.file.fill_buf()
+    }
+
+    /// Hands the next `length` bytes to `read`, behind a `head` that was taken just before, and skips what it did not read.
+    pub(super) fn part<T>(&mut self, head: &[u8], length: u64, read: impl FnOnce(&mut Reader<Part<'_>>) -> T) -> io::Result<T> {
+        let begin = self.at - head.len() as u64;
+        let mut part = Reader::short(Part { head, file: &mut self.file, left: length }, begin);
         let value = read(&mut part);
         let left = part.file.into_inner().left;
         let read = length - left;
@@ -98,12 +104,16 @@ impl<R: Read + Seek> Reader<R> {
 
 /// A part of something that is read forwards.
 pub(super) struct Part<'a> {
+    head: &'a [u8],
     file: &'a mut dyn Forward,
     left: u64,
 }
 
 impl Read for Part<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.head.is_empty() {
+            return self.head.read(buffer);
+        }
         let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
         let read = self.file.read(&mut buffer[..want])?;
         self.left -= read as u64;
@@ -113,12 +123,16 @@ impl Read for Part<'_> {
 
 impl Seek for Part<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match to {
-            SeekFrom::Current(by) if u64::try_from(by).is_ok_and(|by| by <= self.left) => {
-                self.left -= by.unsigned_abs();
-                self.file.seek(to)
-            }
-            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        let SeekFrom::Current(by) = to else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        let by = u64::try_from(by).map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let of_head = usize::try_from(by).map_or(self.head.len(), |by| by.min(self.head.len()));
+        let by = by - of_head as u64;
+        if by > self.left {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.head = &self.head[of_head..];
+        self.left -= by;
+        // Where this is, nobody asks.
+        if by == 0 { Ok(0) } else { self.file.seek(SeekFrom::Current(i64::try_from(by).map_err(|_| io::ErrorKind::UnexpectedEof)?)) }
     }
 }

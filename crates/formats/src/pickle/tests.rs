@@ -15,7 +15,7 @@ fn walked(bytes: &[u8]) -> (Vec<String>, Walk) {
             Event::Call { .. } => "call".to_owned(),
             Event::State { .. } => "state".to_owned(),
             Event::Persistent(_) => "persistent".to_owned(),
-            Event::Item { .. } => return,
+            Event::Item { .. } | Event::Element(_) => return,
         };
         events.push(if step.nesting > 0 { format!("nested {word}") } else { word });
     });

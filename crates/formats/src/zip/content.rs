@@ -1,8 +1,16 @@
 //! The bytes of an entry, decompressed if need be.
 
-use crate::Malformed;
+use crate::{
+    Malformed,
+    compressed::{LZMA_MEMORY_KIB, ZSTD_WINDOW_LOG},
+};
+use bzip2::read::BzDecoder;
 use flate2::read::DeflateDecoder;
-use std::io::{self, Read, Seek, SeekFrom};
+use lzma_rust2::LzmaReader;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+
+/// The larger dictionary of an entry that is compressed with lzma is refused, in bytes.
+const MAX_DICTIONARY: u32 = LZMA_MEMORY_KIB << 10;
 
 /// The bytes of an entry. They are read forwards, and end where the directory says.
 pub struct Content<R> {
@@ -14,6 +22,9 @@ pub struct Content<R> {
 enum Data<R> {
     Stored(R),
     Deflated(Box<DeflateDecoder<io::Take<R>>>),
+    Bzip2(Box<BzDecoder<io::Take<R>>>),
+    Lzma(Box<LzmaReader<io::Take<R>>>),
+    Zstd(Box<zstd::Decoder<'static, BufReader<io::Take<R>>>>),
 }
 
 impl<R: Read + Seek> Content<R> {
@@ -23,10 +34,33 @@ impl<R: Read + Seek> Content<R> {
             0 if compressed != size => return Err(Malformed::new("an entry that is not compressed has two sizes")),
             0 => Data::Stored(file),
             8 => Data::Deflated(Box::new(DeflateDecoder::new(file.take(compressed)))),
-            other => return Err(Malformed::new(format!("an entry is compressed by method {other}, and 0 and 8 are known"))),
+            12 => Data::Bzip2(Box::new(BzDecoder::new(file.take(compressed)))),
+            14 => Data::Lzma(Box::new(lzma(file.take(compressed)).map_err(|e| Malformed::io(&e))?)),
+            20 | 93 => Data::Zstd(Box::new(zstd(file.take(compressed)).map_err(|e| Malformed::io(&e))?)),
+            other => return Err(Malformed::new(format!("an entry is compressed by method {other}, which is not known"))),
         };
         Ok(Self { data, left: size })
     }
+}
+
+/// A version of two bytes, the length of the properties, the properties, and a stream of lzma that may have no end of its own.
+fn lzma<R: Read>(mut data: R) -> io::Result<LzmaReader<R>> {
+    let mut header = [0; 9];
+    data.read_exact(&mut header)?;
+    let [_, _, length, 0, properties, dictionary @ ..] = header else { return Err(io::ErrorKind::InvalidData.into()) };
+    let dictionary = u32::from_le_bytes(dictionary);
+    if length != 5 || dictionary > MAX_DICTIONARY {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut decoder = LzmaReader::new_with_props(data, u64::MAX, properties, dictionary, None)?;
+    decoder.set_defer_errors(true);
+    Ok(decoder)
+}
+
+fn zstd<R: Read>(data: R) -> io::Result<zstd::Decoder<'static, BufReader<R>>> {
+    let mut decoder = zstd::Decoder::new(data)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+    Ok(decoder)
 }
 
 impl<R: Read + Seek> Read for Content<R> {
@@ -36,6 +70,9 @@ impl<R: Read + Seek> Read for Content<R> {
         let read = match &mut self.data {
             Data::Stored(file) => file.read(buffer)?,
             Data::Deflated(decoder) => decoder.read(buffer)?,
+            Data::Bzip2(decoder) => decoder.read(buffer)?,
+            Data::Lzma(decoder) => decoder.read(buffer)?,
+            Data::Zstd(decoder) => decoder.read(buffer)?,
         };
         self.left -= read as u64;
         Ok(read)
@@ -55,7 +92,7 @@ impl<R: Read + Seek> Seek for Content<R> {
                 self.left -= by;
                 file.seek(to)
             }
-            Data::Deflated(_) => match io::copy(&mut self.by_ref().take(by), &mut io::sink())? {
+            _ => match io::copy(&mut self.by_ref().take(by), &mut io::sink())? {
                 read if read == by => Ok(0),
                 _ => Err(io::ErrorKind::UnexpectedEof.into()),
             },

@@ -38,7 +38,7 @@ pub struct Entry {
     pub size: u64,
     /// The size of its data in the archive.
     pub compressed: u64,
-    /// How it is compressed: 0 is not at all, 8 is deflate.
+    /// How it is compressed: 0 is not at all, 8 is deflate, 12 is bzip2, 14 is lzma, 93 is zstd.
     pub method: u16,
     flags: u16,
     /// Where its own header begins.

@@ -54,7 +54,7 @@ fn a_version_of_gguf_that_is_not_known_is_no_finding() {
     let of = |version: u32| [b"GGUF".as_slice(), &version.to_le_bytes(), &[0; 16]].concat();
     for version in [1, 4, 4u32.swap_bytes()] {
         let report = scan("model.gguf", &of(version));
-        assert!(report.findings.is_empty() && report.not_looked_at[0].contains("it is of version"), "{report:?}");
+        assert!(report.findings.is_empty() && report.not_judged[0].contains("it is of version"), "{report:?}");
     }
     for version in [0, 0x0101_0101, u32::MAX] {
         assert_eq!(scan("model.gguf", &of(version)).findings.len(), 1);
