@@ -241,3 +241,32 @@ fn tee(body: Body) -> (Body, Body) {
 async fn uncompressed(layer: &Descriptor, encoding: Encoding, body: Body) -> Result<Digest, Error> {
     content_digest(layer, encoding, Algorithm::Sha256, body, Allowance::of(layer.size)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_parameters_are_rounded_to_one_decimal() {
+        for (said, expected) in [
+            ("361.82 M", Some("361.8M")),
+            ("8.03B", Some("8B")),
+            ("1.25B", Some("1.3B")),
+            ("999.96M", Some("1000M")),
+            (" 7 B ", Some("7B")),
+            ("0.01B", None),
+            ("8x7B", None),
+            ("-1.25B", None),
+            ("1.2.3B", None),
+            (".55B", None),
+            ("1.２５B", None),
+            ("B", None),
+            ("7", None),
+            ("", None),
+            ("99999999999999999999.55B", None),
+            ("1844674407370955161.99B", None),
+        ] {
+            assert_eq!(rounded(said).as_deref(), expected, "{said}");
+        }
+    }
+}
