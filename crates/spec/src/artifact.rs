@@ -62,10 +62,12 @@ impl Layer {
     fn read(descriptor: &Descriptor) -> Result<Self, InvalidPath> {
         let annotations: BTreeMap<String, &str> =
             descriptor.annotations.iter().map(|(k, v)| (annotation::normalise(k), v.as_str())).collect();
-        let path = annotations.get(annotation::FILEPATH).or_else(|| annotations.get(annotation::TITLE));
+        let typed = TypedLayer::parse(&descriptor.media_type);
+        // To Docker an empty path is none.
+        let said = |key| annotations.get(key).filter(|path| typed.is_none() || !path.is_empty());
+        let path = said(annotation::FILEPATH).or_else(|| said(annotation::TITLE));
         let mut path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
         let mut metadata = annotations.get(annotation::FILE_METADATA).and_then(|json| serde_json::from_str(json).ok());
-        let typed = TypedLayer::parse(&descriptor.media_type);
         if let Some(TypedLayer { holds: Holds::Archive, .. }) = typed {
             (path, metadata) = (None, None);
         } else if let (Some(typed), None) = (typed, &path) {

@@ -256,6 +256,9 @@ mod tests {
                 assert!(read(vec![layer((media_type, bad))]).is_err(), "{media_type} {bad}");
             }
         }
+        let mut empty = layer(("docker.ai.license", "my.txt"));
+        empty.annotations.insert(annotation::FILEPATH.to_owned(), String::new());
+        assert_eq!(read(vec![empty]).unwrap().layers[0].path.as_ref().map(FilePath::as_str), Some("my.txt"), "an empty path is none");
         assert!(read(vec![layer(("docker.ai.license", "a")), layer(("docker.ai.license", "A"))]).is_err());
         let archive = &read(vec![layer(("docker.ai.vllm.config.tar", "vllm-config-123.tar"))]).unwrap().layers[0];
         assert_eq!((&archive.path, &archive.metadata), (&None, &None), "it says nothing of the files in it");
