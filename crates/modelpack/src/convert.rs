@@ -17,8 +17,8 @@ pub struct ConvertedCopy {
 }
 
 impl Modelpack {
-    /// Copies an artifact as [`copy`](Self::copy) does, and makes it one of the specification in today's names: a KitOps ModelKit, what
-    /// `oras` pushed, or a model in older names.
+    /// Copies an artifact as [`copy`](Self::copy) does, and makes it one of the specification in today's names: a KitOps ModelKit, a model of
+    /// Docker or Ollama, what `oras` pushed, or a model in older names.
     ///
     /// Config and manifest are new; layers keep their bytes, so that no weight is moved that is there already. Without a tag anywhere the
     /// artifact is tagged `latest`. Fails if nothing says which file a layer is.

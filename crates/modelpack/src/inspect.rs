@@ -1,7 +1,10 @@
 //! What an artifact says of itself.
 
-use crate::{Error, Modelpack, Place, Result, StoreError, open::artifact_of};
-use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest, ModelKit};
+use crate::{
+    Error, Modelpack, Place, Result, StoreError,
+    open::{artifact_of, image_of},
+};
+use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest, Said};
 use modelpack_store::Source;
 use std::collections::BTreeMap;
 
@@ -14,8 +17,11 @@ pub struct Inspection {
     pub manifest: Manifest,
     /// The type of the artifact, in today's name.
     pub artifact_type: Option<String>,
-    /// What it says of its model, of a KitOps ModelKit too; `None` for an artifact whose config is neither's, such as one that `oras` made.
+    /// What it says of its model, as do a KitOps ModelKit and the models of Docker and Ollama; `None` for an artifact whose config is none of
+    /// these, such as one that `oras` made.
     pub config: Option<Config>,
+    /// The annotations of the manifest, and what another tool's config says that no field of `config` holds.
+    pub annotations: BTreeMap<String, String>,
     /// The layers in order.
     pub layers: Vec<InspectedLayer>,
     /// For an index, what it lists.
@@ -50,11 +56,12 @@ impl Modelpack {
                 manifest: opened.manifest,
                 artifact_type: None,
                 config: None,
+                annotations: BTreeMap::new(),
                 layers: Vec::new(),
                 manifests,
             });
         }
-        let mut artifact = artifact_of(&opened.manifest)?;
+        let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
         let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?;
         let layers = artifact.layers.into_iter().map(|layer| InspectedLayer {
             is_archive: matches!(layer.content, Content::Archive(_)),
@@ -65,10 +72,13 @@ impl Modelpack {
             size: layer.descriptor.size,
         });
         let layers = layers.collect();
+        let (config, noted) = said.map(|said| (said.config, said.annotations)).unzip();
+        let annotations = image.annotations.clone().into_iter().chain(noted.unwrap_or_default()).collect();
         Ok(Inspection {
             place: opened.place,
             artifact_type: artifact.artifact_type,
-            config: said.map(|said| said.config),
+            config,
+            annotations,
             layers,
             manifests: Vec::new(),
             manifest: opened.manifest,
@@ -76,31 +86,17 @@ impl Modelpack {
     }
 }
 
-/// What an artifact says of its model, in the words of the specification.
-#[derive(Default)]
-pub(crate) struct Said {
-    pub(crate) config: Config,
-    /// What no config of the specification has a field for, as annotations of a manifest.
-    pub(crate) annotations: BTreeMap<String, String>,
-}
-
 /// Reads the config of `artifact`, if it is one that is known, and gives layers the paths that it alone says.
 pub(crate) async fn read_what_it_says(source: &dyn Source, artifact: &mut Artifact) -> Result<Option<Said>> {
-    if artifact.has_model_config() {
-        let config = read_config(source, &artifact.config).await?;
-        return Ok(Some(Said { config, annotations: BTreeMap::new() }));
-    }
-    if !artifact.has_modelkit_config() {
+    if !artifact.has_known_config() {
         return Ok(None);
     }
     let bytes = modelpack_store::read_config(source, &artifact.config).await?;
     let what = format!("config {}", artifact.config.digest);
-    let kit = ModelKit::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))?;
-    kit.name_layers(artifact);
-    Ok(Some(Said { config: kit.config(), annotations: kit.annotations() }))
+    artifact.read_config(&bytes).map(Some).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
 }
 
-/// Reads a config and verifies it against its descriptor.
+/// Reads a config of the specification and verifies it against its descriptor.
 pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
     let bytes = modelpack_store::read_config(source, config).await?;
     let what = format!("config {}", config.digest);

@@ -11,10 +11,15 @@ use futures_util::{StreamExt, future, stream};
 use modelpack_spec::{
     Algorithm, Artifact, ArtifactBuilder, Config, ConfigBuilder, Content, Descriptor, Digest, Encoding, FileMetadata, FilePath, Layer,
     LayerInput, LayerKind, Manifest, Selector, media_type,
+    value::{is_date_time, is_param_size},
 };
 use modelpack_store::{Begin, Body, CopyOptions, Error, Progress, Sink, Source, for_each_concurrent, put_bytes};
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    iter,
+    sync::Arc,
+};
 use tokio::sync::mpsc;
 
 /// How annotations of a manifest begin that are about the artifact as another tool wrote it.
@@ -38,7 +43,7 @@ pub struct Converted {
 /// `config` is what the artifact says of its model, whatever it says of layers; `annotations` are those of its manifest, of which those that
 /// are about the old form are dropped. Layers keep their bytes, so those that the sink holds are not moved; each compressed one is read once for
 /// the digest of what was compressed, as it is moved if it is. If nothing says the format, the names of weights do; no layer is looked into for
-/// more. The same artifact gives the same digest.
+/// more. A number of parameters is rounded to the one decimal that the specification allows. The same artifact gives the same digest.
 ///
 /// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is, if one is a file that is compressed by itself,
 /// or if layers clash.
@@ -53,6 +58,7 @@ pub async fn convert(
 ) -> Result<Converted> {
     let (mut description, left_out) = describe(config);
     let mut inputs = artifact.layers.iter().map(input).collect::<Result<Vec<_>>>()?;
+    name_archives(&mut inputs);
     description.config.format = description.config.format.or_else(|| format_of(&inputs));
     let known = Config { descriptor: description.descriptor, config: description.config, ..Config::default() };
     let kept = |key: &str| !FOREIGN.iter().any(|foreign| key.starts_with(foreign));
@@ -99,9 +105,47 @@ fn describe(config: &Config) -> (Description, Vec<InvalidValue>) {
             None => Vec::new(),
         };
         let texts = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        left_out.extend(texts.filter(|text| !text.trim().is_empty()).filter_map(|text| metadata.say(field, &text, "config").err()));
+        for text in texts.filter(|text| !text.trim().is_empty()) {
+            let is_to_be_rounded = field.name == Field::PARAM_SIZE.name && !is_param_size(&text);
+            let rounded = if is_to_be_rounded { rounded(&text) } else { None };
+            left_out.extend(metadata.say(field, rounded.as_deref().unwrap_or(&text), "config").err());
+        }
     }
     (Description::of([metadata]), left_out)
+}
+
+/// A number of parameters such as `361.82 M`, with one decimal and without spaces.
+fn rounded(size: &str) -> Option<String> {
+    let size = size.trim();
+    let unit = size.chars().next_back().filter(char::is_ascii_alphabetic)?;
+    let number = size.strip_suffix(unit)?.trim_end();
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    if !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let digit = |at: usize| decimals.as_bytes().get(at).map_or(0, |digit| u64::from(digit - b'0'));
+    let tenths = whole.parse::<u64>().ok()?.checked_mul(10)?.checked_add(digit(0) + u64::from(digit(1) >= 5))?;
+    match (tenths / 10, tenths % 10) {
+        (0, 0) => None,
+        (whole, 0) => Some(format!("{whole}{unit}")),
+        (whole, tenth) => Some(format!("{whole}.{tenth}{unit}")),
+    }
+}
+
+/// Names the archives that have no path as bundles of files are called that are packed: many tools want every layer to have one.
+fn name_archives(layers: &mut [LayerInput]) {
+    let top = |path: &FilePath| path.components().next().map(str::to_lowercase);
+    let taken: HashSet<String> = layers.iter().filter_map(|layer| top(layer.path.as_ref()?)).collect();
+    let mut numbers: BTreeMap<LayerKind, u32> = BTreeMap::new();
+    for layer in layers.iter_mut().filter(|layer| layer.path.is_none()) {
+        let Some(extension) = layer.encoding.extension() else { continue };
+        let number = numbers.entry(layer.kind).or_default();
+        let names = iter::repeat_with(|| {
+            *number += 1;
+            format!("{}.bundle-{number}.{extension}", layer.kind.name())
+        });
+        layer.path = names.filter(|name| !taken.contains(name)).find_map(|name| name.parse().ok());
+    }
 }
 
 /// A layer in today's words, but for its diffId.
@@ -120,7 +164,8 @@ fn input(layer: &Layer) -> Result<LayerInput> {
     let (kind, untested) = match (layer.kind, path) {
         (Some(kind), _) => (kind, untested),
         (None, Some(path)) => (classify(path, *size).0, Some(true)),
-        (None, None) => (LayerKind::Code, Some(true)),
+        // What Docker takes such an archive for, too.
+        (None, None) => (LayerKind::WeightConfig, Some(true)),
     };
     let metadata = path.filter(|_| encoding == Encoding::Raw).map(|path| attributes(layer, path));
     Ok(LayerInput { kind, encoding, digest: digest.clone(), diff_id: None, size: *size, path: path.cloned(), metadata, untested })
@@ -134,8 +179,7 @@ fn refused<T>(layer: &Layer, why: &str) -> Result<T> {
 /// The attributes of a raw layer's file: its own, if they are true.
 fn attributes(layer: &Layer, path: &FilePath) -> FileMetadata {
     let size = layer.descriptor.size;
-    let is_true =
-        |said: &FileMetadata| said.size == size && matches!(said.typeflag, 0 | b'0') && modelpack_spec::value::is_date_time(&said.mtime);
+    let is_true = |said: &FileMetadata| said.size == size && matches!(said.typeflag, 0 | b'0') && is_date_time(&said.mtime);
     let said = layer.metadata.clone().filter(is_true);
     let mode = if layer.is_executable() { 0o755 } else { 0o644 };
     let own = said.unwrap_or_else(|| FileMetadata { mode, mtime: NO_TIME.to_owned(), ..FileMetadata::default() });
@@ -196,4 +240,33 @@ fn tee(body: Body) -> (Body, Body) {
 /// The digest of what was compressed.
 async fn uncompressed(layer: &Descriptor, encoding: Encoding, body: Body) -> Result<Digest, Error> {
     content_digest(layer, encoding, Algorithm::Sha256, body, Allowance::of(layer.size)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_parameters_are_rounded_to_one_decimal() {
+        for (said, expected) in [
+            ("361.82 M", Some("361.8M")),
+            ("8.03B", Some("8B")),
+            ("1.25B", Some("1.3B")),
+            ("999.96M", Some("1000M")),
+            (" 7 B ", Some("7B")),
+            ("0.01B", None),
+            ("8x7B", None),
+            ("-1.25B", None),
+            ("1.2.3B", None),
+            (".55B", None),
+            ("1.２５B", None),
+            ("B", None),
+            ("7", None),
+            ("", None),
+            ("99999999999999999999.55B", None),
+            ("1844674407370955161.99B", None),
+        ] {
+            assert_eq!(rounded(said).as_deref(), expected, "{said}");
+        }
+    }
 }

@@ -116,7 +116,7 @@ async fn nothing_selected_is_an_error_that_says_what_there_is() {
     let (directory, unpacked) = part(&artifact, &selection(&["*.txt"], &[], &[])).await;
     let error = unpacked.unwrap_err();
     assert!(
-        matches!(&error, Error::NothingSelected { rules, has, .. } if rules == &["--include \"*.txt\""] && has.starts_with("a.bin, ") && has.ends_with("in/b.bin")),
+        matches!(&error, Error::NothingSelected { rules, has, .. } if rules == &["--include \"*.txt\""] && has.starts_with("a.bin (weight), ") && has.ends_with("in/b.bin")),
         "{error}"
     );
     assert_eq!(listing(directory.path()), [""; 0]);

@@ -6,7 +6,7 @@ use artifact::{ARCHIVES, Artifact, compressed, ended, entry, forced, listing, op
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
-use modelpack_pack::{Error, UnpackOptions, unpack};
+use modelpack_pack::{Error, Patterns, Selection, UnpackOptions, unpack};
 use modelpack_spec::{Descriptor, Encoding, ImageIndex, Manifest, Selector, annotation};
 use modelpack_store::{Body, Error as StoreError, Layout, MemoryStore, Settled, Source, Store, Untagged};
 use modelpack_testkit::{TinyDisk, assert_same_tree, fixture, write_odd_names};
@@ -131,12 +131,87 @@ async fn layers_that_name_no_file_are_reported_and_left() {
 }
 
 #[tokio::test]
-async fn no_layers_give_an_empty_directory_which_is_made_with_its_parents() {
+async fn a_directory_is_made_with_its_parents() {
     let parent = tempdir().unwrap();
-    let to = parent.path().join("not/there/yet");
-    let result = Artifact::new().unpack(&to).await.unwrap();
-    assert_eq!(result, modelpack_pack::Unpacked::default());
-    assert_eq!(listing(parent.path()), ["not/there/yet/"]);
+    let mut artifact = Artifact::new();
+    artifact.raw("a", 0o644, "a").await;
+    artifact.unpack(&parent.path().join("not/there/yet")).await.unwrap();
+    assert_eq!(listing(parent.path()), ["not/there/yet/a"]);
+}
+
+/// Expects that unpacking fails because the artifact is as it is, with these words, and that nothing is made.
+async fn has_no_file(artifact: &Artifact, selection: Selection, words: &[&str]) {
+    let parent = tempdir().unwrap();
+    let options = UnpackOptions { selection, ..options() };
+    let error = artifact.unpack_with(&parent.path().join("out"), &options).await.unwrap_err();
+    assert!(matches!(error, Error::Store(StoreError::Invalid { .. })), "{error:?}");
+    let said = error.to_string();
+    assert!(said.contains("manifest sha256:") && words.iter().all(|word| said.contains(word)), "{said}");
+    let made = parent.path().join("out");
+    assert!(!made.exists() || listing(&made).is_empty(), "{:?}", listing(&made));
+}
+
+#[tokio::test]
+async fn what_yields_no_file_fails_and_says_why() {
+    let nothing_is_selected = || Selection { include: Patterns::new("i", ["*.onnx"]).unwrap(), ..Selection::default() };
+    for selection in [Selection::default(), nothing_is_selected()] {
+        has_no_file(&Artifact::new(), selection.clone(), &["no layers"]).await;
+        let mut image = Artifact::new();
+        for (at, media_type) in
+            ["application/octet-stream", "application/vnd.docker.ai.of.tomorrow", "application/octet-stream"].iter().enumerate()
+        {
+            image.layer(media_type, &[], vec![u8::try_from(at).unwrap()]).await;
+        }
+        let types = r#"the type "application/octet-stream", "application/vnd.docker.ai.of.tomorrow""#;
+        has_no_file(&image, selection, &[types]).await;
+    }
+    let mut many = Artifact::new();
+    for at in 0..30 {
+        many.layer(&format!("application/x{at}"), &[], "x").await;
+    }
+    has_no_file(&many, Selection::default(), &["application/x0", "20 more"]).await;
+    for archive in [tar_of(&[]), ended(entry(b'5', "d/", 0o755, b""))] {
+        let mut empty = Artifact::new();
+        empty.archive(Encoding::Tar, &archive).await;
+        has_no_file(&empty, Selection::default(), &["its archives hold no file"]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_archive_without_files_may_stand_beside_others() {
+    let to = tempdir().unwrap();
+    let mut artifact = Artifact::new();
+    artifact.archive(Encoding::Tar, &ended(entry(b'5', "d/", 0o755, b""))).await;
+    artifact.raw("a", 0o644, "a").await;
+    for _ in 0..2 {
+        artifact.unpack(to.path()).await.unwrap();
+        assert_eq!(listing(to.path()), ["a", "d/"]);
+    }
+}
+
+#[tokio::test]
+async fn layers_of_docker_are_the_files_that_their_types_say() {
+    let to = tempdir().unwrap();
+    let mut artifact = Artifact::new();
+    artifact.layer("application/vnd.docker.ai.safetensors", &[], "one").await;
+    artifact.layer("application/vnd.docker.ai.safetensors", &[], "two").await;
+    let configs = tar_of(&[("config.json", b"{}"), ("sub/tokenizer.json", b"{}")]);
+    let title = [(annotation::FILEPATH, "vllm-config-1.tar"), (annotation::FILE_METADATA, r#"{"name":"vllm-config-1.tar","size":9}"#)];
+    artifact.layer("application/vnd.docker.ai.vllm.config.tar", &title, configs).await;
+    artifact.layer("application/vnd.docker.ai.dir.tar", &[], tar_of(&[("vae/x", b"x")])).await;
+    artifact.unpack(to.path()).await.unwrap();
+    let all = ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "sub/tokenizer.json", "vae/x"];
+    assert_eq!(listing(to.path()), all);
+    assert_eq!(fs::read(to.path().join("model-00002-of-00002.safetensors")).unwrap(), b"two");
+    let part = tempdir().unwrap();
+    let selection = Selection { include: Patterns::new("i", ["config.json"]).unwrap(), ..Selection::default() };
+    artifact.unpack_with(part.path(), &UnpackOptions { selection, ..options() }).await.unwrap();
+    assert_eq!(listing(part.path()), ["config.json"]);
+
+    let mut hostile = Artifact::new();
+    hostile.layer("application/vnd.docker.ai.dir.tar", &[], tar_of(&[("../x", b"x")])).await;
+    assert!(hostile.unpack(&to.path().join("in")).await.is_err());
+    assert!(!to.path().join("x").exists());
 }
 
 #[tokio::test]

@@ -144,6 +144,7 @@ async fn a_directory_in_place_of_a_file_and_a_file_in_place_of_a_directory_are_c
     }
     let mut empty_directory = Artifact::new();
     empty_directory.archive(Encoding::Tar, &ended(entry(b'5', "file", 0o755, b""))).await;
+    empty_directory.raw("beside", 0o644, "x").await;
     artifacts.push(empty_directory);
     for artifact in artifacts {
         let error = artifact.unpack_with(to.path(), &forced()).await.unwrap_err();

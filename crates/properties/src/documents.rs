@@ -1,14 +1,25 @@
 //! Configs, manifests and what their annotations say.
 
-use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, Document, ImageManifest, Manifest, ModelKit, media_type};
+use modelpack_spec::{
+    Artifact, Config, Content, Descriptor, Digest, DockerModel, Document, ImageManifest, Manifest, ModelKit, OllamaModel, media_type,
+};
 use modelpack_validate::{unread, validate_artifact, validate_config, validate_document, validate_manifest};
 use std::collections::BTreeMap;
 
-/// A config that can be read is written so that it reads as the same; so is what a ModelKit's says.
+/// A config that can be read is written so that it reads as the same; so is what those of other tools say.
 pub(crate) fn config(data: &[u8]) {
-    if let Ok(kit) = ModelKit::parse(data) {
-        let config = kit.config();
+    let said = [
+        ModelKit::parse(data).map(|kit| kit.config()),
+        DockerModel::parse(data).map(|docker| docker.config()),
+        OllamaModel::parse(data).map(|ollama| ollama.config()),
+    ];
+    for config in said.into_iter().flatten() {
         assert_eq!(Config::parse(&config.to_bytes()).expect("what is written can be read"), config);
+    }
+    if let Ok(docker) = DockerModel::parse(data) {
+        assert!(docker.annotations().values().all(|tokens| tokens.parse::<u64>().is_ok()));
+    }
+    if let Ok(kit) = ModelKit::parse(data) {
         assert!(kit.annotations().keys().all(|key| key.starts_with("ml.kitops.")));
     }
     let Ok(config) = Config::parse(data) else { return };

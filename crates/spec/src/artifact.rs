@@ -1,9 +1,11 @@
 //! What a manifest says of a model's files, with older names and other tools' habits normalised: the one place that knows of them.
 
 use crate::{
-    Descriptor, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, annotation,
+    Config, Descriptor, DockerModel, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, ModelKit, OllamaModel, Said,
+    annotation,
     media_type::{self, KitLayer},
     path::PathSet,
+    typed_layer::{Holds, TypedLayer, name_by_type},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,7 +52,7 @@ pub struct Layer {
     pub kind: Option<LayerKind>,
     /// How its bytes become files.
     pub content: Content,
-    /// The path in its annotations, of an archive too.
+    /// The path in its annotations, of an archive too; or the one that its file gets because of its media type.
     pub path: Option<FilePath>,
     /// The file's attributes, if an annotation gives them and they can be read.
     pub metadata: Option<FileMetadata>,
@@ -60,15 +62,25 @@ impl Layer {
     fn read(descriptor: &Descriptor) -> Result<Self, InvalidPath> {
         let annotations: BTreeMap<String, &str> =
             descriptor.annotations.iter().map(|(k, v)| (annotation::normalise(k), v.as_str())).collect();
-        let path = annotations.get(annotation::FILEPATH).or_else(|| annotations.get(annotation::TITLE));
-        let path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
+        let typed = TypedLayer::parse(&descriptor.media_type);
+        // To Docker an empty path is none.
+        let said = |key| annotations.get(key).filter(|path| typed.is_none() || !path.is_empty());
+        let path = said(annotation::FILEPATH).or_else(|| said(annotation::TITLE));
+        let mut path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
+        let mut metadata = annotations.get(annotation::FILE_METADATA).and_then(|json| serde_json::from_str(json).ok());
+        if let Some(TypedLayer { holds: Holds::Archive, .. }) = typed {
+            (path, metadata) = (None, None);
+        } else if let (Some(typed), None) = (typed, &path) {
+            path = typed.named_path(descriptor.other.get("name").as_ref())?;
+        }
         let kit_layer = KitLayer::parse(&descriptor.media_type);
         let layer_type = descriptor.media_type.parse::<LayerType>().ok().or_else(|| kit_layer?.layer_type);
-        let encoding = match layer_type {
-            Some(layer_type) => layer_type.encoding,
+        let encoding = match (layer_type, typed) {
+            (Some(layer_type), _) => layer_type.encoding,
+            (None, Some(typed)) => typed.holds.encoding(),
             // oras gives a plain file the type of an image layer, so only this annotation tells a packed directory from a file.
-            None if annotations.get(annotation::ORAS_UNPACK) == Some(&"true") => Encoding::TarGzip,
-            None => Encoding::Raw,
+            _ if annotations.get(annotation::ORAS_UNPACK) == Some(&"true") => Encoding::TarGzip,
+            _ => Encoding::Raw,
         };
         let content = match (encoding, &path) {
             // What KitOps may yet think of is not the file itself.
@@ -81,14 +93,23 @@ impl Layer {
             (Encoding::Raw, None) => Content::Unnamed,
             (archive, _) => Content::Archive(archive),
         };
-        let metadata = annotations.get(annotation::FILE_METADATA).and_then(|json| serde_json::from_str(json).ok());
-        Ok(Self { descriptor: descriptor.clone(), kind: layer_type.map(|t| t.kind), content, path, metadata })
+        let kind = layer_type.map(|t| t.kind).or(typed.and_then(|t| t.kind));
+        Ok(Self { descriptor: descriptor.clone(), kind, content, path, metadata })
     }
 
     /// Whether the file may be executed by its owner, as far as its attributes say.
     pub fn is_executable(&self) -> bool {
         self.metadata.as_ref().is_some_and(|m| m.mode & 0o100 != 0)
     }
+}
+
+/// In whose words a config is.
+#[derive(Clone, Copy)]
+enum Form {
+    ModelPack,
+    ModelKit,
+    DockerModel,
+    Ollama,
 }
 
 /// The files of a model, as its manifest gives them.
@@ -107,17 +128,25 @@ impl Artifact {
     ///
     /// Fails if a path is hostile, or if two files could not both be written to one directory.
     pub fn read(manifest: &ImageManifest) -> Result<Self, InvalidPath> {
-        let layers = manifest.layers.iter().map(Layer::read).collect::<Result<Vec<_>, _>>()?;
+        let mut layers = manifest.layers.iter().map(Layer::read).collect::<Result<Vec<_>, _>>()?;
         let mut paths = PathSet::default();
         for layer in &layers {
             if let Content::File(path) | Content::Compressed(path, _) = &layer.content {
                 paths.insert(path)?;
             }
         }
-        let is_modelkit = manifest.config.media_type == media_type::MODELKIT_CONFIG;
-        let said = manifest.artifact_type.as_deref().map(media_type::normalise);
-        let artifact_type = said.or_else(|| is_modelkit.then(|| media_type::MODELKIT.to_owned()));
-        Ok(Self { artifact_type, config: manifest.config.clone(), layers })
+        name_by_type(&mut layers, &mut paths);
+        let artifact_type = manifest.artifact_type.as_deref().map(media_type::normalise);
+        let mut artifact = Self { artifact_type, config: manifest.config.clone(), layers };
+        if artifact.artifact_type.is_none() {
+            artifact.artifact_type = match artifact.form() {
+                Some(Form::ModelKit) => Some(media_type::MODELKIT.to_owned()),
+                // As OCI wants it of an artifact that does not say its type.
+                Some(Form::DockerModel) => Some(artifact.config.media_type.clone()),
+                _ => None,
+            };
+        }
+        Ok(artifact)
     }
 
     /// Whether the config is one of the specification, in today's or the older name.
@@ -125,9 +154,48 @@ impl Artifact {
         media_type::is_config(&self.config.media_type)
     }
 
-    /// Whether the config is that of a KitOps ModelKit: see [`ModelKit`](crate::ModelKit).
-    pub fn has_modelkit_config(&self) -> bool {
-        self.config.media_type == media_type::MODELKIT_CONFIG
+    /// Whether [`read_config`](Self::read_config) can read the config: that of the specification, or of a tool that is known.
+    pub fn has_known_config(&self) -> bool {
+        self.form().is_some()
+    }
+
+    /// What the config blob `bytes` says of the model, in whichever tool's words it is; layers get the paths that it alone says. One that is
+    /// not [known](Self::has_known_config) says nothing.
+    ///
+    /// Fails if it is no JSON object, or says a field of the specification twice.
+    pub fn read_config(&mut self, bytes: &[u8]) -> Result<Said, serde_json::Error> {
+        Ok(match self.form() {
+            None => Said::default(),
+            Some(Form::ModelPack) => Said { config: Config::parse(bytes)?, annotations: BTreeMap::new() },
+            Some(Form::ModelKit) => {
+                let kit = ModelKit::parse(bytes)?;
+                kit.name_layers(self);
+                Said { config: kit.config(), annotations: kit.annotations() }
+            }
+            Some(Form::DockerModel) => {
+                let docker = DockerModel::parse(bytes)?;
+                Said { config: docker.config(), annotations: docker.annotations() }
+            }
+            Some(Form::Ollama) => {
+                let ollama = OllamaModel::parse(bytes)?;
+                Said { config: ollama.config(), annotations: ollama.annotations() }
+            }
+        })
+    }
+
+    /// In whose words the config is, if it is one that is known.
+    fn form(&self) -> Option<Form> {
+        match self.config.media_type.as_str() {
+            _ if self.has_model_config() => Some(Form::ModelPack),
+            media_type::MODELKIT_CONFIG => Some(Form::ModelKit),
+            other if other.starts_with(media_type::DOCKER_MODEL_CONFIG) => Some(Form::DockerModel),
+            // A container image has the same.
+            media_type::DOCKER_IMAGE_CONFIG => {
+                let is_ollama = self.layers.iter().any(|layer| TypedLayer::is_of_ollama(&layer.descriptor.media_type));
+                is_ollama.then_some(Form::Ollama)
+            }
+            _ => None,
+        }
     }
 
     /// The size of all layers in bytes, as the manifest states it.

@@ -22,6 +22,11 @@ pub const MODELKIT: &str = "application/vnd.kitops.modelkit.manifest.v1+json";
 /// Media type of a ModelKit's config: see [`ModelKit`](crate::ModelKit).
 pub const MODELKIT_CONFIG: &str = "application/vnd.kitops.modelkit.config.v1+json";
 
+/// How the media types of configs of Docker Model Runner begin: see [`DockerModel`](crate::DockerModel). A version and `+json` follow.
+pub const DOCKER_MODEL_CONFIG: &str = "application/vnd.docker.ai.model.config.";
+/// Media type of a Docker image's config, which an Ollama model's has too: see [`OllamaModel`](crate::OllamaModel).
+pub const DOCKER_IMAGE_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
 const CURRENT: &str = "application/vnd.cncf.model.";
 const OLDER: &str = "application/vnd.cnai.model.";
 

@@ -1,37 +1,39 @@
 //! What the config of a KitOps ModelKit says, in the words of a model's config: other tools' habits that are read and never written.
 
-use crate::{Artifact, Config, Descriptor, FilePath, LayerKind, media_type::KitLayer};
-use serde_json::{Map, Value};
+use crate::{
+    Artifact, Config, Descriptor, FilePath, LayerKind,
+    media_type::KitLayer,
+    translate::{self, Fields, text},
+};
+use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// What a ModelKit's config says, and the field of ours that says the same; `*` stands for each element of a list. Of several that fill
-/// one text the first is heard; a list takes all of them.
-const FIELDS: [(&str, &str); 14] = [
-    ("package.name", "descriptor.name"),
-    ("model.name", "descriptor.name"),
-    ("model.name", "descriptor.title"),
-    ("package.version", "descriptor.version"),
-    ("model.version", "descriptor.version"),
-    ("package.description", "descriptor.description"),
-    ("model.description", "descriptor.description"),
-    ("package.authors.*", "descriptor.authors"),
-    ("package.license", "descriptor.licenses"),
-    ("model.license", "descriptor.licenses"),
-    ("model.parts.*.license", "descriptor.licenses"),
-    ("code.*.license", "descriptor.licenses"),
-    ("datasets.*.license", "descriptor.licenses"),
-    ("model.format", "config.format"),
+const FIELDS: &Fields = &[
+    ("package/name", "descriptor.name"),
+    ("model/name", "descriptor.name"),
+    ("model/name", "descriptor.title"),
+    ("package/version", "descriptor.version"),
+    ("model/version", "descriptor.version"),
+    ("package/description", "descriptor.description"),
+    ("model/description", "descriptor.description"),
+    ("package/authors/*", "descriptor.authors"),
+    ("package/license", "descriptor.licenses"),
+    ("model/license", "descriptor.licenses"),
+    ("model/parts/*/license", "descriptor.licenses"),
+    ("code/*/license", "descriptor.licenses"),
+    ("datasets/*/license", "descriptor.licenses"),
+    ("model/format", "config.format"),
 ];
 
 /// The sections whose entries are layers, each in the order of its layers, with the name in their media types.
 const SECTIONS: [(&str, &str); 7] = [
     ("model", "model"),
-    ("model.parts.*", "modelpart"),
-    ("code.*", "code"),
-    ("datasets.*", "dataset"),
-    ("docs.*", "docs"),
-    ("prompts.*", "code"),
-    ("mcpServers.*", "mcpb"),
+    ("model/parts/*", "modelpart"),
+    ("code/*", "code"),
+    ("datasets/*", "dataset"),
+    ("docs/*", "docs"),
+    ("prompts/*", "code"),
+    ("mcpServers/*", "mcpb"),
 ];
 
 /// The config of a KitOps ModelKit, `application/vnd.kitops.modelkit.config.v1+json`: its Kitfile as JSON.
@@ -48,30 +50,18 @@ impl ModelKit {
 
     /// Reads a config blob, which must be a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice::<Map<String, Value>>(bytes).map(|object| Self(Value::Object(object)))
+        translate::parse(bytes).map(Self)
     }
 
     /// What it says of the model; nothing of `modelfs`.
     pub fn config(&self) -> Config {
-        let mut tree = Value::Object(Map::new());
-        for (from, to) in FIELDS {
-            let target = to.split('.').fold(&mut tree, |object, key| &mut object[key]);
-            let is_list = matches!(to, "descriptor.authors" | "descriptor.licenses");
-            for said in self.at(from).into_iter().filter_map(text) {
-                match target {
-                    Value::Array(values) if !values.contains(&said) => values.push(said),
-                    Value::Null => *target = if is_list { Value::Array(vec![said]) } else { said },
-                    _ => {}
-                }
-            }
-        }
-        Config::deserialize(tree).expect("texts and lists of them are what these fields hold")
+        translate::config(&self.0, FIELDS, "", &[])
     }
 
     /// What it says that no field holds, as annotations of a manifest.
     pub fn annotations(&self) -> BTreeMap<String, String> {
-        let framework = self.at("model.framework").into_iter().find_map(text).and_then(|text| text.as_str().map(str::to_owned));
-        let parameters = self.at("model.parameters").into_iter().find(|value| !value.is_null()).map(Value::to_string);
+        let framework = self.at("model/framework").into_iter().find_map(text).and_then(|text| text.as_str().map(str::to_owned));
+        let parameters = self.at("model/parameters").into_iter().find(|value| !value.is_null()).map(Value::to_string);
         let said = [(Self::FRAMEWORK, framework), (Self::PARAMETERS, parameters)];
         said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -132,12 +122,8 @@ impl ModelKit {
         if is_config { LayerKind::WeightConfig } else { LayerKind::Weight }
     }
 
-    /// The values at `path`, of which `*` stands for each element of a list.
     fn at(&self, path: &str) -> Vec<&Value> {
-        path.split('.').fold(vec![&self.0], |values, key| match key {
-            "*" => values.into_iter().filter_map(Value::as_array).flatten().collect(),
-            key => values.into_iter().filter_map(|value| value.get(key)).collect(),
-        })
+        translate::at(&self.0, path)
     }
 }
 
@@ -145,15 +131,6 @@ impl ModelKit {
 fn is_layer(entry: &Value) -> bool {
     let is_there = |key: &str| entry.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     !is_there("remotePath") && (is_there("path") || is_there("digest"))
-}
-
-/// A text that says something. KitOps writes a version as text; whoever wrote it as a number meant the same.
-fn text(value: &Value) -> Option<Value> {
-    match value {
-        Value::String(text) if !text.trim().is_empty() => Some(value.clone()),
-        Value::Number(number) => Some(number.to_string().into()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -185,9 +162,9 @@ mod tests {
 
     fn named(kit: &Value, layers: &[&str]) -> Vec<(Option<String>, Option<LayerKind>)> {
         let mut artifact = artifact(layers);
-        assert!(artifact.has_modelkit_config() && !artifact.has_model_config());
+        assert!(artifact.has_known_config() && !artifact.has_model_config());
         assert_eq!(artifact.artifact_type.as_deref(), Some(media_type::MODELKIT));
-        self::kit(kit).name_layers(&mut artifact);
+        assert_eq!(artifact.read_config(kit.to_string().as_bytes()).unwrap().config, self::kit(kit).config());
         artifact.layers.iter().map(|layer| (layer.path.as_ref().map(ToString::to_string), layer.kind)).collect()
     }
 

@@ -3,12 +3,35 @@
 
 use serde::{
     Deserializer, Serialize, Serializer,
-    de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor},
+    de::{DeserializeSeed, Error, IntoDeserializer, MapAccess, Visitor},
     forward_to_deserialize_any,
     ser::SerializeMap,
 };
 use serde_json::{Value, value::RawValue};
 use std::fmt;
+
+/// How deep lists and objects may be nested in a field: `serde_json` reads no document that is nested 128 deep, and whoever writes the field
+/// into one of their own nests it deeper.
+const MAX_DEPTH: usize = 100;
+
+/// How deep lists and objects are nested in a JSON document.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut is_in_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_in_text => is_escaped = true,
+            b'"' => is_in_text = !is_in_text,
+            b'[' | b'{' if !is_in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !is_in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
 
 /// Fields of a JSON object that are not known here, in the order in which they stood, kept so that the object can be written again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,12 +195,42 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for KnownFields<'_, A> {
             if self.known.contains(&name.as_str()) {
                 return seed.deserialize(name.into_deserializer()).map(Some);
             }
-            self.unknown.push(&name, &self.inner.next_value::<Box<RawValue>>()?);
+            let value = self.inner.next_value::<Box<RawValue>>()?;
+            if depth(value.get()) > MAX_DEPTH {
+                return Err(A::Error::custom(format!("the field {name:?} is nested more than {MAX_DEPTH} deep")));
+            }
+            self.unknown.push(&name, &value);
         }
         Ok(None)
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
         self.inner.next_value_seed(seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Manifest};
+
+    #[test]
+    fn depth_is_counted_outside_of_texts() {
+        for (json, expected) in [("7", 0), ("[]", 1), (r#"{"a":[{}],"b":[]}"#, 3), (r#"["[[[","\"[[",{}]"#, 2), ("[[],[],[]]", 2)] {
+            assert_eq!(depth(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_can_be_written_into_another_document() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let config = |depth: usize| Config::parse(format!(r#"{{"config":{{"x":{}}}}}"#, nested(depth)).as_bytes());
+        assert!(serde_json::to_value(config(MAX_DEPTH).unwrap()).is_ok());
+        for depth in [MAX_DEPTH + 1, 200, 50_000] {
+            let error = config(depth).unwrap_err().to_string();
+            assert!(error.contains("\"x\" is nested more than 100 deep"), "{error}");
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[],"x":{}}}"#, nested(depth));
+            assert!(Manifest::parse(index.into_bytes(), None).is_err());
+        }
     }
 }

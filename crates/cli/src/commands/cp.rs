@@ -14,7 +14,7 @@ pub struct Args {
     /// Where it goes; a bare reference means its registry
     #[arg(value_name = "TO")]
     to: Place,
-    /// Make it an artifact of the ModelPack specification, such as from a KitOps ModelKit; layers stay as they are
+    /// Make it an artifact of the ModelPack specification, from a KitOps ModelKit or a model of Docker or Ollama; layers stay as they are
     #[arg(long = "to", value_name = "FORM", id = "form")]
     form: Option<Form>,
     #[command(flatten)]

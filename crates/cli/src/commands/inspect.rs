@@ -66,8 +66,7 @@ fn fields(inspection: &Inspection) -> Vec<[String; 2]> {
         (None, None) => None,
         (from, to) => Some(format!("{} to {}", from.unwrap_or("?".into()), to.unwrap_or("?".into()))),
     };
-    let annotations = inspection.manifest.image().map(|image| &image.annotations);
-    let noted = |key: &str| annotations.and_then(|annotations| annotations.get(key).cloned());
+    let noted = |key: &str| inspection.annotations.get(key).cloned();
     let kind = inspection.artifact_type.clone().unwrap_or_else(|| inspection.manifest.media_type().to_owned());
     let fields = [
         ("Reference", Some(inspection.place.to_string())),
@@ -157,6 +156,6 @@ fn for_programs(inspection: &Inspection) -> Value {
         "config": inspection.config,
         "layers": layers,
         "manifests": inspection.manifests,
-        "annotations": inspection.manifest.image().map(|image| &image.annotations),
+        "annotations": inspection.manifest.image().map(|_| &inspection.annotations),
     })
 }

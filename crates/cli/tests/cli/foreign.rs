@@ -1,6 +1,9 @@
 //! Artifacts that other tools wrote.
 
-use crate::harness::{Registry, cli, json, ok};
+use crate::{
+    harness::{Registry, cli, fails, json, ok},
+    layout::{IMAGE_MANIFEST, Layout},
+};
 use modelpack_testkit::{assert_same_tree, fixture};
 use std::fs;
 
@@ -65,4 +68,17 @@ fn an_artifact_without_a_model_config_is_shown_as_far_as_it_goes() {
     assert_eq!(inspected["layers"].as_array().unwrap().len(), 10);
     let shown = ok(&cli, &format!("inspect {layout}"));
     assert!(shown.contains("config.json") && shown.contains("10 layers"), "{shown}");
+}
+
+#[test]
+fn a_config_that_is_nested_without_end_is_refused() {
+    let cli = cli();
+    let config = format!(r#"{{"config":{{"x":{}{}}}}}"#, "[".repeat(5000), "]".repeat(5000));
+    let named = serde_json::json!({ "annotations": { "org.cncf.model.filepath": "a" } });
+    let layout = Layout::new(&cli, "deep").layer_with("application/vnd.cncf.model.doc.v1.raw", "a", &named);
+    layout.write(IMAGE_MANIFEST, "application/vnd.cncf.model.config.v1+json", config);
+    for line in ["inspect oci:deep", "diff oci:deep oci:deep", "cp --to modelpack oci:deep store:x:v1"] {
+        fails(&cli, line, 5, &["config sha256:", "nested more than 100 deep"]);
+    }
+    ok(&cli, "unpack oci:deep -o out");
 }

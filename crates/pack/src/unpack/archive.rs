@@ -38,6 +38,13 @@ pub(super) struct Archived {
     pub(super) passed: Vec<FilePath>,
 }
 
+impl Archived {
+    /// Whether it holds a file that was selected.
+    pub(super) fn has_file(&self) -> bool {
+        !self.files.is_empty()
+    }
+}
+
 /// Whether a file of this path and size is to be staged.
 type IsSelected<'a> = &'a dyn Fn(&FilePath, u64) -> bool;
 

@@ -21,7 +21,7 @@ pub use archive::content_digest;
 pub use modelpack_formats::compressed::Allowance;
 pub(crate) use occupied::{Occupied, occupied};
 
-use crate::{Result, Selection};
+use crate::{Result, Selection, classify};
 use archive::Unarchiver;
 use contents::{Contents, invalid};
 use destination::Destination;
@@ -29,7 +29,7 @@ use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, M
 use modelpack_store::{DigestCache, Error, Progress, Source, blocking, for_each_concurrent};
 use raw::{Found, RawFile};
 use staging::Staging;
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 use turn::Turn;
 use verifier::Verifier;
 
@@ -90,6 +90,9 @@ impl LeftOut {
 /// verified, and empty directories are not made. Fails with [`Error::NothingSelected`](crate::Error::NothingSelected) if no file is
 /// selected. Paths are checked as if all were written.
 ///
+/// Layers that nothing says the file of are left out; an artifact that has no other, or whose archives hold no file, fails with
+/// [`Error::Invalid`].
+///
 /// Refused are paths that lead out of the destination or clash with each other, and archives that hold anything but files and
 /// directories, more than a million of them, or files of more than 1 GiB and more than 1000 times the size of all archives. A
 /// symbolic link below the destination is never followed.
@@ -112,7 +115,10 @@ pub async fn unpack(
     };
     let artifact = Artifact::read(image).map_err(invalid(&what))?;
     let plan = Plan::of(&artifact, &options.selection)?;
-    if plan.is_nothing() && !options.selection.is_everything() {
+    if plan.has_no_file() {
+        return Err(Error::Invalid { what, why: why_no_file(&plan.unnamed) }.into());
+    }
+    if plan.is_nothing() {
         return Err(nothing_selected(what, &artifact, &options.selection, &[]));
     }
     options.progress.expect(plan.size());
@@ -123,7 +129,7 @@ pub async fn unpack(
         Turn::remove_stale(&destination);
         Ok::<_, Error>(destination)
     });
-    let unpacking = Unpacking { source, destination: destination.await?, options };
+    let unpacking = Unpacking { source, what: what.clone(), destination: destination.await?, options };
     let (unpacked, passed) = unpacking.run(plan, waits).await?;
     if unpacked.written.is_empty() && unpacked.unchanged.is_empty() && !options.selection.is_everything() {
         return Err(nothing_selected(what, &artifact, &options.selection, &passed));
@@ -137,7 +143,10 @@ const LISTED: usize = 10;
 /// The error that nothing is selected of an artifact, whose archives have the files `passed` among others.
 fn nothing_selected(what: String, artifact: &Artifact, selection: &Selection, passed: &[FilePath]) -> crate::Error {
     let layers = artifact.layers.iter().filter_map(|layer| match &layer.content {
-        Content::File(path) | Content::Compressed(path, _) => Some(path.to_string()),
+        Content::File(path) | Content::Compressed(path, _) => {
+            let kind = layer.kind.unwrap_or_else(|| classify(path, layer.descriptor.size).0);
+            Some(format!("{path} ({})", kind.name()))
+        }
         Content::Archive(_) => Some(name(layer)),
         Content::Unnamed => None,
     });
@@ -150,6 +159,17 @@ fn nothing_selected(what: String, artifact: &Artifact, selection: &Selection, pa
         (_, more) => format!("{}, and {more} more", names.join(", ")),
     };
     crate::Error::NothingSelected { what, rules: selection.rules(), has }
+}
+
+/// Why an artifact has no file whose only layers are `unnamed`.
+fn why_no_file(unnamed: &[Descriptor]) -> String {
+    if unnamed.is_empty() {
+        return "it has no layers, so there is no file in it".to_owned();
+    }
+    let types: BTreeSet<&str> = unnamed.iter().map(|layer| layer.media_type.as_str()).collect();
+    let mut listed: Vec<String> = types.iter().take(LISTED).map(|media_type| format!("{media_type:?}")).collect();
+    listed.extend((types.len() > LISTED).then(|| format!("{} more", types.len() - LISTED)));
+    format!("nothing says which files its layers are: none has a path, and no model's file is known for the type {}", listed.join(", "))
 }
 
 /// The layers of an artifact by what becomes of them.
@@ -195,6 +215,11 @@ impl<'a> Plan<'a> {
         self.files.is_empty() && self.archives.is_empty()
     }
 
+    /// Whether nothing of the artifact can be a file, whatever is selected.
+    fn has_no_file(&self) -> bool {
+        self.is_nothing() && self.left_out == LeftOut::default()
+    }
+
     /// The size of the layers that will be unpacked, in bytes.
     fn size(&self) -> u64 {
         self.files.iter().fold(self.archives_size(), |sum, file| sum.saturating_add(file.layer.descriptor.size))
@@ -236,6 +261,8 @@ fn sorted_paths(files: &[Finished]) -> Vec<FilePath> {
 
 struct Unpacking<'a> {
     source: &'a dyn Source,
+    /// What the artifact is called in an error.
+    what: String,
     destination: Arc<Destination>,
     options: &'a UnpackOptions,
 }
@@ -267,6 +294,10 @@ impl Unpacking<'_> {
                 left_out.files += archived.left_out.files;
                 left_out.bytes = left_out.bytes.saturating_add(archived.left_out.bytes);
                 passed.extend(archived.passed.iter().cloned());
+            }
+            let has_file = !unchanged.is_empty() || !missing.is_empty() || archived.iter().any(|archived| archived.has_file());
+            if !has_file && self.options.selection.is_everything() {
+                return Err(Error::Invalid { what: self.what.clone(), why: "its archives hold no file".to_owned() });
             }
             let placed = archive::place(&staging, archived, self.options.force).await?;
             written = placed.written;
