@@ -8,5 +8,5 @@ pub enum Model {
     /// An artifact.
     Place(Place),
     /// A directory, and how it would be packed.
-    Directory(PackRequest),
+    Directory(Box<PackRequest>),
 }

@@ -38,7 +38,7 @@ impl PlanArgs {
 
     /// The directory `name` if it is there, or else the place that it names.
     pub fn model(&self, name: &Path) -> Result<Model, Failure> {
-        if name.is_dir() { Ok(Model::Directory(self.request(name.to_owned())?)) } else { Ok(Model::Place(place(name)?)) }
+        if name.is_dir() { Ok(Model::Directory(Box::new(self.request(name.to_owned())?))) } else { Ok(Model::Place(place(name)?)) }
     }
 
     /// Fails if something is said that is of no use, because there is no directory.
