@@ -3,9 +3,8 @@
 use crate::{
     FileReport, Finding, container,
     format::{Format, NEEDED, by_name, of_cut_zlib},
-    hdf5,
     input::{Forward, Input, ReadSeek, beginning},
-    json, onnx,
+    json, keras_objects, onnx,
     pickle::{self, Suspicion},
     text,
 };
@@ -119,6 +118,12 @@ impl Scan<'_> {
         match format {
             Format::Empty => self.report.looked("it is empty"),
             Format::Zip => self.zip(),
+            // Its loader finds it by its name, and takes any fields before those that it knows.
+            _ if name == keras_objects::METADATA => {
+                keras_objects::scan_metadata(&mut *self.file, self.report);
+                self.hidden_pickle();
+                self.zip_behind();
+            }
             // No pickle begins like that; a tar archive does only if it is made to be both.
             Format::Text | Format::Unknown | Format::Tar if extension == "json" && begins_like_json(self.first) => {
                 json::scan(&mut *self.file, self.report);
@@ -135,7 +140,7 @@ impl Scan<'_> {
                 Err(error) => self.report.unread(format!("cannot be read: {error}")),
             },
             Format::Compressed(how) => container::scan_compressed(how, self.file, self.context, self.report),
-            Format::Hdf5 => hdf5::scan(&mut *self.file, self.report),
+            Format::Hdf5 => keras_objects::scan_hdf5(&mut *self.file, self.report),
             Format::Numpy => self.numpy(),
             Format::Safetensors => {
                 self.header("safetensors", &name, |scan, size| safetensors::check(&mut *scan.file, size));

@@ -1,7 +1,8 @@
-//! HDF5, in which Keras keeps weights, and older Keras whole models: their configs are JSON, which its loader may run.
+//! Formats in which configs of Keras lie among other bytes, as JSON that its loader may run: HDF5, in which older Keras keeps whole models,
+//! and the metadata of a SavedModel.
 //!
-//! The format is not parsed. A config is the value of an attribute of this name, and HDF5 writes names and such values in one piece and
-//! as they are, unless their heap is compressed. So each JSON object among the file's bytes is looked at, wherever it stands.
+//! Neither format is parsed. Both have a config in one piece and as it is, unless a heap of HDF5 is compressed. So each JSON object
+//! among the file's bytes is looked at, wherever it stands.
 
 use crate::{FileReport, json};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -17,8 +18,21 @@ const MAX_CONFIG: usize = 64 << 20;
 /// How many bytes may be looked at again, where what began like an object is none.
 const MAX_AGAIN: u64 = 64 << 20;
 
-/// Looks for configs in a file, from where it stands.
-pub(crate) fn scan(file: impl Read, report: &mut FileReport) {
+/// The name of the file with the configs of a SavedModel's layers, of which TensorFlow's Keras makes the layers again.
+pub(crate) const METADATA: &str = "keras_metadata.pb";
+
+/// Looks for configs in the metadata of a SavedModel, from where it stands.
+pub(crate) fn scan_metadata(file: impl Read, report: &mut FileReport) {
+    let mut found = Found::default();
+    match found.read(&mut BufReader::with_capacity(64 << 10, file), report) {
+        Err(error) => report.unread(format!("has the configs of Keras layers, and cannot be read: {error}")),
+        Ok(()) if found.again > MAX_AGAIN || found.is_unclear => report.unread("has configs of Keras layers that cannot be read"),
+        Ok(()) => report.looked("the configs of a SavedModel's Keras layers"),
+    }
+}
+
+/// Looks for configs in HDF5, from where it stands.
+pub(crate) fn scan_hdf5(file: impl Read, report: &mut FileReport) {
     let mut found = Found::default();
     match found.read(&mut BufReader::with_capacity(64 << 10, file), report) {
         Err(error) => report.unread(format!("is HDF5, and cannot be read: {error}")),
@@ -179,7 +193,7 @@ mod tests {
 
     fn found(parts: &[&[u8]]) -> (Vec<Severity>, FileReport) {
         let mut report = FileReport::new("model.h5", 0);
-        scan(Cursor::new([&[MAGIC], parts].concat().concat()), &mut report);
+        scan_hdf5(Cursor::new([&[MAGIC], parts].concat().concat()), &mut report);
         (report.findings.iter().map(|finding| finding.severity).collect(), report)
     }
 
@@ -199,6 +213,20 @@ mod tests {
             assert_eq!(found(&[before, lambda]).0, [Severity::Dangerous], "{}", before.escape_ascii());
         }
         assert_eq!(found(&[b"model_config", dense, lambda]).0, [Severity::Dangerous]);
+    }
+
+    #[test]
+    fn the_configs_of_a_saved_models_layers_are_judged() {
+        let found = |bytes: &[u8]| {
+            let mut report = FileReport::new(METADATA, 0);
+            scan_metadata(Cursor::new(bytes), &mut report);
+            (report.findings.iter().map(|finding| finding.severity).collect::<Vec<_>>(), report.looked_at.len())
+        };
+        let dense = br#"{"class_name":"Dense","config":{"units":1},"shared_object_id":1}"#;
+        let lambda = br#"{"class_name":"Lambda","config":{"function":{"class_name":"__tuple__","items":["4wEA",null,null]}}}"#;
+        assert_eq!(found(&[b"\n\x90\x01\x08\x01\x12\x06root_a", &dense[..]].concat()), (vec![], 1));
+        assert_eq!(found(&[b"\n\x90\x01\x08\x01\x12\x06root_a", &dense[..], b"\"\x03", lambda].concat()), (vec![Severity::Dangerous], 1));
+        assert_eq!(found(&[&b"\"{"[..], &dense[..], b"{"].concat()), (vec![], 1));
     }
 
     #[test]
