@@ -130,9 +130,15 @@ impl Artifact {
     pub fn read(manifest: &ImageManifest) -> Result<Self, InvalidPath> {
         let mut layers = manifest.layers.iter().map(Layer::read).collect::<Result<Vec<_>, _>>()?;
         let mut paths = PathSet::default();
-        for layer in &layers {
-            if let Content::File(path) | Content::Compressed(path, _) = &layer.content {
-                paths.insert(path)?;
+        for layer in &mut layers {
+            let (Content::File(path) | Content::Compressed(path, _)) = &layer.content else { continue };
+            match paths.insert(path) {
+                Ok(()) => {}
+                // Docker's titles are names without their directories, so two files may have the same. Their types give them others.
+                Err(_) if TypedLayer::parse(&layer.descriptor.media_type).is_some_and(|typed| typed.has_usual_name()) => {
+                    (layer.content, layer.path) = (Content::Unnamed, None);
+                }
+                Err(taken) => return Err(taken),
             }
         }
         name_by_type(&mut layers, &mut paths);

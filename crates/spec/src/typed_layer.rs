@@ -45,6 +45,11 @@ impl TypedLayer {
         media_type.starts_with(OLLAMA)
     }
 
+    /// Whether its file has a name where none is said.
+    pub(crate) fn has_usual_name(&self) -> bool {
+        matches!(self.holds, Holds::File(_) | Holds::Weights(_))
+    }
+
     fn of_docker(what: &str) -> Option<Self> {
         let (kind, holds) = match what {
             "gguf.v3" => (Some(LayerKind::Weight), Holds::Weights("gguf")),
@@ -259,7 +264,9 @@ mod tests {
         let mut empty = layer(("docker.ai.license", "my.txt"));
         empty.annotations.insert(annotation::FILEPATH.to_owned(), String::new());
         assert_eq!(read(vec![empty]).unwrap().layers[0].path.as_ref().map(FilePath::as_str), Some("my.txt"), "an empty path is none");
-        assert!(read(vec![layer(("docker.ai.license", "a")), layer(("docker.ai.license", "A"))]).is_err());
+        let twice = [("docker.ai.license", "a"), ("docker.ai.license", "A"), ("docker.ai.gguf.v3", "a")];
+        assert_eq!(names(&twice), ["a", "LICENSE", "model.gguf"], "a name that is taken is none");
+        assert!(read(vec![layer(("docker.ai.model.file", "a")), layer(("docker.ai.model.file", "A"))]).is_err());
         let archive = &read(vec![layer(("docker.ai.vllm.config.tar", "vllm-config-123.tar"))]).unwrap().layers[0];
         assert_eq!((&archive.path, &archive.metadata), (&None, &None), "it says nothing of the files in it");
     }
