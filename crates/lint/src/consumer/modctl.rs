@@ -31,7 +31,7 @@ pub(crate) const FILEPATH_MISSING: Rule = Rule {
         })
     },
 };
-const METADATA: Rule = Rule {
+pub(crate) const METADATA: Rule = Rule {
     name: "metadata-unreadable",
     severity: Severity::Fatal,
     reason: "file metadata that does not parse fails the extraction",
