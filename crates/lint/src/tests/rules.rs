@@ -187,6 +187,7 @@ const CASES: &[Case] = &[
     case("harbor-2.13", "config-object-missing", Cannot, |s| s.config = json!({})),
 
     case("modctl", "unreadable-layer", Cannot, |s| retype(s, "README.md", "raw", "tar+gzip")),
+    case("modctl", "unreadable-layer", Cannot, |s| s.layer("README.md").media_type = "application/vnd.oci.image.layer.v1.tar".into()),
     case("modctl", "filepath-missing", Cannot, |s| without(annotation::FILEPATH)(s)),
     case("modctl", "metadata-unreadable", Cannot, |s| s.annotate("README.md", annotation::FILE_METADATA, Some(r#"{"mtime":"now"}"#))),
     case("modctl", "config-time", InPart, |s| s.config["descriptor"]["createdAt"] = json!(1)),
@@ -240,6 +241,18 @@ fn what_looks_like_a_breach_and_is_none() {
     let twice = sample.manifest.layers[2].clone();
     sample.manifest.layers.push(twice);
     assert_eq!(sample.ask("oras").1, Works, "one layer twice has one content");
+}
+
+#[test]
+fn modctl_asks_for_no_more_of_a_type_than_its_end() {
+    let mut sample = flat();
+    sample.layer("README.md").media_type = "application/vnd.kitops.modelkit.docs.v1.tar".to_owned();
+    sample.layer("LICENSE").media_type = "application/x.raw".to_owned();
+    assert_eq!([sample.ask("modctl").1, sample.ask("model-csi-driver").1], [Works; 2]);
+    without(annotation::FILEPATH)(&mut sample);
+    assert_eq!(sample.ask("modctl").1, Works, "an archive needs no path");
+    sample.annotate("LICENSE", annotation::FILEPATH, None);
+    assert_eq!(sample.ask("modctl").0, BTreeSet::from(["filepath-missing"]));
 }
 
 #[test]
