@@ -108,7 +108,7 @@ impl<'a> Subject<'a> {
         wrong.collect()
     }
 
-    /// The manifest of a container image, whose layers are tar archives: what runtimes without artifact support take.
+    /// The type of the config, if it is not that of a container image: what runtimes without artifact support take.
     pub(crate) fn not_an_image(&self) -> Vec<Breach> {
         let is_image = matches!(
             self.manifest.config.media_type.as_str(),
@@ -119,17 +119,30 @@ impl<'a> Subject<'a> {
 
     /// Names that two different layers have, or that one has and another needs for a directory, and where.
     pub(crate) fn clashes(&self, field: &'static str, name: impl Fn(&Layer<'a>) -> Option<&'a str>) -> Vec<Breach> {
-        let mut first: BTreeMap<&str, &Layer<'a>> = BTreeMap::new();
-        let mut breaches = Vec::new();
+        let mut breaches = self.named_twice(field, &name);
+        breaches.extend(self.files_that_are_directories(field, &self.by_name(name)));
+        breaches
+    }
+
+    /// Layers whose name an earlier one with other content has already.
+    pub(crate) fn named_twice(&self, field: &'static str, name: impl Fn(&Layer<'a>) -> Option<&'a str>) -> Vec<Breach> {
+        let first = self.by_name(&name);
+        self.each(field, |layer| {
+            let name = name(layer)?;
+            let other = first.get(name)?;
+            (other.descriptor.digest != layer.descriptor.digest).then(|| format!("{name}, which layer {} has too", other.index))
+        })
+    }
+
+    /// The first layer of each name.
+    pub(crate) fn by_name(&self, name: impl Fn(&Layer<'a>) -> Option<&'a str>) -> BTreeMap<&'a str, &Layer<'a>> {
+        let mut first = BTreeMap::new();
         for layer in &self.layers {
-            let Some(name) = name(layer) else { continue };
-            let other = *first.entry(name).or_insert(layer);
-            if other.descriptor.digest != layer.descriptor.digest {
-                breaches.push(layer.breach(field, format!("{name}, which layer {} has too", other.index)));
+            if let Some(name) = name(layer) {
+                first.entry(name).or_insert(layer);
             }
         }
-        breaches.extend(self.files_that_are_directories(field, &first));
-        breaches
+        first
     }
 
     /// Names that are a file here and a directory there: for each file, the first layer that lies in it.
@@ -159,6 +172,12 @@ impl<'a> Layer<'a> {
         self.layer_type.is_some_and(|layer_type| layer_type.kind == kind)
     }
 
+    /// Whether its type is exactly today's raw type of `kind`.
+    pub(crate) fn is_raw(&self, kind: LayerKind) -> bool {
+        let raw = self.layer_type.filter(|layer_type| layer_type.kind == kind && layer_type.encoding == Encoding::Raw);
+        raw.is_some_and(|raw| raw.to_string() == self.descriptor.media_type)
+    }
+
     pub(crate) fn encoding(&self) -> Option<Encoding> {
         self.layer_type.map(|layer_type| layer_type.encoding)
     }
@@ -181,4 +200,22 @@ pub(crate) fn is_go_time(text: &str) -> bool {
 /// Whether a path would leave the directory it is written into.
 pub(crate) fn leaves_directory(path: &str) -> bool {
     path.starts_with('/') || path.split('/').any(|component| component == "..")
+}
+
+/// The name of the file at `path`, without its directories.
+pub(crate) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Whether the file at `path` is a multimodal projector by its name: no model, though it is a GGUF file as one is.
+pub(crate) fn is_projector(path: &str) -> bool {
+    file_name(path).to_lowercase().contains("mmproj")
+}
+
+/// The number in `…-00002-of-00003.gguf`.
+pub(crate) fn shard(path: &str) -> Option<u64> {
+    let (rest, count) = path.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let number = rest.rsplit_once('-')?.1;
+    count.parse::<u64>().ok()?;
+    number.parse().ok()
 }

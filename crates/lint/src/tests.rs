@@ -68,8 +68,19 @@ impl Sample {
 
     /// Makes it a container image.
     pub(super) fn in_image(mut self) -> Self {
+        self.manifest.artifact_type = None;
         self.manifest.config.media_type = "application/vnd.oci.image.config.v1+json".to_owned();
+        for layer in &mut self.manifest.layers {
+            layer.media_type = "application/vnd.oci.image.layer.v1.tar+gzip".to_owned();
+            layer.annotations.clear();
+        }
         self
+    }
+
+    /// Puts the last layer before all others.
+    pub(super) fn last_first(&mut self) {
+        self.manifest.layers.rotate_right(1);
+        self.config["modelfs"]["diffIds"].as_array_mut().unwrap().rotate_right(1);
     }
 }
 
@@ -113,6 +124,25 @@ pub(super) fn flat() -> Sample {
     Sample { manifest, config }
 }
 
+/// What Docker Model Runner writes by itself, in its config's version `0.1` or `0.2`; only the second needs paths.
+pub(super) fn of_docker(version: &str) -> Sample {
+    let own = ["gguf.v3", "chat.template.jinja", "license", "model.file"];
+    let mut sample = flat();
+    sample.manifest.artifact_type = None;
+    sample.manifest.config.media_type = format!("application/vnd.docker.ai.model.config.v{version}+json");
+    for (layer, own) in sample.manifest.layers.iter_mut().zip(own) {
+        layer.media_type = format!("application/vnd.docker.ai.{own}");
+        layer.annotations.retain(|key, _| version != "0.1" && key != annotation::TITLE);
+    }
+    let diff_ids = sample.config["modelfs"]["diffIds"].take();
+    sample.config = json!({
+        "config": { "format": "gguf", "parameters": "1B" },
+        "descriptor": { "created": "2025-01-01T00:00:00Z" },
+        "rootfs": { "type": "rootfs", "diff_ids": diff_ids },
+    });
+    sample
+}
+
 #[test]
 fn consumers_and_their_rules_have_names_of_their_own() {
     let ids: BTreeSet<_> = CONSUMERS.iter().map(|consumer| consumer.id).collect();
@@ -128,7 +158,7 @@ fn consumers_and_their_rules_have_names_of_their_own() {
 #[test]
 fn a_flat_raw_artifact_serves_all_that_can_be_served() {
     let works: Vec<_> = flat().report().consumers.iter().filter(|r| r.verdict == Verdict::Works).map(|r| r.consumer.id).collect();
-    let all = "oras docker-model-runner kitops cri-o cri-o-1.33 podman ramalama harbor modctl model-csi-driver";
+    let all = "oras docker-model-runner kitops cri-o cri-o-1.33 podman ramalama llmman harbor modctl model-csi-driver";
     assert_eq!(works.join(" "), all);
 }
 

@@ -1,8 +1,9 @@
 //! Which tools can use an artifact, asked of the real program.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run};
-use modelpack_testkit::fixture;
-use serde_json::Value;
+use modelpack::spec::{Digest, media_type};
+use modelpack_testkit::{Cli, fixture};
+use serde_json::{Value, json};
 use std::fs;
 
 /// What `lint` says of one consumer.
@@ -86,7 +87,108 @@ fn what_others_wrote_is_judged_by_the_names_that_stand_there() {
     let report = lint("oras");
     assert_eq!([verdict(&report, "oras"), verdict(&report, "kitops"), verdict(&report, "cri-o")], ["works", "cannot", "works"]);
     let report = lint("kit-none");
-    assert_eq!([verdict(&report, "kitops"), verdict(&report, "modctl")], ["works", "cannot"]);
+    assert_eq!([verdict(&report, "kitops"), verdict(&report, "modctl")], ["works"; 2]);
+    assert_eq!(verdict(&lint("kit-gzip"), "modctl"), "cannot");
+}
+
+#[test]
+fn dockers_own_artifacts_are_no_problem_for_docker_model_runner() {
+    let cli = cli();
+    for (version, path) in [("0.1", None), ("0.2", Some("org.cncf.model.filepath"))] {
+        let config = json!({"config": {"format": "gguf"}, "rootfs": {"type": "rootfs", "diff_ids": [Digest::of(b"GGUF").to_string()]}});
+        let annotations = path.map_or(json!({}), |path| json!({ path: "model.gguf" }));
+        write_layout(
+            &cli,
+            (&format!("application/vnd.docker.ai.model.config.v{version}+json"), &config),
+            &[("application/vnd.docker.ai.gguf.v3", b"GGUF", annotations)],
+        );
+        let report = json(&cli, "lint oci:layout");
+        assert_eq!(consumer(&report, "docker-model-runner")["findings"], json!([]), "{version}");
+        assert_eq!([verdict(&report, "llmman"), verdict(&report, "ramalama")], ["works", "cannot"], "{version}");
+    }
+}
+
+#[test]
+fn kserve_takes_images_and_says_which_layers_it_reads() {
+    let cli = cli();
+    let of_image = |compression: &str| {
+        let layer = format!("application/vnd.oci.image.layer.v1.tar{compression}");
+        write_layout(&cli, ("application/vnd.oci.image.config.v1+json", &json!({})), &[(&layer, b"x", json!({}))]);
+        json(&cli, "lint oci:layout")
+    };
+    for compression in ["", "+gzip"] {
+        assert_eq!(verdict(&of_image(compression), "kserve"), "works");
+    }
+    let report = of_image("+zstd");
+    assert_eq!(verdict(&report, "kserve"), "in part");
+    assert_eq!(consumer(&report, "kserve")["findings"][0]["rule"], "layer-type");
+    let (cli, _) = cli_with_model();
+    let output = run(&cli, "lint model --for kserve").expect_code(1);
+    assert!(output.stdout.contains("no-image-layer (fatal)"), "{}", output.stdout);
+}
+
+#[test]
+fn which_file_of_a_gguf_model_is_started() {
+    let (cli, model) = cli_with_model();
+    fs::remove_dir_all(&model).unwrap();
+    fs::create_dir(&model).unwrap();
+    fs::write(model.join("LICENSE"), "MIT").unwrap();
+    fs::write(model.join("model.gguf"), [&b"GGUF\x03\0\0\0"[..], &[0; 16]].concat()).unwrap();
+    let report = json(&cli, "lint model");
+    let finding = &consumer(&report, "ramalama")["findings"][0];
+    assert_eq!((finding["rule"].as_str(), finding["at"]["path"].as_str()), (Some("entry-point"), Some("LICENSE")));
+    let works = ["docker-model-runner", "podman", "llmman", "oras"].map(|id| verdict(&report, id));
+    assert_eq!([works.as_slice(), &[verdict(&report, "ramalama-docker")]].concat(), ["works", "works", "works", "works", "cannot"]);
+    fs::rename(model.join("model.gguf"), model.join("0-model.gguf")).unwrap();
+    assert_eq!(verdict(&json(&cli, "lint model"), "ramalama"), "works");
+    fs::create_dir(model.join("docs")).unwrap();
+    fs::write(model.join("docs/README.md"), "#").unwrap();
+    let report = json(&cli, "lint model");
+    assert_eq!(consumer(&report, "ramalama")["findings"][0]["rule"], "title-has-directory");
+}
+
+#[test]
+fn llmman_takes_the_directory_of_the_first_config() {
+    let cli = cli();
+    let config = json!({"descriptor": {}, "config": {}});
+    let layer = |kind: &str| format!("application/vnd.cncf.model.{kind}.v1.raw");
+    let (weight, weight_config) = (layer("weight"), layer("weight.config"));
+    let mut layers = vec![
+        (weight_config.as_str(), &b"{}"[..], json!({"org.cncf.model.filepath": "1_Pooling/config.json"})),
+        (weight_config.as_str(), b"{ }", json!({"org.cncf.model.filepath": "config.json"})),
+        (weight.as_str(), b"x", json!({"org.cncf.model.filepath": "model.safetensors"})),
+    ];
+    write_layout(&cli, (media_type::CONFIG, &config), &layers);
+    let report = json(&cli, "lint oci:layout");
+    let finding = &consumer(&report, "llmman")["findings"][0];
+    assert_eq!((finding["rule"].as_str(), finding["at"]["path"].as_str()), (Some("first-config"), Some("1_Pooling/config.json")));
+    layers.swap(0, 1);
+    write_layout(&cli, (media_type::CONFIG, &config), &layers);
+    assert_eq!(verdict(&json(&cli, "lint oci:layout"), "llmman"), "works");
+}
+
+/// A layout in `layout` of one manifest: its config with the type, and layers of a type, bytes and annotations.
+fn write_layout(cli: &Cli, config: (&str, &Value), layers: &[(&str, &[u8], Value)]) {
+    let layout = cli.home().join("layout");
+    fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    let put = |media_type: &str, bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        fs::write(layout.join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+        json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()})
+    };
+    let layers: Vec<Value> = layers
+        .iter()
+        .map(|(media_type, bytes, annotations)| {
+            let mut layer = put(media_type, bytes);
+            layer["annotations"] = annotations.clone();
+            layer
+        })
+        .collect();
+    let config = put(config.0, config.1.to_string().as_bytes());
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type::IMAGE_MANIFEST, "config": config, "layers": layers});
+    let manifest = put(media_type::IMAGE_MANIFEST, manifest.to_string().as_bytes());
+    fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [manifest]}).to_string()).unwrap();
+    fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod docker;
 mod harbor;
 mod kitops;
 mod kserve;
+mod llmman;
 mod modctl;
 mod model_csi_driver;
 mod oras;
@@ -24,7 +25,9 @@ pub const CONSUMERS: &[Consumer] = &[
     cri_o::OLDER,
     containerd::CONTAINERD,
     podman::PODMAN,
-    ramalama::RAMALAMA,
+    ramalama::WITH_PODMAN,
+    ramalama::WITHOUT_PODMAN,
+    llmman::LLMMAN,
     harbor::CURRENT,
     harbor::OLDER,
     modctl::CURRENT,

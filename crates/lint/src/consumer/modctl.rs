@@ -2,20 +2,23 @@
 
 use crate::{
     Consumer, Rule, Severity,
-    subject::{OLDER_FILEPATH, is_go_time},
+    subject::{Layer, OLDER_FILEPATH, is_go_time},
 };
-use modelpack_spec::{Encoding, annotation};
+use modelpack_spec::annotation;
 use serde_json::Value;
 
 pub(crate) const UNREADABLE_LAYER: Rule = Rule {
     name: "unreadable-layer",
     severity: Severity::Fatal,
     reason: "a layer is read if its type ends in `.raw` or `.tar`, and untarred in the second case; one of another type fails the extraction",
-    change: "make the layer raw or tar, without compression, with a type of the specification",
+    change: "make the layer raw or tar, without compression",
     breaches: |subject| {
         subject.each("mediaType", |layer| {
-            let is_read = matches!(layer.encoding(), Some(Encoding::Raw | Encoding::Tar));
-            (!is_read).then(|| layer.descriptor.media_type.clone())
+            let media_type = &layer.descriptor.media_type;
+            // By this type and a title, `oras` says that the bytes are the file itself.
+            let is_file = media_type == "application/vnd.oci.image.layer.v1.tar" && layer.title.is_some();
+            let is_read = is_raw(layer) || media_type.ends_with(".tar") && !is_file;
+            (!is_read).then(|| media_type.clone())
         })
     },
 };
@@ -27,18 +30,18 @@ pub(crate) const FILEPATH_MISSING: Rule = Rule {
     breaches: |subject| {
         subject.each(annotation::FILEPATH, |layer| {
             let unnamed = layer.filepath.or(layer.older_filepath).is_none();
-            (layer.encoding() == Some(Encoding::Raw) && unnamed).then(|| "missing".to_owned())
+            (is_raw(layer) && unnamed).then(|| "missing".to_owned())
         })
     },
 };
-const METADATA: Rule = Rule {
+pub(crate) const METADATA: Rule = Rule {
     name: "metadata-unreadable",
     severity: Severity::Fatal,
     reason: "file metadata that does not parse fails the extraction",
     change: "write `org.cncf.model.file.metadata+json` as a JSON object with an RFC 3339 `mtime`, or leave it out",
     breaches: |subject| {
         subject.each(annotation::FILE_METADATA, |layer| {
-            if layer.encoding() != Some(Encoding::Raw) {
+            if !is_raw(layer) {
                 return None;
             }
             let Ok(Value::Object(metadata)) = serde_json::from_str(layer.metadata?) else { return Some("not a JSON object".to_owned()) };
@@ -74,10 +77,13 @@ pub(crate) const OLDER: Consumer = Consumer {
             reason: "only the older names are read, and a raw layer without a path is written to the output directory itself, which fails",
             change: "use modctl 0.1.0 or later, or annotate every layer with `org.cnai.model.filepath` too",
             breaches: |subject| {
-                subject.each(OLDER_FILEPATH, |layer| {
-                    (layer.encoding() == Some(Encoding::Raw) && layer.older_filepath.is_none()).then(|| "missing".to_owned())
-                })
+                subject.each(OLDER_FILEPATH, |layer| (is_raw(layer) && layer.older_filepath.is_none()).then(|| "missing".to_owned()))
             },
         },
     ],
 };
+
+/// Whether it is one file, to modctl, which asks for no more of a type than its end.
+fn is_raw(layer: &Layer<'_>) -> bool {
+    layer.descriptor.media_type.ends_with(".raw")
+}

@@ -1,33 +1,27 @@
-//! RamaLama.
+//! RamaLama: with Podman it mounts an artifact as a volume and starts one file of it; otherwise it downloads the files itself.
 
+use super::podman::{TITLE_HAS_DIRECTORY, TITLE_TWICE};
 use crate::{
     Consumer, Rule, Severity,
-    subject::{Layer, leaves_directory},
+    subject::{Breach, Layer, Subject, is_projector, leaves_directory},
 };
-use modelpack_spec::{LayerKind, annotation, media_type};
+use modelpack_spec::{annotation, media_type};
 use serde_json::Value;
 
 /// What the metadata of a file has to have.
 const FIELDS: [&str; 7] = ["name", "mode", "uid", "gid", "size", "mtime", "typeflag"];
 
-pub(crate) const RAMALAMA: Consumer = Consumer {
+pub(crate) const WITH_PODMAN: Consumer = Consumer {
     id: "ramalama",
     name: "RamaLama",
-    versions: "as of August 2026",
+    versions: "0.24 and 0.25, with Podman 5.7 or later",
     rules: &[
         Rule {
             name: "unknown-artifact",
             severity: Severity::Fatal,
-            reason: "an artifact is known by its type, that of its config, or those of its layers",
+            reason: "an artifact is known by its type, that of its config, or those of its layers; any other is pulled as a container image",
             change: "set `artifactType` to `application/vnd.cncf.model.manifest.v1+json`",
-            breaches: |subject| {
-                let is_model =
-                    |layer: &Layer<'_>| layer.layer_type.is_some_and(|layer_type| layer_type.to_string() == layer.descriptor.media_type);
-                let known = subject.other_artifact_type().is_empty()
-                    || subject.config_type_outside(&[media_type::CONFIG]).is_empty()
-                    || subject.layers.iter().any(is_model);
-                if known { Vec::new() } else { subject.other_artifact_type() }
-            },
+            breaches: |subject| if is_image(subject) || is_artifact(subject) { Vec::new() } else { subject.other_artifact_type() },
         },
         Rule {
             name: "filepath-missing",
@@ -36,7 +30,7 @@ pub(crate) const RAMALAMA: Consumer = Consumer {
             change: "annotate every layer with `org.cncf.model.filepath`",
             breaches: |subject| {
                 let unnamed = |layer: &Layer<'_>| layer.filepath.is_none() && layer.metadata.is_none();
-                subject.each(annotation::FILEPATH, |layer| unnamed(layer).then(|| "missing".to_owned()))
+                of_artifact(subject, subject.each(annotation::FILEPATH, |layer| unnamed(layer).then(|| "missing".to_owned())))
             },
         },
         Rule {
@@ -45,50 +39,132 @@ pub(crate) const RAMALAMA: Consumer = Consumer {
             reason: "a path that leads out of the directory is refused",
             change: "use a relative path without `..`",
             breaches: |subject| {
-                subject.each(annotation::FILEPATH, |layer| layer.filepath.filter(|path| leaves_directory(path)).map(str::to_owned))
+                let outside = |layer: &Layer<'_>| layer.filepath.filter(|path| leaves_directory(path)).map(str::to_owned);
+                of_artifact(subject, subject.each(annotation::FILEPATH, outside))
             },
         },
         Rule {
             name: "metadata-incomplete",
             severity: Severity::Fatal,
-            reason: "file metadata, where there is any, needs all seven fields, each of its type",
-            change: "write name, mode, uid, gid, size, mtime and typeflag, or leave the annotation out",
-            breaches: |subject| subject.each(annotation::FILE_METADATA, |layer| wrong_fields(layer.metadata?)),
+            reason: "file metadata that has to give the path needs all seven fields, each of its type",
+            change: "annotate the layer with `org.cncf.model.filepath`, or write name, mode, uid, gid, size, mtime and typeflag",
+            breaches: |subject| {
+                let unread = |layer: &Layer<'_>| if layer.filepath.is_none() { wrong_fields(layer.metadata?) } else { None };
+                of_artifact(subject, subject.each(annotation::FILE_METADATA, unread))
+            },
+        },
+        Rule { breaches: |subject| of_artifact(subject, (TITLE_HAS_DIRECTORY.breaches)(subject)), ..TITLE_HAS_DIRECTORY },
+        Rule { breaches: |subject| of_artifact(subject, (TITLE_TWICE.breaches)(subject)), ..TITLE_TWICE },
+        Rule {
+            name: "no-gguf",
+            severity: Severity::Fatal,
+            reason: "the engine is given the path of one file, and of all formats only a GGUF model is one",
+            change: "pack the model as GGUF, or use another tool for it",
+            breaches: |subject| {
+                let has_gguf = names(subject).iter().any(|(name, _)| is_model(name));
+                let found = if has_gguf { Vec::new() } else { vec![Breach::manifest("/layers", "no file that ends in `.gguf`")] };
+                of_artifact(subject, found)
+            },
         },
         Rule {
-            name: "untested-value",
+            name: "entry-point",
             severity: Severity::Fatal,
-            reason: "`org.cncf.model.file.mediatype.untested`, where there is one, is `true` or `false`",
-            change: "write one of these, or leave the annotation out",
+            reason: "the file that is started is the first of all paths by name, whatever it is",
+            change: "name the weights so that they come first, such as `0-model.gguf`",
             breaches: |subject| {
-                subject.each(annotation::MEDIATYPE_UNTESTED, |layer| {
-                    let value = layer.descriptor.annotations.get(annotation::MEDIATYPE_UNTESTED)?;
-                    (!matches!(value.as_str(), "true" | "false")).then(|| value.clone())
-                })
+                let names = names(subject);
+                // Without a model, no name would help.
+                let has_gguf = names.iter().any(|(name, _)| is_model(name));
+                let wrong = names.first().filter(|(name, _)| has_gguf && !is_model(name));
+                of_artifact(subject, wrong.map(|(name, layer)| layer.breach(annotation::FILEPATH, name)).into_iter().collect())
+            },
+        },
+        Rule {
+            name: "entry-title",
+            severity: Severity::Fatal,
+            reason: "the model is started at its path, and Podman mounts it at its title",
+            change: "give the layer of the weights the title that is its path",
+            breaches: |subject| {
+                let names = names(subject);
+                // The only file of an artifact is mounted at the place of the directory.
+                let entry = names.first().filter(|(name, _)| names.len() > 1 && is_model(name));
+                let wrong = entry.filter(|(name, layer)| layer.title != Some(name));
+                let found = wrong.map(|(_, layer)| layer.breach(annotation::TITLE, layer.title.unwrap_or("missing")));
+                of_artifact(subject, found.into_iter().collect())
+            },
+        },
+        Rule {
+            name: "projector-not-used",
+            severity: Severity::Loss,
+            reason: "a multimodal projector (`*mmproj*.gguf`) in an artifact is not given to the engine",
+            change: "nothing in the artifact; images and sound need another tool",
+            breaches: |subject| {
+                let projectors = subject.each(annotation::FILEPATH, |layer| {
+                    layer.filepath.filter(|path| path.ends_with(".gguf") && is_projector(path)).map(str::to_owned)
+                });
+                of_artifact(subject, projectors)
             },
         },
         Rule {
             name: "archive-layer",
             severity: Severity::Loss,
-            reason: "nothing is unpacked: an archive is kept as one file",
+            reason: "nothing is unpacked: an archive is mounted as one file",
             change: "make the layer raw, one file a layer",
-            breaches: |subject| subject.archives(),
-        },
-        Rule {
-            name: "entry-point",
-            severity: Severity::Loss,
-            reason: "with an artifact in Podman's store, a GGUF model is started from the first of all file names, directories left aside",
-            change: "name the weights so that they come first, or let RamaLama keep the artifact in its own store",
-            breaches: |subject| {
-                let named = subject.layers.iter().filter_map(|layer| Some((layer.filepath.or(layer.title)?, layer)));
-                let named = named.map(|(path, layer)| (path.rsplit('/').next().unwrap_or(path), layer));
-                let has_gguf = named.clone().any(|(name, layer)| layer.is(LayerKind::Weight) && name.ends_with(".gguf"));
-                let first = named.min_by_key(|(name, _)| *name).filter(|(_, layer)| has_gguf && !layer.is(LayerKind::Weight));
-                first.map(|(name, layer)| layer.breach(annotation::FILEPATH, name)).into_iter().collect()
-            },
+            breaches: |subject| of_artifact(subject, subject.archives()),
         },
     ],
 };
+
+pub(crate) const WITHOUT_PODMAN: Consumer = Consumer {
+    id: "ramalama-docker",
+    name: "RamaLama",
+    versions: "0.24 and 0.25, with Docker or an older Podman",
+    rules: &[Rule {
+        name: "not-an-image",
+        severity: Severity::Fatal,
+        reason: "the files of an artifact are downloaded to a store of its own, and every download ends in an error",
+        change: "use Podman 5.7 or later, or a container image that holds the model as /models/model.file",
+        breaches: |subject| if is_artifact(subject) { vec![artifact(subject)] } else { subject.not_an_image() },
+    }],
+};
+
+/// Whether it is taken for an artifact.
+fn is_artifact(subject: &Subject<'_>) -> bool {
+    let is_model = |layer: &Layer<'_>| layer.layer_type.is_some_and(|layer_type| layer_type.to_string() == layer.descriptor.media_type);
+    subject.other_artifact_type().is_empty()
+        || subject.config_type_outside(&[media_type::CONFIG]).is_empty()
+        || subject.layers.iter().any(is_model)
+}
+
+/// Whether it can be pulled as a container image. What lies in it is not known.
+fn is_image(subject: &Subject<'_>) -> bool {
+    subject.not_an_image().is_empty()
+}
+
+/// The breaches, if it is read as an artifact at all.
+fn of_artifact(subject: &Subject<'_>, breaches: Vec<Breach>) -> Vec<Breach> {
+    if is_artifact(subject) { breaches } else { Vec::new() }
+}
+
+fn artifact(subject: &Subject<'_>) -> Breach {
+    Breach::manifest("/artifactType", subject.manifest.artifact_type.as_deref().unwrap_or("missing"))
+}
+
+/// The layers by what stands for their paths, in the order of these.
+fn names<'s, 'a>(subject: &'s Subject<'a>) -> Vec<(String, &'s Layer<'a>)> {
+    let name = |layer: &Layer<'_>| match (layer.filepath, layer.metadata) {
+        (Some(path), _) => Some(path.to_owned()),
+        (None, Some(metadata)) => Some(serde_json::from_str::<Value>(metadata).ok()?.get("name")?.as_str()?.to_owned()),
+        (None, None) => None,
+    };
+    let mut names: Vec<_> = subject.layers.iter().filter_map(|layer| Some((name(layer)?, layer))).collect();
+    names.sort_by(|left, right| left.0.cmp(&right.0));
+    names
+}
+
+fn is_model(path: &str) -> bool {
+    path.to_lowercase().ends_with(".gguf") && !is_projector(path)
+}
 
 fn wrong_fields(metadata: &str) -> Option<String> {
     let Ok(Value::Object(metadata)) = serde_json::from_str(metadata) else { return Some("not a JSON object".to_owned()) };

@@ -1,6 +1,6 @@
 //! Each rule, by an artifact that breaks it alone.
 
-use super::{Sample, flat};
+use super::{Sample, flat, of_docker};
 use crate::{CONSUMERS, Verdict};
 use modelpack_spec::{Digest, annotation};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn satisfying(consumer: &str) -> Sample {
     match consumer {
         "kitops-1.10" => flat().in_tar(),
         "modctl-0.0" | "harbor-2.13" => flat().in_older_names(),
-        "containerd" | "kserve" => flat().in_image(),
+        "containerd" | "kserve" | "ramalama-docker" => flat().in_image(),
         _ => flat(),
     }
 }
@@ -50,6 +50,19 @@ fn oras_directory(sample: &mut Sample, encoding: &str) {
     sample.annotate("README.md", annotation::ORAS_UNPACK, Some("true"));
 }
 
+/// Leaves the README nothing but `metadata` and its title to be named by.
+fn only_metadata(sample: &mut Sample, metadata: &str) {
+    sample.annotate("README.md", annotation::FILE_METADATA, Some(metadata));
+    sample.annotate("README.md", annotation::FILEPATH, None);
+}
+
+/// Makes it a model in safetensors, with its config.
+fn in_safetensors(sample: &mut Sample) {
+    rename(sample, WEIGHT, "model.safetensors");
+    sample.config["config"]["format"] = json!("safetensors");
+    sample.add("weight.config", "config.json");
+}
+
 use Verdict::{Cannot, InPart, Works};
 
 #[rustfmt::skip]
@@ -62,18 +75,35 @@ const CASES: &[Case] = &[
     case("oras", "archive-not-unpacked", InPart, |s| retype(s, "README.md", "raw", "tar+gzip")),
     case("oras", "unpack-not-gzip", Cannot, |s| oras_directory(s, "tar+zstd")),
 
-    case("docker-model-runner", "config-type", InPart, |s| s.manifest.config.media_type = "application/x+json".into()),
-    case("docker-model-runner", "artifact-type", InPart, |s| s.manifest.artifact_type = None),
+    case("docker-model-runner", "config-type", Cannot, |s| s.manifest.config.media_type = "application/x+json".into()),
+    case("docker-model-runner", "config-time", Cannot, |s| s.config["descriptor"]["createdAt"] = json!("yesterday")),
+    case("docker-model-runner", "artifact-type", InPart, |s| { s.add("weight.config", "config.json"); s.manifest.artifact_type = None }),
+    case("docker-model-runner", "config-taken-for-archive", Cannot, |s| s.manifest.artifact_type = None),
     case("docker-model-runner", "filepath-missing", InPart, |s| without(annotation::FILEPATH)(s)),
+    case("docker-model-runner", "filepath-missing", InPart, |s| { *s = of_docker("0.2"); s.manifest.layers[1].annotations.clear() }),
+    case("docker-model-runner", "filepath-absolute", Cannot, |s| s.annotate("README.md", annotation::FILEPATH, Some("/README.md"))),
+    case("docker-model-runner", "filepath-outside", InPart, |s| s.annotate("README.md", annotation::FILEPATH, Some("../README.md"))),
+    case("docker-model-runner", "filepath-twice", InPart, |s| s.annotate("README.md", annotation::FILEPATH, Some("LICENSE"))),
+    case("docker-model-runner", "file-and-directory", Cannot, |s| s.annotate("README.md", annotation::FILEPATH, Some("LICENSE/a"))),
     case("docker-model-runner", "archive-layer", InPart, |s| retype(s, "README.md", "raw", "tar")),
     case("docker-model-runner", "no-weights", Cannot, |s| retype(s, WEIGHT, "weight", "code")),
+    case("docker-model-runner", "no-weights", Cannot, |s| { *s = of_docker("0.1"); s.manifest.layers.remove(0); s.config["rootfs"] = Value::Null }),
+    case("docker-model-runner", "no-weights", Cannot, |s| { *s = of_docker("0.2"); s.manifest.layers.remove(0); s.config["rootfs"] = Value::Null }),
     case("docker-model-runner", "weight-archive", Cannot, |s| { s.add("weight", "b.safetensors"); retype(s, "b.safetensors", "raw", "tar") }),
     case("docker-model-runner", "diff-id", Cannot, |s| s.config["modelfs"]["diffIds"][1] = json!(Digest::of(b"other").to_string())),
+    case("docker-model-runner", "diff-id", Cannot, |s| { *s = of_docker("0.1"); s.config["rootfs"]["diff_ids"][0] = json!(Digest::of(b"other").to_string()) }),
+    case("docker-model-runner", "first-weight", Cannot, |s| { rename(s, WEIGHT, "imatrix.dat"); s.add("weight", "model.gguf") }),
     case("docker-model-runner", "first-shard", Cannot, |s| rename(s, WEIGHT, "m-00002-of-00003.gguf")),
     case("docker-model-runner", "gguf-not-first-by-name", InPart, |s| s.add("weight", "0-before.gguf")),
-    case("docker-model-runner", "gguf-not-first-by-name", InPart, |s| rename(s, WEIGHT, "sub/model.gguf")),
-    case("docker-model-runner", "several-templates", Cannot, |s| s.add("weight.config", "other.jinja")),
-    case("docker-model-runner", "several-projectors", Cannot, |s| { s.add("weight", "mmproj-a.gguf"); s.add("weight", "mmproj-b.gguf") }),
+    case("docker-model-runner", "gguf-not-first-by-name", InPart, |s| { rename(s, WEIGHT, "sub/model.gguf"); s.add("weight", "z.gguf") }),
+    case("docker-model-runner", "gguf-not-first-by-name", InPart, |s| { rename(s, WEIGHT, "a/z.gguf"); s.add("weight", "a/b/c.gguf") }),
+    case("docker-model-runner", "safetensors-directory", InPart, |s| {
+        s.config["config"]["format"] = json!("safetensors");
+        rename(s, WEIGHT, "2_Dense/model.safetensors");
+        s.add("weight", "model.safetensors");
+    }),
+    case("docker-model-runner", "several-templates", InPart, |s| s.add("weight.config", "other.jinja")),
+    case("docker-model-runner", "several-projectors", InPart, |s| { s.add("weight", "mmproj-a.gguf"); s.add("weight", "MMPROJ-b.gguf") }),
     case("docker-model-runner", "format-unknown", Cannot, |s| s.config["config"]["format"] = json!("onnx")),
     case("docker-model-runner", "format-unknown", Cannot, |s| { s.config["config"]["format"] = Value::Null; rename(s, WEIGHT, "a.bin") }),
 
@@ -92,23 +122,56 @@ const CASES: &[Case] = &[
     case("cri-o-1.33", "archive-layer", InPart, |s| retype(s, "README.md", "raw", "tar")),
 
     case("containerd", "not-an-image", Cannot, |s| *s = flat()),
-    case("kserve", "not-an-image", Cannot, |s| *s = flat()),
+    case("kserve", "no-image-layer", Cannot, |s| *s = flat()),
+    case("kserve", "no-image-layer", Cannot, |s| *s = flat().in_tar()),
+    case("kserve", "not-an-image", InPart, |s| s.manifest.config.media_type = "application/vnd.oci.empty.v1+json".into()),
+    case("kserve", "layer-type", InPart, |s| s.manifest.layers[1].media_type = "application/vnd.oci.image.layer.v1.tar+zstd".into()),
+    case("kserve", "layer-type", InPart, |s| s.manifest.layers[1].media_type = "application/vnd.cncf.model.weight.v1.tar".into()),
 
     case("podman", "title-has-directory", Cannot, |s| rename(s, "README.md", "docs/README.md")),
+    case("podman", "title-twice", Cannot, |s| { let again = s.manifest.layers[0].clone(); s.manifest.layers.push(again) }),
     case("podman", "title-missing", InPart, |s| without(annotation::TITLE)(s)),
     case("podman", "archive-layer", InPart, |s| retype(s, "README.md", "raw", "tar")),
 
     case("ramalama", "unknown-artifact", Cannot, |s| *s = flat().in_older_names()),
-    case("ramalama", "metadata-incomplete", Cannot, |s| s.annotate("README.md", annotation::FILE_METADATA, Some(r#"{"name":"README.md"}"#))),
+    case("ramalama", "unknown-artifact", Cannot, |s| *s = of_docker("0.2")),
+    case("ramalama", "metadata-incomplete", Cannot, |s| only_metadata(s, r#"{"name":"README.md"}"#)),
     case("ramalama", "metadata-incomplete", Cannot, |s| {
-        let odd = r#"{"name":"x","mode":420,"uid":0,"gid":0,"size":1,"mtime":"t","typeflag":"0"}"#;
-        s.annotate("README.md", annotation::FILE_METADATA, Some(odd));
+        only_metadata(s, r#"{"name":"x","mode":420,"uid":0,"gid":0,"size":1,"mtime":"t","typeflag":"0"}"#);
     }),
     case("ramalama", "filepath-missing", Cannot, |s| { without(annotation::FILE_METADATA)(s); without(annotation::FILEPATH)(s) }),
-    case("ramalama", "filepath-outside", Cannot, |s| s.annotate("README.md", annotation::FILEPATH, Some("../README.md"))),
-    case("ramalama", "untested-value", Cannot, |s| s.annotate("README.md", annotation::MEDIATYPE_UNTESTED, Some("no"))),
+    case("ramalama", "filepath-outside", Cannot, |s| s.annotate("README.md", annotation::FILEPATH, Some("a/../../README.md"))),
+    case("ramalama", "title-has-directory", Cannot, |s| rename(s, "README.md", "docs/README.md")),
+    case("ramalama", "title-twice", Cannot, |s| s.annotate("README.md", annotation::TITLE, Some("LICENSE"))),
+    case("ramalama", "no-gguf", Cannot, |s| rename(s, WEIGHT, "model.safetensors")),
+    case("ramalama", "entry-point", Cannot, |s| s.add("weight.config", "0-config.json")),
+    case("ramalama", "entry-point", Cannot, |s| rename(s, WEIGHT, "model.gguf")),
+    case("ramalama", "entry-title", Cannot, |s| s.annotate(WEIGHT, annotation::TITLE, Some("model.gguf"))),
+    case("ramalama", "entry-title", Cannot, |s| s.annotate(WEIGHT, annotation::TITLE, None)),
+    case("ramalama", "projector-not-used", InPart, |s| s.add("weight", "mmproj-F16.gguf")),
     case("ramalama", "archive-layer", InPart, |s| retype(s, "README.md", "raw", "tar")),
-    case("ramalama", "entry-point", InPart, |s| s.add("weight.config", "0-config.json")),
+    case("ramalama-docker", "not-an-image", Cannot, |s| *s = flat()),
+    case("ramalama-docker", "not-an-image", Cannot, |s| *s = of_docker("0.1")),
+
+    case("llmman", "media-type-missing", Cannot, |s| s.manifest.media_type = None),
+    case("llmman", "no-model", Cannot, |s| rename(s, WEIGHT, "model.onnx")),
+    case("llmman", "no-model", Cannot, |s| s.layer(WEIGHT).annotations.clear()),
+    case("llmman", "gguf-compressed", Cannot, |s| retype(s, WEIGHT, "raw", "tar+gzip")),
+    case("llmman", "gguf-shards", Cannot, |s| { rename(s, WEIGHT, "m-00001-of-00002.gguf"); s.add("weight", "m-00002-of-00002.gguf") }),
+    case("llmman", "projector-first", Cannot, |s| { rename(s, WEIGHT, "mmproj-F16.gguf"); s.add("weight", "model.gguf") }),
+    case("llmman", "projector-not-used", InPart, |s| s.add("weight", "mmproj-F16.gguf")),
+    case("llmman", "layer-type", Cannot, |s| { in_safetensors(s); retype(s, "model.safetensors", "raw", "tar") }),
+    case("llmman", "layer-type", Cannot, |s| { in_safetensors(s); retype(s, "config.json", "cncf", "cnai") }),
+    case("llmman", "code-skipped", InPart, |s| { in_safetensors(s); s.add("code", "modeling.py") }),
+    case("llmman", "name-missing", InPart, |s| { in_safetensors(s); s.layer("config.json").annotations.clear() }),
+    case("llmman", "name-outside", InPart, |s| { in_safetensors(s); s.add("weight.config", "../tokenizer.json") }),
+    case("llmman", "name-twice", InPart, |s| {
+        in_safetensors(s);
+        s.add("weight.config", "a.json");
+        s.annotate("a.json", annotation::FILEPATH, Some("config.json"));
+    }),
+    case("llmman", "file-and-directory", Cannot, |s| { in_safetensors(s); s.add("weight.config", "config.json/a") }),
+    case("llmman", "first-config", Cannot, |s| { in_safetensors(s); s.add("weight.config", "1_Pooling/config.json"); s.last_first() }),
 
     case("harbor", "config-type", InPart, |s| s.manifest.config.media_type = "application/vnd.cnai.model.config.v1+json".into()),
     case("harbor", "config-object-missing", Cannot, |s| { s.config = json!({ "config": s.config["config"] }) }),
@@ -124,6 +187,7 @@ const CASES: &[Case] = &[
     case("harbor-2.13", "config-object-missing", Cannot, |s| s.config = json!({})),
 
     case("modctl", "unreadable-layer", Cannot, |s| retype(s, "README.md", "raw", "tar+gzip")),
+    case("modctl", "unreadable-layer", Cannot, |s| s.layer("README.md").media_type = "application/vnd.oci.image.layer.v1.tar".into()),
     case("modctl", "filepath-missing", Cannot, |s| without(annotation::FILEPATH)(s)),
     case("modctl", "metadata-unreadable", Cannot, |s| s.annotate("README.md", annotation::FILE_METADATA, Some(r#"{"mtime":"now"}"#))),
     case("modctl", "config-time", InPart, |s| s.config["descriptor"]["createdAt"] = json!(1)),
@@ -133,6 +197,8 @@ const CASES: &[Case] = &[
     case("modctl-0.0", "older-filepath-missing", Cannot, |s| without(OLDER_FILEPATH)(s)),
     case("model-csi-driver", "unreadable-layer", Cannot, |s| retype(s, "README.md", "raw", "tar+gzip")),
     case("model-csi-driver", "filepath-missing", Cannot, |s| without(annotation::FILEPATH)(s)),
+    case("model-csi-driver", "metadata-unreadable", Cannot, |s| s.annotate("README.md", annotation::FILE_METADATA, Some("[]"))),
+    case("model-csi-driver", "config-time", InPart, |s| s.config["descriptor"]["createdAt"] = json!("yesterday")),
 ];
 
 #[test]
@@ -175,4 +241,85 @@ fn what_looks_like_a_breach_and_is_none() {
     let twice = sample.manifest.layers[2].clone();
     sample.manifest.layers.push(twice);
     assert_eq!(sample.ask("oras").1, Works, "one layer twice has one content");
+}
+
+#[test]
+fn modctl_asks_for_no_more_of_a_type_than_its_end() {
+    let mut sample = flat();
+    sample.layer("README.md").media_type = "application/vnd.kitops.modelkit.docs.v1.tar".to_owned();
+    sample.layer("LICENSE").media_type = "application/x.raw".to_owned();
+    assert_eq!([sample.ask("modctl").1, sample.ask("model-csi-driver").1], [Works; 2]);
+    without(annotation::FILEPATH)(&mut sample);
+    assert_eq!(sample.ask("modctl").1, Works, "an archive needs no path");
+    sample.annotate("LICENSE", annotation::FILEPATH, None);
+    assert_eq!(sample.ask("modctl").0, BTreeSet::from(["filepath-missing"]));
+}
+
+#[test]
+fn docker_model_runner_reads_what_it_writes_itself() {
+    for version in ["0.1", "0.2"] {
+        let sample = of_docker(version);
+        assert_eq!(sample.ask("docker-model-runner"), (BTreeSet::new(), Works), "{version}");
+        assert!(sample.manifest.layers.iter().all(|layer| !layer.annotations.contains_key(annotation::TITLE)));
+    }
+    let mut sample = flat();
+    sample.layer(WEIGHT).media_type = "application/vnd.cncf.model.weight.v1.gguf".to_owned();
+    sample.config["config"]["format"] = Value::Null;
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "its own types of weights say the format");
+}
+
+#[test]
+fn where_docker_model_runner_finds_weights() {
+    let mut sample = flat();
+    rename(&mut sample, WEIGHT, "sub/model.gguf");
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "a GGUF in a directory is found if none is at the top");
+    sample.add("weight", "sub/z.gguf");
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "the first weight layer is the first by name too");
+    let mut sample = flat();
+    in_safetensors(&mut sample);
+    sample.add("weight", "a/model.safetensors");
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "the first weight layer lies in the top directory");
+}
+
+#[test]
+fn what_ramalama_starts_with_podman() {
+    let mut sample = flat();
+    without(annotation::TITLE)(&mut sample);
+    sample.annotate("LICENSE", annotation::FILE_METADATA, Some("{}"));
+    assert_eq!(sample.ask("ramalama").1, Works, "of other files neither the title nor metadata beside a path is asked");
+    let mut sample = flat();
+    sample.manifest.layers.truncate(1);
+    sample.annotate(WEIGHT, annotation::TITLE, Some("model.gguf"));
+    assert_eq!(sample.ask("ramalama").1, Works, "the only file is mounted in the place of the directory");
+    let image = flat().in_image();
+    assert_eq!([image.ask("ramalama").1, image.ask("ramalama-docker").1], [Works; 2], "an image is pulled as one");
+}
+
+#[test]
+fn what_llmman_takes_for_the_model() {
+    let mut sample = flat();
+    in_safetensors(&mut sample);
+    sample.add("weight.config", "1_Pooling/config.json");
+    sample.add("weight", "2_Dense/model.safetensors");
+    assert_eq!(sample.ask("llmman").1, Works, "the config of the model comes first");
+    let mut sample = flat();
+    rename(&mut sample, WEIGHT, "sub/model.safetensors");
+    sample.add("weight.config", "sub/config.json");
+    assert_eq!(sample.ask("llmman").1, Works, "the whole model lies in one directory");
+    for encoding in ["tar", "raw"] {
+        let mut sample = flat();
+        retype(&mut sample, WEIGHT, "raw", encoding);
+        sample.annotate(WEIGHT, annotation::FILEPATH, None);
+        sample.add("code", "a.py");
+        assert_eq!(sample.ask("llmman").1, Works, "a GGUF file in {encoding}, named by its title");
+    }
+    assert_eq!([of_docker("0.1").ask("llmman").1, of_docker("0.2").ask("llmman").1], [Works; 2], "Docker's GGUF needs no name");
+}
+
+#[test]
+fn kserve_takes_the_layers_of_docker_and_of_images_without_compression() {
+    let mut sample = flat().in_image();
+    sample.manifest.layers[0].media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip".to_owned();
+    sample.manifest.layers[1].media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
+    assert_eq!(sample.ask("kserve").1, Works);
 }
