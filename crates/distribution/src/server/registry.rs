@@ -125,6 +125,7 @@ impl Registry {
             (_, Route::Blob(name, digest)) => self.get_blob(&all.permit(&who, &name)?, &digest, &call).await,
             (Method::DELETE, Route::Manifest(name, at)) => self.delete_manifest(&all.permit(&who, &name)?, &at).await,
             (Method::PUT, Route::Manifest(name, at)) => self.put_manifest(&all.permit(&who, &name)?, &at, call).await,
+            (Method::HEAD, Route::Manifest(name, at)) => self.head_manifest(&all.permit(&who, &name)?, &at).await,
             (_, Route::Manifest(name, at)) => self.get_manifest(&all.permit(&who, &name)?, &at, &call).await,
             (_, Route::Uploads(name)) => self.begin_upload(&who, &all.permit(&who, &name)?, call).await,
             (Method::PATCH, Route::Upload(name, id)) => self.continue_upload(&all.permit(&who, &name)?, &id, call).await,
