@@ -29,6 +29,9 @@ const MANIFEST_UNIT: usize = 64 << 10;
 /// How many lists of referrers may be in memory at once: a list may have as many bytes as a manifest, and a client read it slowly.
 const LISTS: usize = 4;
 
+/// How many of them are made at once. While it is made, a list costs four times its bytes, since each manifest is read as a whole.
+const LISTS_IN_MAKING: usize = 2;
+
 /// The view of OCI clients: the artifacts as they are.
 pub struct Registry {
     repositories: Repositories,
@@ -37,6 +40,7 @@ pub struct Registry {
     leases: Leases,
     manifest_memory: Semaphore,
     list_memory: Arc<Semaphore>,
+    list_making: Semaphore,
 }
 
 /// What a function that answers may need of a request, beside what its path names.
@@ -60,8 +64,9 @@ impl Registry {
     pub fn new(repositories: Repositories, options: RegistryOptions) -> Self {
         let sessions = Sessions::new(options.upload_idle);
         let leases = Leases::new(options.lease_idle);
-        let (manifest_memory, list_memory) = (Semaphore::new(MANIFEST_UNITS), Arc::new(Semaphore::new(LISTS)));
-        Self { repositories, options, sessions, leases, manifest_memory, list_memory }
+        let (manifest_memory, list_making) = (Semaphore::new(MANIFEST_UNITS), Semaphore::new(LISTS_IN_MAKING));
+        let list_memory = Arc::new(Semaphore::new(LISTS));
+        Self { repositories, options, sessions, leases, manifest_memory, list_memory, list_making }
     }
 
     pub(super) fn repositories(&self) -> &Repositories {
@@ -100,6 +105,11 @@ impl Registry {
     /// Waits until a list may be in memory, which it may be as long as the result lives.
     pub(super) async fn list_memory(&self) -> OwnedSemaphorePermit {
         self.list_memory.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    /// Waits until a list may be made, which it may be as long as the result lives.
+    pub(super) async fn list_making(&self) -> SemaphorePermit<'_> {
+        self.list_making.acquire().await.expect("the semaphore is never closed")
     }
 
     async fn dispatch(&self, request: Request) -> Result<Response> {
