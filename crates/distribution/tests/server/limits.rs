@@ -1,6 +1,6 @@
 //! What a registry does with few descriptors, few threads, and clients that are half dead.
 
-use crate::harness::{Registry, begin_request, header, name, noise};
+use crate::harness::{Registry, begin_request, failure, header, name, noise};
 use futures_util::future::join_all;
 use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
@@ -192,6 +192,25 @@ async fn a_client_that_knows_how_far_its_upload_is_goes_on_without_a_range() {
     assert_eq!(registry.range_of(&upload).await, "0-19999");
     let rest = registry.put(&format!("{upload}?digest={digest}")).body(content[20_000..].to_vec()).send().await.unwrap();
     assert_eq!(rest.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_put_that_makes_another_blob_leaves_its_upload_as_it_was() {
+    let registry = Registry::start().await;
+    let content = noise(50_000);
+    let digest = Digest::of(&content);
+    let upload = registry.begin("a/b").await;
+    let finish = format!("{upload}?digest={digest}");
+    registry.patch(&upload).body(content[..20_000].to_vec()).send().await.unwrap();
+    for wrong in [&content[..], b"", b"short"] {
+        let put = registry.put(&finish).body(wrong.to_vec()).send().await.unwrap();
+        assert_eq!((header(&put, "range"), header(&put, "location")), ("0-19999", upload.as_str()));
+        assert_eq!(failure(put, StatusCode::BAD_REQUEST).await.0, "DIGEST_INVALID");
+        assert_eq!(registry.range_of(&upload).await, "0-19999");
+    }
+    let rest = registry.put(&finish).header("content-range", "20000-49999").body(content[20_000..].to_vec()).send().await.unwrap();
+    assert_eq!(rest.status(), StatusCode::CREATED);
+    assert_eq!(registry.get(header(&rest, "location")).send().await.unwrap().bytes().await.unwrap(), content);
 }
 
 #[tokio::test]
