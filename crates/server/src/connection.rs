@@ -1,5 +1,6 @@
 //! Connections whose other end stops reading are given up.
 
+use crate::clients::{Client, Waiting, WaitsFor};
 use std::{
     future::Future,
     io,
@@ -13,31 +14,41 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A connection on which a write fails if no byte of it can be sent for some time. Reading is not limited here: whoever reads knows
-/// whether something should come.
+/// A connection on which a write fails if no byte of it can be sent for some time, or if the client is given up meanwhile. Reading is not
+/// limited here: whoever reads knows whether something should come.
 pub(crate) struct WriteTimeout {
     stream: TcpStream,
     idle: Duration,
+    client: Client,
     deadline: Pin<Box<Sleep>>,
-    is_waiting: bool,
+    waiting: Option<Wait>,
+}
+
+/// The client does not read.
+struct Wait {
+    _waiting: Waiting,
+    given_up: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }
 
 impl WriteTimeout {
-    pub(crate) fn new(stream: TcpStream, idle: Duration) -> Self {
-        Self { stream, idle, deadline: Box::pin(sleep(idle)), is_waiting: false }
+    pub(crate) fn new(stream: TcpStream, idle: Duration, client: Client) -> Self {
+        Self { stream, idle, client, deadline: Box::pin(sleep(idle)), waiting: None }
     }
 
     /// Passes on what a write said, unless it has been waiting for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.is_waiting = false;
+            self.waiting = None;
             return written;
         }
-        if !self.is_waiting {
-            self.is_waiting = true;
+        if self.waiting.is_none() {
             self.deadline.as_mut().reset(Instant::now() + self.idle);
         }
-        ready!(self.deadline.as_mut().poll(cx));
+        let client = &self.client;
+        let begin = || Wait { _waiting: client.waits_for(WaitsFor::Reader), given_up: Box::pin(client.given_up()) };
+        if self.waiting.get_or_insert_with(begin).given_up.as_mut().poll(cx).is_pending() {
+            ready!(self.deadline.as_mut().poll(cx));
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

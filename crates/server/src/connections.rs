@@ -1,10 +1,22 @@
-//! The connections of a server: as many as there are descriptors for, and none that idles while another one waits.
+//! The connections of a server: as many as there are descriptors for, and none whose client stands still while another one waits.
 
-use crate::{connection::WriteTimeout, service::Service};
+use crate::{
+    clients::{Client, Clients, Waiting, WaitsFor},
+    connection::WriteTimeout,
+    service::Service,
+};
 use http::{HeaderValue, header};
+use http_body_util::BodyExt;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -16,11 +28,11 @@ use tokio::{
 /// it is better that they end them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long a connection may take to begin its first request while others wait.
-const FIRST_REQUEST: Duration = Duration::from_secs(5);
+/// How long a client may stand still while the server ends.
+const PATIENCE_AT_THE_END: Duration = Duration::from_secs(5);
 
-/// How long a connection may idle while others wait.
-const QUIET: Duration = Duration::from_secs(1);
+/// How often it is looked which clients stand still, while somebody waits for that.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the connections should do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +48,8 @@ enum Mood {
 /// The connections that are open.
 pub(crate) struct Connections {
     service: Arc<Service>,
+    clients: Arc<Clients>,
+    limit: usize,
     places: Arc<Semaphore>,
     mood: watch::Sender<Mood>,
     running: JoinSet<()>,
@@ -44,10 +58,12 @@ pub(crate) struct Connections {
 impl Connections {
     /// At most `limit` at once.
     pub(crate) fn new(service: Arc<Service>, limit: usize) -> Self {
-        Self { service, places: Arc::new(Semaphore::new(limit)), mood: watch::Sender::new(Mood::Serving), running: JoinSet::new() }
+        let (places, mood) = (Arc::new(Semaphore::new(limit)), watch::Sender::new(Mood::Serving));
+        Self { service, clients: Arc::default(), limit, places, mood, running: JoinSet::new() }
     }
 
-    /// Waits until there is a place for another connection. If all are taken, those that idle are closed.
+    /// Waits until there is a place for another connection. If all are taken, those whose clients stand still are ended, one after the
+    /// other, until there is a place.
     pub(crate) async fn place(&mut self) -> OwnedSemaphorePermit {
         // The tasks of connections that have ended.
         while self.running.try_join_next().is_some() {}
@@ -55,47 +71,61 @@ impl Connections {
             return place;
         }
         self.mood.send_replace(Mood::Crowded);
-        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let mut place = pin!(self.places.clone().acquire_owned());
+        let place = loop {
+            self.clients.give_up_one(self.limit, Instant::now());
+            if let Ok(place) = timeout(LOOK, place.as_mut()).await {
+                break place.expect("the semaphore is never closed");
+            }
+        };
         self.mood.send_replace(Mood::Serving);
         place
     }
 
     /// Serves a connection in the background.
     pub(crate) fn serve(&mut self, stream: TcpStream, remote: SocketAddr, place: OwnedSemaphorePermit) {
-        let (service, mood) = (self.service.clone(), self.mood.subscribe());
+        let (service, client, mood) = (self.service.clone(), self.clients.connected(), self.mood.subscribe());
         self.running.spawn(async move {
             let _place = place;
-            serve(service, stream, remote, mood).await;
+            serve(service, client, stream, remote, mood).await;
         });
     }
 
-    /// Finishes the requests that are being answered.
+    /// Finishes the requests that are being answered, as long as their clients do their part.
     pub(crate) async fn finish(mut self) {
         self.mood.send_replace(Mood::Stopping);
-        while self.running.join_next().await.is_some() {}
+        while !self.running.is_empty() {
+            let _ = timeout(LOOK, self.running.join_next()).await;
+            self.clients.give_up_all(PATIENCE_AT_THE_END, Instant::now());
+        }
     }
 }
 
-async fn serve(service: Arc<Service>, stream: TcpStream, remote: SocketAddr, mut mood: watch::Receiver<Mood>) {
+async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote: SocketAddr, mut mood: watch::Receiver<Mood>) {
     // Without it the last, short piece of a response waits for the client's acknowledgement; slower, not wrong.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(WriteTimeout::new(stream, service.body_idle()));
+    let io = TokioIo::new(WriteTimeout::new(stream, service.body_idle(), client.clone()));
     let open = service.open().clone();
     let buffer = open.buffer();
-    let begun = watch::Sender::new(0u64);
-    let mut requests = begun.subscribe();
+    let idles = Arc::new(Mutex::new(Some(client.waits_for(WaitsFor::FirstRequest))));
     let answering = {
-        let mood = mood.clone();
+        let (mood, client, idles) = (mood.clone(), client.clone(), idles.clone());
         service_fn(move |request| {
-            begun.send_modify(|begun| *begun += 1);
-            let (service, mood) = (service.clone(), mood.clone());
+            let answered = Answered { client: client.clone(), idles: idles.clone() };
+            drop(lock(&answered.idles).take());
+            let (service, client, mood) = (service.clone(), client.clone(), mood.clone());
             async move {
                 let is_stopping = *mood.borrow() == Mood::Stopping;
-                let mut response = service.answer(request, remote, is_stopping).await;
+                let mut response = service.answer(request, client, remote, is_stopping).await;
                 if *mood.borrow() != Mood::Serving {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(response.map(|body| {
+                    body.map_err(move |error| {
+                        let _until_it_was_sent = &answered;
+                        error
+                    })
+                }))
             }
         })
     };
@@ -105,27 +135,40 @@ async fn serve(service: Arc<Service>, stream: TcpStream, remote: SocketAddr, mut
         .max_buf_size(buffer)
         .serve_connection(io, answering);
     let mut connection = pin!(connection);
-    let is_to_end = async {
-        let mood = mood.wait_for(|mood| *mood != Mood::Serving).await.map_or(Mood::Stopping, |mood| *mood);
-        if mood == Mood::Crowded {
-            // An answer tells the client that its connection ends. To end it without a word while the next request may be on its way
-            // would make that request fail.
-            loop {
-                let patience = if *requests.borrow_and_update() == 0 { FIRST_REQUEST } else { QUIET };
-                if timeout(patience, requests.changed()).await.is_err() {
-                    break;
-                }
-            }
-        }
-        mood == Mood::Stopping || *requests.borrow() > 0
-    };
     // How a connection ended is the client's to know: its requests were answered, or it went away.
-    let may_finish = tokio::select! {
+    tokio::select! {
         _ = connection.as_mut() => return,
-        may_finish = is_to_end => may_finish,
+        _ = mood.wait_for(|mood| *mood == Mood::Stopping) => {}
+        () = client.given_up() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let has_no_request = async {
+        client.given_up().await;
+        if lock(&idles).is_none() {
+            pending().await
+        }
     };
-    if may_finish {
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+    tokio::select! {
+        biased;
+        _ = connection => {}
+        // There may be a part of a head, of which the rest will not come.
+        () = has_no_request => {}
+    }
+}
+
+fn lock(idles: &Mutex<Option<Waiting>>) -> MutexGuard<'_, Option<Waiting>> {
+    idles.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A request that is being answered. Dropped when its answer was sent, it begins the time until the next one.
+struct Answered {
+    client: Client,
+    /// While there is no request.
+    idles: Arc<Mutex<Option<Waiting>>>,
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        *lock(&self.idles) = Some(self.client.waits_for(WaitsFor::NextRequest));
     }
 }

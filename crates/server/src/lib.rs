@@ -18,6 +18,7 @@
 
 mod access;
 mod access_log;
+mod clients;
 mod connection;
 mod connections;
 mod limits;

@@ -4,7 +4,7 @@ use crate::access::Action;
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
 use modelpack_store::{BlobWriter, Body, Referrers, ReferrersPage, Repository, Result, Source, StoredManifest};
-use std::{marker::PhantomData, ops::Range, time::SystemTime};
+use std::{collections::BTreeSet, marker::PhantomData, ops::Range, time::SystemTime};
 
 /// An [`Action`] as a type.
 pub trait Permission: Send + Sync + 'static {
@@ -71,6 +71,11 @@ impl Permitted<Pull> {
     /// See [`Repository::blob_size`].
     pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         self.repository.blob_size(digest).await
+    }
+
+    /// See [`Repository::check_held`].
+    pub async fn check_held(&self, named: BTreeSet<Digest>) -> Result<()> {
+        self.repository.check_held(named).await
     }
 
     /// See [`Repository::stored_manifest`].

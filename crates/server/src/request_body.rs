@@ -1,13 +1,14 @@
 //! The body of a request: a stream that may take any time, but may not stand still.
 
+use crate::clients::{Client, WaitsFor};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use http::header;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use modelpack_store::{Body, Error, Result};
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -29,14 +30,15 @@ const MOMENT: Duration = Duration::from_secs(1);
 pub struct RequestBody {
     rest: Option<Incoming>,
     idle: Duration,
+    client: Client,
     received: Arc<AtomicU64>,
     /// The client sends nothing before the first read, so there may be nothing to linger for.
     awaits_continue: bool,
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, headers: &http::HeaderMap, idle: Duration) -> Self {
-        Self { rest: Some(incoming), idle, received: Arc::default(), awaits_continue: headers.contains_key(header::EXPECT) }
+    pub(crate) fn new(incoming: Incoming, headers: &http::HeaderMap, idle: Duration, client: Client) -> Self {
+        Self { rest: Some(incoming), idle, client, received: Arc::default(), awaits_continue: headers.contains_key(header::EXPECT) }
     }
 
     /// How many bytes have been passed on, also after this was dropped.
@@ -53,9 +55,12 @@ impl RequestBody {
     async fn next(&mut self) -> Option<Result<Bytes>> {
         self.awaits_continue = false;
         loop {
-            let Ok(frame) = timeout(self.idle, self.rest.as_mut()?.frame()).await else {
-                self.rest = None;
-                return Some(Err(ended_early(&format!("nothing came for {:?}", self.idle))));
+            let frame = match frame_of(self.rest.as_mut()?, self.idle, &self.client).await {
+                Ok(frame) => frame,
+                Err(why) => {
+                    self.rest = None;
+                    return Some(Err(ended_early(&why)));
+                }
             };
             match frame {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -103,6 +108,21 @@ impl RequestBody {
     }
 }
 
+/// The next frame of a body; or why it is not waited for any longer.
+async fn frame_of(body: &mut Incoming, idle: Duration, client: &Client) -> Result<Option<hyper::Result<Frame<Bytes>>>, String> {
+    let mut frame = pin!(body.frame());
+    if let Some(frame) = frame.as_mut().now_or_never() {
+        return Ok(frame);
+    }
+    let _waiting = client.waits_for(WaitsFor::Body);
+    tokio::select! {
+        biased;
+        frame = frame => Ok(frame),
+        () = client.given_up() => Err("nothing came while others needed the connection, or the server ends".to_owned()),
+        () = sleep(idle) => Err(format!("nothing came for {idle:?}")),
+    }
+}
+
 /// Whether somebody waits for the end of a body.
 struct Wanted<F> {
     by_another: Pin<Box<F>>,
@@ -128,7 +148,8 @@ impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(mut rest) = self.rest.take().filter(|rest| !self.awaits_continue && !rest.is_end_stream()) else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(timeout(LINGER, async move { while let Some(Ok(_)) = rest.frame().await {} }));
+            let client = self.client.clone();
+            runtime.spawn(timeout(LINGER, async move { while let Ok(Some(Ok(_))) = frame_of(&mut rest, LINGER, &client).await {} }));
         }
     }
 }

@@ -16,7 +16,8 @@ use tokio::{net::TcpListener, task::JoinSet, time};
 /// How a server behaves, whatever it serves.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// How long a body may stand still before its connection is given up. There is no limit on how long it may take as a whole.
+    /// How long a body may stand still before its connection is given up; less while another connection waits for a place. There is no
+    /// limit on how long it may take as a whole.
     pub body_idle: Duration,
     /// How many files and sockets the process may have open at once, as `RLIMIT_NOFILE` says. It decides how many connections are
     /// served at once; others wait.
@@ -75,7 +76,8 @@ impl Server {
         self
     }
 
-    /// Serves until `shutdown` is ready; then takes no more connections, finishes the requests in flight and returns.
+    /// Serves until `shutdown` is ready; then takes no more connections, finishes the requests in flight and returns. Requests whose
+    /// clients stand still for five seconds then are ended; the others take the time that they need.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Self { listener, repositories, views, limits, options, .. } = self;
         let mut background = JoinSet::new();

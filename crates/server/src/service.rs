@@ -2,6 +2,7 @@
 
 use crate::{
     access::Identity,
+    clients::Client,
     limits::OpenConnections,
     probe::{Probe, Readiness},
     repositories::Repositories,
@@ -37,13 +38,13 @@ impl Service {
         &self.open
     }
 
-    /// Answers a request that came from `remote`.
-    pub(crate) async fn answer(&self, request: http::Request<Incoming>, remote: SocketAddr, is_stopping: bool) -> Response {
+    /// Answers a request of `client` that came from `remote`.
+    pub(crate) async fn answer(&self, request: http::Request<Incoming>, client: Client, remote: SocketAddr, is_stopping: bool) -> Response {
         let (head, incoming) = request.into_parts();
         if let Some(probe) = Probe::of(&head) {
             return self.readiness.answer(probe, &head.method, is_stopping).await;
         }
-        let body = RequestBody::new(incoming, &head.headers, self.options.body_idle);
+        let body = RequestBody::new(incoming, &head.headers, self.options.body_idle, client);
         match &self.options.access_log {
             Some(log) => {
                 let entry = log.entry(&head, remote, body.received());

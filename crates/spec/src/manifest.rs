@@ -197,7 +197,7 @@ impl Manifest {
     ///
     /// Layers that registries do not hand on (`application/vnd.oci.image.layer.nondistributable.*` and Docker's foreign ones) are not among them.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        let distributable = |d: &&Descriptor| !d.media_type.contains(".nondistributable.") && !d.media_type.contains(".foreign.");
+        let distributable = |layer: &&Descriptor| media_type::is_distributable(&layer.media_type);
         self.image().into_iter().flat_map(move |image| std::iter::once(&image.config).chain(image.layers.iter().filter(distributable)))
     }
 

@@ -38,6 +38,12 @@ pub(crate) fn normalise(media_type: &str) -> String {
     }
 }
 
+/// Whether registries hand on layers of this media type, which they do with all but
+/// `application/vnd.oci.image.layer.nondistributable.*` and Docker's foreign ones.
+pub(crate) fn is_distributable(media_type: &str) -> bool {
+    !media_type.contains(".nondistributable.") && !media_type.contains(".foreign.")
+}
+
 /// Whether `media_type` is that of a model's config, in today's or the older name.
 pub fn is_config(media_type: &str) -> bool {
     normalise(media_type) == CONFIG

@@ -12,7 +12,7 @@ use futures_util::{
     stream,
     stream::BoxStream,
 };
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES};
 use rustix::fs::OFlags;
 use std::{
     fs::{File, OpenOptions},
@@ -91,7 +91,8 @@ impl FileRange {
 
     /// All bytes of a range that the caller knows to be small.
     pub(crate) fn read(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        // While a buffer grows, it is there twice.
+        let mut bytes = Vec::with_capacity(self.len.min(MAX_MANIFEST_BYTES as u64) as usize);
         read_all(self, |piece| {
             bytes.extend_from_slice(piece);
             Ok(())

@@ -22,8 +22,8 @@ pub use archive::{Archive, ArchiveWriter};
 pub use body::{Body, CHUNK, FileRange, blocking};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use disk::{
-    BlobWriter, BrokenRepository, DigestCache, Entry, EntrySelector, Incomplete, Layout, Lease, Pruned, Referrers, ReferrersPage, Repaired,
-    RepairedRepository, Repository, Selected, Settled, Stamp, Store, StoredManifest, SuspendedWriter, Untagged, Writeback,
+    BlobWriter, BrokenRepository, DigestCache, Entry, EntrySelector, Incomplete, Layout, Lease, Mark, Pruned, Referrers, ReferrersPage,
+    Repaired, RepairedRepository, Repository, Selected, Settled, Stamp, Store, StoredManifest, SuspendedWriter, Untagged, Writeback,
 };
 pub use error::{Error, Result};
 pub use memory::MemoryStore;

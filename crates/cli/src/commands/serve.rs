@@ -25,7 +25,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let access_log = args.access_log.then(|| AccessLog::new(io::stderr())).transpose();
     let access_log = access_log.map_err(StoreError::io("start the thread of", "the access log")).map_err(modelpack::Error::from)?;
     let options = ServerOptions { descriptors: all_descriptors(), access_log, ..ServerOptions::default() };
-    let server = serve(&root, args.listen, RegistryOptions::default(), options).await?;
+    let server = serve(&root, args.listen, RegistryOptions::default(), options).await.map_err(|error| {
+        let is_read_only = matches!(error, modelpack::Error::Store(StoreError::ReadOnly { .. }));
+        let failure = Failure::from(error);
+        if is_read_only { failure.hint("`--root DIR` names another directory, which this user may write to") } else { failure }
+    })?;
     let address = server.address();
     context.output.note(&format!("serving http://{address} from {}", root.display()));
     context.output.result("", &json!({ "address": address.to_string(), "root": root.to_string_lossy() }))?;

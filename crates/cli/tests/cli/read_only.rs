@@ -43,6 +43,8 @@ fn a_store_on_a_disk_that_is_read_only() {
     for line in WRITING.into_iter().chain([format!("pull {reference}").as_str()]) {
         fails(&cli, &format!("{line} {store}"), 6, &["the store ", "is read-only: Read-only file system", "hint: `--store DIR`"]);
     }
+    let root = disk.path().join("store");
+    fails(&cli, &format!("serve --listen 127.0.0.1:0 --root {}", root.display()), 6, &["is read-only", "hint: `--root DIR`"]);
     assert_eq!(json(&cli, &format!("ls {store}")).as_array().unwrap().len(), 2);
 }
 

@@ -54,6 +54,7 @@ impl Registry {
             bytes: MAX_MANIFEST_BYTES - room_for_the_rest_of_the_index,
         };
         let memory = self.list_memory().await;
+        let while_it_is_made = self.list_making().await;
         let Referrers { referrers, more } = repository.referrers(subject, asked_for).await.map_err(Failure::of_read)?;
         let mut answer = Answer::new(StatusCode::OK).media_type(HeaderValue::from_static(media_type::IMAGE_INDEX));
         if filter.is_some() {
@@ -67,6 +68,7 @@ impl Registry {
         }
         let index = json_of(&referrers);
         drop(referrers);
+        drop(while_it_is_made);
         Ok(list(answer, index, memory, call.piece))
     }
 }
@@ -90,7 +92,11 @@ fn json_of(referrers: &[Referrer]) -> Vec<u8> {
         manifests: &'a [Referrer],
     }
     let index = Index { schema_version: 2, media_type: media_type::IMAGE_INDEX, manifests: referrers };
-    serde_json::to_vec(&index).expect("an index has string keys only, so it always serialises")
+    // While a buffer grows, it is there twice.
+    let about = referrers.iter().map(Referrer::listed_len).sum::<usize>() + 256;
+    let mut json = Vec::with_capacity(about);
+    serde_json::to_writer(&mut json, &index).expect("an index has string keys only, so it always serialises");
+    json
 }
 
 fn page(call: &Call) -> Result<Page> {

@@ -11,26 +11,39 @@ use crate::protocol::{
 };
 use http::{HeaderValue, StatusCode, header};
 use modelpack_server::{Answer, Delete, Permission, Permitted, Pull, Push, Response};
-use modelpack_spec::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{BlobWriter, Error, Upload, verify_bytes};
+use modelpack_spec::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, needed_by};
+use modelpack_store::{BlobWriter, Error, StoredManifest, Upload, verify_bytes};
 use std::future::pending;
 
 impl Registry {
-    /// `GET` and `HEAD`. What is stored was parsed when it came, and is handed on as it is, so that a reader costs no more than a buffer.
-    pub(super) async fn get_manifest(&self, repository: &Permitted<Pull>, at: &Selector, call: &Call) -> Result<Response> {
-        let manifest = match repository.stored_manifest(at).await {
-            Ok(manifest) => manifest,
-            // A digest may be that of a blob, which is no manifest.
-            Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => return Err(unknown_manifest(repository, at)),
-            // As with a damaged blob: what is not there is pushed again, which mends it. A client that is told of an error gives up.
-            Err(Error::WrongDigest { .. } | Error::WrongSize { .. }) => {
-                let message = format!("the registry's copy of manifest {}{at} is damaged; a push mends it", repository.name());
-                return Err(Failure::not_found(ErrorCode::ManifestUnknown, message));
-            }
-            Err(e) => return Err(Failure::of_read(e)),
+    /// Whoever pushes asks first, and sends nothing of a manifest that exists. So one of which something is missing does not exist here,
+    /// and is pushed again as a whole.
+    pub(super) async fn head_manifest(&self, repository: &Permitted<Pull>, at: &Selector) -> Result<Response> {
+        let manifest = stored(repository, at).await?;
+        let answer = found(repository, at, &manifest)?.header(header::CONTENT_LENGTH, manifest.size).done();
+        let needed = {
+            let _memory = self.manifest_memory(manifest.size).await;
+            let bytes = manifest.body.collect(MAX_MANIFEST_BYTES, "the manifest").await.map_err(Failure::of_read)?;
+            // What cannot be read was not written by this registry, and names nothing.
+            needed_by(&bytes).unwrap_or_default()
         };
-        let media_type = HeaderValue::try_from(&manifest.media_type).map_err(|_| unknown_manifest(repository, at))?;
-        let answer = Answer::new(StatusCode::OK).header(CONTENT_DIGEST, &manifest.digest).media_type(media_type);
+        match repository.check_held(needed).await {
+            Ok(()) => Ok(answer),
+            Err(Error::MissingReference { digest, .. }) => {
+                let message = format!(
+                    "the registry has not all of manifest {}{at}: {digest} is missing or damaged; a push mends it",
+                    repository.name()
+                );
+                Err(Failure::not_found(ErrorCode::ManifestUnknown, message))
+            }
+            Err(e) => Err(Failure::of_read(e)),
+        }
+    }
+
+    /// What is stored was parsed when it came, and is handed on as it is, so that a reader costs no more than a buffer.
+    pub(super) async fn get_manifest(&self, repository: &Permitted<Pull>, at: &Selector, call: &Call) -> Result<Response> {
+        let manifest = stored(repository, at).await?;
+        let answer = found(repository, at, &manifest)?;
         Ok(answer.stream(manifest.body.into_pieces(call.piece), manifest.size))
     }
 
@@ -76,6 +89,26 @@ impl Registry {
         };
         if was_there { Ok(Answer::new(StatusCode::ACCEPTED).done()) } else { Err(unknown_manifest(repository, at)) }
     }
+}
+
+async fn stored(repository: &Permitted<Pull>, at: &Selector) -> Result<StoredManifest> {
+    match repository.stored_manifest(at).await {
+        Ok(manifest) => Ok(manifest),
+        // A digest may be that of a blob, which is no manifest.
+        Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => Err(unknown_manifest(repository, at)),
+        // As with a damaged blob: what is not there is pushed again, which mends it. A client that is told of an error gives up.
+        Err(Error::WrongDigest { .. } | Error::WrongSize { .. }) => {
+            let message = format!("the registry's copy of manifest {}{at} is damaged; a push mends it", repository.name());
+            Err(Failure::not_found(ErrorCode::ManifestUnknown, message))
+        }
+        Err(e) => Err(Failure::of_read(e)),
+    }
+}
+
+/// The head of the answer that hands a manifest on.
+fn found(repository: &Permitted<Pull>, at: &Selector, manifest: &StoredManifest) -> Result<Answer> {
+    let media_type = HeaderValue::try_from(&manifest.media_type).map_err(|_| unknown_manifest(repository, at))?;
+    Ok(Answer::new(StatusCode::OK).header(CONTENT_DIGEST, &manifest.digest).media_type(media_type))
 }
 
 fn unknown_manifest(repository: &Permitted<impl Permission>, at: &Selector) -> Failure {

@@ -29,6 +29,9 @@ const MANIFEST_UNIT: usize = 64 << 10;
 /// How many lists of referrers may be in memory at once: a list may have as many bytes as a manifest, and a client read it slowly.
 const LISTS: usize = 4;
 
+/// How many of them are made at once. While it is made, a list costs four times its bytes, since each manifest is read as a whole.
+const LISTS_IN_MAKING: usize = 2;
+
 /// The view of OCI clients: the artifacts as they are.
 pub struct Registry {
     repositories: Repositories,
@@ -37,6 +40,7 @@ pub struct Registry {
     leases: Leases,
     manifest_memory: Semaphore,
     list_memory: Arc<Semaphore>,
+    list_making: Semaphore,
 }
 
 /// What a function that answers may need of a request, beside what its path names.
@@ -60,8 +64,9 @@ impl Registry {
     pub fn new(repositories: Repositories, options: RegistryOptions) -> Self {
         let sessions = Sessions::new(options.upload_idle);
         let leases = Leases::new(options.lease_idle);
-        let (manifest_memory, list_memory) = (Semaphore::new(MANIFEST_UNITS), Arc::new(Semaphore::new(LISTS)));
-        Self { repositories, options, sessions, leases, manifest_memory, list_memory }
+        let (manifest_memory, list_making) = (Semaphore::new(MANIFEST_UNITS), Semaphore::new(LISTS_IN_MAKING));
+        let list_memory = Arc::new(Semaphore::new(LISTS));
+        Self { repositories, options, sessions, leases, manifest_memory, list_memory, list_making }
     }
 
     pub(super) fn repositories(&self) -> &Repositories {
@@ -102,6 +107,11 @@ impl Registry {
         self.list_memory.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
+    /// Waits until a list may be made, which it may be as long as the result lives.
+    pub(super) async fn list_making(&self) -> SemaphorePermit<'_> {
+        self.list_making.acquire().await.expect("the semaphore is never closed")
+    }
+
     async fn dispatch(&self, request: Request) -> Result<Response> {
         let Request { head, who, body, piece } = request;
         let route = Route::parse(head.uri.path())?;
@@ -125,6 +135,7 @@ impl Registry {
             (_, Route::Blob(name, digest)) => self.get_blob(&all.permit(&who, &name)?, &digest, &call).await,
             (Method::DELETE, Route::Manifest(name, at)) => self.delete_manifest(&all.permit(&who, &name)?, &at).await,
             (Method::PUT, Route::Manifest(name, at)) => self.put_manifest(&all.permit(&who, &name)?, &at, call).await,
+            (Method::HEAD, Route::Manifest(name, at)) => self.head_manifest(&all.permit(&who, &name)?, &at).await,
             (_, Route::Manifest(name, at)) => self.get_manifest(&all.permit(&who, &name)?, &at, &call).await,
             (_, Route::Uploads(name)) => self.begin_upload(&who, &all.permit(&who, &name)?, call).await,
             (Method::PATCH, Route::Upload(name, id)) => self.continue_upload(&all.permit(&who, &name)?, &id, call).await,

@@ -2,7 +2,7 @@
 
 use super::leases::Held;
 use modelpack_spec::{Digest, RepositoryName};
-use modelpack_store::{BlobWriter, Error, Result, SuspendedWriter, blocking};
+use modelpack_store::{BlobWriter, Error, Mark, Result, SuspendedWriter, blocking};
 use std::{
     collections::HashMap,
     future::pending,
@@ -46,6 +46,11 @@ impl Locked {
     pub(super) fn may_be(&self, digest: &Digest) -> bool {
         let found = self.session.as_ref().map(|session| session.writer.digest());
         found.is_none_or(|found| found.algorithm() != digest.algorithm() || found == *digest)
+    }
+
+    /// Where the upload stands.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.session.as_ref().map(|session| session.writer.mark())
     }
 
     /// How many bytes have come, which the client is told now.
@@ -128,6 +133,14 @@ impl Sessions {
         let writer = blocking(move || writer.suspend()).await?;
         *locked.session = Some(Session { writer, is_cut: written.is_err(), used: Instant::now(), _lease });
         written
+    }
+
+    /// Takes an upload back to where it stood.
+    pub(super) async fn rewind(&self, locked: &mut Locked, mark: Mark) -> Result<()> {
+        let Session { writer, is_cut, _lease, .. } = locked.session.take().ok_or_else(|| Error::not_found("the upload"))?;
+        let writer = blocking(move || writer.rewind(mark)).await?;
+        *locked.session = Some(Session { writer, is_cut, used: Instant::now(), _lease });
+        Ok(())
     }
 
     /// Ends a session and gives its upload away.

@@ -65,9 +65,18 @@ impl Registry {
         };
         let _lease = self.hold(repository).await?;
         let mut session = self.session(name, id).await?;
+        let before = session.mark();
         self.append(name, id, &mut session, call).await?;
-        if session.is_cut() && !session.may_be(&digest) {
-            return Err(cut(name, id, session.len()));
+        if !session.may_be(&digest) {
+            if session.is_cut() {
+                return Err(cut(name, id, session.len()));
+            }
+            // The client may have sent all bytes again, after those that had come before.
+            if let Some(before) = before {
+                self.sessions.rewind(&mut session, before).await?;
+            }
+            let message = format!("with this body the upload does not have the digest {digest}; it stands where it stood before");
+            return Err(standing(Failure::bad_request(ErrorCode::DigestInvalid, message), name, id, session.len()));
         }
         let writer = self.sessions.remove(id, session)?;
         let commit = async { blocking(move || writer.resume()).await?.commit_as(&digest).await };

@@ -1,8 +1,13 @@
-use crate::harness::{Registry, noise};
+use crate::harness::{Registry, begin_request, noise};
 use futures_util::StreamExt;
 use modelpack_server::{Server, ServerOptions};
 use modelpack_store::Error;
 use reqwest::StatusCode;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 #[tokio::test]
 async fn a_registry_says_that_it_is_one() {
@@ -29,6 +34,27 @@ async fn shutting_down_lets_a_running_download_finish() {
     assert!(received == content);
     registry.running.await.unwrap().unwrap();
     assert!(registry.client.get(format!("http://{}/v2/", registry.address)).send().await.is_err());
+}
+
+#[tokio::test]
+async fn shutting_down_waits_for_no_client_that_stands_still() {
+    // Nothing else would end these requests before the test gives up.
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let registry = Registry::start_with(ServerOptions { body_idle: 10 * PATIENCE, ..ServerOptions::default() }).await;
+    let upload = registry.begin("a/b").await;
+    let large = registry.push_blob("a/b", noise(16 << 20)).await;
+    let mut sends = registry.connect().await;
+    begin_request(&mut sends, "PATCH", &upload, 1000).await;
+    let mut reads = registry.connect().await;
+    reads.write_all(format!("GET /v2/a/b/blobs/{large} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    reads.read_exact(&mut [0; 15]).await.unwrap();
+    let mut begins = registry.connect().await;
+    begins.write_all(b"GET /v2/ HTTP/1.1\r\n").await.unwrap();
+    registry.stop.send(()).unwrap();
+    timeout(PATIENCE, registry.running).await.expect("it ends").unwrap().unwrap();
+    let mut answer = String::new();
+    sends.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
 }
 
 #[tokio::test]

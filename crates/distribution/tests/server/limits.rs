@@ -1,6 +1,6 @@
 //! What a registry does with few descriptors, few threads, and clients that are half dead.
 
-use crate::harness::{Registry, begin_request, header, name, noise};
+use crate::harness::{Registry, begin_request, failure, header, name, noise};
 use futures_util::future::join_all;
 use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
@@ -58,6 +58,39 @@ async fn connections_that_idle_make_room_for_others() {
     }
     let pushed = join_all((0..60).map(|i| registry.push_blob_as_others_do(i))).await;
     assert_eq!(pushed, [StatusCode::CREATED; 60]);
+}
+
+#[tokio::test]
+async fn clients_that_stand_still_make_room_for_others_and_their_uploads_go_on() {
+    // Nothing else would end their requests before the test gives up.
+    let options = ServerOptions { descriptors: 64, body_idle: 10 * PATIENCE, ..ServerOptions::default() };
+    let registry = Registry::start_with(options).await;
+    let content = noise(50_000);
+    let digest = Digest::of(&content);
+    let large = registry.push_blob("a/b", noise(16 << 20)).await;
+    let upload = registry.begin("a/b").await;
+    let mut half_dead = registry.connect().await;
+    begin_request(&mut half_dead, "PATCH", &upload, content.len()).await;
+    half_dead.write_all(&content[..30_000]).await.unwrap();
+    let mut others = Vec::new();
+    for i in 0..60 {
+        let mut stream = registry.connect().await;
+        let begun = match i % 4 {
+            0 => format!("POST /v2/a/b/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"),
+            1 => "PUT /v2/a/b/manifests/v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{".to_owned(),
+            2 => format!("GET /v2/a/b/blobs/{large} HTTP/1.1\r\nHost: x\r\n\r\n"),
+            _ => "GET /v2/ HTTP/1.1\r\nHost: x\r\n".to_owned(),
+        };
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        others.push(stream);
+    }
+    let pushed = timeout(PATIENCE, registry.push_blob_as_others_do(0)).await;
+    assert_eq!(pushed.expect("clients that stand still keep nobody out"), StatusCode::CREATED);
+    let mut answer = String::new();
+    timeout(PATIENCE, half_dead.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let rest = registry.put(&format!("{upload}?digest={digest}")).header("content-range", "30000-49999").body(content[30_000..].to_vec());
+    assert_eq!(timeout(PATIENCE, rest.send()).await.unwrap().unwrap().status(), StatusCode::CREATED, "the bytes that came were kept");
 }
 
 impl Registry {
@@ -159,6 +192,25 @@ async fn a_client_that_knows_how_far_its_upload_is_goes_on_without_a_range() {
     assert_eq!(registry.range_of(&upload).await, "0-19999");
     let rest = registry.put(&format!("{upload}?digest={digest}")).body(content[20_000..].to_vec()).send().await.unwrap();
     assert_eq!(rest.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_put_that_makes_another_blob_leaves_its_upload_as_it_was() {
+    let registry = Registry::start().await;
+    let content = noise(50_000);
+    let digest = Digest::of(&content);
+    let upload = registry.begin("a/b").await;
+    let finish = format!("{upload}?digest={digest}");
+    registry.patch(&upload).body(content[..20_000].to_vec()).send().await.unwrap();
+    for wrong in [&content[..], b"", b"short"] {
+        let put = registry.put(&finish).body(wrong.to_vec()).send().await.unwrap();
+        assert_eq!((header(&put, "range"), header(&put, "location")), ("0-19999", upload.as_str()));
+        assert_eq!(failure(put, StatusCode::BAD_REQUEST).await.0, "DIGEST_INVALID");
+        assert_eq!(registry.range_of(&upload).await, "0-19999");
+    }
+    let rest = registry.put(&finish).header("content-range", "20000-49999").body(content[20_000..].to_vec()).send().await.unwrap();
+    assert_eq!(rest.status(), StatusCode::CREATED);
+    assert_eq!(registry.get(header(&rest, "location")).send().await.unwrap().bytes().await.unwrap(), content);
 }
 
 #[tokio::test]

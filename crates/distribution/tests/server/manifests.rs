@@ -50,6 +50,43 @@ async fn what_a_manifest_names_must_be_there_except_its_subject() {
 }
 
 #[tokio::test]
+async fn a_manifest_of_which_something_is_missing_is_not_there_for_who_asks_before_a_push() {
+    let registry = Registry::start().await;
+    let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    let layer = registry.push_blob("a/b", *b"a layer").await;
+    let named = |media_type, digest: &Digest| json!({ "mediaType": media_type, "digest": digest.to_string(), "size": 7 });
+    let layers = json!({ "layers": [named("x/x", &layer), named(foreign, &Digest::of(b"elsewhere"))] });
+    let image = registry.push_manifest("a/b", "image", layers).await.digest;
+    let index = json!({ "schemaVersion": 2, "manifests": [named(media_type::IMAGE_MANIFEST, &image)] }).to_string().into_bytes();
+    let put = |tag: &str, media_type: &str, bytes: &[u8]| {
+        registry.put(&format!("/v2/a/b/manifests/{tag}")).header("content-type", media_type).body(bytes.to_vec()).send()
+    };
+    assert_eq!(put("index", media_type::IMAGE_INDEX, &index).await.unwrap().status(), StatusCode::CREATED);
+    let status = async |tag: &str| registry.head(&format!("/v2/a/b/manifests/{tag}")).send().await.unwrap().status();
+    let image_bytes = registry.get("/v2/a/b/manifests/image").send().await.unwrap().bytes().await.unwrap();
+
+    for (lost, content, tag) in [(&layer, &b"a layer"[..], "image"), (&Digest::of(b"{}"), b"{}", "image"), (&image, &image_bytes, "index")]
+    {
+        let path = registry.store.root().join("blobs").join(lost.to_string().replace(':', "/"));
+        for change in ["damaged", "removed", "unlinked"] {
+            assert_eq!(status(tag).await, StatusCode::OK);
+            match change {
+                "damaged" => std::fs::write(&path, "other bytes").unwrap(),
+                "removed" => std::fs::remove_file(&path).unwrap(),
+                _ => drop(registry.delete(&format!("/v2/a/b/blobs/{lost}")).send().await.unwrap()),
+            }
+            assert_eq!(status(tag).await, StatusCode::NOT_FOUND, "{tag} {lost} {change}");
+            assert_eq!(registry.get(&format!("/v2/a/b/manifests/{tag}")).send().await.unwrap().status(), StatusCode::OK);
+            if tag == "index" {
+                assert_eq!(put(&image.to_string(), media_type::IMAGE_MANIFEST, content).await.unwrap().status(), StatusCode::CREATED);
+            } else {
+                registry.push_blob("a/b", content).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn four_mebibytes_are_a_manifest_and_one_byte_more_is_too_much() {
     let registry = Registry::start().await;
     let mut bytes = registry.manifest("a/b", json!({})).await;

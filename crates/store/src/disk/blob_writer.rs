@@ -50,6 +50,13 @@ pub struct SuspendedWriter {
     len: u64,
 }
 
+/// Where a blob that is being written stood at some time. See [`SuspendedWriter::rewind`].
+#[derive(Clone)]
+pub struct Mark {
+    hasher: Hasher,
+    len: u64,
+}
+
 struct State {
     file: Arc<File>,
     hasher: Hasher,
@@ -167,6 +174,22 @@ impl SuspendedWriter {
     /// The digest of the bytes that were written so far.
     pub fn digest(&self) -> Digest {
         self.hasher.clone().finish()
+    }
+
+    /// Where the upload stands.
+    pub fn mark(&self) -> Mark {
+        Mark { hasher: self.hasher.clone(), len: self.len }
+    }
+
+    /// Discards what was written after `mark`, which is of this upload; blocks.
+    pub fn rewind(self, mark: Mark) -> Result<Self> {
+        let mut writer = self.resume()?;
+        let Mark { hasher, len } = mark;
+        if let Some(state) = &mut writer.state {
+            state.file.set_len(len).map_err(Error::io("shorten", &writer.target.path))?;
+            *state = State { file: state.file.clone(), hasher, len, writeback: Writeback::starting_at(len) };
+        }
+        writer.suspend()
     }
 
     /// Opens the file again; blocks.

@@ -352,9 +352,14 @@ impl Layout {
     /// Refuses a manifest that is written under another digest than its own, or that needs what is not here.
     fn check(&self, at: &[Selector], manifest: &Manifest) -> Result<()> {
         at.iter().try_for_each(|at| verify_selected(at, manifest))?;
-        for named in manifest.blobs().chain(manifest.manifests()) {
-            if self.blob_size_blocking(&named.digest)?.is_none() {
-                return Err(Error::MissingReference { digest: named.digest.clone(), repository: self.0.name.clone() });
+        self.check_held(manifest.blobs().chain(manifest.manifests()).map(|named| &named.digest))
+    }
+
+    /// Fails with [`Error::MissingReference`] if this layout lacks one of the blobs that a manifest names.
+    pub(super) fn check_held<'a>(&self, named: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
+        for digest in named {
+            if self.blob_size_blocking(digest)?.is_none() {
+                return Err(Error::MissingReference { digest: digest.clone(), repository: self.0.name.clone() });
             }
         }
         Ok(())

@@ -19,7 +19,7 @@ mod settled;
 mod store;
 mod writeback;
 
-pub use blob_writer::{BlobWriter, SuspendedWriter};
+pub use blob_writer::{BlobWriter, Mark, SuspendedWriter};
 pub use digest_cache::{DigestCache, Stamp};
 pub(crate) use entries::Entries;
 pub use entries::{Entry, EntrySelector, Selected};

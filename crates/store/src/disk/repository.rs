@@ -12,6 +12,7 @@ use crate::{Begin, Body, Error, Result, Sink, Source, blocking};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     ops::Range,
@@ -157,6 +158,13 @@ impl Repository {
     /// Whether this repository holds a blob, as far as one look at its links says; blocks. The blob itself may be damaged or gone.
     pub fn links_to(&self, digest: &Digest) -> Result<bool> {
         self.links().contain(digest)
+    }
+
+    /// Fails with [`Error::MissingReference`] if this repository does not hold, as [`blob_size`](Self::blob_size) says, one of the blobs
+    /// that a manifest names.
+    pub async fn check_held(&self, named: BTreeSet<Digest>) -> Result<()> {
+        let layout = self.layout.clone();
+        blocking(move || layout.check_held(&named)).await
     }
 
     /// Begins a blob whose digest is not known yet, hashing with `algorithm` as it is written.

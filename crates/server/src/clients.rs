@@ -1,0 +1,163 @@
+//! The clients that are waited for, and which of them is given up first when another one needs the place.
+
+use std::{
+    collections::HashMap,
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::watch;
+
+/// What a connection waits for: it is the client's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// The connection was opened.
+    FirstRequest,
+    /// The last request was answered.
+    NextRequest,
+    /// The rest of a body.
+    Body,
+    /// That the client reads what it has been sent.
+    Reader,
+}
+
+impl WaitsFor {
+    /// How long a client may stand still before somebody else gets its place; and how long if that is all that happens: the clients of
+    /// all connections stand still.
+    ///
+    /// A client may be slow and still move: when it sends, something comes every moment. What is read slowly is read in large pieces. An
+    /// idle connection has some time in any case, since it should not end while the next request is on its way.
+    fn patience(self, all_stand_still: bool) -> Duration {
+        let (patience, short) = match self {
+            Self::FirstRequest | Self::Reader => (5000, 1000),
+            Self::NextRequest => (1000, 1000),
+            Self::Body => (1000, 250),
+        };
+        Duration::from_millis(if all_stand_still { short } else { patience })
+    }
+}
+
+/// The clients of a server.
+#[derive(Default)]
+pub(crate) struct Clients {
+    waits: Mutex<Waits>,
+}
+
+#[derive(Default)]
+struct Waits {
+    next: u64,
+    begun: HashMap<u64, Wait>,
+}
+
+struct Wait {
+    since: Instant,
+    what: WaitsFor,
+    given_up: watch::Sender<bool>,
+}
+
+impl Clients {
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The client of a new connection.
+    pub(crate) fn connected(self: &Arc<Self>) -> Client {
+        Client { all: self.clone(), given_up: watch::Sender::new(false) }
+    }
+
+    /// Gives up the client that has stood still for longest, of `connections`, if one has for long enough.
+    pub(crate) fn give_up_one(&self, connections: usize, now: Instant) {
+        let mut waits = self.waits();
+        let all_stand_still = waits.begun.len() >= connections;
+        let overdue = |wait: &Wait| now.saturating_duration_since(wait.since).checked_sub(wait.what.patience(all_stand_still));
+        let first = waits.begun.iter().filter_map(|(id, wait)| Some((overdue(wait)?, *id))).max();
+        if let Some(wait) = first.and_then(|(_, id)| waits.begun.remove(&id)) {
+            wait.given_up.send_replace(true);
+        }
+    }
+
+    /// Gives up all clients that have stood still for `patience`.
+    pub(crate) fn give_up_all(&self, patience: Duration, now: Instant) {
+        for (_, wait) in self.waits().begun.extract_if(|_, wait| now.saturating_duration_since(wait.since) >= patience) {
+            wait.given_up.send_replace(true);
+        }
+    }
+}
+
+/// The client of a connection.
+#[derive(Clone)]
+pub(crate) struct Client {
+    all: Arc<Clients>,
+    given_up: watch::Sender<bool>,
+}
+
+impl Client {
+    /// From now on the client is waited for, until the result is dropped.
+    pub(crate) fn waits_for(&self, what: WaitsFor) -> Waiting {
+        let mut waits = self.all.waits();
+        waits.next += 1;
+        let id = waits.next;
+        waits.begun.insert(id, Wait { since: Instant::now(), what, given_up: self.given_up.clone() });
+        Waiting { all: self.all.clone(), id }
+    }
+
+    /// Resolves when the client is given up: its connection should end.
+    pub(crate) fn given_up(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
+        let mut given_up = self.given_up.subscribe();
+        async move {
+            // Without a sender there is nobody to give the client up.
+            if given_up.wait_for(|given_up| *given_up).await.is_err() {
+                pending().await
+            }
+        }
+    }
+}
+
+/// A client is waited for as long as this lives.
+pub(crate) struct Waiting {
+    all: Arc<Clients>,
+    id: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.waits().begun.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn is_given_up(client: &Client) -> bool {
+        client.given_up().now_or_never().is_some()
+    }
+
+    #[test]
+    fn whoever_has_stood_still_for_longest_goes_first_and_nobody_who_moves() {
+        let clients = Arc::<Clients>::default();
+        let [first, second, moving] = std::array::from_fn(|_| clients.connected());
+        let _waiting = [&first, &second].map(|client| client.waits_for(WaitsFor::Body));
+        drop(moving.waits_for(WaitsFor::Body));
+        let now = Instant::now();
+        clients.give_up_one(3, now + Duration::from_millis(900));
+        assert!(!is_given_up(&first), "it has some time");
+        for given_up in [[true, false, false], [true, true, false], [true, true, false]] {
+            clients.give_up_one(3, now + Duration::from_secs(2));
+            assert_eq!([&first, &second, &moving].map(is_given_up), given_up);
+        }
+    }
+
+    #[test]
+    fn patience_is_shorter_where_all_stand_still() {
+        let clients = Arc::<Clients>::default();
+        let [uploads, idles] = std::array::from_fn(|_| clients.connected());
+        let _waiting = [uploads.waits_for(WaitsFor::Body), idles.waits_for(WaitsFor::NextRequest)];
+        let soon = Instant::now() + Duration::from_millis(500);
+        for (connections, given_up) in [(3, [false, false]), (2, [true, false]), (1, [true, false])] {
+            clients.give_up_one(connections, soon);
+            assert_eq!([&uploads, &idles].map(is_given_up), given_up);
+        }
+    }
+}
