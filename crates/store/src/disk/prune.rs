@@ -42,6 +42,8 @@ pub struct BrokenRepository {
     pub directory: PathBuf,
     /// What is wrong with it.
     pub why: String,
+    /// Whether this user may not read it, so that it may be sound and repairing it helps nobody.
+    pub is_denied: bool,
 }
 
 impl Pruned {
@@ -64,9 +66,10 @@ impl Store {
             let repository = self.repository(&name);
             if let Err(error) = prune_repository(&repository, dry_run, &mut unneeded, &mut pruned) {
                 let directory = repository.layout().path().to_owned();
+                let is_denied = error.is_denied();
                 // The message need not name what the report names beside it.
                 let why = if let Error::Damaged { why, .. } = error { why } else { error.to_string() };
-                pruned.broken.push(BrokenRepository { name: Some(name), directory, why });
+                pruned.broken.push(BrokenRepository { name: Some(name), directory, why, is_denied });
             }
         }
         let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;

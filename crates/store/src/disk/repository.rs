@@ -2,7 +2,7 @@
 
 use super::{
     BlobWriter, Layout, StoredManifest,
-    blobs::{Blobs, is_absent, sync_directory},
+    blobs::{Believed, Blobs, is_absent, sync_directory},
     lock,
     referrers::{Referrers, ReferrersPage},
     reserve::is_full,
@@ -191,7 +191,7 @@ impl Repository {
         blocking(move || {
             let held = match &from {
                 Some(from) => from.layout.blob_size_blocking(&digest)?,
-                None => this.pool().held(&digest)?,
+                None => this.pool().held(&digest, Believed::Large)?,
             };
             // Collection may have taken it while it was read.
             let _collection_waits = this.pool().guard()?;
