@@ -122,7 +122,8 @@ impl Modelpack {
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
         let root = self.options.store.clone();
         // What dead writers left is for it to remove and to report.
-        Ok(blocking(move || Store::open(&root, Untagged::Drop)?.prune(dry_run)).await?)
+        let open = move || if dry_run { Ok(Store::open_existing(&root, Untagged::Drop)) } else { Store::open(&root, Untagged::Drop) };
+        Ok(blocking(move || open()?.prune(dry_run)).await?)
     }
 }
 

@@ -98,7 +98,7 @@ impl Links {
 }
 
 /// Whether an error says that something may be read and not written.
-fn is_read_only(error: &Error) -> bool {
+pub(super) fn is_read_only(error: &Error) -> bool {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
