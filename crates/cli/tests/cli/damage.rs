@@ -307,7 +307,7 @@ fn what_its_owner_may_not_read_is_damaged_to_whoever_may_replace_it() {
     for digest in &all {
         let path = blob(&store(&theirs), digest);
         for command in &commands {
-            fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
             let refused = run(&format!("verify store:{reference}")).expect_code(5).stderr;
             assert!(refused.contains("Permission denied") && refused.contains(&format!("verify --repair {reference}")), "{refused}");
 
@@ -320,7 +320,7 @@ fn what_its_owner_may_not_read_is_damaged_to_whoever_may_replace_it() {
         }
     }
     // Whatever else is damaged is repaired all the same.
-    fs::set_permissions(blob(&store(&theirs), &all[2]), Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(blob(&store(&theirs), &all[2]), Permissions::from_mode(0o000)).unwrap();
     damage(&blob(&store(&theirs), &all[1]), "flip");
     let repaired = run("verify --repair").expect_code(5);
     assert!(repaired.stdout.contains(&format!("removed {}", all[1])), "{repaired:?}");
