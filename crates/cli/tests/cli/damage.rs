@@ -248,6 +248,9 @@ fn what_is_no_file_is_named_and_cleared_by_a_repair_of_the_store() {
             assert!(path.symlink_metadata().is_err(), "{how}");
             assert!(repaired["repositories"][0].to_string().contains(&digest), "{how}: {repaired}");
             assert_eq!(json(&cli, "prune")["broken"], json!([]));
+            if repaired["repositories"][0]["lostTags"] == json!([]) {
+                fails(&cli, &format!("verify {reference}"), 5, &[&digest, &format!("hint: `modelpack verify --repair {reference}`")]);
+            }
             ok(&cli, &format!("pull {reference}"));
             ok(&cli, &format!("verify store:{reference}"));
         }
