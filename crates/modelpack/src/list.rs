@@ -1,8 +1,8 @@
 //! What can be listed: the store, a layout or an archive, the tags of a repository, the repositories of a registry.
 
 use crate::{InvalidPlace, Modelpack, Place, Result};
-use modelpack_spec::{Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
-use modelpack_store::{Archive, Entry, Layout, Source, blocking};
+use modelpack_spec::{Digest, Reference, RepositoryName, Tag};
+use modelpack_store::{Archive, Entry, Layout, blocking};
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
@@ -80,16 +80,14 @@ pub struct ListedEntry {
 impl Modelpack {
     /// What the index of a layout directory lists, in its order.
     pub async fn list_layout(&self, path: &Path) -> Result<Vec<ListedEntry>> {
-        let layout = Layout::at(path);
-        let entries = layout.entries().await?;
-        Ok(look_at(&layout, entries).await)
+        Ok(Layout::at(path).entries().await?.into_iter().map(ListedEntry::from).collect())
     }
 
     /// What the index of an archive lists, in its order.
     pub async fn list_archive(&self, path: &Path) -> Result<Vec<ListedEntry>> {
         let path = path.to_owned();
-        let (archive, entries) = blocking(move || Archive::open(&path).map(|archive| (archive.clone(), archive.entries()))).await?;
-        Ok(look_at(&archive, entries).await)
+        let entries = blocking(move || Archive::open(&path).map(|archive| archive.entries())).await?;
+        Ok(entries.into_iter().map(ListedEntry::from).collect())
     }
 
     /// The tags of a repository in its registry, in the registry's order. What it lists and can be no tag is left out, with a notice.
@@ -106,16 +104,10 @@ impl Modelpack {
     }
 }
 
-/// Reads the manifests of entries; one that cannot be read is listed all the same.
-async fn look_at(source: &dyn Source, entries: Vec<Entry>) -> Vec<ListedEntry> {
-    let mut listed = Vec::with_capacity(entries.len());
-    for Entry { name, descriptor: Descriptor { digest, .. }, is_referrer } in entries {
-        let manifest = source.manifest(&Selector::Digest(digest.clone())).await.ok();
-        let size = manifest.as_ref().map(|manifest| manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size)));
-        let artifact_type = manifest.and_then(|manifest| manifest.descriptor().artifact_type);
-        listed.push(ListedEntry { name, digest, is_referrer, artifact_type, size });
+impl From<Entry> for ListedEntry {
+    fn from(Entry { name, descriptor, is_referrer, artifact_type, size }: Entry) -> Self {
+        Self { name, digest: descriptor.digest, is_referrer, artifact_type, size }
     }
-    listed
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Opening what a place names.
 
 use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
+use async_trait::async_trait;
 use modelpack_distribution::client::RemoteRepository;
-use modelpack_spec::{Artifact, Digest, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
-use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Notice, Sink, Source, blocking};
-use std::{fmt, time::Duration};
+use modelpack_spec::{Artifact, Descriptor, Digest, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
+use modelpack_store::{Archive, ArchiveWriter, Body, EntrySelector, Layout, Lease, Notice, Repository, Sink, Source, blocking};
+use std::{fmt, ops::Range, time::Duration};
 
 /// How long a registry is asked for referrers, which nobody needs.
 const REFERRERS_PATIENCE: Duration = Duration::from_secs(5);
@@ -21,6 +22,25 @@ pub(crate) struct Opened {
     referrers: Referrers,
     /// Keeps collection away as long as the source is read.
     _lease: Option<Lease>,
+}
+
+/// An artifact of the store. Its manifest was written when all that it names was there, so what is not there any more is lost.
+struct Stored(Repository);
+
+#[async_trait]
+impl Source for Stored {
+    async fn manifest(&self, at: &Selector) -> Result<Manifest, StoreError> {
+        self.0.manifest(at).await
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body, StoreError> {
+        self.0.blob(blob, range).await.map_err(|error| match error {
+            StoreError::NotFound { .. } => {
+                StoreError::Damaged { repository: self.0.name().to_string(), why: format!("blob {} is gone", blob.digest) }
+            }
+            error => error,
+        })
+    }
 }
 
 enum Referrers {
@@ -77,7 +97,7 @@ impl Modelpack {
                 let manifest = self.select(&repository, reference).await.map_err(|error| damage(reference, error))?;
                 let name = reference.selector.tag().map(Tag::to_string);
                 let referrers = Referrers::Layout(repository.layout().clone());
-                Ok(Opened { source: Box::new(repository), manifest, place: place.clone(), name, referrers, _lease: lease })
+                Ok(Opened { source: Box::new(Stored(repository)), manifest, place: place.clone(), name, referrers, _lease: lease })
             }
             Place::Layout(path, at) => {
                 let layout = Layout::at(path);

@@ -57,7 +57,12 @@ impl Modelpack {
             None => None,
         };
         let mending = Mending { reference, local: &repository, remote, counted: Mutex::default() };
-        let manifest = mending.manifest(&at).await.map_err(|error| damage(reference, error.into()))?;
+        let manifest = match mending.manifest(&at).await {
+            // It may be the index that names the wrong one: then the registry knows only the tag.
+            Err(error) if error.is_not_found() && at != reference.selector => mending.manifest_of_tag(&at).await,
+            found => found,
+        };
+        let manifest = manifest.map_err(|error| damage(reference, error.into()))?;
         let copied = copy(&mending, &manifest, &mending, &reference.selector, &self.copy_options()).await;
         copied.map_err(|error| damage(reference, error.into()))?;
         let Counted { blobs, bytes, fetched } = mending.counted.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -89,6 +94,17 @@ struct Counted {
 impl Mending<'_> {
     fn count(&self, count: impl FnOnce(&mut Counted)) {
         count(&mut self.counted.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What the tag names in the registry, where the index names `absent`, which nobody has.
+    async fn manifest_of_tag(&self, absent: &Selector) -> Result<Manifest, StoreError> {
+        match &self.remote {
+            Some(remote) => remote.manifest(&self.reference.selector).await,
+            None => {
+                let why = format!("its index names the manifest {absent}, which is not there");
+                Err(StoreError::Damaged { repository: self.local.name().to_string(), why })
+            }
+        }
     }
 
     /// Takes the bytes of a blob that is damaged or missing, whatever the store believes of it.
@@ -147,7 +163,8 @@ impl Sink for Mending<'_> {
             upload.write(Body::from_bytes(manifest.bytes().to_vec())).await?;
             upload.commit(Some(&blob)).await?;
         }
-        let is_lost = *at == self.reference.selector && self.local.layout().entry(at).await?.is_none();
+        let is_asked_for = *at == self.reference.selector;
+        let is_lost = is_asked_for && self.local.layout().entry(at).await?.is_none_or(|entry| entry.digest != *manifest.digest());
         if is_lost { self.local.put_manifest(at, manifest).await } else { Ok(()) }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
 use modelpack_spec::{Artifact, Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
 use modelpack_store::{Pruned, Repository, Source, Store, Untagged, blocking, copy};
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 /// What the store holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Unreadable {
     pub layout: PathBuf,
     /// What is wrong.
     pub why: String,
+    /// Whether this user may not read it, so that it may be sound and repairing it helps nobody.
+    pub is_denied: bool,
 }
 
 /// An artifact in the store.
@@ -70,6 +72,7 @@ impl Modelpack {
             digest: None,
             layout: broken.directory,
             why: broken.why,
+            is_denied: broken.is_denied,
         }));
         Ok(listing)
     }
@@ -119,14 +122,16 @@ impl Modelpack {
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
         let root = self.options.store.clone();
         // What dead writers left is for it to remove and to report.
-        Ok(blocking(move || Store::open(&root, Untagged::Drop)?.prune(dry_run)).await?)
+        let open = move || if dry_run { Ok(Store::open_existing(&root, Untagged::Drop)) } else { Store::open(&root, Untagged::Drop) };
+        Ok(blocking(move || open()?.prune(dry_run)).await?)
     }
 }
 
 async fn list_repository(repository: &Repository, listing: &mut Listing) -> Result<(), StoreError> {
     let tags = repository.tags().await?;
-    let untagged = repository.manifests().await?.into_iter().filter(|m| !tags.iter().any(|(_, d)| d.digest == m.digest));
-    let untagged: Vec<_> = untagged.map(|manifest| (None, manifest)).collect();
+    let has_tag: HashSet<_> = tags.iter().map(|(_, manifest)| manifest.digest.clone()).collect();
+    let untagged = repository.manifests().await?.into_iter().filter(|manifest| !has_tag.contains(&manifest.digest));
+    let untagged = untagged.map(|manifest| (None, manifest));
     let tagged = tags.into_iter().map(|(tag, manifest)| (Some(tag), manifest));
     for (tag, entry) in tagged.chain(untagged) {
         match list_manifest(repository, tag.clone(), &entry).await {
@@ -140,7 +145,7 @@ async fn list_repository(repository: &Repository, listing: &mut Listing) -> Resu
 }
 
 async fn list_manifest(repository: &Repository, tag: Option<Tag>, entry: &Descriptor) -> Result<Listed, StoreError> {
-    let manifest = repository.manifest(&Selector::Digest(entry.digest.clone())).await?;
+    let manifest = repository.layout().manifest_of(entry).await?;
     let size = manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size));
     let artifact = manifest.image().and_then(|image| Artifact::read(image).ok()).filter(Artifact::has_model_config);
     let created_at = match artifact {
@@ -153,8 +158,9 @@ async fn list_manifest(repository: &Repository, tag: Option<Tag>, entry: &Descri
 }
 
 fn unreadable(repository: &Repository, tag: Option<Tag>, digest: Option<Digest>, error: StoreError) -> Unreadable {
+    let (is_denied, layout) = (error.is_denied(), repository.layout().path().to_owned());
     let why = if let StoreError::Damaged { why, .. } = error { why } else { error.to_string() };
-    Unreadable { repository: Some(repository.name().clone()), tag, digest, layout: repository.layout().path().to_owned(), why }
+    Unreadable { repository: Some(repository.name().clone()), tag, digest, layout, why, is_denied }
 }
 
 pub(crate) fn in_store(place: &Place) -> Result<&Reference> {

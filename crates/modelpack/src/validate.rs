@@ -87,7 +87,7 @@ impl Modelpack {
         let distinct: BTreeMap<_, _> = entries.into_iter().map(|entry| (entry.descriptor.digest.clone(), entry.descriptor)).collect();
         let mut validations = Vec::new();
         for (digest, entry) in distinct {
-            match layout.manifest(&Selector::Digest(digest.clone())).await {
+            match layout.manifest_of(&entry).await {
                 Ok(manifest) if !models.contains(&digest) && !says_it_is_a_model(&manifest) => {}
                 Ok(manifest) => validations.extend(self.validate_all(layout, manifest, options).await?),
                 Err(StoreError::InvalidManifest { .. }) if entry.size <= MAX_BYTES as u64 => {

@@ -170,6 +170,11 @@ impl Error {
         Self::NotFound { what: what.into() }
     }
 
+    /// Whether the operating system did not allow a file operation, so that somebody else's might succeed.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether this is [`Error::NotFound`].
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

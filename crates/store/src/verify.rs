@@ -29,15 +29,16 @@ pub fn verify_blob(what: &str, expected: &Descriptor, found: &Digest, size: u64)
     verify_digest(what, &expected.digest, found)
 }
 
-/// Fails unless bytes `part` of a blob lie within the `found` bytes that are there. `what` names the blob in the error.
+/// Fails unless a blob has bytes `part`, and the `found` bytes that are there are as many as it should have. `what` names the blob in the
+/// error.
 ///
-/// Fails with [`Error::WrongSize`] if there are too few, and with [`Error::Invalid`] if the blob has no such bytes.
+/// Fails with [`Error::WrongSize`] if there are fewer or more, and with [`Error::Invalid`] if the blob has no such bytes.
 pub(crate) fn verify_part(part: &Range<u64>, blob: &Descriptor, found: u64, what: &str) -> Result<()> {
     if part.start > part.end || part.end > blob.size {
         let why = format!("it has {} bytes, and not those from {} to {}", blob.size, part.start, part.end);
         return Err(Error::Invalid { what: what.to_owned(), why });
     }
-    if part.end > found {
+    if blob.size != found {
         return Err(Error::WrongSize { what: what.to_owned(), expected: blob.size, found });
     }
     Ok(())

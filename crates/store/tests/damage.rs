@@ -3,12 +3,16 @@
 mod common;
 
 use common::{name, open, put_model, tag};
-use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Tag, media_type};
+use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Selector, Tag, media_type};
 use modelpack_store::{Begin, Body, CopyOptions, Error, Layout, MemoryStore, Repository, Sink, Source, Store, copy, put_bytes};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use std::{
     ffi::OsStr,
     fs::{self, OpenOptions},
-    os::unix::{ffi::OsStrExt, fs::FileExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileExt, symlink},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -293,8 +297,129 @@ async fn repair_goes_on_where_a_repository_cannot_be_repaired() {
     fs::create_dir_all(root.path().join("repositories/other/index.json/of somebody")).unwrap();
     fs::write(root.path().join("repositories/other/oci-layout"), "{}").unwrap();
     let repaired = store.repair(&options()).await.unwrap();
-    assert_eq!(repaired.broken.len(), 2, "{repaired:?}");
+    assert_eq!(repaired.broken.len(), 1, "{repaired:?}");
+    let [mended] = &repaired.repositories[..] else { panic!("{repaired:?}") };
+    assert!(mended.moved_aside[0].join("of somebody").is_dir(), "{mended:?}");
     assert_whole(&store.repository(&name("sound")), "v1").await;
+}
+
+/// Damages a file so that its times do not tell.
+fn damage_unnoticed(path: &Path, how: &str) {
+    let time = fs::metadata(path).unwrap().modified().unwrap();
+    damage_file(path, how);
+    OpenOptions::new().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[tokio::test]
+async fn a_length_is_never_believed_and_what_is_small_is_read() {
+    let (root, store, hit) = store().await;
+    let large = vec![7; 3 << 20];
+    for (content, how, is_noticed) in [
+        (&large[..], "truncate", true),
+        (&large, "grow", true),
+        (&large, "empty", true),
+        // Nobody reads it to find that out.
+        (&large, "flip", false),
+        (b"small", "flip", true),
+        (b"small", "truncate", true),
+        (b"", "grow", true),
+    ] {
+        let manifest = put_model(&hit, &tag("v1"), &[content]).await;
+        let layer = &manifest.image().unwrap().layers[0];
+        let path = blob_path(root.path(), &layer.digest);
+        damage_unnoticed(&path, how);
+        let is_there = matches!(hit.begin(Some(layer)).await.unwrap(), Begin::Exists);
+        assert_eq!((is_there, hit.blob_size(&layer.digest).await.unwrap().is_some()), (!is_noticed, !is_noticed), "{how}");
+        if how != "flip" {
+            let refused = hit.put_manifest(&tag("v2"), &manifest).await;
+            assert!(matches!(refused, Err(Error::MissingReference { .. })), "{how}: {refused:?}");
+        }
+        let repaired = store.repair(&options()).await.unwrap();
+        assert_eq!(repaired.removed.iter().map(|(digest, _)| digest).collect::<Vec<_>>(), [&layer.digest], "{how}");
+        put_model(&hit, &tag("v1"), &[content]).await;
+        assert_whole(&hit, "v1").await;
+    }
+}
+
+fn put_in_place(path: &Path, what: &str) {
+    fs::remove_file(path).unwrap();
+    match what {
+        "a pipe" => mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap(),
+        "a link to nowhere" => symlink("/nowhere/at/all", path).unwrap(),
+        "a link to itself" => symlink(path.file_name().unwrap(), path).unwrap(),
+        "a link to other bytes" => symlink("../../lock", path).unwrap(),
+        "a directory" => fs::create_dir(path).unwrap(),
+        _ => fs::create_dir_all(path.join("of somebody")).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_replaced_or_repaired_and_a_full_directory_is_kept() {
+    for what in ["a pipe", "a link to nowhere", "a link to itself", "a link to other bytes", "a directory", "a full directory"] {
+        let (root, store, hit) = store().await;
+        let manifest = put_model(&hit, &tag("v1"), &[b"a layer"]).await;
+        for digest in [&Digest::of(b"a layer"), manifest.digest()] {
+            let path = blob_path(root.path(), digest);
+            let aside = || fs::read_dir(path.parent().unwrap()).unwrap().filter(|e| e.as_ref().unwrap().file_name().len() > 64).count();
+            let before = aside();
+            put_in_place(&path, what);
+            let read = hit.blob(&Descriptor::new("", digest.clone(), 7), 0..7).await;
+            assert!(matches!(read, Err(Error::Damaged { .. } | Error::WrongSize { .. })), "{what}: {:?}", read.err());
+            put_model(&hit, &tag("v1"), &[b"a layer"]).await;
+            assert_whole(&hit, "v1").await;
+
+            put_in_place(&path, what);
+            let repaired = store.repair(&options()).await.unwrap();
+            let is_full = what == "a full directory";
+            assert_eq!((repaired.removed.len(), repaired.moved_aside.len()), if is_full { (0, 1) } else { (1, 0) }, "{what}: {repaired:?}");
+            assert_eq!((&repaired.unrepaired[..], &repaired.broken[..], repaired.repositories.len()), (&[][..], &[][..], 1));
+            assert_eq!(aside() - before, if is_full { 2 } else { 0 });
+            assert_eq!(store.repair(&options()).await.unwrap().removed, [], "{what}");
+            put_model(&hit, &tag("v1"), &[b"a layer"]).await;
+            assert_whole(&hit, "v1").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_repository_is_there_while_its_index_is() {
+    for what in ["", "a pipe", "a directory", "a full directory"] {
+        let (_root, store, hit) = store().await;
+        put_model(&hit, &tag("v1"), &[b"a layer"]).await;
+        let path = hit.layout().path().join("oci-layout");
+        let sound = fs::read(&path).unwrap();
+        let remove = || if what.is_empty() { fs::remove_file(&path).unwrap() } else { put_in_place(&path, what) };
+        remove();
+        assert!(hit.exists());
+        assert_whole(&hit, "v1").await;
+        assert_eq!(store.prune(false).unwrap().broken, []);
+        let repaired = store.repair(&options()).await.unwrap();
+        let [mended] = &repaired.repositories[..] else { panic!("{what}: {repaired:?}") };
+        assert_eq!((mended.completed, mended.moved_aside.len()), (true, usize::from(what == "a full directory")), "{what}");
+        assert_eq!(fs::read(&path).unwrap(), sound);
+        assert_eq!(store.repair(&options()).await.unwrap().repositories, []);
+
+        remove();
+        put_model(&hit, &tag("v2"), &[b"a layer"]).await;
+        assert_eq!(fs::read(&path).unwrap(), sound);
+        assert!(hit.delete_tag(&"v2".parse().unwrap()).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_an_index_does_not_name_because_it_names_another_is_kept() {
+    let (root, store, hit) = store().await;
+    let manifest = put_model(&hit, &tag("v1"), &[b"a layer"]).await;
+    let path = index_path(root.path(), "hit");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace(manifest.digest().hex(), Digest::of(b"nothing").hex())).unwrap();
+    let repaired = store.repair(&options()).await.unwrap();
+    let [mended] = &repaired.repositories[..] else { panic!("{repaired:?}") };
+    assert_eq!((&mended.lost_manifests[..], &mended.kept[..]), (&[Digest::of(b"nothing")][..], &[manifest.digest().clone()][..]));
+    assert_eq!(mended.lost_tags, ["v1".parse::<Tag>().unwrap()]);
+    store.prune(false).unwrap();
+    let by_digest = Selector::Digest(manifest.digest().clone());
+    copy(&hit, &hit.manifest(&by_digest).await.unwrap(), &MemoryStore::new(), &by_digest, &options()).await.unwrap();
 }
 
 #[tokio::test]

@@ -133,12 +133,23 @@ fn artifacts(listing: &Listing, context: &Context) -> Result<(), Failure> {
 
 /// What cannot be read, why, and what can be done.
 fn describe(broken: &Unreadable) -> String {
-    let Unreadable { repository, tag, digest, layout, why } = broken;
-    let Some(repository) = repository else { return format!("{} is passed over: {why}; rename it or move it away", layout.display()) };
+    let Unreadable { repository, tag, digest, layout, why, is_denied } = broken;
+    let Some(repository) = repository else {
+        let advice = if *is_denied { ASK_OWNER } else { "rename it or move it away" };
+        return format!("{} is passed over: {why}; {advice}", layout.display());
+    };
     let which = match (tag, digest) {
         (Some(tag), _) => format!("{repository}:{tag}"),
         (None, Some(digest)) => format!("{repository}@{digest}"),
-        (None, None) => return format!("{repository} cannot be read: {why}; `modelpack verify --repair` repairs the store"),
+        (None, None) => repository.to_string(),
     };
-    format!("{which} cannot be read: {why}; try `modelpack verify --repair {which}`")
+    let advice = match (is_denied, tag, digest) {
+        (true, ..) => ASK_OWNER.to_owned(),
+        (false, None, None) => "`modelpack verify --repair` repairs the store".to_owned(),
+        _ => format!("try `modelpack verify --repair {which}`"),
+    };
+    format!("{which} cannot be read: {why}; {advice}")
 }
+
+/// What helps whoever may not read something of a store.
+pub const ASK_OWNER: &str = "only its owner can give you the permission to read it";

@@ -1,6 +1,9 @@
 //! `modelpack prune`: what no artifact of the store needs is removed.
 
-use super::verify::{broken_value, name_of};
+use super::{
+    ls::ASK_OWNER,
+    verify::{broken_value, name_of},
+};
 use crate::{args::RegistryArgs, context::Context, failure::Failure, text};
 use serde_json::json;
 
@@ -18,7 +21,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         context.output.note(&format!("{name} is in use: all of it was kept"));
     }
     for broken in &pruned.broken {
-        let advice = if broken.name.is_some() { "`modelpack verify --repair` repairs the store" } else { "rename it or move it away" };
+        let advice = match (broken.is_denied, &broken.name) {
+            (true, _) => ASK_OWNER,
+            (false, Some(_)) => "`modelpack verify --repair` repairs the store",
+            (false, None) => "rename it or move it away",
+        };
         context.output.warn(&format!("{} cannot be read, so all of it was kept: {}; {advice}", name_of(broken), broken.why));
     }
     let freed = if args.dry_run { "would be freed" } else { "freed" };

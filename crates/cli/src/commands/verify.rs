@@ -1,15 +1,21 @@
 //! `modelpack verify`: every byte of an artifact is read and compared with its digest, and what is damaged in the store is repaired.
 
-use crate::{args::TransferArgs, context::Context, failure::Failure, text};
+use crate::{
+    args::TransferArgs,
+    context::Context,
+    failure::{Failure, Kind},
+    text,
+};
 use modelpack::{BrokenRepository, Place, Repaired, RepairedArtifact, RepairedRepository};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Read every byte of an artifact and compare it with its digest
 ///
 /// With `--repair`, what is damaged or missing of an artifact in the store is fetched again from its registry. Without an artifact,
 /// `--repair` reads every blob of the store: those that are damaged are removed, so that the next pull, pack or push brings them; an
 /// index.json that cannot be read is made again from the manifests that are there; tags whose manifests are gone are removed. It says what
-/// it did, and fetches nothing. With `--store DIR` it repairs the directory that a registry serves.
+/// it did, and fetches nothing. If something cannot be repaired, it goes on with the rest and fails at the end. With `--store DIR` it repairs the directory that a registry serves.
 #[derive(clap::Args)]
 pub struct Args {
     /// The artifact; `--repair` takes a reference, or none for all of the store
@@ -59,10 +65,14 @@ async fn repair_artifact(place: &Place, transfer: &TransferArgs, context: &Conte
 
 async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
     let (repaired, _) = context.transfer("verifying", transfer, async |m| m.repair_store().await).await?;
-    let Repaired { blobs, bytes, removed, repositories, broken } = &repaired;
+    let Repaired { blobs, bytes, removed, moved_aside, unrepaired, repositories, broken } = &repaired;
     let mut said = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
     said.extend(removed.iter().map(|(digest, size)| format!("removed {digest}, {}", text::bytes(*size))));
+    said.extend(moved_aside.iter().map(|path| moved(path)));
     said.extend(repositories.iter().flat_map(lines));
+    for (digest, why) in unrepaired {
+        context.output.warn(&format!("blob {digest} could not be repaired: {why}"));
+    }
     for repository in broken {
         context.output.warn(&format!("{} could not be repaired: {}", name_of(repository), repository.why));
     }
@@ -70,22 +80,45 @@ async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), 
         "blobs": blobs,
         "bytes": bytes,
         "removed": removed.iter().map(|(digest, size)| json!({ "digest": digest.to_string(), "size": size })).collect::<Vec<_>>(),
+        "movedAside": moved_aside.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "unrepaired": unrepaired.iter().map(|(digest, why)| json!({ "digest": digest.to_string(), "reason": why })).collect::<Vec<_>>(),
         "repositories": repositories.iter().map(value).collect::<Vec<_>>(),
         "broken": broken.iter().map(broken_value).collect::<Vec<_>>(),
     });
-    context.output.result(&said.join("\n"), &value)
+    context.output.result(&said.join("\n"), &value)?;
+    match (unrepaired.len(), broken.len()) {
+        (0, 0) => Ok(()),
+        (blobs, repositories) => {
+            let directories = if repositories == 1 { "directory" } else { "directories" };
+            let what = format!("{} and {repositories} {directories} of repositories", text::count(blobs, "blob"));
+            let failure = Failure::new(Kind::Verification, format!("{what} could not be repaired; all the rest was"));
+            Err(failure.hint(
+                "the warnings say which and why: give this user the permission to read a blob, or pull or pack what needs it again; \
+                 rename or move away a directory",
+            ))
+        }
+    }
+}
+
+fn moved(path: &Path) -> String {
+    format!("a directory with the name of a file was moved aside: it is {} now", path.display())
 }
 
 /// What was done to a repository, and what it lacks, a line each.
 fn lines(repository: &RepairedRepository) -> Vec<String> {
-    let RepairedRepository { name, rebuilt, lost_tags, lost_manifests, incomplete } = repository;
+    let RepairedRepository { name, rebuilt, completed, moved_aside, kept, lost_tags, lost_manifests, incomplete } = repository;
     let mut lines = Vec::new();
     if let Some(why) = rebuilt {
         lines.push(format!("{name}: the index was made again from the manifests that are there: {why}"));
         lines.push(format!("{name}: tags may be lost that the old index does not tell; manifests without tags are kept by their digests"));
     }
+    if *completed {
+        lines.push(format!("{name}: oci-layout was made again"));
+    }
+    lines.extend(moved_aside.iter().map(|path| format!("{name}: {}", moved(path))));
     lines.extend(lost_manifests.iter().map(|digest| format!("{name}: the manifest {digest} is gone")));
     lines.extend(lost_tags.iter().map(|tag| format!("{name}: the tag {tag} is lost")));
+    lines.extend(kept.iter().map(|digest| format!("{name}: the manifest {digest} had no entry and is kept by its digest")));
     for manifest in incomplete {
         let which = manifest.tags.first().map_or_else(|| format!("{name}@{}", manifest.manifest), |tag| format!("{name}:{tag}"));
         lines.extend(manifest.missing.iter().map(|digest| format!("{which} lacks {digest}: pull, push or pack it again")));
@@ -102,6 +135,9 @@ fn value(repository: &RepairedRepository) -> Value {
     json!({
         "repository": repository.name.to_string(),
         "rebuilt": repository.rebuilt,
+        "completed": repository.completed,
+        "movedAside": repository.moved_aside.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+        "kept": strings(&repository.kept),
         "lostTags": tags(&repository.lost_tags),
         "lostManifests": strings(&repository.lost_manifests),
         "incomplete": incomplete.collect::<Vec<_>>(),

@@ -1,24 +1,41 @@
 //! Damage in the store: only what it hit is lost, errors say what to type, and that, or the right bytes, mends it.
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok, run, store};
-use modelpack_testkit::{Cli, assert_same_tree};
+use modelpack_testkit::{Cli, Output, assert_same_tree};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
 use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::FileExt,
+    fs::{self, OpenOptions, Permissions},
+    os::unix::{
+        fs::{FileExt, PermissionsExt, symlink},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
 };
 
 const DAMAGES: [&str; 4] = ["flip", "truncate", "empty", "remove"];
+/// Those whose times do not tell, and what is no file at all.
+const HIDDEN: [&str; 3] = ["flip unnoticed", "truncate unnoticed", "extend unnoticed"];
+const NO_FILE: [&str; 4] = ["a pipe", "a link to nowhere", "a directory", "a full directory"];
 
 fn damage(path: &Path, how: &str) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
+    let metadata = file.metadata().unwrap();
+    let (how, is_unnoticed) = how.strip_suffix(" unnoticed").map_or((how, false), |how| (how, true));
     match how {
-        "flip" => file.write_all_at(b"~", file.metadata().unwrap().len() / 2).unwrap(),
-        "truncate" => file.set_len(file.metadata().unwrap().len() - 1).unwrap(),
+        "flip" => file.write_all_at(b"~", metadata.len() / 2).unwrap(),
+        "truncate" => file.set_len(metadata.len() - 1).unwrap(),
+        "extend" => file.set_len(metadata.len() + 1).unwrap(),
         "empty" => file.set_len(0).unwrap(),
         _ => fs::remove_file(path).unwrap(),
+    }
+    match how {
+        "a pipe" => mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap(),
+        "a link to nowhere" => symlink("/nowhere/at/all", path).unwrap(),
+        "a directory" => fs::create_dir(path).unwrap(),
+        "a full directory" => fs::create_dir_all(path.join("of somebody")).unwrap(),
+        _ if is_unnoticed => file.set_modified(metadata.modified().unwrap()).unwrap(),
+        _ => {}
     }
 }
 
@@ -45,7 +62,7 @@ fn the_right_bytes_heal_whatever_is_damaged() {
     // Unpacking needs no config.
     let readers = ["unpack -o not-written", "inspect", "unpack -o not-written"];
     for (digest, reader) in parts(&cli, &reference).iter().zip(readers) {
-        for how in DAMAGES {
+        for how in DAMAGES.into_iter().chain(HIDDEN).chain(NO_FILE) {
             for command in &commands {
                 damage(&blob(&store(&cli), digest), how);
                 let hint = format!("hint: `modelpack verify --repair {reference}`");
@@ -70,7 +87,7 @@ fn a_push_heals_a_registry() {
     let reference = registry.reference("tiny:v1");
     ok(&cli, &format!("push model {reference}"));
     for digest in parts(&cli, &reference) {
-        for how in DAMAGES {
+        for how in DAMAGES.into_iter().chain(HIDDEN).chain(["a pipe", "a full directory"]) {
             damage(&blob(&root, &digest), how);
             assert_ne!(run(&cli, &format!("verify {reference}")).code, 0, "{digest} {how}");
             ok(&cli, &format!("push model {reference}"));
@@ -192,7 +209,9 @@ fn a_registry_goes_on_beside_a_broken_repository_and_its_root_is_repaired() {
     let pruned = json(&cli, "prune --store registry");
     assert_eq!(pruned["broken"].as_array().unwrap().len(), 1, "{pruned}");
 
-    let output = run(&cli, "verify --repair --store registry").expect_code(0);
+    let output = run(&cli, "verify --repair --store registry").expect_code(5);
+    let words = ["error: 0 blobs and 1 directory of repositories could not be repaired", "hint: ", "rename or move away"];
+    assert!(words.iter().all(|word| output.stderr.contains(word)), "{output:?}");
     assert!(output.stdout.contains("a: the index was made again"), "{output:?}");
     assert!(output.stderr.contains("Not A Name could not be repaired"), "{output:?}");
     ok(&cli, &format!("verify {}", registry.reference("a:v1")));
@@ -210,4 +229,145 @@ fn a_tag_that_was_lost_with_its_index_is_fetched_again() {
     fails(&cli, &format!("pull {reference}"), 5, &["hint: ", "`modelpack verify --repair"]);
     assert_eq!(ok(&cli, &format!("verify --repair {reference}")), digest);
     assert_eq!(ok(&cli, &format!("verify store:{reference}")), digest);
+}
+
+#[test]
+fn what_is_no_file_is_named_and_cleared_by_a_repair_of_the_store() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("push model {reference}"));
+    ok(&cli, &format!("pull {reference}"));
+    for digest in parts(&cli, &reference) {
+        for how in NO_FILE {
+            let path = blob(&store(&cli), &digest);
+            damage(&path, how);
+            let repaired = json(&cli, "verify --repair");
+            let named = if how == "a full directory" { &repaired["movedAside"] } else { &repaired["removed"] };
+            assert!(named.to_string().contains(path.file_name().unwrap().to_str().unwrap()), "{how}: {repaired}");
+            assert!(path.symlink_metadata().is_err(), "{how}");
+            assert!(repaired["repositories"][0].to_string().contains(&digest), "{how}: {repaired}");
+            assert_eq!(json(&cli, "prune")["broken"], json!([]));
+            if repaired["repositories"][0]["lostTags"] == json!([]) {
+                fails(&cli, &format!("verify {reference}"), 5, &[&digest, &format!("hint: `modelpack verify --repair {reference}`")]);
+            }
+            ok(&cli, &format!("pull {reference}"));
+            ok(&cli, &format!("verify store:{reference}"));
+        }
+    }
+    assert!(ok(&cli, "verify --repair").ends_with("0 damaged and removed"));
+}
+
+#[test]
+fn the_end_of_a_large_layer_that_is_lost_unnoticed_comes_back() {
+    let (cli, model) = cli_with_model();
+    fs::write(model.join("large.bin"), vec![7; 2 << 20]).unwrap();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("push model {reference}"));
+    ok(&cli, &format!("pull {reference}"));
+    let [.., layer] = parts(&cli, &reference);
+    let path = blob(&store(&cli), &layer);
+    for how in ["truncate unnoticed", "extend unnoticed"] {
+        for command in [format!("pull {reference}"), format!("pack model -t {reference}"), format!("verify --repair {reference}")] {
+            damage(&path, how);
+            ok(&cli, &command);
+            ok(&cli, &format!("verify store:{reference}"));
+        }
+    }
+    // What has its length and time is read by `verify` alone.
+    damage(&path, "flip unnoticed");
+    fails(&cli, &format!("verify store:{reference}"), 5, &["`modelpack verify --repair"]);
+    ok(&cli, &format!("verify --repair {reference}"));
+    ok(&cli, &format!("verify store:{reference}"));
+}
+
+#[test]
+fn what_its_owner_may_not_read_is_damaged_to_whoever_may_replace_it() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: this process may not become another user");
+        return;
+    }
+    const NOBODY: u32 = 65534;
+    let (root, model) = cli_with_model();
+    fs::set_permissions(root.home(), Permissions::from_mode(0o755)).unwrap();
+    let program = root.home().join("modelpack");
+    fs::copy(env!("CARGO_BIN_EXE_modelpack"), &program).unwrap();
+    let theirs = Cli::at(program.to_str().unwrap());
+    std::os::unix::fs::chown(theirs.home(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let run = |line: &str| {
+        let mut command = theirs.command();
+        command.args(line.replace("model ", &format!("{} ", model.display())).split_whitespace());
+        Output::from(command.uid(NOBODY).gid(NOBODY).output().unwrap())
+    };
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&root, &format!("push model {reference}"));
+    let all = parts(&root, &reference);
+    run(&format!("pull {reference}")).expect_code(0);
+    run("pack model -t other --exclude *.json").expect_code(0);
+    let commands = [format!("pull {reference}"), format!("pack model -t {reference}"), format!("verify --repair {reference}")];
+    for digest in &all {
+        let path = blob(&store(&theirs), digest);
+        for command in &commands {
+            fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+            let refused = run(&format!("verify store:{reference}")).expect_code(5).stderr;
+            assert!(refused.contains("Permission denied") && refused.contains(&format!("verify --repair {reference}")), "{refused}");
+
+            let repaired = run("verify --repair --json").expect_code(5);
+            assert!(repaired.stdout.contains("unrepaired") && repaired.stdout.contains(digest), "{repaired:?}");
+            assert!(repaired.stderr.contains("could not be repaired") && path.exists(), "{repaired:?}");
+
+            run(command).expect_code(0);
+            run(&format!("verify store:{reference}")).expect_code(0);
+        }
+    }
+    // Whatever else is damaged is repaired all the same.
+    fs::set_permissions(blob(&store(&theirs), &all[2]), Permissions::from_mode(0o000)).unwrap();
+    damage(&blob(&store(&theirs), &all[1]), "flip");
+    let repaired = run("verify --repair").expect_code(5);
+    assert!(repaired.stdout.contains(&format!("removed {}", all[1])), "{repaired:?}");
+}
+
+#[test]
+fn a_registry_has_a_repository_while_its_index_is_there_and_the_rest_is_made_again() {
+    let (cli, _) = cli_with_model();
+    let root = cli.home().join("registry");
+    let registry = Registry::start_in(&root);
+    ok(&cli, &format!("push model {}", registry.reference("a:v1")));
+    let path = root.join("repositories/a/oci-layout");
+    for how in ["remove", "a directory", "a full directory"] {
+        damage(&path, how);
+        for path in ["a/tags/list", "a/manifests/v1"] {
+            assert_eq!(registry.request("GET", path), 200, "{how}: {path}");
+        }
+        let repaired = json(&cli, "verify --repair --store registry");
+        assert_eq!(repaired["repositories"][0]["completed"], json!(true), "{how}: {repaired}");
+        assert!(path.is_file());
+    }
+}
+
+#[test]
+fn a_digest_that_changed_in_the_index_is_asked_for_by_its_tag() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let reference = registry.reference("tiny:v1");
+    ok(&cli, &format!("push model {reference}"));
+    let digest = ok(&cli, &format!("pull {reference}"));
+    let index = PathBuf::from(json(&cli, "ls")[0]["layout"].as_str().unwrap()).join("index.json");
+    let change = || {
+        let other = if digest.ends_with('0') { "1" } else { "0" };
+        let changed = format!("{}{other}", &digest[..digest.len() - 1]);
+        fs::write(&index, fs::read_to_string(&index).unwrap().replace(&digest, &changed)).unwrap();
+    };
+    change();
+    assert_eq!(ok(&cli, &format!("verify --repair {reference}")), digest);
+    assert_eq!(ok(&cli, &format!("verify store:{reference}")), digest);
+
+    change();
+    let repaired = json(&cli, "verify --repair");
+    assert_eq!(repaired["repositories"][0]["kept"], json!([digest]), "{repaired}");
+    ok(&cli, "prune");
+    let name = reference.strip_suffix(":v1").unwrap();
+    ok(&cli, &format!("verify store:{name}@{digest}"));
 }

@@ -191,6 +191,34 @@ fn an_index_of_a_layout_costs_no_more_than_its_entries() {
 }
 
 #[test]
+fn an_entry_of_an_index_that_is_too_large_is_never_held() {
+    let registry = Registry::start();
+    push_config(&registry);
+    let small = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x/x","digest":"{}","size":2}},"layers":[]}}"#, Digest::of(b"{}"));
+    assert_eq!(request(registry.address(), "PUT", "/v2/a/b/manifests/v1", small.as_bytes()).0, 201);
+    let layout = registry.root().join("repositories/a/b");
+    let text = fs::read_to_string(layout.join("index.json")).unwrap();
+    let (before, after) = text.split_once("\"digest\"").unwrap();
+    let large = format!(r#"{before}"x":[{}0],"digest"{after}"#, r#"{"":0},"#.repeat(14 << 20));
+    fs::write(layout.join("index.json"), large).unwrap();
+    let registry = registry.restart();
+    let (status, answer) = request(registry.address(), "GET", "/v2/a/b/manifests/v1", b"");
+    assert_eq!(status, 500, "{}", String::from_utf8_lossy(&answer));
+    let peak = registry.peak_memory();
+    assert!(peak < 64, "an entry of 98 MiB took {peak} MiB");
+
+    let cli = cli();
+    let why = "entry 1 of its manifests has more than 4194304 bytes";
+    let refused = run_with_little_memory(&cli, &format!("ls oci:{}", layout.display())).expect_code(5);
+    assert!(refused.stderr.contains(why) && refused.stderr.contains("index.json"), "{}", refused.stderr);
+    let store = registry.root();
+    let listed = run_with_little_memory(&cli, &format!("ls --store {}", store.display())).expect_code(0);
+    assert!(listed.stderr.contains(why) && listed.stderr.contains("verify --repair"), "{}", listed.stderr);
+    run_with_little_memory(&cli, &format!("verify --repair --store {}", store.display())).expect_code(0);
+    assert_eq!(request(registry.address(), "GET", &format!("/v2/a/b/manifests/{}", Digest::of(small.as_bytes())), b"").0, 200);
+}
+
+#[test]
 fn readers_that_do_not_read_cost_a_registry_little() {
     let registry = Registry::start();
     let cli = cli();

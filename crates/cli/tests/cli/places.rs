@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// A layout directory that is written as other tools write it.
@@ -313,4 +314,28 @@ fn a_signal_leaves_no_half_an_archive() {
         running.wait().expect_code(code);
         assert_eq!(names(cli.home()), [".local", "layout", "model"], "{signal:?}");
     }
+}
+
+/// An index is parsed once for all its entries: once for each of so many takes minutes.
+#[test]
+fn many_entries_are_listed_as_one_list() {
+    const COUNT: usize = 5000;
+    let (cli, _) = cli_with_model();
+    let (layout, _) = Layout::with_model(&cli, "v0");
+    let many = |entries: &mut Vec<Value>| {
+        for number in 1..COUNT {
+            let mut entry = entries[0].clone();
+            entry["annotations"]["org.opencontainers.image.ref.name"] = json!(format!("v{number}"));
+            entries.push(entry);
+        }
+    };
+    layout.change(many);
+    ok(&cli, "pack model -t tiny:v0");
+    Layout(PathBuf::from(json(&cli, "ls")[0]["layout"].as_str().unwrap())).change(many);
+    let tar = Command::new("tar").args(["-C", "layout", "-cf", "model.tar", "."]).current_dir(cli.home()).status().unwrap();
+    assert!(tar.success());
+    for line in ["ls oci:layout", "ls oci-archive:model.tar", "ls"] {
+        assert_eq!(json(&cli, line).as_array().unwrap().len(), COUNT, "{line}");
+    }
+    assert_eq!(json(&cli, "verify --repair")["repositories"], json!([]));
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok};
 use modelpack_testkit::{Cli, Output, TinyDisk, assert_same_tree};
+use serde_json::json;
 use std::{
     fs::{self, Permissions},
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -11,6 +12,7 @@ use std::{
 fn reading() -> Vec<String> {
     let mut lines: Vec<_> =
         ["ls", "inspect tiny", "verify tiny", "scan tiny", "lint tiny", "validate tiny", "diff tiny tiny"].map(str::to_owned).into();
+    lines.push("prune --dry-run".to_owned());
     lines.extend(["cp tiny oci:layout:v1", "cp tiny oci-archive:model.tar:v1", "unpack tiny -o out"].map(str::to_owned));
     lines
 }
@@ -76,6 +78,15 @@ fn the_store_of_another_user() {
         let output = run(line).expect_code(6);
         assert!(output.stderr.contains("is read-only: Permission denied"), "{line}: {}", output.stderr);
     }
+    // Repairing is for its owner, and helps nobody who may not read it.
+    for closed in ["repositories/tiny/index.json", "blobs"] {
+        let closed = store.join(closed);
+        let mode = fs::metadata(&closed).unwrap().permissions();
+        fs::set_permissions(&closed, Permissions::from_mode(0o600)).unwrap();
+        let said = run("ls").expect_code(0).stderr;
+        assert!(said.contains("Permission denied") && said.contains("its owner") && !said.contains("--repair"), "{said}");
+        fs::set_permissions(&closed, mode).unwrap();
+    }
     let untouched = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(untouched(&store.join("repositories/tiny/index.json")), 0o644);
     ok(&cli, "verify tiny --store store");
@@ -85,6 +96,7 @@ fn the_store_of_another_user() {
 fn a_store_that_is_not_there_is_not_made_to_be_read() {
     let (cli, _) = cli_with_model();
     assert_eq!(ok(&cli, "ls --store nowhere --json"), "[]");
+    assert_eq!(json(&cli, "prune --dry-run --store nowhere")["blobs"], json!([]));
     fails(&cli, "inspect tiny --store nowhere", 3, &["tiny"]);
     assert!(!cli.home().join("nowhere").exists());
 }

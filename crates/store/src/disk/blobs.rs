@@ -7,6 +7,10 @@ use super::{
 };
 use crate::{Error, FileRange, Result};
 use modelpack_spec::{Algorithm, Digest};
+use rustix::{
+    fs::{Access, AtFlags, CWD, accessat},
+    io::Errno,
+};
 use std::{
     fs::{self, File},
     io,
@@ -31,12 +35,12 @@ impl Blobs {
         self.directory.join(digest.algorithm().name()).join(digest.hex())
     }
 
-    /// The size in bytes of a blob that is here.
+    /// The size in bytes of the file that has the name of a blob; `None` if there is none, or something that is no file.
     pub(super) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let path = self.path(digest);
         match fs::metadata(&path) {
-            Ok(metadata) => Ok(Some(metadata.len())),
-            Err(e) if is_absent(&e) => Ok(None),
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+            Err(e) if is_absent(&e) || is_no_file(&e) => Ok(None),
             Err(e) => Err(Error::io("look at", path)(e)),
         }
     }
@@ -56,44 +60,76 @@ impl Blobs {
         self.lock.as_deref().map(lock::shared).transpose().map(Option::flatten)
     }
 
+    /// The whole of a blob that is here and can be read. What cannot be read is as good as damaged to whoever may replace it.
+    pub(super) fn open_readable(&self, digest: &Digest) -> Result<Option<FileRange>> {
+        match self.open(digest) {
+            Err(Error::Io { source, .. }) if is_no_file(&source) || source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            opened => opened,
+        }
+    }
+
+    /// Whether this process may replace blobs.
+    pub(super) fn is_writable(&self) -> bool {
+        let directory = self.directory.join(Algorithm::Sha256.name());
+        accessat(CWD, &directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    }
+
     /// The size in bytes of a blob of which it may be said that it is here, so that nobody need bring it; blocks.
     ///
-    /// A file that was written to after it was verified is read once more. With other bytes it is not the blob.
-    pub(super) fn held(&self, digest: &Digest) -> Result<Option<u64>> {
-        match fs::metadata(self.path(digest)) {
-            Ok(metadata) if is_marked(&metadata) => return Ok(Some(metadata.len())),
-            Err(e) if is_absent(&e) => return Ok(None),
-            // Whatever is the matter, opening it will say.
-            _ => {}
-        }
-        let Some(blob) = self.open(digest)? else { return Ok(None) };
-        Ok(is_intact(&blob, digest)?.then_some(blob.len))
+    /// A file is read once more unless it is believed, and with other bytes it is not the blob.
+    pub(super) fn held(&self, digest: &Digest, believed: Believed) -> Result<Option<u64>> {
+        let Some(blob) = self.open_readable(digest)? else { return Ok(None) };
+        let metadata = blob.file.metadata().map_err(Error::io("look at", &blob.path))?;
+        let is_believed = is_marked(&metadata) && (believed == Believed::All || metadata.len() > SMALL);
+        Ok((is_believed || is_intact(&blob, digest)?).then_some(blob.len))
     }
 
     /// Makes a written, verified and synced file the blob `digest`, durably. It replaces whatever has that name, which may be damaged.
     pub(super) fn adopt(&self, file: &File, at: &Path, digest: &Digest) -> Result<()> {
         let path = self.path(digest);
         // Where this fails it is only read once more, by who is told that it is here.
-        let _ = file.set_modified(verified());
+        let _ = file.metadata().and_then(|metadata| file.set_modified(verified(metadata.len())));
         let parent = self.directory.join(digest.algorithm().name());
         if digest.algorithm() != Algorithm::Sha256 {
             fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         }
-        fs::rename(at, &path).map_err(Error::io("rename into place", &path))?;
+        let rename = || fs::rename(at, &path);
+        match rename() {
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => {
+                clear(&path)?;
+                rename()
+            }
+            renamed => renamed,
+        }
+        .map_err(Error::io("rename into place", &path))?;
         sync_directory(&parent)
     }
 }
 
-/// The modification time of every blob that was verified where it lies. No file gets it by being written to, so a blob with another one
-/// may have changed.
-fn verified() -> SystemTime {
-    /// 2000-01-01T00:00:00Z, which every file system can store.
-    const TIME: Duration = Duration::from_secs(946_684_800);
-    SystemTime::UNIX_EPOCH + TIME
+/// Blobs of at most this many bytes are so quickly read that nobody need believe what their files say.
+const SMALL: u64 = 1 << 20;
+
+/// Which blobs are believed to be what they were when they were verified, if their files show no change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Believed {
+    /// All: whoever asks has been told, a moment ago, that they are here.
+    All,
+    /// Only those that would take time to read.
+    Large,
+}
+
+/// The modification time of every blob of `len` bytes that was verified where it lies. No file gets it by being written to, so a blob with
+/// another one may have changed. Which second it is tells the length, so that a blob whose end is lost shows it even if its time was kept.
+fn verified(len: u64) -> SystemTime {
+    /// The second after 2000-01-01T00:00:00Z. Every file system can store it and the time that may be added.
+    const FIRST: u64 = 946_684_801;
+    /// How many lengths are told apart: a prime number, because the end of a file is most often lost at the end of a block.
+    const LENGTHS: u64 = 16_777_213;
+    SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST + len % LENGTHS)
 }
 
 fn is_marked(metadata: &fs::Metadata) -> bool {
-    metadata.modified().is_ok_and(|time| time == verified())
+    metadata.modified().is_ok_and(|time| time == verified(metadata.len()))
 }
 
 /// Reads all of `blob`, and says whether it has its digest. If it has, it need not be read again before somebody writes to it.
@@ -106,9 +142,10 @@ pub(super) fn is_intact(blob: &FileRange, digest: &Digest) -> Result<bool> {
         Err(Error::Io { .. } | Error::Changed { .. }) => false,
         Err(e) => return Err(e),
     };
-    if intact && Stamp::of(&look()?) == before {
+    let after = look()?;
+    if intact && Stamp::of(&after) == before && !is_marked(&after) {
         // Only its owner may; for anybody else it is read each time.
-        let _ = blob.file.set_modified(verified());
+        let _ = blob.file.set_modified(verified(blob.len));
     }
     Ok(intact)
 }
@@ -131,6 +168,35 @@ pub(super) fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
         }
     }
     Ok(files)
+}
+
+/// Removes what is no file at `path`: a pipe, a device, a link or an empty directory. A directory that holds something is moved aside; returns
+/// where it is then.
+pub(super) fn clear(path: &Path) -> Result<Option<PathBuf>> {
+    let is_directory = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => return Ok(None),
+        Ok(metadata) => metadata.is_dir(),
+        Err(e) if is_absent(&e) => return Ok(None),
+        Err(e) => return Err(Error::io("look at", path)(e)),
+    };
+    match if is_directory { fs::remove_dir(path) } else { fs::remove_file(path) } {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(format!(".moved-aside-{}", random_name()));
+            let aside = PathBuf::from(aside);
+            fs::rename(path, &aside).map_err(Error::io("move aside", path))?;
+            Ok(Some(aside))
+        }
+        Err(e) if !is_absent(&e) => Err(Error::io("remove", path)(e)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether an error says that there is no file whose bytes anybody could read: a directory, a pipe or a loop of links in its place, or a disk
+/// that fails.
+pub(super) fn is_no_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+        || matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR | Errno::LOOP | Errno::NXIO))
 }
 
 pub(super) fn is_absent(error: &io::Error) -> bool {

@@ -78,6 +78,10 @@ pub struct Entry {
     pub descriptor: Descriptor,
     /// Whether it is a referrer: a signature, an SBOM or the like, that belongs to another manifest.
     pub is_referrer: bool,
+    /// The type of the artifact, or of its config; `None` if the manifest cannot be read, or is an index that says none.
+    pub artifact_type: Option<String>,
+    /// The size of config and layers in bytes; `None` if the manifest cannot be read.
+    pub size: Option<u64>,
 }
 
 /// The entries of an index, and how the manifests that they name are read.
@@ -159,10 +163,15 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
 
     /// All entries, in the order of the index.
     pub(crate) fn all(&self) -> Vec<Entry> {
-        let entry = |entry: &Descriptor| Entry {
-            name: name_of(entry).map(str::to_owned),
-            descriptor: entry.clone(),
-            is_referrer: self.is_referrer(entry),
+        let entry = |entry: &Descriptor| {
+            let manifest = (self.read)(entry).ok();
+            Entry {
+                name: name_of(entry).map(str::to_owned),
+                descriptor: entry.clone(),
+                is_referrer: is_marked_as_referrer(entry) || manifest.as_ref().is_some_and(|manifest| manifest.subject().is_some()),
+                size: manifest.as_ref().map(|manifest| manifest.blobs().fold(0, |sum: u64, blob| sum.saturating_add(blob.size))),
+                artifact_type: manifest.and_then(|manifest| manifest.descriptor().artifact_type),
+            }
         };
         self.index.entries().iter().map(entry).collect()
     }
@@ -195,10 +204,13 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
 
     /// Whether an entry belongs to another one. What cannot be read is nobody's.
     fn is_referrer(&self, entry: &Descriptor) -> bool {
-        tag_of(entry).is_some_and(is_referrers_tag)
-            || is_cosign_referrer(entry)
-            || (self.read)(entry).is_ok_and(|manifest| manifest.subject().is_some())
+        is_marked_as_referrer(entry) || (self.read)(entry).is_ok_and(|manifest| manifest.subject().is_some())
     }
+}
+
+/// Whether the index alone says that an entry belongs to another one.
+fn is_marked_as_referrer(entry: &Descriptor) -> bool {
+    tag_of(entry).is_some_and(is_referrers_tag) || is_cosign_referrer(entry)
 }
 
 /// How many different manifests these are.

@@ -1,9 +1,8 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
-use super::{blobs::is_absent, entries::is_cosign_referrer};
+use super::{blobs::is_absent, entries::is_cosign_referrer, large_index::read_entries};
 use crate::{Error, FileRange, Result, Untagged};
 use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
-use serde::Deserialize;
 use std::path::Path;
 
 /// The name of the file in a layout.
@@ -11,6 +10,9 @@ pub(super) const FILE: &str = "index.json";
 
 /// The largest `index.json` that is read as a whole, in bytes. An index that anybody wrote by hand is far smaller.
 const MAX_WHOLE: u64 = MAX_MANIFEST_BYTES as u64;
+
+/// The longest artifact type that an entry repeats from its manifest, in bytes.
+const MAX_MEDIA_TYPE: usize = 255;
 
 /// The manifests of a layout: an entry for each tag, and one without tag for each manifest that was written by its digest.
 #[derive(Clone)]
@@ -31,20 +33,12 @@ impl Index {
     /// Reads an `index.json` that lies in `range`; `what` names it in an error.
     ///
     /// However large it is, it costs no more memory than its entries: of one over [`MAX_WHOLE`] other fields are passed over, and
-    /// are not there any more when it is written again.
+    /// are not there any more when it is written again. Fails with [`Error::Invalid`] if one of its entries is as large as no manifest may be.
     pub(crate) fn read_from(range: &FileRange, what: &str) -> Result<Self> {
         if range.len <= MAX_WHOLE {
             return Self::parse(&range.read()?, what);
         }
-        #[derive(Deserialize)]
-        struct Entries {
-            manifests: Option<Vec<Descriptor>>,
-        }
-        let entries: Entries = serde_json::from_reader(range.buffered()).map_err(|e| match e.io_error_kind() {
-            Some(kind) => Error::io("read", &range.path)(kind.into()),
-            None => Error::Invalid { what: what.to_owned(), why: e.to_string() },
-        })?;
-        Ok(Self(ImageIndex::new(entries.manifests.unwrap_or_default())))
+        Ok(Self(ImageIndex::new(read_entries(range, what)?)))
     }
 
     pub(super) fn parse(bytes: &[u8], what: &str) -> Result<Self> {
@@ -109,7 +103,8 @@ impl Index {
     /// Adds `manifest`, and lets `name`, which is a tag or the name of an entry in a layout, point to it.
     pub(crate) fn put(&mut self, name: Option<&str>, manifest: &Manifest, displaced: Untagged) {
         let mut entry = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
-        entry.artifact_type = manifest.image().and_then(|image| image.artifact_type.clone());
+        // What is longer is no media type (RFC 6838, section 4.2), and would only make every reader of the index pay for it.
+        entry.artifact_type = manifest.image().and_then(|image| image.artifact_type.clone()).filter(|kind| kind.len() <= MAX_MEDIA_TYPE);
         self.put_entry(name, entry, displaced);
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     BlobWriter, Untagged, abandoned,
-    blobs::{Blobs, replace_file, sync_directory},
+    blobs::{Believed, Blobs, clear, is_no_file, replace_file, sync_directory},
     index::{self, Index},
     lock,
     presence::Presence,
@@ -15,7 +15,6 @@ use crate::{
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
-use rustix::io::Errno;
 use std::{
     fs, io,
     ops::Range,
@@ -96,9 +95,26 @@ impl Layout {
         &self.0.directory
     }
 
-    /// Whether there is a layout.
+    /// Whether there is a layout. A repository of a store is there as long as its index is, which is what is lost last.
     pub fn exists(&self) -> bool {
-        self.0.directory.join("oci-layout").is_file()
+        self.is_complete() || self.0.shared.is_some() && self.0.directory.join(index::FILE).symlink_metadata().is_ok()
+    }
+
+    /// Whether the directory says that it is a layout, which is said when all else is there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.0.directory.join(LAYOUT_FILE).is_file()
+    }
+
+    /// Makes the file again that says that the directory is a layout, unless it does; says whether that was so. The caller holds the lock.
+    pub(super) fn complete(&self) -> Result<bool> {
+        const CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+        if self.is_complete() {
+            return Ok(false);
+        }
+        let path = self.0.directory.join(LAYOUT_FILE);
+        clear(&path)?;
+        replace_file(&path, CONTENT)?;
+        Ok(true)
     }
 
     /// What it is called in an error.
@@ -116,13 +132,13 @@ impl Layout {
     pub(super) fn read_index(&self) -> Result<Option<Index>> {
         let read = || match Index::read(&self.0.directory) {
             Err(Error::Invalid { what, why }) if self.0.shared.is_some() => Err(self.damaged(format!("{what}: {why}"))),
-            Err(Error::Io { path, source, .. }) if self.0.shared.is_some() && is_unreadable(&source) => {
+            Err(Error::Io { path, source, .. }) if self.0.shared.is_some() && is_no_file(&source) => {
                 Err(self.damaged(format!("{}: {source}", path.display())))
             }
             index => index,
         };
         let index = read()?;
-        if index.is_some() || self.0.shared.is_none() || !self.exists() {
+        if index.is_some() || self.0.shared.is_none() || !self.is_complete() {
             return Ok(index);
         }
         // It may have been made since. The index is made before, and removed after, what makes it a layout.
@@ -155,7 +171,7 @@ impl Layout {
         blocking(move || Ok(this.index_or_empty()?.tags())).await
     }
 
-    /// Each manifest once; none if there is no layout.
+    /// Each manifest once, sorted by digest; none if there is no layout.
     pub async fn manifests(&self) -> Result<Vec<Descriptor>> {
         let this = self.clone();
         blocking(move || this.manifests_blocking()).await
@@ -163,6 +179,12 @@ impl Layout {
 
     pub(super) fn manifests_blocking(&self) -> Result<Vec<Descriptor>> {
         Ok(self.index_or_empty()?.manifests())
+    }
+
+    /// The manifest of an entry, without reading the index again.
+    pub async fn manifest_of(&self, entry: &Descriptor) -> Result<Manifest> {
+        let (this, entry) = (self.clone(), entry.clone());
+        blocking(move || this.read_manifest(&entry)).await
     }
 
     /// Removes a tag; says whether there was one.
@@ -238,15 +260,28 @@ impl Layout {
     }
 
     pub(super) fn blob_size_blocking(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.held(digest, Believed::Large)
+    }
+
+    fn held(&self, digest: &Digest, believed: Believed) -> Result<Option<u64>> {
         match self.links() {
             Some(links) if !links.contain(digest)? => Ok(None),
-            _ => self.0.blobs.held(digest),
+            _ => self.0.blobs.held(digest, believed),
         }
     }
 
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<FileRange> {
         let linked = self.links().map_or(Ok(true), |links| links.contain(digest))?;
-        let opened = if linked { self.0.blobs.open(digest)? } else { None };
+        let opened = match if linked { self.0.blobs.open(digest) } else { Ok(None) } {
+            // To whoever may replace it, a blob that may not be read is damaged too.
+            Err(Error::Io { source, .. })
+                if self.0.shared.is_some()
+                    && (is_no_file(&source) || source.kind() == io::ErrorKind::PermissionDenied && self.0.blobs.is_writable()) =>
+            {
+                return Err(self.damaged(format!("blob {digest} cannot be read: {source}")));
+            }
+            opened => opened?,
+        };
         opened.ok_or_else(|| match &self.0.shared {
             Some(_) if linked => self.damaged(format!("blob {digest} is gone")),
             _ => Error::not_found(format!("blob {digest} in {}", self.0.name)),
@@ -261,7 +296,7 @@ impl Layout {
 
     /// Makes the directory a layout, unless it is one.
     pub(super) fn create(&self) -> Result<()> {
-        if self.exists() {
+        if self.is_complete() {
             return Ok(());
         }
         let directory = &self.0.directory;
@@ -271,7 +306,7 @@ impl Layout {
         }
         let _lock = self.lock()?;
         // Somebody else may have been first, and need not be followed.
-        if self.exists() {
+        if self.is_complete() {
             return Ok(());
         }
         if let Some(links) = self.links() {
@@ -280,7 +315,7 @@ impl Layout {
         if self.read_index()?.is_none() {
             self.write_index(&Index::empty(), Change::Adds)?;
         }
-        replace_file(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        self.complete()?;
         directory.parent().map_or(Ok(()), sync_directory)
     }
 
@@ -358,7 +393,7 @@ impl Layout {
     /// Fails with [`Error::MissingReference`] if this layout lacks one of the blobs that a manifest names.
     pub(super) fn check_held<'a>(&self, named: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
         for digest in named {
-            if self.blob_size_blocking(digest)?.is_none() {
+            if self.held(digest, Believed::All)?.is_none() {
                 return Err(Error::MissingReference { digest: digest.clone(), repository: self.0.name.clone() });
             }
         }
@@ -405,7 +440,7 @@ impl Sink for Layout {
         let (this, blob) = (self.clone(), blob.cloned());
         blocking(move || {
             if let Some(blob) = &blob {
-                let is_held = this.0.blobs.held(&blob.digest)? == Some(blob.size);
+                let is_held = this.0.blobs.held(&blob.digest, Believed::Large)? == Some(blob.size);
                 // Collection may have taken it while it was read.
                 let _collection_waits = this.0.blobs.guard()?;
                 if is_held && this.0.blobs.size(&blob.digest)? == Some(blob.size) {
@@ -428,10 +463,8 @@ impl Sink for Layout {
     }
 }
 
-/// Whether an error is the file's own fault, so that another attempt or another user would not read it either.
-fn is_unreadable(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidInput || matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR))
-}
+/// The name of the file that makes a directory a layout.
+pub(super) const LAYOUT_FILE: &str = "oci-layout";
 
 /// What a change does to an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,15 @@ fn open(path: &Path) -> Result<File> {
         options.create(true).truncate(false).write(true)
     };
     // A pipe in its place would be waited for.
-    options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path).map_err(Error::io("open the lock", path))
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    match options.custom_flags(nonblocking).open(path) {
+        // A store that may only be read is locked as far as it can be.
+        Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(|_| e)
+        }
+        opened => opened,
+    }
+    .map_err(Error::io("open the lock", path))
 }
 
 /// Waits until no one else holds `path` at all.

@@ -6,6 +6,7 @@ mod blobs;
 mod digest_cache;
 mod entries;
 mod index;
+mod large_index;
 mod layout;
 mod lock;
 mod presence;

@@ -4,10 +4,10 @@
 //! links that no manifest needs are removed; then, while nothing is added to the pool, every blob that no repository links to.
 
 use super::{
-    Repository, Store, abandoned,
+    Lease, Repository, Store, abandoned,
     blobs::{files, is_absent},
     lock,
-    repository::Links,
+    repository::{Links, is_read_only},
     store::DIGESTS,
 };
 use crate::{Error, Result, verify_manifest};
@@ -42,6 +42,8 @@ pub struct BrokenRepository {
     pub directory: PathBuf,
     /// What is wrong with it.
     pub why: String,
+    /// Whether this user may not read it, so that it may be sound and repairing it helps nobody.
+    pub is_denied: bool,
 }
 
 impl Pruned {
@@ -64,12 +66,14 @@ impl Store {
             let repository = self.repository(&name);
             if let Err(error) = prune_repository(&repository, dry_run, &mut unneeded, &mut pruned) {
                 let directory = repository.layout().path().to_owned();
+                let is_denied = error.is_denied();
                 // The message need not name what the report names beside it.
                 let why = if let Error::Damaged { why, .. } = error { why } else { error.to_string() };
-                pruned.broken.push(BrokenRepository { name: Some(name), directory, why });
+                pruned.broken.push(BrokenRepository { name: Some(name), directory, why, is_denied });
             }
         }
-        let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;
+        let locked = self.pool().lock.as_deref().map(lock::exclusive).transpose();
+        let _nothing_is_added = if dry_run { as_far_as_possible(locked)? } else { Some(locked?) };
         self.sweep_pool(dry_run, &unneeded, &mut pruned)?;
         pruned.abandoned.extend(self.sweep_abandoned(dry_run)?);
         // Who writes to the cache does without an entry if its file is gone.
@@ -115,12 +119,24 @@ impl Store {
     }
 }
 
+/// A lock for whoever only looks: `None` where nobody made the file to lock and it cannot be made, as in a store that is read-only. Then
+/// nobody holds it either.
+fn as_far_as_possible<T>(locked: Result<T>) -> Result<Option<T>> {
+    match locked {
+        Err(Error::Io { source, .. }) if is_absent(&source) => Ok(None),
+        Err(e) if is_read_only(&e) => Ok(None),
+        locked => locked.map(Some),
+    }
+}
+
 /// Removes the links of a repository that nothing in it needs, and the repository if that leaves nothing. A dry run puts those links into
 /// `unneeded` instead, each with the repository's directory.
 fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashSet<(PathBuf, Digest)>, pruned: &mut Pruned) -> Result<()> {
     let path = repository.lease_path();
-    let alone = lock::try_exclusive(&path)?;
-    if alone.as_ref().map_or(Ok(true), |alone| lock::is_held_on(alone, &path))? {
+    let locked = lock::try_exclusive(&path);
+    let alone = if dry_run { as_far_as_possible(locked)? } else { Some(locked?) };
+    let is_held = |alone: &Option<Lease>| alone.as_ref().map_or(Ok(true), |alone| lock::is_held_on(alone, &path));
+    if alone.as_ref().map_or(Ok(false), is_held)? {
         pruned.busy.push(repository.name().clone());
         return Ok(());
     }
@@ -133,7 +149,8 @@ fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashS
         garbage.iter().try_for_each(|digest| links.remove(digest).map(drop))?;
     }
     {
-        let _index_stays = repository.layout().lock()?;
+        let locked = repository.layout().lock();
+        let _index_stays = if dry_run { as_far_as_possible(locked)? } else { Some(locked?) };
         pruned.abandoned.extend(abandoned::sweep_temporaries(directory, dry_run)?);
     }
     if needed.is_empty() {

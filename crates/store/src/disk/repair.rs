@@ -4,16 +4,16 @@
 
 use super::{
     BrokenRepository, Repository, Store, Untagged,
-    blobs::{files, is_intact},
+    blobs::{clear, is_absent, is_intact, is_no_file},
     index::{self, Index},
-    layout::Change,
+    layout::{Change, LAYOUT_FILE},
     lock,
 };
 use crate::{CopyOptions, Error, FileRange, Progress, Result, blocking, for_each_concurrent, verify_manifest};
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fs,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -28,8 +28,13 @@ pub struct Repaired {
     pub blobs: usize,
     /// How many bytes they have.
     pub bytes: u64,
-    /// Blobs that were removed because they had other bytes than their digests say, with their sizes in bytes, sorted by digest.
+    /// Blobs that were removed because they had other bytes than their digests say, or were no files, with their sizes in bytes, sorted by
+    /// digest.
     pub removed: Vec<(Digest, u64)>,
+    /// Directories that had the names of blobs and hold something: where they are now.
+    pub moved_aside: Vec<PathBuf>,
+    /// Blobs that may not be read or could not be removed, and why, sorted by digest.
+    pub unrepaired: Vec<(Digest, String)>,
     /// Repositories in which something was mended or is missing, sorted by name.
     pub repositories: Vec<RepairedRepository>,
     /// Repositories that could not be mended.
@@ -43,6 +48,13 @@ pub struct RepairedRepository {
     pub name: RepositoryName,
     /// What was wrong with its index, if it had to be made again from the manifests that are there.
     pub rebuilt: Option<String>,
+    /// Whether `oci-layout` was gone and was made again.
+    pub completed: bool,
+    /// Directories that stood in the place of its files and hold something: where they are now.
+    pub moved_aside: Vec<PathBuf>,
+    /// Manifests that no entry of the index named and that have one without a tag now, because the index named others that are not there;
+    /// sorted by digest. Of an index that was made again they are not told.
+    pub kept: Vec<Digest>,
     /// Tags that were removed: their manifests are gone, or, in an index that was made again, nothing says which they were.
     pub lost_tags: Vec<Tag>,
     /// Manifests that were in the index and are gone, sorted by digest.
@@ -72,46 +84,84 @@ impl Store {
         let blobs = blocking(move || this.pool_files()).await?;
         blobs.iter().for_each(|(_, _, size)| options.progress.expect(*size));
         let mut repaired = Repaired { blobs: blobs.len(), bytes: blobs.iter().map(|(_, _, size)| size).sum(), ..Repaired::default() };
-        let damaged = for_each_concurrent(options.concurrency, blobs, |(path, digest, size)| {
+        let outcomes = for_each_concurrent(options.concurrency, blobs, |(path, digest, size)| {
             let (this, progress) = (self.clone(), options.progress.clone());
-            blocking(move || Ok::<_, Error>(this.remove_if_damaged(&path, &digest, &progress)?.then_some((digest, size))))
+            blocking(move || Ok::<_, Error>((this.remove_if_damaged(&path, &digest, &progress)?, digest, size)))
         });
-        repaired.removed = damaged.await?.into_iter().flatten().collect();
+        for (outcome, digest, size) in outcomes.await? {
+            match outcome {
+                Outcome::Sound => {}
+                Outcome::Removed => repaired.removed.push((digest, size)),
+                Outcome::MovedAside(aside) => repaired.moved_aside.push(aside),
+                Outcome::Unrepaired(why) => repaired.unrepaired.push((digest, why)),
+            }
+        }
         repaired.removed.sort();
+        repaired.moved_aside.sort();
+        repaired.unrepaired.sort();
         let this = self.clone();
         blocking(move || this.repair_repositories(repaired)).await
     }
 
+    /// Whatever has the name of a blob, with its size in bytes as far as it is a file.
     fn pool_files(&self) -> Result<Vec<(PathBuf, Digest, u64)>> {
         let mut found = Vec::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            for (path, size) in files(&self.pool().directory.join(algorithm.name()))? {
-                let hex = path.file_name().unwrap_or_default().to_string_lossy();
-                if let Ok(digest) = format!("{}:{hex}", algorithm.name()).parse() {
-                    found.push((path, digest, size));
+            let directory = self.pool().directory.join(algorithm.name());
+            let entries = match fs::read_dir(&directory) {
+                Err(e) if is_absent(&e) => continue,
+                entries => entries.map_err(Error::io("list", &directory))?,
+            };
+            for entry in entries {
+                let entry = entry.map_err(Error::io("list", &directory))?;
+                if let Ok(digest) = format!("{}:{}", algorithm.name(), entry.file_name().to_string_lossy()).parse() {
+                    let size = self.pool().size(&digest)?.unwrap_or(0);
+                    found.push((entry.path(), digest, size));
                 }
             }
         }
         Ok(found)
     }
 
-    fn remove_if_damaged(&self, path: &Path, digest: &Digest, progress: &Progress) -> Result<bool> {
-        let Some(blob) = self.pool().open(digest)? else { return Ok(false) };
+    fn remove_if_damaged(&self, path: &Path, digest: &Digest, progress: &Progress) -> Result<Outcome> {
+        let blob = match self.pool().open(digest) {
+            Ok(Some(blob)) => blob,
+            // It was removed meanwhile, or it is a link to nowhere.
+            Ok(None) => return self.remove_if_no_file(path),
+            Err(Error::Io { source, .. }) if is_no_file(&source) => return self.remove_if_no_file(path),
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(Outcome::Unrepaired(source.to_string()));
+            }
+            Err(e) => return Err(e),
+        };
         let is_intact = is_intact(&blob, digest)?;
         progress.moved(blob.len);
         if is_intact {
-            return Ok(false);
+            return Ok(Outcome::Sound);
         }
         let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;
         // Somebody may have brought the right bytes in the meantime.
         let read = blob.file.metadata().map_err(Error::io("look at", path))?;
-        match fs::symlink_metadata(path) {
+        match fs::metadata(path) {
             Ok(now) if (now.dev(), now.ino()) == (read.dev(), read.ino()) => {
-                fs::remove_file(path).map_err(Error::io("remove", path))?;
-                Ok(true)
+                Ok(fs::remove_file(path).map_or_else(|e| Outcome::Unrepaired(format!("it cannot be removed: {e}")), |()| Outcome::Removed))
             }
-            _ => Ok(false),
+            _ => Ok(Outcome::Sound),
         }
+    }
+
+    /// Removes what is no file from the place of a blob.
+    fn remove_if_no_file(&self, path: &Path) -> Result<Outcome> {
+        let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;
+        Ok(match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_file() => Outcome::Unrepaired("its disk cannot read it".to_owned()),
+            Ok(_) => match clear(path) {
+                Ok(None) => Outcome::Removed,
+                Ok(Some(aside)) => Outcome::MovedAside(aside),
+                Err(e) => Outcome::Unrepaired(e.to_string()),
+            },
+            Err(_) => Outcome::Sound,
+        })
     }
 
     fn repair_repositories(&self, mut repaired: Repaired) -> Result<Repaired> {
@@ -123,13 +173,23 @@ impl Store {
                 Ok(Some(mended)) => repaired.repositories.push(mended),
                 Err(error) => {
                     let directory = repository.layout().path().to_owned();
-                    repaired.broken.push(BrokenRepository { name: Some(name), directory, why: error.to_string() });
+                    let (why, is_denied) = (error.to_string(), error.is_denied());
+                    repaired.broken.push(BrokenRepository { name: Some(name), directory, why, is_denied });
                 }
             }
         }
         repaired.broken.extend(found.unusable);
         Ok(repaired)
     }
+}
+
+/// What became of a blob that was read.
+enum Outcome {
+    /// It is as it should be, or is no longer there.
+    Sound,
+    Removed,
+    MovedAside(PathBuf),
+    Unrepaired(String),
 }
 
 impl Repository {
@@ -141,28 +201,38 @@ impl Repository {
         let mut mended = RepairedRepository {
             name: self.name().clone(),
             rebuilt: None,
+            completed: false,
+            moved_aside: Vec::new(),
+            kept: Vec::new(),
             lost_tags: Vec::new(),
             lost_manifests: Vec::new(),
             incomplete: Vec::new(),
         };
+        let clear_file = |name: &str| clear(&self.layout().path().join(name));
         self.remove_dangling_links()?;
         let mut index = match self.layout().read_index() {
             Ok(Some(index)) => index,
             // It is being removed.
             Ok(None) => return Ok(None),
             Err(Error::Damaged { why, .. }) => {
-                let (index, lost) = self.rebuilt_index()?;
-                // An empty directory may have its name, which no file replaces.
-                let _ = fs::remove_dir(self.layout().path().join(index::FILE));
+                let (mut index, manifests) = (Index::empty(), self.linked_manifests()?);
+                self.keep_unnamed(&mut index, &manifests);
+                mended.lost_tags = self.restore_tags(&mut index, &manifests);
+                mended.moved_aside.extend(clear_file(index::FILE)?);
                 self.layout().write_index(&index, Change::Removes)?;
-                (mended.rebuilt, mended.lost_tags) = (Some(why), lost);
+                mended.rebuilt = Some(why);
                 index
             }
             Err(e) => return Err(e),
         };
-        let tags = index.tags();
+        if !self.layout().is_complete() {
+            mended.moved_aside.extend(clear_file(LAYOUT_FILE)?);
+            mended.completed = self.layout().complete()?;
+        }
+        let mut tags = HashMap::<Digest, Vec<Tag>>::new();
+        index.tags().into_iter().for_each(|(tag, entry)| tags.entry(entry.digest).or_default().push(tag));
         for entry in index.manifests() {
-            let tags: Vec<Tag> = tags.iter().filter(|(_, tagged)| tagged.digest == entry.digest).map(|(tag, _)| tag.clone()).collect();
+            let tags = tags.remove(&entry.digest).unwrap_or_default();
             if self.holds(&entry.digest)? {
                 let missing = self.missing(&entry)?;
                 if !missing.is_empty() {
@@ -177,17 +247,19 @@ impl Repository {
             for digest in &mended.lost_manifests {
                 index.remove_manifest(digest);
             }
+            // It may be the index that names the wrong one.
+            mended.kept = self.keep_unnamed(&mut index, &self.linked_manifests()?);
             self.layout().write_index(&index, Change::Removes)?;
         }
         mended.lost_tags.sort();
-        let is_sound = mended.rebuilt.is_none() && mended.lost_manifests.is_empty() && mended.incomplete.is_empty();
+        let is_sound = mended.rebuilt.is_none() && !mended.completed && mended.lost_manifests.is_empty() && mended.incomplete.is_empty();
         Ok((!is_sound).then_some(mended))
     }
 
     /// Whether the store has a blob, with the bytes that its digest says. All of it is read, whatever is known of it.
     pub async fn is_intact(&self, blob: &Descriptor) -> Result<bool> {
         let (this, digest) = (self.clone(), blob.digest.clone());
-        blocking(move || this.pool().open(&digest)?.map_or(Ok(false), |blob| is_intact(&blob, &digest))).await
+        blocking(move || this.pool().open_readable(&digest)?.map_or(Ok(false), |blob| is_intact(&blob, &digest))).await
     }
 
     fn holds(&self, digest: &Digest) -> Result<bool> {
@@ -236,32 +308,43 @@ impl Repository {
         }
     }
 
-    /// An index of the manifests that this repository links to, with the tags that the old index still tells; and the tags of which it
-    /// tells no more than that there were such.
-    fn rebuilt_index(&self) -> Result<(Index, Vec<Tag>)> {
+    /// The manifests that this repository links to. Fails if one of its blobs cannot be read, which may be a manifest.
+    fn linked_manifests(&self) -> Result<BTreeMap<Digest, Manifest>> {
         let mut manifests = BTreeMap::new();
         for digest in self.links().all()? {
+            if self.pool().open_readable(&digest)?.is_none() {
+                return Err(self.layout().damaged(format!("blob {digest} cannot be read, and may be a manifest")));
+            }
             if let Some(manifest) = self.manifest_if_intact(&digest)? {
                 manifests.insert(digest, manifest);
             }
         }
+        Ok(manifests)
+    }
+
+    /// Adds the manifests to `index` that neither it nor another one names; returns their digests.
+    fn keep_unnamed(&self, index: &mut Index, manifests: &BTreeMap<Digest, Manifest>) -> Vec<Digest> {
         // What another one names is part of that.
-        let parts: HashSet<Digest> =
-            manifests.values().flat_map(|m| m.blobs().chain(m.manifests())).map(|named| named.digest.clone()).collect();
-        let (mut index, mut lost) = (Index::empty(), Vec::new());
-        for (_, manifest) in manifests.iter().filter(|(digest, _)| !parts.contains(*digest)) {
-            index.put(None, manifest, Untagged::Keep);
-        }
+        let parts = manifests.values().flat_map(|manifest| manifest.blobs().chain(manifest.manifests()));
+        let named: HashSet<Digest> = parts.chain(index.entries()).map(|named| named.digest.clone()).collect();
+        let unnamed: Vec<_> = manifests.iter().filter(|(digest, _)| !named.contains(*digest)).collect();
+        unnamed.iter().for_each(|(_, manifest)| index.put(None, manifest, Untagged::Keep));
+        unnamed.into_iter().map(|(digest, _)| digest.clone()).collect()
+    }
+
+    /// Sets the tags that the damaged index still tells; returns those of which it tells no more than that there were such.
+    fn restore_tags(&self, index: &mut Index, manifests: &BTreeMap<Digest, Manifest>) -> Vec<Tag> {
         // Of one that is larger than any that a person or tool writes, only the manifests come back.
         let old = FileRange::open(&self.layout().path().join(index::FILE)).ok().filter(|old| old.len <= MAX_OLD_INDEX);
         let old = old.and_then(|old| old.read().ok()).unwrap_or_default();
+        let mut lost = Vec::new();
         for (tag, digest) in tags_in(&old) {
             match manifests.get(&digest) {
                 Some(manifest) => index.put(Some(tag.as_str()), manifest, Untagged::Keep),
                 None => lost.push(tag),
             }
         }
-        Ok((index, lost))
+        lost
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     BlobWriter, Layout, StoredManifest,
-    blobs::{Blobs, is_absent, sync_directory},
+    blobs::{Believed, Blobs, is_absent, sync_directory},
     lock,
     referrers::{Referrers, ReferrersPage},
     reserve::is_full,
@@ -99,7 +99,7 @@ impl Links {
 }
 
 /// Whether an error says that something may be read and not written.
-fn is_read_only(error: &Error) -> bool {
+pub(super) fn is_read_only(error: &Error) -> bool {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
@@ -199,7 +199,7 @@ impl Repository {
         blocking(move || {
             let held = match &from {
                 Some(from) => from.layout.blob_size_blocking(&digest)?,
-                None => this.pool().held(&digest)?,
+                None => this.pool().held(&digest, Believed::Large)?,
             };
             // Collection may have taken it while it was read.
             let _collection_waits = this.pool().guard()?;

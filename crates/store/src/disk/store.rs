@@ -187,8 +187,8 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn unusable(&mut self, directory: PathBuf, why: String) {
-        self.unusable.push(BrokenRepository { name: None, directory, why });
+    fn unusable(&mut self, directory: PathBuf, why: String, is_denied: bool) {
+        self.unusable.push(BrokenRepository { name: None, directory, why, is_denied });
     }
 }
 
@@ -203,7 +203,7 @@ fn find_in(top: &Path, below: &Path, found: &mut Found) {
         Err(e) if is_absent(&e) => return,
         Err(e) => {
             found.is_incomplete = true;
-            return found.unusable(directory, format!("it cannot be listed: {e}"));
+            return found.unusable(directory, format!("it cannot be listed: {e}"), e.kind() == io::ErrorKind::PermissionDenied);
         }
     };
     for entry in inner {
@@ -213,7 +213,7 @@ fn find_in(top: &Path, below: &Path, found: &mut Found) {
         if path.join("oci-layout").exists() || path.join(LINKS).exists() {
             match decode(&below) {
                 Ok(name) => found.repositories.push(name),
-                Err(why) => found.unusable(path, why),
+                Err(why) => found.unusable(path, why, false),
             }
         }
         find_in(top, &below, found);
