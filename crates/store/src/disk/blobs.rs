@@ -40,7 +40,7 @@ impl Blobs {
         let path = self.path(digest);
         match fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
-            Err(e) if is_absent(&e) || is_no_file(&e) => Ok(None),
+            Err(e) if is_absent(&e) || Errno::from_io_error(&e) == Some(Errno::LOOP) => Ok(None),
             Err(e) => Err(Error::io("look at", path)(e)),
         }
     }
