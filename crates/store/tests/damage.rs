@@ -146,7 +146,7 @@ fn index_of(entries: Vec<Descriptor>) -> Manifest {
 
 #[tokio::test]
 async fn an_index_that_names_an_ordinary_blob_needs_that_blob_and_no_more() {
-    let large = vec![7; 5 << 20];
+    let large = vec![7; (4 << 20) + 1];
     for (content, size) in [(&b"no manifest"[..], 11), (b"{\"layers\":[]}", 13), (&large, large.len()), (&large, 9), (b"", 0)] {
         let (root, store, hit) = store().await;
         let blob = put_bytes(&hit, "x/x", content.to_vec()).await.unwrap();
@@ -313,7 +313,7 @@ fn damage_unnoticed(path: &Path, how: &str) {
 #[tokio::test]
 async fn a_length_is_never_believed_and_what_is_small_is_read() {
     let (root, store, hit) = store().await;
-    let large = vec![7; 3 << 20];
+    let large = vec![7; (4 << 20) + 1];
     for (content, how, is_noticed) in [
         (&large[..], "truncate", true),
         (&large, "grow", true),

@@ -86,18 +86,17 @@ async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), 
         "broken": broken.iter().map(broken_value).collect::<Vec<_>>(),
     });
     context.output.result(&said.join("\n"), &value)?;
-    match (unrepaired.len(), broken.len()) {
-        (0, 0) => Ok(()),
-        (blobs, repositories) => {
-            let directories = if repositories == 1 { "directory" } else { "directories" };
-            let what = format!("{} and {repositories} {directories} of repositories", text::count(blobs, "blob"));
-            let failure = Failure::new(Kind::Verification, format!("{what} could not be repaired; all the rest was"));
-            Err(failure.hint(
-                "the warnings say which and why: give this user the permission to read a blob, or pull or pack what needs it again; \
-                 rename or move away a directory",
-            ))
-        }
-    }
+    let repositories = if broken.len() == 1 { "repository" } else { "repositories" };
+    let what = match (unrepaired.len(), broken.len()) {
+        (0, 0) => return Ok(()),
+        (blobs, 0) => text::count(blobs, "blob"),
+        (0, broken) => format!("{broken} {repositories}"),
+        (blobs, broken) => format!("{} and {broken} {repositories}", text::count(blobs, "blob")),
+    };
+    Err(Failure::new(Kind::Verification, format!("{what} could not be repaired; all the rest was")).hint(
+        "the warnings say which and why: what may not be read needs the permission, or for a blob the next pull or pack of what needs it; \
+         a directory with a wrong name must be renamed or moved away",
+    ))
 }
 
 fn moved(path: &Path) -> String {

@@ -40,7 +40,7 @@ impl Blobs {
         let path = self.path(digest);
         match fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
-            Err(e) if is_absent(&e) || is_no_file(&e) => Ok(None),
+            Err(e) if is_absent(&e) || Errno::from_io_error(&e) == Some(Errno::LOOP) => Ok(None),
             Err(e) => Err(Error::io("look at", path)(e)),
         }
     }
@@ -76,11 +76,12 @@ impl Blobs {
 
     /// The size in bytes of a blob of which it may be said that it is here, so that nobody need bring it; blocks.
     ///
-    /// A file is read once more unless it is believed, and with other bytes it is not the blob.
-    pub(super) fn held(&self, digest: &Digest, believed: Believed) -> Result<Option<u64>> {
+    /// A file that was written to after it was verified is read once more, and with other bytes it is not the blob. A file of at most `small`
+    /// bytes is read whatever its times say.
+    pub(super) fn held(&self, digest: &Digest, small: u64) -> Result<Option<u64>> {
         let Some(blob) = self.open_readable(digest)? else { return Ok(None) };
         let metadata = blob.file.metadata().map_err(Error::io("look at", &blob.path))?;
-        let is_believed = is_marked(&metadata) && (believed == Believed::All || metadata.len() > SMALL);
+        let is_believed = is_marked(&metadata) && metadata.len() > small;
         Ok((is_believed || is_intact(&blob, digest)?).then_some(blob.len))
     }
 
@@ -104,18 +105,6 @@ impl Blobs {
         .map_err(Error::io("rename into place", &path))?;
         sync_directory(&parent)
     }
-}
-
-/// Blobs of at most this many bytes are so quickly read that nobody need believe what their files say.
-const SMALL: u64 = 1 << 20;
-
-/// Which blobs are believed to be what they were when they were verified, if their files show no change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Believed {
-    /// All: whoever asks has been told, a moment ago, that they are here.
-    All,
-    /// Only those that would take time to read.
-    Large,
 }
 
 /// The modification time of every blob of `len` bytes that was verified where it lies. No file gets it by being written to, so a blob with

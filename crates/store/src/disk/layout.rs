@@ -2,7 +2,7 @@
 
 use super::{
     BlobWriter, Untagged, abandoned,
-    blobs::{Believed, Blobs, clear, is_no_file, replace_file, sync_directory},
+    blobs::{Blobs, clear, is_no_file, replace_file, sync_directory},
     index::{self, Index},
     lock,
     presence::Presence,
@@ -14,7 +14,7 @@ use crate::{
     verify::{verify_blob, verify_selected},
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
 use std::{
     fs, io,
     ops::Range,
@@ -95,7 +95,7 @@ impl Layout {
         &self.0.directory
     }
 
-    /// Whether there is a layout. A repository of a store is there as long as its index is, which is what is lost last.
+    /// Whether there is a layout. A repository of a store is there as long as its index is.
     pub fn exists(&self) -> bool {
         self.is_complete() || self.0.shared.is_some() && self.0.directory.join(index::FILE).symlink_metadata().is_ok()
     }
@@ -260,13 +260,13 @@ impl Layout {
     }
 
     pub(super) fn blob_size_blocking(&self, digest: &Digest) -> Result<Option<u64>> {
-        self.held(digest, Believed::Large)
+        self.held(digest, SMALL)
     }
 
-    fn held(&self, digest: &Digest, believed: Believed) -> Result<Option<u64>> {
+    fn held(&self, digest: &Digest, small: u64) -> Result<Option<u64>> {
         match self.links() {
             Some(links) if !links.contain(digest)? => Ok(None),
-            _ => self.0.blobs.held(digest, believed),
+            _ => self.0.blobs.held(digest, small),
         }
     }
 
@@ -393,7 +393,8 @@ impl Layout {
     /// Fails with [`Error::MissingReference`] if this layout lacks one of the blobs that a manifest names.
     pub(super) fn check_held<'a>(&self, named: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
         for digest in named {
-            if self.held(digest, Believed::All)?.is_none() {
+            // A manifest may name very many: what was told to be there a moment ago is not read again.
+            if self.held(digest, 0)?.is_none() {
                 return Err(Error::MissingReference { digest: digest.clone(), repository: self.0.name.clone() });
             }
         }
@@ -440,7 +441,8 @@ impl Sink for Layout {
         let (this, blob) = (self.clone(), blob.cloned());
         blocking(move || {
             if let Some(blob) = &blob {
-                let is_held = this.0.blobs.held(&blob.digest, Believed::Large)? == Some(blob.size);
+                // A config, like all that is held in memory, is read sooner than it is lost.
+                let is_held = this.0.blobs.held(&blob.digest, MAX_CONFIG_BYTES as u64)? == Some(blob.size);
                 // Collection may have taken it while it was read.
                 let _collection_waits = this.0.blobs.guard()?;
                 if is_held && this.0.blobs.size(&blob.digest)? == Some(blob.size) {
@@ -462,6 +464,9 @@ impl Sink for Layout {
         blocking(move || this.put_manifest_blocking(&at, &manifest)).await
     }
 }
+
+/// A blob of at most this many bytes is read each time before anybody is told that it is there.
+pub(super) const SMALL: u64 = 1 << 20;
 
 /// The name of the file that makes a directory a layout.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";

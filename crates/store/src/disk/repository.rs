@@ -2,7 +2,8 @@
 
 use super::{
     BlobWriter, Layout, StoredManifest,
-    blobs::{Believed, Blobs, is_absent, sync_directory},
+    blobs::{Blobs, is_absent, sync_directory},
+    layout::SMALL,
     lock,
     referrers::{Referrers, ReferrersPage},
     reserve::is_full,
@@ -199,7 +200,7 @@ impl Repository {
         blocking(move || {
             let held = match &from {
                 Some(from) => from.layout.blob_size_blocking(&digest)?,
-                None => this.pool().held(&digest, Believed::Large)?,
+                None => this.pool().held(&digest, SMALL)?,
             };
             // Collection may have taken it while it was read.
             let _collection_waits = this.pool().guard()?;
