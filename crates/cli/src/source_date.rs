@@ -1,6 +1,7 @@
 //! `SOURCE_DATE_EPOCH` (reproducible-builds.org): the one clock that packing reads.
 
 use crate::failure::{Failure, Kind};
+use modelpack::spec::value::date;
 
 /// The last second that RFC 3339 can write, in the year 9999.
 const LAST: u64 = 253_402_300_799;
@@ -15,30 +16,6 @@ pub fn to_rfc3339(text: &str) -> Result<String, Failure> {
     let (year, month, day) = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
-}
-
-/// Year, month and day, `days` after the first of January 1970.
-fn date(mut days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
-    let mut year = 1970;
-    loop {
-        let length = if is_leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let february = if is_leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::header;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
+use modelpack_spec::value::date;
 use modelpack_store::Error;
 use serde::Serialize;
 use std::{
@@ -247,30 +248,6 @@ fn rfc3339(time: SystemTime) -> String {
     let (year, month, day) = date(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
-
-/// Year, month and day, so many days after 1 January 1970.
-fn date(mut days: u64) -> (u64, usize, u64) {
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    loop {
-        let in_year = 365 + u64::from(is_leap(year));
-        if days < in_year {
-            break;
-        }
-        days -= in_year;
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let mut month = 1;
-    for in_month in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < in_month {
-            break;
-        }
-        days -= in_month;
-        month += 1;
-    }
-    (year, month, days + 1)
 }
 
 #[cfg(test)]

@@ -54,6 +54,30 @@ pub fn is_date_time(text: &str) -> bool {
     date_time(text.as_bytes()).is_some()
 }
 
+/// Year, month and day of the day that comes `days` after the first of January 1970.
+pub fn date(mut days: u64) -> (u64, u64, u64) {
+    let is_leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    let mut year = 1970;
+    loop {
+        let length = if is_leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let february = if is_leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
 fn date_time(text: &[u8]) -> Option<()> {
     let number = |from: usize, length: usize| -> Option<i32> {
         let digits = text.get(from..from + length)?;
