@@ -1,8 +1,8 @@
 //! Whether loading a model's files could run code that somebody put into them.
 //!
 //! What a file is, is told from its bytes. Headers are checked against their files; pickles are walked opcode by opcode, never run, and
-//! what they import is judged against a list of what is harmless: anything else is a finding. A [`Report`] keeps apart what was looked at
-//! and what was not, and says of nothing that it is clean.
+//! what they import is judged against a list of what is harmless: anything else is a finding. So is what a loader opens that runs what it
+//! reads, and what could not be read here. A [`Report`] lists what was not judged, and says of nothing that it is clean.
 
 mod artifact;
 mod blob;

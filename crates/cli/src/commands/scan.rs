@@ -1,4 +1,4 @@
-//! `modelpack scan`: whether loading a model's files could run code, and what was not looked at.
+//! `modelpack scan`: whether loading a model's files could run code, and what was not judged.
 
 use crate::{
     args::{TransferArgs, place},
