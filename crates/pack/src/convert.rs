@@ -3,6 +3,7 @@
 use crate::{
     Description, Field, InvalidValue, Metadata, Result, classify,
     infer::format_by_name,
+    layers::BundleNames,
     pack::NO_TIME,
     unpack::{Allowance, content_digest},
 };
@@ -15,11 +16,7 @@ use modelpack_spec::{
 };
 use modelpack_store::{Begin, Body, CopyOptions, Error, Progress, Sink, Source, for_each_concurrent, put_bytes};
 use serde_json::Value;
-use std::{
-    collections::{BTreeMap, HashSet},
-    iter,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
 
 /// How annotations of a manifest begin that are about the artifact as another tool wrote it.
@@ -134,17 +131,9 @@ fn rounded(size: &str) -> Option<String> {
 
 /// Names the archives that have no path as bundles of files are called that are packed: many tools want every layer to have one.
 fn name_archives(layers: &mut [LayerInput]) {
-    let top = |path: &FilePath| path.components().next().map(str::to_lowercase);
-    let taken: HashSet<String> = layers.iter().filter_map(|layer| top(layer.path.as_ref()?)).collect();
-    let mut numbers: BTreeMap<LayerKind, u32> = BTreeMap::new();
+    let mut names = BundleNames::beside(layers.iter().filter_map(|layer| layer.path.as_ref()));
     for layer in layers.iter_mut().filter(|layer| layer.path.is_none()) {
-        let Some(extension) = layer.encoding.extension() else { continue };
-        let number = numbers.entry(layer.kind).or_default();
-        let names = iter::repeat_with(|| {
-            *number += 1;
-            format!("{}.bundle-{number}.{extension}", layer.kind.name())
-        });
-        layer.path = names.filter(|name| !taken.contains(name)).find_map(|name| name.parse().ok());
+        layer.path = names.next(layer.kind, layer.encoding);
     }
 }
 

@@ -4,10 +4,12 @@
 //! says, as long as there are no more layers than it allows; if there would be, small files are [bundled](bundle).
 
 mod bundle;
+mod bundle_names;
 mod policy;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bundle_names::BundleNames;
 pub use policy::{InvalidLayerRule, LayerPolicy, LayerRule};
 
 use crate::{

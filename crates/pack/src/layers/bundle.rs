@@ -5,10 +5,10 @@
 //! Where one ends depends on the path and size of a file alone, unless it would become too large: so a file that is added or changed
 //! changes the bundle that it is in, and few others.
 
-use super::{PlannedLayer, too_many};
+use super::{BundleNames, PlannedLayer, too_many};
 use crate::{Plan, PlannedFile, Result, pack::archive_len};
 use modelpack_spec::{Algorithm, Encoding, FilePath, Hasher, LayerKind};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// A larger file is a layer of its own, whatever it is.
 const SMALL: u64 = 64 << 20;
@@ -152,23 +152,14 @@ fn groups<'a>(files: &[File<'a>], set: &[Class], largest: u64) -> Vec<Group<'a>>
     groups
 }
 
-/// Gives each bundle a name that nothing at the top of the model has: its kind, a number, and what it is.
+/// Gives each bundle a name.
 fn named(plan: &Plan, groups: Vec<Group<'_>>) -> Vec<PlannedLayer> {
-    let top = |file: &PlannedFile| file.path.components().next().map(str::to_lowercase);
-    let taken: HashSet<String> = plan.files.iter().filter_map(top).collect();
-    let mut numbers: BTreeMap<LayerKind, u32> = BTreeMap::new();
+    let mut names = BundleNames::beside(plan.files.iter().map(|file| &file.path));
     let layers = groups.into_iter().map(|group| {
         let kind = group.files[0].kind;
         let (encoding, path) = match &group.files[..] {
             [file] => (group.alone, file.path.clone()),
-            _ => loop {
-                let number = numbers.entry(kind).or_default();
-                *number += 1;
-                let name = format!("{}.bundle-{number}.{}", kind.name(), group.encoding.extension().expect("a bundle is an archive"));
-                if !taken.contains(&name) {
-                    break (group.encoding, name.parse().expect("it is one short component"));
-                }
-            },
+            _ => (group.encoding, names.next(kind, group.encoding).expect("a bundle is an archive")),
         };
         PlannedLayer { kind, encoding, path, files: group.files.into_iter().cloned().collect() }
     });
