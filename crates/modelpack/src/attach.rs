@@ -3,7 +3,7 @@
 use crate::{Modelpack, Place, Result};
 use modelpack_pack::{Attached, PackOptions, attach, plan_file};
 use modelpack_spec::{FilePath, LayerKind};
-use modelpack_store::blocking;
+use modelpack_transfer::blocking;
 use std::path::PathBuf;
 
 /// A file that is attached.

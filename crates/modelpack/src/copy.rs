@@ -2,7 +2,7 @@
 
 use crate::{Modelpack, Place, Result, open::Opened};
 use modelpack_spec::Digest;
-use modelpack_store::copy;
+use modelpack_transfer::copy;
 
 /// What was copied.
 #[derive(Clone, Debug, PartialEq, Eq)]

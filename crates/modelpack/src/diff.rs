@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use compare::{Side, compare};
 use modelpack_pack::pack;
 use modelpack_spec::{Artifact, Config, Descriptor, Manifest, Selector, Tag};
-use modelpack_store::{Begin, Sink, blocking};
+use modelpack_transfer::{Begin, Sink, blocking};
 
 impl Modelpack {
     /// Compares two artifacts, or what directories would be packed to. Of artifacts manifest and config are read and no layer; the files of

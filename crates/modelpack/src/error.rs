@@ -13,14 +13,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A store, a registry, a layout or an archive.
     #[error(transparent)]
-    Store(#[from] modelpack_store::Error),
+    Store(#[from] modelpack_transfer::Error),
     /// An artifact of the local store is damaged on its disk.
     #[error("{source}")]
     Damaged {
         /// The artifact.
         reference: Box<Reference>,
         /// What was met.
-        source: modelpack_store::Error,
+        source: modelpack_transfer::Error,
     },
     /// The directory, its Modelfile, or the directory that was unpacked to.
     #[error(transparent)]

@@ -5,7 +5,7 @@ use crate::{
     open::{artifact_of, image_of},
 };
 use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, LayerKind, Manifest, Said};
-use modelpack_store::Source;
+use modelpack_transfer::Source;
 use std::collections::BTreeMap;
 
 /// An artifact as its manifest and config describe it.
@@ -91,14 +91,14 @@ pub(crate) async fn read_what_it_says(source: &dyn Source, artifact: &mut Artifa
     if !artifact.has_known_config() {
         return Ok(None);
     }
-    let bytes = modelpack_store::read_config(source, &artifact.config).await?;
+    let bytes = modelpack_transfer::read_config(source, &artifact.config).await?;
     let what = format!("config {}", artifact.config.digest);
     artifact.read_config(&bytes).map(Some).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
 }
 
 /// Reads a config of the specification and verifies it against its descriptor.
 pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
-    let bytes = modelpack_store::read_config(source, config).await?;
+    let bytes = modelpack_transfer::read_config(source, config).await?;
     let what = format!("config {}", config.digest);
     Config::parse(&bytes).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
 }

@@ -44,10 +44,8 @@ pub use modelpack_pack::{
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
 pub use modelpack_spec as spec;
-pub use modelpack_store::{
-    BrokenRepository, EntrySelector, Error as StoreError, Incomplete, Notice, Notices, Progress, Pruned, Repaired, RepairedRepository,
-    Snapshot,
-};
+pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, Pruned, Repaired, RepairedRepository};
+pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
 pub use modelpack_validate as validation;
 pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
 pub use place::{InvalidPlace, Place};
@@ -59,7 +57,8 @@ pub use validate::{Subject, ValidateOptions, ValidateTarget, Validation};
 pub use verify::Verified;
 
 use modelpack_distribution::client::Client;
-use modelpack_store::{CopyOptions, Store, Untagged};
+use modelpack_store::{Store, Untagged};
+use modelpack_transfer::CopyOptions;
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},

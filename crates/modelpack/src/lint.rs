@@ -7,7 +7,7 @@ use crate::{
 };
 use modelpack_lint::Report;
 use modelpack_spec::Descriptor;
-use modelpack_store::{Source, blocking};
+use modelpack_transfer::{Source, blocking};
 
 impl Modelpack {
     /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer, so of what
@@ -34,5 +34,5 @@ impl Modelpack {
 
 /// The config, if it is JSON by its type: that of a foreign artifact may be anything, of any size.
 async fn readable_config(source: &dyn Source, config: &Descriptor) -> Result<Option<Vec<u8>>> {
-    if config.media_type.ends_with("json") { Ok(Some(modelpack_store::read_config(source, config).await?)) } else { Ok(None) }
+    if config.media_type.ends_with("json") { Ok(Some(modelpack_transfer::read_config(source, config).await?)) } else { Ok(None) }
 }

@@ -2,7 +2,8 @@
 
 use crate::{InvalidPlace, Modelpack, Place, Result};
 use modelpack_spec::{Digest, Reference, RepositoryName, Tag};
-use modelpack_store::{Archive, Entry, Layout, blocking};
+use modelpack_store::{Archive, Entry, Layout};
+use modelpack_transfer::blocking;
 use std::{
     path::{Path, PathBuf},
     str::FromStr,

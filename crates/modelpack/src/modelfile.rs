@@ -2,7 +2,7 @@
 
 use crate::{Modelpack, PackRequest, Result, pack::prepare};
 use modelpack_pack::generate;
-use modelpack_store::blocking;
+use modelpack_transfer::blocking;
 
 impl Modelpack {
     /// The text of a Modelfile with which the directory packs as it packs now: its files by name, and what they and the request say of

@@ -4,7 +4,8 @@ use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
 use async_trait::async_trait;
 use modelpack_distribution::client::RemoteRepository;
 use modelpack_spec::{Artifact, Descriptor, Digest, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
-use modelpack_store::{Archive, ArchiveWriter, Body, EntrySelector, Layout, Lease, Notice, Repository, Sink, Source, blocking};
+use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Repository};
+use modelpack_transfer::{Body, Notice, Sink, Source, blocking};
 use std::{fmt, ops::Range, time::Duration};
 
 /// How long a registry is asked for referrers, which nobody needs.

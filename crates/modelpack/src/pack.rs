@@ -5,7 +5,8 @@ use modelpack_pack::{
     Description, FileFilter, Gap, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, gaps, infer, layers, pack, plan, preview,
 };
 use modelpack_spec::{BuiltArtifact, Digest, Tag};
-use modelpack_store::{EntrySelector, Notice, Notices, blocking};
+use modelpack_store::EntrySelector;
+use modelpack_transfer::{Notice, Notices, blocking};
 use std::path::{Path, PathBuf};
 
 /// What to pack.

@@ -4,7 +4,8 @@ use crate::{Modelpack, Result};
 use modelpack_distribution::client::Login;
 use modelpack_distribution::server::{Registry, RegistryOptions};
 use modelpack_server::{Server, ServerOptions};
-use modelpack_store::{Store, Untagged, blocking};
+use modelpack_store::{Store, Untagged};
+use modelpack_transfer::blocking;
 use std::{net::SocketAddr, path::Path};
 
 impl Modelpack {

@@ -8,7 +8,8 @@ use crate::{
 use async_trait::async_trait;
 use modelpack_distribution::client::RemoteRepository;
 use modelpack_spec::{Descriptor, Digest, Manifest, Reference, Selector};
-use modelpack_store::{Begin, Body, Repaired, RepairedRepository, Repository, Sink, Source, blocking, copy};
+use modelpack_store::{Repaired, RepairedRepository, Repository};
+use modelpack_transfer::{Begin, Body, Sink, Source, blocking, copy};
 use std::{
     ops::Range,
     sync::{Mutex, PoisonError},

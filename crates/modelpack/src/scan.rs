@@ -3,7 +3,7 @@
 use crate::{Modelpack, Place, Result, open::artifact_of};
 use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
 use modelpack_scan::{Report, ScanOptions, scan_artifact, scan_file};
-use modelpack_store::blocking;
+use modelpack_transfer::blocking;
 use std::{path::PathBuf, sync::Arc};
 
 /// What is scanned.

@@ -2,7 +2,8 @@
 
 use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
 use modelpack_spec::{Artifact, Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
-use modelpack_store::{Pruned, Repository, Source, Store, Untagged, blocking, copy};
+use modelpack_store::{Pruned, Repository, Store, Untagged};
+use modelpack_transfer::{Source, blocking, copy};
 use std::{collections::HashSet, path::PathBuf};
 
 /// What the store holds.

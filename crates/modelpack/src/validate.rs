@@ -3,7 +3,8 @@
 use crate::{Error, Model, Modelpack, Result, StoreError, pack::preview_of};
 use modelpack_pack::{Allowance, content_digest};
 use modelpack_spec::{Artifact, Digest, Manifest, Selector, media_type};
-use modelpack_store::{Layout, Source, blocking, read_bytes};
+use modelpack_store::Layout;
+use modelpack_transfer::{Source, blocking, read_bytes};
 use modelpack_validate::{Document, MAX_BYTES, Report, Unread, unread, validate_artifact, validate_document};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -136,7 +137,7 @@ impl Modelpack {
         // A config of another kind may be anything, of any size; the manifest is wrong then.
         let config = match manifest.image() {
             Some(image) if media_type::is_config(&image.config.media_type) => {
-                Some(modelpack_store::read_config(source, &image.config).await?)
+                Some(modelpack_transfer::read_config(source, &image.config).await?)
             }
             _ => None,
         };

@@ -3,7 +3,7 @@
 use crate::{Modelpack, Place, Result};
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest, Hasher, Manifest, Selector};
-use modelpack_store::{Begin, Body, Sink, Upload, copy, verify_blob};
+use modelpack_transfer::{Begin, Body, Sink, Upload, copy, verify_blob};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// What was found to be as its digests say.
@@ -41,14 +41,14 @@ impl Sink for Nowhere {
         false
     }
 
-    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, modelpack_store::Error> {
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, modelpack_transfer::Error> {
         let blob = blob.expect("a copy names every blob").clone();
         self.blobs.fetch_add(1, Relaxed);
         self.bytes.fetch_add(blob.size, Relaxed);
         Ok(Begin::Upload(Box::new(Verification { hasher: Some(Hasher::new(blob.digest.algorithm())), len: 0, blob })))
     }
 
-    async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), modelpack_store::Error> {
+    async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), modelpack_transfer::Error> {
         Ok(())
     }
 }
@@ -61,7 +61,7 @@ struct Verification {
 
 #[async_trait]
 impl Upload for Verification {
-    async fn write(&mut self, body: Body) -> Result<(), modelpack_store::Error> {
+    async fn write(&mut self, body: Body) -> Result<(), modelpack_transfer::Error> {
         let hasher = self.hasher.take().unwrap_or_else(|| Hasher::new(self.blob.digest.algorithm()));
         let ((hasher, len), read) = body
             .drain((hasher, self.len), |(hasher, len), piece| {
@@ -74,7 +74,7 @@ impl Upload for Verification {
         read
     }
 
-    async fn commit(self: Box<Self>, _: Option<&Descriptor>) -> Result<(Digest, u64), modelpack_store::Error> {
+    async fn commit(self: Box<Self>, _: Option<&Descriptor>) -> Result<(Digest, u64), modelpack_transfer::Error> {
         let hasher = self.hasher.unwrap_or_else(|| Hasher::new(self.blob.digest.algorithm()));
         let found = hasher.finish();
         verify_blob(&format!("blob {}", self.blob.digest), &self.blob, &found, self.len)?;

@@ -10,7 +10,7 @@ use modelpack_spec::{
     Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, Manifest, Selector, annotation,
     media_type,
 };
-use modelpack_store::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, read_config};
+use modelpack_transfer::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, read_config};
 use serde_json::{Value, json};
 
 /// What came of attaching.

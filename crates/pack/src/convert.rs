@@ -14,7 +14,7 @@ use modelpack_spec::{
     LayerInput, LayerKind, Manifest, Selector, media_type,
     value::{is_date_time, is_param_size},
 };
-use modelpack_store::{Begin, Body, CopyOptions, Error, Progress, Sink, Source, for_each_concurrent, put_bytes};
+use modelpack_transfer::{Begin, Body, CopyOptions, Error, Progress, Sink, Source, for_each_concurrent, put_bytes};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;

@@ -1,7 +1,7 @@
 //! A directory that is held open. What is below it is reached one component at a time and through no symbolic link, so that whatever
 //! is replaced meanwhile, nothing outside of it is read or written.
 
-use modelpack_store::Error;
+use modelpack_transfer::Error;
 use rustix::{
     fs::{Access, AtFlags, Dir, Mode, OFlags, accessat, mkdirat, openat},
     io::Errno,

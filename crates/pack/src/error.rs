@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// A source, a sink, or a file operation failed.
     #[error(transparent)]
-    Store(#[from] modelpack_store::Error),
+    Store(#[from] modelpack_transfer::Error),
     /// A line of a Modelfile or Kitfile is not right, or names what is not there.
     #[error("{}, {source}", path.display())]
     Modelfile {

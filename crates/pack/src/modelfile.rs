@@ -144,7 +144,7 @@ impl Modelfile {
     ///
     /// A Kitfile is told by its name, if that begins with `Kitfile`, or by its first line, if that begins with one of its sections.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::read_file(File::open(path).map_err(modelpack_store::Error::io("open", path))?, path)
+        Self::read_file(File::open(path).map_err(modelpack_transfer::Error::io("open", path))?, path)
     }
 
     /// Reads the file `name` in `directory` itself. Blocks.
@@ -158,10 +158,10 @@ impl Modelfile {
 
     fn read_file(file: File, path: &Path) -> Result<Self> {
         let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_store::Error::io("read", path))?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_transfer::Error::io("read", path))?;
         if bytes.len() as u64 > MAX_BYTES {
             let why = format!("it has more than {MAX_BYTES} bytes, so it is no Modelfile");
-            return Err(modelpack_store::Error::Invalid { what: path.display().to_string(), why }.into());
+            return Err(modelpack_transfer::Error::Invalid { what: path.display().to_string(), why }.into());
         }
         // An editor's byte order mark is no part of the first line.
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);

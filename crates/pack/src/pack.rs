@@ -12,9 +12,8 @@ use modelpack_spec::{
     Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, Hasher, LayerInput,
     Manifest, Selector, media_type,
 };
-use modelpack_store::{
-    Begin, Body, DigestCache, Error, FileRange, Progress, Settled, Sink, Stamp, blocking, for_each_concurrent, put_bytes,
-};
+use modelpack_store::{DigestCache, Settled, Stamp};
+use modelpack_transfer::{Begin, Body, Error, FileRange, Progress, Sink, blocking, for_each_concurrent, put_bytes};
 use std::{fs::File, path::Path, sync::Arc};
 
 /// The time that every file gets, so that packing the same files gives the same digest.

@@ -155,7 +155,7 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
 ///
 /// A link is followed, wherever it leads: somebody named this file.
 pub fn plan_file(source: &Path, path: FilePath, kind: Option<LayerKind>) -> Result<PlannedFile> {
-    let absolute = fs::canonicalize(source).map_err(modelpack_store::Error::io("open", source))?;
+    let absolute = fs::canonicalize(source).map_err(modelpack_transfer::Error::io("open", source))?;
     let not_a_file = |kind| Error::NotAFile { path: source.to_owned(), kind };
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else { return Err(not_a_file("directory")) };
     let parent = Arc::new(Directory::open(parent).map_err(failed("open", source))?);
@@ -267,7 +267,7 @@ impl Walk<'_> {
                 return Err(failed("list", &shown)(Errno::NAMETOOLONG).into());
             }
             let opened = directory.within.directory(&directory.below).map_err(|obstacle| not_listed(obstacle, &shown))?;
-            let mut names = opened.names().map_err(modelpack_store::Error::io("list", &shown))?;
+            let mut names = opened.names().map_err(modelpack_transfer::Error::io("list", &shown))?;
             // Of several errors, the same one is reported on every machine.
             names.sort();
             if !self.filter.takes_included_only() && names.iter().any(|name| name == IGNORE_FILE) {
@@ -420,9 +420,9 @@ impl Walk<'_> {
 }
 
 /// Why a directory that was seen a moment ago cannot be listed.
-fn not_listed(obstacle: Obstacle, shown: &Path) -> modelpack_store::Error {
+fn not_listed(obstacle: Obstacle, shown: &Path) -> modelpack_transfer::Error {
     match obstacle.since(shown) {
-        modelpack_store::Error::Io { source, .. } => modelpack_store::Error::io("list", shown)(source),
+        modelpack_transfer::Error::Io { source, .. } => modelpack_transfer::Error::io("list", shown)(source),
         error => error,
     }
 }

@@ -2,8 +2,8 @@
 
 use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, Selection, UnpackOptions, layers, pack, plan, unpack};
 use modelpack_spec::{Config, Digest, Encoding, FilePath, LayerType, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
-use modelpack_store::{MemoryStore, Source};
 use modelpack_testkit::assert_same_tree;
+use modelpack_transfer::{MemoryStore, Source};
 use proptest::{collection, option, prelude::*};
 use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 

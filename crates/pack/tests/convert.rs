@@ -5,7 +5,7 @@ mod artifact;
 use artifact::{Artifact, compressed, tar_of};
 use modelpack_pack::{Converted, Error, convert};
 use modelpack_spec::{Config, Digest, Encoding, Selector, Tag, annotation};
-use modelpack_store::{CopyOptions, Error as StoreError, MemoryStore, Source};
+use modelpack_transfer::{CopyOptions, Error as StoreError, MemoryStore, Source};
 use std::collections::BTreeMap;
 
 fn latest() -> Selector {

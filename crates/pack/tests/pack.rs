@@ -6,7 +6,8 @@ use modelpack_spec::{
     Config, Descriptor, Digest, Encoding, ImageManifest, LayerType, Manifest, ModelConfig, ModelDescriptor, Selector, annotation,
     media_type,
 };
-use modelpack_store::{Begin, Error as StoreError, MemoryStore, Sink, Source, Store, Untagged};
+use modelpack_store::{Store, Untagged};
+use modelpack_transfer::{Begin, Error as StoreError, MemoryStore, Sink, Source};
 use std::{
     fs,
     io::{Read, Write},

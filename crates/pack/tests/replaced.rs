@@ -2,7 +2,7 @@
 
 use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, attach, infer, layers, pack, plan, plan_file};
 use modelpack_spec::{Descriptor, Manifest, Selector};
-use modelpack_store::{Error as StoreError, MemoryStore, Source};
+use modelpack_transfer::{Error as StoreError, MemoryStore, Source};
 use rustix::fs::{CWD, FileType, RenameFlags, mknodat, renameat_with};
 use std::{
     fs,

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
 use modelpack_pack::{Error, Patterns, Selection, UnpackOptions, unpack};
 use modelpack_spec::{Descriptor, Encoding, ImageIndex, Manifest, Selector, annotation};
-use modelpack_store::{Body, Error as StoreError, Layout, MemoryStore, Settled, Source, Store, Untagged};
+use modelpack_store::{Layout, Settled, Store, Untagged};
 use modelpack_testkit::{TinyDisk, assert_same_tree, fixture, write_odd_names};
+use modelpack_transfer::{Body, Error as StoreError, MemoryStore, Source};
 use std::{
     fs,
     ops::Range,

@@ -5,7 +5,7 @@ mod artifact;
 use artifact::{ARCHIVES, Artifact, compressed, ended, entry, entry_with, forced, listing, media_type_of, record, tar_of};
 use modelpack_pack::Error;
 use modelpack_spec::{Encoding, annotation};
-use modelpack_store::Error as StoreError;
+use modelpack_transfer::Error as StoreError;
 use std::{
     fs,
     os::unix::fs::{MetadataExt, symlink},

@@ -2,7 +2,7 @@
 
 use modelpack_pack::{Selection, UnpackOptions, unpack};
 use modelpack_spec::{Descriptor, Encoding, ImageManifest, LayerKind, LayerType, Manifest, media_type};
-use modelpack_store::{MemoryStore, put_bytes};
+use modelpack_transfer::{MemoryStore, put_bytes};
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 /// An archive layer writes what it is said to have written, and nothing outside of its directory.

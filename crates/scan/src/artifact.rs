@@ -9,7 +9,7 @@ use crate::{
 };
 use modelpack_formats::compressed::{Allowance, Compression, decompressed};
 use modelpack_spec::{Artifact, Content, Encoding, Hasher, Layer};
-use modelpack_store::{Error, Result, Source, blocking, for_each_concurrent, verify_blob};
+use modelpack_transfer::{Error, Result, Source, blocking, for_each_concurrent, verify_blob};
 use std::{
     io::{self, BufReader, Read},
     path::PathBuf,

@@ -1,7 +1,7 @@
 //! A blob as something that is read from anywhere, on a thread that may block.
 
 use modelpack_spec::Descriptor;
-use modelpack_store::{Error, Source};
+use modelpack_transfer::{Error, Source};
 use std::{
     io::{self, Read, Seek, SeekFrom},
     sync::Arc,

@@ -3,8 +3,8 @@
 use flate2::{Compression, read::GzEncoder};
 use modelpack_scan::{FileReport, Report, ScanOptions, Severity, scan_artifact, scan_file};
 use modelpack_spec::{Artifact, Descriptor, Encoding, ImageManifest, LayerKind, LayerType, annotation, media_type};
-use modelpack_store::{Error, MemoryStore, put_bytes};
 use modelpack_testkit::{tar_of, torch_archive, zip_of};
+use modelpack_transfer::{Error, MemoryStore, put_bytes};
 use std::{collections::BTreeMap, fs::File, io::Read, io::Write, sync::Arc};
 
 const CANARY: &[u8] = b"\x80\x02cposix\nsystem\nX\x16\x00\x00\x00touch modelpack-canary\x85R.";

@@ -6,7 +6,7 @@ use http::header;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use modelpack_spec::value::date;
-use modelpack_store::Error;
+use modelpack_transfer::Error;
 use serde::Serialize;
 use std::{
     fmt::{self, Write as _},

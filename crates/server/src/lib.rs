@@ -8,7 +8,7 @@
 //! has the methods of that one action.
 //!
 //! ```no_run
-//! # async fn serve(store: modelpack_store::Store, view: impl modelpack_server::View) -> modelpack_store::Result<()> {
+//! # async fn serve(store: modelpack_store::Store, view: impl modelpack_server::View) -> modelpack_transfer::Result<()> {
 //! use modelpack_server::{Server, ServerOptions};
 //!
 //! let server = Server::bind(store, "127.0.0.1:5000".parse().unwrap(), ServerOptions::default()).await?;

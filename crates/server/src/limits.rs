@@ -1,6 +1,6 @@
 //! How much is done at once, so that descriptors and threads are always left for what is under way.
 
-use modelpack_store::CHUNK;
+use modelpack_transfer::CHUNK;
 use std::sync::Arc;
 
 /// How many connections have large buffers. A connection that does not keep up holds one in memory, so with more connections each has

@@ -3,7 +3,8 @@
 use crate::access::Action;
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{BlobWriter, Body, Referrers, ReferrersPage, Repository, Result, Source, StoredManifest};
+use modelpack_store::{BlobWriter, Referrers, ReferrersPage, Repository, StoredManifest};
+use modelpack_transfer::{Body, Result, Source};
 use std::{collections::BTreeSet, marker::PhantomData, ops::Range, time::SystemTime};
 
 /// An [`Action`] as a type.

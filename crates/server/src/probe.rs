@@ -6,7 +6,7 @@ use crate::{
     view::Head,
 };
 use http::{Method, StatusCode, header};
-use modelpack_store::{Error, blocking};
+use modelpack_transfer::{Error, blocking};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 

@@ -5,7 +5,8 @@ use crate::{
     permitted::{Permission, Permitted, Pull, Push},
 };
 use modelpack_spec::{Digest, RepositoryName};
-use modelpack_store::{Repository, Result, Store, blocking};
+use modelpack_store::{Repository, Store};
+use modelpack_transfer::{Result, blocking};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Semaphore;
 

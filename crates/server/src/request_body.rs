@@ -6,7 +6,7 @@ use futures_util::{FutureExt, stream};
 use http::header;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming};
-use modelpack_store::{Body, Error, Result};
+use modelpack_transfer::{Body, Error, Result};
 use std::{
     pin::{Pin, pin},
     sync::{

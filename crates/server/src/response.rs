@@ -5,7 +5,7 @@ use futures_util::{Stream, TryStreamExt};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
-use modelpack_store::Error;
+use modelpack_transfer::Error;
 use std::fmt;
 
 /// An answer. Its body is in memory, or comes while it is sent; an error of the body ends the connection.

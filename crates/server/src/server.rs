@@ -9,7 +9,8 @@ use crate::{
     service::Service,
     view::View,
 };
-use modelpack_store::{Error, Result, Store};
+use modelpack_store::Store;
+use modelpack_transfer::{Error, Result};
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time};
 

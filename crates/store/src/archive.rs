@@ -1,15 +1,15 @@
 //! A tar archive of an OCI image layout, as `oci-archive:` names it: a model in one file that can be carried.
 
 use crate::{
-    Begin, Body, Error, FileRange, Result, Sink, Source, Upload, blocking,
-    body::{Cancelled, blocking_cancellable},
     disk::{Entries, Entry, EntrySelector, Index, Selected},
     partial::Partial,
-    verify::{verify_blob, verify_selected},
-    verify_manifest,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, Selector};
+use modelpack_transfer::{
+    Begin, Body, Cancelled, Error, FileRange, Result, Sink, Source, Upload, blocking, blocking_cancellable, verify_blob, verify_manifest,
+    verify_selected,
+};
 use std::{
     collections::HashMap,
     fs::File,
@@ -190,7 +190,7 @@ impl State {
         for (digest, at) in &existing.blobs {
             let range = FileRange { file: existing.file.clone(), path: path.clone(), offset: at.start, len: at.end - at.start };
             let mut to = state.end + BLOCK;
-            crate::body::read_all(&range, |piece| {
+            range.read_all(|piece| {
                 cancelled.check(&path)?;
                 state.write_at(piece, to)?;
                 to += piece.len() as u64;
@@ -249,7 +249,7 @@ impl Sink for ArchiveWriter {
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
         verify_selected(at, manifest)?;
-        crate::put_bytes(self, manifest.media_type(), manifest.bytes().to_vec()).await?;
+        modelpack_transfer::put_bytes(self, manifest.media_type(), manifest.bytes().to_vec()).await?;
         let mut state = self.state.lock().await;
         if let Some(missing) = manifest.blobs().chain(manifest.manifests()).find(|d| !state.blobs.contains_key(&d.digest)) {
             return Err(Error::MissingReference { digest: missing.digest.clone(), repository: self.name.clone() });
@@ -303,7 +303,7 @@ impl Upload for ArchiveUpload {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CopyOptions, MemoryStore, copy, put_bytes};
+    use modelpack_transfer::{CopyOptions, MemoryStore, copy, put_bytes};
     use std::fs;
 
     fn tag(text: &str) -> Selector {
@@ -312,7 +312,7 @@ mod tests {
 
     async fn model(content: &[u8]) -> (MemoryStore, Selector) {
         let store = MemoryStore::new();
-        let manifest = crate::contract::manifest(content).0;
+        let manifest = modelpack_transfer::contract::manifest(content).0;
         put_bytes(&store, "application/vnd.oci.empty.v1+json", b"{}".to_vec()).await.unwrap();
         put_bytes(&store, "application/x", content.to_vec()).await.unwrap();
         store.put_manifest(&tag("v1"), &manifest).await.unwrap();
@@ -338,7 +338,7 @@ mod tests {
             let back = MemoryStore::new();
             let manifest = archive.manifest(&tag(name)).await.unwrap();
             copy(&archive, &manifest, &back, &tag("back"), &options()).await.unwrap();
-            assert_eq!(manifest.digest(), crate::contract::manifest(content).0.digest());
+            assert_eq!(manifest.digest(), modelpack_transfer::contract::manifest(content).0.digest());
             for name in ["a", "b", "absent"] {
                 let both = Selector::Both(name.parse().unwrap(), manifest.digest().clone());
                 assert_eq!(archive.manifest(&both).await.unwrap().digest(), manifest.digest(), "the digest decides, not {both}");
@@ -371,7 +371,7 @@ mod tests {
         }
         let archive = Archive::open(&path).unwrap();
         let find = |name: &str| archive.find(Some(&EntrySelector::Name(name.to_owned())));
-        assert_eq!(find("team/x:v1").unwrap().digest, *crate::contract::manifest(b"three").0.digest(), "the last one counts");
+        assert_eq!(find("team/x:v1").unwrap().digest, *modelpack_transfer::contract::manifest(b"three").0.digest(), "the last one counts");
         assert!(matches!(find("v1"), Err(Error::Ambiguous { candidates, .. }) if candidates == ["team/x:v1", "team/y:v1"]));
     }
 

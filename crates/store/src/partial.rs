@@ -1,6 +1,6 @@
 //! A file that is written beside the one that it will replace, and takes its place when it is whole. It is the lock as well: one writer at a time.
 
-use crate::{Error, Result, blocking};
+use modelpack_transfer::{Error, Result, blocking};
 use rustix::fs::OFlags;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},

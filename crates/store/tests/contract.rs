@@ -1,6 +1,7 @@
 //! Every store of this crate keeps the contract of the seam.
 
-use modelpack_store::{Layout, MemoryStore, Store, Untagged, contract};
+use modelpack_store::{Layout, Store, Untagged};
+use modelpack_transfer::{MemoryStore, contract};
 
 #[tokio::test]
 async fn memory() {

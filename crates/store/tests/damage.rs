@@ -4,7 +4,8 @@ mod common;
 
 use common::{name, open, put_model, tag};
 use modelpack_spec::{Descriptor, Digest, ImageIndex, Manifest, Selector, Tag, media_type};
-use modelpack_store::{Begin, Body, CopyOptions, Error, Layout, MemoryStore, Repository, Sink, Source, Store, copy, put_bytes};
+use modelpack_store::{Layout, Repository, Store};
+use modelpack_transfer::{Begin, Body, CopyOptions, Error, MemoryStore, Sink, Source, copy, put_bytes};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use std::{
     ffi::OsStr,

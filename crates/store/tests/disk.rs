@@ -4,9 +4,8 @@ mod common;
 
 use common::{name, open, put_model, tag};
 use modelpack_spec::{Algorithm, Descriptor, Digest, ImageIndex, Manifest, RepositoryName, Selector, Tag};
-use modelpack_store::{
-    Begin, Body, CHUNK, CopyOptions, Error, FileRange, MemoryStore, ReferrersPage, Repository, Sink, Source, Upload, copy, put_bytes,
-};
+use modelpack_store::{ReferrersPage, Repository};
+use modelpack_transfer::{Begin, Body, CHUNK, CopyOptions, Error, FileRange, MemoryStore, Sink, Source, Upload, copy, put_bytes};
 use std::{fs, io::Write, path::Path, sync::Arc};
 
 fn pool_files(root: &Path) -> usize {

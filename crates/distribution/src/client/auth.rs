@@ -16,7 +16,7 @@ use http::{
     HeaderMap, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
 };
-use modelpack_store::{Error, Notices, Result};
+use modelpack_transfer::{Error, Notices, Result};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use std::{

@@ -2,7 +2,7 @@
 
 use super::{credentials::Login, failure::printable, helper::TOKEN_USER};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use modelpack_store::{Error, Result};
+use modelpack_transfer::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::{
     ffi::OsString,

@@ -4,7 +4,7 @@ use super::{
     auth_file::{AuthFile, key_of},
     helper,
 };
-use modelpack_store::{Error, Notice, Notices, Result, blocking};
+use modelpack_transfer::{Error, Notice, Notices, Result, blocking};
 use std::{
     fmt,
     io::ErrorKind,

@@ -13,7 +13,7 @@ use http::{
     HeaderValue, Method, StatusCode,
     header::{CONTENT_RANGE, RANGE},
 };
-use modelpack_store::{Body, Error, Result};
+use modelpack_transfer::{Body, Error, Result};
 use reqwest::{Response, Url};
 use std::{ops::Range, sync::Arc};
 

@@ -7,7 +7,7 @@ use crate::protocol::{
 };
 use http::{Method, StatusCode};
 use modelpack_spec::Digest;
-use modelpack_store::Error;
+use modelpack_transfer::Error;
 use reqwest::{Response, Url};
 use std::{error::Error as StdError, io, time::Duration};
 

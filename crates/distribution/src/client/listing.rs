@@ -11,7 +11,7 @@ use crate::protocol::{page, query::Query, route::Route};
 use futures_util::future::join_all;
 use http::{Method, header::LINK};
 use modelpack_spec::{Digest, RepositoryName, Selector, Tag};
-use modelpack_store::{Error, Notice, Notices, Result, Source};
+use modelpack_transfer::{Error, Notice, Notices, Result, Source};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 use serde_json::value::RawValue;

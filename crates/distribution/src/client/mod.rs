@@ -1,4 +1,4 @@
-//! A client of OCI registries: repositories as [`Source`](modelpack_store::Source) and [`Sink`](modelpack_store::Sink).
+//! A client of OCI registries: repositories as [`Source`](modelpack_transfer::Source) and [`Sink`](modelpack_transfer::Sink).
 //!
 //! Retries, and the resumption of a download that broke, live here and nowhere else.
 
@@ -23,7 +23,7 @@ use crate::protocol::route::Route;
 use failure::Failure;
 use http::Method;
 use modelpack_spec::RepositoryName;
-use modelpack_store::{Error, Notices, Result};
+use modelpack_transfer::{Error, Notices, Result};
 use registry::{PATIENCE, Registry, Request};
 use reqwest::{NoProxy, Proxy, Response, redirect::Policy};
 use scope::Scope;

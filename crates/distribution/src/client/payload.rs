@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use modelpack_store::{Body, CHUNK, Error, Result};
+use modelpack_transfer::{Body, CHUNK, Error, Result};
 use std::{
     io,
     sync::{

@@ -14,7 +14,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION},
 };
-use modelpack_store::{Error, Notices, Result};
+use modelpack_transfer::{Error, Notices, Result};
 use reqwest::{Response, Url};
 use std::{
     net::IpAddr,

@@ -20,7 +20,7 @@ use http::{
 use modelpack_spec::{
     Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
 };
-use modelpack_store::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
+use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
 use reqwest::{Response, Url};
 use std::{
     fmt,

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
-use modelpack_store::{Body, Error, Result, Upload, blocking, verify_blob};
+use modelpack_transfer::{Body, Error, Result, Upload, blocking, verify_blob};
 use reqwest::{Response, Url};
 use std::time::Duration;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};

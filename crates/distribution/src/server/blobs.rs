@@ -12,7 +12,7 @@ use crate::protocol::{
 use http::{HeaderValue, StatusCode, header};
 use modelpack_server::{Answer, Delete, Permitted, Pull, Response};
 use modelpack_spec::{Descriptor, Digest, RepositoryName};
-use modelpack_store::Source;
+use modelpack_transfer::Source;
 
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 

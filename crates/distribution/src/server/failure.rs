@@ -7,7 +7,7 @@ use crate::protocol::{
 use http::{HeaderName, HeaderValue, StatusCode};
 use modelpack_server::{Answer, Denied, Response};
 use modelpack_spec::{InvalidDigest, InvalidManifest};
-use modelpack_store::Error;
+use modelpack_transfer::Error;
 use std::{fmt, io};
 
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;

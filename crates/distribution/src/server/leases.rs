@@ -5,7 +5,7 @@
 
 use modelpack_server::Leasable;
 use modelpack_spec::RepositoryName;
-use modelpack_store::{Result, blocking};
+use modelpack_transfer::{Result, blocking};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

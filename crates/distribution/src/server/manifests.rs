@@ -12,7 +12,8 @@ use crate::protocol::{
 use http::{HeaderValue, StatusCode, header};
 use modelpack_server::{Answer, Delete, Permission, Permitted, Pull, Push, Response};
 use modelpack_spec::{Algorithm, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, needed_by};
-use modelpack_store::{BlobWriter, Error, StoredManifest, Upload, verify_bytes};
+use modelpack_store::{BlobWriter, StoredManifest};
+use modelpack_transfer::{Error, Upload, verify_bytes};
 use std::future::pending;
 
 impl Registry {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use modelpack_server::{Answer, Head, Permission, Permitted, Repositories, Request, RequestBody, Response, View};
 use modelpack_spec::MAX_MANIFEST_BYTES;
-use modelpack_store::blocking;
+use modelpack_transfer::blocking;
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -91,7 +91,7 @@ impl Registry {
     }
 
     /// Keeps collection away from a repository while the result is used, and some time longer.
-    pub(super) async fn hold(&self, repository: &Permitted<impl Permission>) -> modelpack_store::Result<Arc<Held>> {
+    pub(super) async fn hold(&self, repository: &Permitted<impl Permission>) -> modelpack_transfer::Result<Arc<Held>> {
         self.repositories.storing(self.leases.hold(repository.leasable())).await
     }
 

@@ -2,7 +2,8 @@
 
 use super::leases::Held;
 use modelpack_spec::{Digest, RepositoryName};
-use modelpack_store::{BlobWriter, Error, Mark, Result, SuspendedWriter, blocking};
+use modelpack_store::{BlobWriter, Mark, SuspendedWriter};
+use modelpack_transfer::{Error, Result, blocking};
 use std::{
     collections::HashMap,
     future::pending,
@@ -201,7 +202,8 @@ mod tests {
     use crate::server::leases::Leases;
     use modelpack_server::{Everybody, Identity, Push, Repositories};
     use modelpack_spec::Algorithm;
-    use modelpack_store::{Body, Store, Untagged, Upload};
+    use modelpack_store::{Store, Untagged};
+    use modelpack_transfer::{Body, Upload};
 
     const HOUR: Duration = Duration::from_secs(3600);
 

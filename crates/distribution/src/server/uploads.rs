@@ -9,7 +9,8 @@ use crate::protocol::{error::ErrorCode, header::CONTENT_DIGEST, range, route::Ro
 use http::{StatusCode, header};
 use modelpack_server::{Answer, Identity, Permitted, Push, Response};
 use modelpack_spec::{Algorithm, Digest, RepositoryName};
-use modelpack_store::{BlobWriter, Upload, blocking};
+use modelpack_store::BlobWriter;
+use modelpack_transfer::{Upload, blocking};
 use std::future::pending;
 
 impl Registry {

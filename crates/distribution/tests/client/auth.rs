@@ -3,7 +3,7 @@
 use crate::server::{Answer, Asked, Server, answer};
 use modelpack_distribution::client::{Client, ClientOptions, Credentials, Login};
 use modelpack_spec::{Descriptor, Selector, Tag};
-use modelpack_store::{Begin, Body, Error, Sink, Source};
+use modelpack_transfer::{Begin, Body, Error, Sink, Source};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},

@@ -3,7 +3,7 @@
 use crate::server::{Answer, Asked, Server, answer, cut, pieces};
 use bytes::Bytes;
 use modelpack_spec::Descriptor;
-use modelpack_store::{Error, Result, Source};
+use modelpack_transfer::{Error, Result, Source};
 use std::{
     ops::Range,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},

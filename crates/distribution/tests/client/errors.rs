@@ -3,7 +3,7 @@
 use crate::server::{Server, answer, cut, pieces};
 use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Selector, Tag};
-use modelpack_store::{Error, Result, Source};
+use modelpack_transfer::{Error, Result, Source};
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},

@@ -3,7 +3,7 @@
 use crate::server::{Server, answer};
 use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Digest, Tag};
-use modelpack_store::{Error, Notices};
+use modelpack_transfer::{Error, Notices};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering::Relaxed},

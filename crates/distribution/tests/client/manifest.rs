@@ -3,7 +3,7 @@
 use crate::server::{Asked, Server, answer, pieces};
 use bytes::Bytes;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, ImageManifest, Manifest, Selector, Tag, media_type};
-use modelpack_store::{Error, Sink, Source};
+use modelpack_transfer::{Error, Sink, Source};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},

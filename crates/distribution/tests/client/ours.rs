@@ -8,10 +8,8 @@ use modelpack_distribution::{
 };
 use modelpack_server::{Server, ServerOptions};
 use modelpack_spec::{Descriptor, ImageManifest, Manifest, Selector, Tag};
-use modelpack_store::{
-    Begin, Body, CopyOptions, Error, FileRange, MemoryStore, Progress, ReferrersPage, Sink, Source, Store, Untagged, contract, copy,
-    put_bytes,
-};
+use modelpack_store::{ReferrersPage, Store, Untagged};
+use modelpack_transfer::{Begin, Body, CopyOptions, Error, FileRange, MemoryStore, Progress, Sink, Source, contract, copy, put_bytes};
 use std::{collections::BTreeMap, fs::File, sync::Arc};
 use tempfile::TempDir;
 

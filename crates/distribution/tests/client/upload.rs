@@ -4,7 +4,7 @@ use crate::server::{Answer, Asked, Server, answer};
 use bytes::Bytes;
 use futures_util::stream;
 use modelpack_spec::Descriptor;
-use modelpack_store::{Begin, Body, Error, FileRange, Progress, Result, Sink, Upload};
+use modelpack_transfer::{Begin, Body, Error, FileRange, Progress, Result, Sink, Upload};
 use std::{
     fs::File,
     sync::{

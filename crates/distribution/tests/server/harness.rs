@@ -20,7 +20,7 @@ pub(crate) struct Registry {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) stop: oneshot::Sender<()>,
-    pub(crate) running: JoinHandle<modelpack_store::Result<()>>,
+    pub(crate) running: JoinHandle<modelpack_transfer::Result<()>>,
     _directory: Option<TempDir>,
 }
 

@@ -1,7 +1,7 @@
 use crate::harness::{Registry, begin_request, noise};
 use futures_util::StreamExt;
 use modelpack_server::{Server, ServerOptions};
-use modelpack_store::Error;
+use modelpack_transfer::Error;
 use reqwest::StatusCode;
 use std::time::Duration;
 use tokio::{

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{PlannedFile, PlannedLayer, Result};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher, LayerInput};
-use modelpack_store::{Begin, Body, CHUNK, Error, Progress, Sink, blocking};
+use modelpack_transfer::{Begin, Body, CHUNK, Error, Progress, Sink, blocking};
 use std::{
     io::{self, Read, Write},
     sync::{Arc, OnceLock},

@@ -72,9 +72,9 @@ impl Ignores {
 
 /// The text of an ignore file, which is called `shown`.
 pub(super) fn read_ignore_file(file: File, shown: &Path) -> Result<String> {
-    let invalid = |why: &str| modelpack_store::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
+    let invalid = |why: &str| modelpack_transfer::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_store::Error::io("read", shown))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_transfer::Error::io("read", shown))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(invalid("it has more than 1 MiB, so it is no ignore file").into());
     }

@@ -1,7 +1,8 @@
 //! Where a planned file lies, so that it can be opened later, and nothing else in its place.
 
 use crate::directory::Directory;
-use modelpack_store::{Error, Result, Stamp};
+use modelpack_store::Stamp;
+use modelpack_transfer::{Error, Result};
 use rustix::fs::fstatfs;
 use std::{
     fs::{File, Metadata},

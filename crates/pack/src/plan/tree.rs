@@ -58,9 +58,9 @@ impl Tree {
     pub(super) fn open(directory: &Path) -> Result<Self> {
         let root = match fs::canonicalize(directory) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(modelpack_store::Error::not_found(format!("the directory {}", directory.display())).into());
+                return Err(modelpack_transfer::Error::not_found(format!("the directory {}", directory.display())).into());
             }
-            root => root.map_err(modelpack_store::Error::io("open", directory))?,
+            root => root.map_err(modelpack_transfer::Error::io("open", directory))?,
         };
         if !root.is_dir() {
             return Err(Error::NotADirectory { path: directory.to_owned() });
@@ -89,20 +89,20 @@ impl Tree {
         let path = match fs::canonicalize(link) {
             Ok(path) => path,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let text = fs::read_link(link).map_err(modelpack_store::Error::io("read the link", shown))?;
+                let text = fs::read_link(link).map_err(modelpack_transfer::Error::io("read the link", shown))?;
                 return Ok(Target::Nothing { text });
             }
-            Err(e) => return Err(modelpack_store::Error::io("follow the link", shown)(e).into()),
+            Err(e) => return Err(modelpack_transfer::Error::io("follow the link", shown)(e).into()),
         };
         let is_below_root = path.starts_with(self.root.path());
         let holder = if is_below_root { Some(&self.root) } else { self.cached.as_ref().and_then(|cached| cached.holder(link, &path)) };
         let Some((within, below)) = holder.and_then(|holder| Some((holder, path.strip_prefix(holder.path()).ok()?.to_owned()))) else {
-            let is_directory = fs::metadata(&path).map_err(modelpack_store::Error::io("look at", shown))?.is_dir();
+            let is_directory = fs::metadata(&path).map_err(modelpack_transfer::Error::io("look at", shown))?.is_dir();
             return Ok(Target::Outside { path, is_directory });
         };
         let metadata = within.look(&below).map_err(|obstacle| obstacle.since(shown))?;
         if metadata.is_symlink() {
-            return Err(modelpack_store::Error::Changed { path: shown.to_owned() }.into());
+            return Err(modelpack_transfer::Error::Changed { path: shown.to_owned() }.into());
         }
         Ok(Target::Inside(Found { within: within.clone(), below, metadata }))
     }

@@ -14,7 +14,8 @@ use modelpack_formats::{
     tar::{Entries, Kind},
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
-use modelpack_store::{Body, CHUNK, Error, Result, Writeback, blocking, for_each_concurrent};
+use modelpack_store::Writeback;
+use modelpack_transfer::{Body, CHUNK, Error, Result, blocking, for_each_concurrent};
 use std::{
     collections::HashSet,
     fs::File,

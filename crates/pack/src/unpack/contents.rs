@@ -2,7 +2,7 @@
 
 use super::staging::is_reserved;
 use modelpack_spec::{FilePath, InvalidPath, PathSet};
-use modelpack_store::{Error, Result};
+use modelpack_transfer::{Error, Result};
 
 /// How many files and directories the archives of one artifact may hold.
 const MAX_ENTRIES: u32 = 1_000_000;

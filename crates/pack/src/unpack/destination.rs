@@ -2,7 +2,7 @@
 
 use crate::directory::{Directory, Obstacle, failed};
 use modelpack_spec::FilePath;
-use modelpack_store::{Error, Result};
+use modelpack_transfer::{Error, Result};
 use rustix::{
     fs::{AtFlags, RenameFlags},
     io::Errno,

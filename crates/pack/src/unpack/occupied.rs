@@ -2,7 +2,7 @@
 
 use super::{Allowance, archive::list, contents::Contents, name};
 use modelpack_spec::{Artifact, Content, FilePath};
-use modelpack_store::{Result, Source, for_each_concurrent};
+use modelpack_transfer::{Result, Source, for_each_concurrent};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},

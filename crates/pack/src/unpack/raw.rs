@@ -8,7 +8,8 @@ use super::{
     verifier::Verifier,
 };
 use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
-use modelpack_store::{Body, DigestCache, Error, FileRange, Result, Settled, Stamp, Writeback, blocking};
+use modelpack_store::{DigestCache, Settled, Stamp, Writeback};
+use modelpack_transfer::{Body, Error, FileRange, Result, blocking};
 use std::{
     fs::File,
     io::Write,

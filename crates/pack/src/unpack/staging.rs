@@ -6,7 +6,7 @@ use super::{
 };
 use crate::directory::{DIRECTORY, failed};
 use modelpack_spec::FilePath;
-use modelpack_store::{Error, Result};
+use modelpack_transfer::{Error, Result};
 use rustix::{
     fs::{AtFlags, Dir, FlockOperation, Mode, OFlags},
     io::Errno,

@@ -2,7 +2,7 @@
 
 use super::destination::{Destination, conflict};
 use crate::directory::failed;
-use modelpack_store::{Error, Result, blocking};
+use modelpack_transfer::{Error, Result, blocking};
 use rustix::{
     fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat},
     io::Errno,

@@ -1,7 +1,7 @@
 //! A layer's bytes, hashed as they come and compared with its descriptor at the end.
 
 use modelpack_spec::{Descriptor, Hasher};
-use modelpack_store::{Error, Result, verify_blob};
+use modelpack_transfer::{Error, Result, verify_blob};
 
 /// Hashes and counts the bytes of a layer as they come.
 pub(super) struct Verifier {

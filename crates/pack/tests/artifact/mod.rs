@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use modelpack_pack::{Error, Selection, UnpackOptions, Unpacked, unpack};
 use modelpack_spec::{Descriptor, Digest, Encoding, ImageManifest, LayerKind, LayerType, Manifest, Selector, annotation, media_type};
-use modelpack_store::{Body, Error as StoreError, MemoryStore, Source, put_bytes};
+use modelpack_transfer::{Body, Error as StoreError, MemoryStore, Source, put_bytes};
 use std::{collections::BTreeMap, fs, io::Write, ops::Range, path::Path, sync::Arc};
 
 /// An artifact in memory. Its blobs can be damaged behind the back of the store that verified them.

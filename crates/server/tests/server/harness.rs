@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use http::{Method, StatusCode, header};
 use modelpack_server::{Answer, Head, Repositories, Request, Response, Server, ServerOptions, View};
-use modelpack_store::{Body, Store, Untagged};
+use modelpack_store::{Store, Untagged};
+use modelpack_transfer::Body;
 use reqwest::Client;
 use std::{future::pending, net::SocketAddr, sync::Arc};
 use tempfile::TempDir;
@@ -13,7 +14,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) stop: oneshot::Sender<()>,
-    pub(crate) running: JoinHandle<modelpack_store::Result<()>>,
+    pub(crate) running: JoinHandle<modelpack_transfer::Result<()>>,
     pub(crate) directory: TempDir,
 }
 

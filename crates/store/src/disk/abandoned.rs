@@ -7,7 +7,7 @@ use super::{
     blobs::{TEMPORARY, files, is_absent},
     presence,
 };
-use crate::{Error, Result};
+use modelpack_transfer::{Error, Result};
 use std::{
     fs::{self, OpenOptions},
     path::{Path, PathBuf},

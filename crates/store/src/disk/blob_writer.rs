@@ -5,9 +5,9 @@ use super::{
     repository::Links,
     writeback::Writeback,
 };
-use crate::{Body, CHUNK, Error, FileRange, Progress, Result, Upload, body::Cancelled, verify::verify_blob};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
+use modelpack_transfer::{Body, CHUNK, Cancelled, Error, FileRange, Progress, Result, Upload, verify_blob};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{FileExt, MetadataExt},
@@ -125,7 +125,7 @@ impl BlobWriter {
     /// Fails with [`Error::WrongDigest`] if the bytes have another digest; the bytes are gone then.
     pub async fn commit_as(self, digest: &Digest) -> Result<u64> {
         let digest = digest.clone();
-        crate::blocking(move || self.commit_blocking(Some(&digest)).map(|(_, size)| size)).await
+        modelpack_transfer::blocking(move || self.commit_blocking(Some(&digest)).map(|(_, size)| size)).await
     }
 
     /// Appends bytes in memory; blocks.
@@ -217,7 +217,8 @@ impl Upload for BlobWriter {
         let (state, result) = match body.file().filter(|f| f.len >= LARGE).cloned() {
             Some(range) => {
                 let progress = body.progress().cloned();
-                crate::body::blocking_cancellable(move |cancelled| copy_large(state, &range, &path, progress.as_deref(), cancelled)).await
+                modelpack_transfer::blocking_cancellable(move |cancelled| copy_large(state, &range, &path, progress.as_deref(), cancelled))
+                    .await
             }
             None => body.drain_in_place(state, move |state, piece| state.append(piece, &path)).await,
         };
@@ -230,7 +231,7 @@ impl Upload for BlobWriter {
         if expected.is_some() {
             writer.target.expected = expected.cloned();
         }
-        crate::blocking(move || writer.commit_blocking(None)).await
+        modelpack_transfer::blocking(move || writer.commit_blocking(None)).await
     }
 }
 

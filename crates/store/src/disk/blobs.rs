@@ -5,8 +5,8 @@ use super::{
     lock::{self, Lease},
     presence::Presence,
 };
-use crate::{Error, FileRange, Result};
 use modelpack_spec::{Algorithm, Digest};
+use modelpack_transfer::{Error, FileRange, Result};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,

@@ -8,8 +8,8 @@ use super::{
     blobs::{TEMPORARY, random_name},
     settled::Settled,
 };
-use crate::{CHUNK, Error, Result};
 use modelpack_spec::Digest;
+use modelpack_transfer::{CHUNK, Error, Result};
 use std::{
     fs::{self, File, Metadata},
     os::unix::fs::MetadataExt,

@@ -4,8 +4,8 @@ use super::{
     Layout,
     index::{Index, name_of, tag_of},
 };
-use crate::{Error, Result, blocking};
 use modelpack_spec::{Descriptor, Digest, Manifest, Tag};
+use modelpack_transfer::{Error, Result, blocking};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,

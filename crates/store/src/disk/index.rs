@@ -1,8 +1,9 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
 use super::{blobs::is_absent, entries::is_cosign_referrer, large_index::read_entries};
-use crate::{Error, FileRange, Result, Untagged};
+use crate::Untagged;
 use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
+use modelpack_transfer::{Error, FileRange, Result};
 use std::path::Path;
 
 /// The name of the file in a layout.

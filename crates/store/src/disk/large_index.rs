@@ -1,7 +1,7 @@
 //! The entries of an `index.json` that is too large to be held as a whole, read one after the other.
 
-use crate::{Error, FileRange, Result};
 use modelpack_spec::{Descriptor, MAX_MANIFEST_BYTES};
+use modelpack_transfer::{Error, FileRange, Result};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{
     cell::Cell,

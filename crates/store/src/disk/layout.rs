@@ -9,12 +9,9 @@ use super::{
     repository::Links,
     reserve::Reserve,
 };
-use crate::{
-    Begin, Body, Error, FileRange, Result, Sink, Source, blocking,
-    verify::{verify_blob, verify_selected},
-};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
+use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, blocking, verify_blob, verify_selected};
 use std::{
     fs, io,
     ops::Range,
@@ -321,7 +318,7 @@ impl Layout {
 
     pub(super) fn read_manifest(&self, entry: &Descriptor) -> Result<Manifest> {
         let (what, range) = self.open_manifest(&entry.digest)?;
-        crate::verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
+        modelpack_transfer::verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
     }
 
     pub(super) fn read_manifest_blocking(&self, at: &Selector) -> Result<Manifest> {

@@ -1,6 +1,6 @@
 //! File locks. The operating system drops them when their holder ends, however it ends, so none is ever stale.
 
-use crate::{Error, Result};
+use modelpack_transfer::{Error, Result};
 use rustix::fs::OFlags;
 use std::{
     fs::{File, OpenOptions, TryLockError},

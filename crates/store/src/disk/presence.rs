@@ -4,7 +4,7 @@
 //! one lock for all of them. The lock ends with the process, and with it the file's claim to be kept.
 
 use super::{abandoned::PREFIX, blobs::random_name};
-use crate::{Error, Result};
+use modelpack_transfer::{Error, Result};
 use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},

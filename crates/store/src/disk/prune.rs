@@ -10,8 +10,8 @@ use super::{
     repository::{Links, is_read_only},
     store::DIGESTS,
 };
-use crate::{Error, Result, verify_manifest};
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName};
+use modelpack_transfer::{Error, Result, verify_manifest};
 use std::{
     collections::HashSet,
     fs,

@@ -1,8 +1,8 @@
 //! What refers to a manifest of a repository.
 
 use super::Layout;
-use crate::{Error, Result, verify_bytes};
 use modelpack_spec::{Digest, Referrer, Selector, Tag};
+use modelpack_transfer::{Error, Result, verify_bytes};
 use std::collections::BTreeMap;
 
 /// Which part of a list of referrers is asked for.

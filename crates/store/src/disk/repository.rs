@@ -9,9 +9,9 @@ use super::{
     reserve::is_full,
     store::Inner as StoreInner,
 };
-use crate::{Begin, Body, Error, Result, Sink, Source, blocking};
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
+use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, blocking};
 use std::{
     collections::BTreeSet,
     fs::{self, File},

@@ -8,7 +8,7 @@ use super::{
     blobs::{TEMPORARY, is_absent, replace_file, sync_directory},
     lock,
 };
-use crate::{Error, Result};
+use modelpack_transfer::{Error, Result};
 use rustix::{
     fs::{CWD, FallocateFlags, RenameFlags, fallocate, fstatfs, renameat_with, syncfs},
     io::Errno,

@@ -18,8 +18,8 @@ use super::{
     repository::{LINKS, Links},
     reserve::Reserve,
 };
-use crate::{Error, Result};
 use modelpack_spec::{Algorithm, RepositoryName};
+use modelpack_transfer::{Error, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::{
     fs, io,

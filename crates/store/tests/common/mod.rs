@@ -4,7 +4,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 use modelpack_spec::{ImageManifest, Manifest, RepositoryName, Selector, media_type};
-use modelpack_store::{Sink, Store, Untagged, put_bytes};
+use modelpack_store::{Store, Untagged};
+use modelpack_transfer::{Sink, put_bytes};
 use std::{collections::BTreeMap, path::Path};
 
 pub fn name(text: &str) -> RepositoryName {

@@ -90,7 +90,7 @@ async fn blobs_come_back_whole_and_in_ranges(source: &dyn Source, sink: &dyn Sin
 }
 
 /// An image manifest with one layer, both blobs unknown to anybody unless written.
-pub(crate) fn manifest(layer: &[u8]) -> (Manifest, Vec<u8>) {
+pub fn manifest(layer: &[u8]) -> (Manifest, Vec<u8>) {
     let config = Descriptor::of("application/vnd.oci.empty.v1+json", b"{}");
     let image = ImageManifest {
         schema_version: 2,

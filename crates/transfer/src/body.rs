@@ -64,7 +64,7 @@ pub struct FileRange {
 
 impl FileRange {
     /// The whole of the file at `path`. A pipe, which would be waited for, a device or a directory is an error.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32).open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -74,7 +74,7 @@ impl FileRange {
     }
 
     /// Reads at most `buffer.len()` bytes at `at`, counted from the beginning of the range; fails if the file has become shorter.
-    pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
+    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
         let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
         if want == 0 {
             return Ok(0);
@@ -89,11 +89,23 @@ impl FileRange {
         }
     }
 
+    /// Gives all bytes to `take`, from the beginning to the end, at most [`CHUNK`] at a time. Stops at its error.
+    pub fn read_all(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut buffer = vec![0; CHUNK.min(usize::try_from(self.len).unwrap_or(CHUNK))];
+        let mut at = 0;
+        while at < self.len {
+            let n = self.read_at(&mut buffer, at)?;
+            take(&buffer[..n])?;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
     /// All bytes of a range that the caller knows to be small.
-    pub(crate) fn read(&self) -> Result<Vec<u8>> {
+    pub fn read(&self) -> Result<Vec<u8>> {
         // While a buffer grows, it is there twice.
         let mut bytes = Vec::with_capacity(self.len.min(MAX_MANIFEST_BYTES as u64) as usize);
-        read_all(self, |piece| {
+        self.read_all(|piece| {
             bytes.extend_from_slice(piece);
             Ok(())
         })?;
@@ -101,9 +113,9 @@ impl FileRange {
     }
 
     /// The digest of all bytes.
-    pub(crate) fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
+    pub fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
         let mut hasher = Hasher::new(algorithm);
-        read_all(self, |piece| {
+        self.read_all(|piece| {
             hasher.update(piece);
             Ok(())
         })?;
@@ -111,7 +123,7 @@ impl FileRange {
     }
 
     /// The bytes from the beginning to the end, read a [`CHUNK`] at a time.
-    pub(crate) fn buffered(&self) -> impl io::BufRead + '_ {
+    pub fn buffered(&self) -> impl io::BufRead + '_ {
         struct Bytes<'a>(&'a FileRange, u64);
         impl io::Read for Bytes<'_> {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -124,7 +136,7 @@ impl FileRange {
     }
 
     /// A part of this range, which holds `blob`; `what` names the blob in an error.
-    pub(crate) fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
+    pub fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
         verify_part(&part, blob, self.len, what)?;
         Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
     }
@@ -203,7 +215,7 @@ impl Body {
     }
 
     /// The file that the bytes are in, if they are.
-    pub(crate) fn file(&self) -> Option<&FileRange> {
+    pub fn file(&self) -> Option<&FileRange> {
         match &self.content {
             Content::File(range) => Some(range),
             Content::Stream { .. } | Content::Produced { .. } => None,
@@ -219,7 +231,8 @@ impl Body {
         Self { content, ..self }
     }
 
-    pub(crate) fn progress(&self) -> Option<&Arc<Progress>> {
+    /// Where its bytes are counted, if they are.
+    pub fn progress(&self) -> Option<&Arc<Progress>> {
         self.progress.as_ref()
     }
 
@@ -312,7 +325,7 @@ impl Body {
             Content::Produced { producer, .. } => stream_of(producer),
             Content::File(range) => {
                 let read = move |cancelled: &Cancelled| {
-                    let result = read_all(&range, |piece| {
+                    let result = range.read_all(|piece| {
                         cancelled.check(&range.path)?;
                         take(&mut state, piece)?;
                         count(piece.len());
@@ -373,18 +386,6 @@ impl Batch {
         }
         (batch, None)
     }
-}
-
-/// Reads a range from beginning to end, a [`CHUNK`] at a time.
-pub(crate) fn read_all(range: &FileRange, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(range.len).unwrap_or(CHUNK))];
-    let mut at = 0;
-    while at < range.len {
-        let n = range.read_at(&mut buffer, at)?;
-        take(&buffer[..n])?;
-        at += n as u64;
-    }
-    Ok(())
 }
 
 fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes>> {
@@ -454,17 +455,17 @@ impl Drop for Piece {
 }
 
 /// Whether whoever waits for some blocking work has gone away.
-pub(crate) struct Cancelled(Arc<AtomicBool>);
+pub struct Cancelled(Arc<AtomicBool>);
 
 impl Cancelled {
     /// Fails if nobody waits for the result any more, so that the work ends early; nobody sees the error.
-    pub(crate) fn check(&self, path: &Path) -> Result<()> {
+    pub fn check(&self, path: &Path) -> Result<()> {
         if self.0.load(Relaxed) { Err(Error::io("go on with", path)(io::ErrorKind::Interrupted.into())) } else { Ok(()) }
     }
 }
 
 /// Like [`blocking`], for work that may be long: it is told when the returned future is dropped.
-pub(crate) async fn blocking_cancellable<T: Send + 'static>(work: impl FnOnce(&Cancelled) -> T + Send + 'static) -> T {
+pub async fn blocking_cancellable<T: Send + 'static>(work: impl FnOnce(&Cancelled) -> T + Send + 'static) -> T {
     struct CancelOnDrop(Arc<AtomicBool>);
     impl Drop for CancelOnDrop {
         fn drop(&mut self) {

@@ -52,6 +52,6 @@ fn verify_digest(what: &str, expected: &Digest, found: &Digest) -> Result<()> {
 }
 
 /// Refuses a manifest that is written under another digest than its own.
-pub(crate) fn verify_selected(at: &Selector, manifest: &Manifest) -> Result<()> {
+pub fn verify_selected(at: &Selector, manifest: &Manifest) -> Result<()> {
     at.digest().map_or(Ok(()), |expected| verify_digest("the manifest", expected, manifest.digest()))
 }

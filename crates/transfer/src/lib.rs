@@ -1,0 +1,27 @@
+//! Sources and sinks of content-addressed artifacts, and the copy engine between them.
+//!
+//! [`Source`] and [`Sink`] are the seam: a registry, a layout directory, an archive, memory are each one or both. [`copy`] is the one
+//! way between them. What is written is verified where it is written ([`verify_blob`], [`verify_manifest`]), so that no caller can pass by it.
+
+mod body;
+pub mod contract;
+mod copy;
+mod error;
+mod memory;
+mod notice;
+mod overlay;
+mod produced;
+mod progress;
+mod seam;
+mod verify;
+
+pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
+pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
+pub use error::{Error, Result};
+pub use memory::MemoryStore;
+pub use notice::{Notice, Notices};
+pub use overlay::Overlay;
+pub use produced::Producer;
+pub use progress::{Progress, Snapshot};
+pub use seam::{Begin, Sink, Source, Upload};
+pub use verify::{verify_blob, verify_bytes, verify_manifest, verify_selected};
