@@ -10,6 +10,7 @@ mod error;
 mod memory;
 mod notice;
 mod overlay;
+pub mod platform;
 mod produced;
 mod progress;
 mod seam;
