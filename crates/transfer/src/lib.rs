@@ -11,6 +11,7 @@ mod files;
 mod memory;
 mod notice;
 mod overlay;
+pub mod platform;
 mod produced;
 mod progress;
 mod seam;
