@@ -399,18 +399,22 @@ fn an_ellipsis_stands_for_any_text() {
     assert!(!check("a", "a b") && !check("a…c", "a b") && !check("a\n…\nb", "a\nc") && !check("", "a") && !check("a…", "b"));
 }
 
-/// A Markdown file without the lines of its code, each line with its number.
+/// A Markdown file without its code and its comments, each line with its number.
 fn prose(text: &str) -> Vec<(usize, &str)> {
-    let mut in_code = false;
-    let mut lines = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    let mut lines = Numbered::new(text);
+    let mut found = Vec::new();
+    while let Some(line) = lines.next() {
         if line.trim_start().starts_with("```") {
-            in_code = !in_code;
-        } else if !in_code {
-            lines.push((number + 1, line));
+            lines.until(|line| line == "```");
+        } else if line.starts_with("<!--") {
+            if !line.ends_with("-->") {
+                lines.until(|line| line == "-->");
+            }
+        } else {
+            found.push((lines.number, line));
         }
     }
-    lines
+    found
 }
 
 /// The targets of the links in a line, and the line without them.
