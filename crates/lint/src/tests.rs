@@ -176,12 +176,12 @@ fn a_manifest_alone_is_judged_without_its_config() {
 
 #[test]
 fn the_documented_table_has_every_rule() {
-    let documented = include_str!("../../../docs/compatibility.md");
+    let documented = include_str!("../../../docs/reference/compatibility.md");
     for consumer in CONSUMERS {
         assert!(documented.contains(&format!("### `{}`: {} {}", consumer.id, consumer.name, consumer.versions)), "{}", consumer.id);
         for rule in consumer.rules {
             let row = format!("| `{}` | {} | {} | {} |", rule.name, rule.severity, rule.reason, rule.change);
-            assert!(documented.contains(&row), "docs/compatibility.md lacks, in `{}`:\n{row}", consumer.id);
+            assert!(documented.contains(&row), "docs/reference/compatibility.md lacks, in `{}`:\n{row}", consumer.id);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Long runs of the real binary where things go wrong: see `docs/reliability.md`.
+//! Long runs of the real binary where things go wrong: see `docs/reference/reliability.md`.
 
 // Nothing of a program is reachable from outside: here `pub` is what a module offers to the others.
 #![allow(unreachable_pub)]

@@ -10,6 +10,7 @@ mod determinism;
 mod diff;
 mod digest_cache;
 mod docker;
+mod documents;
 mod filter;
 mod foreign;
 mod full_disk;

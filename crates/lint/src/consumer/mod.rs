@@ -1,4 +1,4 @@
-//! The consumers, a file for each project. What their rules say was read from the projects' sources; `docs/compatibility.md` shows it.
+//! The consumers, a file for each project. What their rules say was read from the projects' sources; `docs/reference/compatibility.md` shows it.
 
 mod containerd;
 mod cri_o;

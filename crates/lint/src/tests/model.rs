@@ -71,9 +71,9 @@ fn whoever_has_read_the_files_says_it_instead() {
 
 #[test]
 fn the_documented_table_has_the_rules_for_every_model() {
-    let documented = include_str!("../../../../docs/compatibility.md");
+    let documented = include_str!("../../../../docs/reference/compatibility.md");
     for rule in &MODEL_RULES {
         let row = format!("| `{}` | {} | {} | {} |", rule.name, rule.severity, rule.reason, rule.change);
-        assert!(documented.contains(&row), "docs/compatibility.md lacks:\n{row}");
+        assert!(documented.contains(&row), "docs/reference/compatibility.md lacks:\n{row}");
     }
 }
