@@ -109,7 +109,7 @@ fn a_work_tree_tells_its_commit_and_a_modelfile_leaves_it_out() {
 fn an_explanation_tells_which_weights_say_nothing_and_why() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("model-00001-of-00002.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-    let why = "model-00001-of-00002.safetensors says nothing: its header is said to have 9 bytes, and the file has 8";
+    let why = "model-00001-of-00002.safetensors says nothing: it declares a header of 9 bytes, but the file has 8 bytes";
     assert_eq!(json(&cli, "pack model -t tiny --explain")["notes"], json!([why]));
     let output = run(&cli, "pack model -t tiny --explain").expect_code(0);
     assert!(output.stderr.lines().any(|line| line == why), "{}", output.stderr);
@@ -138,7 +138,7 @@ fn a_config_that_python_reads_says_what_it_says() {
 fn a_side_file_that_cannot_be_read_is_packed_and_warned_of_once() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("config.json"), "{\n  \"model_type\": \"llama\",\n}\n").unwrap();
-    let why = "config.json says nothing: line 3, column 1: a key in double quotes is wanted";
+    let why = "config.json says nothing: line 3, column 1: expected a key in double quotes";
     for flags in ["", " --dry-run", " --explain"] {
         let output = run(&cli, &format!("pack model -t tiny{flags}")).expect_code(0);
         let told = output.stderr.lines().filter(|line| line.contains("config.json says")).collect::<Vec<_>>();
