@@ -1,20 +1,21 @@
-//! Ranges in their three spellings: of a blob that is read (`Range: bytes=0-9`), of the answer (`Content-Range: bytes 0-9/100`),
-//! and of a chunk that is pushed (`Content-Range: 0-9`). Here a range is half-open; on the wire both ends are inclusive.
+//! Ranges in their three forms: in a request for a blob (`Range: bytes=0-9`), in the response
+//! (`Content-Range: bytes 0-9/100`), and for a pushed chunk (`Content-Range: 0-9`). In code a range
+//! is half-open; on the wire both ends are inclusive.
 
 use std::ops::Range;
 
-/// What a `Range` header asks of a blob.
+/// The part of a blob that a `Range` header requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Requested {
-    /// All of it: the header is in another unit or names several ranges, which a server may ignore.
+    /// The whole blob: the header has another unit or several ranges, which a server may ignore.
     Whole,
-    /// These bytes, of which there is at least one.
+    /// These bytes, at least one.
     Part(Range<u64>),
-    /// Nothing that the blob has.
+    /// No byte of the blob is in the range.
     Unsatisfiable,
 }
 
-/// Reads a `Range` header for a blob of `size` bytes.
+/// Parses a `Range` header for a blob of `size` bytes.
 pub(crate) fn parse_request(header: &str, size: u64) -> Requested {
     let Some(ranges) = header.trim().strip_prefix("bytes=").filter(|ranges| !ranges.contains(',')) else {
         return Requested::Whole;
@@ -31,46 +32,47 @@ pub(crate) fn parse_request(header: &str, size: u64) -> Requested {
     }
 }
 
-/// `bytes=0-9`, of a range that is not empty.
+/// Formats a non-empty range as `bytes=0-9`.
 pub(crate) fn print_request(range: &Range<u64>) -> String {
     format!("bytes={}", print_chunk(range))
 }
 
-/// `bytes 0-9/100`, of a range that is not empty.
+/// Formats a non-empty range as `bytes 0-9/100`.
 pub(crate) fn print_response(range: &Range<u64>, size: u64) -> String {
     format!("bytes {}/{size}", print_chunk(range))
 }
 
-/// Reads `bytes 0-9/100`; the size may be unknown, `*`.
+/// Parses `bytes 0-9/100`. The size may be unknown, `*`.
 pub(crate) fn parse_response(header: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (range, size) = header.trim().strip_prefix("bytes ")?.split_once('/')?;
     let size = if size == "*" { None } else { Some(number(size)?) };
     Some((parse_chunk(range)?, size))
 }
 
-/// `bytes */100`, of a blob for which no requested range exists.
+/// Formats `bytes */100`, for a blob that has none of the requested bytes.
 pub(crate) fn print_unsatisfiable(size: u64) -> String {
     format!("bytes */{size}")
 }
 
-/// `0-9`, of a range that is not empty.
+/// Formats a non-empty range as `0-9`.
 pub(crate) fn print_chunk(range: &Range<u64>) -> String {
     format!("{}-{}", range.start, range.end.saturating_sub(1))
 }
 
-/// Reads `0-9`, which must not end before it begins.
+/// Parses `0-9`. The range must not end before it begins.
 pub(crate) fn parse_chunk(header: &str) -> Option<Range<u64>> {
     let (first, last) = header.split_once('-')?;
     let range = number(first)?..number(last)?.checked_add(1)?;
     (!range.is_empty()).then_some(range)
 }
 
-/// What an upload of `len` bytes says it has: `0-9`. Nothing is `0-0`, for want of a spelling.
+/// The range that an upload of `len` bytes has received: `0-9`. An empty upload gives `0-0`,
+/// because the format cannot express an empty range.
 pub(crate) fn print_received(len: u64) -> String {
     print_chunk(&(0..len))
 }
 
-/// Digits only: `parse` alone would take a sign.
+/// Accepts digits only; `parse` alone would accept a sign.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_of_a_blob() {
+    fn requested_ranges_are_resolved_for_a_blob() {
         for (header, expected) in [
             ("bytes=0-9", Requested::Part(0..10)),
             ("bytes=500-1499", Requested::Part(500..1500)),
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_read_back() {
+    fn printed_ranges_are_parsed_unchanged() {
         assert_eq!(parse_request(&print_request(&(3..7)), 10), Requested::Part(3..7));
         assert_eq!(parse_response(&print_response(&(3..7), 10)), Some((3..7, Some(10))));
         assert_eq!(parse_response("bytes 0-0/*"), Some((0..1, None)));
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_ranges_are_none() {
+    fn malformed_ranges_are_refused() {
         for bad in ["", "-", "5", "5-", "-5", "7-3", "a-b", "0-18446744073709551615", "bytes 0-1", " 0-1", "+0-1"] {
             assert_eq!(parse_chunk(bad), None, "{bad:?}");
         }
