@@ -13,7 +13,7 @@ use std::{path::Path, thread, time::Duration};
 struct Plan {
     faults: Vec<Fault>,
     /// A description of the faults.
-    said: String,
+    description: String,
     /// Whether the command must succeed in spite of the faults.
     passes: bool,
     /// Whether the only fault is a missing response. Waiting for the timeout takes a minute, so the
@@ -60,10 +60,10 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
             None => Ok("commands failed"),
         }
     };
-    let how = attempt().map_err(|why| format!("{task:?}, {}: {why}", plan.said))?;
+    let how = attempt().map_err(|why| format!("{task:?}, {}: {why}", plan.description))?;
     tally.count(how);
     tally.add("requests with a fault", proxy.befallen());
-    scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.said))
+    scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.description))
 }
 
 /// Waits until a fault was injected into a request. Returns `false` if the program ended without
@@ -81,7 +81,7 @@ fn wait_for_fault(proxy: &FaultProxy, running: &mut Running) -> bool {
 /// Chooses one or two faults for requests of the task. `written` and `read` are the versions that
 /// it writes to the registry and reads from it.
 fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> Plan {
-    let mut plan = Plan { faults: Vec::new(), said: String::new(), passes: true, stalls: false };
+    let mut plan = Plan { faults: Vec::new(), description: String::new(), passes: true, stalls: false };
     for _ in 0..1 + random.below(2) {
         let mut requests = vec![("GET", "/manifests/")];
         if task == Task::Login {
@@ -107,12 +107,12 @@ fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> P
         let (failure, passes) = failure(method, &path, blob.size, random);
         plan.stalls = matches!(failure, Failure::Stall);
         if plan.stalls {
-            (plan.faults, plan.said, plan.passes) = (Vec::new(), String::new(), false);
+            (plan.faults, plan.description, plan.passes) = (Vec::new(), String::new(), false);
         }
         let times = if passes || random.once_in(2) { Some(1 + random.below(2)) } else { None };
         plan.passes &= passes && !plan.stalls;
-        let said = times.map_or_else(|| "always".to_owned(), |times| format!("{times} times"));
-        plan.said += &format!("{}{failure:?} on {method} {path} {said}", if plan.said.is_empty() { "" } else { " and " });
+        let repeated = times.map_or_else(|| "always".to_owned(), |times| format!("{times} times"));
+        plan.description += &format!("{}{failure:?} on {method} {path} {repeated}", if plan.description.is_empty() { "" } else { " and " });
         let fault = Fault::on(method, path.clone(), failure);
         plan.faults.push(match times {
             Some(times) => fault.times(usize::try_from(times).expect("the number is small")),
@@ -129,7 +129,7 @@ fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> P
                 1 => status(416, None),
                 _ => status(400, None),
             };
-            plan.said += &format!(" and {refusal:?} for ranges");
+            plan.description += &format!(" and {refusal:?} for ranges");
             plan.faults.push(Fault::on("GET", path, refusal).ranged());
         }
     }

@@ -99,10 +99,10 @@ impl Kills {
                 (false, false) => "commands failed",
             })
         };
-        let said = |why| format!("{task:?}, {victim:?} ended by {signal:?} after {permille}/1000 of its duration: {why}");
-        let how = attempt().map_err(said)?;
+        let in_context = |why| format!("{task:?}, {victim:?} ended by {signal:?} after {permille}/1000 of its duration: {why}");
+        let how = attempt().map_err(in_context)?;
         tally.count(how);
-        scene.end().map_err(said)
+        scene.end().map_err(in_context)
     }
 
     /// The duration of a command without faults.

@@ -219,8 +219,8 @@ pub fn expect_failure(output: &Output) -> Result<(), Violation> {
 
 /// A command and its result, on one line.
 pub fn shown<W: AsRef<str>>(words: &[W], output: &Output) -> String {
-    let said = output.stderr.trim().replace('\n', " / ");
-    format!("`{}` ended with {}: {said}", line(words), output.code)
+    let stderr = output.stderr.trim().replace('\n', " / ");
+    format!("`{}` ended with {}: {stderr}", line(words), output.code)
 }
 
 fn line<W: AsRef<str>>(words: &[W]) -> String {

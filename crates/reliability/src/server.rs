@@ -21,10 +21,10 @@ impl Server {
             let server = serve(&self.root, (Ipv4Addr::LOCALHOST, 0).into(), registry, ServerOptions::default()).await?;
             println!("serving http://{} from {}", server.address(), self.root.display());
             let mut terminated = signal(SignalKind::terminate())?;
-            let told = async {
+            let shutdown = async {
                 terminated.recv().await;
             };
-            server.run(told).await?;
+            server.run(shutdown).await?;
             Ok(())
         })
     }

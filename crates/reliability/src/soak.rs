@@ -305,13 +305,13 @@ fn delete(ground: &Ground, _: u64, random: &mut Random) -> Result<Option<&'stati
     let mut references = ground.references();
     let Some((reference, digest)) = references.any_free(random) else { return Ok(None) };
     let by_digest = reference.repository < PRIVATE && !random.once_in(4) && !references.is_held(reference.repository, &digest);
-    let (what, said) = if by_digest { (&digest, "deletions of manifests") } else { (&reference.tag, "deletions of tags") };
+    let (what, counted) = if by_digest { (&digest, "deletions of manifests") } else { (&reference.tag, "deletions of tags") };
     match ground.delete(reference.repository, what)? {
         202 if by_digest => references.forget_all(reference.repository, &digest),
         202 => references.forget(&reference),
         status => return Err(format!("the deletion of {what} of r{} got the status {status}", reference.repository)),
     }
-    Ok(Some(said))
+    Ok(Some(counted))
 }
 
 fn prune_registry(ground: &Ground, _: u64, _: &mut Random) -> Result<Option<&'static str>, Violation> {

@@ -29,13 +29,13 @@ impl WaitsFor {
     /// A slow client is not idle: while it sends, some data arrives regularly. A client that reads
     /// slowly reads in large pieces. An idle connection gets a minimum time in any case, so that it
     /// does not end while the next request is on its way.
-    fn patience(self, all_stand_still: bool) -> Duration {
+    fn patience(self, all_idle: bool) -> Duration {
         let (patience, short) = match self {
             Self::FirstRequest | Self::Reader => (5000, 1000),
             Self::NextRequest => (1000, 1000),
             Self::Body => (1000, 250),
         };
-        Duration::from_millis(if all_stand_still { short } else { patience })
+        Duration::from_millis(if all_idle { short } else { patience })
     }
 }
 
@@ -67,12 +67,12 @@ impl Clients {
         Client { all: self.clone(), given_up: watch::Sender::new(false) }
     }
 
-    /// Disconnects the client that has been idle for longest, among `connections`, if it has been
-    /// idle for long enough.
+    /// Disconnects the client that has been idle for longest, if it has been idle for long enough.
+    /// `connections` is the number of open connections.
     pub(crate) fn give_up_one(&self, connections: usize, now: Instant) {
         let mut waits = self.waits();
-        let all_stand_still = waits.begun.len() >= connections;
-        let overdue = |wait: &Wait| now.saturating_duration_since(wait.since).checked_sub(wait.what.patience(all_stand_still));
+        let all_idle = waits.begun.len() >= connections;
+        let overdue = |wait: &Wait| now.saturating_duration_since(wait.since).checked_sub(wait.what.patience(all_idle));
         let first = waits.begun.iter().filter_map(|(id, wait)| Some((overdue(wait)?, *id))).max();
         if let Some(wait) = first.and_then(|(_, id)| waits.begun.remove(&id)) {
             wait.given_up.send_replace(true);

@@ -3,8 +3,8 @@
 use modelpack_transfer::CHUNK;
 use std::sync::Arc;
 
-/// How many connections may have large buffers. A connection that is slower than its client holds
-/// one buffer in memory. With more connections each has a smaller buffer, which is slightly slower.
+/// How many connections may have large buffers. A slow connection keeps one buffer in
+/// memory. With more connections each has a smaller buffer, which is slightly slower.
 ///
 /// Measured: eight concurrent pushes used 14 MiB with a buffer of one [`CHUNK`], 23 MiB with two
 /// and 48 MiB with four, in the same time.

@@ -1,7 +1,7 @@
 //! The header of a GGUF file: magic, version, counts, key-value pairs, tensor infos.
 //!
 //! The rules are those of llama.cpp (`gguf_init_from_file`, and the bounds that its model loader
-//! checks), with these differences:
+//! checks), except where the table shows a difference:
 //!
 //! | in a file | llama.cpp | this reader |
 //! |---|---|---|
