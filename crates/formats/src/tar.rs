@@ -67,6 +67,17 @@ impl<R: Read> Entries<R> {
         Self { reader, data: 0, padding: 0 }
     }
 
+    /// The reader of the archive. After an entry it is positioned at the first byte of the entry's
+    /// file.
+    pub fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    /// The reader of the archive, at the position where reading stopped.
+    pub fn into_reader(self) -> R {
+        self.reader
+    }
+
     /// The next entry, or `None` at the end. Unread bytes of the previous entry are skipped.
     ///
     /// Fails with [`InvalidData`](io::ErrorKind::InvalidData) if programs would read the archive
