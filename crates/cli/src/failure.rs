@@ -20,7 +20,10 @@ use crate::{
     output::Output,
     text::{self, printable},
 };
-use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError, spec::Reference};
+use modelpack::{
+    InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError,
+    spec::{Reference, json::to_line},
+};
 use serde_json::json;
 use std::{
     io::{self, ErrorKind, Write},
@@ -130,7 +133,7 @@ impl Failure {
             Kind::OutputClosed | Kind::Difference => return code.into(),
             _ if output.json => {
                 let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
-                text::json(&json!({ "error": error }))
+                to_line(&json!({ "error": error }))
             }
             Kind::HungUp | Kind::Interrupted | Kind::Terminated => self.message.clone(),
             _ => {

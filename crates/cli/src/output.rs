@@ -1,7 +1,7 @@
 //! What the program says: results on stdout, everything else on stderr.
 
 use crate::{args::Globals, failure::Failure, text};
-use modelpack::Notice;
+use modelpack::{Notice, spec::json::to_line};
 use serde::Serialize;
 use serde_json::json;
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +21,7 @@ impl Output {
     /// Prints a result: `text` for a person, `value` for a program.
     pub fn result(&self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
         if self.json {
-            self.bytes(format!("{}\n", text::json(value)).as_bytes())
+            self.bytes(format!("{}\n", to_line(value)).as_bytes())
         } else if text.is_empty() {
             Ok(())
         } else {
@@ -48,7 +48,7 @@ impl Output {
             self.note(&notice.to_string());
         } else if self.json {
             let message = notice.to_string();
-            say_line(&text::json(&json!({ "warning": { "message": text::brief(&message) } })));
+            say_line(&to_line(&json!({ "warning": { "message": text::brief(&message) } })));
         } else {
             self.warn(&notice.to_string());
         }
