@@ -3,7 +3,6 @@
 use crate::{args::Globals, failure::Failure, text};
 use modelpack::{Notice, spec::json::to_line};
 use serde::Serialize;
-use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 
 /// How much is said, and in which form.
@@ -47,8 +46,7 @@ impl Output {
         if !notice.is_warning() {
             self.note(&notice.to_string());
         } else if self.json {
-            let message = notice.to_string();
-            say_line(&to_line(&json!({ "warning": { "message": text::brief(&message) } })));
+            say_line(&to_line(&Printed { warning: Warning { message: &text::brief(&notice.to_string()) } }));
         } else {
             self.warn(&notice.to_string());
         }
@@ -60,6 +58,17 @@ impl Output {
             say(&format!("warning: {text}"));
         }
     }
+}
+
+/// A notice as a program reads it.
+#[derive(Serialize)]
+struct Printed<'a> {
+    warning: Warning<'a>,
+}
+
+#[derive(Serialize)]
+struct Warning<'a> {
+    message: &'a str,
 }
 
 /// A line on stderr, in place of a line of progress that a terminal may show. Nobody is left to tell if that fails.

@@ -4,6 +4,7 @@
 //! tool needs, and against [`MODEL_RULES`], which say whether the model is whole. Names are read as the tool reads them, not normalised: a tool that knows today's names only does not see the older ones.
 
 mod consumer;
+mod json;
 mod model;
 mod report;
 mod subject;

@@ -8,12 +8,42 @@ use crate::{
 use modelpack_lint::Report;
 use modelpack_spec::Descriptor;
 use modelpack_transfer::{Source, blocking};
+use serde::Serialize;
+
+/// Which tools can use a model.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Linted {
+    /// What was asked about, as it was named.
+    pub target: String,
+    /// What is missing of the model, and what each consumer can do with it.
+    #[serde(flatten)]
+    pub report: Report,
+}
 
 impl Modelpack {
     /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer, so of what
-    /// is missing names and sizes tell. In a directory the headers of weights do; its files are not hashed, so the digests in its report mean
-    /// nothing.
-    pub async fn lint(&self, model: &Model) -> Result<Report> {
+    /// is missing names and sizes tell. In a directory the headers of weights do; its files are not hashed, so its report has no digests.
+    ///
+    /// ```
+    /// # use modelpack::{Model, Modelpack, Options, PackRequest, consumers::Verdict};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let linted = modelpack.lint(&Model::Directory(Box::new(PackRequest::new(scratch.path())))).await?;
+    /// let oras = linted.report.consumers.iter().find(|report| report.consumer.id == "oras").expect("it is asked");
+    /// assert_eq!(oras.verdict, Verdict::Works);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn lint(&self, model: &Model) -> Result<Linted> {
+        Ok(Linted { target: model.to_string(), report: self.ask_consumers(model).await? })
+    }
+
+    async fn ask_consumers(&self, model: &Model) -> Result<Report> {
         match model {
             Model::Place(place) => {
                 let opened = self.open(place).await?;
@@ -26,7 +56,7 @@ impl Modelpack {
                 let gaps = blocking(move || gaps_in(&layers)).await;
                 let image = built.manifest.image().expect("what is packed is no index");
                 let missing = gaps.into_iter().map(|gap| (gap.path.to_string(), gap.message));
-                Ok(modelpack_lint::lint(image, Some(&built.config_bytes)).with_missing(image, missing))
+                Ok(modelpack_lint::lint(image, Some(&built.config_bytes)).with_missing(image, missing).without_digests())
             }
         }
     }

@@ -7,10 +7,12 @@ use modelpack_pack::{
 use modelpack_spec::{BuiltArtifact, Digest, Tag};
 use modelpack_store::EntrySelector;
 use modelpack_transfer::{Notice, Notices, blocking};
+use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 
 /// What to pack.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct PackRequest {
     /// The model's directory.
     pub directory: PathBuf,
@@ -28,6 +30,48 @@ pub struct PackRequest {
     pub strict: bool,
     /// Where zip archives within other archives are put while they are scanned; without it they are not read, which is a finding.
     pub scratch: Option<PathBuf>,
+}
+
+impl PackRequest {
+    /// All of a directory, each file as it is; its Modelfile counts only if it is named ([`ModelfilePath::find`]).
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), ..Self::default() }
+    }
+
+    /// Which files are packed, as a Modelfile or Kitfile says; with `None` they are found by looking.
+    pub fn modelfile(self, modelfile: Option<ModelfilePath>) -> Self {
+        Self { modelfile, ..self }
+    }
+
+    /// Which files are left out or taken, whatever the Modelfile says.
+    pub fn filter(self, filter: FileFilter) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// What is said of the model; wins over its Modelfile, which wins over its files.
+    pub fn metadata(self, metadata: Metadata) -> Self {
+        Self { metadata, ..self }
+    }
+
+    /// How its files become layers.
+    pub fn layers(self, layers: LayerPolicy) -> Self {
+        Self { layers, ..self }
+    }
+
+    /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
+    pub fn require_safe(self, require_safe: bool) -> Self {
+        Self { require_safe, ..self }
+    }
+
+    /// Whether nothing is packed if something is missing of the model.
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Where zip archives within other archives are put while they are scanned.
+    pub fn scratch(self, scratch: impl Into<PathBuf>) -> Self {
+        Self { scratch: Some(scratch.into()), ..self }
+    }
 }
 
 /// Where a Modelfile is.
@@ -57,20 +101,31 @@ impl ModelfilePath {
 }
 
 /// What would be packed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Planned {
     /// The layers, in their order.
     pub layers: Vec<PlannedLayer>,
+    /// How many files are in them.
+    pub files: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
     /// What the config and the manifest's annotations say of the model, and where each value came from.
+    #[serde(flatten)]
     pub description: Description,
     /// What is missing of the model.
+    #[serde(rename = "missing")]
     pub gaps: Vec<Gap>,
 }
 
 /// What was packed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Packed {
     /// Where it is.
+    #[serde(rename = "reference")]
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
@@ -80,30 +135,72 @@ pub struct Packed {
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
+    /// How many bytes of blobs were moved.
+    pub moved: u64,
+    /// How many bytes of blobs were there already.
+    pub present: u64,
     /// What the config and the manifest's annotations say of the model, and where each value came from.
+    #[serde(flatten)]
     pub description: Description,
-    /// What was looked at in its files, and found.
+    /// What was looked at in its files, and found. Of the files only those serialise in which something was found.
+    #[serde(serialize_with = "found")]
     pub scan: ScanReport,
     /// What is missing of the model.
+    #[serde(rename = "missing")]
     pub gaps: Vec<Gap>,
+}
+
+fn found<S: Serializer>(scan: &ScanReport, serializer: S) -> Result<S::Ok, S::Error> {
+    let files = scan.files.iter().filter(|file| !file.findings.is_empty()).cloned().collect();
+    ScanReport { files }.serialize(serializer)
 }
 
 impl Modelpack {
     /// Finds out what would be packed. Writes nothing, and fails where packing would, as far as it can be told without reading the files.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let planned = modelpack.plan(&PackRequest::new(scratch.path())).await?;
+    /// assert_eq!(planned.layers[0].path.as_str(), "config.json");
+    /// let family = &planned.description.findings[0];
+    /// assert_eq!((family.field, &family.value), ("descriptor.family", &"llama".into()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn plan(&self, request: &PackRequest) -> Result<Planned> {
         let (request, notices) = (request.clone(), self.options.notices.clone());
         blocking(move || {
             let (layers, description) = prepare_layers(&request)?;
             preview(&layers, &description)?;
             let gaps = find_gaps(&layers, request.strict, &notices)?;
-            Ok(Planned { layers, description, gaps })
+            let (files, bytes) = (layers.iter().map(|layer| layer.files.len()).sum(), layers.iter().map(PlannedLayer::bytes).sum());
+            Ok(Planned { layers, files, bytes, description, gaps })
         })
         .await
     }
 
     /// Packs a directory; a bare reference means the store. With a registry as the place, no copy is kept here. Notice is given of what is
     /// missing of the model before anything is written.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let packed = modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// assert_eq!((packed.to.to_string().as_str(), packed.files), ("store:tiny:v1", 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
+        let call = self.one_call();
         let to = to.clone().or_store();
         let (request, notices) = (request.clone(), self.options.notices.clone());
         let require_safe = request.require_safe;
@@ -118,15 +215,18 @@ impl Modelpack {
             return Err(Error::Unsafe(Box::new(scan)));
         }
         let target = self.target(&to, None, EntrySelector::Name(Tag::latest().to_string())).await?;
-        let options = self.pack_options();
+        let options = call.pack_options();
         let manifest = pack(&layers, &description, target.sink(), &target.selector, &options).await?;
         target.finish().await?;
+        let counted = call.progress.snapshot();
         Ok(Packed {
             to,
             digest: manifest.digest().clone(),
             layers: layers.len(),
             files: layers.iter().map(|layer| layer.files.len()).sum(),
             bytes: layers.iter().map(PlannedLayer::bytes).sum(),
+            moved: counted.moved,
+            present: counted.skipped,
             description,
             scan,
             gaps,

@@ -11,6 +11,7 @@ mod convert;
 mod directory;
 mod error;
 mod infer;
+mod json;
 mod layers;
 mod metadata;
 mod modelfile;
