@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | | done |
 //! | 1 | `other` | anything else; `diff` found a difference, which is no failure |
-//! | 2 | `usage` | the arguments: a flag, a reference or place that does not parse |
+//! | 2 | `usage` | the arguments: a flag, a reference or place that does not parse; or a setting: an environment variable, a file with logins, a credential helper |
 //! | 3 | `notFound` | a directory, tag, manifest or blob is not there |
 //! | 4 | `unauthorized` | the registry wants credentials, or other ones, or does not allow it |
 //! | 5 | `verification` | a wrong digest or size, an artifact that is invalid or hostile |
@@ -212,7 +212,11 @@ fn kind_of_store(error: &StoreError) -> Kind {
         | StoreError::InvalidPath { .. }
         | StoreError::Damaged { .. }
         | StoreError::Invalid { .. } => Kind::Verification,
-        StoreError::Ambiguous { .. } => Kind::Usage,
+        StoreError::Ambiguous { .. }
+        | StoreError::InvalidName { .. }
+        | StoreError::Setting { .. }
+        | StoreError::CredentialsFile { .. }
+        | StoreError::CredentialHelper { .. } => Kind::Usage,
         StoreError::Conflict { .. } => Kind::Conflict,
         StoreError::Changed { .. } => Kind::Input,
         StoreError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Kind::NotFound,
@@ -225,6 +229,16 @@ fn kind_of_store(error: &StoreError) -> Kind {
 fn hint_for_store(error: &StoreError) -> Option<String> {
     let hint = match error {
         StoreError::Unauthorized { registry, .. } => return Some(format!("log in with `modelpack login {registry}`")),
+        StoreError::Setting { setting, .. } if setting.to_lowercase().ends_with("_proxy") => {
+            return Some(format!(
+                "set it as in {setting}=http://proxy.example.com:3128, or unset it; NO_PROXY names the hosts that are reached directly"
+            ));
+        }
+        StoreError::CredentialsFile { .. } => "correct the file, or name another one with REGISTRY_AUTH_FILE",
+        StoreError::CredentialHelper { helper, named_by, .. } => {
+            let file = named_by.display();
+            return Some(format!("try it with `echo REGISTRY | {helper} get`; without its name in {file} the program does without it"));
+        }
         StoreError::Denied { .. } => "log in as somebody who may, with `modelpack login`",
         StoreError::Ambiguous { .. } => {
             "put one of these behind the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` shows all that is there"
@@ -327,6 +341,10 @@ mod tests {
             (io(ErrorKind::StorageFull), 6),
             (network, 7),
             (StoreError::Conflict { path: "x".into(), why: "y".into() }, 8),
+            (StoreError::InvalidName { name: "x".into(), why: "y".into() }, 2),
+            (StoreError::Setting { setting: "x".into(), why: "y".into(), source: None }, 2),
+            (StoreError::CredentialsFile { path: "x".into(), why: "y".into(), source: None }, 2),
+            (StoreError::CredentialHelper { helper: "x".into(), named_by: "y".into(), why: "z".into(), source: None }, 2),
             (StoreError::Changed { path: "x".into() }, 9),
         ] {
             let failure = Failure::from(modelpack::Error::Store(error));

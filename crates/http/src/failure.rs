@@ -41,9 +41,9 @@ impl Failure {
         if let Error::Network { url: failed, why } = &mut self.error
             && *failed == shown(url)
         {
-            match &**why {
-                UNANSWERED if url.scheme() == "http" => why.push_str(MAY_SPEAK_TLS),
-                NO_HANDSHAKE => why.push_str(MAY_SPEAK_PLAIN_HTTP),
+            match why {
+                _ if why.starts_with(UNANSWERED) && url.scheme() == "http" => why.push_str(MAY_SPEAK_TLS),
+                _ if why.starts_with(NO_HANDSHAKE) => why.push_str(MAY_SPEAK_PLAIN_HTTP),
                 _ => {}
             }
         }

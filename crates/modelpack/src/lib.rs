@@ -33,7 +33,7 @@ pub use error::{Error, Result};
 pub use inspect::{InspectedLayer, Inspection};
 pub use list::{ListTarget, ListedEntry};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
+pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
