@@ -15,6 +15,8 @@ pub struct Settings {
     pub credentials: Credentials,
     /// Proxies.
     pub proxies: Proxies,
+    /// `MODELPACK_LOG` as it stands: what is logged if no flag says it.
+    pub log: Option<String>,
     /// `SOURCE_DATE_EPOCH` as it stands.
     pub source_date_epoch: Option<String>,
     /// Where files go that are only needed for a moment.
@@ -43,6 +45,7 @@ impl Settings {
                 http: proxy("HTTP_PROXY"),
                 no_proxy: either_case("NO_PROXY").map(|(_, hosts)| hosts),
             },
+            log: text("MODELPACK_LOG"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
         }

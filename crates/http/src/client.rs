@@ -2,12 +2,17 @@
 
 use crate::{failure::Failure, network, options::ClientOptions, proxy::Routes, request::Request, text::shown};
 use http::{
-    HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_LENGTH},
+    HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
 };
 use modelpack_transfer::{Error, Result};
 use reqwest::{Response, Url, redirect::Policy};
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{debug, info};
 
 const USER_AGENT: &str = concat!("modelpack/", env!("CARGO_PKG_VERSION"));
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
@@ -70,6 +75,29 @@ impl HttpClient {
         request: &mut Request<'_, S>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
+        let begun = Instant::now();
+        debug!(
+            method = %request.method,
+            url = %shown(url),
+            range = header(request, RANGE),
+            bytes = request.payload.len(),
+            shows = authorization.map(scheme),
+            proxy = self.routes.proxy(url),
+            "request"
+        );
+        let answer = self.send(url, request, authorization).await;
+        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &answer {
+            Ok(response) => {
+                let (status, bytes) = (response.status().as_u16(), response.content_length());
+                info!(method = %request.method, url = %shown(url), status, bytes, milliseconds, "answer");
+            }
+            Err(failure) => info!(method = %request.method, url = %shown(url), why = failure.why(), milliseconds, "no answer"),
+        }
+        answer
+    }
+
+    async fn send<S>(&self, url: &Url, request: &mut Request<'_, S>, authorization: Option<&HeaderValue>) -> Result<Response, Failure> {
         let mut sending = self.client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
         if let Some(authorization) = authorization {
             sending = sending.header(AUTHORIZATION, authorization.clone());
@@ -95,5 +123,21 @@ impl HttpClient {
                 Err(_) => return Err(Failure::stalled(url, request.patience)),
             }
         }
+    }
+}
+
+/// A header of a request as the log shows it.
+fn header<'r, S>(request: &'r Request<'_, S>, name: HeaderName) -> Option<&'r str> {
+    request.headers.get(name)?.to_str().ok()
+}
+
+/// How a request authenticates, without what it shows.
+fn scheme(authorization: &HeaderValue) -> &str {
+    let scheme = authorization.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    // A token without a scheme is a secret.
+    match scheme {
+        b"Basic" => "Basic",
+        b"Bearer" => "Bearer",
+        _ => "something else",
     }
 }

@@ -61,6 +61,14 @@ impl Failure {
         Self { error: Error::Network { url: shown(url), why: "the connection ended too early".to_owned() }, retry: Retry::Soon }
     }
 
+    /// Why it failed, without the URL that it is about.
+    pub(crate) fn why(&self) -> String {
+        match &self.error {
+            Error::Network { why, .. } => why.clone(),
+            error => error.to_string(),
+        }
+    }
+
     /// A response that is not a success, to a request that asked for `what`. `protocol` says what it means.
     pub async fn refused(method: &Method, what: &str, protocol: &impl Protocol, response: Response) -> Self {
         let (status, url, headers) = (response.status(), response.url().clone(), response.headers().clone());

@@ -120,6 +120,11 @@ impl Routes {
         route.matcher.intercept(&url.as_str().parse().ok()?).map(|_| route)
     }
 
+    /// The proxy that a request for `url` goes through, as the log shows it.
+    pub(crate) fn proxy(&self, url: &Url) -> Option<String> {
+        self.route(url).map(Route::shown)
+    }
+
     /// The failure of a request for `url`: if it may be the proxy's, it names the proxy and its setting.
     pub(crate) fn explain(&self, url: &Url, mut failure: Failure, error: &reqwest::Error) -> Failure {
         let Some(route) = self.route(url).filter(|_| error.is_connect() || error.is_timeout()) else { return failure };

@@ -105,8 +105,8 @@ impl Helper {
         Err(self.failed(said.unwrap_or_else(|| output.status.to_string()), None))
     }
 
-    /// Its program in an error or notice.
-    fn program(&self) -> String {
+    /// Its program, as it may stand in a message.
+    pub(super) fn program(&self) -> String {
         format!("{PREFIX}{}", printable(&self.name))
     }
 

@@ -10,6 +10,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
 };
+use tracing::debug;
 
 /// What a registry, or its token service, is shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,12 +74,15 @@ impl Credentials {
             if let Some(helper) = file.helper(registry, repository)
                 && let Some(login) = helper.get(&key_of(registry), notices).await?
             {
+                debug!(registry, file = %path.display(), helper = helper.program(), "login found");
                 return Ok(Some(login));
             }
             if let Some(login) = file.login(registry, repository)? {
+                debug!(registry, file = %path.display(), "login found");
                 return Ok(Some(login));
             }
         }
+        debug!(registry, "no login found");
         Ok(None)
     }
 
