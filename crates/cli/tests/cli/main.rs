@@ -24,6 +24,7 @@ mod layers;
 mod layout;
 mod links;
 mod lint;
+mod log;
 mod login;
 mod memory;
 mod metadata;
