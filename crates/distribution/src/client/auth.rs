@@ -301,7 +301,13 @@ mod tests {
 
     fn authority(origin: &str) -> Authority {
         let origin = Url::parse(origin).unwrap();
-        Authority::new("registry.example.com", &origin, &reqwest::Client::new(), &ClientOptions::default(), None)
+        Authority::new(
+            "registry.example.com",
+            &origin,
+            &crate::client::http_client(&ClientOptions::default()).unwrap(),
+            &ClientOptions::default(),
+            None,
+        )
     }
 
     #[test]

@@ -130,6 +130,8 @@ fn http_client(options: &ClientOptions) -> Result<reqwest::Client> {
 }
 
 fn configured(options: &ClientOptions) -> Result<reqwest::ClientBuilder> {
+    // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let user_agent = if options.user_agent.is_empty() { concat!("modelpack/", env!("CARGO_PKG_VERSION")) } else { &options.user_agent };
     let mut builder = reqwest::Client::builder()
         .user_agent(user_agent)

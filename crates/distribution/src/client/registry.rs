@@ -230,7 +230,8 @@ mod tests {
 
     fn origin(name: &str, plain_http: bool) -> String {
         let options = ClientOptions { plain_http, ..ClientOptions::default() };
-        Registry::new(name, &reqwest::Client::new(), &options, None).map_or_else(|e| e.to_string(), |r| r.origin.to_string())
+        Registry::new(name, &crate::client::http_client(&options).unwrap(), &options, None)
+            .map_or_else(|e| e.to_string(), |r| r.origin.to_string())
     }
 
     #[test]

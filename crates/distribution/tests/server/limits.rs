@@ -1,6 +1,6 @@
 //! What a registry does with few descriptors, few threads, and clients that are half dead.
 
-use crate::harness::{Registry, begin_request, failure, header, name, noise};
+use crate::harness::{Registry, begin_request, failure, header, http_client, name, noise};
 use futures_util::future::join_all;
 use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
@@ -96,7 +96,7 @@ async fn clients_that_stand_still_make_room_for_others_and_their_uploads_go_on()
 impl Registry {
     /// Pushes a blob on a connection of its own.
     async fn push_blob_as_others_do(&self, i: usize) -> StatusCode {
-        let (client, content) = (reqwest::Client::builder().no_proxy().build().unwrap(), noise(100_000 + i));
+        let (client, content) = (http_client(), noise(100_000 + i));
         let digest = Digest::of(&content);
         let request = client.post(self.url(&format!("/v2/a/b/blobs/uploads/?digest={digest}"))).body(content);
         request.send().await.unwrap().status()

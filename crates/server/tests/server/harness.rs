@@ -29,7 +29,7 @@ impl Running {
         let running = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        Self { address, client: Client::builder().no_proxy().build().unwrap(), stop, running, directory }
+        Self { address, client: http_client(), stop, running, directory }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -39,6 +39,12 @@ impl Running {
     pub(crate) fn get(&self, path: &str) -> reqwest::RequestBuilder {
         self.request(Method::GET, path)
     }
+}
+
+/// A client of its own, with connections of its own. In a build of the whole workspace it needs a TLS provider, though it speaks plain http.
+fn http_client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
 }
 
 /// A protocol of text, for the clients that call themselves `tiny`. It knows the names of the repositories.
