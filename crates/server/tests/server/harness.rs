@@ -41,13 +41,13 @@ impl Running {
     }
 }
 
-/// A client of its own, with connections of its own. In a build of the whole workspace it needs a TLS provider, though it speaks plain http.
+/// A client with connections of its own. It speaks plain HTTP, but `reqwest` wants a TLS provider in a build of the whole workspace.
 fn http_client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().build().unwrap()
 }
 
-/// A protocol of text, for the clients that call themselves `tiny`. It knows the names of the repositories.
+/// A text protocol for clients with the user agent `tiny`. It lists the names of the repositories.
 pub(crate) struct Tiny(pub(crate) Repositories);
 
 #[async_trait]
@@ -74,7 +74,7 @@ impl View for Tiny {
     }
 }
 
-/// A protocol that sends back what it gets, to whoever accepts that.
+/// A protocol that echoes the body to clients that accept it.
 pub(crate) struct Echo;
 
 pub(crate) const ECHO: &str = "application/x-echo";
