@@ -3,6 +3,8 @@
 //! [`Modelpack`] opens what a [`Place`] names (a registry, the local store, a layout directory, an archive) as source or sink, and
 //! makes one call below: [`pack`](Modelpack::pack), [`copy`](Modelpack::copy), [`unpack`](Modelpack::unpack) and their kin.
 //! It reads no environment and no terminal: everything comes in [`Options`].
+//!
+//! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`.
 
 mod attach;
 mod convert;
@@ -22,6 +24,7 @@ mod repair;
 mod scan;
 mod store;
 mod unpack;
+#[cfg(feature = "validate")]
 mod validate;
 mod verify;
 
@@ -46,6 +49,7 @@ pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Serve
 pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, Pruned, Repaired, RepairedRepository};
 pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
+#[cfg(feature = "validate")]
 pub use modelpack_validate as validation;
 pub use pack::{ModelfilePath, PackRequest, PackSource, Packed, Planned};
 pub use place::{InvalidPlace, Place};
@@ -53,6 +57,7 @@ pub use registry::serve;
 pub use repair::RepairedArtifact;
 pub use scan::ScanTarget;
 pub use store::{Listed, Listing, Unreadable};
+#[cfg(feature = "validate")]
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validation};
 pub use verify::Verified;
 
@@ -127,6 +132,6 @@ impl Modelpack {
     }
 }
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "validate"))]
 #[doc = include_str!("../../../docs/embedding.md")]
 struct DocumentedExample;
