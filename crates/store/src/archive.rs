@@ -5,9 +5,9 @@ use crate::{
     partial::Partial,
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, Selector};
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector};
 use modelpack_transfer::{
-    Begin, Body, Cancelled, Error, FileRange, Result, Sink, Source, Upload, blocking, blocking_cancellable, verify_blob, verify_manifest,
+    Begin, Body, Cancelled, Error, FileRange, Result, Sink, Source, Upload, Verifier, blocking, blocking_cancellable, verify_manifest,
     verify_selected,
 };
 use std::{
@@ -243,8 +243,11 @@ impl Sink for ArchiveWriter {
         if blob.is_some_and(|b| state.blobs.get(&b.digest) == Some(&b.size)) {
             return Ok(Begin::Exists);
         }
-        let upload = ArchiveUpload { hasher: Hasher::new(Algorithm::Sha256), len: 0, expected: blob.cloned(), state: Some(state) };
-        Ok(Begin::Upload(Box::new(upload)))
+        if let Some(blob) = blob {
+            blob_name(&blob.digest)?;
+        }
+        let verifier = blob.map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
+        Ok(Begin::Upload(Box::new(ArchiveUpload(Some((state, verifier))))))
     }
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
@@ -260,43 +263,38 @@ impl Sink for ArchiveWriter {
     }
 }
 
-struct ArchiveUpload {
-    hasher: Hasher,
-    len: u64,
-    expected: Option<Descriptor>,
-    /// Absent while a write is under way, and for good if that write was abandoned.
-    state: Option<OwnedMutexGuard<State>>,
+/// Absent while a write is under way, and for good if that write was abandoned.
+struct ArchiveUpload(Option<(OwnedMutexGuard<State>, Verifier)>);
+
+impl ArchiveUpload {
+    fn take(&mut self) -> Result<(OwnedMutexGuard<State>, Verifier)> {
+        let abandoned = || Error::Invalid { what: "the archive".into(), why: "an earlier write to this upload was abandoned".into() };
+        self.0.take().ok_or_else(abandoned)
+    }
 }
 
 #[async_trait]
 impl Upload for ArchiveUpload {
     async fn write(&mut self, body: Body) -> Result<()> {
-        let abandoned = || Error::Invalid { what: "the archive".into(), why: "an earlier write to this upload was abandoned".into() };
-        let state = self.state.take().ok_or_else(abandoned)?;
-        let taken = (state, self.hasher.clone(), self.len);
-        let ((state, hasher, len), result) = body
-            .drain(taken, |(state, hasher, len), piece| {
-                state.write_at(piece, state.end + BLOCK + *len)?;
-                hasher.update(piece);
-                *len += piece.len() as u64;
-                Ok(())
+        let (taken, result) = body
+            .drain(self.take()?, |(state, verifier), piece| {
+                state.write_at(piece, state.end + BLOCK + verifier.count())?;
+                verifier.update(piece)
             })
             .await;
-        (self.state, self.hasher, self.len) = (Some(state), hasher, len);
+        self.0 = Some(taken);
         result
     }
 
-    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
-        let Self { hasher, len, state, expected: begun } = *self;
-        let (expected, found) = (expected.cloned().or(begun), hasher.finish());
-        if let Some(expected) = expected {
-            verify_blob(&format!("blob {}", expected.digest), &expected, &found, len)?;
-        }
-        let mut state = state.ok_or_else(|| Error::Invalid { what: "the archive".into(), why: "a write to it was abandoned".into() })?;
-        let name = blob_name(&found)?;
-        state.blobs.insert(found.clone(), len);
-        blocking(move || state.close_entry(&name, len)).await?;
-        Ok((found, len))
+    async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+        let (mut state, verifier) = self.take()?;
+        let (digest, size) = verifier.finish_as(expected)?.into_parts();
+        blocking(move || {
+            state.close_entry(&blob_name(&digest)?, size)?;
+            state.blobs.insert(digest.clone(), size);
+            Ok((digest, size))
+        })
+        .await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::verify::verify_part;
 use crate::{
-    Error, Progress, Result,
+    Error, Progress, Result, VerifiedBlob, Verifier,
     platform::read_cached,
     produced::{Producer, stream_of},
 };
@@ -121,6 +121,12 @@ impl FileRange {
             Ok(())
         })?;
         Ok(hasher.finish())
+    }
+
+    /// Gives all bytes to `verifier`; fails if they are not those that it expects.
+    pub fn verify(&self, mut verifier: Verifier) -> Result<VerifiedBlob> {
+        self.read_all(|piece| verifier.update(piece))?;
+        verifier.finish()
     }
 
     /// The bytes from the beginning to the end, read a [`CHUNK`] at a time.

@@ -1,6 +1,6 @@
 //! The copy engine: the one way from a source to a sink.
 
-use crate::{Begin, Body, Error, Progress, Result, Sink, Source, verify_blob};
+use crate::{Begin, Body, Error, Progress, Result, Sink, Source, Verifier};
 use futures_util::{StreamExt, stream};
 use modelpack_spec::{Descriptor, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
 use std::{collections::HashSet, sync::Arc};
@@ -75,7 +75,9 @@ async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, prog
 /// Fails with [`Error::Invalid`] beyond `limit` bytes, and if they are not those that the descriptor names.
 pub async fn read_bytes(source: &dyn Source, blob: &Descriptor, limit: usize, what: &str) -> Result<Vec<u8>> {
     let bytes = source.blob(blob, 0..blob.size).await?.collect(limit, what).await?;
-    verify_blob(what, blob, &blob.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+    let mut verifier = Verifier::named(what, blob);
+    verifier.update(&bytes)?;
+    verifier.finish()?;
     Ok(bytes)
 }
 

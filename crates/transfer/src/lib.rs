@@ -1,7 +1,8 @@
 //! Sources and sinks of content-addressed artifacts, and the copy engine between them.
 //!
 //! [`Source`] and [`Sink`] are the seam: a registry, a layout directory, an archive, memory are each one or both. [`copy`] is the one
-//! way between them. What is written is verified where it is written ([`verify_blob`], [`verify_manifest`]), so that no caller can pass by it.
+//! way between them. What is written is verified where it is written ([`Verifier`], [`verify_manifest`]), and no
+//! caller can avoid that.
 
 mod body;
 pub mod contract;
@@ -14,6 +15,7 @@ pub mod platform;
 mod produced;
 mod progress;
 mod seam;
+mod verifier;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
@@ -25,4 +27,5 @@ pub use overlay::Overlay;
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
 pub use seam::{Begin, Sink, Source, Upload};
+pub use verifier::{VerifiedBlob, Verifier};
 pub use verify::{verify_blob, verify_bytes, verify_manifest, verify_selected};

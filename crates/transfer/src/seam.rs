@@ -55,7 +55,7 @@ pub trait Upload: Send {
     /// Appends all of `body`. A blob without bytes is written too, once, with an empty body.
     async fn write(&mut self, body: Body) -> Result<()>;
 
-    /// Makes the blob visible, if what was written has the size and digest of `expected` (or of the descriptor that
-    /// [`Sink::begin`] was given), and returns digest and size.
+    /// Makes the blob visible, if what was written has the size and digest of `expected` and of the descriptor that
+    /// [`Sink::begin`] was given, as far as there are any. Returns digest and size in bytes.
     async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)>;
 }

@@ -5,7 +5,6 @@ use super::{
     contents::{Contents, invalid},
     destination::conflict,
     staging::Staging,
-    verifier::Verifier,
 };
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, future};
@@ -15,7 +14,7 @@ use modelpack_formats::{
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::Writeback;
-use modelpack_transfer::{Body, CHUNK, Error, Result, blocking, for_each_concurrent};
+use modelpack_transfer::{Body, CHUNK, Error, Result, Verifier, blocking, for_each_concurrent};
 use std::{
     collections::HashSet,
     fs::File,
@@ -190,7 +189,7 @@ pub async fn content_digest(
     allowance: Allowance,
 ) -> Result<Digest> {
     let what = format!("layer {}", layer.digest);
-    let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
+    let (of, verifier) = (what.clone(), Verifier::named(&what, layer));
     let read = move |pipe: &mut Pipe| {
         let decoder = decoder(encoding, pipe, &allowance).map_err(|e| blame(&of, e))?;
         let mut content = BufReader::with_capacity(CHUNK, decoder);
@@ -219,7 +218,7 @@ pub(super) async fn list(
     contents: Arc<Mutex<Contents>>,
     allowance: Allowance,
 ) -> Result<HashSet<FilePath>> {
-    let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
+    let (of, verifier) = (what.clone(), Verifier::named(&what, layer));
     let read = move |pipe: &mut Pipe| {
         let blame = |e| blame(&of, e);
         let decoder = decoder(encoding, pipe, &allowance).map_err(blame)?;
@@ -348,7 +347,7 @@ impl Pipe {
     /// Reads what was not read yet; fails if the bytes are not the expected ones.
     fn finish(mut self) -> io::Result<()> {
         io::copy(&mut self, &mut io::sink())?;
-        self.verifier.finish().map_err(io::Error::other)
+        self.verifier.finish().map(drop).map_err(io::Error::other)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     presence::Presence,
 };
 use modelpack_spec::{Algorithm, Digest};
-use modelpack_transfer::{Error, FileRange, Result};
+use modelpack_transfer::{Error, FileRange, Result, VerifiedBlob};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
@@ -85,11 +85,12 @@ impl Blobs {
         Ok((is_believed || is_intact(&blob, digest)?).then_some(blob.len))
     }
 
-    /// Makes a written, verified and synced file the blob `digest`, durably. It replaces whatever has that name, which may be damaged.
-    pub(super) fn adopt(&self, file: &File, at: &Path, digest: &Digest) -> Result<()> {
+    /// Makes a file that was written, verified and synced the blob `blob`, durably. It replaces whatever has that name, which may be damaged.
+    pub(super) fn adopt(&self, file: &File, at: &Path, blob: &VerifiedBlob) -> Result<()> {
+        let digest = blob.digest();
         let path = self.path(digest);
         // Where this fails it is only read once more, by who is told that it is here.
-        let _ = file.metadata().and_then(|metadata| file.set_modified(verified(metadata.len())));
+        let _ = file.set_modified(verified(blob.size()));
         let parent = self.directory.join(digest.algorithm().name());
         if digest.algorithm() != Algorithm::Sha256 {
             fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;

@@ -4,14 +4,14 @@ use super::{
     BlobWriter, Untagged, abandoned,
     blobs::{Blobs, clear, is_no_file, replace_file, sync_directory},
     index::{self, Index},
+    links::Links,
     lock,
     presence::Presence,
-    repository::Links,
     reserve::Reserve,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, blocking, verify_blob, verify_selected};
+use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, Verifier, blocking, verify_selected};
 use std::{
     fs, io,
     ops::Range,
@@ -286,9 +286,9 @@ impl Layout {
     }
 
     /// Begins a blob, hashing with `algorithm` as it is written; creates the layout if there is none.
-    pub(super) fn begin_blocking(&self, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<BlobWriter> {
+    pub(super) fn begin_blocking(&self, verifier: Verifier) -> Result<BlobWriter> {
         self.create()?;
-        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, expected)
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), verifier)
     }
 
     /// Makes the directory a layout, unless it is one.
@@ -353,8 +353,7 @@ impl Layout {
                 return Ok((self.read_manifest(&entry)?.media_type().to_owned(), self.open_manifest(&entry.digest)?.1));
             }
             let (what, range) = self.open_manifest(&entry.digest)?;
-            let promised = Descriptor::new("", entry.digest.clone(), range.len);
-            verify_blob(&what, &promised, &range.digest(entry.digest.algorithm())?, range.len)?;
+            range.verify(Verifier::named(what, &Descriptor::new("", entry.digest.clone(), range.len)))?;
             Ok((entry.media_type.clone(), range))
         };
         let (media_type, range) = read().map_err(|e: Error| if e.is_not_found() { self.no_manifest(at) } else { e })?;
@@ -363,7 +362,7 @@ impl Layout {
 
     /// Begins the bytes of a manifest; the layout need not be there yet.
     pub(super) fn spool_blocking(&self, algorithm: Algorithm) -> Result<BlobWriter> {
-        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, None)
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), Verifier::unknown(algorithm))
     }
 
     fn put_manifest_blocking(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
@@ -399,7 +398,8 @@ impl Layout {
     }
 
     fn commit_manifest(&self, at: &[Selector], manifest: &Manifest, writer: BlobWriter) -> Result<()> {
-        writer.commit_blocking(Some(manifest.digest()))?;
+        let bytes = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
+        writer.commit_blocking(Some(&bytes))?;
         self.update(Change::Adds, |index| {
             for at in at {
                 let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
@@ -450,8 +450,8 @@ impl Sink for Layout {
                     return Ok(Begin::Exists);
                 }
             }
-            let algorithm = blob.as_ref().map_or(Algorithm::Sha256, |b| b.digest.algorithm());
-            Ok(Begin::Upload(Box::new(this.begin_blocking(algorithm, blob)?)))
+            let verifier = blob.as_ref().map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
+            Ok(Begin::Upload(Box::new(this.begin_blocking(verifier)?)))
         })
         .await
     }

@@ -8,6 +8,7 @@ mod entries;
 mod index;
 mod large_index;
 mod layout;
+mod links;
 mod lock;
 mod presence;
 mod prune;

@@ -6,8 +6,9 @@
 use super::{
     Lease, Repository, Store, abandoned,
     blobs::{files, is_absent},
+    links::{LINKS, Links},
     lock,
-    repository::{Links, is_read_only},
+    repository::is_read_only,
     store::DIGESTS,
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName};
@@ -212,7 +213,7 @@ fn remove_layout(layout: &Path) -> Result<()> {
     };
     let remove_file = |name: &str| remove(name, fs::remove_file(layout.join(name)));
     ["oci-layout", "index.json", "blobs", "_lock"].into_iter().try_for_each(remove_file)?;
-    remove("_links", fs::remove_dir_all(layout.join("_links")))?;
+    remove(LINKS, fs::remove_dir_all(layout.join(LINKS)))?;
     remove_file("_lease")?;
     // Not empty if another repository's name goes on from this one.
     let _ = fs::remove_dir(layout);

@@ -2,8 +2,9 @@
 
 use super::{
     BlobWriter, Layout, StoredManifest,
-    blobs::{Blobs, is_absent, sync_directory},
+    blobs::{Blobs, is_absent},
     layout::SMALL,
+    links::Links,
     lock,
     referrers::{Referrers, ReferrersPage},
     reserve::is_full,
@@ -11,105 +12,13 @@ use super::{
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, blocking};
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    io,
-    ops::Range,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
-
-/// Which blobs of the pool a repository holds: an empty file `<algorithm>/<hex>` for each.
-///
-/// A blob that no repository links to is garbage; that is all collection looks at.
-#[derive(Clone, Debug)]
-pub(super) struct Links(PathBuf);
-
-/// The directory of a repository's links in that of the repository.
-pub(super) const LINKS: &str = "_links";
-
-impl Links {
-    /// The links of the repository in this directory.
-    pub(super) fn of(repository: &Path) -> Self {
-        Self(repository.join(LINKS))
-    }
-
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.0.join(digest.algorithm().name()).join(digest.hex())
-    }
-
-    /// Makes the directories of a new repository in `layout`, whose `blobs` becomes a link to `pool`.
-    pub(super) fn create(&self, layout: &Path, pool: &Path) -> Result<()> {
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let directory = self.0.join(algorithm.name());
-            fs::create_dir_all(&directory).map_err(Error::io("create", directory))?;
-        }
-        let link = layout.join("blobs");
-        if fs::symlink_metadata(&link).is_err() {
-            symlink(relative(layout, pool), &link).map_err(Error::io("create", &link))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn contain(&self, digest: &Digest) -> Result<bool> {
-        let path = self.path(digest);
-        path.try_exists().map_err(Error::io("look at", path))
-    }
-
-    /// Links a blob, durably. The caller keeps collection away until the blob is there.
-    pub(super) fn add(&self, digest: &Digest) -> Result<()> {
-        let path = self.path(digest);
-        match File::create_new(&path) {
-            Ok(_) => sync_directory(path.parent().expect("a link has a directory")),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(e) => Err(Error::io("create", path)(e)),
-        }
-    }
-
-    /// Removes a link; says whether there was one.
-    pub(super) fn remove(&self, digest: &Digest) -> Result<bool> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(e) if is_absent(&e) => Ok(false),
-            Err(e) => Err(Error::io("remove", path)(e)),
-        }
-    }
-
-    /// All linked digests; files with other names are passed over.
-    pub(super) fn all(&self) -> Result<Vec<Digest>> {
-        let mut all = Vec::new();
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let directory = self.0.join(algorithm.name());
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(e) if is_absent(&e) => continue,
-                Err(e) => return Err(Error::io("list", directory)(e)),
-            };
-            for entry in entries {
-                let name = entry.map_err(Error::io("list", &directory))?.file_name();
-                all.extend(name.to_str().and_then(|hex| format!("{}:{hex}", algorithm.name()).parse::<Digest>().ok()));
-            }
-        }
-        Ok(all)
-    }
-}
+use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, Verifier, blocking};
+use std::{collections::BTreeSet, fs, io, ops::Range, path::PathBuf, sync::Arc, time::SystemTime};
 
 /// Whether an error says that something may be read and not written.
 pub(super) fn is_read_only(error: &Error) -> bool {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
-}
-
-/// `to` as seen from the directory `from`; both absolute or both relative to the same directory.
-fn relative(from: &Path, to: &Path) -> PathBuf {
-    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
-    let up = from.components().skip(common).map(|_| Path::new(".."));
-    up.chain(to.components().skip(common).map(|c| Path::new(c.as_os_str()))).collect()
 }
 
 /// A repository of a [`Store`](super::Store).
@@ -171,7 +80,7 @@ impl Repository {
     /// Begins a blob whose digest is not known yet, hashing with `algorithm` as it is written.
     pub async fn begin_upload(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         let layout = self.layout.clone();
-        blocking(move || layout.begin_blocking(algorithm, None)).await
+        blocking(move || layout.begin_blocking(Verifier::unknown(algorithm))).await
     }
 
     /// Begins the bytes of a manifest, hashing with `algorithm` as they are written. Nothing of the repository is made or changed
@@ -319,16 +228,5 @@ impl Sink for Repository {
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
         self.layout.put_manifest(at, manifest).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layouts_blobs_are_a_relative_link() {
-        assert_eq!(relative(Path::new("/s/repositories/a/b"), Path::new("/s/blobs")), Path::new("../../../blobs"));
-        assert_eq!(relative(Path::new("s/repositories/a"), Path::new("s/blobs")), Path::new("../../blobs"));
     }
 }

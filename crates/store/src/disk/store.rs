@@ -14,8 +14,8 @@ use super::{
     BrokenRepository, DigestCache, Layout, Lease, Repository, Untagged, abandoned,
     blobs::{Blobs, is_absent},
     layout::Shared,
+    links::{LINKS, Links},
     presence::{self, Presence},
-    repository::{LINKS, Links},
     reserve::Reserve,
 };
 use modelpack_spec::{Algorithm, RepositoryName};
