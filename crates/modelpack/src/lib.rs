@@ -39,7 +39,7 @@ pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
     Attached, Description, Error as PackError, Field, FileFilter, Finding, Gap, InvalidLayerRule, InvalidPattern, InvalidValue,
     LayerPolicy, LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset,
-    Selection, SourceFile, UnpackOptions, Unpacked,
+    Selection, UnpackOptions, Unpacked,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
@@ -47,7 +47,7 @@ pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, Pruned, Repaired, RepairedRepository};
 pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
 pub use modelpack_validate as validation;
-pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
+pub use pack::{ModelfilePath, PackRequest, PackSource, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use registry::serve;
 pub use repair::RepairedArtifact;

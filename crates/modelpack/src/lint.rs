@@ -1,38 +1,19 @@
-//! Which tools can use an artifact, or what a directory would become.
+//! Which tools can use an artifact, or what files would become.
 
-use crate::{
-    Model, Modelpack, Result,
-    open::image_of,
-    pack::{gaps_in, preview_of},
-};
+use crate::{Model, Modelpack, Result, model::Digests, open::image_of};
 use modelpack_lint::Report;
-use modelpack_spec::Descriptor;
-use modelpack_transfer::{Source, blocking};
 
 impl Modelpack {
-    /// Asks every consumer that is known whether it can use the artifact; reads manifest and config, and no layer, so of what
-    /// is missing names and sizes tell. In a directory the headers of weights do; its files are not hashed, so the digests in its report mean
-    /// nothing.
+    /// Asks every consumer that is known whether it can use the model. Of an artifact manifest and config are read, and no layer, so
+    /// names and sizes tell what is missing. Of files that are not packed yet the headers of weights do. These are not hashed, so the
+    /// digests in the report mean nothing.
     pub async fn lint(&self, model: &Model) -> Result<Report> {
-        match model {
-            Model::Place(place) => {
-                let opened = self.open(place).await?;
-                let image = image_of(&opened.manifest)?;
-                let config = opened.place.blame(readable_config(opened.source.as_ref(), &image.config).await)?;
-                Ok(modelpack_lint::lint(image, config.as_deref()))
-            }
-            Model::Directory(request) => {
-                let (built, layers) = preview_of(request).await?;
-                let gaps = blocking(move || gaps_in(&layers)).await;
-                let image = built.manifest.image().expect("what is packed is no index");
-                let missing = gaps.into_iter().map(|gap| (gap.path.to_string(), gap.message));
-                Ok(modelpack_lint::lint(image, Some(&built.config_bytes)).with_missing(image, missing))
-            }
-        }
+        let subject = self.subject(model, Digests::StandIns).await?;
+        let image = image_of(&subject.manifest)?;
+        let report = modelpack_lint::lint(image, subject.config.as_deref());
+        Ok(match subject.missing {
+            Some(gaps) => report.with_missing(image, gaps.into_iter().map(|gap| (gap.path.to_string(), gap.message))),
+            None => report,
+        })
     }
-}
-
-/// The config, if it is JSON by its type: that of a foreign artifact may be anything, of any size.
-async fn readable_config(source: &dyn Source, config: &Descriptor) -> Result<Option<Vec<u8>>> {
-    if config.media_type.ends_with("json") { Ok(Some(modelpack_transfer::read_config(source, config).await?)) } else { Ok(None) }
 }

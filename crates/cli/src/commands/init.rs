@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     failure::{Failure, Kind},
 };
-use modelpack::PackRequest;
+use modelpack::{PackRequest, PackSource};
 use serde_json::json;
 use std::{
     fs::{self, OpenOptions},
@@ -46,8 +46,12 @@ pub async fn generate(args: Args, context: &Context) -> Result<(), Failure> {
 
 async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failure> {
     let path = output.join("Modelfile");
-    let request =
-        PackRequest { directory: args.directory, filter: args.filter.read()?, metadata: args.metadata.read()?, ..PackRequest::default() };
+    let request = PackRequest {
+        source: PackSource::Directory(args.directory),
+        filter: args.filter.read()?,
+        metadata: args.metadata.read()?,
+        ..PackRequest::default()
+    };
     let text = context.modelpack(&Default::default()).modelfile(&request).await?;
     fs::create_dir_all(output).and_then(|()| save(&path, &text, args.overwrite)).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {

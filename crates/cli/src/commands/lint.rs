@@ -38,7 +38,7 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let target = args.plan.model(&args.target)?;
-    args.plan.expect_directory(matches!(target, Model::Directory(_)))?;
+    args.plan.expect_directory(matches!(target, Model::Files(_)))?;
     let report = context.modelpack(&args.registry).lint(&target).await?;
     let asked = |consumer: &Consumer| args.wanted.is_empty() || args.wanted.iter().any(|id| id == consumer.id);
     let reports: Vec<&ConsumerReport> = report.consumers.iter().filter(|report| asked(report.consumer)).collect();
