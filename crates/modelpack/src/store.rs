@@ -53,7 +53,7 @@ impl Modelpack {
     /// What the store holds; with a name, only the repository of that name, and those below it. What cannot be read keeps nothing else from
     /// being listed.
     pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Listing> {
-        let store = self.store().clone();
+        let store = self.store()?.clone();
         let (names, unusable) = blocking(move || Ok::<_, StoreError>((store.repositories()?, store.unusable()?))).await?;
         let is_below = |name: &RepositoryName| {
             let rest = below.map(|below| name.as_str().strip_prefix(below.as_str()));
@@ -61,7 +61,7 @@ impl Modelpack {
         };
         let mut listing = Listing::default();
         for name in names.into_iter().filter(is_below) {
-            let repository = self.store().repository(&name);
+            let repository = self.store()?.repository(&name);
             if let Err(error) = list_repository(&repository, &mut listing).await {
                 listing.unreadable.push(unreadable(&repository, None, None, error));
             }
@@ -123,7 +123,7 @@ impl Modelpack {
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
         let root = self.options.store.clone();
         // What dead writers left is for it to remove and to report.
-        let open = move || if dry_run { Ok(Store::open_existing(&root, Untagged::Drop)) } else { Store::open(&root, Untagged::Drop) };
+        let open = move || if dry_run { Store::open_existing(&root, Untagged::Drop) } else { Store::open(&root, Untagged::Drop) };
         Ok(blocking(move || open()?.prune(dry_run)).await?)
     }
 }

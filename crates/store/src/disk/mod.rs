@@ -5,6 +5,7 @@ mod blob_writer;
 mod blobs;
 mod digest_cache;
 mod entries;
+mod format;
 mod index;
 mod large_index;
 mod layout;
