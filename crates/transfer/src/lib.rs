@@ -1,8 +1,7 @@
 //! Sources and sinks of content-addressed artifacts, and the copy engine between them.
 //!
-//! [`Source`] and [`Sink`] are the seam: a registry, a layout directory, an archive, memory are each one or both. [`copy`] is the one
-//! way between them. What is written is verified where it is written ([`Verifier`], [`verify_manifest`]), and no
-//! caller can avoid that.
+//! A registry, a layout directory, an archive and a store in memory are each a [`Source`], a [`Sink`] or both. [`copy`] is the only way
+//! from one to the other. Bytes are verified where they are written ([`Verifier`], [`verify_manifest`]), and no caller can avoid that.
 
 mod body;
 pub mod contract;

@@ -1,4 +1,4 @@
-//! A store in memory: the reference implementation of the seam, for tests and for artifacts that are small.
+//! A store in memory: the reference implementation of the seam, for tests and for small artifacts.
 
 use crate::verify::{verify_part, verify_selected};
 use crate::{Begin, Body, Error, Result, Sink, Source, Upload, Verifier};
@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-/// One repository in memory. Clones share it.
+/// One repository in memory. Clones share their content.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore(Arc<Mutex<Contents>>);
 
@@ -23,7 +23,7 @@ struct Contents {
 }
 
 impl MemoryStore {
-    /// A repository without anything in it.
+    /// An empty repository.
     pub fn new() -> Self {
         Self::default()
     }

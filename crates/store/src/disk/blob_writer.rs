@@ -1,4 +1,4 @@
-//! Writing one blob: bytes go to a file and through the hash once, and become visible in one step when they are verified.
+//! Writing one blob. Each byte is written to a file and hashed once. When the blob is verified, it becomes visible in one step.
 
 use super::{
     blobs::{Blobs, is_absent},
@@ -18,15 +18,15 @@ use std::{
     thread,
 };
 
-/// From this size on a file is hashed on a thread of its own while another copies it.
+/// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
 const LARGE: u64 = 8 << 20;
 
 /// A blob that is being written to a store on disk.
 ///
-/// This is the one place where bytes enter a store: whatever is committed has been hashed here.
+/// Bytes enter a store only here: whatever is committed was verified here.
 pub struct BlobWriter {
     target: Target,
-    /// Absent while a write is under way, and for good if that write was abandoned.
+    /// `None` during a write, and for ever if the future of a write was dropped.
     state: Option<State>,
 }
 
@@ -46,18 +46,18 @@ impl Target {
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // After a commit the file is elsewhere; a leftover that cannot be removed is collected later.
+        // After a commit the file has another name. If the file cannot be removed, collection removes it later.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A blob that is written in several requests, between two of them: no file is open. Dropping it discards what was written.
+/// A blob that is written in several requests, between two of them. No file is open. If it is dropped, what was written is discarded.
 pub struct SuspendedWriter {
     target: Target,
     verifier: Verifier,
 }
 
-/// Where a blob that is being written stood at some time. See [`SuspendedWriter::rewind`].
+/// The state of a blob that is being written, to which it can go back. See [`SuspendedWriter::rewind`].
 #[derive(Clone)]
 pub struct Mark(Verifier);
 
@@ -78,13 +78,13 @@ impl State {
 }
 
 impl BlobWriter {
-    /// Begins a blob; blocks. The file is locked, which tells it from one whose writer is gone.
+    /// Begins a blob; blocks. The file is locked, which distinguishes it from a file whose writer is dead.
     pub(super) fn create(blobs: Blobs, links: Option<Links>, verifier: Verifier) -> Result<Self> {
         let (file, path) = loop {
             let path = blobs.ingest.join(blobs.presence.name_file());
             let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
             file.lock().map_err(Error::io("lock", &path))?;
-            // Before it was locked, it looked like a dead writer's, and may have been removed.
+            // Before it was locked, it looked like the file of a dead writer, and may have been removed.
             if file.metadata().map_err(Error::io("look at", &path))?.nlink() > 0 {
                 break (file, path);
             }
@@ -93,9 +93,9 @@ impl BlobWriter {
         Ok(Self { target: Target { blobs, links, path }, state: Some(state) })
     }
 
-    /// Closes the file until the upload goes on; blocks. As long as this process lives, collection keeps what was written.
+    /// Closes the file until the upload continues; blocks. As long as this process lives, collection keeps what was written.
     ///
-    /// Fails if an earlier write was abandoned.
+    /// Fails if the future of an earlier write was dropped.
     pub fn suspend(mut self) -> Result<SuspendedWriter> {
         let State { file, verifier, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
         self.target.blobs.presence.show(&self.target.blobs.ingest)?;
@@ -103,7 +103,7 @@ impl BlobWriter {
         Ok(SuspendedWriter { target: self.target, verifier })
     }
 
-    /// All bytes that were written, of a blob that is known to be small; blocks.
+    /// Reads all bytes that were written, of a blob that the caller knows to be small; blocks.
     pub fn read_back(&self) -> Result<Vec<u8>> {
         self.target.written(self.state.as_ref().ok_or_else(|| self.abandoned())?).read()
     }
@@ -122,9 +122,9 @@ impl BlobWriter {
         Error::Invalid { what: self.target.path.display().to_string(), why: "an earlier write to this upload was abandoned".to_owned() }
     }
 
-    /// Commits the blob as `digest`, of whichever algorithm, and returns its size in bytes.
+    /// Commits the blob with the digest `digest`, of any algorithm, and returns its size in bytes.
     ///
-    /// Fails with [`Error::WrongDigest`] if the bytes have another digest; the bytes are gone then.
+    /// Fails with [`Error::WrongDigest`] if the bytes have another digest. The bytes are discarded then.
     pub async fn commit_as(self, digest: &Digest) -> Result<u64> {
         let blob = Descriptor::new("", digest.clone(), self.len());
         modelpack_transfer::blocking(move || self.commit_blocking(Some(&blob))).await.map(|committed| committed.size())
@@ -136,12 +136,12 @@ impl BlobWriter {
         self.state.as_mut().ok_or(abandoned)?.append(bytes, &self.target.path)
     }
 
-    /// Commits the blob, which must be `expected` if that is given; blocks.
+    /// Commits the blob. If `expected` is given, fails unless the blob is that one; blocks.
     pub(super) fn commit_blocking(mut self, expected: Option<&Descriptor>) -> Result<VerifiedBlob> {
         let state = self.state.take().ok_or_else(|| self.abandoned())?;
         let (written, State { file, verifier, .. }) = (self.target.written(&state), state);
         let blob = match expected.filter(|expected| expected.digest.algorithm() != verifier.algorithm()) {
-            // It was hashed with another algorithm as it came.
+            // While it was written it was hashed with another algorithm.
             Some(expected) => verifier.finish().and_then(|_| written.verify(Verifier::of(expected)))?,
             None => verifier.finish_as(expected)?,
         };
@@ -173,12 +173,12 @@ impl SuspendedWriter {
         self.verifier.digest()
     }
 
-    /// Where the upload stands.
+    /// The present state of the upload.
     pub fn mark(&self) -> Mark {
         Mark(self.verifier.clone())
     }
 
-    /// Discards what was written after `mark`, which is of this upload; blocks.
+    /// Discards what was written after `mark`, which must be of this upload; blocks.
     pub fn rewind(self, mark: Mark) -> Result<Self> {
         let mut writer = self.resume()?;
         let Mark(verifier) = mark;
@@ -192,7 +192,7 @@ impl SuspendedWriter {
 
     /// Opens the file again; blocks.
     ///
-    /// Fails with [`Error::NotFound`] if somebody has removed it.
+    /// Fails with [`Error::NotFound`] if the file was removed.
     pub fn resume(self) -> Result<BlobWriter> {
         let Self { target, verifier } = self;
         let gone = || Error::not_found(format!("the upload {}", target.path.display()));
@@ -231,8 +231,7 @@ impl Upload for BlobWriter {
     }
 }
 
-/// Appends a large file. This thread reads and writes while a second one hashes what was written, so that one blob alone
-/// keeps two processors busy.
+/// Appends a large file. This thread reads and writes, and a second one hashes what was written. So a single blob uses two processors.
 fn copy_large(
     mut state: State,
     range: &FileRange,
@@ -250,12 +249,12 @@ fn copy_large(
         let hashing = scope.spawn(move || {
             for (buffer, n) in pieces {
                 verifier.update(&buffer[..n])?;
-                // At the end nobody waits for buffers any more, and pieces are still to be hashed.
+                // At the end the copying thread needs no buffers any more, but some pieces are not hashed yet.
                 let _ = give_back.send(buffer);
             }
             Ok(())
         });
-        // What was cloned is hashed from the clone: only those bytes are kept, whatever becomes of the original.
+        // A clone is hashed, and not its original: the clone is what is kept, and the original may change.
         let source = if cloned { FileRange { file: file.clone(), path: path.clone(), offset: 0, len: range.len } } else { range.clone() };
         let mut copy = move || {
             let mut at = 0;
@@ -279,7 +278,7 @@ fn copy_large(
             Ok(())
         };
         let copied = copy();
-        // Without a sender the hashing thread ends.
+        // The hashing thread ends when its sender is dropped.
         drop(copy);
         let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         copied.and(hashed)
@@ -287,7 +286,7 @@ fn copy_large(
     (state, result)
 }
 
-/// Lets `file` share the blocks of a whole file, where the file system can.
+/// Lets `file` share the blocks of a whole file, if the file system supports that.
 fn reflink(range: &FileRange, file: &File) -> bool {
     let is_whole = range.offset == 0 && range.file.metadata().is_ok_and(|m| m.len() == range.len);
     is_whole && clone_file(&range.file, file) && file.metadata().is_ok_and(|m| m.len() == range.len)

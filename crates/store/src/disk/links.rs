@@ -15,7 +15,7 @@ pub(super) const LINKS: &str = "_links";
 
 /// Which blobs of the pool a repository holds: an empty file `<algorithm>/<hex>` for each.
 ///
-/// A blob that no repository links to is garbage; that is all collection looks at.
+/// A blob that no repository links to is garbage. Collection looks only at the links.
 #[derive(Clone, Debug)]
 pub(super) struct Links(PathBuf);
 
@@ -47,7 +47,7 @@ impl Links {
         path.try_exists().map_err(Error::io("look at", path))
     }
 
-    /// Links a blob, durably. The caller keeps collection away until the blob is there.
+    /// Links a blob, durably. The caller prevents collection until the blob is there.
     pub(super) fn add(&self, digest: &Digest) -> Result<()> {
         let path = self.path(digest);
         match File::create_new(&path) {
@@ -57,7 +57,7 @@ impl Links {
         }
     }
 
-    /// Removes a link; says whether there was one.
+    /// Removes a link. Returns whether it was there.
     pub(super) fn remove(&self, digest: &Digest) -> Result<bool> {
         let path = self.path(digest);
         match fs::remove_file(&path) {
@@ -67,7 +67,7 @@ impl Links {
         }
     }
 
-    /// All linked digests; files with other names are passed over.
+    /// All linked digests. Files with other names are ignored.
     pub(super) fn all(&self) -> Result<Vec<Digest>> {
         let mut all = Vec::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
