@@ -14,6 +14,7 @@ use super::{
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName};
 use modelpack_transfer::{Error, Result, verify_manifest};
+use serde::Serialize;
 use std::{
     collections::HashSet,
     fs,
@@ -36,15 +37,21 @@ pub struct Pruned {
 }
 
 /// A repository of the store that cannot be read completely.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct BrokenRepository {
     /// Its name. `None` if the path of its directory is not that of a repository.
+    #[serde(rename = "repository")]
     pub name: Option<RepositoryName>,
     /// Its directory.
+    #[serde(serialize_with = "modelpack_spec::json::path")]
     pub directory: PathBuf,
     /// What is wrong with it.
+    #[serde(rename = "reason")]
     pub why: String,
     /// Whether only the permission to read it is missing. Then it may be intact, and a repair does not help.
+    #[serde(rename = "denied")]
     pub is_denied: bool,
 }
 

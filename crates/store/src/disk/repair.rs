@@ -11,6 +11,7 @@ use super::{
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
 use modelpack_transfer::{CopyOptions, Error, FileRange, Progress, Result, blocking, for_each_concurrent, verify_manifest};
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
@@ -42,15 +43,19 @@ pub struct Repaired {
 }
 
 /// What was repaired in a repository, and what it still lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RepairedRepository {
     /// Its name.
+    #[serde(rename = "repository")]
     pub name: RepositoryName,
     /// What was wrong with its index, if that had to be made again from the existing manifests.
     pub rebuilt: Option<String>,
     /// Whether `oci-layout` was missing and was written again.
     pub completed: bool,
     /// Directories that had the names of its files and were not empty: their new paths.
+    #[serde(serialize_with = "modelpack_spec::json::paths")]
     pub moved_aside: Vec<PathBuf>,
     /// Manifests that had no entry in the index, and now have one without a tag. They get one if the index named other manifests that are
     /// missing. Sorted by digest. Empty if the index was made again.
@@ -64,9 +69,12 @@ pub struct RepairedRepository {
 }
 
 /// A manifest that names blobs or manifests that its repository does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Incomplete {
     /// The manifest.
+    #[serde(rename = "digest")]
     pub manifest: Digest,
     /// Its tags.
     pub tags: Vec<Tag>,
