@@ -2,6 +2,7 @@
 
 use crate::{Error, Result, verify::verify_blob};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
+use std::sync::Arc;
 
 /// Hashes and counts the bytes of one blob on their way to the place where they are kept.
 ///
@@ -9,12 +10,11 @@ use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 /// they are those that were promised. So no sink can forget to compare one of them.
 #[derive(Clone)]
 pub struct Verifier {
-    expected: Option<Expected>,
+    expected: Option<Arc<Expected>>,
     hasher: Hasher,
     count: u64,
 }
 
-#[derive(Clone)]
 struct Expected {
     /// What the blob is called in an error.
     what: String,
@@ -29,7 +29,7 @@ impl Verifier {
 
     /// For a blob that is known. It is called `what` in an error.
     pub fn named(what: impl Into<String>, blob: &Descriptor) -> Self {
-        let expected = Expected { what: what.into(), blob: blob.clone() };
+        let expected = Arc::new(Expected { what: what.into(), blob: blob.clone() });
         Self { expected: Some(expected), ..Self::unknown(blob.digest.algorithm()) }
     }
 
@@ -43,7 +43,7 @@ impl Verifier {
     /// Fails with [`Error::WrongSize`] as soon as there are more than promised, so that a sender without end fills no disk.
     pub fn update(&mut self, bytes: &[u8]) -> Result<()> {
         self.count += bytes.len() as u64;
-        if let Some(Expected { what, blob }) = &self.expected
+        if let Some(Expected { what, blob }) = self.expected.as_deref()
             && self.count > blob.size
         {
             return Err(Error::WrongSize { what: what.clone(), expected: blob.size, found: self.count });
@@ -72,8 +72,8 @@ impl Verifier {
     /// Fails with [`Error::WrongSize`] or [`Error::WrongDigest`].
     pub fn finish(self) -> Result<VerifiedBlob> {
         let blob = VerifiedBlob { digest: self.hasher.finish(), size: self.count };
-        match self.expected {
-            Some(Expected { what, blob: promised }) => blob.compare(&what, &promised),
+        match self.expected.as_deref() {
+            Some(Expected { what, blob: promised }) => blob.compare(what, promised),
             None => Ok(blob),
         }
     }
