@@ -130,36 +130,37 @@ impl Modelpack {
     }
 
     /// The local store, to be read. It need not be there, and may be read-only.
-    fn store(&self) -> &Store {
-        self.opened.store.get_or_init(|| Store::open_existing(&self.options.store, Untagged::Drop))
+    fn store(&self) -> Result<&Store> {
+        get_or_try_init(&self.opened.store, || Ok(Store::open_existing(&self.options.store, Untagged::Drop)?))
     }
 
     /// The local store, to be written: it is made if it is not there, and what writers left in it that were killed goes.
     fn writable_store(&self) -> Result<&Store> {
-        match self.opened.writable_store.get() {
-            Some(store) => Ok(store),
-            None => {
-                let store = Store::open(&self.options.store, Untagged::Drop)?;
-                // What cannot be removed is for `prune` to report.
-                let _ = store.remove_abandoned();
-                Ok(self.opened.writable_store.get_or_init(|| store))
-            }
-        }
+        get_or_try_init(&self.opened.writable_store, || {
+            let store = Store::open(&self.options.store, Untagged::Drop)?;
+            // What cannot be removed is for `prune` to report.
+            let _ = store.remove_abandoned();
+            Ok(store)
+        })
     }
 
     fn client(&self) -> Result<&Client> {
-        match self.opened.client.get() {
-            Some(client) => Ok(client),
-            None => {
-                let notices = self.options.notices.clone();
-                let client = Client::new(ClientOptions { notices, ..self.options.client.clone() })?;
-                Ok(self.opened.client.get_or_init(|| client))
-            }
-        }
+        get_or_try_init(&self.opened.client, || {
+            let notices = self.options.notices.clone();
+            Ok(Client::new(ClientOptions { notices, ..self.options.client.clone() })?)
+        })
     }
 
     fn copy_options(&self) -> CopyOptions {
         CopyOptions { concurrency: self.options.concurrency, progress: self.progress.clone() }
+    }
+}
+
+/// What `cell` holds. If it holds nothing, it holds from now on what `make` returns.
+fn get_or_try_init<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => make().map(|made| cell.get_or_init(|| made)),
     }
 }
 

@@ -9,8 +9,8 @@
 //!
 //! In what is printed, `…` stands for any text, and a line of `…` alone for any lines. White space is not compared.
 
-use crate::harness::Registry;
-use modelpack_testkit::{Cli, Signal, fixture, write_small_model};
+use crate::{harness::Registry, small_model::write_small_model};
+use modelpack_testkit::{Cli, Signal, fixture};
 use rustix::process::{Pid, kill_process_group};
 use std::{
     fmt::Write,
