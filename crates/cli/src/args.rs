@@ -7,7 +7,7 @@ mod select;
 
 pub use metadata::MetadataArgs;
 pub use pack::PackArgs;
-pub use plan::{PlanArgs, place};
+pub use plan::{PlanArgs, place, source};
 pub use select::{FilterArgs, InitFilterArgs, SelectionArgs};
 
 use crate::{

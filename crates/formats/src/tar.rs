@@ -65,6 +65,16 @@ impl<R: Read> Entries<R> {
         Self { reader, data: 0, padding: 0 }
     }
 
+    /// What the archive is read from. After an entry it stands at the first byte of the entry's file.
+    pub fn reader(&self) -> &R {
+        &self.reader
+    }
+
+    /// What the archive was read from, wherever reading stopped.
+    pub fn into_reader(self) -> R {
+        self.reader
+    }
+
     /// The next entry, if there is one. What was not read of the last one is skipped.
     ///
     /// Fails with [`InvalidData`](io::ErrorKind::InvalidData) where the archive is not one that every program reads alike.

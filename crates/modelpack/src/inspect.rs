@@ -92,7 +92,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
     /// let inspection = modelpack.inspect(&"tiny:v1".parse()?).await?;
     /// let config = inspection.config.expect("it was packed here");
     /// assert_eq!(config.descriptor.family.as_deref(), Some("llama"));
@@ -137,8 +137,16 @@ pub(crate) async fn read_what_it_says(source: &dyn Source, artifact: &mut Artifa
         return Ok(None);
     }
     let bytes = modelpack_transfer::read_config(source, &artifact.config).await?;
+    what_it_says(artifact, &bytes)
+}
+
+/// What the bytes of its config say of `artifact`, if it is one that is known. Gives layers the paths that it alone says.
+pub(crate) fn what_it_says(artifact: &mut Artifact, config: &[u8]) -> Result<Option<Said>> {
+    if !artifact.has_known_config() {
+        return Ok(None);
+    }
     let what = format!("config {}", artifact.config.digest);
-    artifact.read_config(&bytes).map(Some).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
+    artifact.read_config(config).map(Some).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
 }
 
 /// Reads a config of the specification and verifies it against its descriptor.

@@ -45,7 +45,6 @@ pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
     Description, Error as PackError, Field, FileFilter, Finding, Gap, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
     LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
-    SourceFile,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
@@ -54,7 +53,7 @@ pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedR
 pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
 pub use modelpack_validate as validation;
 pub use options::{DEFAULT_CONCURRENCY, Options};
-pub use pack::{ModelfilePath, PackRequest, Packed, Planned};
+pub use pack::{ModelfilePath, PackRequest, PackSource, Packed, Planned};
 pub use place::{InvalidPlace, Place};
 pub use prune::{PruneOptions, Pruned, RemovedBlob, RemovedFile};
 pub use registry::{LoggedIn, LoggedOut, serve};

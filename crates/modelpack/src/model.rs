@@ -1,23 +1,96 @@
 //! What is asked about, packed or not.
 
-use crate::{PackRequest, Place};
+use crate::{Modelpack, PackRequest, Place, Result, open::image_of};
+use modelpack_pack::{Gap, pack, preview};
+use modelpack_spec::{Descriptor, Manifest, Selector, Tag};
+use modelpack_transfer::{Begin, Error as StoreError, Sink, Source};
 use std::fmt;
 
-/// A model: an artifact, or a directory that could become one.
+/// A model: an artifact, or files that could become one.
 #[derive(Clone, Debug)]
 pub enum Model {
     /// An artifact.
     Place(Place),
-    /// A directory, and how it would be packed.
-    Directory(Box<PackRequest>),
+    /// Files, and how they would be packed.
+    Files(Box<PackRequest>),
 }
 
-/// The name of the artifact, or the path of the directory.
+/// The name of the artifact, or where the files are.
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Place(place) => place.fmt(f),
-            Self::Directory(request) => request.directory.display().fmt(f),
+            Self::Files(request) => request.source.fmt(f),
         }
+    }
+}
+
+/// Manifest and config of a model, stored or not.
+pub(crate) struct Subject {
+    pub(crate) manifest: Manifest,
+    /// The config's bytes, if it is JSON by its type: that of a foreign artifact may be anything, of any size.
+    pub(crate) config: Option<Vec<u8>>,
+    /// What is missing of the model, if its files were looked at.
+    pub(crate) missing: Option<Vec<Gap>>,
+}
+
+/// What the digests are in the manifest of files that are not packed yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Digests {
+    /// Any: no file is read for them.
+    StandIns,
+    /// Those that packing would give.
+    Computed,
+}
+
+impl Modelpack {
+    /// Manifest and config of `model`. Of an artifact no layer is read. Of files the headers are, and all bytes if digests are to be
+    /// computed and nothing knows them.
+    pub(crate) async fn subject(&self, model: &Model, digests: Digests) -> Result<Subject> {
+        match model {
+            Model::Place(place) => {
+                let opened = self.open(place).await?;
+                let descriptor = &image_of(&opened.manifest)?.config;
+                let config = opened.place.blame(readable_config(opened.source.as_ref(), descriptor).await)?;
+                Ok(Subject { config, missing: None, manifest: opened.manifest })
+            }
+            Model::Files(request) => {
+                let prepared = self.prepare(request).await?;
+                let layers = prepared.layers(request)?;
+                let built = preview(&layers, &prepared.description)?;
+                let missing = Some(prepared.gaps().await?);
+                let manifest = match digests {
+                    Digests::StandIns => built.manifest,
+                    Digests::Computed => {
+                        let at = Selector::Tag(Tag::latest());
+                        prepared.blame(pack(&layers, &prepared.description, &Held, &at, &self.pack_options()).await)?
+                    }
+                };
+                Ok(Subject { manifest, config: Some(built.config_bytes), missing })
+            }
+        }
+    }
+}
+
+async fn readable_config(source: &dyn Source, config: &Descriptor) -> Result<Option<Vec<u8>>> {
+    if config.media_type.ends_with("json") { Ok(Some(modelpack_transfer::read_config(source, config).await?)) } else { Ok(None) }
+}
+
+/// A sink that says it holds every blob: what is packed to it is hashed, and goes nowhere.
+struct Held;
+
+#[async_trait::async_trait]
+impl Sink for Held {
+    fn wants_digest(&self) -> bool {
+        true
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, StoreError> {
+        blob.expect("a sink that wants digests is told them");
+        Ok(Begin::Exists)
+    }
+
+    async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), StoreError> {
+        Ok(())
     }
 }

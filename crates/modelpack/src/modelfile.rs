@@ -1,12 +1,11 @@
-//! Writing a Modelfile for a directory.
+//! Writing a Modelfile for files.
 
-use crate::{Modelpack, PackRequest, Result, pack::prepare};
+use crate::{Modelpack, PackRequest, Result};
 use modelpack_pack::generate;
-use modelpack_transfer::blocking;
 
 impl Modelpack {
-    /// The text of a Modelfile with which the directory packs as it packs now: its files by name, and what they and the request say of
-    /// the model. A Modelfile in the request, or in the directory, is not looked at.
+    /// The text of a Modelfile with which the files pack as they pack now: their names, and what they and the request say of the model.
+    /// A Modelfile in the request, or in the directory, is not looked at.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -15,17 +14,14 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// let text = modelpack.modelfile(&PackRequest::new(scratch.path())).await?;
+    /// let text = modelpack.modelfile(&PackRequest::of_directory(scratch.path())).await?;
     /// assert!(text.contains("FAMILY llama"));
     /// # Ok(())
     /// # }
     /// ```
     pub async fn modelfile(&self, request: &PackRequest) -> Result<String> {
         let request = PackRequest { modelfile: None, ..request.clone() };
-        blocking(move || {
-            let (plan, description) = prepare(&request)?;
-            Ok::<_, crate::Error>(generate(&plan, &description.findings))
-        })
-        .await
+        let prepared = self.prepare(&request).await?;
+        Ok(generate(&prepared.plan, &prepared.description.findings))
     }
 }

@@ -6,14 +6,14 @@ use modelpack_distribution::client::RemoteRepository;
 use modelpack_spec::{Artifact, Descriptor, Digest, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
 use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Repository};
 use modelpack_transfer::{Body, Notice, Sink, Source, blocking};
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 /// How long a registry is asked for referrers, which nobody needs.
 const REFERRERS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A place that is read: its source, and the manifest that was asked for.
 pub(crate) struct Opened {
-    pub(crate) source: Box<dyn Source>,
+    pub(crate) source: Arc<dyn Source>,
     pub(crate) manifest: Manifest,
     /// The place, a bare reference resolved to where it was found.
     pub(crate) place: Place,
@@ -89,7 +89,7 @@ impl Modelpack {
                 let manifest = self.select(&remote, reference).await?;
                 let name = reference.selector.tag().map(Tag::to_string);
                 let referrers = Referrers::Remote(remote.clone());
-                Ok(Opened { source: Box::new(remote), manifest, place: place.clone(), name, referrers, _lease: None })
+                Ok(Opened { source: Arc::new(remote), manifest, place: place.clone(), name, referrers, _lease: None })
             }
             Place::Store(reference) => {
                 let repository = self.store().repository(&reference.repository);
@@ -98,7 +98,7 @@ impl Modelpack {
                 let manifest = self.select(&repository, reference).await.map_err(|error| damage(reference, error))?;
                 let name = reference.selector.tag().map(Tag::to_string);
                 let referrers = Referrers::Layout(repository.layout().clone());
-                Ok(Opened { source: Box::new(Stored(repository)), manifest, place: place.clone(), name, referrers, _lease: lease })
+                Ok(Opened { source: Arc::new(Stored(repository)), manifest, place: place.clone(), name, referrers, _lease: lease })
             }
             Place::Layout(path, at) => {
                 let layout = Layout::at(path);
@@ -109,7 +109,7 @@ impl Modelpack {
                 }
                 let manifest = layout.manifest(&Selector::Digest(selected.digest)).await?;
                 let referrers = Referrers::Layout(layout.clone());
-                Ok(Opened { source: Box::new(layout), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
+                Ok(Opened { source: Arc::new(layout), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
             }
             Place::Archive(path, asked_for) => {
                 let (file, at) = (path.clone(), asked_for.clone());
@@ -125,7 +125,7 @@ impl Modelpack {
                 }
                 let manifest = archive.manifest(&Selector::Digest(selected.digest)).await?;
                 let referrers = Referrers::Archive(archive.clone());
-                Ok(Opened { source: Box::new(archive), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
+                Ok(Opened { source: Arc::new(archive), manifest, place: place.clone(), name: selected.name, referrers, _lease: None })
             }
             Place::Reference(reference) => match Box::pin(self.open(&Place::Store(reference.clone()))).await {
                 Err(Error::Store(e)) if e.is_not_found() => {

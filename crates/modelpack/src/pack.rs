@@ -1,26 +1,38 @@
-//! Packing a directory into a place.
+//! Packing files into a place.
 
-use crate::{Error, Modelpack, Place, Result, ScanReport, scan::scan_planned};
-use modelpack_pack::{
-    Description, FileFilter, Gap, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, gaps, infer, layers, pack, plan, preview,
+use crate::{
+    Error, Modelpack, Place, Result, ScanReport,
+    inspect::read_what_it_says,
+    open::{Opened, artifact_of, image_of},
+    scan::scanned,
 };
-use modelpack_spec::{BuiltArtifact, Digest, Tag};
+use modelpack_describe::ModelFiles;
+use modelpack_pack::{
+    ArtifactFiles, Description, FileFilter, Gap, LayerPolicy, Metadata, Modelfile, Plan, PlannedLayer, gaps, infer, is_foreign, layers,
+    pack, plan, plan_artifact, preview,
+};
+use modelpack_spec::{Config, Digest, RepositoryName, Tag};
 use modelpack_store::EntrySelector;
-use modelpack_transfer::{Notice, Notices, blocking};
+use modelpack_transfer::{Notice, blocking};
 use serde::{Serialize, Serializer};
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// What to pack.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PackRequest {
-    /// The model's directory.
-    pub directory: PathBuf,
+    /// Where the files are.
+    pub source: PackSource,
     /// The Modelfile or Kitfile that says which files are packed; without one they are found by looking.
     pub modelfile: Option<ModelfilePath>,
     /// Which files are left out or taken, whatever the Modelfile says.
     pub filter: FileFilter,
-    /// What is said of the model; wins over its Modelfile, which wins over its files.
+    /// What is said of the model. It wins over the Modelfile, which wins over the config of an artifact that is packed, which wins over
+    /// what the files say.
     pub metadata: Metadata,
     /// How its files become layers.
     pub layers: LayerPolicy,
@@ -33,9 +45,14 @@ pub struct PackRequest {
 }
 
 impl PackRequest {
-    /// All of a directory, each file as it is; its Modelfile counts only if it is named ([`ModelfilePath::find`]).
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into(), ..Self::default() }
+    /// All files of `source`, each as it is; a Modelfile counts only if it is named ([`ModelfilePath::find`]).
+    pub fn new(source: PackSource) -> Self {
+        Self { source, ..Self::default() }
+    }
+
+    /// All files of a directory, as [`new`](Self::new).
+    pub fn of_directory(directory: impl Into<PathBuf>) -> Self {
+        Self::new(PackSource::Directory(directory.into()))
     }
 
     /// Which files are packed, as a Modelfile or Kitfile says; with `None` they are found by looking.
@@ -48,7 +65,7 @@ impl PackRequest {
         Self { filter, ..self }
     }
 
-    /// What is said of the model; wins over its Modelfile, which wins over its files.
+    /// What is said of the model; wins over all else.
     pub fn metadata(self, metadata: Metadata) -> Self {
         Self { metadata, ..self }
     }
@@ -74,6 +91,31 @@ impl PackRequest {
     }
 }
 
+/// Where the files are that are packed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PackSource {
+    /// In a directory.
+    Directory(PathBuf),
+    /// In an artifact: each layer that stays as it is keeps its bytes, so that it is not moved to where it is already.
+    Place(Place),
+}
+
+/// The path of the directory, or the name of the artifact.
+impl fmt::Display for PackSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Place(place) => place.fmt(f),
+        }
+    }
+}
+
+impl Default for PackSource {
+    fn default() -> Self {
+        Self::Directory(PathBuf::from("."))
+    }
+}
+
 /// Where a Modelfile is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelfilePath {
@@ -89,6 +131,15 @@ impl ModelfilePath {
         // A link that leads nowhere, or to a directory, is found too: it should say something.
         let is_there = |name: &&str| directory.join(name).symlink_metadata().is_ok_and(|found| !found.is_dir());
         ["Modelfile", "Kitfile", "kitfile", ".kitfile"].into_iter().find(is_there).map(Self::InDirectory)
+    }
+
+    /// Reads the file. `directory` is that of the model, if it is in one.
+    fn read(&self, directory: Option<&Path>) -> Result<Modelfile> {
+        match (self, directory) {
+            (Self::InDirectory(name), Some(directory)) => Ok(Modelfile::read_in(directory, name)?),
+            (Self::InDirectory(name), None) => Ok(Modelfile::read(Path::new(name))?),
+            (Self::Named(path), _) => Ok(Modelfile::read(path)?),
+        }
     }
 
     /// The path to the file, if the model is in `directory`.
@@ -156,7 +207,7 @@ fn found<S: Serializer>(scan: &ScanReport, serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl Modelpack {
-    /// Finds out what would be packed. Writes nothing, and fails where packing would, as far as it can be told without reading the files.
+    /// Finds out what would be packed. Writes nothing, and fails where packing would, as far as that is known without reading the files.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -165,7 +216,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// let planned = modelpack.plan(&PackRequest::new(scratch.path())).await?;
+    /// let planned = modelpack.plan(&PackRequest::of_directory(scratch.path())).await?;
     /// assert_eq!(planned.layers[0].path.as_str(), "config.json");
     /// let family = &planned.description.findings[0];
     /// assert_eq!((family.field, &family.value), ("descriptor.family", &"llama".into()));
@@ -173,18 +224,15 @@ impl Modelpack {
     /// # }
     /// ```
     pub async fn plan(&self, request: &PackRequest) -> Result<Planned> {
-        let (request, notices) = (request.clone(), self.options.notices.clone());
-        blocking(move || {
-            let (layers, description) = prepare_layers(&request)?;
-            preview(&layers, &description)?;
-            let gaps = find_gaps(&layers, request.strict, &notices)?;
-            let (files, bytes) = (layers.iter().map(|layer| layer.files.len()).sum(), layers.iter().map(PlannedLayer::bytes).sum());
-            Ok(Planned { layers, files, bytes, description, gaps })
-        })
-        .await
+        let prepared = self.prepare(request).await?;
+        let layers = prepared.layers(request)?;
+        preview(&layers, &prepared.description)?;
+        let gaps = self.told_gaps(&prepared, request.strict).await?;
+        let (files, bytes) = (layers.iter().map(|layer| layer.files.len()).sum(), layers.iter().map(PlannedLayer::bytes).sum());
+        Ok(Planned { layers, files, bytes, description: prepared.description, gaps })
     }
 
-    /// Packs a directory; a bare reference means the store. With a registry as the place, no copy is kept here. Notice is given of what is
+    /// Packs files; a bare reference means the store. With a registry as the place, no copy is kept here. Notice is given of what is
     /// missing of the model before anything is written.
     ///
     /// ```
@@ -194,29 +242,26 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// let packed = modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// let packed = modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
     /// assert_eq!((packed.to.to_string().as_str(), packed.files), ("store:tiny:v1", 1));
     /// # Ok(())
     /// # }
     /// ```
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
-        let call = self.one_call();
         let to = to.clone().or_store();
-        let (request, notices) = (request.clone(), self.options.notices.clone());
-        let require_safe = request.require_safe;
-        let (layers, description, gaps, scan) = blocking(move || {
-            let (layers, description) = prepare_layers(&request)?;
-            let gaps = find_gaps(&layers, request.strict, &notices)?;
-            let scan = scan_planned(layers.iter().flat_map(|layer| &layer.files), request.scratch.clone())?;
-            Ok::<_, Error>((layers, description, gaps, scan))
-        })
-        .await?;
-        if require_safe && scan.count() > 0 {
+        let prepared = self.prepare(request).await?;
+        let layers = prepared.layers(request)?;
+        let gaps = self.told_gaps(&prepared, request.strict).await?;
+        let scanned = scanned(layers.iter().flat_map(|layer| &layer.files));
+        let scan = prepared.blame(self.scan_files(prepared.plan.content().clone(), &scanned, request.scratch.clone()).await)?;
+        if request.require_safe && scan.count() > 0 {
             return Err(Error::Unsafe(Box::new(scan)));
         }
-        let target = self.target(&to, None, EntrySelector::Name(Tag::latest().to_string())).await?;
+        let target = self.target(&to, prepared.repository(), EntrySelector::Name(Tag::latest().to_string())).await?;
+        // What was read before to learn what is packed is not counted here.
+        let call = self.one_call();
         let options = call.pack_options();
-        let manifest = pack(&layers, &description, target.sink(), &target.selector, &options).await?;
+        let manifest = prepared.blame(pack(&layers, &prepared.description, target.sink(), &target.selector, &options).await)?;
         target.finish().await?;
         let counted = call.progress.snapshot();
         Ok(Packed {
@@ -227,50 +272,102 @@ impl Modelpack {
             bytes: layers.iter().map(PlannedLayer::bytes).sum(),
             moved: counted.moved,
             present: counted.skipped,
-            description,
+            description: prepared.description,
             scan,
             gaps,
         })
     }
+
+    /// What is missing of the model, of which notice is given; an error if nothing may be.
+    async fn told_gaps(&self, prepared: &Prepared, strict: bool) -> Result<Vec<Gap>> {
+        let gaps = prepared.gaps().await?;
+        gaps.iter().for_each(|gap| self.options.notices.give(&Notice::Missing { what: gap.to_string() }));
+        if strict && !gaps.is_empty() { Err(Error::NotWhole(gaps)) } else { Ok(gaps) }
+    }
+
+    /// Finds the files and what they say of the model. Every source of values has its place here: the first that states a field wins.
+    pub(crate) async fn prepare(&self, request: &PackRequest) -> Result<Prepared> {
+        let (plan, modelfile, stated, from) = match &request.source {
+            PackSource::Directory(directory) => {
+                let (directory, request) = (directory.clone(), request.clone());
+                let (plan, modelfile) = blocking(move || {
+                    let modelfile = request.modelfile.as_ref().map(|path| path.read(Some(&directory))).transpose()?;
+                    Ok::<_, Error>((plan(&directory, modelfile.as_ref(), &request.filter)?, modelfile))
+                })
+                .await?;
+                (plan, modelfile, Metadata::default(), None)
+            }
+            PackSource::Place(place) => {
+                let opened = self.open(place).await?;
+                let modelfile = request.modelfile.clone();
+                let modelfile = blocking(move || modelfile.map(|path| path.read(None)).transpose()).await?;
+                let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
+                let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
+                let (name, source) = (opened.place.to_string(), opened.source.clone());
+                let files = ArtifactFiles::list(name, source, &artifact, self.options.concurrency, &self.progress).await;
+                let files = Arc::new(opened.place.blame(files)?);
+                let plan = plan_artifact(&files, modelfile.as_ref(), &request.filter)?;
+                let annotations = image.annotations.iter().chain(&said.annotations).filter(|(key, _)| !is_foreign(key));
+                let stated = stated(&said.config, annotations, &opened.place);
+                (plan, modelfile, stated, Some(opened))
+            }
+        };
+        let model = plan.model();
+        model.fetch_headers(self.options.concurrency).await;
+        let (model, inferred) = blocking(move || {
+            let inferred = infer(&model);
+            (Arc::new(model), inferred)
+        })
+        .await;
+        model.failure()?;
+        let written = modelfile.map(|modelfile| modelfile.metadata().clone()).unwrap_or_default();
+        let description = Description::of([request.metadata.clone(), written, stated, inferred.into()]);
+        Ok(Prepared { plan, description, model, from })
+    }
 }
 
-/// What is missing of the model in these layers. Blocks.
-pub(crate) fn gaps_in(layers: &[PlannedLayer]) -> Vec<Gap> {
-    gaps(layers.iter().flat_map(|layer| &layer.files))
+/// What an artifact that is packed states of itself.
+fn stated<'a>(config: &Config, annotations: impl Iterator<Item = (&'a String, &'a String)>, place: &Place) -> Metadata {
+    let (mut stated, left_out) = Metadata::of_config(config, &format!("the config of {place}"));
+    left_out.iter().for_each(|value| stated.warn(format!("{place}: {value}; it is left out")));
+    let source = format!("the manifest of {place}");
+    annotations.for_each(|(key, value)| stated.annotate_as(key, value, &source));
+    stated
 }
 
-/// What is missing of the model, of which notice is given; an error if nothing may be. Blocks.
-fn find_gaps(layers: &[PlannedLayer], strict: bool, notices: &Notices) -> Result<Vec<Gap>> {
-    let gaps = gaps_in(layers);
-    gaps.iter().for_each(|gap| notices.give(&Notice::Missing { what: gap.to_string() }));
-    if strict && !gaps.is_empty() { Err(Error::NotWhole(gaps)) } else { Ok(gaps) }
+/// Files that are to be packed, and what is said of them.
+pub(crate) struct Prepared {
+    pub(crate) plan: Plan,
+    pub(crate) description: Description,
+    model: Arc<ModelFiles>,
+    /// The artifact that the files are of, if they are of one: it must not be collected while they are read.
+    from: Option<Opened>,
 }
 
-/// The artifact that packing would make, as far as it can be told without reading the files, and its layers.
-pub(crate) async fn preview_of(request: &PackRequest) -> Result<(BuiltArtifact, Vec<PlannedLayer>)> {
-    let request = request.clone();
-    blocking(move || {
-        let (layers, description) = prepare_layers(&request)?;
-        Ok((preview(&layers, &description)?, layers))
-    })
-    .await
-}
+impl Prepared {
+    /// The layers that the files become.
+    pub(crate) fn layers(&self, request: &PackRequest) -> Result<Vec<PlannedLayer>> {
+        Ok(layers(&self.plan, &request.layers)?)
+    }
 
-/// Finds the layers that files become, and what they say of the model; blocks.
-pub(crate) fn prepare_layers(request: &PackRequest) -> Result<(Vec<PlannedLayer>, Description)> {
-    let (plan, description) = prepare(request)?;
-    Ok((layers(&plan, &request.layers)?, description))
-}
+    /// What is missing of the model.
+    pub(crate) async fn gaps(&self) -> Result<Vec<Gap>> {
+        let model = self.model.clone();
+        let gaps = blocking(move || gaps(&model)).await;
+        self.model.failure()?;
+        Ok(gaps)
+    }
 
-/// Finds the files and what they say of the model; blocks.
-pub(crate) fn prepare(request: &PackRequest) -> Result<(Plan, Description)> {
-    let read = |path: &ModelfilePath| match path {
-        ModelfilePath::Named(path) => Modelfile::read(path),
-        ModelfilePath::InDirectory(name) => Modelfile::read_in(&request.directory, name),
-    };
-    let modelfile = request.modelfile.as_ref().map(read).transpose()?;
-    let plan = plan(&request.directory, modelfile.as_ref(), &request.filter)?;
-    let inferred = infer(&plan).into();
-    let said = modelfile.map(|modelfile| modelfile.metadata().clone()).unwrap_or_default();
-    Ok((plan, Description::of([request.metadata.clone(), said, inferred])))
+    /// The result of reading the files: if bytes are damaged, and they are the store's, then the store is damaged.
+    pub(crate) fn blame<T, E: Into<Error>>(&self, result: Result<T, E>) -> Result<T> {
+        match &self.from {
+            Some(opened) => opened.place.blame(result),
+            None => result.map_err(Into::into),
+        }
+    }
+
+    /// The repository from whose blobs a registry may take those that stay.
+    fn repository(&self) -> Option<&RepositoryName> {
+        self.from.as_ref().and_then(Opened::repository)
+    }
 }

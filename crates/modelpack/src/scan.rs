@@ -2,8 +2,8 @@
 
 use crate::{Modelpack, Place, Result, open::artifact_of};
 use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
-use modelpack_scan::{Report, scan_artifact, scan_file};
-use modelpack_transfer::blocking;
+use modelpack_scan::{Report, ScannedFile, scan_files};
+use modelpack_transfer::{Files, LayerFiles, blocking};
 use serde::Serialize;
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -89,30 +89,29 @@ impl Modelpack {
         match target {
             ScanTarget::Place(place) => {
                 let opened = self.open(place).await?;
-                let artifact = artifact_of(&opened.manifest)?;
-                let options = modelpack_scan::ScanOptions { concurrency: self.options.concurrency, scratch };
-                opened.place.blame(scan_artifact(Arc::from(opened.source), &artifact, &options).await)
+                let layers = LayerFiles::new(opened.source.clone(), &artifact_of(&opened.manifest)?);
+                let scanned: Vec<_> = layers.layers().iter().map(ScannedFile::from).collect();
+                opened.place.blame(self.scan_files(Arc::new(layers), &scanned, scratch).await)
             }
             ScanTarget::Directory(directory) => {
+                // An ignore file is as much somebody else's as what it hides.
+                let include = Patterns::new("scan", ["*"]).expect("a star is a pattern");
+                let everything = FileFilter { include, only_included: true, ..FileFilter::default() };
                 let directory = directory.clone();
-                blocking(move || {
-                    // An ignore file is as much somebody else's as what it hides.
-                    let include = Patterns::new("scan", ["*"]).expect("a star is a pattern");
-                    let everything = FileFilter { include, only_included: true, ..FileFilter::default() };
-                    let plan = plan(&directory, None, &everything)?;
-                    scan_planned(&plan.files, scratch)
-                })
-                .await
+                let plan = blocking(move || plan(&directory, None, &everything)).await?;
+                self.scan_files(plan.content().clone(), &scanned(&plan.files), scratch).await
             }
         }
     }
+
+    /// Scans files of a tree.
+    pub(crate) async fn scan_files(&self, files: Arc<dyn Files>, scanned: &[ScannedFile], scratch: Option<PathBuf>) -> Result<Report> {
+        let options = modelpack_scan::ScanOptions { concurrency: self.options.concurrency, scratch };
+        Ok(scan_files(files, scanned, &options).await?)
+    }
 }
 
-/// Scans files that are to be packed; blocks.
-pub(crate) fn scan_planned<'a>(files: impl IntoIterator<Item = &'a PlannedFile>, scratch: Option<PathBuf>) -> Result<Report> {
-    let scan = |planned: &PlannedFile| {
-        let (file, _) = planned.source.open()?;
-        Ok(scan_file(planned.path.as_str(), planned.size, file, scratch.as_deref()))
-    };
-    Ok(Report { files: files.into_iter().map(scan).collect::<Result<_>>()? })
+/// Files that are to be packed, as those that are scanned.
+pub(crate) fn scanned<'a>(files: impl IntoIterator<Item = &'a PlannedFile>) -> Vec<ScannedFile> {
+    files.into_iter().map(|file| ScannedFile::new(file.path.clone(), file.size)).collect()
 }

@@ -1,6 +1,6 @@
 //! Whether documents and artifacts are valid.
 
-use crate::{Error, Model, Modelpack, Result, StoreError, pack::preview_of};
+use crate::{Error, Model, Modelpack, Result, StoreError, model::Digests};
 use modelpack_pack::{Allowance, content_digest};
 use modelpack_spec::{Artifact, Digest, Manifest, Selector, media_type};
 use modelpack_store::Layout;
@@ -23,7 +23,7 @@ const MAX_LISTED: usize = 1000;
 pub enum ValidateTarget {
     /// A file with a JSON document, and which it is; without that, it is told by what it holds.
     File(PathBuf, Option<Document>),
-    /// An artifact, or an index with all that it lists; or a directory, whose files are not hashed.
+    /// An artifact, or an index with all that it lists; or files, which are not hashed.
     Model(Model),
     /// An OCI image layout directory: every manifest that its index names.
     Layout(PathBuf),
@@ -155,9 +155,9 @@ impl Modelpack {
                 opened.place.blame(self.validate_all(opened.source.as_ref(), opened.manifest, options).await)
             }
             ValidateTarget::Layout(path) => self.validate_layout(&Layout::at(path), options).await,
-            ValidateTarget::Model(Model::Directory(request)) => {
-                let (built, _) = preview_of(request).await?;
-                let mut report = validate_artifact(built.manifest.bytes(), Some(&built.config_bytes), &BTreeMap::new());
+            ValidateTarget::Model(model @ Model::Files(_)) => {
+                let planned = self.subject(model, Digests::StandIns).await?;
+                let mut report = validate_artifact(planned.manifest.bytes(), planned.config.as_deref(), &BTreeMap::new());
                 // Digests stand in for those that packing computes, so there is nothing to compare.
                 report.unread.clear();
                 Ok(vec![Validation { subject: Subject::Planned, report }])

@@ -1,27 +1,30 @@
 //! Converting: an artifact of another tool, or in older names, becomes one of the specification, and its layers stay as they are.
 
 use crate::{
-    Description, Field, InvalidValue, Metadata, Result, classify,
-    infer::format_by_name,
+    Description, InvalidValue, Metadata, Result, classify,
     layers::BundleNames,
     pack::NO_TIME,
     unpack::{Allowance, content_digest},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, future, stream};
+use modelpack_describe::format_by_name;
 use modelpack_spec::{
     Algorithm, Artifact, ArtifactBuilder, Config, ConfigBuilder, Content, Descriptor, Digest, Encoding, FileMetadata, FilePath, Layer,
-    LayerInput, LayerKind, Manifest, Selector, media_type,
-    value::{is_date_time, is_param_size},
+    LayerInput, LayerKind, Manifest, Selector, media_type, value::is_date_time,
 };
 use modelpack_transfer::{Begin, Body, CopyOptions, Error, Progress, Sink, Source, for_each_concurrent, put_bytes};
-use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
 
 /// How annotations of a manifest begin that are about the artifact as another tool wrote it.
 const FOREIGN: [&str; 5] =
     ["org.cncf.model.", "org.cnai.model.", "org.cncf.modctl.", "ml.kitops.modelkit.cli-version", "ml.kitops.modelkit.kitfile"];
+
+/// Whether an annotation of a manifest is about the artifact as another tool wrote it, and not about the model.
+pub fn is_foreign(key: &str) -> bool {
+    FOREIGN.iter().any(|foreign| key.starts_with(foreign))
+}
 
 /// How many pieces of a layer may wait to be hashed while it is moved.
 const PIECES: usize = 8;
@@ -53,15 +56,15 @@ pub async fn convert(
     at: &Selector,
     options: &CopyOptions,
 ) -> Result<Converted> {
-    let (mut description, left_out) = describe(config);
+    let (metadata, left_out) = Metadata::of_config(config, "config");
+    let mut description = Description::of([metadata]);
     let mut inputs = artifact.layers.iter().map(input).collect::<Result<Vec<_>>>()?;
     name_archives(&mut inputs);
     description.config.format = description.config.format.or_else(|| format_of(&inputs));
     let known = Config { descriptor: description.descriptor, config: description.config, ..Config::default() };
-    let kept = |key: &str| !FOREIGN.iter().any(|foreign| key.starts_with(foreign));
     let build = |inputs: Vec<LayerInput>| {
         let builder = inputs.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::from(known.clone())), ArtifactBuilder::layer);
-        let annotations = annotations.iter().filter(|(key, _)| kept(key));
+        let annotations = annotations.iter().filter(|(key, _)| !is_foreign(key));
         let builder = annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value));
         builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })
     };
@@ -89,44 +92,6 @@ fn format_of(layers: &[LayerInput]) -> Option<String> {
         *bytes = bytes.saturating_add(layer.size);
     }
     formats.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(format, _)| format.to_owned())
-}
-
-/// The values of `config` as the specification wants them, and those that cannot be made so.
-fn describe(config: &Config) -> (Description, Vec<InvalidValue>) {
-    let tree = serde_json::to_value(config).expect("a config has string keys only, so it always serialises");
-    let (mut metadata, mut left_out) = (Metadata::default(), Vec::new());
-    for field in Field::ALL {
-        let values = match tree.pointer(&format!("/{}", field.name.replace('.', "/"))) {
-            Some(Value::Array(values)) => values.clone(),
-            Some(value) => vec![value.clone()],
-            None => Vec::new(),
-        };
-        let texts = values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        for text in texts.filter(|text| !text.trim().is_empty()) {
-            let is_to_be_rounded = field.name == Field::PARAM_SIZE.name && !is_param_size(&text);
-            let rounded = if is_to_be_rounded { rounded(&text) } else { None };
-            left_out.extend(metadata.say(field, rounded.as_deref().unwrap_or(&text), "config").err());
-        }
-    }
-    (Description::of([metadata]), left_out)
-}
-
-/// A number of parameters such as `361.82 M`, with one decimal and without spaces.
-fn rounded(size: &str) -> Option<String> {
-    let size = size.trim();
-    let unit = size.chars().next_back().filter(char::is_ascii_alphabetic)?;
-    let number = size.strip_suffix(unit)?.trim_end();
-    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
-    if !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let digit = |at: usize| decimals.as_bytes().get(at).map_or(0, |digit| u64::from(digit - b'0'));
-    let tenths = whole.parse::<u64>().ok()?.checked_mul(10)?.checked_add(digit(0) + u64::from(digit(1) >= 5))?;
-    match (tenths / 10, tenths % 10) {
-        (0, 0) => None,
-        (whole, 0) => Some(format!("{whole}{unit}")),
-        (whole, tenth) => Some(format!("{whole}.{tenth}{unit}")),
-    }
 }
 
 /// Names the archives that have no path as bundles of files are called that are packed: many tools want every layer to have one.
@@ -229,33 +194,4 @@ fn tee(body: Body) -> (Body, Body) {
 /// The digest of what was compressed.
 async fn uncompressed(layer: &Descriptor, encoding: Encoding, body: Body) -> Result<Digest, Error> {
     content_digest(layer, encoding, Algorithm::Sha256, body, Allowance::of(layer.size)).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_of_parameters_are_rounded_to_one_decimal() {
-        for (said, expected) in [
-            ("361.82 M", Some("361.8M")),
-            ("8.03B", Some("8B")),
-            ("1.25B", Some("1.3B")),
-            ("999.96M", Some("1000M")),
-            (" 7 B ", Some("7B")),
-            ("0.01B", None),
-            ("8x7B", None),
-            ("-1.25B", None),
-            ("1.2.3B", None),
-            (".55B", None),
-            ("1.２５B", None),
-            ("B", None),
-            ("7", None),
-            ("", None),
-            ("99999999999999999999.55B", None),
-            ("1844674407370955161.99B", None),
-        ] {
-            assert_eq!(rounded(said).as_deref(), expected, "{said}");
-        }
-    }
 }

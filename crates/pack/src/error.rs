@@ -48,10 +48,10 @@ pub enum Error {
         path: PathBuf,
     },
     /// No file is left to pack.
-    #[error("{} has no file to pack", directory.display())]
+    #[error("{files} has no file to pack")]
     Empty {
-        /// The directory.
-        directory: PathBuf,
+        /// The directory or artifact.
+        files: String,
         /// The patterns that may be why, each with where it was said.
         rules: Vec<String>,
     },
@@ -131,10 +131,10 @@ pub enum Error {
         layer: String,
     },
     /// A file's path cannot be one of an artifact, or not together with another's.
-    #[error("{}: {source}", directory.display())]
+    #[error("{files}: {source}")]
     InvalidPath {
-        /// The directory that the file is in.
-        directory: PathBuf,
+        /// The directory or artifact that the file is in.
+        files: String,
         /// The path below it, and why.
         source: InvalidPath,
     },

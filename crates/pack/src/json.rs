@@ -1,9 +1,8 @@
-//! How what is packed, and what is known of it, is written as JSON.
+//! How what would be packed is written as JSON.
 
-use crate::{Description, Finding, PlannedFile, PlannedLayer};
+use crate::{PlannedFile, PlannedLayer};
 use modelpack_spec::{Encoding, FilePath, LayerKind};
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 impl Serialize for PlannedLayer {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -17,7 +16,7 @@ impl Serialize for PlannedLayer {
             size: Option<u64>,
             files: &'a [PlannedFile],
         }
-        let Self { kind, encoding, path, files } = self;
+        let Self { kind, encoding, path, files, .. } = self;
         let (media_type, size) = (self.layer_type().to_string(), self.size());
         Layer { path, kind: *kind, encoding: *encoding, media_type, size, files }.serialize(serializer)
     }
@@ -32,52 +31,5 @@ impl Serialize for PlannedFile {
             executable: bool,
         }
         File { path: &self.path, size: self.size, executable: self.executable }.serialize(serializer)
-    }
-}
-
-impl Description {
-    /// What was said otherwise than `said`: of the same field, or of the annotation of the same key.
-    pub fn overruled_by(&self, said: &Finding) -> impl Iterator<Item = &Finding> {
-        let key = |said: &Finding| {
-            let pair = said.value.as_str().filter(|_| said.field == "annotations")?;
-            pair.split_once('=').map(|(key, _)| key.to_owned())
-        };
-        let (field, wanted) = (said.field, key(said));
-        self.overruled.iter().filter(move |other| other.field == field && key(other) == wanted)
-    }
-}
-
-/// Each value with where it came from and what it overruled, the notes, and the warnings.
-impl Serialize for Description {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Whole<'a> {
-            metadata: Vec<Said<'a>>,
-            notes: &'a [String],
-            warnings: &'a [String],
-        }
-        #[derive(Serialize)]
-        struct Said<'a> {
-            field: &'a str,
-            value: &'a Value,
-            from: &'a str,
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            overruled: Vec<Otherwise<'a>>,
-        }
-        #[derive(Serialize)]
-        struct Otherwise<'a> {
-            value: &'a Value,
-            from: &'a str,
-        }
-        fn otherwise(other: &Finding) -> Otherwise<'_> {
-            Otherwise { value: &other.value, from: &other.source }
-        }
-        let metadata = self.findings.iter().map(|said| Said {
-            field: said.field,
-            value: &said.value,
-            from: &said.source,
-            overruled: self.overruled_by(said).map(otherwise).collect(),
-        });
-        Whole { metadata: metadata.collect(), notes: &self.notes, warnings: &self.warnings }.serialize(serializer)
     }
 }

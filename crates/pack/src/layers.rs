@@ -1,11 +1,13 @@
 //! Which layers the files of a plan become: what each holds, in which encoding, and what it is called.
 //!
 //! This depends on the plan and the policy alone, and reads no file. A file is a layer of its own, encoded as the [policy](LayerPolicy)
-//! says, as long as there are no more layers than it allows; if there would be, small files are [bundled](bundle).
+//! says, as long as there are no more layers than it allows; if there would be, small files are [bundled](bundle). An archive that holds the same
+//! files already is [kept](stored).
 
 mod bundle;
 mod bundle_names;
 mod policy;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -13,10 +15,11 @@ pub(crate) use bundle_names::BundleNames;
 pub use policy::{InvalidLayerRule, LayerPolicy, LayerRule};
 
 use crate::{
-    Error, Plan, PlannedFile, Result,
+    Error, Plan, PlannedFile, Result, StoredArchive,
     pack::{archive_len, metadata_of},
 };
 use modelpack_spec::{Digest, Encoding, FilePath, LayerInput, LayerKind, LayerType};
+use std::collections::HashSet;
 
 /// A layer that is to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +33,14 @@ pub struct PlannedLayer {
     pub path: FilePath,
     /// Its files, in the order of the plan: one, or several if they were bundled. A raw layer has one.
     pub files: Vec<PlannedFile>,
+    /// The archive that holds these files already, if there is one: it is moved as it is.
+    pub(crate) stored: Option<StoredArchive>,
 }
 
 impl PlannedLayer {
     /// A layer of one file.
     pub(crate) fn of(file: &PlannedFile, encoding: Encoding) -> Self {
-        Self { kind: file.kind, encoding, path: file.path.clone(), files: vec![file.clone()] }
+        Self { kind: file.kind, encoding, path: file.path.clone(), files: vec![file.clone()], stored: None }
     }
 
     /// Its media type.
@@ -51,6 +56,7 @@ impl PlannedLayer {
     /// The size of the layer in bytes, if it can be told beforehand: not if it is compressed.
     pub fn size(&self) -> Option<u64> {
         match self.encoding {
+            _ if self.stored.is_some() => self.stored.as_ref().map(|archive| archive.descriptor.size),
             Encoding::Raw => Some(self.bytes()),
             Encoding::Tar => Some(self.archive_len()),
             Encoding::TarGzip | Encoding::TarZstd => None,
@@ -82,11 +88,20 @@ pub fn layers(plan: &Plan, policy: &LayerPolicy) -> Result<Vec<PlannedLayer>> {
         return Err(Error::LayerRule { path: path.to_owned() });
     }
     let rules: Vec<Option<Encoding>> = plan.files.iter().map(|file| policy.encoding_of(file)).collect();
-    if plan.files.len() > policy.max_layers {
-        return bundle::layers(plan, &rules, policy.max_layers);
+    let stored = stored::layers(plan, &rules);
+    let is_stored: HashSet<&FilePath> = stored.iter().flat_map(|layer| &layer.files).map(|file| &file.path).collect();
+    let others: Vec<_> = plan.files.iter().zip(rules).filter(|(file, _)| !is_stored.contains(&file.path)).collect();
+    let mut layers = if others.len() + stored.len() > policy.max_layers {
+        let names = BundleNames::beside(plan.files.iter().map(|file| &file.path).chain(stored.iter().map(|layer| &layer.path)));
+        bundle::layers(&others, names, policy.max_layers, stored.len())?
+    } else {
+        others.into_iter().map(|(file, said)| PlannedLayer::of(file, said.unwrap_or(Encoding::Raw))).collect()
+    };
+    if !stored.is_empty() {
+        layers.extend(stored);
+        layers.sort_by(|a, b| a.files[0].order(&b.files[0]));
     }
-    let alone = plan.files.iter().zip(&rules).map(|(file, said)| PlannedLayer::of(file, said.unwrap_or(Encoding::Raw)));
-    Ok(alone.collect())
+    Ok(layers)
 }
 
 /// That the layers are too many, and what could be done.

@@ -4,16 +4,16 @@
 //! at their names ([`classify`]).
 //! [`infer()`] reads what the files themselves say of the model. [`layers()`] decides which layers the files become, and [`pack()`] writes them.
 
+mod artifact_files;
 mod attach;
-mod classify;
-mod completeness;
 mod convert;
 mod directory;
+mod directory_files;
 mod error;
-mod infer;
+mod git;
 mod json;
+mod known_digests;
 mod layers;
-mod metadata;
 mod modelfile;
 mod pack;
 mod patterns;
@@ -22,18 +22,16 @@ mod preview;
 mod selection;
 mod unpack;
 
+pub use artifact_files::{ArtifactFiles, StoredArchive};
 pub use attach::{Attached, attach};
-pub use classify::classify;
-pub use completeness::{Gap, gaps};
-pub use convert::{Converted, convert};
+pub use convert::{Converted, convert, is_foreign};
 pub use error::{Error, Result};
-pub use infer::{Finding, Inferred, infer};
 pub use layers::{InvalidLayerRule, LayerPolicy, LayerRule, PlannedLayer, layers};
-pub use metadata::{Description, Field, InvalidValue, Metadata};
 pub use modelfile::{Modelfile, ModelfileError, ModelfileProblem, generate};
+pub use modelpack_describe::{Description, Field, Finding, Gap, Inferred, InvalidValue, Metadata, classify, gaps, infer};
 pub use pack::{PackOptions, pack};
 pub use patterns::{InvalidPattern, Patterns};
-pub use plan::{FileFilter, Plan, PlannedFile, SourceFile, plan, plan_file};
+pub use plan::{FileFilter, Plan, PlannedFile, plan, plan_artifact, plan_file};
 pub use preview::preview;
 pub use selection::{NotAPreset, Preset, Selection};
 pub use unpack::{Allowance, LeftOut, UnpackOptions, Unpacked, content_digest, unpack};

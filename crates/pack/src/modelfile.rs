@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn said(modelfile: &Modelfile, field: Field) -> Option<&serde_json::Value> {
-        modelfile.metadata.values.iter().find(|said| said.field == field.name).map(|said| &said.value)
+        modelfile.metadata.get(field)
     }
 
     fn name(text: &str) -> String {

@@ -6,15 +6,15 @@ mod tar;
 
 pub(crate) use tar::archive_len;
 
-use crate::{Description, PlannedFile, PlannedLayer, Result, preview};
+use crate::{Description, PlannedFile, PlannedLayer, Result, StoredArchive, known_digests::with_cache, preview};
 use archive::pack_archive;
 use modelpack_spec::{
     Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, Hasher, LayerInput,
     Manifest, Selector, media_type,
 };
-use modelpack_store::{DigestCache, Settled, Stamp};
-use modelpack_transfer::{Begin, Body, Error, FileRange, Progress, Sink, blocking, for_each_concurrent, put_bytes};
-use std::{fs::File, path::Path, sync::Arc};
+use modelpack_store::DigestCache;
+use modelpack_transfer::{Begin, Error, FileRange, OpenFile, Progress, Sink, for_each_concurrent, put_bytes};
+use std::sync::Arc;
 
 /// The time that every file gets, so that packing the same files gives the same digest.
 pub(crate) const NO_TIME: &str = "1970-01-01T00:00:00Z";
@@ -45,8 +45,9 @@ pub async fn pack(
     preview(layers, description)?;
     layers.iter().for_each(|layer| options.progress.expect(layer.bytes()));
     let stored = for_each_concurrent(options.concurrency, layers, |layer| async move {
-        match (layer.encoding, &layer.files[..]) {
-            (Encoding::Raw, [file]) => pack_file(layer, file, sink, options).await,
+        match (&layer.stored, layer.encoding, &layer.files[..]) {
+            (Some(archive), ..) => pack_stored(layer, archive, sink, options).await,
+            (None, Encoding::Raw, [file]) => pack_file(layer, file, sink, options).await,
             _ => pack_archive(layer, sink, options).await,
         }
     });
@@ -64,84 +65,67 @@ pub(crate) fn artifact_of(description: &Description, layers: impl IntoIterator<I
     Ok(annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value)).build()?)
 }
 
-/// The digest of a file, and the file.
+/// The digest of a file of this machine, and the file.
 pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Result<(Digest, FileRange)> {
-    let Opened { range, stamp, known, settled } = open(file, options.digest_cache.clone()).await?;
-    let digest = match known {
+    let open = open(file, options).await?;
+    let digest = match open.digest().await? {
         Some(digest) => digest,
-        None => hash(&range, &stamp, &options.progress).await?,
+        None => hash(&open, file.size, &options.progress).await?,
     };
-    remember(&range, settled, &digest, options).await;
+    open.remember(&digest).await;
+    let range = open.here().cloned().ok_or_else(|| Error::not_found(format!("{} on this machine", file.path)))?;
     Ok((digest, range))
 }
 
 /// Writes the file of a raw layer, unless the sink holds it.
 async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
-    let Opened { range, stamp, known, settled } = open(file, options.digest_cache.clone()).await?;
-    let known = match known {
-        None if sink.wants_digest() => Some(hash(&range, &stamp, &options.progress).await?),
+    let open = open(file, options).await?;
+    let known = match open.digest().await? {
+        None if sink.wants_digest() => Some(hash(&open, file.size, &options.progress).await?),
         known => known,
     };
-    let blob = known.map(|digest| Descriptor::new(layer.layer_type().to_string(), digest, range.len));
+    let blob = known.map(|digest| Descriptor::new(layer.layer_type().to_string(), digest, file.size));
     let digest = match sink.begin(blob.as_ref()).await? {
         Begin::Exists => {
-            options.progress.skipped(range.len);
+            options.progress.skipped(file.size);
             blob.expect("only a blob that was named exists").digest
         }
         Begin::Upload(mut upload) => {
-            let written = upload.write(Body::from_file(range.clone()).counted(options.progress.clone())).await;
+            let body = open.read(0..file.size).await?.counted(options.progress.clone());
+            let written = upload.write(body).await;
             // A registry refuses bytes that are not those it was promised; that the file changed is why.
-            unchanged(&range, &stamp)?;
+            open.unchanged()?;
             written?;
             upload.commit(blob.as_ref()).await?.0
         }
     };
-    remember(&range, settled, &digest, options).await;
+    open.remember(&digest).await;
     Ok(layer.input(digest, None, file.size))
 }
 
-/// A planned file that is open.
-struct Opened {
-    range: FileRange,
-    stamp: Stamp,
-    /// Its digest, if the cache knows it.
-    known: Option<Digest>,
-    /// By what the cache may know it from now on, if it does not.
-    settled: Option<Settled>,
+/// Moves an archive that holds the layer's files already, unless the sink holds it.
+async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
+    let blob = Descriptor::new(layer.layer_type().to_string(), archive.descriptor.digest.clone(), archive.descriptor.size);
+    match sink.begin(Some(&blob)).await? {
+        Begin::Exists => options.progress.skipped(layer.bytes()),
+        Begin::Upload(mut upload) => {
+            upload.write(archive.read().await?.counted(options.progress.clone())).await?;
+            upload.commit(Some(&blob)).await?;
+        }
+    }
+    Ok(layer.input(blob.digest, archive.diff_id.clone(), blob.size))
 }
 
-async fn open(file: &PlannedFile, cache: Option<DigestCache>) -> Result<Opened> {
-    let (source, size) = (file.source.clone(), file.size);
-    blocking(move || {
-        let (file, stamp) = source.open()?;
-        let known = cache.as_ref().and_then(|cache| cache.lookup(&stamp));
-        let settled = cache.filter(|_| known.is_none()).and_then(|cache| cache.prepare(&file));
-        Ok(Opened { range: FileRange { file: Arc::new(file), path: source.path(), offset: 0, len: size }, stamp, known, settled })
-    })
-    .await
+async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenFile>> {
+    Ok(with_cache(file.open().await?, options.digest_cache.as_ref()))
 }
 
-/// Remembers the digest of a file that was hashed since it was opened.
-async fn remember(range: &FileRange, settled: Option<Settled>, digest: &Digest, options: &PackOptions) {
-    let (Some(cache), Some(settled)) = (options.digest_cache.clone(), settled) else { return };
-    let (file, digest) = (range.file.clone(), digest.clone());
-    // What cannot be remembered is only hashed again.
-    let _ = blocking(move || cache.remember(&file, &settled, &digest)).await;
-}
-
-fn stamp(file: &File, path: &Path) -> Result<Stamp, Error> {
-    Ok(Stamp::of(&file.metadata().map_err(Error::io("look at", path))?))
-}
-
-/// Fails if the file is not what it was when it was opened.
-fn unchanged(range: &FileRange, before: &Stamp) -> Result<()> {
-    if stamp(&range.file, &range.path)? == *before { Ok(()) } else { Err(Error::Changed { path: range.path.clone() }.into()) }
-}
-
-async fn hash(range: &FileRange, stamp: &Stamp, progress: &Arc<Progress>) -> Result<Digest> {
+async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Digest> {
     let hasher = Hasher::new(Algorithm::Sha256);
     let progress = progress.clone();
-    let (hasher, read) = Body::from_file(range.clone())
+    let (hasher, read) = file
+        .read(0..size)
+        .await?
         .drain(hasher, move |hasher, piece| {
             hasher.update(piece);
             progress.hashed(piece.len() as u64);
@@ -149,7 +133,7 @@ async fn hash(range: &FileRange, stamp: &Stamp, progress: &Arc<Progress>) -> Res
         })
         .await;
     read?;
-    unchanged(range, stamp)?;
+    file.unchanged()?;
     Ok(hasher.finish())
 }
 

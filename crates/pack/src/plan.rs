@@ -1,64 +1,91 @@
-//! Planning: which files of a directory make an artifact, what they are to the model, and in which order they stand.
+//! Planning: which files of a tree make an artifact, what they are to the model, and in which order they stand.
 //!
-//! A plan depends on names, contents and the owner's `x` bits alone: not on where the directory is, in which order the disk
-//! lists it, or when its files were written.
+//! A plan depends on names, contents and the owner's `x` bits alone: not on where the files are, in which order a disk lists them,
+//! or when they were written.
 
 mod filter;
 mod hub_cache;
 mod kitignore;
 mod left_out;
 mod level;
+mod listed;
+mod on_disk;
 mod source;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use crate::{
-    Error, Modelfile, Result, classify,
-    directory::{Directory, Obstacle, failed},
+    ArtifactFiles, Error, Modelfile, Result, StoredArchive, classify,
+    directory::{Directory, failed},
+    directory_files::DirectoryFiles,
     modelfile::{FileCommand, ModelfileProblem, Pattern},
 };
 use filter::Ignores;
 use kitignore::KitIgnore;
 use left_out::IGNORE_FILE;
 use level::{Level, State, Wanted};
+use listed::ListedTree;
+use modelpack_describe::ModelFiles;
 use modelpack_spec::{FilePath, LayerKind, PathSet};
-use rustix::io::Errno;
+use modelpack_transfer::{FileEntry, Files, FilesReader, OpenFile};
+use on_disk::{DirectoryTree, kind_of};
 use std::{
     cmp::{Ordering, Reverse},
     collections::BTreeSet,
     ffi::OsString,
-    fs::{self, File, FileType},
-    os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::{Path, PathBuf},
-    rc::Rc,
+    fmt,
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::Path,
     sync::Arc,
 };
-use tree::{Found, Target, Tree};
+use tree::{Taken, Tree};
 
 pub use filter::FileFilter;
-pub use source::SourceFile;
-
-/// A directory with a longer path is not listed: no path in an artifact is longer.
-const MAX_PATH_BYTES: usize = 4096;
+pub(crate) use source::SourceFile;
 
 /// The files that make an artifact.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
-    /// The directory that they are in.
-    pub(crate) directory: Arc<Directory>,
     /// The files: weight configs, weights, code, data sets, docs. Of each kind those of the top directory come first, then the others, each
     /// sorted by the bytes of their paths. Never empty.
     pub files: Vec<PlannedFile>,
+    /// Archives that hold several of the files already.
+    pub(crate) archives: Vec<StoredArchive>,
+    content: Arc<dyn Files>,
+}
+
+impl Plan {
+    /// The files as those of a model, of which [`infer`](modelpack_describe::infer()) and [`gaps`](modelpack_describe::gaps()) tell more.
+    /// Files that are not on this machine are read within the runtime in which this is called.
+    pub fn model(&self) -> ModelFiles {
+        let files = self.files.iter().map(|file| (file.path.clone(), file.size, file.kind));
+        ModelFiles::new(FilesReader::new(self.content.clone()), files)
+    }
+
+    /// The tree that the files are in, with no other files in it.
+    pub fn content(&self) -> &Arc<dyn Files> {
+        &self.content
+    }
+
+    /// A plan of `files`, which are all in `content`.
+    pub(crate) fn new(files: Vec<PlannedFile>, archives: Vec<StoredArchive>, content: Arc<dyn Files>) -> Self {
+        Self { files, archives, content }
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 /// A file that becomes a layer, or part of one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct PlannedFile {
     /// Its path in the artifact.
     pub path: FilePath,
-    /// The file to open.
-    pub source: SourceFile,
     /// What it is to the model.
     pub kind: LayerKind,
     /// Whether the kind was told from the name ([`classify`]) and not by a Modelfile.
@@ -67,12 +94,47 @@ pub struct PlannedFile {
     pub size: u64,
     /// Whether its owner may execute it.
     pub executable: bool,
+    /// The tree that has the file at this path.
+    pub(crate) content: Arc<dyn Files>,
 }
 
 impl PlannedFile {
     /// Which of two files comes first in an artifact.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         place(self.kind, &self.path).cmp(&place(other.kind, &other.path))
+    }
+
+    /// Opens the file.
+    pub(crate) async fn open(&self) -> Result<Arc<dyn OpenFile>, modelpack_transfer::Error> {
+        self.content.open(&self.path).await
+    }
+
+    fn new(selected: Selected, content: Arc<dyn Files>) -> Self {
+        let Selected { path, kind, inferred, size, executable } = selected;
+        Self { path, kind, inferred, size, executable, content }
+    }
+}
+
+/// Where the bytes are is no part of what is planned.
+impl PartialEq for PlannedFile {
+    fn eq(&self, other: &Self) -> bool {
+        let what = |file: &Self| (file.kind, file.inferred, file.size, file.executable);
+        self.path == other.path && what(self) == what(other)
+    }
+}
+
+impl Eq for PlannedFile {}
+
+impl fmt::Debug for PlannedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, kind, inferred, size, executable, .. } = self;
+        f.debug_struct("PlannedFile")
+            .field("path", path)
+            .field("kind", kind)
+            .field("inferred", inferred)
+            .field("size", size)
+            .field("executable", executable)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,19 +165,45 @@ impl PlannedFile {
 ///
 /// A file that cannot be read is found here, before anything is packed.
 pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter) -> Result<Plan> {
-    let tree = Tree::open(directory)?;
+    let tree = DirectoryTree::open(directory)?;
+    let selected = select(&tree, modelfile, filter)?;
+    let (selected, sources): (Vec<_>, Vec<_>) = selected.into_iter().map(|planned| (planned.file, planned.source)).unzip();
+    let sources = selected.iter().map(Selected::entry).zip(sources).collect();
+    Ok(plan_of(selected, Arc::new(DirectoryFiles::new(Some(tree.top().clone()), sources))))
+}
+
+/// Plans an artifact of files of another one. Blocks no longer than it takes to look at the listing.
+///
+/// **Without a Modelfile**, all files are taken, for somebody chose them already, and each is what its layer says, or what its
+/// name tells. **With one**, what it names is taken as from a directory. `filter` counts in both cases; ignore files are files like
+/// others.
+pub fn plan_artifact(files: &Arc<ArtifactFiles>, modelfile: Option<&Modelfile>, filter: &FileFilter) -> Result<Plan> {
+    let tree = ListedTree::new(files);
+    let selected: Vec<Selected> = select(&tree, modelfile, filter)?.into_iter().map(|planned| planned.file).collect();
+    let archives = files.archives().to_vec();
+    Ok(Plan { archives, ..plan_of(selected, files.clone()) })
+}
+
+/// The plan of files of `content` that were selected, in its order.
+fn plan_of(selected: Vec<Selected>, content: Arc<dyn Files>) -> Plan {
+    let mut files: Vec<PlannedFile> = selected.into_iter().map(|file| PlannedFile::new(file, content.clone())).collect();
+    files.sort_unstable_by(PlannedFile::order);
+    Plan::new(files, Vec::new(), content)
+}
+
+/// The files of `tree` that make an artifact.
+fn select<T: Tree>(tree: &T, modelfile: Option<&Modelfile>, filter: &FileFilter) -> Result<Vec<Planned<T::Source>>> {
     let everything = Pattern::everything();
     let commands = modelfile.map(Modelfile::files).unwrap_or_default();
     let patterns: Vec<&Pattern> = if commands.is_empty() { vec![&everything] } else { commands.iter().map(|c| &c.pattern).collect() };
     let kitignore = match modelfile {
-        Some(modelfile) if modelfile.is_kitfile() && !filter.takes_included_only() => KitIgnore::read(&tree, directory)?,
+        Some(modelfile) if modelfile.is_kitfile() && !filter.takes_included_only() => KitIgnore::read(tree)?,
         _ => None,
     };
     let mut walk = Walk {
-        shown: directory,
         filter,
         kitignore,
-        tree: &tree,
+        tree,
         patterns: &patterns,
         commands,
         matches: vec![Match::Nothing; patterns.len()],
@@ -125,7 +213,7 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
     };
     walk.all()?;
 
-    let Walk { mut files, matches, ignored_by, .. } = walk;
+    let Walk { files, matches, ignored_by, .. } = walk;
     if let Some(modelfile) = modelfile {
         for (command, matched) in commands.iter().zip(matches) {
             let text = || command.pattern.text.clone();
@@ -141,14 +229,16 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
     }
     if files.is_empty() {
         let rules = filter.rules().map(str::to_owned).chain(ignored_by).collect();
-        return Err(Error::Empty { directory: directory.to_owned(), rules });
+        return Err(Error::Empty { files: tree.name(), rules });
     }
-    files.sort_unstable_by(PlannedFile::order);
     let mut paths = PathSet::default();
-    for file in &files {
-        paths.insert(&file.path).map_err(|source| Error::InvalidPath { directory: directory.to_owned(), source })?;
+    let mut sorted: Vec<&FilePath> = files.iter().map(|planned| &planned.file.path).collect();
+    // Of several errors, the same one is reported on every machine.
+    sorted.sort_unstable();
+    for path in sorted {
+        paths.insert(path).map_err(|source| Error::InvalidPath { files: tree.name(), source })?;
     }
-    Ok(Plan { directory: tree.root().clone(), files })
+    Ok(files)
 }
 
 /// Plans the one file `source`, which gets `path` in the artifact; its name says its kind if `kind` does not. Blocks, and does not read it.
@@ -166,13 +256,15 @@ pub fn plan_file(source: &Path, path: FilePath, kind: Option<LayerKind>) -> Resu
     let (size, inferred) = (metadata.len(), kind.is_none());
     let kind = kind.unwrap_or_else(|| classify(&path, size).0);
     let executable = metadata.permissions().mode() & 0o100 != 0;
-    Ok(PlannedFile { path, source: SourceFile::new(parent, name.into(), &metadata), kind, inferred, size, executable })
+    let selected = Selected { path, kind, inferred, size, executable };
+    let files = DirectoryFiles::new(None, vec![(selected.entry(), SourceFile::new(parent, name.into(), &metadata))]);
+    Ok(PlannedFile::new(selected, Arc::new(files)))
 }
 
 /// Opens the file `name` in `directory` itself, which is called `shown`. A link is followed as one of a file that is planned.
 pub(crate) fn open_in(directory: &Path, name: &str, shown: &Path) -> Result<File> {
-    let tree = Tree::open(directory)?;
-    tree.open_file(tree.root(), name.into(), shown)
+    let tree = DirectoryTree::open(directory)?;
+    tree.open_file(tree.top(), name.into(), shown)
 }
 
 /// Where layers of this kind stand, and which of two commands takes a file that both name.
@@ -202,32 +294,47 @@ enum Match {
     Found,
 }
 
-struct Walk<'a> {
-    /// The directory as the user calls it, for errors.
-    shown: &'a Path,
+struct Walk<'a, T: Tree> {
     filter: &'a FileFilter,
     kitignore: Option<KitIgnore>,
-    tree: &'a Tree,
+    tree: &'a T,
     patterns: &'a [&'a Pattern],
     /// The command of each pattern; empty if there are none, and names say what files are.
     commands: &'a [FileCommand],
     matches: Vec<Match>,
-    files: Vec<PlannedFile>,
+    files: Vec<Planned<T::Source>>,
     /// The rules of ignore files that left something out, for an error.
     ignored_by: BTreeSet<String>,
-    pending: Vec<Pending>,
+    pending: Vec<Pending<T::Directory>>,
+}
+
+/// A file that was taken, and what opens it.
+struct Planned<S> {
+    file: Selected,
+    source: S,
+}
+
+/// What is known of a file that was taken: see [`PlannedFile`].
+struct Selected {
+    path: FilePath,
+    kind: LayerKind,
+    inferred: bool,
+    size: u64,
+    executable: bool,
+}
+
+impl Selected {
+    fn entry(&self) -> FileEntry {
+        FileEntry { path: self.path.clone(), size: self.size, executable: self.executable }
+    }
 }
 
 /// A directory to list.
-struct Pending {
-    /// Below the top.
-    path: PathBuf,
-    /// Where it really is.
-    within: Arc<Directory>,
-    below: PathBuf,
+struct Pending<D> {
+    /// Its path below the top.
+    path: String,
+    directory: D,
     states: Vec<State>,
-    /// The top, and the directories to which links led on the way here.
-    origins: Rc<[PathBuf]>,
     ignores: Ignores,
     /// Whether only files are taken that the filter includes.
     only_included: bool,
@@ -235,111 +342,72 @@ struct Pending {
 
 /// A file or directory that patterns may want.
 struct Candidate {
-    /// Below the top.
-    path: PathBuf,
+    /// Its path below the top.
+    path: String,
     /// What wants it by itself.
     usual: Wanted,
     /// What wants it now that an include names it, whatever is usually left out.
     named: Option<Wanted>,
 }
 
-impl Walk<'_> {
+impl<T: Tree> Walk<'_, T> {
     /// Visits every directory into which a pattern leads. No recursion: a hostile tree is deeper than a stack.
     fn all(&mut self) -> Result<()> {
         let states = (0..self.patterns.len()).map(|pattern| State { pattern, matched: 0 }).collect();
-        let root = self.tree.root();
         self.pending.push(Pending {
-            path: PathBuf::new(),
-            within: root.clone(),
-            below: PathBuf::new(),
+            path: String::new(),
+            directory: self.tree.root(),
             states,
-            origins: [root.path().to_owned()].into(),
             ignores: Ignores::default(),
             only_included: self.filter.takes_included_only(),
         });
-        while let Some(mut directory) = self.pending.pop() {
-            let shown = if directory.path.as_os_str().is_empty() { self.shown.to_owned() } else { self.shown.join(&directory.path) };
-            let states = std::mem::take(&mut directory.states);
-            let level = Level::new(self.patterns, &states, directory.path.as_os_str().is_empty());
+        while let Some(mut pending) = self.pending.pop() {
+            let states = std::mem::take(&mut pending.states);
+            let level = Level::new(self.patterns, &states, pending.path.is_empty());
             self.matched(&level.all_below().collect::<Vec<_>>(), &Match::Found);
-            // Each is walked to from the top, so that a hostile depth would cost its square.
-            if directory.below.as_os_str().len() > MAX_PATH_BYTES {
-                return Err(failed("list", &shown)(Errno::NAMETOOLONG).into());
-            }
-            let opened = directory.within.directory(&directory.below).map_err(|obstacle| not_listed(obstacle, &shown))?;
-            let mut names = opened.names().map_err(modelpack_transfer::Error::io("list", &shown))?;
-            // Of several errors, the same one is reported on every machine.
-            names.sort();
-            if !self.filter.takes_included_only() && names.iter().any(|name| name == IGNORE_FILE) {
-                let file = self.tree.open_file(&directory.within, directory.below.join(IGNORE_FILE), &shown.join(IGNORE_FILE))?;
-                directory.ignores = directory.ignores.with(&directory.path, file, &shown)?;
+            let open = self.tree.open(&pending.directory)?;
+            let names = self.tree.names(&pending.directory, &open)?;
+            if !self.filter.takes_included_only()
+                && !self.tree.is_chosen()
+                && names.iter().any(|name| name == IGNORE_FILE)
+                && let Some(rules) = self.tree.rules(&pending.directory, IGNORE_FILE)?
+            {
+                pending.ignores = pending.ignores.with(&pending.path, &rules)?;
             }
             for name in names {
-                self.entry(&directory, &opened, &level, name)?;
+                self.entry(&pending, &open, &level, name)?;
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, directory: &Pending, opened: &Directory, level: &Level<'_>, name: OsString) -> Result<()> {
-        let mut wanted = Candidate { path: directory.path.join(&name), usual: level.wanted(&name.to_string_lossy(), false), named: None };
-        if self.filter.include.name(Path::new(&name)) {
-            wanted.named = Some(level.wanted(&name.to_string_lossy(), true));
+    fn entry(&mut self, within: &Pending<T::Directory>, open: &T::Open, level: &Level<'_>, name: OsString) -> Result<()> {
+        // A name that is not UTF-8 is refused by the tree once it is known to be wanted.
+        let text = name.to_string_lossy();
+        let path = if within.path.is_empty() { text.to_string() } else { format!("{}/{text}", within.path) };
+        let mut wanted = Candidate { path, usual: level.wanted(&text, self.tree.is_chosen() && self.commands.is_empty()), named: None };
+        if self.filter.include.name(Path::new(&*text)) {
+            wanted.named = Some(level.wanted(&text, true));
         } else if wanted.usual.is_empty() {
             return Ok(());
         }
-        let shown = self.shown.join(&wanted.path);
-        let metadata = opened.look(Path::new(&name)).map_err(|obstacle| obstacle.since(&shown))?;
-        let is_link = metadata.is_symlink();
-        let target = match is_link {
-            true => self.tree.follow(&opened.path().join(&name), &shown)?,
-            false => Target::Inside(Found { within: directory.within.clone(), below: directory.below.join(&name), metadata }),
-        };
-        let is_directory = match &target {
-            Target::Inside(found) => found.metadata.is_dir(),
-            Target::Outside { is_directory, .. } => *is_directory,
-            // Whatever it should lead to, it is judged as a file.
-            Target::Nothing { .. } => false,
-        };
+        let (is_directory, found) = self.tree.look(&within.directory, open, &name)?;
         if !is_directory {
-            let patterns = self.takers(directory, &wanted);
-            if patterns.is_empty() {
-                return Ok(());
-            }
-            let found = self.inside(target, shown)?;
-            return self.file(wanted.path, found, &patterns);
+            let patterns = self.takers(within, &wanted);
+            return if patterns.is_empty() { Ok(()) } else { self.file(&wanted.path, found, &patterns) };
         }
-        let Some((states, only_included)) = self.way_into(directory, &wanted) else { return Ok(()) };
-        let found = self.inside(target, shown.clone())?;
-        let mut origins = directory.origins.clone();
-        if is_link {
-            let path = found.path();
-            if opened.path().starts_with(&path) || origins.contains(&path) {
-                return Err(Error::LinkCycle { link: shown, target: path });
-            }
-            origins = origins.iter().chain([&path]).cloned().collect();
-        }
-        let ignores = directory.ignores.clone();
-        let Found { within, below, .. } = found;
-        self.pending.push(Pending { path: wanted.path, within, below, states, origins, ignores, only_included });
+        let Some((states, only_included)) = self.way_into(within, &wanted) else { return Ok(()) };
+        let directory = self.tree.enter(found)?;
+        self.pending.push(Pending { path: wanted.path, directory, states, ignores: within.ignores.clone(), only_included });
         Ok(())
     }
 
-    /// What may be taken; `link` is what leads there.
-    fn inside(&self, target: Target, link: PathBuf) -> Result<Found> {
-        match target {
-            Target::Inside(found) => Ok(found),
-            Target::Outside { path, .. } => Err(self.tree.outside(&link, path)),
-            Target::Nothing { text } => Err(Error::LinkDangling { link, target: text }),
-        }
-    }
-
     /// The patterns that take the file.
-    fn takers(&mut self, directory: &Pending, file: &Candidate) -> Vec<usize> {
+    fn takers(&mut self, directory: &Pending<T::Directory>, file: &Candidate) -> Vec<usize> {
         if self.is_left_out(directory, file, false) {
             return Vec::new();
         }
-        if self.filter.include.includes(&file.path, false) {
+        if self.filter.include.includes(Path::new(&file.path), false) {
             return file.named.as_ref().unwrap_or(&file.usual).as_file.clone();
         }
         if directory.only_included {
@@ -350,7 +418,7 @@ impl Walk<'_> {
     }
 
     /// The states of patterns in the directory `inner`, if something in it may be wanted, and whether that is only what is included.
-    fn way_into(&mut self, directory: &Pending, inner: &Candidate) -> Option<(Vec<State>, bool)> {
+    fn way_into(&mut self, directory: &Pending<T::Directory>, inner: &Candidate) -> Option<(Vec<State>, bool)> {
         if self.is_left_out(directory, inner, true) {
             return None;
         }
@@ -359,7 +427,7 @@ impl Walk<'_> {
             return Some((inner.usual.as_directory.clone(), false));
         }
         let states = &inner.named.as_ref().unwrap_or(&inner.usual).as_directory;
-        if !states.is_empty() && self.filter.include.may_include_below(&inner.path) {
+        if !states.is_empty() && self.filter.include.may_include_below(Path::new(&inner.path)) {
             return Some((states.clone(), true));
         }
         self.left_out(inner, &Match::Excluded);
@@ -367,12 +435,12 @@ impl Walk<'_> {
     }
 
     /// Whether an exclude or an ignore file leaves it out.
-    fn is_left_out(&mut self, directory: &Pending, candidate: &Candidate, is_directory: bool) -> bool {
+    fn is_left_out(&mut self, directory: &Pending<T::Directory>, candidate: &Candidate, is_directory: bool) -> bool {
         let ignored = || {
             let kitignore = self.kitignore.as_ref().and_then(|ignore| ignore.rule(&candidate.path, is_directory));
             kitignore.or_else(|| directory.ignores.rule(&candidate.path, is_directory))
         };
-        if self.filter.exclude.decide(&candidate.path, is_directory).is_some_and(|said| said.is_match) {
+        if self.filter.exclude.decide(Path::new(&candidate.path), is_directory).is_some_and(|said| said.is_match) {
             self.left_out(candidate, &Match::Excluded);
         } else if let Some(rule) = ignored() {
             self.left_out(candidate, &Match::Ignored(rule.clone()));
@@ -399,40 +467,15 @@ impl Walk<'_> {
         }
     }
 
-    fn file(&mut self, path: PathBuf, found: Found, patterns: &[usize]) -> Result<()> {
-        let shown = self.shown.join(&path);
-        let metadata = &found.metadata;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile { path: shown, kind: kind_of(metadata.file_type()) });
-        }
-        let Some(path) = path.to_str() else { return Err(Error::NotUtf8 { path: shown }) };
-        let path: FilePath = path.parse().map_err(|source| Error::InvalidPath { directory: self.shown.to_owned(), source })?;
-        found.within.may_read(&found.below).map_err(|obstacle| obstacle.since(&shown))?;
+    fn file(&mut self, path: &str, found: T::Found, patterns: &[usize]) -> Result<()> {
+        let Taken { size, executable, kind, source } = self.tree.take(found)?;
+        let path: FilePath = path.parse().map_err(|source| Error::InvalidPath { files: self.tree.name(), source })?;
         self.matched(patterns, &Match::Found);
-        let size = metadata.len();
         let named_by = patterns.iter().filter_map(|&pattern| self.commands.get(pattern));
         let command = named_by.min_by_key(|command| (Reverse(command.depth), rank(command.layer_kind())));
-        let (kind, inferred) = command.map_or_else(|| (classify(&path, size).0, true), |command| command.kind_of(&path, size));
-        let executable = metadata.permissions().mode() & 0o100 != 0;
-        self.files.push(PlannedFile { path, source: found.into_source(), kind, inferred, size, executable });
+        let by_name = || (classify(&path, size).0, true);
+        let (kind, inferred) = command.map_or_else(|| kind.unwrap_or_else(by_name), |command| command.kind_of(&path, size));
+        self.files.push(Planned { file: Selected { path, kind, inferred, size, executable }, source });
         Ok(())
-    }
-}
-
-/// Why a directory that was seen a moment ago cannot be listed.
-fn not_listed(obstacle: Obstacle, shown: &Path) -> modelpack_transfer::Error {
-    match obstacle.since(shown) {
-        modelpack_transfer::Error::Io { source, .. } => modelpack_transfer::Error::io("list", shown)(source),
-        error => error,
-    }
-}
-
-/// What it is that is no file.
-fn kind_of(file_type: FileType) -> &'static str {
-    match file_type {
-        t if t.is_dir() => "directory",
-        t if t.is_fifo() => "named pipe",
-        t if t.is_socket() => "socket",
-        _ => "device",
     }
 }

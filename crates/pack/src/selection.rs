@@ -1,9 +1,7 @@
 //! Which files of an artifact are wanted, when not all are.
 
-use crate::{
-    Patterns,
-    classify::{classify, is_of_tokenizer},
-};
+use crate::{Patterns, classify};
+use modelpack_describe::is_of_tokenizer;
 use modelpack_spec::{FilePath, Layer, LayerKind};
 use std::{fmt, path::Path, str::FromStr, sync::LazyLock};
 

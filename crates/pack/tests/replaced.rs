@@ -121,13 +121,13 @@ async fn what_is_replaced_after_planning_is_not_packed() {
 #[test]
 fn what_is_replaced_after_planning_says_nothing() {
     let unchanged = Scene::new();
-    let said = infer(&plan(&unchanged.model(), None, &FileFilter::default()).unwrap());
+    let said = infer(&plan(&unchanged.model(), None, &FileFilter::default()).unwrap().model());
     assert_eq!(said.descriptor.family.as_deref(), Some("llama"));
     for (what, replace) in REPLACEMENTS.into_iter().filter(|(what, _)| !what.contains("directory")) {
         let scene = Scene::new();
         let plan = plan(&scene.model(), None, &FileFilter::default()).unwrap();
         replace(&scene);
-        assert_eq!(infer(&plan).descriptor.family, None, "{what}");
+        assert_eq!(infer(&plan.model()).descriptor.family, None, "{what}");
     }
 }
 
@@ -201,7 +201,7 @@ async fn no_secret_is_packed_whenever_a_file_or_directory_becomes_a_link_to_it()
         for run in 0..300 {
             let rule = ["raw", "tar"][run % 2].parse().unwrap();
             let Ok(plan) = plan(&scene.model(), None, &FileFilter::default()) else { continue };
-            let said = infer(&plan);
+            let said = infer(&plan.model());
             assert_ne!(said.descriptor.family.as_deref(), Some("theft"), "{name}, {link:?}, run {run}");
             let store = MemoryStore::new();
             let layers = layers(&plan, &LayerPolicy { rules: vec![rule], max_layers: 512 }).unwrap();

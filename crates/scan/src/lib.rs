@@ -4,10 +4,9 @@
 //! what they import is judged against a list of what is harmless: anything else is a finding. So is what a loader opens that runs what it
 //! reads, and what could not be read here. A [`Report`] lists what was not judged, and says of nothing that it is clean.
 
-mod artifact;
-mod blob;
 mod container;
 mod file;
+mod files;
 mod format;
 mod globals;
 mod input;
@@ -21,6 +20,6 @@ mod report;
 mod tests;
 mod text;
 
-pub use artifact::{ScanOptions, scan_artifact};
 pub use file::scan_file;
+pub use files::{ScanOptions, ScannedFile, scan_files};
 pub use report::{FileReport, Finding, Report, Severity};

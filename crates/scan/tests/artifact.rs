@@ -1,10 +1,10 @@
 //! Artifacts of raw and archive layers, and files too large to be read.
 
 use flate2::{Compression, read::GzEncoder};
-use modelpack_scan::{FileReport, Report, ScanOptions, Severity, scan_artifact, scan_file};
+use modelpack_scan::{FileReport, Report, ScanOptions, ScannedFile, Severity, scan_file, scan_files};
 use modelpack_spec::{Artifact, Descriptor, Encoding, ImageManifest, LayerKind, LayerType, annotation, media_type};
 use modelpack_testkit::{tar_of, torch_archive, zip_of};
-use modelpack_transfer::{Error, MemoryStore, put_bytes};
+use modelpack_transfer::{Error, LayerFiles, MemoryStore, put_bytes};
 use std::{collections::BTreeMap, fs::File, io::Read, io::Write, sync::Arc};
 
 const CANARY: &[u8] = b"\x80\x02cposix\nsystem\nX\x16\x00\x00\x00touch modelpack-canary\x85R.";
@@ -32,7 +32,9 @@ async fn scan(layers: &[(Encoding, &str, Vec<u8>)], damage: impl Fn(&mut Descrip
     };
     let artifact = Artifact::read(&image).unwrap();
     let options = ScanOptions { concurrency: 2, scratch: Some(std::env::temp_dir()) };
-    scan_artifact(Arc::new(store), &artifact, &options).await
+    let layers = LayerFiles::new(Arc::new(store), &artifact);
+    let scanned: Vec<_> = layers.layers().iter().map(ScannedFile::from).collect();
+    scan_files(Arc::new(layers), &scanned, &options).await
 }
 
 async fn scanned(layers: &[(Encoding, &str, Vec<u8>)]) -> Vec<FileReport> {

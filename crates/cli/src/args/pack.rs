@@ -2,8 +2,7 @@
 
 use super::{MetadataArgs, PlanArgs};
 use crate::{context::Context, failure::Failure};
-use modelpack::{Field, PackRequest};
-use std::path::PathBuf;
+use modelpack::{Field, PackRequest, PackSource};
 
 /// How a directory is packed.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
@@ -28,12 +27,12 @@ pub struct PackArgs {
 
 impl PackArgs {
     /// What is asked of the facade; SOURCE_DATE_EPOCH counts if `dated`.
-    pub fn request(&self, directory: PathBuf, dated: bool, context: &Context) -> Result<PackRequest, Failure> {
+    pub fn request(&self, source: PackSource, dated: bool, context: &Context) -> Result<PackRequest, Failure> {
         let mut metadata = self.metadata.read()?;
         if let (None, true, Some(time)) = (&self.metadata.created_at, dated, context.created_at()?) {
             metadata.say(Field::CREATED_AT, &time, "SOURCE_DATE_EPOCH")?;
         }
-        let request = self.plan.request(directory)?.metadata(metadata).scratch(&context.settings.scratch);
+        let request = self.plan.request(source)?.metadata(metadata).scratch(&context.settings.scratch);
         Ok(request.require_safe(self.require_safe).strict(self.strict))
     }
 }

@@ -1,8 +1,8 @@
-//! How a directory would be packed: the arguments of every command that takes one.
+//! How files would be packed: the arguments of every command that takes a model's directory.
 
 use super::FilterArgs;
 use crate::failure::{Failure, Kind};
-use modelpack::{LayerPolicy, LayerRule, Model, ModelfilePath, PackRequest, Place};
+use modelpack::{LayerPolicy, LayerRule, Model, ModelfilePath, PackRequest, PackSource, Place};
 use std::path::{Path, PathBuf};
 
 /// Which files of a directory are packed, and as which layers.
@@ -24,17 +24,23 @@ pub struct PlanArgs {
 
 impl PlanArgs {
     /// What is asked of the facade.
-    pub fn request(&self, directory: PathBuf) -> Result<PackRequest, Failure> {
+    pub fn request(&self, source: PackSource) -> Result<PackRequest, Failure> {
         let default = LayerPolicy::default();
         let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
-        let modelfile = self.modelfile.clone().map(ModelfilePath::Named).or_else(|| ModelfilePath::find(&directory));
+        let modelfile = self.modelfile.clone().map(ModelfilePath::Named).or_else(|| match &source {
+            PackSource::Directory(directory) => ModelfilePath::find(directory),
+            PackSource::Place(_) => None,
+        });
         let layers = LayerPolicy { rules: self.layers.clone(), max_layers };
-        Ok(PackRequest::new(directory).modelfile(modelfile).filter(self.filter.read()?).layers(layers))
+        Ok(PackRequest::new(source).modelfile(modelfile).filter(self.filter.read()?).layers(layers))
     }
 
     /// The directory `name` if it is there, or else the place that it names.
     pub fn model(&self, name: &Path) -> Result<Model, Failure> {
-        if name.is_dir() { Ok(Model::Directory(Box::new(self.request(name.to_owned())?))) } else { Ok(Model::Place(place(name)?)) }
+        if !name.is_dir() {
+            return Ok(Model::Place(place(name)?));
+        }
+        Ok(Model::Files(Box::new(self.request(PackSource::Directory(name.to_owned()))?)))
     }
 
     /// Fails if something is said that is of no use, because there is no directory.
@@ -46,6 +52,18 @@ impl PlanArgs {
     /// Puts a rule before all others, so that each of them wins over it.
     pub fn begin_with(&mut self, rule: LayerRule) {
         self.layers.insert(0, rule);
+    }
+}
+
+/// What is packed: the directory `name` if it is there, or else the artifact that it names. What names no artifact is a directory that is
+/// not there.
+pub fn source(name: &Path) -> PackSource {
+    let text = name.to_string_lossy();
+    let is_path =
+        name.symlink_metadata().is_ok() || text.ends_with('/') || ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start));
+    match text.parse::<Place>() {
+        Ok(place) if !is_path => PackSource::Place(place),
+        _ => PackSource::Directory(name.to_owned()),
     }
 }
 

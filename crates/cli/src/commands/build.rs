@@ -38,5 +38,5 @@ pub async fn run(mut args: Args, context: &Context) -> Result<(), Failure> {
         args.pack.plan.begin_with(LayerRule::all(Encoding::Tar));
     }
     let to = args.tag.map(|tag| if args.output_remote { tag.or_registry() } else { tag });
-    pack(args.directory, to.as_ref(), &args.pack, !args.no_creation_time, &args.transfer, context).await
+    pack(&args.directory, to.as_ref(), &args.pack, !args.no_creation_time, &args.transfer, context).await
 }

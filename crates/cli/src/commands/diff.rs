@@ -34,7 +34,7 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let (a, b) = (args.plan.model(&args.a)?, args.plan.model(&args.b)?);
-    args.plan.expect_directory([&a, &b].iter().any(|model| matches!(model, Model::Directory(_))))?;
+    args.plan.expect_directory([&a, &b].iter().any(|model| matches!(model, Model::Files(_))))?;
     let diff = context.transfer("comparing", &args.transfer, async |m| m.diff(&a, &b).await).await?;
     context.output.result(&for_people(&diff), &diff)?;
     if diff.equal { Ok(()) } else { Err(Failure::difference()) }

@@ -37,7 +37,7 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let target = args.plan.model(&args.target)?;
-    args.plan.expect_directory(matches!(target, Model::Directory(_)))?;
+    args.plan.expect_directory(matches!(target, Model::Files(_)))?;
     let mut linted = context.modelpack(&args.registry).lint(&target).await?;
     let reports = &mut linted.report.consumers;
     reports.retain(|report| args.wanted.is_empty() || args.wanted.iter().any(|id| id == report.consumer.id));

@@ -2,25 +2,32 @@
 
 use super::{plan, scan};
 use crate::{
-    args::{PackArgs, TransferArgs},
+    args::{PackArgs, TransferArgs, source},
     context::Context,
-    failure::Failure,
+    failure::{Failure, Kind},
     text,
 };
-use modelpack::{Description, Finding, ModelfilePath, Place};
+use modelpack::{Description, Finding, ModelfilePath, PackRequest, PackSource, Place};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How much of a value is shown in an explanation, in characters: the longest id of a commit.
 const VALUE: usize = 64;
 
-/// Pack a directory into the store, or straight into another place
+const AFTER_HELP: &str = "\
+An artifact that is packed may be in the store, a registry, an image layout or an archive. A directory wins over an artifact of the \
+same name. Layers that stay as they are keep their bytes. Values of the config come from the flags, then from the Modelfile, then from \
+the config of the artifact, then from the files.
+
+Example: modelpack pack ./tiny -t registry.example.com/team/tiny:v1";
+
+/// Pack a directory, or the files of an artifact, into the store or straight into another place
 #[derive(clap::Args)]
-#[command(after_help = "Example: modelpack pack ./tiny -t registry.example.com/team/tiny:v1")]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// The model's directory
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    /// The model's directory, or an artifact
+    #[arg(value_name = "DIR|PLACE")]
+    source: PathBuf,
     /// What the artifact is called, and so where it goes; a bare reference means the store
     #[arg(short, long, value_name = "PLACE", required_unless_present = "dry_run")]
     tag: Option<Place>,
@@ -31,28 +38,45 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    pack(args.directory, args.tag.as_ref(), &args.pack, true, &args.transfer, context).await
+    pack(&args.source, args.tag.as_ref(), &args.pack, true, &args.transfer, context).await
 }
 
 /// Packs, and prints the digest, or with nowhere to pack to the plan; SOURCE_DATE_EPOCH counts if `dated`.
 pub async fn pack(
-    directory: PathBuf,
+    from: &Path,
     to: Option<&Place>,
     args: &PackArgs,
     dated: bool,
     transfer: &TransferArgs,
     context: &Context,
 ) -> Result<(), Failure> {
-    let request = args.request(directory, dated, context)?;
-    if let Some(found @ ModelfilePath::InDirectory(_)) = &request.modelfile {
-        context.output.note(&format!("using {}", found.path(&request.directory).display()));
+    let request = args.request(source(from), dated, context)?;
+    if let (Some(found @ ModelfilePath::InDirectory(_)), PackSource::Directory(directory)) = (&request.modelfile, &request.source) {
+        context.output.note(&format!("using {}", found.path(directory).display()));
     }
+    let packed = pack_request(&request, to, args, transfer, context).await;
+    packed.map_err(|failure| match &request.source {
+        // It may be either, so both are said.
+        PackSource::Place(Place::Reference(_)) if failure.ending() == Kind::NotFound.into() => {
+            Failure::new(Kind::NotFound, format!("the directory {} was not found, and {}", from.display(), failure.message()))
+        }
+        _ => failure,
+    })
+}
+
+async fn pack_request(
+    request: &PackRequest,
+    to: Option<&Place>,
+    args: &PackArgs,
+    transfer: &TransferArgs,
+    context: &Context,
+) -> Result<(), Failure> {
     let to = match to {
         Some(to) if !args.dry_run => to,
-        _ => return plan::show(&request, args.explain, transfer, context).await,
+        _ => return plan::show(request, args.explain, transfer, context).await,
     };
     let doing = if matches!(to, Place::Registry(_)) { "pushing" } else { "packing" };
-    let packed = context.transfer(doing, transfer, async |m| m.pack(&request, to).await).await?;
+    let packed = context.transfer(doing, transfer, async |m| m.pack(request, to).await).await?;
     warn(&packed.description, context);
     scan::warn(&packed.scan, &context.output);
     let present = if packed.present > 0 { format!("; {} of it was there already", text::bytes(packed.present)) } else { String::new() };

@@ -9,17 +9,17 @@ use crate::{
 use modelpack::Place;
 use std::path::Path;
 
-/// Push an artifact from the store, or a directory, to its registry
+/// Push an artifact from the store, or pack a directory or an artifact straight into a registry
 ///
-/// A directory is packed straight into the registry; no copy is kept here.
+/// What is packed leaves no copy in the store.
 #[derive(clap::Args)]
 #[command(
-    override_usage = "modelpack push [OPTIONS] REFERENCE\n       modelpack push [OPTIONS] DIR REFERENCE",
+    override_usage = "modelpack push [OPTIONS] REFERENCE\n       modelpack push [OPTIONS] DIR|PLACE REFERENCE",
     after_help = "Example: modelpack push ./tiny registry.example.com/team/tiny:v1"
 )]
 pub struct Args {
-    /// An artifact in the store; or a model's directory, and where it goes
-    #[arg(value_name = "[DIR] REFERENCE", num_args = 1..=2, required = true)]
+    /// An artifact in the store; or a model's directory or an artifact, and where it goes
+    #[arg(value_name = "[DIR|PLACE] REFERENCE", num_args = 1..=2, required = true)]
     what: Vec<String>,
     #[command(flatten)]
     transfer: TransferArgs,
@@ -31,11 +31,9 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match args.what.as_slice() {
         [directory, reference] => {
             let to = parse(reference)?.or_registry();
-            pack(directory.into(), Some(&to), &args.pack, true, &args.transfer, context).await.map_err(|failure| {
-                if Path::new(directory).exists() { failure } else { failure.hint("`modelpack cp` copies from one reference to another") }
-            })
+            pack(directory.as_ref(), Some(&to), &args.pack, true, &args.transfer, context).await
         }
-        [directory] if args.pack.dry_run => pack(directory.into(), None, &args.pack, true, &args.transfer, context).await,
+        [directory] if args.pack.dry_run => pack(directory.as_ref(), None, &args.pack, true, &args.transfer, context).await,
         [directory] if Path::new(directory).is_dir() => {
             let failure = Failure::new(Kind::Usage, format!("{directory} is a directory, and nothing says where it should go"));
             Err(failure.hint(format!("modelpack push {directory} registry.example.com/team/model:v1")))

@@ -43,7 +43,7 @@ struct Outcome<'a> {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let targets = args.targets.iter().map(|name| Ok((name, target(name, &args)?))).collect::<Result<Vec<_>, Failure>>()?;
-    args.plan.expect_directory(targets.iter().any(|(_, target)| matches!(target, ValidateTarget::Model(Model::Directory(_)))))?;
+    args.plan.expect_directory(targets.iter().any(|(_, target)| matches!(target, ValidateTarget::Model(Model::Files(_)))))?;
     if args.document.is_some() && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::File(..))) {
         return Err(Failure::new(Kind::Usage, "--type is for a JSON file, and none is given"));
     }

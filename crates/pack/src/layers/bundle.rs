@@ -6,7 +6,7 @@
 //! changes the bundle that it is in, and few others.
 
 use super::{BundleNames, PlannedLayer, too_many};
-use crate::{Plan, PlannedFile, Result, pack::archive_len};
+use crate::{PlannedFile, Result, pack::archive_len};
 use modelpack_spec::{Algorithm, Encoding, FilePath, Hasher, LayerKind};
 use std::collections::BTreeMap;
 
@@ -39,21 +39,26 @@ const SETS: [&[Class]; 5] = [
     &[Class::Aside, Class::Config, Class::Read, Class::Weights],
 ];
 
-/// The layers of a plan that has more files than there may be layers. `rules` says of each file what the policy's rules say.
-pub(super) fn layers(plan: &Plan, rules: &[Option<Encoding>], limit: usize) -> Result<Vec<PlannedLayer>> {
-    let files: Vec<File<'_>> = plan.files.iter().zip(rules).map(|(file, said)| File::new(file, *said)).collect();
+/// The layers of files that are more than there may be layers beside `stored` others; each with what the policy's rules say of it.
+pub(super) fn layers(
+    planned: &[(&PlannedFile, Option<Encoding>)],
+    names: BundleNames,
+    limit: usize,
+    stored: usize,
+) -> Result<Vec<PlannedLayer>> {
+    let files: Vec<File<'_>> = planned.iter().map(|(file, said)| File::new(file, *said)).collect();
     let mut fewest = files.len();
     for set in SETS {
         for largest in LIMITS {
             let groups = groups(&files, set, largest);
-            if groups.len() <= limit {
-                return Ok(named(plan, groups));
+            if groups.len() + stored <= limit {
+                return Ok(named(names, groups));
             }
             fewest = fewest.min(groups.len());
         }
     }
-    let raw = rules.iter().filter(|said| **said == Some(Encoding::Raw)).count();
-    Err(too_many(fewest, limit, raw))
+    let raw = planned.iter().filter(|(_, said)| *said == Some(Encoding::Raw)).count();
+    Err(too_many(fewest + stored, limit, raw))
 }
 
 /// A file, and what decides whether and how it is bundled.
@@ -153,15 +158,14 @@ fn groups<'a>(files: &[File<'a>], set: &[Class], largest: u64) -> Vec<Group<'a>>
 }
 
 /// Gives each bundle a name.
-fn named(plan: &Plan, groups: Vec<Group<'_>>) -> Vec<PlannedLayer> {
-    let mut names = BundleNames::beside(plan.files.iter().map(|file| &file.path));
+fn named(mut names: BundleNames, groups: Vec<Group<'_>>) -> Vec<PlannedLayer> {
     let layers = groups.into_iter().map(|group| {
         let kind = group.files[0].kind;
         let (encoding, path) = match &group.files[..] {
             [file] => (group.alone, file.path.clone()),
             _ => (group.encoding, names.next(kind, group.encoding).expect("a bundle is an archive")),
         };
-        PlannedLayer { kind, encoding, path, files: group.files.into_iter().cloned().collect() }
+        PlannedLayer { kind, encoding, path, files: group.files.into_iter().cloned().collect(), stored: None }
     });
     layers.collect()
 }

@@ -156,10 +156,12 @@ pub struct InvalidLayerRule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SourceFile;
+    use modelpack_transfer::MemoryFiles;
+    use std::sync::Arc;
 
     fn file(path: &str, kind: LayerKind, size: u64) -> PlannedFile {
-        PlannedFile { path: path.parse().unwrap(), source: SourceFile::none(), kind, inferred: true, size, executable: false }
+        let content = Arc::new(MemoryFiles::default());
+        PlannedFile { path: path.parse().unwrap(), kind, inferred: true, size, executable: false, content }
     }
 
     fn encoding(rules: &[&str], path: &str, kind: LayerKind, size: u64) -> Option<Encoding> {

@@ -1,19 +1,20 @@
 //! Which layers files become, without a disk.
 
 use super::{LayerPolicy, LayerRule, PlannedLayer, layers};
-use crate::{Error, Plan, PlannedFile, SourceFile, classify, directory::Directory};
+use crate::{Error, Plan, PlannedFile, classify};
 use modelpack_spec::{Encoding, LayerKind};
+use modelpack_transfer::MemoryFiles;
 use std::sync::Arc;
 
 fn plan(files: impl IntoIterator<Item = (String, u64)>) -> Plan {
     let file = |(path, size): (String, u64)| {
         let path = path.parse().unwrap();
         let kind = classify(&path, size).0;
-        PlannedFile { path, source: SourceFile::none(), kind, inferred: true, size, executable: false }
+        PlannedFile { path, kind, inferred: true, size, executable: false, content: Arc::new(MemoryFiles::default()) }
     };
     let mut files: Vec<PlannedFile> = files.into_iter().map(file).collect();
     files.sort_by(PlannedFile::order);
-    Plan { directory: Arc::new(Directory::open("/".as_ref()).unwrap()), files }
+    Plan::new(files, Vec::new(), Arc::new(MemoryFiles::default()))
 }
 
 fn policy(rules: &[&str], max_layers: usize) -> LayerPolicy {

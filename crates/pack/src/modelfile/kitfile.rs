@@ -206,9 +206,7 @@ impl Reader<'_> {
     fn say(&mut self, field: Field, text: &Text) -> Result<(), ModelfileError> {
         match text {
             // Of two that speak of a text the first is heard: the package before the model.
-            Some(text) if field.is_list || self.modelfile.metadata.values.iter().all(|said| said.field != field.name) => {
-                self.say_text(field, text)
-            }
+            Some(text) if field.is_list || self.modelfile.metadata.get(field).is_none() => self.say_text(field, text),
             _ => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! Writing a Modelfile that says what was found, for somebody to change.
 
 use super::{COMMANDS, Command};
-use crate::{Finding, Plan, infer::git::CHECKED_OUT};
+use crate::{Finding, Plan, git::CHECKED_OUT};
 use serde_json::Value;
 use std::fmt::Write;
 

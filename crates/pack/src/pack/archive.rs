@@ -3,14 +3,13 @@
 use super::{
     PackOptions,
     encode::Encoder,
-    stamp,
     tar::{TarWriter, archive_len},
 };
 use crate::{PlannedFile, PlannedLayer, Result};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher, LayerInput};
-use modelpack_transfer::{Begin, Body, CHUNK, Error, Progress, Sink, blocking};
+use modelpack_transfer::{Begin, Body, CHUNK, Error, FilesReader, Progress, Sink, blocking};
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     sync::{Arc, OnceLock},
 };
 
@@ -44,7 +43,8 @@ pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options:
 
 /// The files of an archive, and what is known since they were first read.
 struct Archive {
-    files: Vec<PlannedFile>,
+    /// The files, and what reads each.
+    files: Vec<(PlannedFile, FilesReader)>,
     encoding: Encoding,
     /// The digest of the archive before it was compressed, if it was.
     diff_id: OnceLock<Digest>,
@@ -52,13 +52,21 @@ struct Archive {
 
 impl Archive {
     fn new(layer: &PlannedLayer) -> Self {
-        Self { files: layer.files.clone(), encoding: layer.encoding, diff_id: OnceLock::new() }
+        let mut readers: Vec<FilesReader> = Vec::new();
+        let mut reader = |file: &PlannedFile| {
+            if readers.last().is_none_or(|last| !Arc::ptr_eq(last.files(), &file.content)) {
+                readers.push(FilesReader::new(file.content.clone()));
+            }
+            readers.last().expect("one was pushed").clone()
+        };
+        let files = layer.files.iter().map(|file| (file.clone(), reader(file))).collect();
+        Self { files, encoding: layer.encoding, diff_id: OnceLock::new() }
     }
 
     /// The bytes of the layer, `size` of them if that is known; `count` is told of the bytes of files that were read.
     fn body(self: &Arc<Self>, size: Option<u64>, options: &PackOptions, count: fn(&Progress, u64)) -> Body {
         let (archive, progress) = (self.clone(), options.progress.clone());
-        let len = archive_len(archive.files.iter().map(|file| (&file.path, file.size)));
+        let len = archive_len(archive.files.iter().map(|(file, _)| (&file.path, file.size)));
         Body::from_producer(Arc::new(move |out| archive.write(len, out, |n| count(&progress, n))), size)
     }
 
@@ -76,13 +84,13 @@ impl Archive {
     }
 
     fn write(&self, len: u64, out: &mut dyn Write, count: impl Fn(u64)) -> Result<(), Error> {
-        let failed = || Error::io("compress", self.files[0].path.as_str());
+        let failed = || Error::io("compress", self.files[0].0.path.as_str());
         let encoder = Encoder::new(self.encoding, len, out).map_err(failed())?;
         let hasher = self.encoding.is_compressed().then(|| Hasher::new(Algorithm::Sha256));
         let mut tar = TarWriter::new(Hashed { out: encoder, hasher });
         let mut buffer = vec![0; CHUNK];
-        for file in &self.files {
-            write_file(file, &mut tar, &mut buffer, &count)?;
+        for (file, reader) in &self.files {
+            write_file(file, reader, &mut tar, &mut buffer, &count)?;
         }
         let Hashed { out, hasher } = tar.finish().map_err(failed())?;
         if let Some(hasher) = hasher {
@@ -94,29 +102,33 @@ impl Archive {
 
     /// Fails if a file is not what it was when it was planned.
     fn unchanged(&self) -> Result<(), Error> {
-        self.files.iter().try_for_each(|file| file.source.open().map(drop))
+        self.files.iter().try_for_each(|(file, reader)| reader.open(&file.path, file.size).map(drop))
     }
 }
 
-fn write_file(planned: &PlannedFile, tar: &mut TarWriter<impl Write>, buffer: &mut [u8], count: impl Fn(u64)) -> Result<(), Error> {
-    let path = planned.source.path();
-    let changed = || Error::Changed { path: path.clone() };
-    let written = || Error::io("compress", &path);
-    let (mut file, opened) = planned.source.open()?;
+fn write_file(
+    planned: &PlannedFile,
+    reader: &FilesReader,
+    tar: &mut TarWriter<impl Write>,
+    buffer: &mut [u8],
+    count: impl Fn(u64),
+) -> Result<(), Error> {
+    let mut file = reader.open(&planned.path, planned.size)?;
+    let name = file.name();
+    let written = || Error::io("compress", &name);
     tar.file(&planned.path, planned.size, planned.executable).map_err(written())?;
     let mut missing = planned.size;
     while missing > 0 {
         let want = buffer.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
-        let piece = &mut buffer[..want];
-        file.read_exact(piece).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => changed(),
-            _ => Error::io("read", &path)(e),
-        })?;
-        tar.data(piece).map_err(written())?;
-        count(want as u64);
-        missing -= want as u64;
+        let n = file.read_piece(&mut buffer[..want])?;
+        if n == 0 {
+            return Err(Error::Changed { path: name.into() });
+        }
+        tar.data(&buffer[..n]).map_err(written())?;
+        count(n as u64);
+        missing -= n as u64;
     }
-    if stamp(&file, &path)? == opened { Ok(()) } else { Err(changed()) }
+    file.unchanged()
 }
 
 /// Hashes what is written, if its digest is wanted.

@@ -1,13 +1,8 @@
 //! What is left out of a plan, and what is taken anyway: includes, excludes, and ignore files.
 
-use super::left_out::IGNORE_FILE;
+use super::tree::Rules;
 use crate::{Patterns, Result};
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-    rc::Rc,
-};
+use std::{fs::File, io::Read, path::Path, rc::Rc};
 
 /// An ignore file that is larger than this is something else.
 const MAX_BYTES: u64 = 1 << 20;
@@ -42,26 +37,24 @@ pub(super) struct Ignores(Option<Rc<IgnoreFile>>);
 
 struct IgnoreFile {
     /// The directory that it is in, below the top.
-    directory: PathBuf,
+    directory: String,
     patterns: Patterns,
     outer: Ignores,
 }
 
 impl Ignores {
-    /// These and the ignore file `file` in `directory`, which is called `shown`.
-    pub(super) fn with(&self, directory: &Path, file: File, shown: &Path) -> Result<Self> {
-        let shown = shown.join(IGNORE_FILE);
-        let text = read_ignore_file(file, &shown)?;
-        let patterns = Patterns::parse(&shown.to_string_lossy(), &text)?;
+    /// These and the ignore file of `directory`.
+    pub(super) fn with(&self, directory: &str, file: &Rules) -> Result<Self> {
+        let patterns = Patterns::parse(&file.name, &file.text)?;
         Ok(Self(Some(Rc::new(IgnoreFile { directory: directory.to_owned(), patterns, outer: self.clone() }))))
     }
 
     /// The rule that leaves out the file or directory `path` below the top: that of the nearest ignore file which says something of it.
-    pub(super) fn rule(&self, path: &Path, is_directory: bool) -> Option<String> {
+    pub(super) fn rule(&self, path: &str, is_directory: bool) -> Option<String> {
         let mut file = self.0.as_deref();
         while let Some(IgnoreFile { directory, patterns, outer }) = file {
-            let below = path.strip_prefix(directory).expect("an ignore file counts in its own directory");
-            if let Some(said) = patterns.decide(below, is_directory) {
+            let below = path.strip_prefix(directory.as_str()).expect("an ignore file counts in its own directory");
+            if let Some(said) = patterns.decide(Path::new(below.trim_start_matches('/')), is_directory) {
                 return said.is_match.then_some(said.rule);
             }
             file = outer.0.as_deref();
@@ -71,7 +64,7 @@ impl Ignores {
 }
 
 /// The text of an ignore file, which is called `shown`.
-pub(super) fn read_ignore_file(file: File, shown: &Path) -> Result<String> {
+pub(super) fn read_rules(file: File, shown: &Path) -> Result<String> {
     let invalid = |why: &str| modelpack_transfer::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_transfer::Error::io("read", shown))?;

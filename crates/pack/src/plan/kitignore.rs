@@ -3,8 +3,8 @@
 //! Its grammar is Docker's: patterns stand at the top, the last that matches a file or a directory it is in decides, and so `!` takes back
 //! what is in a directory that is left out. Its patterns are told to [`Patterns`] in the grammar of gitignore.
 
-use super::{filter::read_ignore_file, tree::Tree};
-use crate::{InvalidPattern, Patterns, Result, directory::Obstacle};
+use super::tree::{Rules, Tree};
+use crate::{InvalidPattern, Patterns, Result};
 use std::path::Path;
 
 /// The file that says which files a Kitfile does not take.
@@ -19,15 +19,10 @@ pub(super) struct KitIgnore {
 }
 
 impl KitIgnore {
-    /// Reads the `.kitignore` at the top of `tree`, which is called `shown`, if there is one.
-    pub(super) fn read(tree: &Tree, shown: &Path) -> Result<Option<Self>> {
-        // A broken link is no missing file: something should be left out.
-        if matches!(tree.root().look(Path::new(NAME)), Err(Obstacle::Missing)) {
-            return Ok(None);
-        }
-        let shown = shown.join(NAME);
-        let text = read_ignore_file(tree.open_file(tree.root(), NAME.into(), &shown)?, &shown)?;
-        Ok(Some(Self::parse(&shown.to_string_lossy(), &text)?))
+    /// Reads the `.kitignore` at the top of `tree`, if there is one.
+    pub(super) fn read<T: Tree>(tree: &T) -> Result<Option<Self>> {
+        let rules = tree.rules(&tree.root(), NAME)?;
+        Ok(rules.map(|Rules { name, text }| Self::parse(&name, &text)).transpose()?)
     }
 
     fn parse(name: &str, text: &str) -> Result<Self, InvalidPattern> {
@@ -38,11 +33,11 @@ impl KitIgnore {
     }
 
     /// The rule that leaves out the file or directory `path` below the top.
-    pub(super) fn rule(&self, path: &Path, is_directory: bool) -> Option<String> {
+    pub(super) fn rule(&self, path: &str, is_directory: bool) -> Option<String> {
         if is_directory && self.takes_back {
             return None;
         }
-        self.patterns.last_for(path, is_directory).filter(|said| said.is_match).map(|said| said.rule)
+        self.patterns.last_for(Path::new(path), is_directory).filter(|said| said.is_match).map(|said| said.rule)
     }
 }
 
@@ -75,7 +70,7 @@ mod tests {
     use super::*;
 
     fn is_left_out(text: &str, path: &str) -> bool {
-        KitIgnore::parse(".kitignore", text).unwrap().rule(Path::new(path), false).is_some()
+        KitIgnore::parse(".kitignore", text).unwrap().rule(path, false).is_some()
     }
 
     #[test]
@@ -115,7 +110,7 @@ mod tests {
     #[test]
     fn the_rule_is_named_by_its_line() {
         let ignore = KitIgnore::parse(".kitignore", "# c\n\nsecret/").unwrap();
-        assert_eq!(ignore.rule(Path::new("secret"), true).unwrap(), ".kitignore:3 \"/secret\"");
+        assert_eq!(ignore.rule("secret", true).unwrap(), ".kitignore:3 \"/secret\"");
         assert!(KitIgnore::parse(".kitignore", "a\n[b").unwrap_err().to_string().starts_with(".kitignore:2 "));
     }
 }

@@ -13,7 +13,7 @@ use std::{
 /// A file as it was when it was planned: the directory that holds it open, the path below that, which has no links in it, and what
 /// identifies its content.
 #[derive(Clone, Debug)]
-pub struct SourceFile {
+pub(crate) struct SourceFile {
     within: Arc<Directory>,
     below: PathBuf,
     stamp: Stamp,
@@ -26,7 +26,7 @@ impl SourceFile {
     }
 
     /// What to call it in an error: an absolute path with every link followed.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.within.path().join(&self.below)
     }
 
@@ -34,30 +34,14 @@ impl SourceFile {
     ///
     /// Fails with [`Error::Changed`] if this is not the file that was planned, or not as it was then. Nothing is opened
     /// through a link, whatever has been put in the place of the file or of a directory above it.
-    pub fn open(&self) -> Result<(File, Stamp)> {
+    pub(crate) fn open(&self) -> Result<(File, Stamp)> {
         let path = self.path();
         let file = self.within.file(&self.below).map_err(|obstacle| obstacle.since(&path))?;
         let stamp = Stamp::of(&file.metadata().map_err(Error::io("look at", &path))?);
         let is_planned = stamp == self.stamp || (stamp.is_renumbered(&self.stamp) && renumbers(&file));
         if is_planned { Ok((file, stamp)) } else { Err(Error::Changed { path }) }
     }
-
-    /// No file, for tests that open none.
-    #[cfg(test)]
-    pub(crate) fn none() -> Self {
-        static ROOT: std::sync::LazyLock<Arc<Directory>> = std::sync::LazyLock::new(|| Arc::new(Directory::open("/".as_ref()).unwrap()));
-        Self::new(ROOT.clone(), PathBuf::new(), &ROOT.look("".as_ref()).unwrap())
-    }
 }
-
-/// Two are the same if they are one file, which nobody has changed between.
-impl PartialEq for SourceFile {
-    fn eq(&self, other: &Self) -> bool {
-        self.path() == other.path() && self.stamp == other.stamp
-    }
-}
-
-impl Eq for SourceFile {}
 
 /// Whether the file system may give a file another inode number when the kernel has forgotten it: those in user space and of
 /// Windows' servers do, when memory is short.

@@ -17,7 +17,6 @@ use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::Writeback;
 use modelpack_transfer::{Body, CHUNK, Error, Result, blocking, for_each_concurrent};
 use std::{
-    collections::HashSet,
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
     path::Path,
@@ -208,36 +207,109 @@ pub async fn content_digest(
     read_verified(what, body, verifier, read).await
 }
 
-/// The files in an archive, whose bytes `body` has and `layer` describes; all paths of it are added to `contents`.
-///
-/// Fails as unpacking it would.
-pub(super) async fn list(
-    what: String,
-    layer: &Descriptor,
-    encoding: Encoding,
-    body: Body,
-    contents: Arc<Mutex<Contents>>,
-    allowance: Allowance,
-) -> Result<HashSet<FilePath>> {
-    let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
-    let read = move |pipe: &mut Pipe| {
-        let blame = |e| blame(&of, e);
-        let decoder = decoder(encoding, pipe, &allowance).map_err(blame)?;
-        let mut entries = Entries::new(BufReader::new(decoder));
-        let mut files = HashSet::new();
-        while let Some((path, kind)) = next_entry(&of, &mut entries)? {
-            let mut contents = contents.lock().expect("nobody panics while holding the contents");
-            match kind {
-                Kind::Directory => contents.insert_directory(&of, &path)?,
-                Kind::File { .. } => {
-                    contents.insert_file(&of, &path)?;
-                    files.insert(path);
+/// A file in an archive, and where its bytes are.
+pub(crate) struct ArchivedFile {
+    pub(crate) path: FilePath,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    pub(crate) executable: bool,
+    /// Where its bytes begin in the archive before it was compressed.
+    pub(crate) offset: u64,
+}
+
+/// What is read of an archive, and what its paths and bytes may be.
+pub(crate) struct ArchiveReader {
+    /// What it is called in an error.
+    pub(crate) what: String,
+    pub(crate) layer: Descriptor,
+    pub(crate) encoding: Encoding,
+    /// All its paths are added to these.
+    pub(crate) contents: Arc<Mutex<Contents>>,
+    pub(crate) allowance: Allowance,
+}
+
+impl ArchiveReader {
+    /// Gives each file of the archive, whose bytes `body` has, to `each`, which may read it. Returns the digest of the archive before it
+    /// was compressed.
+    ///
+    /// Fails as unpacking the archive would. What `each` read is verified when this returns, and not before.
+    pub(crate) async fn read(
+        self,
+        body: Body,
+        mut each: impl FnMut(ArchivedFile, &mut dyn Read) -> Result<()> + Send + 'static,
+    ) -> Result<Digest> {
+        let Self { what, layer, encoding, contents, allowance } = self;
+        let (of, verifier) = (what.clone(), Verifier::new(&what, &layer));
+        let read = move |pipe: &mut Pipe| {
+            let blame = |e| blame(&of, e);
+            let decoder = decoder(encoding, pipe, &allowance).map_err(blame)?;
+            let mut entries = Entries::new(Metered::new(BufReader::with_capacity(CHUNK, decoder)));
+            while let Some((path, kind)) = next_entry(&of, &mut entries)? {
+                let mut contents = contents.lock().expect("nobody panics while holding the contents");
+                match kind {
+                    Kind::Directory => contents.insert_directory(&of, &path)?,
+                    Kind::File { size, executable } => {
+                        contents.insert_file(&of, &path)?;
+                        drop(contents);
+                        let offset = entries.reader().at;
+                        each(ArchivedFile { path, size, executable, offset }, &mut EntryData(&mut entries))?;
+                    }
                 }
             }
-        }
-        Ok(files)
-    };
-    read_verified(what, body, verifier, read).await
+            let mut rest = entries.into_reader();
+            io::copy(&mut rest, &mut io::sink()).map_err(blame)?;
+            Ok(rest.hasher.finish())
+        };
+        read_verified(what, body, verifier, read).await
+    }
+
+    /// Gives the one file that the bytes are, compressed.
+    pub(crate) async fn read_compressed_file(
+        self,
+        path: FilePath,
+        body: Body,
+        mut each: impl FnMut(FilePath, &mut dyn Read) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let Self { what, layer, encoding, contents, allowance } = self;
+        let (of, verifier) = (what.clone(), Verifier::new(&what, &layer));
+        let read = move |pipe: &mut Pipe| {
+            contents.lock().expect("nobody panics while holding the contents").insert_file(&of, &path)?;
+            let mut decoder = decoder(encoding, pipe, &allowance).map_err(|e| blame(&of, e))?;
+            each(path, &mut decoder)
+        };
+        read_verified(what, body, verifier, read).await
+    }
+}
+
+/// The bytes of the present entry.
+struct EntryData<'a, R>(&'a mut Entries<R>);
+
+impl<R: Read> Read for EntryData<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_data(buffer)
+    }
+}
+
+/// Bytes that are counted and hashed as they are read.
+struct Metered<R> {
+    reader: R,
+    at: u64,
+    hasher: Hasher,
+}
+
+impl<R> Metered<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, at: 0, hasher: Hasher::new(Algorithm::Sha256) }
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.at += n as u64;
+        self.hasher.update(&buffer[..n]);
+        Ok(n)
+    }
 }
 
 /// The next entry that has a path, which the archive `what` itself as a directory has not.
@@ -251,7 +323,7 @@ fn next_entry(what: &str, entries: &mut Entries<impl Read>) -> Result<Option<(Fi
 }
 
 /// Undoes the compression of an encoding.
-fn decoder<'a>(encoding: Encoding, pipe: &'a mut Pipe, allowance: &Allowance) -> io::Result<Limited<Box<dyn Read + 'a>>> {
+pub(crate) fn decoder<'a>(encoding: Encoding, pipe: impl BufRead + 'a, allowance: &Allowance) -> io::Result<Limited<Box<dyn Read + 'a>>> {
     let compression = match encoding {
         Encoding::Raw | Encoding::Tar => Compression::None,
         Encoding::TarGzip => Compression::Gzip,

@@ -18,12 +18,14 @@ mod turn;
 mod verifier;
 
 pub use archive::content_digest;
+pub(crate) use archive::{ArchiveReader, ArchivedFile, decoder};
+pub(crate) use contents::Contents;
 pub use modelpack_formats::compressed::Allowance;
 pub(crate) use occupied::{Occupied, occupied};
 
 use crate::{Result, Selection, classify};
 use archive::Unarchiver;
-use contents::{Contents, invalid};
+use contents::invalid;
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
@@ -242,7 +244,7 @@ struct Form<'a> {
 }
 
 /// What a layer is called in an error.
-fn name(layer: &Layer) -> String {
+pub(crate) fn name(layer: &Layer) -> String {
     match &layer.path {
         Some(path) => format!("layer {path} ({})", layer.descriptor.digest),
         None => format!("layer {}", layer.descriptor.digest),

@@ -1,10 +1,11 @@
 //! Which paths an artifact occupies: those that its manifest names, and those in its archives.
 
-use super::{Allowance, archive::list, contents::Contents, name};
+use super::{Allowance, ArchiveReader, ArchivedFile, contents::Contents, name};
 use modelpack_spec::{Artifact, Content, FilePath};
 use modelpack_transfer::{Result, Source, for_each_concurrent};
 use std::{
     collections::HashSet,
+    io::Read,
     sync::{Arc, Mutex},
 };
 
@@ -52,8 +53,17 @@ pub(crate) async fn occupied(source: &dyn Source, artifact: &Artifact, concurren
         let (paths, allowance) = (paths.clone(), allowance.clone());
         async move {
             let body = source.blob(&layer.descriptor, 0..layer.descriptor.size).await?;
-            let files = list(name(layer), &layer.descriptor, encoding, body, paths, allowance).await?;
-            Ok(Archive { layer: at, name: name(layer), files })
+            let files = Arc::new(Mutex::new(HashSet::new()));
+            let (what, layer) = (name(layer), layer.descriptor.clone());
+            let found = files.clone();
+            let reader = ArchiveReader { what: what.clone(), layer, encoding, contents: paths, allowance };
+            let add = move |file: ArchivedFile, _: &mut dyn Read| {
+                found.lock().expect("nobody panics while holding the files").insert(file.path);
+                Ok(())
+            };
+            reader.read(body, add).await?;
+            let files = std::mem::take(&mut *files.lock().expect("nobody panics while holding the files"));
+            Ok(Archive { layer: at, name: what, files })
         }
     });
     let archives = read.await?;

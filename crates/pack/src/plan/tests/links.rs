@@ -17,9 +17,9 @@ fn a_link_within_the_directory_is_followed() {
         ["latest/tokenizer.json", "real/tokenizer.json", "first.gguf", "second.gguf", "latest/model.bin", "real/model.bin"]
     );
     let root = directory.path().canonicalize().unwrap();
-    assert_eq!(plan.files[0].source.path(), root.join(".store/tokenizer.json"));
+    assert_eq!(source(&plan.files[0]), root.join(".store/tokenizer.json"));
     for file in &plan.files[2..] {
-        assert_eq!((file.source.path(), file.size), (root.join("real/model.bin"), 14));
+        assert_eq!((source(file), file.size), (root.join("real/model.bin"), 14));
     }
 }
 
@@ -107,7 +107,7 @@ fn a_snapshot_of_a_hugging_face_cache_is_taken() {
         let plan = plan(&snapshot, None, &FileFilter::default()).unwrap();
         assert_eq!(paths(&plan), ["config.json", "model.safetensors", "onnx/model.onnx"]);
         let blobs = directory.path().canonicalize().unwrap().join(repository).join("blobs");
-        assert_eq!(plan.files[2].source.path(), blobs.join("onnx-model.onnx"));
+        assert_eq!(source(&plan.files[2]), blobs.join("onnx-model.onnx"));
         assert_eq!(planned(&snapshot.join("onnx")), ["model.onnx"]);
     }
 }
@@ -156,13 +156,13 @@ fn files_that_the_repositories_of_a_cache_share_are_taken() {
     assert_eq!(paths(&plan), ["config.json", "model.safetensors", "same.safetensors"]);
     let shared = directory.path().canonicalize().unwrap().join("blobs/ab").join(HASHES[0]);
     for file in &plan.files[1..] {
-        assert_eq!(file.source.path(), shared);
-        assert_eq!(file.source.open().unwrap().0.metadata().unwrap().len(), file.size);
+        assert_eq!(source(file), shared);
+        assert_eq!(file.content.open_here(&file.path).unwrap().unwrap().here().unwrap().file.metadata().unwrap().len(), file.size);
     }
     // What was put in its place since is not opened: a link as little as another file.
     fs::rename(&shared, shared.with_extension("old")).unwrap();
     symlink(shared.with_extension("old"), &shared).unwrap();
-    assert!(plan.files[1].source.open().is_err());
+    assert!(plan.files[1].content.open_here(&plan.files[1].path).unwrap().is_err());
 }
 
 #[test]

@@ -1,0 +1,63 @@
+//! Files whose digests are remembered from one run to the next.
+
+use async_trait::async_trait;
+use modelpack_spec::Digest;
+use modelpack_store::{DigestCache, Settled, Stamp};
+use modelpack_transfer::{Body, Error, FileRange, OpenFile, Result, blocking};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Opens a file so that its digest is looked for in `cache`, and kept there. A file that is not on this machine is opened as it is.
+pub(crate) fn with_cache(file: Arc<dyn OpenFile>, cache: Option<&DigestCache>) -> Arc<dyn OpenFile> {
+    match cache {
+        Some(cache) if file.here().is_some() => Arc::new(CachedFile { file, cache: cache.clone(), settled: Mutex::default() }),
+        _ => file,
+    }
+}
+
+struct CachedFile {
+    file: Arc<dyn OpenFile>,
+    cache: DigestCache,
+    /// By what the cache may know the file from now on, if it does not yet.
+    settled: Mutex<Option<Settled>>,
+}
+
+#[async_trait]
+impl OpenFile for CachedFile {
+    async fn digest(&self) -> Result<Option<Digest>> {
+        let Some(range) = self.here() else { return self.file.digest().await };
+        let (file, path, cache) = (range.file.clone(), range.path.clone(), self.cache.clone());
+        let (known, settled) = blocking(move || {
+            let stamp = Stamp::of(&file.metadata().map_err(Error::io("look at", path))?);
+            let known = cache.lookup(&stamp);
+            // A file may be remembered only if it was found settled before it was hashed.
+            let settled = if known.is_none() { cache.prepare(&file) } else { None };
+            Ok::<_, Error>((known, settled))
+        })
+        .await?;
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
+        Ok(known)
+    }
+
+    async fn read(&self, range: Range<u64>) -> Result<Body> {
+        self.file.read(range).await
+    }
+
+    fn here(&self) -> Option<&FileRange> {
+        self.file.here()
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        self.file.unchanged()
+    }
+
+    async fn remember(&self, digest: &Digest) {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(settled), Some(range)) = (settled, self.here()) else { return };
+        let (file, cache, digest) = (range.file.clone(), self.cache.clone(), digest.clone());
+        // What cannot be remembered is only hashed again.
+        let _ = blocking(move || cache.remember(&file, &settled, &digest)).await;
+    }
+}

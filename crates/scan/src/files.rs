@@ -1,0 +1,126 @@
+//! The files of a tree, and the layers of an artifact.
+
+use crate::{
+    FileReport, Finding, Report,
+    container::scan_tar,
+    file::{Context, scan},
+    input::Input,
+};
+use modelpack_formats::compressed::{Allowance, Compression, decompressed};
+use modelpack_spec::{Descriptor, Encoding, FilePath, Hasher};
+use modelpack_transfer::{Error, FileReader, Files, FilesReader, LayerFile, Result, blocking, for_each_concurrent, verify_blob};
+use std::{
+    io::{self, BufReader, Read},
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// The files of an archive layer beyond are told together.
+const MAX_FILES: usize = 100_000;
+
+/// How files are scanned.
+#[derive(Clone, Debug)]
+pub struct ScanOptions {
+    /// How many files are read at once; at least 1.
+    pub concurrency: usize,
+    /// Where zip archives within other archives are put while they are looked at; without it they are not read,
+    /// which is a finding.
+    pub scratch: Option<PathBuf>,
+}
+
+/// A file that is scanned.
+#[derive(Clone, Debug)]
+pub struct ScannedFile {
+    path: FilePath,
+    size: u64,
+    /// How it holds files of the model, and what its bytes must be, if it does.
+    archive: Option<(Encoding, Descriptor)>,
+}
+
+impl ScannedFile {
+    /// A file of the model, of `size` bytes.
+    pub fn new(path: FilePath, size: u64) -> Self {
+        Self { path, size, archive: None }
+    }
+}
+
+impl From<&LayerFile> for ScannedFile {
+    fn from(layer: &LayerFile) -> Self {
+        let LayerFile { path, blob, encoding } = layer;
+        let archive = (*encoding != Encoding::Raw).then(|| (*encoding, blob.clone()));
+        Self { path: path.clone(), size: blob.size, archive }
+    }
+}
+
+/// Scans these files of the tree `files`, where they are.
+///
+/// Only what is looked at is read, and that is not compared with digests. Archive layers of an artifact are read to their end, and
+/// compared; each of their files has its own report. Fails if a file cannot be read.
+pub async fn scan_files(files: Arc<dyn Files>, scanned: &[ScannedFile], options: &ScanOptions) -> Result<Report> {
+    let reader = FilesReader::new(files);
+    let reports = for_each_concurrent(options.concurrency, scanned, |file| {
+        let (reader, file, scratch) = (reader.clone(), file.clone(), options.scratch.clone());
+        blocking(move || {
+            let reports = scan_one(&file, &reader, scratch)?;
+            reader.failure().map(|()| reports)
+        })
+    });
+    Ok(Report { files: reports.await?.into_iter().flatten().collect() })
+}
+
+fn scan_one(file: &ScannedFile, reader: &FilesReader, scratch: Option<PathBuf>) -> Result<Vec<FileReport>> {
+    let ScannedFile { path, size, archive } = file;
+    let (name, size) = (path.to_string(), *size);
+    let mut content = reader.open(path, size)?;
+    let allowance = Allowance::of(size);
+    let context = Context::new(scratch.as_deref(), &allowance);
+    let Some((encoding, descriptor)) = archive else { return Ok(vec![scan(&name, Input::File(&mut content, size), context)]) };
+    let compression = match encoding {
+        Encoding::Raw | Encoding::Tar => Compression::None,
+        Encoding::TarGzip => Compression::Gzip,
+        Encoding::TarZstd => Compression::Zstd,
+    };
+    let what = format!("layer {name}, {}", descriptor.digest);
+    let (mut files, mut more, mut count) = (Vec::new(), FileReport::new(format!("{name}: more files"), 0), 0);
+    let mut each = |file| {
+        if files.len() < MAX_FILES {
+            files.push(file);
+        } else {
+            count += 1;
+            more.take_entry(file);
+        }
+    };
+    let mut hashed = Hashed { reader: content, hasher: Hasher::new(descriptor.digest.algorithm()), len: 0 };
+    let read = decompressed(compression, BufReader::new(&mut hashed), &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
+    let drained = io::copy(&mut hashed, &mut io::sink());
+    reader.failure()?;
+    drained.map_err(|error| Error::Invalid { what: what.clone(), why: error.to_string() })?;
+    verify_blob(&what, descriptor, &hashed.hasher.finish(), hashed.len)?;
+    if count > 0 {
+        more.looked(format!("each of {count} more files"));
+        files.push(more);
+    }
+    if let Err(error) = read {
+        let mut report = FileReport::new(name, size);
+        let message = format!("is an archive that programs read differently, or not: {error}. What follows in it was not read");
+        report.find(Finding::malformed(message));
+        files.push(report);
+    }
+    Ok(files)
+}
+
+/// Bytes that are hashed as they are read.
+struct Hashed {
+    reader: FileReader,
+    hasher: Hasher,
+    len: u64,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..n]);
+        self.len += n as u64;
+        Ok(n)
+    }
+}
