@@ -1,4 +1,5 @@
-//! The real binary, as a user runs it, against real files and the registry that it serves itself. One module a topic.
+//! Tests of the real binary with real files and a registry that it serves itself. Each module
+//! covers one topic.
 
 mod at_once;
 mod attach;
@@ -10,6 +11,7 @@ mod determinism;
 mod diff;
 mod digest_cache;
 mod docker;
+mod documents;
 mod filter;
 mod foreign;
 mod full_disk;

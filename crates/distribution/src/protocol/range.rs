@@ -2,7 +2,8 @@
 
 use modelpack_http::range::print;
 
-/// What an upload of `len` bytes says it has: `0-9`. Nothing is `0-0`, for want of a spelling.
+/// The range that an upload of `len` bytes has received: `0-9`. An empty upload gives `0-0`,
+/// because the format cannot express an empty range.
 pub(crate) fn print_received(len: u64) -> String {
     print(&(0..len))
 }
