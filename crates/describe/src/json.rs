@@ -1,4 +1,4 @@
-//! How what is known of a model is written as JSON.
+//! How a description is written as JSON.
 
 use crate::{Description, Finding};
 use serde::{Serialize, Serializer};

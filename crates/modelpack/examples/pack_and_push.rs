@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Nothing is written yet: this finds out what would be packed.
     let directory = PathBuf::from(directory);
-    let request = PackRequest::of_directory(&directory).modelfile(ModelfilePath::find(&directory)).strict(true);
+    let request = PackRequest::new(&directory).modelfile(ModelfilePath::find(&directory)).strict(true);
     let planned = modelpack.plan(&request).await?;
     for value in &planned.description.findings {
         println!("{} = {} ({})", value.field, value.value, value.source);

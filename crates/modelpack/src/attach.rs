@@ -82,7 +82,7 @@ impl Modelpack {
     /// # std::fs::write(model.join("README.md"), "# Tiny")?;
     /// # std::fs::write(&notes, "Notes.")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(&model), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(&model), &"tiny:v1".parse()?).await?;
     /// let files = [Attachment::new(&notes, "docs/NOTES.md".parse()?)];
     /// let attached = modelpack.attach(&"tiny:v1".parse()?, &files, &"tiny:v2".parse()?, &AttachOptions::default()).await?;
     /// assert_eq!(attached.added, ["docs/NOTES.md".parse()?]);

@@ -37,7 +37,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// let layout = format!("oci:{}:v1", scratch.path().join("layout").display());
     /// let copied = modelpack.copy(&"store:tiny:v1".parse()?, &layout.parse()?).await?;
     /// assert!(copied.moved > 0 && copied.present == 0);

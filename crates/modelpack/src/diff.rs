@@ -25,9 +25,9 @@ impl Modelpack {
     /// # std::fs::create_dir(&model)?;
     /// # std::fs::write(model.join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// modelpack.pack(&PackRequest::of_directory(&model), &"tiny:v1".parse()?).await?;
+    /// modelpack.pack(&PackRequest::new(&model), &"tiny:v1".parse()?).await?;
     /// std::fs::write(model.join("README.md"), "# Larger")?;
-    /// let (a, b) = (Model::Place("tiny:v1".parse()?), Model::Files(Box::new(PackRequest::of_directory(&model))));
+    /// let (a, b) = (Model::Place("tiny:v1".parse()?), Model::Files(Box::new(PackRequest::new(&model))));
     /// let diff = modelpack.diff(&a, &b).await?;
     /// assert!(!diff.equal);
     /// assert_eq!((&diff.layers[0].aspects[..], diff.to_fetch.bytes), (&[Aspect::Content][..], 8));

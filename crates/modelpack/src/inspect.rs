@@ -92,7 +92,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// let inspection = modelpack.inspect(&"tiny:v1".parse()?).await?;
     /// let config = inspection.config.expect("it was packed here");
     /// assert_eq!(config.descriptor.family.as_deref(), Some("llama"));

@@ -17,9 +17,9 @@ pub struct Linted {
 }
 
 impl Modelpack {
-    /// Asks every consumer that is known whether it can use the model. Of an artifact manifest and config are read, and no layer, so
-    /// names and sizes tell what is missing. Of files that are not packed yet the headers of weights do. These are not hashed, so the
-    /// report has no digests of them.
+    /// Asks every known consumer whether it can use the model. Of an artifact, manifest and config are read, and no layer: names and
+    /// sizes tell what is missing. Of files that are not packed yet, the headers of weights are read too. These files are not hashed,
+    /// so the report has no digests.
     ///
     /// ```
     /// # use modelpack::{Model, Modelpack, Options, PackRequest, consumers::Verdict};
@@ -28,7 +28,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// let linted = modelpack.lint(&Model::Files(Box::new(PackRequest::of_directory(scratch.path())))).await?;
+    /// let linted = modelpack.lint(&Model::Files(Box::new(PackRequest::new(scratch.path())))).await?;
     /// let oras = linted.report.consumers.iter().find(|report| report.consumer.id == "oras").expect("it is asked");
     /// assert_eq!(oras.verdict, Verdict::Works);
     /// # Ok(())
@@ -39,7 +39,10 @@ impl Modelpack {
         let image = image_of(&subject.manifest)?;
         let report = modelpack_lint::lint(image, subject.config.as_deref());
         let report = match subject.missing {
-            Some(gaps) => report.with_missing(image, gaps.into_iter().map(|gap| (gap.path.to_string(), gap.message))).without_digests(),
+            Some(gaps) => {
+                let missing = gaps.into_iter().map(|gap| (gap.path.to_string(), gap.message));
+                report.with_missing(image, missing).without_digests()
+            }
             None => report,
         };
         Ok(Linted { target: model.to_string(), report })

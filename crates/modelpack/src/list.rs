@@ -113,7 +113,7 @@ impl Modelpack {
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
     /// let layout = scratch.path().join("layout");
-    /// modelpack.pack(&PackRequest::of_directory(scratch.path()), &format!("oci:{}:v1", layout.display()).parse()?).await?;
+    /// modelpack.pack(&PackRequest::new(scratch.path()), &format!("oci:{}:v1", layout.display()).parse()?).await?;
     /// let entries = modelpack.list_layout(&layout).await?;
     /// assert_eq!(entries[0].name.as_deref(), Some("v1"));
     /// # Ok(())
@@ -133,7 +133,7 @@ impl Modelpack {
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
     /// let archive = scratch.path().join("tiny.tar");
-    /// modelpack.pack(&PackRequest::of_directory(scratch.path()), &format!("oci-archive:{}", archive.display()).parse()?).await?;
+    /// modelpack.pack(&PackRequest::new(scratch.path()), &format!("oci-archive:{}", archive.display()).parse()?).await?;
     /// let entries = modelpack.list_archive(&archive).await?;
     /// assert_eq!(entries[0].name.as_deref(), Some("latest"));
     /// # Ok(())

@@ -15,7 +15,7 @@ pub enum Model {
     Files(Box<PackRequest>),
 }
 
-/// The name of the artifact, or where the files are.
+/// The name of the artifact, or of what is packed.
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -14,7 +14,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// let text = modelpack.modelfile(&PackRequest::of_directory(scratch.path())).await?;
+    /// let text = modelpack.modelfile(&PackRequest::new(scratch.path())).await?;
     /// assert!(text.contains("FAMILY llama"));
     /// # Ok(())
     /// # }

@@ -45,14 +45,9 @@ pub struct PackRequest {
 }
 
 impl PackRequest {
-    /// All files of `source`, each as it is; a Modelfile counts only if it is named ([`ModelfilePath::find`]).
-    pub fn new(source: PackSource) -> Self {
-        Self { source, ..Self::default() }
-    }
-
-    /// All files of a directory, as [`new`](Self::new).
-    pub fn of_directory(directory: impl Into<PathBuf>) -> Self {
-        Self::new(PackSource::Directory(directory.into()))
+    /// All files of a directory or artifact. A Modelfile in the directory counts only if it is named ([`ModelfilePath::find`]).
+    pub fn new(source: impl Into<PackSource>) -> Self {
+        Self { source: source.into(), ..Self::default() }
     }
 
     /// Which files are packed, as a Modelfile or Kitfile says; with `None` they are found by looking.
@@ -65,7 +60,7 @@ impl PackRequest {
         Self { filter, ..self }
     }
 
-    /// What is said of the model; wins over all else.
+    /// What is said of the model; wins over its Modelfile, which wins over its files.
     pub fn metadata(self, metadata: Metadata) -> Self {
         Self { metadata, ..self }
     }
@@ -100,7 +95,12 @@ pub enum PackSource {
     Place(Place),
 }
 
-/// The path of the directory, or the name of the artifact.
+impl Default for PackSource {
+    fn default() -> Self {
+        Self::Directory(PathBuf::from("."))
+    }
+}
+
 impl fmt::Display for PackSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,9 +110,27 @@ impl fmt::Display for PackSource {
     }
 }
 
-impl Default for PackSource {
-    fn default() -> Self {
-        Self::Directory(PathBuf::from("."))
+impl From<&Path> for PackSource {
+    fn from(directory: &Path) -> Self {
+        Self::Directory(directory.to_owned())
+    }
+}
+
+impl From<&PathBuf> for PackSource {
+    fn from(directory: &PathBuf) -> Self {
+        Self::Directory(directory.clone())
+    }
+}
+
+impl From<PathBuf> for PackSource {
+    fn from(directory: PathBuf) -> Self {
+        Self::Directory(directory)
+    }
+}
+
+impl From<Place> for PackSource {
+    fn from(place: Place) -> Self {
+        Self::Place(place)
     }
 }
 
@@ -216,7 +234,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// let planned = modelpack.plan(&PackRequest::of_directory(scratch.path())).await?;
+    /// let planned = modelpack.plan(&PackRequest::new(scratch.path())).await?;
     /// assert_eq!(planned.layers[0].path.as_str(), "config.json");
     /// let family = &planned.description.findings[0];
     /// assert_eq!((family.field, &family.value), ("descriptor.family", &"llama".into()));
@@ -242,14 +260,15 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// let packed = modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// let packed = modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// assert_eq!((packed.to.to_string().as_str(), packed.files), ("store:tiny:v1", 1));
     /// # Ok(())
     /// # }
     /// ```
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
+        let call = self.one_call();
         let to = to.clone().or_store();
-        let prepared = self.prepare(request).await?;
+        let prepared = call.prepare(request).await?;
         let layers = prepared.layers(request)?;
         let gaps = self.told_gaps(&prepared, request.strict).await?;
         let scanned = scanned(layers.iter().flat_map(|layer| &layer.files));
@@ -258,8 +277,6 @@ impl Modelpack {
             return Err(Error::Unsafe(Box::new(scan)));
         }
         let target = self.target(&to, prepared.repository(), EntrySelector::Name(Tag::latest().to_string())).await?;
-        // What was read before to learn what is packed is not counted here.
-        let call = self.one_call();
         let options = call.pack_options();
         let manifest = prepared.blame(pack(&layers, &prepared.description, target.sink(), &target.selector, &options).await)?;
         target.finish().await?;

@@ -82,7 +82,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// modelpack.remove(&"tiny:v1".parse()?).await?;
     /// let dry = modelpack.prune(&PruneOptions::default().dry_run(true)).await?;
     /// let pruned = modelpack.prune(&PruneOptions::default()).await?;

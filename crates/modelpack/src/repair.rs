@@ -78,7 +78,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"registry.example.com/tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"registry.example.com/tiny:v1".parse()?).await?;
     /// let repaired = modelpack.repair(&"registry.example.com/tiny:v1".parse()?).await?;
     /// assert!(repaired.fetched.is_empty(), "nothing was damaged");
     /// # Ok(())
@@ -131,7 +131,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// let repaired = modelpack.repair_store().await?;
     /// assert_eq!((repaired.blobs, repaired.removed.len()), (3, 0), "manifest, config and file");
     /// # Ok(())

@@ -94,7 +94,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// modelpack.pack(&PackRequest::of_directory(scratch.path()), &"team/tiny:v1".parse()?).await?;
+    /// modelpack.pack(&PackRequest::new(scratch.path()), &"team/tiny:v1".parse()?).await?;
     /// let listing = modelpack.list(Some(&"team".parse()?)).await?;
     /// assert_eq!(listing.artifacts[0].repository.as_str(), "team/tiny");
     /// assert!(listing.unreadable.is_empty());
@@ -136,7 +136,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// let tagged = modelpack.tag(&"tiny:v1".parse()?, &"registry.example.com/team/tiny:v1".parse()?).await?;
     /// assert_eq!(tagged.to.to_string(), "store:registry.example.com/team/tiny:v1");
     /// # Ok(())
@@ -165,7 +165,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// let removed = modelpack.remove(&"tiny:v1".parse()?).await?;
     /// assert_eq!(removed.reference.to_string(), "store:tiny:v1");
     /// assert!(modelpack.list(None).await?.artifacts.is_empty());

@@ -66,7 +66,7 @@ impl Modelpack {
     /// # std::fs::create_dir(&model)?;
     /// # std::fs::write(model.join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(&model), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(&model), &"tiny:v1".parse()?).await?;
     /// let unpacked = modelpack.unpack(&"tiny:v1".parse()?, &directory, &UnpackOptions::default()).await?;
     /// assert_eq!((unpacked.written, unpacked.bytes), (vec!["README.md".parse()?], 6));
     /// # Ok(())

@@ -30,7 +30,7 @@ impl Modelpack {
     /// # let scratch = tempfile::tempdir()?;
     /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
     /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
-    /// # modelpack.pack(&PackRequest::of_directory(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
     /// let verified = modelpack.verify(&"tiny:v1".parse()?).await?;
     /// assert_eq!(verified.blobs, 2, "the config and one file");
     /// # Ok(())

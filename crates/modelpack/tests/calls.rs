@@ -48,7 +48,7 @@ async fn each_call_counts_its_own_bytes() {
         let directory = scratch.path().join(name);
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("README.md"), vec![b'x'; size]).unwrap();
-        let (modelpack, request) = (modelpack.clone(), PackRequest::of_directory(directory));
+        let (modelpack, request) = (modelpack.clone(), PackRequest::new(directory));
         async move { modelpack.pack(&request, &place(&format!("{name}:v1"))).await.unwrap() }
     };
     let (small, large) = tokio::join!(packed("small", 1_000), packed("large", 200_000));

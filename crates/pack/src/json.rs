@@ -1,4 +1,4 @@
-//! How what would be packed is written as JSON.
+//! How what is packed is written as JSON.
 
 use crate::{PlannedFile, PlannedLayer};
 use modelpack_spec::{Encoding, FilePath, LayerKind};

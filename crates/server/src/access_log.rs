@@ -228,6 +228,7 @@ fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
+/// A JSON document as one line of visible ASCII.
 fn json_line(document: &impl Serialize) -> String {
     json::to_ascii_line(document) + "\n"
 }

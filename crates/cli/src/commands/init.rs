@@ -54,7 +54,7 @@ pub async fn generate(args: Args, context: &Context) -> Result<(), Failure> {
 
 async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failure> {
     let path = output.join("Modelfile");
-    let request = PackRequest::of_directory(args.directory).filter(args.filter.read()?).metadata(args.metadata.read()?);
+    let request = PackRequest::new(args.directory).filter(args.filter.read()?).metadata(args.metadata.read()?);
     let text = context.modelpack(&Default::default()).modelfile(&request).await?;
     fs::create_dir_all(output).and_then(|()| save(&path, &text, args.overwrite)).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
