@@ -16,7 +16,7 @@ use crate::{
     output::Output,
     text::{brief, printable_lines},
 };
-use clap::{Parser, error::ErrorKind};
+use clap::{ArgAction, Parser, error::ErrorKind};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -56,6 +56,9 @@ pub struct Globals {
     /// Print results, and errors, as JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// Log requests and retries to stderr, never credentials; -vv logs more; see also $MODELPACK_LOG
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
 }
 
 /// How registries are spoken to.

@@ -13,6 +13,7 @@ use modelpack_store::Store;
 use modelpack_transfer::{Error, Result};
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time};
+use tracing::{info, warn};
 
 /// Options of a server that do not depend on the protocol.
 #[derive(Clone, Debug)]
@@ -105,7 +106,8 @@ impl Server {
     /// in progress and returns. Requests whose clients are then idle for five seconds are ended;
     /// the others may take as long as they need.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { listener, repositories, views, limits, options, .. } = self;
+        let Self { listener, address, repositories, views, limits, options } = self;
+        info!(%address, connections = limits.connections, "serving");
         let mut background = JoinSet::new();
         for view in &views {
             background.spawn(view.clone().background());
@@ -120,15 +122,20 @@ impl Server {
             };
             // Either no descriptor is free, or the client disconnected at once. Other connections
             // continue, and some will end.
-            let Ok((stream, remote)) = accepted else {
-                time::sleep(Duration::from_millis(50)).await;
-                continue;
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
             };
             tokio::select! {
                 () = &mut shutdown => break,
                 place = connections.place() => connections.serve(stream, remote, place),
             }
         }
+        info!("shutting down");
         background.abort_all();
         drop(listener);
         connections.finish().await;

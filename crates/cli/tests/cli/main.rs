@@ -25,6 +25,7 @@ mod layers;
 mod layout;
 mod links;
 mod lint;
+mod log;
 mod login;
 mod memory;
 mod metadata;
