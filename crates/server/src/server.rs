@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 /// Options of a server that do not depend on the protocol.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ServerOptions {
     /// How long a body may be idle before its connection is closed; shorter while another
     /// connection waits for a place. There is no limit on the total time of a body.
@@ -28,6 +29,28 @@ pub struct ServerOptions {
     pub access: Arc<dyn Access>,
     /// The access log, if requests are logged.
     pub access_log: Option<AccessLog>,
+}
+
+impl ServerOptions {
+    /// Closes a connection whose body is idle for this long.
+    pub fn body_idle(self, body_idle: Duration) -> Self {
+        Self { body_idle, ..self }
+    }
+
+    /// The process may open this many files and sockets.
+    pub fn descriptors(self, descriptors: usize) -> Self {
+        Self { descriptors, ..self }
+    }
+
+    /// Asks `access` who may do what.
+    pub fn access(self, access: impl Access) -> Self {
+        Self { access: Arc::new(access), ..self }
+    }
+
+    /// Logs requests; `None` logs none.
+    pub fn access_log(self, access_log: impl Into<Option<AccessLog>>) -> Self {
+        Self { access_log: access_log.into(), ..self }
+    }
 }
 
 impl Default for ServerOptions {

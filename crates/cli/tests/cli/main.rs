@@ -19,6 +19,7 @@ mod harness;
 mod init;
 mod inspect;
 mod interrupt;
+mod json;
 mod kitfile;
 mod layers;
 mod layout;
