@@ -1,5 +1,6 @@
 //! The arguments that every command takes, and those that several share.
 
+mod help;
 mod metadata;
 mod pack;
 mod plan;
@@ -16,7 +17,7 @@ use crate::{
     output::Output,
     text::{brief, printable_lines},
 };
-use clap::{Parser, error::ErrorKind};
+use clap::{FromArgMatches, Parser, error::ErrorKind};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -24,17 +25,18 @@ use std::{
 };
 
 const PLACES: &str = "\
-Places:
-  REFERENCE                [HOST[:PORT]/]NAME[:TAG][@DIGEST]: read from the store, else from its
-                           registry; `push` and `cp` write to its registry, all else to the store
+Places, where an artifact is or goes:
+  REFERENCE                [HOST[:PORT]/]NAME[:TAG][@DIGEST]. It is read from the store, or else
+                           from its registry. `push` and `cp` write to its registry, and all other
+                           commands write to the store.
   docker://REFERENCE       a registry
   store:REFERENCE          the local store
-  oci:PATH[:NAME]          an OCI image layout directory, and a manifest in it by its tag or whole
-                           name; without one, the only model that is there
-  oci-archive:FILE[:NAME]  a tar archive of one
+  oci:PATH[:NAME]          a directory that is an OCI image layout, and a manifest in it by its tag
+                           or whole name; without a name, the only model in it
+  oci-archive:FILE[:NAME]  a tar archive of such a directory
 A digest, as in oci:PATH@DIGEST, names any manifest that is there.";
 
-/// Pack AI models into OCI artifacts, move them through any registry, unpack them.
+/// Pack AI models into OCI artifacts, move them through any registry, and unpack them.
 #[derive(Parser)]
 #[command(name = "modelpack", version, after_help = PLACES, disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
@@ -44,16 +46,23 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// The arguments of this process.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&help::command().try_get_matches()?)
+    }
+}
+
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The local store; default $MODELPACK_STORE, else modelpack in $XDG_DATA_HOME or ~/.local/share
+    /// The directory of the local store; default: $MODELPACK_STORE, or else modelpack in $XDG_DATA_HOME or ~/.local/share
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// Print results and errors only
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print results, and errors, as JSON
+    /// Print results and errors as JSON
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -61,10 +70,10 @@ pub struct Globals {
 /// How registries are spoken to.
 #[derive(Clone, Default, clap::Args)]
 pub struct RegistryArgs {
-    /// Speak plain http to registries (to those on this machine it is spoken in any case)
+    /// Use plain HTTP for registries (for those on this machine, it is always used)
     #[arg(long)]
     pub plain_http: bool,
-    /// Take any TLS certificate
+    /// Accept any TLS certificate
     #[arg(long)]
     pub insecure: bool,
 }
@@ -74,7 +83,7 @@ pub struct RegistryArgs {
 pub struct TransferArgs {
     #[command(flatten)]
     pub registry: RegistryArgs,
-    /// How many files are moved at once
+    /// How many files are moved at the same time
     #[arg(short, long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrency: u16,
 }

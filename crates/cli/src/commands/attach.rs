@@ -13,28 +13,28 @@ use modelpack::{
 use serde_json::json;
 use std::path::{Component, Path, PathBuf};
 
-/// Add files to an artifact, or replace them in it, and leave the rest of it as it is
+/// Add files to an artifact, or replace files in it, and keep everything else
 ///
-/// A relative path below the working directory is the file's path in the artifact too; of any other path only the file name counts.
+/// A relative path below the working directory is also the path of the file in the artifact. Of any other path, only the file name is used.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack attach README.md -s tiny:v1 -t tiny:v2")]
 pub struct Args {
     /// The files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The artifact that they are added to
+    /// The artifact to which they are added
     #[arg(short, long, value_name = "PLACE")]
     source: Place,
-    /// Where the new artifact goes; a bare reference means the store
+    /// Where the new artifact goes; a reference without docker:// means the store
     #[arg(short, long, value_name = "PLACE")]
     target: Place,
-    /// The directory in the artifact that the files lie in
+    /// The directory in the artifact for the files
     #[arg(short, long = "dir", visible_alias = "destination-dir", value_name = "DIR")]
     directory: Option<String>,
-    /// What they are to the model; default: what their names say, or what they replace
+    /// The kind of the files; default: what their names say, or the kind of the files that they replace
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<LayerKind>,
-    /// Replace files that are in the artifact already
+    /// Replace files that are already in the artifact
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]

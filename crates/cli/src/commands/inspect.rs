@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// How much of a description is shown, in characters.
 const DESCRIPTION: usize = 100;
 
-/// Show what an artifact says of its model and files
+/// Show what an artifact says about its model and its files
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack inspect tiny:v1 --json | jq -r '.layers[].path'")]
 pub struct Args {

@@ -4,7 +4,7 @@ use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::spec::RepositoryName;
 use serde_json::json;
 
-/// Forget the credentials of a registry
+/// Remove the credentials of a registry
 #[derive(clap::Args)]
 pub struct Args {
     /// The registry: HOST[:PORT]

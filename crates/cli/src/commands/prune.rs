@@ -10,7 +10,7 @@ use serde_json::json;
 /// Remove from the store what no artifact needs
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only say what would be removed
+    /// Only show what would be removed
     #[arg(long)]
     dry_run: bool,
 }

@@ -4,12 +4,12 @@ use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::Place;
 use serde_json::json;
 
-/// Remove tags from the store, or with a digest that manifest and all its tags
+/// Remove tags from the store; with a digest, remove that manifest and all its tags
 ///
-/// Files stay until `modelpack prune` finds that nothing needs them.
+/// The files stay until `modelpack prune` finds that no artifact needs them.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What is removed
+    /// The artifacts to remove
     #[arg(value_name = "REFERENCE", required = true)]
     references: Vec<Place>,
 }

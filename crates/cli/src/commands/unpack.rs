@@ -10,21 +10,21 @@ use modelpack::{LeftOut, Place};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Unpack an artifact into a directory, from wherever it is
+/// Unpack an artifact from any place into a directory
 ///
-/// Files that are there already with the same bytes are left as they are.
+/// Files that are already there with the same bytes are left as they are.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack unpack registry.example.com/team/tiny:v1 -o ./tiny")]
 pub struct Args {
     /// The artifact
     #[arg(value_name = "PLACE")]
     from: Place,
-    /// Where the files go; made if it is not there
+    /// The directory for the files; it is created if it does not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Replace files that are in the way
+    /// Replace files that are there and are different
     #[arg(long)]
     force: bool,
     #[command(flatten)]

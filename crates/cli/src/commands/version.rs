@@ -6,7 +6,7 @@ use serde_json::json;
 const NAME: &str = "modelpack";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Print name and version
+/// Print the name and the version
 #[derive(clap::Args)]
 pub struct Args {}
 

@@ -240,7 +240,8 @@ impl Reader {
         let mut rest = text.as_str();
         for (number, step) in page.steps.iter().enumerate() {
             let Step { line, command, .. } = step;
-            let (said, after) = rest.split_once(&format!("\n{ENDED} {number} ")).ok_or(format!("{line}: `{command}` did not end:\n{rest}"))?;
+            let (said, after) =
+                rest.split_once(&format!("\n{ENDED} {number} ")).ok_or(format!("{line}: `{command}` did not end:\n{rest}"))?;
             let (status, after) = after.split_once('\n').unwrap_or((after, ""));
             if status != "0" && !step.may_fail {
                 return Err(format!("{line}: `{command}` ended with {status}:\n{said}"));
