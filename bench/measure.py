@@ -32,7 +32,7 @@ DOC README.md
 
 @dataclasses.dataclass
 class Usage:
-    """What a process took: seconds, seconds of CPU, and MiB at its peak."""
+    """The resource usage of a process: seconds, CPU seconds, and peak memory in MiB."""
 
     wall: float
     cpu: float
@@ -40,7 +40,7 @@ class Usage:
 
 
 class Process:
-    """A process that is measured. Its peak memory is asked of the kernel while it runs: what `wait4` tells includes this script's own."""
+    """A measured process. Its peak memory is read from the kernel while it runs, because the value of `wait4` includes this script's own memory."""
 
     def __init__(self, command, **options):
         self.peak, self.started = 0.0, time.monotonic()
@@ -56,8 +56,8 @@ class Process:
             self.peak = int(found[1]) / 1024 if found else self.peak
 
     def finish(self):
-        """Waits for its end."""
-        # It stays a zombie that the watcher can look at until the second wait.
+        """Waits until the process ends."""
+        # The process stays a zombie until the second wait, so the watcher can still read its usage.
         os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
         wall = time.monotonic() - self.started
         self.ended.set()
@@ -68,7 +68,7 @@ class Process:
 
 
 def run(command, directory=None):
-    """Runs a client to its end."""
+    """Runs a client until it ends."""
     with tempfile.TemporaryFile() as errors:
         client = Process(command, cwd=directory, stderr=errors)
         usage = client.finish()
@@ -79,7 +79,7 @@ def run(command, directory=None):
 
 
 class Server:
-    """A server that runs while the block does. Its usage is there afterwards."""
+    """A server that runs during the block. Its usage is available afterwards."""
 
     def __init__(self, command, address):
         self.command, self.address = command, address
@@ -138,7 +138,7 @@ class Bench:
         path.mkdir()
         return path
 
-    # Operations: each takes who is to do it, and gives what it took.
+    # Operations: each takes the program to measure, and returns its usage
 
     def pack(self, who):
         self.scratch("store"), self.scratch("modctl")
@@ -179,7 +179,7 @@ class Bench:
         return client, server.usage
 
     def again(self, _):
-        """A push and a pull with nothing changed since the last."""
+        """A push and a pull without changes since the last ones."""
         root, address, output = self.scratch("registry"), free_address(), self.scratch("output")
         self.scratch("store")
         target = f"{address}/bench/model:v1"
@@ -191,7 +191,7 @@ class Bench:
     # Report
 
     def rounds_of(self, operation, contenders):
-        """Who comes first changes from round to round."""
+        """Rotates the order of the programs from round to round."""
         taken = {who: [] for who in contenders}
         for turn in range(self.rounds):
             shift = turn % len(contenders)

@@ -1,4 +1,4 @@
-"""Makes the benchmark's model: four safetensors shards of 512 MiB that do not compress, and twenty small files. The same bytes each time.
+"""Creates the benchmark's model: four incompressible safetensors shards of 512 MiB, and twenty small files. The bytes are the same each time.
 
 Usage: model.py DIRECTORY
 """
@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 
 
 def noise(seed, size):
-    """Bytes that depend on the seed alone."""
+    """Bytes that depend only on the seed."""
     return hashlib.shake_128(seed.encode()).digest(size)
 
 
@@ -50,7 +50,7 @@ def main(directory):
     write_json("tokenizer.json", {"version": "1.0", "model": {"type": "BPE", "vocab": {f"token{i}": i for i in range(4096)}}})
     for number in range(16):
         write_json(f"extra_{number:02}.json", {"number": number, "noise": noise(f"extra {number}", 512).hex()})
-    (directory / "README.md").write_text("# A model of noise\n\nMade to be moved, not to be asked.\n")
+    (directory / "README.md").write_text("# A model of noise\n\nFor transfer tests only.\n")
 
 
 main(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Measures planning and inferring for a model of 100 large shards, beside `stat`. See README.md.
+"""Measures planning and inference for a model of 100 large shards, compared with `stat`. See README.md.
 
 Usage: plan.py WORK ROUNDS MODELPACK
 """
@@ -18,7 +18,7 @@ TENSORS = 300
 
 
 def write_shard(path, number):
-    """A header of real length, and no byte of what it tells: the file is a hole up to its size."""
+    """A header of realistic length in a sparse file without tensor data."""
     elements = SHARD // 2 // TENSORS
     tensors = {
         f"model.layers.{number}.block_sparse_moe.experts.{at}.w{at % 3}.weight": {
@@ -40,7 +40,7 @@ def write_model(directory):
         write_shard(directory / f"model-{number:05}-of-{SHARDS:05}.safetensors", number)
     config = {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "max_position_embeddings": 32768}
     (directory / "config.json").write_text(json.dumps(config))
-    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Large\n\nA model of holes, made to be planned.\n")
+    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Large\n\nA sparse model for planning tests.\n")
 
 
 def main(work, rounds, modelpack):

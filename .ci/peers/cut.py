@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A TCP proxy that ends the connection of the first PUT request after some of its bytes.
+"""A TCP proxy that closes the connection of the first PUT request after BYTES of its bytes.
 
 cut.py LISTEN_PORT UPSTREAM_PORT BYTES
 """
@@ -13,7 +13,7 @@ first_put = threading.Lock()
 
 
 def pump(source, destination, left=None):
-    """Passes bytes on to their end, or `left` of them."""
+    """Forwards all bytes, or only `left` of them."""
     try:
         while data := source.recv(65536):
             if left is not None:
@@ -34,7 +34,7 @@ def pump(source, destination, left=None):
 def serve(client):
     server = socket.create_connection(("127.0.0.1", upstream))
     threading.Thread(target=pump, args=(server, client), daemon=True).start()
-    # A client sends its PUT on a connection that it has used before, so each request's head is looked at.
+    # A client may send its PUT on a reused connection, so the head of each request is checked.
     while data := client.recv(65536):
         cut = data.startswith(b"PUT ") and b"/uploads/" in data and first_put.acquire(blocking=False)
         server.sendall(data)

@@ -1,4 +1,5 @@
-# What every check against a peer shares: a scratch directory, servers on free ports, assertions. Sourced, not run.
+# Shared by all checks against peers: a scratch directory, servers on free ports, assertions. This
+# file is sourced, not run.
 set -euo pipefail
 exec </dev/null
 
@@ -9,7 +10,7 @@ binary="$root/target/release/modelpack"
 fixtures="$root/crates/testkit/fixtures"
 tiny="$fixtures/tiny"
 
-# Nothing of the machine's own settings is read, and nothing is left behind.
+# The machine's own settings are not read, and no files are left behind.
 work=$(mktemp -d)
 export HOME="$work/home" DOCKER_CONFIG="$work/home/.docker"
 mkdir -p "$DOCKER_CONFIG"
@@ -34,7 +35,7 @@ modelpack() {
   "$binary" --store "$work/store" --quiet "$@"
 }
 
-# Assertions: each prints one line, and the first that does not hold ends the run.
+# Assertions: each prints one line. The first that fails ends the run.
 
 ok() { # WHAT
   checks=$((checks + 1))
@@ -72,7 +73,7 @@ free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-serve() { # ADDRESS COMMAND…: returns when it listens
+serve() { # ADDRESS COMMAND…: returns when the server listens
   local log="$work/server-${1##*:}.log" attempt
   "${@:2}" >"$log" 2>&1 &
   servers+=($!)
@@ -84,13 +85,14 @@ serve() { # ADDRESS COMMAND…: returns when it listens
   fail "$2 listens on $1" "a connection" "$(cat "$log")"
 }
 
-# Our own registry; its address is left in $ours.
+# Starts our own registry and stores its address in $ours.
 serve_ours() {
   ours="127.0.0.1:$(free_port)"
   serve "$ours" "$binary" serve --listen "$ours" --root "$work/registry"
 }
 
-# CNCF distribution with deletes on, behind a password where an htpasswd file is given; its address is left in $peer.
+# Starts CNCF distribution with deletes enabled, and with a password if an htpasswd file is given.
+# Stores its address in $peer.
 serve_distribution() { # PROGRAM [HTPASSWD]
   local port
   port=$(free_port)

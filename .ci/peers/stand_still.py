@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Clients that begin to push a blob and then stand still. When all have begun, it listens, and stays until it is ended.
+"""Clients that start to push a blob and then become idle. When all have started, the program listens, and runs until it is stopped.
 
 stand_still.py LISTEN_PORT REGISTRY_PORT CLIENTS
 """

@@ -1,5 +1,6 @@
-//! The floor: the least that packing, pushing and pulling can cost on this machine. Plain threads, large buffers, no protocol, no
-//! durability. Two files are under way at once, and every byte is read, hashed and written as often as the real thing must.
+//! The floor: the minimum cost of packing, pushing and pulling on this machine, with plain threads,
+//! large buffers, no protocol and no durability. Two files are processed concurrently, and every
+//! byte is read, hashed and written as often as the real operation must do it.
 //!
 //! `floor pack SOURCE DESTINATION`: each file is read, hashed and written.
 //! `floor receive ADDRESS DESTINATION` and `floor send ADDRESS SOURCE`: a push. Both sides hash.
@@ -41,7 +42,7 @@ fn main() -> Result {
             server.read_to_end(&mut received)?;
             if received == digest { Ok(()) } else { Err(format!("{name} was damaged").into()) }
         }),
-        // From a file to a socket this is `sendfile`: the bytes never enter the process.
+        // From a file to a socket this uses `sendfile`, so the bytes never enter the process.
         ["serve", address, source] => listen(address, |name, client| {
             io::copy(&mut open(source, name)?, client)?;
             Ok(client.shutdown(Shutdown::Write)?)
@@ -54,7 +55,7 @@ fn main() -> Result {
     }
 }
 
-/// The names of the files in a directory, not of those below.
+/// The names of the files in a directory, without subdirectories.
 fn names(directory: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -74,7 +75,7 @@ fn create(directory: &str, name: &str) -> io::Result<File> {
     File::create(Path::new(directory).join(name))
 }
 
-/// Works on two items at once.
+/// Processes two items concurrently.
 fn each<T: AsRef<str> + Send>(items: Vec<T>, work: impl Fn(&str) -> Result + Sync) -> Result {
     let items = Mutex::new(items.into_iter());
     let next = || items.lock().expect("taking an item does not panic").next();
@@ -90,7 +91,7 @@ fn each<T: AsRef<str> + Send>(items: Vec<T>, work: impl Fn(&str) -> Result + Syn
     })
 }
 
-/// Reads all, writes all, and hashes what passes.
+/// Copies all bytes from the reader to the writer and hashes them.
 fn hashed_copy(from: &mut impl Read, to: &mut impl Write) -> Result<Vec<u8>> {
     let mut buffer = vec![0; BUFFER];
     let mut hasher = Sha256::new();
@@ -105,7 +106,7 @@ fn hashed_copy(from: &mut impl Read, to: &mut impl Write) -> Result<Vec<u8>> {
     }
 }
 
-/// Opens a connection and names a file: the length of the name in one byte, then the name.
+/// Opens a connection and sends a file name: its length in one byte, then the name.
 fn ask(address: &str, name: &str) -> Result<TcpStream> {
     let mut server = TcpStream::connect(address)?;
     server.write_all(&[u8::try_from(name.len())?])?;
@@ -113,7 +114,7 @@ fn ask(address: &str, name: &str) -> Result<TcpStream> {
     Ok(server)
 }
 
-/// Answers each connection on a thread of its own, until the process is killed.
+/// Answers each connection on a separate thread, until the process is killed.
 fn listen(address: &str, answer: impl Fn(&str, &mut TcpStream) -> Result + Sync) -> Result {
     let listener = TcpListener::bind(address)?;
     thread::scope(|scope| {
@@ -127,7 +128,7 @@ fn listen(address: &str, answer: impl Fn(&str, &mut TcpStream) -> Result + Sync)
                     client.read_exact(&mut name)?;
                     answer(str::from_utf8(&name)?, &mut client)
                 });
-                // Whoever only looks if somebody listens says nothing.
+                // A client that only checks whether the server listens sends nothing.
                 if let Err(error) = answered {
                     eprintln!("floor: {error}");
                 }

@@ -1,17 +1,17 @@
-//! JSON of which a parser never has to hold much.
+//! JSON input with bounds on what a parser must hold in memory.
 
 use std::io::{self, Read};
 
-/// A parser holds a whole string in memory. The longest are notes on the training.
+/// A parser holds a whole string in memory. The longest strings in real files are training notes.
 const MAX_STRING_BYTES: usize = 8 << 20;
-/// A header is three deep.
+/// The header of a real file has three levels.
 const MAX_DEPTH: usize = 8;
 
-/// JSON that ends in an error before a parser must hold much of it.
+/// A JSON reader that fails before a parser would hold a very long string or very deep nesting.
 pub(crate) struct BoundedJson<R> {
     json: R,
     depth: usize,
-    /// Bytes so far of the string that is being read.
+    /// The length so far of the string being read, in bytes.
     string: Option<usize>,
     is_escaped: bool,
 }

@@ -1,4 +1,4 @@
-//! What is compressed, with a bound on what it may become: few bytes can say many.
+//! Decompression with a bound on the output, because few bytes may decompress to very many.
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
@@ -13,33 +13,35 @@ use std::{
     },
 };
 
-/// What is compressed may always become this many bytes.
+/// The output may always have this many bytes.
 const MIN_ALLOWANCE: u64 = 1 << 30;
-/// Beyond that, it may become this many times its size, which is about the most that gzip can do.
+/// Larger output may have this many times the input's size, which is about the most that gzip can
+/// reach.
 const MAX_RATIO: u64 = 1000;
 /// The largest window that a zstd stream may ask for, as a power of two: 128 MiB of memory.
 pub(crate) const ZSTD_WINDOW_LOG: u32 = 27;
-/// The memory that an xz or lzma stream may ask for, in KiB: a dictionary of 128 MiB, and what its decoder needs besides.
+/// The memory limit for an xz or lzma stream, in KiB: a dictionary of 128 MiB, and the decoder's
+/// own needs.
 pub(crate) const LZMA_MEMORY_KIB: u32 = (128 << 10) + (8 << 10);
 
-/// How bytes are compressed.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// Not compressed.
     None,
-    /// As one or more gzip members.
+    /// One or more gzip members.
     Gzip,
-    /// As a zlib stream.
+    /// A zlib stream.
     Zlib,
-    /// As zstd frames.
+    /// zstd frames.
     Zstd,
-    /// As one or more bzip2 streams.
+    /// One or more bzip2 streams.
     Bzip2,
-    /// As one or more xz streams.
+    /// One or more xz streams.
     Xz,
-    /// As a stream of the older format of lzma, which its tools call "alone".
+    /// A stream of the older lzma format, which lzma tools call "alone".
     Lzma,
-    /// As lz4 frames.
+    /// lz4 frames.
     Lz4,
 }
 
@@ -59,33 +61,35 @@ impl fmt::Display for Compression {
     }
 }
 
-/// How many more bytes what is compressed may become. Clones share it.
+/// The number of bytes that decompression may still produce. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Allowance(Arc<AtomicU64>);
 
 impl Allowance {
-    /// What `stored` bytes may become: 1 GiB, or 1000 times their size if that is more.
+    /// The allowance for `stored` compressed bytes: 1 GiB, or 1000 times their size if that is
+    /// more.
     pub fn of(stored: u64) -> Self {
         Self::bytes(MIN_ALLOWANCE.max(stored.saturating_mul(MAX_RATIO)))
     }
 
-    /// So many bytes.
+    /// An allowance of exactly `bytes` bytes.
     pub fn bytes(bytes: u64) -> Self {
         Self(Arc::new(AtomicU64::new(bytes)))
     }
 
-    /// Fails if fewer than `bytes` are left; takes none.
+    /// Fails if fewer than `bytes` are left. Does not reduce the allowance.
     pub fn check(&self, bytes: u64) -> io::Result<()> {
         if bytes > self.0.load(Relaxed) { Err(too_large()) } else { Ok(()) }
     }
 
-    /// `reader`, each of whose bytes is taken from the allowance.
+    /// Wraps `reader`: each byte read reduces the allowance.
     pub fn limit<R: Read>(&self, reader: R) -> Limited<R> {
         Limited { reader, allowance: self.clone() }
     }
 }
 
-/// Bytes that are taken from an [`Allowance`] as they are read; reading fails when nothing is left of it.
+/// A reader whose bytes are counted against an [`Allowance`]. Reading fails when the allowance is
+/// used up.
 #[derive(Debug)]
 pub struct Limited<R> {
     reader: R,
@@ -100,7 +104,7 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// What the bytes of `reader` were before they were compressed, each of them taken from `allowance`.
+/// Decompresses `reader`. The output is counted against `allowance`.
 pub fn decompressed<'a>(
     compression: Compression,
     reader: impl BufRead + 'a,
@@ -123,7 +127,7 @@ pub fn decompressed<'a>(
     Ok(allowance.limit(decoder))
 }
 
-/// A decoder that is not asked again once it has failed: not all of them can stand that.
+/// A decoder that is not called again after an error: some decoders misbehave when they are.
 struct UntilError<R> {
     decoder: R,
     has_failed: bool,
@@ -138,7 +142,7 @@ impl<R> UntilError<R> {
 impl<R: Read> Read for UntilError<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.has_failed {
-            return Err(io::Error::other("it could not be decompressed"));
+            return Err(io::Error::other("decompression failed before"));
         }
         let read = self.decoder.read(buffer);
         self.has_failed = read.is_err();
@@ -146,16 +150,16 @@ impl<R: Read> Read for UntilError<R> {
     }
 }
 
-/// One lzma stream. Programs differ in what they do with bytes behind it, so it is an error that there are some.
+/// One lzma stream. Programs treat bytes after its end differently, so such bytes are an error.
 struct Lzma<R> {
-    /// Nothing at its end.
+    /// `None` at its end.
     decoder: Option<LzmaReader<R>>,
 }
 
 impl<R: Read> Lzma<R> {
     fn new(reader: R) -> io::Result<Self> {
         let mut decoder = LzmaReader::new_mem_limit(reader, LZMA_MEMORY_KIB, None)?;
-        // What comes before an error is given first, since other programs do that too.
+        // Data before an error is returned first, as other programs do.
         decoder.set_defer_errors(true);
         Ok(Self { decoder: Some(decoder) })
     }
@@ -171,14 +175,15 @@ impl<R: Read> Read for Lzma<R> {
         {
             let (mut reader, ahead) = ended.into_parts();
             if !ahead.is_empty() || reader.read(&mut [0])? > 0 {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "something follows the end of an lzma stream"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "there are bytes after the end of an lzma stream"));
             }
         }
         Ok(read)
     }
 }
 
-/// Frames of lz4, one after the other. The decoder stops at the end of each, and at a block without bytes in their middle.
+/// A sequence of lz4 frames. The decoder stops at the end of each frame, and also at an empty block
+/// inside a frame.
 struct Lz4<R: Read>(FrameDecoder<R>);
 
 impl<R: BufRead> Read for Lz4<R> {
@@ -202,7 +207,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn all_that_is_decompressed_shares_an_allowance() {
+    fn all_decompressed_data_shares_an_allowance() {
         let allowance = Allowance::bytes(1000);
         let mut two = [600, 600].map(|len| allowance.limit(io::repeat(0).take(len)));
         assert_eq!(io::copy(&mut two[0], &mut io::sink()).unwrap(), 600);
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn each_compression_is_undone_and_bounded() {
+    fn each_format_is_decompressed_and_bounded() {
         let content = vec![7; 100_000];
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&content).unwrap();
@@ -237,7 +242,7 @@ mod tests {
         }
     }
 
-    /// Compressed as other programs do it.
+    /// Compresses `content` as other programs do.
     fn compressed(compression: Compression, content: &[u8]) -> Vec<u8> {
         match compression {
             Compression::Bzip2 => {
@@ -261,12 +266,12 @@ mod tests {
                 encoder.write_all(content).unwrap();
                 encoder.finish().unwrap()
             }
-            _ => unreachable!("made otherwise"),
+            _ => unreachable!("no encoder for this format"),
         }
     }
 
     #[test]
-    fn streams_one_after_the_other_are_all_read_or_an_error() {
+    fn several_streams_are_all_read_or_are_an_error() {
         for compression in [Compression::Bzip2, Compression::Xz, Compression::Lz4, Compression::Lzma] {
             let two = [compressed(compression, b"first "), compressed(compression, b"second")].concat();
             let mut read = Vec::new();
@@ -277,7 +282,7 @@ mod tests {
                 assert_eq!(read, b"first second", "{compression}");
             }
         }
-        // A block of no bytes in the middle of a frame of lz4 is not its end.
+        // An empty block inside an lz4 frame does not end the frame.
         let mut frame = compressed(Compression::Lz4, b"text");
         frame.splice(7..7, 0x8000_0000u32.to_le_bytes());
         let mut read = Vec::new();
@@ -286,13 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dictionary_larger_than_memory_is_refused_before_it_is_made() {
+    fn a_too_large_dictionary_is_refused_before_it_is_allocated() {
         let mut lzma = compressed(Compression::Lzma, b"text");
         lzma[1..5].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(decompressed(Compression::Lzma, &lzma[..], &Allowance::bytes(100)).is_err());
         lzma[1..5].copy_from_slice(&(64u32 << 20).to_le_bytes());
         assert!(decompressed(Compression::Lzma, &lzma[..], &Allowance::bytes(100)).is_ok());
-        // The property of LZMA2 in the header of the first block: 40 is 4 GiB less one byte. The checksum of that header follows it.
+        // The dictionary-size property of LZMA2 in the first block's header: 40 means 4 GiB less
+        // one byte. The checksum of that header follows it.
         let mut xz = compressed(Compression::Xz, b"text");
         let property = 12 + 4;
         assert_eq!(xz[property - 2], 0x21);

@@ -1,8 +1,10 @@
-//! JSON as Python reads it: `json.loads` of bytes, which is the loader of transformers, diffusers and Keras.
+//! JSON as Python reads it: `json.loads` on bytes, which transformers, diffusers and Keras use.
 //!
-//! It takes more than the standard does, and so does this: `NaN`, `Infinity`, numbers of any size and length, halves of surrogate pairs, keys
-//! that are repeated, and UTF-16 and UTF-32 beside UTF-8, each with or without a byte order mark. A reader that were stricter would not see
-//! what the loader does. It takes as many levels as a stack allows; this takes [`MAX_DEPTH`], and has no stack.
+//! Python accepts more than the standard, and so does this reader: `NaN`, `Infinity`, numbers of
+//! any size and length, unpaired surrogates, duplicate keys, and UTF-16 and UTF-32 besides UTF-8,
+//! each with or without a byte order mark. A stricter reader would not see everything that the
+//! loader sees. Python's nesting is limited by its stack; this reader needs no stack, and its limit
+//! is [`MAX_DEPTH`].
 
 mod characters;
 mod value;
@@ -17,7 +19,7 @@ use std::io::Read;
 pub use characters::begins_like_json;
 pub use value::{Keep, read};
 
-/// Arrays and objects within each other: more than the stack of any Python takes.
+/// The maximum nesting of arrays and objects: more than any Python's stack allows.
 pub const MAX_DEPTH: usize = 100_000;
 
 /// Why a document cannot be read to its end.
@@ -26,14 +28,15 @@ pub const MAX_DEPTH: usize = 100_000;
 pub struct Error {
     /// The line of the first character that cannot be read, from 1.
     pub line: u64,
-    /// Which character of that line it is, from 1.
+    /// The position of that character in its line, from 1.
     pub column: u64,
     why: String,
     is_invalid: bool,
 }
 
 impl Error {
-    /// Whether the document is at fault, so that Python refuses it as well. Else it cannot be read on, or has more than is read here.
+    /// Whether the document is invalid, so that Python refuses it too. Otherwise the input failed,
+    /// or a limit of this reader was exceeded.
     pub fn is_invalid(&self) -> bool {
         self.is_invalid
     }
@@ -42,18 +45,19 @@ impl Error {
 /// A text of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text<'a> {
-    /// The text without quotes and escapes, with U+FFFD for each half of a surrogate pair.
+    /// The text without quotes and escapes. Each unpaired surrogate is replaced by U+FFFD.
     pub text: &'a str,
-    /// Whether this is the text as it stands there: no half of a pair is in it, and no more of it than the reader's bound.
+    /// Whether this is the complete original text: it has no unpaired surrogate, and was not cut at
+    /// the reader's limit.
     pub is_exact: bool,
 }
 
-/// A piece of a document.
+/// A part of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// An object begins: keys follow, each with its value.
+    /// An object begins. Its keys follow, each with its value.
     BeginObject,
-    /// The key of the value that follows.
+    /// The key of the next value.
     Key(Text<'a>),
     /// The innermost object ends.
     EndObject,
@@ -63,7 +67,7 @@ pub enum Event<'a> {
     EndArray,
     /// A text.
     String(Text<'a>),
-    /// A number as it is written, `NaN` and `Infinity` among them.
+    /// A number as it is written, including `NaN` and `Infinity`.
     Number(Text<'a>),
     /// `true` or `false`.
     Bool(bool),
@@ -71,7 +75,7 @@ pub enum Event<'a> {
     Null,
 }
 
-/// What may come next.
+/// What the grammar allows next.
 #[derive(Clone, Copy)]
 enum Expected {
     Value,
@@ -82,11 +86,11 @@ enum Expected {
     Nothing,
 }
 
-/// Reads a document from its beginning to its end, and holds no more of it than one text.
+/// Reads a document in sequence, and holds at most one text of it in memory.
 pub struct Reader<R> {
     characters: Characters<R>,
     expected: Expected,
-    /// Whether each array or object that is open is an object.
+    /// One entry for each open array or object: whether it is an object.
     open: Vec<bool>,
     max_text: usize,
     text: String,
@@ -94,26 +98,27 @@ pub struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader of the bytes of `file`, of whose texts at most `max_text` bytes are kept.
+    /// A reader of the bytes of `file`. At most `max_text` bytes of each text are kept.
     pub fn new(file: R, max_text: usize) -> Self {
         let characters = Characters::new(file);
         Self { characters, expected: Expected::Value, open: Vec::new(), max_text, text: String::new(), is_exact: true }
     }
 
-    /// The next piece; nothing at the end of the document. What was read before an error stands there, whatever follows.
+    /// The next part, or `None` at the end of the document. Parts returned before an error are
+    /// valid whatever follows.
     ///
-    /// Not `Iterator::next`: an event borrows its text.
+    /// This is not `Iterator::next`, because an event borrows its text.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Event<'_>>, Error> {
         loop {
             let next = self.skip_space()?;
             match (self.expected, next) {
                 (Expected::Nothing, None) => return Ok(None),
-                (Expected::Nothing, Some(_)) => return Err(self.invalid("more follows where the document ends")),
-                (_, None) => return Err(self.invalid("it ends before the document does")),
+                (Expected::Nothing, Some(_)) => return Err(self.invalid("there is more text after the end of the document")),
+                (_, None) => return Err(self.invalid("the file ends before the end of the document")),
                 (Expected::KeyOrEnd, Some('}')) | (Expected::ValueOrEnd, Some(']')) => return self.end().map(Some),
                 (Expected::KeyOrEnd | Expected::Key, Some('"')) => return self.key().map(Some),
-                (Expected::KeyOrEnd | Expected::Key, Some(_)) => return Err(self.invalid("a key in double quotes is wanted")),
+                (Expected::KeyOrEnd | Expected::Key, Some(_)) => return Err(self.invalid("expected a key in double quotes")),
                 (Expected::Value | Expected::ValueOrEnd, Some(first)) => return self.value(first).map(Some),
                 (Expected::CommaOrEnd, Some(next)) => {
                     let is_object = self.open.last() == Some(&true);
@@ -124,21 +129,21 @@ impl<R: Read> Reader<R> {
                         }
                         '}' if is_object => return self.end().map(Some),
                         ']' if !is_object => return self.end().map(Some),
-                        _ if is_object => return Err(self.invalid("a comma or `}` is wanted")),
-                        _ => return Err(self.invalid("a comma or `]` is wanted")),
+                        _ if is_object => return Err(self.invalid("expected a comma or `}`")),
+                        _ => return Err(self.invalid("expected a comma or `]`")),
                     }
                 }
             }
         }
     }
 
-    /// Reads on to the end of the document.
+    /// Reads the rest of the document.
     pub fn finish(&mut self) -> Result<(), Error> {
         while self.next()?.is_some() {}
         Ok(())
     }
 
-    /// The next character that is no white space; anything that is no character but half of one is U+FFFD.
+    /// The next character that is not white space. An unpaired surrogate is returned as U+FFFD.
     fn skip_space(&mut self) -> Result<Option<char>, Error> {
         loop {
             match self.characters.peek()? {
@@ -158,7 +163,7 @@ impl<R: Read> Reader<R> {
 
     fn begin(&mut self, is_object: bool) -> Result<Event<'_>, Error> {
         if self.open.len() == MAX_DEPTH {
-            return Err(self.characters.error(format!("more than {MAX_DEPTH} arrays and objects lie within each other"), false));
+            return Err(self.characters.error(format!("arrays and objects are nested more than {MAX_DEPTH} deep"), false));
         }
         self.characters.advance()?;
         self.open.push(is_object);
@@ -180,7 +185,7 @@ impl<R: Read> Reader<R> {
     fn key(&mut self) -> Result<Event<'_>, Error> {
         self.string()?;
         if self.skip_space()? != Some(':') {
-            return Err(self.invalid(format!("a colon is wanted after the key {}", shown(&self.text))));
+            return Err(self.invalid(format!("expected a colon after the key {}", shown(&self.text))));
         }
         self.characters.advance()?;
         self.expected = Expected::Value;
@@ -211,7 +216,7 @@ impl<R: Read> Reader<R> {
             ("Infinity", Event::Number(Text { text: "Infinity", is_exact: true })),
         ];
         let Some((word, event)) = WORDS.iter().find(|(word, _)| word.starts_with(first)) else {
-            return Err(self.invalid("a value is wanted"));
+            return Err(self.invalid("expected a value"));
         };
         self.word(word)?;
         self.value_ends();
@@ -221,14 +226,14 @@ impl<R: Read> Reader<R> {
     fn word(&mut self, word: &str) -> Result<(), Error> {
         for letter in word.chars() {
             if self.characters.peek()? != Some(letter.into()) {
-                return Err(self.invalid(format!("a value is wanted, such as `{word}`")));
+                return Err(self.invalid(format!("expected a value, such as `{word}`")));
             }
             self.characters.advance()?;
         }
         Ok(())
     }
 
-    /// A number, into `text`.
+    /// Reads a number into `text`.
     fn number(&mut self) -> Result<(), Error> {
         self.begin_text();
         if self.take_if(|c| c == '-')? && self.characters.peek()? == Some('I'.into()) {
@@ -237,15 +242,15 @@ impl<R: Read> Reader<R> {
             return Ok(());
         }
         if !self.take_if(|c| c == '0')? && !self.take_digits()? {
-            return Err(self.invalid("a digit is wanted"));
+            return Err(self.invalid("expected a digit"));
         }
         if self.take_if(|c| c == '.')? && !self.take_digits()? {
-            return Err(self.invalid("a digit is wanted after the point"));
+            return Err(self.invalid("expected a digit after the decimal point"));
         }
         if self.take_if(|c| matches!(c, 'e' | 'E'))? {
             self.take_if(|c| matches!(c, '+' | '-'))?;
             if !self.take_digits()? {
-                return Err(self.invalid("a digit is wanted in the exponent"));
+                return Err(self.invalid("expected a digit in the exponent"));
             }
         }
         Ok(())
@@ -266,19 +271,19 @@ impl<R: Read> Reader<R> {
         Ok(true)
     }
 
-    /// A text in quotes, into `text`.
+    /// Reads a text in quotes into `text`.
     fn string(&mut self) -> Result<(), Error> {
         self.begin_text();
         self.characters.advance()?;
         loop {
-            let Some(next) = self.characters.peek()? else { return Err(self.invalid("it ends within a text")) };
+            let Some(next) = self.characters.peek()? else { return Err(self.invalid("the file ends inside a text")) };
             match next {
                 0x22 => return self.characters.advance(),
                 0x5c => {
                     self.characters.advance()?;
                     self.escaped()?;
                 }
-                0..0x20 => return Err(self.invalid("a control character stands in a text, where an escape is wanted")),
+                0..0x20 => return Err(self.invalid("a control character in a text must be escaped")),
                 _ => {
                     self.characters.advance()?;
                     self.push(next);
@@ -287,7 +292,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// What follows a backslash.
+    /// Reads an escape sequence after its backslash.
     fn escaped(&mut self) -> Result<(), Error> {
         let escaped = match self.characters.peek()?.and_then(char::from_u32) {
             Some(same @ ('"' | '\\' | '/')) => same,
@@ -297,14 +302,15 @@ impl<R: Read> Reader<R> {
             Some('r') => '\r',
             Some('t') => '\t',
             Some('u') => return self.escaped_code(),
-            _ => return Err(self.invalid("this is no escape after `\\`")),
+            _ => return Err(self.invalid("the character after `\\` is not a valid escape")),
         };
         self.characters.advance()?;
         self.push(escaped.into());
         Ok(())
     }
 
-    /// What follows `\`, where that is `uXXXX`: a character, or half of one, whose other half must follow in the same way.
+    /// Reads `uXXXX` after a backslash: a character, or a high surrogate whose low surrogate must
+    /// follow in the same form.
     fn escaped_code(&mut self) -> Result<(), Error> {
         let mut code = self.hex()?;
         while (0xd800..0xdc00).contains(&code) && self.characters.peek()? == Some('\\'.into()) {
@@ -325,13 +331,13 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// The number of `uXXXX`.
+    /// Reads the code of `uXXXX`.
     fn hex(&mut self) -> Result<u32, Error> {
         self.characters.advance()?;
         let mut code = 0;
         for _ in 0..4 {
             let digit = self.characters.peek()?.and_then(char::from_u32).and_then(|c| c.to_digit(16));
-            let Some(digit) = digit else { return Err(self.invalid("four hexadecimal digits are wanted after `\\u`")) };
+            let Some(digit) = digit else { return Err(self.invalid("expected four hexadecimal digits after `\\u`")) };
             self.characters.advance()?;
             code = code << 4 | digit;
         }

@@ -1,6 +1,8 @@
-//! The headers of model files: bounded readers, one a format, over anything that reads and seeks.
+//! Bounded readers for the headers of model files, one per format, over anything that implements
+//! `Read` and `Seek`.
 //!
-//! No reader reads weights, holds more than its bounds, runs anything, or believes a count, offset or length before it is checked.
+//! The readers do not read weights, do not exceed their memory bounds, do not run anything, and
+//! check every count, offset and length before they use it.
 
 mod bounded_json;
 pub mod compressed;

@@ -1,22 +1,23 @@
-//! Why a file is not of its format.
+//! Why a file does not conform to its format.
 
-/// A file is not what its format wants, and why. Whatever was read of it before is not to be believed either.
+/// A file does not conform to its format. Values that were read from it before the error must not
+/// be trusted either.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Malformed {
     why: String,
-    /// What kind of fault it is.
+    /// The kind of fault.
     pub fault: Fault,
 }
 
-/// What is wrong with a file.
+/// The kind of fault in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not sound.
+    /// The file is malformed.
     Unsound,
-    /// All that is wrong is that it ends before its tensors do, as one does that was not copied to its end.
+    /// The only fault is that the file ends before its tensors do, as after an incomplete copy.
     Cut,
-    /// It may be sound: it is of a version that is not known.
+    /// The file has an unknown version, so it may be well-formed.
     UnknownVersion,
 }
 
@@ -25,9 +26,9 @@ impl Malformed {
         Self { why: why.into(), fault: Fault::Unsound }
     }
 
-    /// The tensors of a sound header end at byte `end` of a file that has only `size`.
+    /// The tensors of a well-formed header end at byte `end`, but the file has only `size` bytes.
     pub(crate) fn cut(end: u64, size: u64) -> Self {
-        Self { why: format!("its tensors end at byte {end}, and the file has {size}"), fault: Fault::Cut }
+        Self { why: format!("its tensors end at byte {end}, but the file has only {size} bytes"), fault: Fault::Cut }
     }
 
     pub(crate) fn unknown_version(why: impl Into<String>) -> Self {
@@ -36,13 +37,13 @@ impl Malformed {
 
     pub(crate) fn io(error: &std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => Self::new("it ends within the header"),
+            std::io::ErrorKind::UnexpectedEof => Self::new("the file ends inside its header"),
             _ => Self::new(format!("it cannot be read: {error}")),
         }
     }
 }
 
-/// A name from a file as an error shows it: its beginning, with control characters escaped.
+/// A name from a file, for an error message: its beginning, with control characters escaped.
 pub(crate) fn shown(name: &str) -> String {
     let mut shown: String = name.chars().take(100).collect();
     if shown.len() < name.len() {

@@ -1,11 +1,12 @@
-//! Names of which none may come twice.
+//! Detection of duplicate names.
 
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
 };
 
-/// The names so far, as hashes by a key that no file knows: some 20 bytes each, however long they are.
+/// The names so far, as keyed hashes whose key a file cannot know: some 20 bytes each, whatever
+/// their length.
 #[derive(Default)]
 pub(crate) struct Names {
     hashes: HashSet<u64>,
@@ -13,7 +14,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Takes a name; false if it was there already.
+    /// Adds a name. Returns false if it was added before.
     pub(crate) fn insert(&mut self, name: &[u8]) -> bool {
         self.hashes.insert(self.hash.hash_one(name))
     }

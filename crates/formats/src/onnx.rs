@@ -1,4 +1,5 @@
-//! ONNX: a protobuf message, `ModelProto`, whose tensors are skipped, and so are those that it keeps in other files.
+//! ONNX: a protobuf message, `ModelProto`. The reader skips tensor data, inside the file and in
+//! external files.
 
 mod header;
 mod types;

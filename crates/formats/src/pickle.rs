@@ -1,7 +1,9 @@
-//! Pickle: the opcodes of a Python object, of protocols 0 to 5. They are read, and nothing that they say is done.
+//! Pickle: the opcodes of a serialized Python object, protocols 0 to 5. The opcodes are read and
+//! never executed.
 //!
-//! A pickle is a program for a stack machine, which may import and call whatever Python finds. The walker keeps that stack and its memo as
-//! far as names and shapes need it, in bounded memory, and tells what a loader would import, call and set.
+//! A pickle is a program for a stack machine, which may import and call anything that Python finds.
+//! The walker simulates the stack and the memo as far as names and shapes need it, in bounded
+//! memory. It reports what a loader would import, call and set.
 
 mod array;
 mod gate;
@@ -20,20 +22,21 @@ use machine::Machine;
 use reader::Reader;
 use std::io::{self, Read, Seek};
 
-/// Something that a loader would do.
+/// An action of a loader.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// It imports a global: GLOBAL, INST, or STACK_GLOBAL whose two names can be told.
+    /// It imports a global: GLOBAL, INST, or STACK_GLOBAL with two known names.
     Import(&'a Global),
-    /// It imports a global whose names are made while it loads, or are too long for any: STACK_GLOBAL.
+    /// It imports a global whose names are computed at load time or are too long: STACK_GLOBAL.
     Unresolved,
-    /// It takes what a registry of the process has under this number: EXT1, EXT2, EXT4.
+    /// It takes the object that the process has registered under this extension code: EXT1, EXT2,
+    /// EXT4.
     Extension(u32),
-    /// It calls something: REDUCE, INST, OBJ, NEWOBJ, NEWOBJ_EX.
+    /// It calls a callable: REDUCE, INST, OBJ, NEWOBJ, NEWOBJ_EX.
     Call {
-        /// What is called.
+        /// The callable.
         callable: &'a Value,
-        /// The tuple of arguments, as far as it was kept.
+        /// The tuple of arguments, or the part of it that was kept.
         arguments: &'a Value,
     },
     /// It sets the attributes of an object, or calls its `__setstate__`: BUILD.
@@ -43,107 +46,116 @@ pub enum Event<'a> {
         /// Its state.
         state: &'a Value,
     },
-    /// It asks the loader for an object that lies outside of the pickle: PERSID, BINPERSID.
+    /// It asks the loader for an object outside the pickle: PERSID, BINPERSID.
     Persistent(&'a Value),
-    /// It puts something into a mapping: SETITEM, SETITEMS.
+    /// It sets an item of a mapping: SETITEM, SETITEMS.
     Item {
-        /// The mapping, as [`Ending::Stop`] and [`Object`] number them; `None` if it was lost sight of.
+        /// The id of the mapping, as in [`Ending::Stop`] and [`Object`]; `None` if the walker lost
+        /// track of it.
         mapping: Option<u64>,
         /// The key.
         key: &'a Value,
-        /// What it gets.
+        /// The value.
         value: &'a Value,
     },
-    /// It puts something into a list or a set: APPEND, APPENDS, LIST, ADDITEMS, FROZENSET.
+    /// It adds an element to a list or a set: APPEND, APPENDS, LIST, ADDITEMS, FROZENSET.
     Element(&'a Value),
 }
 
-/// An event and where it stands.
+/// An event and its position.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// The position of the opcode, in bytes from where the walk of the file began.
+    /// The position of the opcode, in bytes from the start of the walk.
     pub at: u64,
-    /// How many strings of bytes it lies in, each a pickle of its own: 0 is the pickle itself.
+    /// The number of byte strings around it, each of which is a pickle itself: 0 for the outermost
+    /// pickle.
     pub nesting: u8,
-    /// Whether each opcode found what it needs until then, this one included: a loader fails at the first that does not.
+    /// Whether every opcode up to this one found its operands. A loader fails at the first that
+    /// does not.
     pub is_sound: bool,
-    /// What a loader would do there.
+    /// The loader's action.
     pub event: Event<'a>,
 }
 
 /// How the walk of one pickle ended.
 #[derive(Debug)]
 pub enum Ending {
-    /// With STOP. The number is that of the mapping that it gives, if it gives one.
+    /// At STOP. The number is the id of the resulting mapping, if the result is one.
     Stop(Option<u64>),
-    /// It is no pickle from here on: a loader fails here, with all done that stands before.
+    /// The bytes from here on are not a pickle. A loader fails here, after it has performed all
+    /// earlier actions.
     Broken(&'static str),
-    /// It goes on behind an array of a type that is not known, so that its length is not either.
+    /// An array of unknown type, and so of unknown length, precedes the rest of the pickle.
     Array,
-    /// It cannot be read.
+    /// The file cannot be read.
     Unreadable(io::Error),
 }
 
-/// What was walked.
+/// The walk of one pickle.
 #[derive(Debug)]
 pub struct Walk {
-    /// Where it begins, in bytes from where the walk of the file began.
+    /// The start of the pickle, in bytes from the start of the walk.
     pub begin: u64,
-    /// Where the walk ended.
+    /// The position at which the walk ended.
     pub end: u64,
-    /// How.
+    /// The reason.
     pub ending: Ending,
-    /// Whether each opcode found what it needs: what is no pickle seldom does, for longer than a few bytes.
+    /// Whether every opcode found its operands. In bytes that are not a pickle, this seldom holds
+    /// for more than a few bytes.
     pub is_sound: bool,
 }
 
 impl Walk {
-    /// Whether it is a whole pickle, and no other bytes that happen to be opcodes.
+    /// Whether it is a complete pickle, and not other bytes that happen to be opcodes.
     pub fn is_whole(&self) -> bool {
         self.is_sound && matches!(self.ending, Ending::Stop(_))
     }
 }
 
-/// The pickles of a file, one after the other.
+/// The consecutive pickles of a file.
 pub struct Pickles<R> {
     reader: Reader<R>,
 }
 
 impl<R: Read + Seek> Pickles<R> {
-    /// Begins where `file` stands. Of seeking only moves forwards are needed.
+    /// Starts at the current position of `file`. Seeks only forwards.
     pub fn new(file: R) -> Self {
         Self { reader: Reader::new(file) }
     }
 
-    /// How many bytes were walked or skipped; more than there are, if an item is said to be longer than what is left.
+    /// How many bytes were walked or skipped. This exceeds the file's size if the declared length
+    /// of an item does.
     pub fn position(&self) -> u64 {
         self.reader.at()
     }
 
-    /// Whether no byte is left.
+    /// Whether the file is at its end.
     pub fn is_at_end(&mut self) -> io::Result<bool> {
         self.reader.is_at_end()
     }
 
-    /// Walks the next pickle, and tells `each` what it would do, in order.
+    /// Walks the next pickle and passes the loader's actions to `each`, in order.
     ///
-    /// Memory is bounded whatever lengths, depths and counts it claims: where names or values are lost for that, they are
-    /// [`Value::Unknown`] and imports [`Event::Unresolved`]. Strings of bytes that are pickles themselves are walked too.
+    /// Memory is bounded whatever lengths, depths and counts the pickle declares. Names and values
+    /// that do not fit become [`Value::Unknown`], and their imports [`Event::Unresolved`]. Byte
+    /// strings that contain pickles are walked too.
     pub fn walk(&mut self, each: &mut dyn FnMut(Step<'_>)) -> Walk {
         Machine::new().run(&mut self.reader, 0, each)
     }
 
-    /// Whether the next pickle is the number that PyTorch's legacy files begin with.
+    /// Whether the next pickle is the magic number of PyTorch's legacy files.
     pub fn is_at_legacy_torch(&mut self) -> bool {
         self.reader.ahead().is_ok_and(legacy::begins)
     }
 
-    /// Skips a storage of a legacy file of PyTorch: how many elements it has, in 8 bytes, and their bytes. Fails if they cannot be so many.
+    /// Skips a storage of a legacy PyTorch file: its number of elements in 8 bytes, and their
+    /// bytes. Fails if the number is impossible.
     ///
-    /// A loader that reads one pickle after the other takes them for opcodes, so that they are walked as such too.
+    /// A loader that reads consecutive pickles takes these bytes for opcodes, so they are also
+    /// walked as opcodes.
     pub fn skip_storage(&mut self, element_bytes: u64, each: &mut dyn FnMut(Step<'_>)) -> io::Result<()> {
         let head: [u8; 8] = self.reader.bytes()?;
-        // What is too long for any file is walked, and cannot be skipped.
+        // A length larger than any file is still walked, but the skip fails.
         let length = u64::from_le_bytes(head).saturating_mul(element_bytes);
         self.reader.part(&head, length, |part| drop(Machine::new().walk_numbers(part, each)))
     }

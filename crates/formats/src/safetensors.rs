@@ -1,4 +1,5 @@
-//! Safetensors: a little-endian u64 of header length, a JSON header `{name: {dtype, shape, data_offsets}}`, then the tensors' bytes.
+//! Safetensors: the header length as a little-endian u64, a JSON header `{name: {dtype, shape,
+//! data_offsets}}`, then the tensors' bytes.
 
 use crate::{Malformed, bounded_json::BoundedJson, malformed::shown, names::Names};
 use serde::{
@@ -13,7 +14,7 @@ use std::{
 /// The format's own limit.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// The format's numeric types, as of version 0.8 of its library, with the bits of an element.
+/// The format's numeric types, as of version 0.8 of its library, with the bits per element.
 #[rustfmt::skip]
 const DTYPES: [(&str, u64); 22] = [
     ("F64", 64), ("F32", 32), ("F16", 16), ("BF16", 16), ("F8_E4M3", 8), ("F8_E5M2", 8), ("F8_E4M3FNUZ", 8), ("F8_E5M2FNUZ", 8), ("F8_E8M0", 8),
@@ -21,37 +22,40 @@ const DTYPES: [(&str, u64); 22] = [
     ("U64", 64), ("BOOL", 8),
 ];
 
-/// A tensor as the header tells it.
+/// A tensor, as the header describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tensor<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its numeric type, in the format's words, such as `BF16`.
+    /// Its numeric type, as the format names it, such as `BF16`.
     pub dtype: &'a str,
-    /// The bits of an element; `None` for a type that is newer than this reader, whose length is not known either.
+    /// Bits per element; `None` for an unknown, newer type, whose length is also unknown.
     pub bits: Option<u64>,
-    /// How many elements it has.
+    /// The number of elements.
     pub elements: u64,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
 }
 
-/// Whether a file of `size` bytes has a sound header, as [`read_header`] defines it.
+/// Whether a file of `size` bytes has a well-formed header, as [`read_header`] defines it.
 pub fn check(file: impl Read, size: u64) -> Result<(), Malformed> {
     read_header(file, size, |_| {})
 }
 
 /// Calls `each` for every tensor in the header of a file of `size` bytes.
 ///
-/// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must fill the file from the end
-/// of the header to its own end, without gap or overlap, each as long as its shape and type say, and of a name of its own. How long a
-/// shape of an unknown type is cannot be told. Memory is some 40 bytes a tensor and the longest string.
+/// Fails if the header is malformed; the tensors passed to `each` before that are then invalid too.
+/// The tensors must fill the file from the end of the header to the end of the file, without gap or
+/// overlap. Each must have the length that its shape and type require, and a unique name. The
+/// length of a tensor of unknown type cannot be checked. Memory is some 40 bytes per tensor, plus
+/// the longest string.
 pub fn read_header(file: impl Read, size: u64, each: impl FnMut(Tensor<'_>)) -> Result<(), Malformed> {
     read_header_and_notes(file, size, each, |_, _| {})
 }
 
-/// The same, and calls `note` for every text in the header's `__metadata__`. Whoever leaves a tensor out because it is another one notes the
-/// other's name by its own.
+/// Like [`read_header`], and calls `note` for every text in the header's `__metadata__`. A writer
+/// that leaves a tensor out because it equals another one notes the other's name under the tensor's
+/// name.
 pub fn read_header_and_notes(
     mut file: impl Read,
     size: u64,
@@ -62,10 +66,10 @@ pub fn read_header_and_notes(
     file.read_exact(&mut length).map_err(|e| Malformed::io(&e))?;
     let length = u64::from_le_bytes(length);
     let Some(data) = size.checked_sub(8).and_then(|rest| rest.checked_sub(length)) else {
-        return Err(Malformed::new(format!("its header is said to have {length} bytes, and the file has {size}")));
+        return Err(Malformed::new(format!("it declares a header of {length} bytes, but the file has {size} bytes")));
     };
     if length > MAX_HEADER_BYTES {
-        return Err(Malformed::new(format!("its header is said to have {length} bytes, and the format allows {MAX_HEADER_BYTES}")));
+        return Err(Malformed::new(format!("it declares a header of {length} bytes; the format allows at most {MAX_HEADER_BYTES}")));
     }
     let mut header = Header { each, note, ranges: Vec::new(), names: Names::default() };
     let bytes = BoundedJson::new(file.take(length));
@@ -83,11 +87,11 @@ pub fn read_header_and_notes(
     match end {
         _ if end == data => Ok(()),
         _ if end > data => Err(Malformed::cut(end.saturating_add(8 + length), size)),
-        _ => Err(Malformed::new(format!("its tensors have {end} bytes, and the file has {data} for them"))),
+        _ => Err(Malformed::new(format!("its tensors need {end} bytes, but the file has {data} bytes after the header"))),
     }
 }
 
-/// Reads the header's object, one entry at a time.
+/// Reads the header's object entry by entry.
 struct Header<F, N> {
     each: F,
     note: N,
@@ -118,12 +122,12 @@ impl<'de, F: FnMut(Tensor<'_>), N: FnMut(&str, &str)> Visitor<'de> for &mut Head
             let Entry { dtype, shape: Elements(elements), data_offsets: (from, to) } = entries.next_value()?;
             let refuse = |why: &str| A::Error::custom(format_args!("the tensor {} {why}", shown(&name)));
             if !self.names.insert(name.as_bytes()) {
-                return Err(refuse("is there twice"));
+                return Err(refuse("occurs twice"));
             }
             let bits = DTYPES.iter().find(|(known, _)| *known == dtype).map(|(_, bits)| *bits);
             let bytes = to.checked_sub(from).ok_or_else(|| refuse("ends before it begins"))?;
             if bits.is_some_and(|bits| u128::from(elements) * u128::from(bits) != u128::from(bytes) * 8) {
-                return Err(refuse("does not have the length that its shape says"));
+                return Err(refuse("does not have the length that its shape requires"));
             }
             self.ranges.push((from, to));
             (self.each)(Tensor { name: &name, dtype: &dtype, bits, elements, bytes });
@@ -132,7 +136,7 @@ impl<'de, F: FnMut(Tensor<'_>), N: FnMut(&str, &str)> Visitor<'de> for &mut Head
     }
 }
 
-/// The product of a shape, never the shape itself: its length is the file's to choose.
+/// The product of a shape. The shape itself is not kept, because the file decides its length.
 struct Elements(u64);
 
 impl<'de> Deserialize<'de> for Elements {
@@ -148,7 +152,7 @@ impl<'de> Deserialize<'de> for Elements {
             fn visit_seq<A: SeqAccess<'de>>(self, mut dimensions: A) -> Result<Elements, A::Error> {
                 let mut product = 1u64;
                 while let Some(dimension) = dimensions.next_element::<u64>()? {
-                    product = product.checked_mul(dimension).ok_or_else(|| A::Error::custom("a shape of too many elements"))?;
+                    product = product.checked_mul(dimension).ok_or_else(|| A::Error::custom("a shape with too many elements"))?;
                 }
                 Ok(Elements(product))
             }
@@ -157,10 +161,10 @@ impl<'de> Deserialize<'de> for Elements {
     }
 }
 
-/// Hands on the texts of `__metadata__`, or of one of its entries, and passes over whatever else may be there.
+/// Passes the texts of `__metadata__`, or of one of its entries, on, and ignores other values.
 struct Notes<'a, N> {
     note: &'a mut N,
-    /// The entry, if it is one.
+    /// The key of the entry, if this is an entry.
     key: Option<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! The index of a model in several files: JSON, `{"metadata": …, "weight_map": {TENSOR: FILE}}`.
+//! The index of a sharded model: JSON, `{"metadata": …, "weight_map": {TENSOR: FILE}}`.
 
 use crate::{Malformed, bounded_json::BoundedJson};
 use serde::{
@@ -10,11 +10,13 @@ use std::{
     io::{BufReader, Read},
 };
 
-/// No index is longer: the largest models have some hundred thousand tensors, of a hundred bytes each.
+/// The largest index. The largest models have some hundred thousand tensors, with a hundred bytes
+/// each.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Calls `each` for every tensor, with the path of its file from where the index is. Fails when it is no such index, and then nothing that
-/// `each` was told is to be believed. Memory is that of the longest name.
+/// Calls `each` for every tensor, with the path of its file relative to the index. Fails if the
+/// document is not such an index; the entries passed to `each` before that are then invalid too.
+/// Memory is that of the longest name.
 pub fn read(file: impl Read, each: impl FnMut(&str, &str)) -> Result<(), Malformed> {
     let mut index = Index { each, has_weight_map: false };
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(BoundedJson::new(file.take(MAX_BYTES))));
@@ -31,7 +33,7 @@ impl<'de, F: FnMut(&str, &str)> Visitor<'de> for &mut Index<F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an index of weights")
+        f.write_str("a shard index")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
@@ -49,7 +51,7 @@ impl<'de, F: FnMut(&str, &str)> Visitor<'de> for &mut Index<F> {
     }
 }
 
-/// Where each tensor is, one entry at a time.
+/// The file of each tensor, read entry by entry.
 struct WeightMap<'a, F>(&'a mut F);
 
 impl<'de, F: FnMut(&str, &str)> DeserializeSeed<'de> for WeightMap<'_, F> {

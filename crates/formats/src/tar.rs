@@ -1,8 +1,9 @@
-//! Reading tar archives, strictly: what two programs could read differently is refused.
+//! Strict reading of tar archives: anything that two programs could read differently is refused.
 //!
-//! POSIX (ustar, pax) and GNU archives of regular files and directories are read. The `tar` crate knows where the fields of a
-//! header lie; the order of headers, the numbers and the pax records are read here, because its own reader keeps extended headers
-//! of any size in memory and stops at the first empty pax record.
+//! POSIX (ustar, pax) and GNU archives of regular files and directories are accepted. The `tar`
+//! crate locates the fields of a header. The order of headers, the numbers and the pax records are
+//! parsed here, because that crate's own reader keeps extended headers of any size in memory and
+//! stops at the first empty pax record.
 
 use std::{
     borrow::Cow,
@@ -11,21 +12,21 @@ use std::{
 use tar::{EntryType, Header};
 
 const BLOCK: u64 = 512;
-/// An extended header holds a path, and attributes that are not used: more than this is not meant well.
+/// An extended header holds a path, and attributes that are not used. A larger one is hostile.
 const MAX_EXTENDED_HEADER: u64 = 1 << 20;
-/// The first size that the eleven octal digits of a header cannot say.
+/// The first size that the eleven octal digits of a header cannot express.
 const OCTAL_SIZE_END: u64 = 1 << 33;
 
 /// A file or directory in an archive.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// As it stands in the archive, whatever it is.
+    /// The path, unchanged from the archive.
     pub path: String,
-    /// What it is.
+    /// The kind of entry.
     pub kind: Kind,
 }
 
-/// What an entry is; an archive of anything else is refused.
+/// The kind of an entry. An archive with any other kind is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -42,48 +43,51 @@ pub enum Kind {
 /// A link in an archive.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Its path, as it stands in the archive.
+    /// Its path, unchanged from the archive.
     pub path: String,
-    /// Where it leads: from its own directory if it is symbolic, else from the top of the archive.
+    /// The target, relative to the link's directory for a symbolic link, or to the top of the
+    /// archive for a hard link.
     pub target: String,
-    /// Whether it is a symbolic link, and not another name of a file.
+    /// Whether it is a symbolic link, not a hard link.
     pub is_symbolic: bool,
 }
 
-/// Reads the entries of an archive one after the other.
+/// Reads the entries of an archive in sequence.
 pub struct Entries<R> {
     reader: R,
-    /// Bytes of the present entry's file that are still to be read.
+    /// Unread bytes of the current entry's file.
     data: u64,
-    /// Bytes after them, to the end of the block.
+    /// Bytes of padding after it, to the end of the block.
     padding: u64,
 }
 
 impl<R: Read> Entries<R> {
-    /// Reads an archive that is not compressed.
+    /// Reads an uncompressed archive.
     pub fn new(reader: R) -> Self {
         Self { reader, data: 0, padding: 0 }
     }
 
-    /// What the archive is read from. After an entry it stands at the first byte of the entry's file.
+    /// The reader of the archive. After an entry it is positioned at the first byte of the entry's
+    /// file.
     pub fn reader(&self) -> &R {
         &self.reader
     }
 
-    /// What the archive was read from, wherever reading stopped.
+    /// The reader of the archive, at the position where reading stopped.
     pub fn into_reader(self) -> R {
         self.reader
     }
 
-    /// The next entry, if there is one. What was not read of the last one is skipped.
+    /// The next entry, or `None` at the end. Unread bytes of the previous entry are skipped.
     ///
-    /// Fails with [`InvalidData`](io::ErrorKind::InvalidData) where the archive is not one that every program reads alike.
+    /// Fails with [`InvalidData`](io::ErrorKind::InvalidData) if programs would read the archive
+    /// differently.
     #[allow(clippy::should_implement_trait, reason = "the entry borrows nothing, yet its data is read before the next")]
     pub fn next(&mut self) -> io::Result<Option<Entry>> {
         self.next_file(&mut None)
     }
 
-    /// Like [`next`](Self::next), but tells links to `each`, and goes on.
+    /// Like [`next`](Self::next), but passes links to `each` and continues.
     pub fn next_and_links(&mut self, mut each: impl FnMut(Link)) -> io::Result<Option<Entry>> {
         self.next_file(&mut Some(&mut each))
     }
@@ -97,7 +101,11 @@ impl<R: Read> Entries<R> {
             self.read_exact(header.as_mut_bytes())?;
             if header.as_bytes().iter().all(|b| *b == 0) {
                 self.end()?;
-                return if extended == Extended::default() { Ok(None) } else { Err(malformed("it ends after an extended header")) };
+                return if extended == Extended::default() {
+                    Ok(None)
+                } else {
+                    Err(malformed("the archive ends after an extended header"))
+                };
             }
             check(&header)?;
             let size = number(&header.as_old().size)?;
@@ -122,7 +130,7 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// Reads bytes of the present entry's file; 0 at its end.
+    /// Reads bytes of the current entry's file; 0 at its end.
     pub fn read_data(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let want = buffer.len().min(usize::try_from(self.data).unwrap_or(usize::MAX));
         if want == 0 {
@@ -138,7 +146,7 @@ impl<R: Read> Entries<R> {
 
     fn entry(&mut self, header: &Header, size: u64, extended: Extended) -> io::Result<Entry> {
         let size = match extended.size {
-            Some(said) if said < OCTAL_SIZE_END && said != size => return Err(malformed("an entry has two sizes")),
+            Some(said) if said < OCTAL_SIZE_END && said != size => return Err(malformed("an entry has two different sizes")),
             said => said.unwrap_or(size),
         };
         let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
@@ -148,7 +156,7 @@ impl<R: Read> Entries<R> {
             return if size == 0 { Ok(Entry { path, kind: Kind::Directory }) } else { Err(malformed("a directory has a size")) };
         }
         if path.ends_with('/') {
-            return Err(malformed(&format!("the file {path:?} is named like a directory")));
+            return Err(malformed(&format!("the name of the file {path:?} is that of a directory")));
         }
         let executable = number(&header.as_old().mode)? & 0o100 != 0;
         self.expect(size);
@@ -172,7 +180,7 @@ impl<R: Read> Entries<R> {
         self.padding = size.wrapping_neg() % BLOCK;
     }
 
-    /// After the first block of zeros nothing but zeros may come.
+    /// Only zeros may follow the first block of zeros.
     fn end(&mut self) -> io::Result<()> {
         let mut buffer = [0; 8 << 10];
         loop {
@@ -181,7 +189,7 @@ impl<R: Read> Entries<R> {
                 return Ok(());
             }
             if buffer[..n].iter().any(|b| *b != 0) {
-                return Err(malformed("something follows its end"));
+                return Err(malformed("there is data after its end"));
             }
         }
     }
@@ -206,7 +214,7 @@ fn link(header: &Header, extended: Extended) -> io::Result<Link> {
     })
 }
 
-/// What extended headers say of the entry that follows them.
+/// Values from extended headers for the entry that follows them.
 #[derive(Default, PartialEq, Eq)]
 struct Extended {
     path: Option<Vec<u8>>,
@@ -215,10 +223,10 @@ struct Extended {
 }
 
 impl Extended {
-    /// Reads records of the form `LENGTH SP KEY=VALUE LF`, where the length is that of the whole record.
+    /// Reads records of the form `LENGTH SP KEY=VALUE LF`; the length is that of the whole record.
     fn read_pax(&mut self, mut records: &[u8]) -> io::Result<()> {
         while !records.is_empty() {
-            let (key, value, rest) = record(records).ok_or_else(|| malformed("a pax record is not right"))?;
+            let (key, value, rest) = record(records).ok_or_else(|| malformed("a pax record is malformed"))?;
             records = rest;
             match key {
                 b"path" => self.set_path(value.to_vec())?,
@@ -226,7 +234,7 @@ impl Extended {
                 b"size" => {
                     let size = decimal(value).ok_or_else(|| malformed("a pax size is not a number"))?;
                     if self.size.replace(size).is_some() {
-                        return Err(malformed("an entry has two sizes"));
+                        return Err(malformed("an entry has two different sizes"));
                     }
                 }
                 b"SCHILY.realsize" => return Err(sparse()),
@@ -237,7 +245,7 @@ impl Extended {
         Ok(())
     }
 
-    /// Reads the path that GNU tar writes before an entry, with or without a NUL at its end.
+    /// Reads the path that GNU tar writes before an entry, with or without a final NUL.
     fn read_long_name(&mut self, mut name: Vec<u8>) -> io::Result<()> {
         if name.last() == Some(&0) {
             name.pop();
@@ -245,7 +253,7 @@ impl Extended {
         self.set_path(name)
     }
 
-    /// Reads the target that GNU tar writes before a link, likewise.
+    /// Reads the target that GNU tar writes before a link, with or without a final NUL.
     fn read_long_link(&mut self, mut target: Vec<u8>) -> io::Result<()> {
         if target.last() == Some(&0) {
             target.pop();
@@ -264,7 +272,7 @@ impl Extended {
     }
 }
 
-/// Key and value of the first of some pax records, and the other records.
+/// Splits pax records into the first record's key, its value, and the other records.
 fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = records.iter().position(|b| *b == b' ')?;
     let length = usize::try_from(decimal(&records[..space])?).ok()?;
@@ -275,14 +283,15 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {
-    // A sign, which `parse` takes, is none of the format's.
+    // `parse` accepts a sign, which the format does not have.
     let digits = text.iter().all(u8::is_ascii_digit);
     str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
 }
 
-/// A number in a header: octal digits between spaces or NULs, or GNU's binary form. A field that is left empty is 0.
+/// A number in a header: octal digits between spaces or NULs, or GNU's binary form. An empty field
+/// is 0.
 fn number(field: &[u8]) -> io::Result<u64> {
-    let wrong = || malformed("a number in a header is not right");
+    let wrong = || malformed("a number in a header is malformed");
     if let Some((&0x80, binary)) = field.split_first() {
         let (high, low) = binary.split_at(binary.len().saturating_sub(8));
         return if high.iter().all(|b| *b == 0) { Ok(low.iter().fold(0, |n, b| n << 8 | u64::from(*b))) } else { Err(wrong()) };
@@ -295,11 +304,12 @@ fn number(field: &[u8]) -> io::Result<u64> {
     })
 }
 
-/// Whether a file with these first bytes is an archive to programs that look at no mark: the first of them has the sum that it says.
+/// Whether a program that ignores magic bytes would take a file with these first bytes for an
+/// archive: the first header's checksum is right.
 pub fn is_header(first: &[u8]) -> bool {
     let Some((first, _)) = first.split_first_chunk::<512>() else { return false };
     let Ok(said) = number(&first[148..156]) else { return false };
-    // Some programs take the bytes for signed.
+    // Some programs sum the bytes as signed numbers.
     let others = || first[..148].iter().chain(&first[156..]);
     let unsigned: i64 = others().map(|b| i64::from(*b)).sum();
     let signed: i64 = others().map(|b| i64::from(*b as i8)).sum();
@@ -307,11 +317,11 @@ pub fn is_header(first: &[u8]) -> bool {
     unsigned > 0 && [unsigned, signed].iter().any(|sum| u64::try_from(sum + spaces) == Ok(said))
 }
 
-/// Checks the checksum, and that the header has one of the two layouts that are read.
+/// Checks the checksum, and that the header has one of the two supported layouts.
 fn check(header: &Header) -> io::Result<()> {
     let bytes = header.as_bytes();
     let checksum = &header.as_old().cksum;
-    // The field itself counts as spaces.
+    // The checksum field itself counts as spaces.
     let count = |bytes: &[u8]| bytes.iter().map(|b| u64::from(*b)).sum::<u64>();
     let sum = count(bytes) - count(checksum) + checksum.len() as u64 * u64::from(b' ');
     if number(checksum)? != sum {
@@ -332,14 +342,11 @@ fn refused(kind: EntryType, header: &Header) -> io::Error {
         EntryType::GNUSparse => return sparse(),
         _ => "of an unknown type",
     };
-    malformed(&format!(
-        "the entry {:?} is {what}, and only files and directories are unpacked",
-        String::from_utf8_lossy(&header.path_bytes())
-    ))
+    malformed(&format!("the entry {:?} is {what}; only files and directories are supported", String::from_utf8_lossy(&header.path_bytes())))
 }
 
 fn sparse() -> io::Error {
-    malformed("an entry is a sparse file, and only whole files are unpacked")
+    malformed("an entry is a sparse file, which is not supported")
 }
 
 fn ends_early() -> io::Error {

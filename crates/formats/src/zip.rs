@@ -1,7 +1,8 @@
-//! Zip archives: the central directory, and what the archive says twice and differently.
+//! Zip archives: the central directory, and contradictions in the archive.
 //!
-//! Some readers believe the directory, others the headers before the entries; Python's checks both, PyTorch's does not. So entries are
-//! read where the directory says that they lie, and each contradiction is told.
+//! Some readers use the central directory, others the local headers before the entries. Python's
+//! reader checks both, PyTorch's does not. So entries are read at the location that the directory
+//! gives, and every contradiction is reported.
 
 mod content;
 mod directory;

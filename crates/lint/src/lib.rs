@@ -1,7 +1,9 @@
-//! Which tools can use a model artifact, and what to change for those that cannot.
+//! Checks which tools can use a model artifact, and reports what to change for the others.
 //!
-//! [`lint`] holds a manifest and its config against [`CONSUMERS`]: each is a list of [`Rule`]s, in a file of its own, that say what one
-//! tool needs, and against [`MODEL_RULES`], which say whether the model is whole. Names are read as the tool reads them, not normalised: a tool that knows today's names only does not see the older ones.
+//! [`lint`] checks a manifest and its config against the [`Rule`]s of all [`CONSUMERS`] and against
+//! [`MODEL_RULES`]. A consumer is a list of rules in its own file, which describe what one tool
+//! needs; the model rules check that the model is complete. Names are read as the tool reads them
+//! and are not normalised: a tool that supports only today's names does not see the older ones.
 
 mod consumer;
 mod model;
@@ -17,44 +19,44 @@ pub use report::{ConsumerReport, Finding, Location, Report, Severity, Verdict};
 use modelpack_spec::ImageManifest;
 use subject::{Breach, Subject};
 
-/// A tool, in those of its versions that read artifacts alike.
+/// A tool, or a range of its versions that read artifacts in the same way.
 #[derive(Debug)]
 pub struct Consumer {
-    /// What it is called in arguments, such as `harbor-2.13`; unique.
+    /// Its identifier in arguments, such as `harbor-2.13`; unique.
     pub id: &'static str,
-    /// What people call it.
+    /// Its display name.
     pub name: &'static str,
-    /// The versions that are meant.
+    /// The versions that it covers.
     pub versions: &'static str,
-    /// What it needs.
+    /// Its rules.
     pub rules: &'static [Rule],
 }
 
 impl Consumer {
-    /// The consumer that is called `id` in arguments.
+    /// The consumer with the identifier `id`.
     pub fn find(id: &str) -> Option<&'static Self> {
         CONSUMERS.iter().find(|consumer| consumer.id == id)
     }
 }
 
-/// One thing that a consumer needs of an artifact.
+/// A requirement of a consumer.
 #[derive(Debug)]
 pub struct Rule {
-    /// Its name, unique in its consumer, such as `title-has-directory`.
+    /// Its name, unique within its consumer, such as `title-has-directory`.
     pub name: &'static str,
-    /// What becomes of an artifact that breaks it.
+    /// The effect on an artifact that breaks the rule.
     pub severity: Severity,
-    /// What the consumer does, and so needs.
+    /// The consumer's behaviour and the resulting requirement.
     pub reason: &'static str,
-    /// What to change.
+    /// What to change in the artifact.
     pub change: &'static str,
-    /// Where the artifact breaks it.
+    /// Finds the places where an artifact breaks the rule.
     breaches: fn(&Subject<'_>) -> Vec<Breach>,
 }
 
-/// Asks every consumer whether it can use the artifact with this manifest.
+/// Checks the artifact with this manifest against the rules of every consumer.
 ///
-/// `config` is the config blob. Without it, what consumers read of the config is not judged.
+/// `config` is the config blob. Without it, the rules about the config are skipped.
 pub fn lint(manifest: &ImageManifest, config: Option<&[u8]>) -> Report {
     let subject = Subject::new(manifest, config);
     let ask = |rules: &'static [Rule]| {

@@ -1,26 +1,27 @@
-//! What is true of a model for whoever uses it: whether it is whole, as far as names and sizes tell.
+//! Rules that do not depend on the consumer: whether the model is complete, as far as names and
+//! sizes show.
 
 use crate::{Rule, Severity, subject::Breach, subject::Layer, subject::Subject};
 use modelpack_spec::{LayerKind, ShardSet, annotation};
 use std::ops::RangeInclusive;
 
-/// Something is missing of the model.
+/// A part of the model is missing.
 pub const NOT_WHOLE: Rule = Rule {
     name: "not-whole",
     severity: Severity::Loss,
-    reason: "what loads the model needs all of its files, and tensors where the index has them",
-    change: "pack the whole model; `modelpack pack --strict` packs nothing else",
+    reason: "loading the model needs all of its files, and each tensor in the file that the index gives",
+    change: "pack the complete model; `modelpack pack --strict` refuses an incomplete one",
     breaches: missing_files,
 };
 
-/// The rules that are asked of every model, whatever uses it.
+/// The rules for every model.
 pub const MODEL_RULES: [Rule; 2] = [
     NOT_WHOLE,
     Rule {
         name: "pointer-size",
         severity: Severity::Note,
-        reason: "weights of so few bytes may be a pointer of git LFS, which was packed in the place of the file",
-        change: "look at the file; `git lfs pull` fetches what it points to",
+        reason: "weights of this size may be a git LFS pointer that was packed instead of the file",
+        change: "check the file; `git lfs pull` fetches the real content",
         breaches: |subject| {
             subject.each("size", |layer| {
                 let is_suspect = is_weight(layer) && !layer.is_archive() && POINTER_BYTES.contains(&layer.descriptor.size);
@@ -30,24 +31,25 @@ pub const MODEL_RULES: [Rule; 2] = [
     },
 ];
 
-/// The sizes of pointers of git LFS to files of one to ten thousand billion bytes.
+/// The sizes of git LFS pointers to files whose sizes have one to thirteen digits.
 const POINTER_BYTES: RangeInclusive<u64> = 126..=138;
 
-/// The extensions of files of which a model may have several that are numbered.
+/// The extensions of sharded model files.
 const SHARDED: [&str; 8] = ["safetensors", "gguf", "bin", "pt", "pth", "onnx", "h5", "msgpack"];
 
 fn is_weight(layer: &Layer<'_>) -> bool {
     layer.is(LayerKind::Weight)
 }
 
-/// Weights without a byte, and shards whose numbers say that there should be others. Where weights are in a bundle, nobody can tell from outside.
+/// Weights without content, and shards whose numbers show that others are missing. Weights inside a
+/// bundle cannot be checked from outside.
 fn missing_files(subject: &Subject<'_>) -> Vec<Breach> {
     let mut breaches =
         subject.each("size", |layer| (is_weight(layer) && layer.descriptor.size == 0).then(|| "weights of 0 bytes".to_owned()));
     if subject.layers.iter().any(|layer| is_weight(layer) && layer.is_archive() && layer.metadata.is_none()) {
         return breaches;
     }
-    // Other tools have types of their own for weights.
+    // Other tools have their own media types for weights.
     let may_be_weight = |layer: &&Layer<'_>| is_weight(layer) || layer.layer_type.is_none();
     let is_sharded =
         |path: &&str| path.rsplit_once('.').is_some_and(|(_, extension)| SHARDED.contains(&extension.to_ascii_lowercase().as_str()));

@@ -1,21 +1,23 @@
-//! What came of asking the consumers.
+//! The results of the checks.
 
 use crate::{Consumer, NOT_WHOLE, Rule, subject::Subject};
 use modelpack_spec::{Digest, ImageManifest, annotation};
 use std::fmt;
 
-/// What every consumer can do with an artifact.
+/// The results for an artifact.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What is to be said of the model, whoever uses it: of [`MODEL_RULES`](crate::MODEL_RULES), in their order.
+    /// Findings that do not depend on the consumer: of [`MODEL_RULES`](crate::MODEL_RULES), in
+    /// their order.
     pub model: Vec<Finding>,
     /// One for each of [`CONSUMERS`](crate::CONSUMERS), in their order.
     pub consumers: Vec<ConsumerReport>,
 }
 
 impl Report {
-    /// Says what is missing of the model, by whoever has read its files: the path of the file by which it is known, and what. What names and
-    /// sizes alone told is left out.
+    /// Adds what is missing of the model, if the caller has read the model's files: for each
+    /// problem the path of the file and a description. Replaces the findings that came from names
+    /// and sizes alone.
     pub fn with_missing(mut self, manifest: &ImageManifest, missing: impl IntoIterator<Item = (String, String)>) -> Self {
         let subject = Subject::new(manifest, None);
         self.model = missing
@@ -30,14 +32,14 @@ impl Report {
     }
 }
 
-/// What one consumer can do with an artifact.
+/// The result for one consumer.
 #[derive(Clone, Debug)]
 pub struct ConsumerReport {
     /// The consumer.
     pub consumer: &'static Consumer,
     /// Whether it can use the artifact.
     pub verdict: Verdict,
-    /// Why not, or not all of it: in the order of the consumer's rules, then of the layers.
+    /// The reasons, in the order of the consumer's rules, then of the layers.
     pub findings: Vec<Finding>,
 }
 
@@ -56,11 +58,11 @@ impl ConsumerReport {
 /// Whether a consumer can use an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// All of it.
+    /// It can use the whole artifact.
     Works,
-    /// With something lost, such as files that it skips.
+    /// It can use the artifact with losses, such as files that it skips.
     InPart,
-    /// Not at all.
+    /// It cannot use the artifact.
     Cannot,
 }
 
@@ -74,14 +76,14 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What becomes of an artifact that breaks a rule.
+/// The effect on an artifact that breaks a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It is used all the same, and looks poorer than it could.
+    /// The artifact works, but some information is not displayed or used.
     Note,
-    /// Some of it is lost.
+    /// A part of the artifact is lost.
     Loss,
-    /// It cannot be used.
+    /// The artifact cannot be used.
     Fatal,
 }
 
@@ -100,9 +102,9 @@ impl fmt::Display for Severity {
 pub struct Finding {
     /// The rule.
     pub rule: &'static Rule,
-    /// Where.
+    /// The location.
     pub location: Location,
-    /// What stands there, or that nothing does.
+    /// The value found there, or that there is none.
     pub found: String,
 }
 
@@ -115,13 +117,13 @@ pub enum Location {
     Config(String),
     /// A field or annotation of a layer.
     Layer {
-        /// Which layer, counted from 0.
+        /// The index of the layer, from 0.
         index: usize,
-        /// The path or title in its annotations, in whichever names it has them.
+        /// The path or title in its annotations, under today's or the older names.
         path: Option<String>,
         /// Its digest.
         digest: Digest,
-        /// The name of its field, such as `mediaType`, or the key of its annotation.
+        /// The name of the field, such as `mediaType`, or the key of the annotation.
         field: &'static str,
     },
 }

@@ -1,4 +1,5 @@
-//! The artifact as consumers see it: names as they stand, and the questions that several rules ask.
+//! The artifact as consumers see it, with names that are not normalised, and the checks that
+//! several rules share.
 
 use crate::Location;
 use modelpack_spec::{Descriptor, Encoding, ImageManifest, LayerKind, LayerType, annotation, media_type};
@@ -28,32 +29,33 @@ impl Breach {
     }
 }
 
-/// What the rules look at.
+/// The input of the rules.
 pub(crate) struct Subject<'a> {
     pub(crate) manifest: &'a ImageManifest,
-    /// The config blob; `Null` if it is not JSON, `None` if it is not known.
+    /// The config blob; `Null` if it is not JSON, `None` if it was not given.
     pub(crate) config: Option<Value>,
     pub(crate) layers: Vec<Layer<'a>>,
 }
 
-/// A layer, and what its names say.
+/// A layer and its names.
 pub(crate) struct Layer<'a> {
     index: usize,
     pub(crate) descriptor: &'a Descriptor,
-    /// Of either family of names; `None` for a type that the specification does not know.
+    /// The layer type, from today's or the older names; `None` for a media type that the
+    /// specification does not have.
     pub(crate) layer_type: Option<LayerType>,
-    /// Today's annotation of the path.
+    /// The path from today's annotation.
     pub(crate) filepath: Option<&'a str>,
     pub(crate) older_filepath: Option<&'a str>,
     pub(crate) title: Option<&'a str>,
-    /// The attributes of the file in either family of names, as they stand.
+    /// The unparsed file attributes, from today's or the older annotation.
     pub(crate) metadata: Option<&'a str>,
 }
 
 impl<'a> Subject<'a> {
     pub(crate) fn new(manifest: &'a ImageManifest, config: Option<&[u8]>) -> Self {
         let layers = manifest.layers.iter().enumerate().map(|(index, descriptor)| {
-            // An annotation that is there and empty says as little as none.
+            // An empty annotation counts as absent.
             let annotation = |key: &str| descriptor.annotations.get(key).map(String::as_str).filter(|value| !value.is_empty());
             Layer {
                 index,
@@ -68,28 +70,28 @@ impl<'a> Subject<'a> {
         Self { manifest, config: config.map(|bytes| serde_json::from_slice(bytes).unwrap_or_default()), layers: layers.collect() }
     }
 
-    /// A breach at `field` of each layer for which `found` says what is wrong.
+    /// A breach at `field` of each layer for which `found` returns a description.
     pub(crate) fn each(&self, field: &'static str, found: impl Fn(&Layer<'a>) -> Option<String>) -> Vec<Breach> {
         self.layers.iter().filter_map(|layer| Some(layer.breach(field, found(layer)?))).collect()
     }
 
-    /// Layers that are not one file as it is.
+    /// Layers that are not raw files.
     pub(crate) fn archives(&self) -> Vec<Breach> {
         self.each("mediaType", |layer| layer.is_archive().then(|| layer.descriptor.media_type.clone()))
     }
 
-    /// Layers without today's annotation of the path.
+    /// Layers without today's path annotation.
     pub(crate) fn without_filepath(&self) -> Vec<Breach> {
         self.each(annotation::FILEPATH, |layer| layer.filepath.is_none().then(|| "missing".to_owned()))
     }
 
-    /// The type of the config, if it is none of `allowed`.
+    /// The config type, if it is not one of `allowed`.
     pub(crate) fn config_type_outside(&self, allowed: &[&str]) -> Vec<Breach> {
         let found = &self.manifest.config.media_type;
         if allowed.contains(&found.as_str()) { Vec::new() } else { vec![Breach::manifest("/config/mediaType", found)] }
     }
 
-    /// The type of the artifact, if it is not today's.
+    /// The artifact type, if it is not today's.
     pub(crate) fn other_artifact_type(&self) -> Vec<Breach> {
         match self.manifest.artifact_type.as_deref() {
             Some(media_type::ARTIFACT) => Vec::new(),
@@ -97,7 +99,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Times in the config that are not RFC 3339: a program in Go refuses the whole config for one.
+    /// Times in the config that are not RFC 3339. A Go program refuses the whole config because of
+    /// one such time.
     pub(crate) fn times_that_do_not_parse(&self) -> Vec<Breach> {
         let pointers = ["/descriptor/createdAt", "/config/capabilities/knowledgeCutoff"];
         let wrong = pointers.iter().filter_map(|pointer| {
@@ -108,7 +111,8 @@ impl<'a> Subject<'a> {
         wrong.collect()
     }
 
-    /// The type of the config, if it is not that of a container image: what runtimes without artifact support take.
+    /// The config type, if it is not that of a container image. Runtimes without artifact support
+    /// accept only container images.
     pub(crate) fn not_an_image(&self) -> Vec<Breach> {
         let is_image = matches!(
             self.manifest.config.media_type.as_str(),
@@ -117,24 +121,25 @@ impl<'a> Subject<'a> {
         if is_image { Vec::new() } else { vec![Breach::manifest("/config/mediaType", &self.manifest.config.media_type)] }
     }
 
-    /// Names that two different layers have, or that one has and another needs for a directory, and where.
+    /// Names that two different layers have, and names that one layer has as a file and another
+    /// needs as a directory.
     pub(crate) fn clashes(&self, field: &'static str, name: impl Fn(&Layer<'a>) -> Option<&'a str>) -> Vec<Breach> {
         let mut breaches = self.named_twice(field, &name);
         breaches.extend(self.files_that_are_directories(field, &self.by_name(name)));
         breaches
     }
 
-    /// Layers whose name an earlier one with other content has already.
+    /// Layers with the same name as an earlier layer, but other content.
     pub(crate) fn named_twice(&self, field: &'static str, name: impl Fn(&Layer<'a>) -> Option<&'a str>) -> Vec<Breach> {
         let first = self.by_name(&name);
         self.each(field, |layer| {
             let name = name(layer)?;
             let other = first.get(name)?;
-            (other.descriptor.digest != layer.descriptor.digest).then(|| format!("{name}, which layer {} has too", other.index))
+            (other.descriptor.digest != layer.descriptor.digest).then(|| format!("{name}, which is also the name of layer {}", other.index))
         })
     }
 
-    /// The first layer of each name.
+    /// The first layer with each name.
     pub(crate) fn by_name(&self, name: impl Fn(&Layer<'a>) -> Option<&'a str>) -> BTreeMap<&'a str, &Layer<'a>> {
         let mut first = BTreeMap::new();
         for layer in &self.layers {
@@ -145,12 +150,12 @@ impl<'a> Subject<'a> {
         first
     }
 
-    /// Names that are a file here and a directory there: for each file, the first layer that lies in it.
+    /// Names that are both a file and a directory: for each file, the first layer that is below it.
     pub(crate) fn files_that_are_directories(&self, field: &'static str, named: &BTreeMap<&str, &Layer<'a>>) -> Vec<Breach> {
         let inside = named.keys().filter_map(|file| {
             let directory = format!("{file}/");
             let (name, layer) = named.range::<str, _>((Bound::Included(directory.as_str()), Bound::Unbounded)).next()?;
-            name.starts_with(&directory).then(|| layer.breach(field, format!("{name}, where {file} is a file too")))
+            name.starts_with(&directory).then(|| layer.breach(field, format!("{name}, but {file} is also a file")))
         });
         inside.collect()
     }
@@ -163,7 +168,7 @@ impl<'a> Layer<'a> {
         Breach { location, found: found.into() }
     }
 
-    /// Its path, in whichever names it has one.
+    /// Its path, under today's name, the older name, or as the title.
     pub(crate) fn path(&self) -> Option<&'a str> {
         self.filepath.or(self.older_filepath).or(self.title)
     }
@@ -172,7 +177,7 @@ impl<'a> Layer<'a> {
         self.layer_type.is_some_and(|layer_type| layer_type.kind == kind)
     }
 
-    /// Whether its type is exactly today's raw type of `kind`.
+    /// Whether its media type is exactly today's raw type of `kind`.
     pub(crate) fn is_raw(&self, kind: LayerKind) -> bool {
         let raw = self.layer_type.filter(|layer_type| layer_type.kind == kind && layer_type.encoding == Encoding::Raw);
         raw.is_some_and(|raw| raw.to_string() == self.descriptor.media_type)
@@ -182,7 +187,8 @@ impl<'a> Layer<'a> {
         self.layer_type.map(|layer_type| layer_type.encoding)
     }
 
-    /// Whether it is an archive: by its type, or because `oras` says that it packed a directory.
+    /// Whether it is an archive: by its media type, or because it has the annotation for a
+    /// directory that `oras` packed.
     pub(crate) fn is_archive(&self) -> bool {
         self.encoding().is_some_and(|encoding| encoding != Encoding::Raw) || self.is_oras_directory()
     }
@@ -192,12 +198,13 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// Whether a program in Go reads `text` as a time: it takes RFC 3339 in capitals, and no leap second.
+/// Whether a Go program accepts `text` as a time: RFC 3339 with upper-case letters and without leap
+/// seconds.
 pub(crate) fn is_go_time(text: &str) -> bool {
     modelpack_spec::value::is_date_time(text) && !text.contains(['t', 'z']) && text.get(17..19) != Some("60")
 }
 
-/// Whether a path would leave the directory it is written into.
+/// Whether a path would leave the directory that it is written into.
 pub(crate) fn leaves_directory(path: &str) -> bool {
     path.starts_with('/') || path.split('/').any(|component| component == "..")
 }
@@ -207,12 +214,13 @@ pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether the file at `path` is a multimodal projector by its name: no model, though it is a GGUF file as one is.
+/// Whether the name of the file at `path` is that of a multimodal projector, which is a GGUF file
+/// but not a model.
 pub(crate) fn is_projector(path: &str) -> bool {
     file_name(path).to_lowercase().contains("mmproj")
 }
 
-/// The number in `…-00002-of-00003.gguf`.
+/// The shard number in `…-00002-of-00003.gguf`.
 pub(crate) fn shard(path: &str) -> Option<u64> {
     let (rest, count) = path.strip_suffix(".gguf")?.rsplit_once("-of-")?;
     let number = rest.rsplit_once('-')?.1;

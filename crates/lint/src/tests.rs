@@ -1,4 +1,5 @@
-//! An artifact that satisfies every rule, and for each rule a change to it that breaks that rule and no other of its consumer.
+//! An artifact that satisfies every rule, and for each rule a change to it that breaks only that
+//! rule of its consumer.
 
 mod model;
 mod rules;
@@ -8,7 +9,7 @@ use modelpack_spec::{Descriptor, Digest, FileMetadata, ImageManifest, annotation
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An artifact before it is changed and judged.
+/// An artifact that a test changes and checks.
 #[derive(Clone)]
 pub(super) struct Sample {
     pub(super) manifest: ImageManifest,
@@ -20,7 +21,7 @@ impl Sample {
         lint(&self.manifest, Some(self.config.to_string().as_bytes()))
     }
 
-    /// The rules that one consumer finds broken, and its verdict.
+    /// The rules that the artifact breaks for one consumer, and the verdict.
     pub(super) fn ask(&self, id: &str) -> (BTreeSet<&'static str>, Verdict) {
         let report = self.report();
         let report = report.consumers.iter().find(|report| report.consumer.id == id).expect(id);
@@ -32,7 +33,7 @@ impl Sample {
         self.manifest.layers.iter_mut().find(is_meant).expect(path)
     }
 
-    /// Sets an annotation of the layer with this path, or with `None` removes it.
+    /// Sets an annotation of the layer with this path; `None` removes it.
     pub(super) fn annotate(&mut self, path: &str, key: &str, value: Option<&str>) {
         let annotations = &mut self.layer(path).annotations;
         match value {
@@ -41,14 +42,14 @@ impl Sample {
         };
     }
 
-    /// Adds a layer as the packer writes it.
+    /// Adds a layer in the form that the packer writes.
     pub(super) fn add(&mut self, kind: &str, path: &str) {
         let layer = layer(kind, path);
         self.config["modelfs"]["diffIds"].as_array_mut().unwrap().push(json!(layer.digest.to_string()));
         self.manifest.layers.push(layer);
     }
 
-    /// Writes everything in the older names of the specification.
+    /// Replaces all names by the older names of the specification.
     pub(super) fn in_older_names(mut self) -> Self {
         self.manifest.artifact_type = Some("application/vnd.cnai.model.manifest.v1+json".to_owned());
         self.manifest.config.media_type = "application/vnd.cnai.model.config.v1+json".to_owned();
@@ -66,7 +67,7 @@ impl Sample {
         self
     }
 
-    /// Makes it a container image.
+    /// Turns the artifact into a container image.
     pub(super) fn in_image(mut self) -> Self {
         self.manifest.artifact_type = None;
         self.manifest.config.media_type = "application/vnd.oci.image.config.v1+json".to_owned();
@@ -77,7 +78,7 @@ impl Sample {
         self
     }
 
-    /// Puts the last layer before all others.
+    /// Moves the last layer to the front.
     pub(super) fn last_first(&mut self) {
         self.manifest.layers.rotate_right(1);
         self.config["modelfs"]["diffIds"].as_array_mut().unwrap().rotate_right(1);
@@ -101,7 +102,7 @@ fn layer(kind: &str, path: &str) -> Descriptor {
     layer
 }
 
-/// A flat GGUF model: what most consumers can use.
+/// A GGUF model without subdirectories, which most consumers can use.
 pub(super) fn flat() -> Sample {
     let layers = [("weight", "0-model.gguf"), ("weight.config", "chat_template.jinja"), ("doc", "LICENSE"), ("doc", "README.md")];
     let layers: Vec<_> = layers.into_iter().map(|(kind, path)| layer(kind, path)).collect();
@@ -124,7 +125,8 @@ pub(super) fn flat() -> Sample {
     Sample { manifest, config }
 }
 
-/// What Docker Model Runner writes by itself, in its config's version `0.1` or `0.2`; only the second needs paths.
+/// An artifact as Docker Model Runner writes it, with config version `0.1` or `0.2`. Only the
+/// second needs paths.
 pub(super) fn of_docker(version: &str) -> Sample {
     let own = ["gguf.v3", "chat.template.jinja", "license", "model.file"];
     let mut sample = flat();
@@ -144,7 +146,7 @@ pub(super) fn of_docker(version: &str) -> Sample {
 }
 
 #[test]
-fn consumers_and_their_rules_have_names_of_their_own() {
+fn names_of_consumers_and_of_their_rules_are_unique() {
     let ids: BTreeSet<_> = CONSUMERS.iter().map(|consumer| consumer.id).collect();
     assert_eq!(ids.len(), CONSUMERS.len());
     for consumer in CONSUMERS {
@@ -156,14 +158,14 @@ fn consumers_and_their_rules_have_names_of_their_own() {
 }
 
 #[test]
-fn a_flat_raw_artifact_serves_all_that_can_be_served() {
+fn a_flat_raw_artifact_works_with_every_consumer_that_supports_artifacts() {
     let works: Vec<_> = flat().report().consumers.iter().filter(|r| r.verdict == Verdict::Works).map(|r| r.consumer.id).collect();
     let all = "oras docker-model-runner kitops cri-o cri-o-1.33 podman ramalama llmman harbor modctl model-csi-driver";
     assert_eq!(works.join(" "), all);
 }
 
 #[test]
-fn a_manifest_alone_is_judged_without_its_config() {
+fn a_manifest_without_config_is_checked_without_config_rules() {
     let mut sample = flat();
     sample.config = json!({});
     assert_eq!(sample.ask("harbor").1, Verdict::Cannot);
@@ -181,13 +183,13 @@ fn the_documented_table_has_every_rule() {
         assert!(documented.contains(&format!("### `{}`: {} {}", consumer.id, consumer.name, consumer.versions)), "{}", consumer.id);
         for rule in consumer.rules {
             let row = format!("| `{}` | {} | {} | {} |", rule.name, rule.severity, rule.reason, rule.change);
-            assert!(documented.contains(&row), "docs/reference/compatibility.md lacks, in `{}`:\n{row}", consumer.id);
+            assert!(documented.contains(&row), "docs/reference/compatibility.md lacks this row in `{}`:\n{row}", consumer.id);
         }
     }
 }
 
 #[test]
-fn a_note_leaves_the_verdict_as_it_is() {
+fn a_note_does_not_change_the_verdict() {
     let mut sample = flat();
     sample.config["descriptor"]["name"] = Value::Null;
     let report = sample.report();

@@ -62,7 +62,7 @@ async fn layers_that_cannot_stand_side_by_side_are_refused_before_anything_is_mo
     assert!(converted(&artifact, &sink).await.is_err());
     let moved = modelpack_spec::Descriptor::new("", digests[0].clone(), 3);
     assert!(sink.blob(&moved, 0..3).await.is_err_and(|error| error.is_not_found()));
-    assert!(refused(&artifact).await.contains("another layer has the path \"src\" too"));
+    assert!(refused(&artifact).await.contains("another layer has the same path, \"src\""));
 }
 
 #[tokio::test]

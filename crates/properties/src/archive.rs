@@ -1,13 +1,13 @@
-//! Archives of layers, unpacked.
+//! Unpacking of archive layers.
 
 use modelpack_pack::{Selection, UnpackOptions, unpack};
 use modelpack_spec::{Descriptor, Encoding, ImageManifest, LayerKind, LayerType, Manifest, media_type};
 use modelpack_transfer::{MemoryStore, put_bytes};
 use std::{collections::BTreeMap, fs, sync::Arc};
 
-/// An archive layer writes what it is said to have written, and nothing outside of its directory.
+/// An archive layer writes the files that unpacking reports, and nothing outside its directory.
 ///
-/// The first byte chooses the encoding: tar, tar+gzip or tar+zstd.
+/// The first byte selects the encoding: tar, tar+gzip or tar+zstd.
 pub(crate) fn tar(data: &[u8]) {
     let Some((encoding, bytes)) = data.split_first() else { return };
     let encoding = [Encoding::Tar, Encoding::TarGzip, Encoding::TarZstd][usize::from(*encoding) % 3];
@@ -32,7 +32,7 @@ pub(crate) fn tar(data: &[u8]) {
             UnpackOptions { selection: Selection::default(), force: false, concurrency: 1, progress: Arc::default(), digest_cache: None };
         unpack(&store, &manifest.expect("the manifest is valid"), &destination, &options, || {}).await
     });
-    // Threads of the runtime remove what was staged.
+    // Threads of the runtime remove the staged files.
     drop(runtime);
     let beside: Vec<_> = fs::read_dir(above.path()).expect("it is there").map(|entry| entry.expect("it can be read").file_name()).collect();
     assert!(beside.iter().all(|name| name == "model"), "written outside: {beside:?}");

@@ -1,4 +1,4 @@
-//! Configs, manifests and what their annotations say.
+//! Configs, manifests and their annotations.
 
 use modelpack_spec::{
     Artifact, Config, Content, Descriptor, Digest, DockerModel, Document, ImageManifest, Manifest, ModelKit, OllamaModel, media_type,
@@ -6,7 +6,8 @@ use modelpack_spec::{
 use modelpack_validate::{unread, validate_artifact, validate_config, validate_document, validate_manifest};
 use std::collections::BTreeMap;
 
-/// A config that can be read is written so that it reads as the same; so is what those of other tools say.
+/// A config that can be read reads as the same after it was written. So do the configs of other
+/// tools after translation.
 pub(crate) fn config(data: &[u8]) {
     let said = [
         ModelKit::parse(data).map(|kit| kit.config()),
@@ -29,7 +30,7 @@ pub(crate) fn config(data: &[u8]) {
     assert_eq!(again.to_bytes(), written);
 }
 
-/// A manifest keeps its bytes, and what it says survives being written.
+/// A manifest keeps its bytes, and its content survives writing.
 pub(crate) fn manifest(data: &[u8]) {
     let Ok(manifest) = Manifest::parse(data.to_vec(), None) else { return };
     assert_eq!(manifest.bytes(), data);
@@ -43,9 +44,10 @@ pub(crate) fn manifest(data: &[u8]) {
     }
 }
 
-/// There is a report for any bytes, whatever document they are taken for; what is valid can be read, and stays valid when it is written.
+/// Validation gives a report for any bytes as any document. A valid document can be read, and stays
+/// valid after it was written.
 ///
-/// Up to the first line feed the bytes are a config, and from there on a manifest.
+/// The bytes up to the first line feed are a config, the rest is a manifest.
 pub(crate) fn validate(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
     let (config, manifest) = (&data[..end], &data[(end + 1).min(data.len())..]);
@@ -64,9 +66,11 @@ pub(crate) fn validate(data: &[u8]) {
     }
 }
 
-/// The annotations of a layer, whatever is in them, give a path that stays below a directory, or are refused.
+/// The annotations of a layer, whatever they contain, give a path that stays below a directory, or
+/// are refused.
 ///
-/// The bytes are the layer's media type and the annotations' keys and values, separated by line feeds.
+/// The bytes are the layer's media type and the annotations' keys and values, separated by line
+/// feeds.
 pub(crate) fn annotations(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.split('\n').map(str::to_owned);
@@ -86,7 +90,7 @@ pub(crate) fn annotations(data: &[u8]) {
     });
 }
 
-/// What is read of a manifest's layers can be used as it is.
+/// The layers that were read from a manifest can be used without further checks.
 fn layers(image: &ImageManifest) {
     let Ok(artifact) = Artifact::read(image) else { return };
     assert_eq!(artifact.layers.len(), image.layers.len());

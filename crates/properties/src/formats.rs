@@ -1,4 +1,4 @@
-//! Headers of model files, and the JSON beside them.
+//! Headers of model files, and JSON files.
 
 use crate::scanned;
 use modelpack_formats::{gguf as gguf_format, json as json_format, onnx as onnx_format, safetensors as safetensors_format, shard_index};
@@ -6,13 +6,14 @@ use modelpack_spec::ShardSet;
 use serde_json::Value;
 use std::io::Cursor;
 
-/// A file's length is that of the bytes, or what the first eight claim: sparse files are as long as somebody likes.
+/// The sizes to test: the number of bytes, and the number that the first eight bytes declare,
+/// because a sparse file may have any size.
 fn sizes(data: &[u8]) -> [u64; 2] {
     let claimed = data.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
     [data.len() as u64, claimed.saturating_mul(3)]
 }
 
-/// The tensors of a sound header have the length that is left for them.
+/// The tensors of a valid header fit exactly into the rest of the file.
 pub(crate) fn safetensors(data: &[u8]) {
     for size in sizes(data) {
         let mut bytes = 0u64;
@@ -22,7 +23,7 @@ pub(crate) fn safetensors(data: &[u8]) {
     }
 }
 
-/// The tensors of a sound header lie within the file.
+/// The tensors of a valid header are within the file.
 pub(crate) fn gguf(data: &[u8]) {
     for size in sizes(data) {
         let mut bytes = 0u64;
@@ -33,8 +34,8 @@ pub(crate) fn gguf(data: &[u8]) {
     }
 }
 
-/// The tensors of a sound model that are not in other files lie within it, as far as their types tell their length; files that are said
-/// to be beside it are not named from the root.
+/// The internal tensors of a valid model fit into the file, as far as their types determine their
+/// length. External files that are reported as beside the model have no absolute path.
 pub(crate) fn onnx(data: &[u8]) {
     for size in sizes(data) {
         let mut bytes = 0u64;
@@ -45,7 +46,7 @@ pub(crate) fn onnx(data: &[u8]) {
                         assert!(external.offset.checked_add(tensor.bytes).is_some());
                         assert!(!external.is_beside() || !external.location.starts_with('/'));
                     }
-                    // Whole numbers of few bytes may be written in fewer, down to one for eight.
+                    // Integers may be encoded with fewer bytes, down to one byte for eight.
                     None => bytes = bytes.saturating_add(tensor.bytes / 8),
                 }
             }
@@ -56,8 +57,8 @@ pub(crate) fn onnx(data: &[u8]) {
     }
 }
 
-/// What the standard reads is read as the same value; each text is the same document in all encodings; and what is kept of a document in
-/// part is the same as in the whole. A scan of it ends.
+/// Standard JSON is read as the same value; a text gives the same document in all encodings; and
+/// selected fields of a document equal those of the whole document. A scan of it ends.
 pub(crate) fn json(data: &[u8]) {
     scanned::json(data);
     use json_format::{Keep, read};
@@ -85,8 +86,9 @@ pub(crate) fn json(data: &[u8]) {
     }
 }
 
-/// An index names no more than its bytes hold, and the same each time. Of the shards that paths name, each is in one set, and a set lacks
-/// what it does not have.
+/// An index gives no more names than its bytes contain, and the same names each time. Of the shards
+/// among the paths, each is in exactly one set, and a set reports exactly the shards that it does
+/// not have.
 pub(crate) fn shards(data: &[u8]) {
     let names = || {
         let mut bytes = 0;

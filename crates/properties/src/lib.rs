@@ -1,7 +1,8 @@
-//! What the parsers of hostile input hold for any bytes.
+//! Properties of the parsers of hostile input that hold for any bytes.
 //!
-//! Each function here is the body of a fuzz target of the same name in `fuzz/`; the tests call it with every seed that is kept
-//! there. None may panic, overflow, or take memory by what a length claims.
+//! Each function here is the body of a fuzz target with the same name in `fuzz/`. The tests call it
+//! with every seed that is stored there. No function may panic, overflow, or allocate memory
+//! according to a declared length.
 
 mod archive;
 mod documents;
@@ -9,10 +10,10 @@ mod formats;
 mod scanned;
 mod texts;
 
-/// A property that holds for any bytes; it panics where it does not.
+/// A property that holds for any bytes. It panics if the property is violated.
 pub type Property = fn(&[u8]);
 
-/// Every property, by the name of its fuzz target and of the directory of its seeds.
+/// Every property, with the name of its fuzz target and of its directory of seeds.
 pub const PROPERTIES: [(&str, Property); 18] = [
     ("annotations", documents::annotations),
     ("compressed", scanned::compressed),

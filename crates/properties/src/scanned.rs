@@ -1,4 +1,4 @@
-//! Pickles, zip archives, configs and what is compressed, read and scanned.
+//! Reading and scanning of pickles, zip archives, configs and compressed files.
 
 use modelpack_formats::{
     compressed::{Allowance, Compression, decompressed},
@@ -8,7 +8,8 @@ use modelpack_formats::{
 use modelpack_scan::{FileReport, scan_file};
 use std::io::{Cursor, Read};
 
-/// Positions lie within the pickle and do not go back, walks follow each other, and whoever walks reads what a scan reads.
+/// Positions are within the pickle and do not decrease, consecutive walks are adjacent, and reading
+/// gives the same events as scanning.
 pub(crate) fn pickle(data: &[u8]) {
     let size = data.len() as u64;
     let mut pickles = Pickles::new(Cursor::new(data));
@@ -27,7 +28,7 @@ pub(crate) fn pickle(data: &[u8]) {
     }
 }
 
-/// The entries of an archive are as long as its directory says, at most, and a scan ends.
+/// The entries of an archive have at most the size that its directory gives, and a scan ends.
 pub(crate) fn zip(data: &[u8]) {
     let size = data.len() as u64;
     if let Ok(archive) = Archive::read(Cursor::new(data), size) {
@@ -41,13 +42,14 @@ pub(crate) fn zip(data: &[u8]) {
     report(&scan_file("model.pt", size, Cursor::new(data), None), size);
 }
 
-/// A scan of a config ends, however it goes on.
+/// A scan of a config ends, whatever follows.
 pub(crate) fn json(data: &[u8]) {
     let size = data.len() as u64;
     report(&scan_file("config.json", size, Cursor::new(data), None), size);
 }
 
-/// Whatever these bytes are compressed with, they become no more than is allowed, and a scan ends.
+/// In every compression format, the bytes decompress to no more than the allowance, and a scan
+/// ends.
 pub(crate) fn compressed(data: &[u8]) {
     const ALLOWED: u64 = 1 << 20;
     let size = data.len() as u64;
@@ -64,14 +66,14 @@ pub(crate) fn compressed(data: &[u8]) {
     }
 }
 
-/// A scan of HDF5 ends, whatever begins in it like a config.
+/// A scan of HDF5 ends, even if parts of it look like a config.
 pub(crate) fn hdf5(data: &[u8]) {
     let bytes = [b"\x89HDF\r\n\x1a\n", data].concat();
     let size = bytes.len() as u64;
     report(&scan_file("model.h5", size, Cursor::new(bytes), None), size);
 }
 
-/// A report says of a file that it was looked at, or that it was not judged, or what was found.
+/// A report states that a file was scanned, that it was not judged, or what was found.
 fn report(report: &FileReport, size: u64) {
     assert_eq!(report.size, size);
     assert!(!report.looked_at.is_empty() || !report.not_judged.is_empty() || !report.findings.is_empty(), "{report:?}");

@@ -1,9 +1,9 @@
-//! What people write: Modelfiles, paths, references.
+//! Texts that people write: Modelfiles, paths, references.
 
 use modelpack_pack::{Modelfile, ModelfileError};
 use modelpack_spec::{FilePath, PathSet, Reference};
 
-/// An error in a Modelfile points into the text.
+/// An error in a Modelfile points to a position in the text.
 pub(crate) fn modelfile(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Err(error) = Modelfile::parse(&text) {
@@ -11,7 +11,7 @@ pub(crate) fn modelfile(data: &[u8]) {
     }
 }
 
-/// So does one in a Kitfile.
+/// An error in a Kitfile points to a position in the text.
 pub(crate) fn kitfile(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Err(error) = Modelfile::parse_kitfile(&text) {
@@ -25,7 +25,7 @@ fn points_into(text: &str, error: &ModelfileError) {
     assert!((1..=line.chars().count() + 1).contains(&error.column), "{error}");
 }
 
-/// Paths that are taken, a line each, print as they were, and sets of them can be written to one directory.
+/// Accepted paths, one per line, print unchanged, and sets of them can be written to one directory.
 pub(crate) fn path(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut set = PathSet::default();
@@ -34,12 +34,12 @@ pub(crate) fn path(data: &[u8]) {
         assert_eq!(path.as_str().parse::<FilePath>().as_ref(), Ok(&path));
         assert!(!path.as_str().starts_with('/') && path.components().all(|part| !matches!(part, "" | "." | "..")), "{path}");
         if set.insert(&path).is_ok() {
-            assert!(set.insert(&path).is_err(), "{path} is taken twice");
+            assert!(set.insert(&path).is_err(), "{path} is accepted twice");
         }
     }
 }
 
-/// A reference prints as something that reads as the same.
+/// A printed reference parses as the same reference.
 pub(crate) fn reference(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Ok(reference) = text.parse::<Reference>() else { return };

@@ -1,4 +1,5 @@
-//! Every seed of the fuzz targets, replayed: real documents, hostile ones, and whatever once broke a property.
+//! Runs every property with all seeds of its fuzz target: real documents, hostile ones, and inputs
+//! that once broke the property.
 
 use modelpack_properties::PROPERTIES;
 use std::{fs, path::Path};

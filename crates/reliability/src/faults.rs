@@ -1,4 +1,4 @@
-//! Transfers through a proxy that breaks the traffic.
+//! Transfers through a proxy that injects faults.
 
 use crate::{
     random::Random,
@@ -9,14 +9,15 @@ use crate::{
 use modelpack_testkit::{Failure, Fault, FaultProxy, Running, Signal};
 use std::{path::Path, thread, time::Duration};
 
-/// What breaks in a round.
+/// The faults of a round.
 struct Plan {
     faults: Vec<Fault>,
-    /// In words.
-    said: String,
-    /// Whether the command must succeed all the same.
+    /// A description of the faults.
+    description: String,
+    /// Whether the command must succeed in spite of the faults.
     passes: bool,
-    /// Whether the only fault is that no answer comes. Waiting for that takes a minute, so the command is ended instead.
+    /// Whether the only fault is a missing response. Waiting for the timeout takes a minute, so the
+    /// command is interrupted instead.
     stalls: bool,
 }
 
@@ -39,33 +40,34 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
         let done = output.code == 0;
         prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
         if !done && plan.passes {
-            return Err(format!("the faults pass, and it must go on: {shown}"));
+            return Err(format!("the faults are temporary, so the command must continue: {shown}"));
         }
         let ended = stalled && output.code == 143;
         if !done && !ended {
             expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;
         }
         if let Some(path) = left_over(scene.user.home()) {
-            return Err(format!("{} is left after {shown}", path.display()));
+            return Err(format!("{} remains after {shown}", path.display()));
         }
         proxy.set_faults(Vec::new());
         scene.ok_words(&prepared.words)?;
-        prepared.expected.check(&scene, true).map_err(|why| format!("{why}, after the same command without faults"))?;
+        prepared.expected.check(&scene, true).map_err(|why| format!("after the same command without faults: {why}"))?;
         match proxy.answers().iter().find(|(status, _)| **status >= 500) {
             Some((status, _)) => Err(format!("the registry answered with {status}")),
-            None if proxy.befallen() == 0 => Ok("commands that met no fault"),
+            None if proxy.befallen() == 0 => Ok("commands without faults"),
             None if done => Ok("commands succeeded"),
             None if stalled => Ok("commands interrupted"),
             None => Ok("commands failed"),
         }
     };
-    let how = attempt().map_err(|why| format!("{task:?}, {}: {why}", plan.said))?;
+    let how = attempt().map_err(|why| format!("{task:?}, {}: {why}", plan.description))?;
     tally.count(how);
-    tally.add("requests that met one", proxy.befallen());
-    scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.said))
+    tally.add("requests with a fault", proxy.befallen());
+    scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.description))
 }
 
-/// Waits until a fault has befallen a request; `false` if the program ended without one.
+/// Waits until a fault was injected into a request. Returns `false` if the program ended without
+/// one.
 fn wait_for_fault(proxy: &FaultProxy, running: &mut Running) -> bool {
     while proxy.befallen() == 0 {
         if running.has_ended() {
@@ -76,9 +78,10 @@ fn wait_for_fault(proxy: &FaultProxy, running: &mut Running) -> bool {
     true
 }
 
-/// One or two faults that befall requests of the task. `written` and `read` are what it writes to the registry, and reads there.
+/// Chooses one or two faults for requests of the task. `written` and `read` are the versions that
+/// it writes to the registry and reads from it.
 fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> Plan {
-    let mut plan = Plan { faults: Vec::new(), said: String::new(), passes: true, stalls: false };
+    let mut plan = Plan { faults: Vec::new(), description: String::new(), passes: true, stalls: false };
     for _ in 0..1 + random.below(2) {
         let mut requests = vec![("GET", "/manifests/")];
         if task == Task::Login {
@@ -94,7 +97,7 @@ fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> P
         }
         let (method, path) = random.one_of(&requests);
         let blob = blob_of(if method == "GET" { read } else { written }, random);
-        // Of one blob, or of whichever comes first.
+        // The fault affects one specific blob, or the first request of any blob.
         let one = random.once_in(2);
         let path = match (method, path) {
             ("GET" | "HEAD", "/blobs/") if one => format!("/blobs/{}", blob.digest),
@@ -104,28 +107,29 @@ fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> P
         let (failure, passes) = failure(method, &path, blob.size, random);
         plan.stalls = matches!(failure, Failure::Stall);
         if plan.stalls {
-            (plan.faults, plan.said, plan.passes) = (Vec::new(), String::new(), false);
+            (plan.faults, plan.description, plan.passes) = (Vec::new(), String::new(), false);
         }
         let times = if passes || random.once_in(2) { Some(1 + random.below(2)) } else { None };
         plan.passes &= passes && !plan.stalls;
-        let said = times.map_or_else(|| "always".to_owned(), |times| format!("{times} times"));
-        plan.said += &format!("{}{failure:?} on {method} {path} {said}", if plan.said.is_empty() { "" } else { " and " });
+        let repeated = times.map_or_else(|| "always".to_owned(), |times| format!("{times} times"));
+        plan.description += &format!("{}{failure:?} on {method} {path} {repeated}", if plan.description.is_empty() { "" } else { " and " });
         let fault = Fault::on(method, path.clone(), failure);
         plan.faults.push(match times {
-            Some(times) => fault.times(usize::try_from(times).expect("it is small")),
+            Some(times) => fault.times(usize::try_from(times).expect("the number is small")),
             None => fault,
         });
         if plan.stalls {
             break;
         }
-        // A download that was cut off asks for the rest of it, which not every server gives.
+        // A download that was interrupted requests the rest as a range, which not every server
+        // supports.
         if method == "GET" && path.contains("/blobs/") && random.once_in(3) {
             let refusal = match random.below(3) {
                 0 => Failure::IgnoreRange,
                 1 => status(416, None),
                 _ => status(400, None),
             };
-            plan.said += &format!(" and {refusal:?} for ranges");
+            plan.description += &format!(" and {refusal:?} for ranges");
             plan.faults.push(Fault::on("GET", path, refusal).ranged());
         }
     }
@@ -137,17 +141,18 @@ fn blob_of(version: &Version, random: &mut Random) -> Blob {
     version.blobs[usize::try_from(index).expect("it is less than a length")].clone()
 }
 
-/// What happens to a request, and whether that passes when it happens a few times.
+/// The kind of fault, and whether the client recovers when it happens a few times.
 fn failure(method: &'static str, path: &str, size: u64, random: &mut Random) -> (Failure, bool) {
     let blobs = path.contains("/blobs/") || path.contains("digest=");
-    // A manifest is a few thousand bytes.
+    // A manifest has a few thousand bytes.
     let at = random.below(if blobs { size.max(1) } else { 1000 });
     match (random.below(8), method) {
         (0, _) => (Failure::Stall, false),
         (1 | 2, "GET") => (Failure::CutAfter(at), true),
         (1 | 2, "PUT") => (Failure::CutRequestAfter(at), true),
         (3, "GET") => (Failure::FlipByte(at), false),
-        // A manifest that is put by its tag is what it is: only the client can see, and says, that another came.
+        // A manifest that is put under a tag has no expected digest in the request. Only the client
+        // can detect, and report, that a different one arrived.
         (3, "PUT") if blobs => (Failure::FlipRequestByte(at), false),
         (4, "GET" | "HEAD") => (Failure::ContentLength(random.below(2 * size)), method == "HEAD"),
         (5, _) => (status(random.one_of(&[400, 403, 404, 405, 409, 422]), None), false),
@@ -160,5 +165,5 @@ fn failure(method: &'static str, path: &str, size: u64, random: &mut Random) -> 
 
 fn status(code: u16, retry_after: Option<&str>) -> Failure {
     let headers = retry_after.map(|pause| ("Retry-After", pause.to_owned())).into_iter().collect();
-    Failure::Status { code, headers, body: r#"{"errors":[{"code":"UNKNOWN","message":"a fault"}]}"#.to_owned() }
+    Failure::Status { code, headers, body: r#"{"errors":[{"code":"UNKNOWN","message":"an injected fault"}]}"#.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Commands, and the registry that they speak to, ended at any moment.
+//! Commands and their registry are ended by signals at random moments.
 
 use crate::{
     random::Random,
@@ -25,7 +25,8 @@ enum Victim {
     Both,
 }
 
-/// The run: it remembers how long each command takes, so that the moments of the kills are spread over that.
+/// The run. It remembers the duration of each command, so that the moments of the kills are spread
+/// over it.
 pub struct Kills {
     modelpack: PathBuf,
     durations: Mutex<HashMap<Task, Duration>>,
@@ -35,9 +36,10 @@ impl Kills {
     pub fn new(modelpack: PathBuf) -> Result<Self, Violation> {
         let status = fs::read_to_string("/proc/self/status").map_err(|e| format!("/proc/self/status: {e}"))?;
         let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-        // The lowest bit is SIGHUP's. What is ignored here is ignored by all programs that are started here.
+        // The lowest bit is that of SIGHUP. A signal that is ignored here is also ignored in all
+        // child processes.
         if ignored.is_none_or(|signals| signals & 1 != 0) {
-            return Err("SIGHUP is ignored, as by `nohup`: then no command could be ended by it".to_owned());
+            return Err("SIGHUP is ignored, for example because of `nohup`, so it cannot end a command".to_owned());
         }
         Ok(Self { modelpack, durations: Mutex::default() })
     }
@@ -46,8 +48,8 @@ impl Kills {
         let task = if random.once_in(3) { random.one_of(&Task::LOCAL) } else { random.one_of(&Task::REMOTE) };
         let victims = if Task::LOCAL.contains(&task) { &[Victim::Command][..] } else { &[Victim::Command, Victim::Registry, Victim::Both] };
         let (victim, (signal, code)) = (random.one_of(victims), random.one_of(&SIGNALS));
-        // A little more than all of it, since a command does not take the same time twice.
-        let permille = u32::try_from(random.below(1200)).expect("it is small");
+        // Slightly more than the whole duration, because the duration varies.
+        let permille = u32::try_from(random.below(1200)).expect("the number is small");
         let restarts_soon = random.once_in(2);
         let moment = self.duration_of(task)? * permille / 1000;
 
@@ -61,9 +63,9 @@ impl Kills {
             }
             if victim != Victim::Command {
                 let output = scene.registry.stop(signal)?;
-                // Told by any signal that can be heard, it finishes what is in flight.
+                // On a signal that it can handle, the registry finishes the requests in progress.
                 if output.code != if signal == Signal::KILL { code } else { 0 } {
-                    return Err(format!("the registry does not end well: {}", shown(&["serve"], &output)));
+                    return Err(format!("the registry did not shut down correctly: {}", shown(&["serve"], &output)));
                 }
                 if restarts_soon {
                     scene.registry.restart();
@@ -77,18 +79,19 @@ impl Kills {
             let killed = output.code == code && victim != Victim::Registry;
             if !done && !killed {
                 match victim {
-                    Victim::Command => return Err(format!("nothing but a signal befell it: {shown}")),
+                    Victim::Command => return Err(format!("the command failed without a fault: {shown}")),
                     _ => expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?,
                 }
             }
             let is_new = prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
-            // Who is killed cannot tidy up; anybody else can.
+            // A process that was killed with SIGKILL cannot clean up. In all other cases nothing
+            // may remain.
             if let Some(path) = left_over(scene.user.home()).filter(|_| !(killed && signal == Signal::KILL)) {
-                return Err(format!("{} is left after {shown}", path.display()));
+                return Err(format!("{} remains after {shown}", path.display()));
             }
             if !(task == Task::Remove && is_new) {
                 scene.ok_words(&prepared.words)?;
-                prepared.expected.check(&scene, true).map_err(|why| format!("{why}, after the same command again"))?;
+                prepared.expected.check(&scene, true).map_err(|why| format!("after the same command was repeated: {why}"))?;
             }
             Ok(match (done, killed) {
                 (true, _) => "commands succeeded",
@@ -96,13 +99,13 @@ impl Kills {
                 (false, false) => "commands failed",
             })
         };
-        let said = |why| format!("{task:?}, {victim:?} ended by {signal:?} after {permille} of 1000 of its time: {why}");
-        let how = attempt().map_err(said)?;
+        let in_context = |why| format!("{task:?}, {victim:?} ended by {signal:?} after {permille}/1000 of its duration: {why}");
+        let how = attempt().map_err(in_context)?;
         tally.count(how);
-        scene.end().map_err(said)
+        scene.end().map_err(in_context)
     }
 
-    /// How long a command takes that nothing happens to.
+    /// The duration of a command without faults.
     fn duration_of(&self, task: Task) -> Result<Duration, Violation> {
         let mut durations = self.durations.lock().map_err(|_| "another round could not measure a command")?;
         if let Some(duration) = durations.get(&task) {

@@ -1,6 +1,7 @@
-//! Long runs of the real binary where things go wrong: see `docs/reference/reliability.md`.
+//! Long runs of the real binary under faults: see `docs/reference/reliability.md`.
 
-// Nothing of a program is reachable from outside: here `pub` is what a module offers to the others.
+// The modules of a program are not reachable from outside. Here `pub` marks the items that a module
+// offers to the others.
 #![allow(unreachable_pub)]
 
 mod faults;
@@ -20,7 +21,8 @@ use server::Server;
 use soak::Soak;
 use std::{error::Error, path::PathBuf, process::ExitCode};
 
-/// Run the real modelpack where things go wrong, and check after each round that nothing is lost or wrong
+/// Run the real modelpack binary under faults, and check after each round that no data is lost or
+/// wrong
 #[derive(Parser)]
 #[command(name = "reliability")]
 struct Arguments {
@@ -33,11 +35,11 @@ struct Arguments {
 
 #[derive(clap::Subcommand)]
 enum Run {
-    /// Transfers through a proxy that breaks the traffic
+    /// Transfers through a proxy that injects faults
     Faults(Rounds),
-    /// Commands and registries that are ended at any moment
+    /// Commands and registries that are ended at random moments
     Kills(Rounds),
-    /// Several users of one registry and one store at once, and collection all the while
+    /// Several concurrent users of one registry and one store, with continuous garbage collection
     Soak(Soak),
     #[command(hide = true)]
     Serve(Server),
@@ -55,14 +57,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does a run; says whether nothing failed in it.
+/// Performs a run. Returns whether nothing failed.
 fn sound(run: Run, modelpack: Option<PathBuf>) -> Result<bool, Box<dyn Error>> {
     let modelpack = || -> Result<PathBuf, Box<dyn Error>> {
         let path = match modelpack {
             Some(path) => path,
             None => std::env::current_exe()?.with_file_name("modelpack"),
         };
-        Ok(path.canonicalize().map_err(|e| format!("{}: {e}; `cargo build -p modelpack-cli` makes it", path.display()))?)
+        Ok(path.canonicalize().map_err(|e| format!("{}: {e}; build it with `cargo build -p modelpack-cli`", path.display()))?)
     };
     Ok(match run {
         Run::Faults(rounds) => {

@@ -1,9 +1,9 @@
-//! Small models, as many as a seed asks for.
+//! Small random models, determined by a seed.
 
 use crate::random::Random;
 use std::{fs, path::Path};
 
-/// The files of which the next version of a model changes some.
+/// The files of a model. Its next version changes some of them.
 const FILES: [&str; 7] = [
     "config.json",
     "tokenizer.json",
@@ -19,7 +19,8 @@ pub fn write(directory: &Path, random: &mut Random) {
     FILES.iter().for_each(|name| write_file(&directory.join(name), random));
 }
 
-/// Writes a later version of the model in `old`: the weights of one file are others, and perhaps more is.
+/// Writes a later version of the model in `old`: one weight file is different, and perhaps other
+/// files are too.
 pub fn write_next(old: &Path, directory: &Path, random: &mut Random) {
     let changed = FILES[4 + usize::try_from(random.below(3)).expect("there are three files of weights")];
     for name in FILES {
@@ -37,7 +38,7 @@ fn write_file(path: &Path, random: &mut Random) {
     let content = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => format!(r#"{{"model_type":"llama","revision":{}}}"#, random.next()).into_bytes(),
         Some("safetensors") => safetensors(200_000 + random.below(800_000), random),
-        _ => format!("# {:x}\n", random.next()).repeat(1 + usize::try_from(random.below(2000)).expect("it is small")).into_bytes(),
+        _ => format!("# {:x}\n", random.next()).repeat(1 + usize::try_from(random.below(2000)).expect("the number is small")).into_bytes(),
     };
     make_parent(path);
     fs::write(path, content).unwrap_or_else(|e| panic!("cannot write {path:?}: {e}"));
@@ -50,5 +51,5 @@ fn safetensors(len: u64, random: &mut Random) -> Vec<u8> {
 
 fn make_parent(path: &Path) {
     let parent = path.parent().expect("a name was joined to the directory");
-    fs::create_dir_all(parent).unwrap_or_else(|e| panic!("cannot make {parent:?}: {e}"));
+    fs::create_dir_all(parent).unwrap_or_else(|e| panic!("cannot create {parent:?}: {e}"));
 }

@@ -1,10 +1,11 @@
-//! The generator that everything here is chosen by, so that a seed says it all.
+//! The random generator for all choices here, so that a seed determines a run.
 
-/// Splitmix64: small, the same on every machine, and good enough to choose by.
+/// Splitmix64: small, the same on every machine, and random enough for test choices.
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of one round of a run, or of one of its users. They have nothing in common with those of the next.
+    /// The numbers for one round of a run, or for one of its users. They are independent of those
+    /// of other rounds.
     pub fn new(seed: u64, stream: u64) -> Self {
         Self(Self(Self(seed).next() ^ stream).next())
     }
@@ -17,18 +18,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number less than `end`, which is not zero.
+    /// A number smaller than `end`, which must not be zero.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// True once in so many times.
+    /// True with probability 1 / `times`.
     pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::try_from(self.below(choices.len() as u64)).expect("it is less than a length")]
+        choices[usize::try_from(self.below(choices.len() as u64)).expect("it is smaller than the length")]
     }
 
     pub fn bytes(&mut self, len: u64) -> Vec<u8> {
@@ -42,7 +43,8 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// The first numbers of the published generator from the state 0: a seed must mean the same for ever.
+    /// The first numbers of the published generator from the state 0. A seed must always give the
+    /// same numbers.
     #[test]
     fn the_numbers_are_those_of_splitmix64() {
         let mut random = Random(0);

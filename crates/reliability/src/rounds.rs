@@ -1,4 +1,4 @@
-//! Rounds, several at once, each of which can be run again by its number.
+//! Concurrent rounds, each of which can be repeated by its number.
 
 use crate::{random::Random, scene::Violation};
 use std::{
@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-/// What happened how often.
+/// How often each event happened.
 #[derive(Default)]
 pub struct Tally(BTreeMap<String, usize>);
 
@@ -37,25 +37,26 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// Which rounds of a run.
+/// The rounds of a run.
 #[derive(Clone, clap::Args)]
 pub struct Rounds {
-    /// What all rounds are chosen by
+    /// The seed of all random choices
     #[arg(long, value_name = "N")]
     seed: u64,
-    /// How many rounds
+    /// The number of rounds
     #[arg(long, value_name = "N", default_value_t = 100)]
     rounds: u64,
-    /// Only the round with this number
+    /// Run only the round with this number
     #[arg(long, value_name = "N", conflicts_with = "rounds")]
     round: Option<u64>,
-    /// How many rounds at once
+    /// The number of concurrent rounds
     #[arg(long, value_name = "N", default_value_t = 4)]
     jobs: usize,
 }
 
 impl Rounds {
-    /// Runs them, prints a line for each that failed, and at last what was counted. Gives whether none failed.
+    /// Runs the rounds, prints a line for each failed round, and finally the counts. Returns
+    /// whether none failed.
     pub fn run(&self, name: &str, round: impl Fn(&mut Random, &mut Tally) -> Result<(), Violation> + Sync) -> bool {
         let numbers = self.round.map_or(0..self.rounds, |number| number..number + 1);
         let (next, tally, failed) = (AtomicU64::new(numbers.start), Mutex::new(Tally::default()), AtomicU64::new(0));
@@ -83,8 +84,8 @@ impl Rounds {
     }
 }
 
-/// What a panic said: the parts that tests share panic when they cannot go on.
+/// The message of a panic. The code shared with the tests panics if it cannot continue.
 fn message(panic: &(dyn Any + Send)) -> Violation {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without words").to_owned()
+    text.unwrap_or("a panic without a message").to_owned()
 }

@@ -1,4 +1,5 @@
-//! One registry, one user, and two versions of a model, of which the registry has the older: where a round begins.
+//! The start of a round: one registry, one user, and two versions of a model. The registry has the
+//! older version.
 
 use crate::{model, random::Random};
 use modelpack_testkit::{Cli, Output, Running, Signal, difference};
@@ -11,27 +12,28 @@ use std::{
     time::Duration,
 };
 
-/// How long a command may take. Only one that hangs reaches it: a registry that is always busy costs a few seconds.
+/// The timeout of a command. Only a hanging command reaches it: a registry that is always busy
+/// costs a few seconds.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How a model may be packed.
+/// The layer options for packing.
 const LAYERINGS: [&[&str]; 3] = [&[], &["--layer", "tar"], &["--layer", "weight=raw", "--layer", "<100kB=tar+zstd"]];
 
-/// What cannot be, in words.
+/// A description of a violated expectation.
 pub type Violation = String;
 
 /// A version of the model.
 pub struct Version {
     pub directory: PathBuf,
-    /// What packing it gives.
+    /// The digest of the packed artifact.
     pub digest: String,
     pub blobs: Vec<Blob>,
 }
 
 impl Version {
-    /// The name of its directory, and its tag where it is packed apart.
+    /// The name of its directory, which is also its tag in the separate store.
     pub fn name(&self) -> &str {
-        self.directory.file_name().and_then(|name| name.to_str()).expect("it was named here")
+        self.directory.file_name().and_then(|name| name.to_str()).expect("the name was chosen here")
     }
 }
 
@@ -44,14 +46,14 @@ pub struct Blob {
 pub struct Scene {
     pub user: Cli,
     pub registry: Registry,
-    /// By which host the user calls the registry.
+    /// The host name under which the user addresses the registry.
     pub host: String,
-    /// In the registry as `m:v1`, and as `m:keep`.
+    /// The version that the registry has as `m:v1` and `m:keep`.
     pub old: Version,
-    /// In no registry.
+    /// The version that no registry has.
     pub new: Version,
     pub layering: &'static [&'static str],
-    /// How many files are moved at once.
+    /// How many files are transferred concurrently.
     pub concurrency: &'static str,
 }
 
@@ -71,77 +73,79 @@ impl Scene {
         Ok(scene)
     }
 
-    /// The words of a command, with those that every command gets.
+    /// The arguments of a command, with those that every command gets.
     pub fn words(&self, words: &[&str]) -> Vec<String> {
         words.iter().chain(&["--store", "store"]).map(|&word| word.to_owned()).collect()
     }
 
-    /// Runs a command of the user that must succeed.
+    /// Runs a user's command that must succeed.
     pub fn ok(&self, words: &[&str]) -> Result<String, Violation> {
         ok(&self.user, &self.words(words))
     }
 
-    /// Runs a whole command of the user that must succeed.
+    /// Runs a user's command, with complete arguments, that must succeed.
     pub fn ok_words(&self, words: &[String]) -> Result<String, Violation> {
         ok(&self.user, words)
     }
 
-    /// Runs a command on the store that holds both versions, and that nothing happens to.
+    /// Runs a command on the separate store, which holds both versions and is not affected by
+    /// faults.
     pub fn ok_apart(&self, words: &[&str]) -> Result<String, Violation> {
         ok(&self.user, &[words, &["--store", "apart"]].concat())
     }
 
-    /// Puts a version into the registry.
+    /// Pushes a version to the registry.
     pub fn publish(&self, version: &str, tag: &str) -> Result<(), Violation> {
         let to = self.in_registry("m", tag);
         self.ok_apart(&["cp", &format!("store:m:{version}"), &to]).map(drop)
     }
 
-    /// An artifact in the registry, asked for without anything between.
+    /// An artifact in the registry, addressed without the proxy.
     pub fn in_registry(&self, name: &str, tag: &str) -> String {
         format!("docker://{}/{name}:{tag}", self.registry.address)
     }
 
-    /// The digest of what a place holds, of which every byte is compared with what was packed; `None` if there is nothing.
+    /// The digest of the artifact at `place`, after comparing every byte with the packed model;
+    /// `None` if there is no artifact.
     pub fn whole(&self, place: &str) -> Result<Option<String>, Violation> {
         let directory = self.user.home().join("unpacked");
         let words = self.words(&["unpack", place, "-o", "unpacked"]);
         let output = run(&self.user, &words)?;
         match output.code {
             0 => {}
-            // A blob that is not there is named by its digest.
+            // An error about a missing blob contains its digest.
             3 if !output.stderr.contains("sha256:") => return Ok(None),
-            _ => return Err(format!("{place} is visible and not whole: {}", shown(&words, &output))),
+            _ => return Err(format!("{place} is visible but incomplete: {}", shown(&words, &output))),
         }
         let digest = output.stdout.trim().to_owned();
         let packed = [&self.old, &self.new].into_iter().find(|version| version.digest == digest);
         if let Some(difference) = packed.and_then(|version| difference(&directory, &version.directory)) {
-            return Err(format!("{place} is visible and not what was packed: {difference}"));
+            return Err(format!("{place} is visible but differs from the packed model: {difference}"));
         }
         fs::remove_dir_all(&directory).map_err(|e| format!("cannot remove {}: {e}", directory.display()))?;
         Ok(Some(digest))
     }
 
-    /// Ends the registry, collects what nobody needs, and expects that nothing is left over anywhere.
+    /// Stops the registry, runs garbage collection, and checks that nothing remains.
     pub fn end(mut self) -> Result<(), Violation> {
         match self.whole(&self.in_registry("m", "keep"))? {
             Some(digest) if digest == self.old.digest => {}
-            other => return Err(format!("m:keep, which nobody touched, is {other:?}")),
+            other => return Err(format!("m:keep, which no command changed, is {other:?}")),
         }
         self.ok(&["prune"])?;
         self.registry.end()?;
         let root = self.registry.root();
         ok(&self.user, &["prune", "--store", &root.to_string_lossy()])?;
         match left_over(self.user.home()).or_else(|| left_over(&root)) {
-            Some(path) => Err(format!("{} is left after everything ended and was pruned", path.display())),
+            Some(path) => Err(format!("{} remains after all processes ended and garbage was collected", path.display())),
             None => Ok(()),
         }
     }
 }
 
-/// Packs into the store that nothing happens to, to learn what packing gives.
+/// Packs into the separate store, which is not affected by faults, to learn the expected result.
 pub fn pack_apart(user: &Cli, directory: PathBuf, layering: &[&str]) -> Result<Version, Violation> {
-    let name = directory.file_name().expect("it was joined").to_string_lossy().into_owned();
+    let name = directory.file_name().expect("the path has a file name").to_string_lossy().into_owned();
     let digest = ok(user, &[&["pack", &name, "-t", &format!("m:{name}"), "--store", "apart"], layering].concat())?;
     let path = user.home().join("apart/blobs").join(digest.replace(':', "/"));
     let manifest = fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -149,21 +153,22 @@ pub fn pack_apart(user: &Cli, directory: PathBuf, layering: &[&str]) -> Result<V
     let layers = manifest["layers"].as_array().into_iter().flatten();
     let blob = |blob: &Value| Some(Blob { digest: blob["digest"].as_str()?.to_owned(), size: blob["size"].as_u64()? });
     let blobs = layers.chain([&manifest["config"]]).map(blob).collect::<Option<_>>();
-    Ok(Version { directory, digest, blobs: blobs.ok_or_else(|| format!("{} is no manifest", path.display()))? })
+    Ok(Version { directory, digest, blobs: blobs.ok_or_else(|| format!("{} is not a manifest", path.display()))? })
 }
 
-/// Something that only a writer at work may have: a hidden file below a directory, or one in `ingest`.
+/// A file that may exist only while a writer is active: a hidden file below a directory, or a file
+/// in `ingest`.
 pub fn left_over(root: &Path) -> Option<PathBuf> {
     const HOMES: [&str; 4] = [".docker", ".config", ".cache", ".local"];
     below(root).into_iter().find(|path| {
-        let inside = path.strip_prefix(root).expect("it was listed below");
+        let inside = path.strip_prefix(root).expect("the path is below the root");
         let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") && !HOMES.iter().any(|home| *home == name);
         let ingested = inside.parent().is_some_and(|parent| parent.file_name() == Some(OsStr::new("ingest")));
         ingested || inside.iter().any(hidden)
     })
 }
 
-/// All files and directories below one. One that goes away meanwhile is not below it.
+/// All files and directories below `root`. Entries that disappear meanwhile are left out.
 pub fn below(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![root.to_owned()];
@@ -178,15 +183,15 @@ pub fn below(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Runs a command to its end, and expects what holds for any command.
+/// Runs a command to its end, and checks what must hold for any command.
 pub fn run<W: AsRef<str>>(user: &Cli, words: &[W]) -> Result<Output, Violation> {
     finish(user.start(words.iter().map(AsRef::as_ref)), words)
 }
 
-/// Waits for a command, and expects what holds for any command.
+/// Waits for a command, and checks what must hold for any command.
 pub fn finish<W: AsRef<str>>(running: Running, words: &[W]) -> Result<Output, Violation> {
     let output = running.wait_at_most(PATIENCE);
-    let output = output.ok_or_else(|| format!("`{}` did not end in {} s", line(words), PATIENCE.as_secs()))?;
+    let output = output.ok_or_else(|| format!("`{}` did not end within {} s", line(words), PATIENCE.as_secs()))?;
     if output.stderr.contains("panicked") {
         return Err(format!("a panic: {}", shown(words, &output)));
     }
@@ -197,24 +202,25 @@ pub fn ok<W: AsRef<str>>(user: &Cli, words: &[W]) -> Result<String, Violation> {
     let output = run(user, words)?;
     match output.code {
         0 => Ok(output.stdout.trim().to_owned()),
-        _ => Err(format!("it must succeed: {}", shown(words, &output))),
+        _ => Err(format!("the command must succeed: {}", shown(words, &output))),
     }
 }
 
-/// What failed has no result, says why once, and blames neither its arguments nor this machine.
+/// A failed command must have no result and exactly one error message, and must not blame its
+/// arguments or the machine.
 pub fn expect_failure(output: &Output) -> Result<(), Violation> {
     match output.stderr.lines().filter(|line| line.starts_with("error: ")).count() {
-        _ if !output.stdout.is_empty() => Err("a failure has no result".to_owned()),
+        _ if !output.stdout.is_empty() => Err("the failed command printed a result".to_owned()),
         1 if matches!(output.code, 3 | 4 | 5 | 7) => Ok(()),
-        1 => Err("the exit code is another's".to_owned()),
-        errors => Err(format!("it says {errors} errors")),
+        1 => Err("the exit code is that of another kind of error".to_owned()),
+        errors => Err(format!("it printed {errors} errors")),
     }
 }
 
-/// A command and how it ended, on one line.
+/// A command and its result, on one line.
 pub fn shown<W: AsRef<str>>(words: &[W], output: &Output) -> String {
-    let said = output.stderr.trim().replace('\n', " / ");
-    format!("`{}` ended with {}: {said}", line(words), output.code)
+    let stderr = output.stderr.trim().replace('\n', " / ");
+    format!("`{}` ended with {}: {stderr}", line(words), output.code)
 }
 
 fn line<W: AsRef<str>>(words: &[W]) -> String {
@@ -222,7 +228,7 @@ fn line<W: AsRef<str>>(words: &[W]) -> String {
     format!("modelpack {}", words.join(" "))
 }
 
-/// A registry that the program serves. It comes back at the same address.
+/// A registry that the binary serves. After a restart it has the same address.
 pub struct Registry {
     cli: Cli,
     running: Option<Running>,
@@ -236,24 +242,24 @@ impl Registry {
         Self { cli, running: Some(running), address }
     }
 
-    /// The store below it.
+    /// The root of its store.
     pub fn root(&self) -> PathBuf {
         self.cli.home().join("root")
     }
 
-    /// Sends it a signal, and waits for its end.
+    /// Sends a signal to it, and waits until it ends.
     pub fn stop(&mut self, signal: Signal) -> Result<Output, Violation> {
-        let running = self.running.take().ok_or("the registry does not run")?;
+        let running = self.running.take().ok_or("the registry is not running")?;
         running.signal(signal);
         finish(running, &["serve"])
     }
 
-    /// Starts it again over the same store.
+    /// Starts it again with the same store.
     pub fn restart(&mut self) {
         self.running = Some(serve(&self.cli, &self.address.to_string()).0);
     }
 
-    /// Ends it as an administrator does.
+    /// Stops it as an administrator would.
     fn end(&mut self) -> Result<(), Violation> {
         let output = self.stop(Signal::TERM)?;
         if output.code == 0 { Ok(()) } else { Err(shown(&["serve"], &output)) }
@@ -266,7 +272,7 @@ fn serve(cli: &Cli, listen: &str) -> (Running, SocketAddr) {
     (running, address)
 }
 
-/// Where a registry says that it listens, once it does.
+/// Waits until the registry prints its address, and returns the address.
 pub fn address_of(registry: &mut Running) -> SocketAddr {
     let line = registry.wait_for_line("serving http://");
     let address = line.trim_start_matches("serving http://").split(' ').next().and_then(|address| address.parse().ok());

@@ -1,4 +1,5 @@
-//! A registry that gives up its leases after seconds, as `modelpack serve` does after minutes: collection would have nothing to do.
+//! A registry whose leases expire after seconds instead of the minutes of `modelpack serve`.
+//! Otherwise garbage collection would have nothing to do.
 
 use modelpack::{RegistryOptions, ServerOptions, serve};
 use std::{error::Error, net::Ipv4Addr, path::PathBuf, time::Duration};
@@ -13,17 +14,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves until it is told to end.
+    /// Serves until it is stopped.
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         tokio::runtime::Runtime::new()?.block_on(async {
             let registry = RegistryOptions { lease_idle: Duration::from_secs(self.lease_seconds), ..RegistryOptions::default() };
             let server = serve(&self.root, (Ipv4Addr::LOCALHOST, 0).into(), registry, ServerOptions::default()).await?;
             println!("serving http://{} from {}", server.address(), self.root.display());
             let mut terminated = signal(SignalKind::terminate())?;
-            let told = async {
+            let shutdown = async {
                 terminated.recv().await;
             };
-            server.run(told).await?;
+            server.run(shutdown).await?;
             Ok(())
         })
     }

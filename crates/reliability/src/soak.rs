@@ -1,4 +1,4 @@
-//! One registry and one store, with several users at once, and collection all the while.
+//! One registry and one store with several concurrent users and continuous garbage collection.
 
 mod references;
 
@@ -21,53 +21,56 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The first half of the repositories belongs to single users, who also delete manifests; in the other half are the tags that all share.
+/// The first half of the repositories belong to single users, who also delete manifests. The second
+/// half have tags that all users share.
 const REPOSITORIES: u64 = 40;
 const PRIVATE: u64 = REPOSITORIES / 2;
-/// Each is pushed to two repositories at most, so that some are needed nowhere any more, and then pushed again.
+/// Each version is pushed to two repositories at most. So some versions become unneeded everywhere,
+/// and are pushed again later.
 const VERSIONS: u64 = REPOSITORIES;
 const PUSHERS: u64 = 3;
 const PULLERS: u64 = 2;
-/// How long the registry keeps collection away from a repository after a push.
+/// How long, in seconds, the registry protects a repository from garbage collection after a push.
 const LEASE: &str = "3";
-/// Between two collections of the same store.
+/// The pause between two collections of the same store.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The most memory that the registry may have had, in KiB: some ten times what it needs.
+/// The memory limit of the registry, in KiB: some ten times its normal use.
 const MEMORY: u64 = 128 << 10;
-/// How many more descriptors than at first the registry may have in the end, when nobody speaks to it.
+/// How many more descriptors than at the start the registry may have at the end, without active
+/// clients.
 const DESCRIPTORS: usize = 8;
-/// How long after the last push all may still be leased.
+/// How long leases may last after the last push.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long, and what for.
+/// The duration and seed of a soak run.
 #[derive(Clone, clap::Args)]
 pub struct Soak {
-    /// What all users choose by
+    /// The seed of all random choices
     #[arg(long, value_name = "N")]
     seed: u64,
-    /// How long
+    /// The duration in seconds
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
 }
 
-/// What all users share.
+/// State that all users share.
 struct Ground {
     user: Cli,
     root: PathBuf,
     address: SocketAddr,
-    /// Counts the registry's answers; it breaks nothing.
+    /// Counts the registry's responses. It injects no faults.
     proxy: FaultProxy,
     versions: Vec<Version>,
     references: Mutex<References>,
     deadline: Instant,
 }
 
-/// What a user does once; `None` if there was nothing to do.
+/// One action of a user; `None` if there was nothing to do.
 type Step = fn(&Ground, u64, &mut Random) -> Result<Option<&'static str>, Violation>;
 
 impl Soak {
-    /// Lets all users work until the time is over, prints a line for each failure, and at last what was counted. Gives whether none
-    /// failed.
+    /// Lets all users work until the time is over. Prints a line for each failure, and finally the
+    /// counts. Returns whether none failed.
     pub fn run(&self, modelpack: &Path) -> bool {
         let again = format!("reliability soak --seed {} --seconds {}", self.seed, self.seconds);
         let (tally, failed) = (Mutex::new(Tally::default()), Mutex::new(0));
@@ -98,21 +101,21 @@ impl Soak {
                 });
                 let answers = ground.proxy.answers();
                 for (status, times) in &answers {
-                    count(&format!("answers of {status}"), usize::try_from(*times).unwrap_or(usize::MAX));
+                    count(&format!("responses with status {status}"), usize::try_from(*times).unwrap_or(usize::MAX));
                     if *status >= 500 {
-                        fail(format!("the registry answered {times} times with {status}"));
+                        fail(format!("the registry responded {times} times with status {status}"));
                     }
                 }
-                count("blobs collected in the end", ground.empty()?);
+                count("blobs collected at the end", ground.empty()?);
                 let memory = memory_of(&registry)?;
-                count("KiB of memory at most", usize::try_from(memory).unwrap_or(usize::MAX));
+                count("KiB of memory at the peak", usize::try_from(memory).unwrap_or(usize::MAX));
                 if memory > MEMORY {
-                    fail(format!("the registry took {memory} KiB of memory"));
+                    fail(format!("the registry used {memory} KiB of memory"));
                 }
                 let now = descriptors_of(&registry)?;
-                count("descriptors more than at first", now.saturating_sub(descriptors));
+                count("more descriptors than at the start", now.saturating_sub(descriptors));
                 if now > descriptors + DESCRIPTORS {
-                    fail(format!("the registry has {now} descriptors open, and at first had {descriptors}"));
+                    fail(format!("the registry has {now} open descriptors, but had {descriptors} at the start"));
                 }
                 ground.end(registry)
             });
@@ -148,7 +151,7 @@ impl Ground {
         self.references.lock().expect("nothing panics while it holds the lock")
     }
 
-    /// A tag or digest of a repository as the command line takes it.
+    /// A tag or digest of a repository in the form of a command-line argument.
     fn name(&self, repository: u64, separator: char, of: &str) -> String {
         format!("{}/r{repository}{separator}{of}", self.proxy.address())
     }
@@ -157,17 +160,17 @@ impl Ground {
         ok(&self.user, &[words, &["--store", "store"]].concat())
     }
 
-    /// Expects that a directory is the version with this digest, and removes it.
+    /// Checks that a directory equals the version with this digest, and removes it.
     fn expect_version(&self, directory: &Path, digest: &str) -> Result<(), Violation> {
         let version = self.versions.iter().find(|version| version.digest == digest);
-        let version = version.ok_or_else(|| format!("{digest} came, which nobody pushed"))?;
+        let version = version.ok_or_else(|| format!("received {digest}, which no user pushed"))?;
         if let Some(why) = difference(directory, &version.directory) {
             return Err(why);
         }
         fs::remove_dir_all(directory).map_err(|e| format!("cannot remove {}: {e}", directory.display()))
     }
 
-    /// Asks the registry to delete a manifest; the status of its answer.
+    /// Asks the registry to delete a manifest. Returns the status of the response.
     fn delete(&self, repository: u64, what: &str) -> Result<u16, Violation> {
         let ask = || {
             let mut connection = TcpStream::connect(self.address)?;
@@ -176,18 +179,19 @@ impl Ground {
             connection.read_to_string(&mut answer)?;
             Ok(answer)
         };
-        let answer = ask().map_err(|e: std::io::Error| format!("a deletion was not answered: {e}"))?;
+        let answer = ask().map_err(|e: std::io::Error| format!("a deletion got no response: {e}"))?;
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        status.ok_or_else(|| format!("a deletion was answered by {answer:?}"))
+        status.ok_or_else(|| format!("a deletion got the response {answer:?}"))
     }
 
-    /// Deletes everything, and expects that collection leaves nothing once the leases have run out. Gives how many blobs it took.
+    /// Deletes everything, and checks that collection leaves nothing once the leases have expired.
+    /// Returns the number of collected blobs.
     fn empty(&self) -> Result<usize, Violation> {
         for repository in 0..REPOSITORIES {
             for version in &self.versions {
                 match self.delete(repository, &version.digest)? {
                     202 | 404 => {}
-                    status => return Err(format!("a deletion was answered with {status}")),
+                    status => return Err(format!("a deletion got the status {status}")),
                 }
             }
         }
@@ -201,7 +205,7 @@ impl Ground {
             match left.first() {
                 None => return Ok(collected),
                 Some(path) if Instant::now() > deadline => {
-                    return Err(format!("all was deleted, and {} and {} more are left: {pruned}", path.display(), left.len() - 1));
+                    return Err(format!("everything was deleted, but {} and {} more remain: {pruned}", path.display(), left.len() - 1));
                 }
                 Some(_) => thread::sleep(PAUSE),
             }
@@ -215,7 +219,7 @@ impl Ground {
             return Err(shown(&["serve"], &output));
         }
         prune(&self.user, &self.user.home().join("store"))?;
-        left_over(self.user.home()).map_or(Ok(()), |path| Err(format!("{} is left in the end", path.display())))
+        left_over(self.user.home()).map_or(Ok(()), |path| Err(format!("{} remains at the end", path.display())))
     }
 }
 
@@ -224,21 +228,21 @@ fn descriptors_of(registry: &Running) -> Result<usize, Violation> {
     fs::read_dir(&directory).map(Iterator::count).map_err(|e| format!("cannot list {directory}: {e}"))
 }
 
-/// The most memory that the registry had so far, in KiB.
+/// The peak memory of the registry so far, in KiB.
 fn memory_of(registry: &Running) -> Result<u64, Violation> {
     let path = format!("/proc/{}/status", registry.id());
     let status = fs::read_to_string(&path).map_err(|e| format!("cannot read {path}: {e}"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    number.ok_or_else(|| format!("{path} says no memory"))
+    number.ok_or_else(|| format!("{path} does not contain the memory"))
 }
 
-/// Pushes a version under a tag that no other user has, or under one that all share, and expects to get it back.
+/// Pushes a version under a private or a shared tag, and checks that it can be pulled back.
 fn push(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'static str>, Violation> {
     let repository = random.below(REPOSITORIES);
     let shared = repository >= PRIVATE && random.once_in(2);
     let version = repository / PRIVATE * PRIVATE + (repository + random.below(2)) % PRIVATE;
-    let version = &ground.versions[usize::try_from(version).expect("it is small")];
+    let version = &ground.versions[usize::try_from(version).expect("the number is small")];
     let tag = if shared { "latest".to_owned() } else { format!("user{number}-{}", random.below(3)) };
     let reference = Reference { repository, tag: tag.clone() };
     ground.references().hold(&reference, &version.digest);
@@ -248,7 +252,7 @@ fn push(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'st
         _ => ok(&ground.user, &["cp", &format!("store:m:{}", version.name()), &name, "--store", "apart"])?,
     };
     if pushed != version.digest {
-        return Err(format!("{name} was pushed as {pushed}, and is {}", version.digest));
+        return Err(format!("{name} was pushed as {pushed}, but should be {}", version.digest));
     }
     let by_digest = ground.name(repository, '@', &version.digest);
     if random.once_in(2) {
@@ -261,16 +265,17 @@ fn push(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'st
     if !shared {
         let found = ground.ok(&["verify", &format!("docker://{name}")])?;
         if found != version.digest {
-            return Err(format!("{name} is {found}, and its only user pushed {}", version.digest));
+            return Err(format!("{name} is {found}, but its only user pushed {}", version.digest));
         }
     }
     ground.references().release(&reference);
     Ok(Some("pushes"))
 }
 
-/// Pulls what many push to, into a directory or into the store, from which it is removed again.
+/// Pulls a shared tag into a directory, or into the store, from which it is then removed.
 fn pull(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'static str>, Violation> {
-    // Of the repositories with a shared tag, those of this user: in the store nobody else removes them.
+    // Of the repositories with a shared tag, those that belong to this user: no other user removes
+    // them from the store.
     let repository = PRIVATE + random.below(PRIVATE / PULLERS) * PULLERS + number;
     if !ground.references().is_pushed(&Reference { repository, tag: "latest".to_owned() }) {
         thread::sleep(Duration::from_millis(10));
@@ -287,26 +292,26 @@ fn pull(ground: &Ground, number: u64, random: &mut Random) -> Result<Option<&'st
     let place = format!("store:{name}");
     let found = ground.ok(&["verify", &place])?;
     if found != digest {
-        return Err(format!("{place} is {found}, and was pulled as {digest}"));
+        return Err(format!("{place} is {found}, but was pulled as {digest}"));
     }
     ground.ok(&["rm", &place])?;
     Ok(Some("pulls into the store"))
 }
 
-/// Deletes a tag that nobody is using, or its manifest.
+/// Deletes an unused tag or its manifest.
 fn delete(ground: &Ground, _: u64, random: &mut Random) -> Result<Option<&'static str>, Violation> {
     thread::sleep(Duration::from_millis(random.below(100)));
-    // Nobody begins to use it meanwhile.
+    // The lock prevents other users from using the tag meanwhile.
     let mut references = ground.references();
     let Some((reference, digest)) = references.any_free(random) else { return Ok(None) };
     let by_digest = reference.repository < PRIVATE && !random.once_in(4) && !references.is_held(reference.repository, &digest);
-    let (what, said) = if by_digest { (&digest, "deletions of manifests") } else { (&reference.tag, "deletions of tags") };
+    let (what, counted) = if by_digest { (&digest, "deletions of manifests") } else { (&reference.tag, "deletions of tags") };
     match ground.delete(reference.repository, what)? {
         202 if by_digest => references.forget_all(reference.repository, &digest),
         202 => references.forget(&reference),
-        status => return Err(format!("the deletion of {what} of r{} was answered with {status}", reference.repository)),
+        status => return Err(format!("the deletion of {what} of r{} got the status {status}", reference.repository)),
     }
-    Ok(Some(said))
+    Ok(Some(counted))
 }
 
 fn prune_registry(ground: &Ground, _: u64, _: &mut Random) -> Result<Option<&'static str>, Violation> {

@@ -1,4 +1,4 @@
-//! The commands that a round runs, and what must hold after each of them.
+//! The commands that a round runs, and the expectations for each.
 
 use crate::{
     random::Random,
@@ -29,23 +29,24 @@ pub enum Task {
     Prune,
 }
 
-/// What a command should do.
+/// A prepared command and the expected result.
 pub struct Prepared {
     pub words: Vec<String>,
     pub expected: Expected,
 }
 
 pub enum Expected {
-    /// The place holds this before the command, and that after it.
+    /// The artifact at the place, before and after the command.
     Artifact { place: String, before: Option<String>, after: Option<String> },
-    /// The directory holds some of the files of the model, and after the command all of them.
+    /// The directory holds some files of the model before the command, and all of them after it.
     Directory { directory: PathBuf, model: PathBuf },
-    /// The file with logins holds one of another registry, and after the command one of this.
+    /// The credentials file has a login for another registry, and after the command also one for
+    /// this registry.
     Login { file: PathBuf, host: String },
 }
 
 impl Task {
-    /// Those that speak to a registry.
+    /// Commands that use a registry.
     pub const REMOTE: [Self; 11] = [
         Self::PushDirectory,
         Self::PushStored,
@@ -59,20 +60,20 @@ impl Task {
         Self::AttachInRegistry,
         Self::Login,
     ];
-    /// Those that do not.
+    /// Commands that do not use a registry.
     pub const LOCAL: [Self; 6] = [Self::Pack, Self::Unpack, Self::Attach, Self::Tag, Self::Remove, Self::Prune];
 
-    /// Whether blobs are read from a registry.
+    /// Whether the command reads blobs from a registry.
     pub fn reads(self) -> bool {
         matches!(self, Self::Pull | Self::PullInto | Self::CopyToLayout | Self::CopyToArchive | Self::AttachInRegistry)
     }
 
-    /// Whether blobs are written to a registry.
+    /// Whether the command writes blobs to a registry.
     pub fn writes(self) -> bool {
         matches!(self, Self::PushDirectory | Self::PushStored | Self::LayoutToRegistry | Self::ArchiveToRegistry | Self::AttachInRegistry)
     }
 
-    /// Makes what the command needs, some of the time with something of an earlier one in its place.
+    /// Prepares the command. Sometimes the target already holds an earlier result.
     pub fn prepare(self, scene: &Scene, random: &mut Random) -> Result<Prepared, Violation> {
         let (host, layering, moving) = (&scene.host, scene.layering, ["--concurrency", scene.concurrency]);
         let reference = format!("{host}/m:v1");
@@ -177,7 +178,8 @@ impl Task {
 }
 
 impl Expected {
-    /// Expects that all is whole, and new if the command is `done`, or else old or new. Gives whether it is new.
+    /// Checks that the result is complete: the new one if the command is `done`, the old or the new
+    /// one otherwise. Returns whether it is the new one.
     pub fn check(&self, scene: &Scene, done: bool) -> Result<bool, Violation> {
         match self {
             Self::Artifact { place, before, after } => {
@@ -188,30 +190,30 @@ impl Expected {
                 if found == *before && !done {
                     return Ok(false);
                 }
-                Err(format!("{place} is {found:?}; it was {before:?}, and should be {after:?}"))
+                Err(format!("{place} is {found:?}; it was {before:?} and should be {after:?}"))
             }
             Self::Directory { directory, model } => {
-                let missing = || Some(format!("{} is not there", directory.display()));
+                let missing = || Some(format!("{} does not exist", directory.display()));
                 match if directory.is_dir() { difference(directory, model) } else { missing() } {
                     Some(why) if done => return Err(why),
                     Some(_) => {}
                     None => return Ok(true),
                 }
-                // What is there under its own name is right.
+                // Every file under its final name must be correct.
                 for path in below(directory) {
-                    let inside = path.strip_prefix(directory).expect("it was listed below");
+                    let inside = path.strip_prefix(directory).expect("the path is below the directory");
                     let hidden = inside.iter().any(|name| name.as_encoded_bytes().starts_with(b"."));
                     if !hidden && path.is_file() && fs::read(&path).ok() != fs::read(model.join(inside)).ok() {
-                        return Err(format!("{} is visible and wrong", path.display()));
+                        return Err(format!("{} is visible but wrong", path.display()));
                     }
                 }
                 Ok(false)
             }
             Self::Login { file, host } => {
-                let logins = fs::read(file).map_err(|e| format!("the logins are gone: {e}"))?;
-                let logins: Value = serde_json::from_slice(&logins).map_err(|e| format!("the logins are broken: {e}"))?;
+                let logins = fs::read(file).map_err(|e| format!("the credentials file cannot be read: {e}"))?;
+                let logins: Value = serde_json::from_slice(&logins).map_err(|e| format!("the credentials file is damaged: {e}"))?;
                 if logins["auths"]["registry.example.com"]["auth"] != "YTpi" || logins["unknown"] != serde_json::json!([1]) {
-                    return Err(format!("what was in the file of logins is lost: {logins}"));
+                    return Err(format!("the earlier content of the credentials file is lost: {logins}"));
                 }
                 let login = &logins["auths"][host]["auth"];
                 match login.as_str() {

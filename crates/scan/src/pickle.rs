@@ -37,7 +37,7 @@ pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspici
         let mut judge = Judge::new(number, suspicion == Suspicion::NamedOnly, context.is_torch_script);
         let walk = pickles.walk(&mut |step| {
             if let Some(legacy) = &mut legacy {
-                legacy.hear(number, &step);
+                legacy.record(number, &step);
             }
             judge.hear(step);
         });

@@ -1,17 +1,17 @@
-//! Who may do what with a repository.
+//! Access control: which client may perform which action on which repository.
 
 use modelpack_spec::RepositoryName;
 use std::fmt;
 
-/// Who asks.
+/// The identity of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Identity {
-    /// Somebody who did not say who they are.
+    /// A client without credentials.
     Anonymous,
 }
 
-/// What somebody wants to do with a repository.
+/// An action on a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Action {
@@ -33,22 +33,24 @@ impl fmt::Display for Action {
     }
 }
 
-/// A policy: who may do what with which repository.
+/// An access policy: it decides which identity may perform which action on which repository.
 ///
-/// The server asks it for every request and caches nothing, so an answer should be quick: it is called once for each repository of the
-/// store where a list of repositories is asked for. The repository need not exist. One action does not imply another one.
+/// The server asks the policy for every request and caches nothing, so answers should be quick: a
+/// list of repositories asks once for each repository of the store. The repository need not exist.
+/// No action implies another one.
 pub trait Access: fmt::Debug + Send + Sync + 'static {
-    /// Whether `who` may do this with `repository`.
+    /// Whether `who` may perform `action` on `repository`.
     fn may(&self, who: &Identity, action: Action, repository: &RepositoryName) -> bool;
 
-    /// Whether [`may`](Self::may) says yes for every repository, so that nobody need ask for each. If in doubt, no.
+    /// Whether [`may`](Self::may) is true for every repository, so that the server need not ask for
+    /// each. Return false in doubt.
     fn may_everywhere(&self, who: &Identity, action: Action) -> bool {
         let _ = (who, action);
         false
     }
 }
 
-/// Everybody may do everything.
+/// A policy that allows everything to every client.
 #[derive(Clone, Copy, Debug)]
 pub struct Everybody;
 
@@ -62,12 +64,13 @@ impl Access for Everybody {
     }
 }
 
-/// The answer no. It is the same whether or not the repository exists, and whatever is in it.
+/// Access was denied. The error is the same whether or not the repository exists, and whatever it
+/// contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denied {
-    /// What was wanted.
+    /// The action that was requested.
     pub action: Action,
-    /// With which repository.
+    /// The repository of the request.
     pub repository: RepositoryName,
 }
 

@@ -1,4 +1,4 @@
-//! The access log: a line of JSON for each request, written where no request waits for it.
+//! The access log: one line of JSON per request. No request waits for the log.
 
 use crate::{response::Response, view::Head};
 use bytes::Bytes;
@@ -26,22 +26,25 @@ use tokio::{
     time::timeout,
 };
 
-/// How many lines wait for the sink. With more, lines are dropped, and the log says how many.
+/// How many lines may wait for the sink. Further lines are dropped, and the log states how many.
 const QUEUE: usize = 1024;
 
-/// How many characters of a path and of a `User-Agent` are written.
+/// How many characters of a path and of a `User-Agent` are logged.
 const PATH_LEN: usize = 1024;
 const USER_AGENT_LEN: usize = 256;
 
-/// How long the last lines may take when the server ends.
+/// How long writing the last lines may take when the server ends.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// A log of the requests that were answered. Cloning is cheap.
+/// A log of answered requests. Cloning is cheap.
 ///
-/// Each line is a JSON object in ASCII: control characters and all else that could steer a terminal are written as `\uXXXX`. Of a request
-/// it has the path, and neither the query nor any header but `User-Agent`, since those may hold credentials. Probes are not logged.
+/// Each line is a JSON object in ASCII: control characters and everything else that could affect a
+/// terminal are written as `\uXXXX`. A line contains the path of the request, but neither the query
+/// nor any header except `User-Agent`, because those may contain credentials. Probes are not
+/// logged.
 ///
-/// A thread of its own writes the lines, one `write` each. A sink that is too slow loses lines and keeps no request waiting.
+/// A separate thread writes the lines, with one `write` each. A sink that is too slow loses lines
+/// and delays no request.
 #[derive(Clone)]
 pub struct AccessLog {
     queue: mpsc::Sender<Message>,
@@ -50,14 +53,14 @@ pub struct AccessLog {
 
 enum Message {
     Line(String),
-    /// All that came before is to be written now, and the sender told.
+    /// Write all earlier lines now, then notify the sender.
     Flush(oneshot::Sender<()>),
 }
 
 impl AccessLog {
-    /// Writes to `sink`. Its errors are passed over: there is nobody to tell.
+    /// Writes to `sink`. Errors of the sink are ignored, because they cannot be reported anywhere.
     ///
-    /// Fails if no thread can be made.
+    /// Fails if the thread cannot be started.
     pub fn new(sink: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
@@ -66,7 +69,7 @@ impl AccessLog {
         Ok(Self { queue, dropped })
     }
 
-    /// Begins the line of a request; `received` counts the bytes of its body.
+    /// Starts the line of a request. `received` counts the bytes of its body.
     pub(crate) fn entry(&self, head: &Head, remote: SocketAddr, received: Arc<AtomicU64>) -> Entry {
         let user_agent = head.headers.get(header::USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes()));
         Entry {
@@ -89,12 +92,12 @@ impl AccessLog {
         }
     }
 
-    /// Waits until the lines that came are written, unless the sink hangs.
+    /// Waits until all earlier lines are written, unless the sink hangs.
     pub(crate) async fn flush(&self) {
         let (written, is_written) = oneshot::channel();
         let flush = async {
             if self.queue.send(Message::Flush(written)).await.is_ok() {
-                // Without an answer the thread is gone.
+                // An error means that the thread has ended.
                 let _ = is_written.await;
             }
         };
@@ -108,7 +111,7 @@ impl fmt::Debug for AccessLog {
     }
 }
 
-/// Writes what comes until nobody can send more.
+/// Writes messages until all senders are gone.
 fn write(mut messages: mpsc::Receiver<Message>, dropped: &AtomicU64, mut sink: impl Write) {
     while let Some(message) = messages.blocking_recv() {
         match message {
@@ -118,7 +121,8 @@ fn write(mut messages: mpsc::Receiver<Message>, dropped: &AtomicU64, mut sink: i
                 let _ = written.send(());
             }
         }
-        // Lines are dropped while others wait, so this is reached after each of them.
+        // Lines are only dropped while the queue is full, so a line is always written after a drop,
+        // and this code is reached.
         let dropped = dropped.swap(0, Relaxed);
         if dropped > 0 {
             let line = json_line(&Dropped { time: rfc3339(SystemTime::now()), dropped });
@@ -127,14 +131,15 @@ fn write(mut messages: mpsc::Receiver<Message>, dropped: &AtomicU64, mut sink: i
     }
 }
 
-/// So many lines are missing.
+/// A line that states how many lines were dropped.
 #[derive(Serialize)]
 struct Dropped {
     time: String,
     dropped: u64,
 }
 
-/// The line of one request, which is added to the log when this is dropped: when the answer was sent, or the client went away.
+/// The line of one request. It is added to the log on drop: after the response was sent, or when
+/// the client disconnected.
 pub(crate) struct Entry {
     log: AccessLog,
     begun: Instant,
@@ -149,7 +154,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The same answer, whose body counts what is sent.
+    /// Wraps the response, so that the bytes of its body are counted as they are sent.
     pub(crate) fn answered(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         response.map(|body| Counted { body, entry: self }.boxed_unsync())
@@ -188,7 +193,7 @@ impl Drop for Entry {
     }
 }
 
-/// A body whose bytes are counted.
+/// A body that counts its bytes.
 struct Counted<B> {
     body: B,
     entry: Entry,
@@ -223,7 +228,7 @@ fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
-/// A JSON document in one line of visible ASCII.
+/// A JSON document as one line of visible ASCII.
 fn json_line(document: &impl Serialize) -> String {
     let json = serde_json::to_string(document).expect("a line has string keys only, so it always serialises");
     let mut line = String::with_capacity(json.len() + 1);
@@ -231,7 +236,7 @@ fn json_line(document: &impl Serialize) -> String {
         if matches!(c, ' '..='~') {
             line.push(c);
         } else {
-            // Outside of strings there are none.
+            // Such characters occur in JSON strings only.
             for unit in c.encode_utf16(&mut [0; 2]) {
                 write!(line, "\\u{unit:04x}").expect("a string takes all that is written");
             }
@@ -241,7 +246,7 @@ fn json_line(document: &impl Serialize) -> String {
     line
 }
 
-/// A time of today's era to the millisecond, in UTC, as RFC 3339 writes it.
+/// `time` as an RFC 3339 UTC time with milliseconds.
 fn rfc3339(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second, millis) = (since.as_secs() / 86_400, since.as_secs() % 86_400, since.subsec_millis());
@@ -256,7 +261,7 @@ mod tests {
     use serde_json::Value;
     use std::sync::{Mutex, mpsc as std_mpsc};
 
-    /// A sink that a test reads, and that writes a line only when it is let.
+    /// A sink that a test can read. It writes a line only when the test allows it.
     struct Gated {
         written: Arc<Mutex<Vec<u8>>>,
         gate: std_mpsc::Receiver<()>,
@@ -264,7 +269,7 @@ mod tests {
 
     impl Write for Gated {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Once the test has opened the gate for good, nothing waits.
+            // After the test has dropped its sender, writes no longer wait.
             let _ = self.gate.recv();
             self.written.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -296,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sink_that_hangs_keeps_nobody_waiting_and_the_log_says_what_is_missing() {
+    async fn a_hanging_sink_delays_no_request_and_the_log_counts_dropped_lines() {
         let (log, open, written) = gated();
         let all = QUEUE + 100;
         for _ in 0..all {
@@ -312,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_client_says_is_bounded_and_cannot_steer_a_terminal() {
+    async fn client_text_is_bounded_and_cannot_affect_a_terminal() {
         let (log, open, written) = gated();
         drop(open);
         let long = format!("/{}", "ä".repeat(2 * PATH_LEN));
@@ -330,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_are_formatted_correctly() {
         for (seconds, expected) in [
             (0, "1970-01-01T00:00:00.250Z"),
             (951_782_399, "2000-02-28T23:59:59.250Z"),

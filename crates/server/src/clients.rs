@@ -1,4 +1,5 @@
-//! The clients that are waited for, and which of them is given up first when another one needs the place.
+//! The clients that the server waits for, and which of them is disconnected first when a new
+//! connection needs the place.
 
 use std::{
     collections::HashMap,
@@ -8,32 +9,33 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// What a connection waits for: it is the client's turn.
+/// What a connection waits for its client to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
-    /// The connection was opened.
+    /// To send the first request.
     FirstRequest,
-    /// The last request was answered.
+    /// To send the next request after a response.
     NextRequest,
-    /// The rest of a body.
+    /// To send the rest of a body.
     Body,
-    /// That the client reads what it has been sent.
+    /// To read the data that was sent.
     Reader,
 }
 
 impl WaitsFor {
-    /// How long a client may stand still before somebody else gets its place; and how long if that is all that happens: the clients of
-    /// all connections stand still.
+    /// How long a client may be idle before another client gets its place. The time is shorter if
+    /// the clients of all connections are idle.
     ///
-    /// A client may be slow and still move: when it sends, something comes every moment. What is read slowly is read in large pieces. An
-    /// idle connection has some time in any case, since it should not end while the next request is on its way.
-    fn patience(self, all_stand_still: bool) -> Duration {
+    /// A slow client is not idle: while it sends, some data arrives regularly. A client that reads
+    /// slowly reads in large pieces. An idle connection gets a minimum time in any case, so that it
+    /// does not end while the next request is on its way.
+    fn patience(self, all_idle: bool) -> Duration {
         let (patience, short) = match self {
             Self::FirstRequest | Self::Reader => (5000, 1000),
             Self::NextRequest => (1000, 1000),
             Self::Body => (1000, 250),
         };
-        Duration::from_millis(if all_stand_still { short } else { patience })
+        Duration::from_millis(if all_idle { short } else { patience })
     }
 }
 
@@ -60,23 +62,24 @@ impl Clients {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client of a new connection.
+    /// Adds the client of a new connection.
     pub(crate) fn connected(self: &Arc<Self>) -> Client {
         Client { all: self.clone(), given_up: watch::Sender::new(false) }
     }
 
-    /// Gives up the client that has stood still for longest, of `connections`, if one has for long enough.
+    /// Disconnects the client that has been idle for longest, if it has been idle for long enough.
+    /// `connections` is the number of open connections.
     pub(crate) fn give_up_one(&self, connections: usize, now: Instant) {
         let mut waits = self.waits();
-        let all_stand_still = waits.begun.len() >= connections;
-        let overdue = |wait: &Wait| now.saturating_duration_since(wait.since).checked_sub(wait.what.patience(all_stand_still));
+        let all_idle = waits.begun.len() >= connections;
+        let overdue = |wait: &Wait| now.saturating_duration_since(wait.since).checked_sub(wait.what.patience(all_idle));
         let first = waits.begun.iter().filter_map(|(id, wait)| Some((overdue(wait)?, *id))).max();
         if let Some(wait) = first.and_then(|(_, id)| waits.begun.remove(&id)) {
             wait.given_up.send_replace(true);
         }
     }
 
-    /// Gives up all clients that have stood still for `patience`.
+    /// Disconnects all clients that have been idle for `patience`.
     pub(crate) fn give_up_all(&self, patience: Duration, now: Instant) {
         for (_, wait) in self.waits().begun.extract_if(|_, wait| now.saturating_duration_since(wait.since) >= patience) {
             wait.given_up.send_replace(true);
@@ -92,7 +95,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// From now on the client is waited for, until the result is dropped.
+    /// Marks the client as waited for, until the result is dropped.
     pub(crate) fn waits_for(&self, what: WaitsFor) -> Waiting {
         let mut waits = self.all.waits();
         waits.next += 1;
@@ -101,11 +104,11 @@ impl Client {
         Waiting { all: self.all.clone(), id }
     }
 
-    /// Resolves when the client is given up: its connection should end.
+    /// Resolves when the client is given up. Its connection should then end.
     pub(crate) fn given_up(&self) -> impl Future<Output = ()> + Send + Sync + 'static {
         let mut given_up = self.given_up.subscribe();
         async move {
-            // Without a sender there is nobody to give the client up.
+            // If the sender is gone, nothing can give the client up.
             if given_up.wait_for(|given_up| *given_up).await.is_err() {
                 pending().await
             }
@@ -113,7 +116,7 @@ impl Client {
     }
 }
 
-/// A client is waited for as long as this lives.
+/// The client is waited for until this value is dropped.
 pub(crate) struct Waiting {
     all: Arc<Clients>,
     id: u64,
@@ -135,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_stood_still_for_longest_goes_first_and_nobody_who_moves() {
+    fn the_longest_idle_client_is_disconnected_first_and_no_active_one() {
         let clients = Arc::<Clients>::default();
         let [first, second, moving] = std::array::from_fn(|_| clients.connected());
         let _waiting = [&first, &second].map(|client| client.waits_for(WaitsFor::Body));
         drop(moving.waits_for(WaitsFor::Body));
         let now = Instant::now();
         clients.give_up_one(3, now + Duration::from_millis(900));
-        assert!(!is_given_up(&first), "it has some time");
+        assert!(!is_given_up(&first), "it has a minimum time");
         for given_up in [[true, false, false], [true, true, false], [true, true, false]] {
             clients.give_up_one(3, now + Duration::from_secs(2));
             assert_eq!([&first, &second, &moving].map(is_given_up), given_up);
@@ -150,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_shorter_where_all_stand_still() {
+    fn patience_is_shorter_if_all_clients_are_idle() {
         let clients = Arc::<Clients>::default();
         let [uploads, idles] = std::array::from_fn(|_| clients.connected());
         let _waiting = [uploads.waits_for(WaitsFor::Body), idles.waits_for(WaitsFor::NextRequest)];

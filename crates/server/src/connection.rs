@@ -1,4 +1,4 @@
-//! Connections whose other end stops reading are given up.
+//! Connections with a timeout for clients that stop reading.
 
 use crate::clients::{Client, Waiting, WaitsFor};
 use std::{
@@ -14,8 +14,9 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// A connection on which a write fails if no byte of it can be sent for some time, or if the client is given up meanwhile. Reading is not
-/// limited here: whoever reads knows whether something should come.
+/// A connection on which a write fails if no byte can be sent for some time, or if the client is
+/// given up meanwhile. Reading has no limit here: the code that reads knows whether it expects
+/// data.
 pub(crate) struct WriteTimeout {
     stream: TcpStream,
     idle: Duration,
@@ -24,7 +25,7 @@ pub(crate) struct WriteTimeout {
     waiting: Option<Wait>,
 }
 
-/// The client does not read.
+/// A pending write, because the client does not read.
 struct Wait {
     _waiting: Waiting,
     given_up: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
@@ -35,7 +36,7 @@ impl WriteTimeout {
         Self { stream, idle, client, deadline: Box::pin(sleep(idle)), waiting: None }
     }
 
-    /// Passes on what a write said, unless it has been waiting for too long.
+    /// Returns the result of a write, or an error if the write has been pending for too long.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;

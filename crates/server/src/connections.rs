@@ -1,4 +1,5 @@
-//! The connections of a server: as many as there are descriptors for, and none whose client stands still while another one waits.
+//! The connections of a server: as many as the descriptors allow. Idle connections end when others
+//! need their places.
 
 use crate::{
     clients::{Client, Clients, Waiting, WaitsFor},
@@ -24,53 +25,53 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a connection may wait between requests, and a request's head may take. Clients keep idle connections for up to 90 s;
-/// it is better that they end them.
+/// How long a connection may be idle between requests, and how long the head of a request may take.
+/// Clients keep idle connections for up to 90 s, and it is better if the client closes them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long a client may stand still while the server ends.
+/// How long a client may be idle while the server shuts down.
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(5);
 
-/// How often it is looked which clients stand still, while somebody waits for that.
+/// How often idle clients are looked for while a connection waits for a place.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the connections should do.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mood {
+enum State {
     /// Stay open for further requests.
     Serving,
-    /// End after the request that is being answered: another connection waits for a place.
+    /// End after the current request, because another connection waits for a place.
     Crowded,
-    /// End after the request that is being answered: the server shuts down.
+    /// End after the current request, because the server shuts down.
     Stopping,
 }
 
-/// The connections that are open.
+/// The open connections.
 pub(crate) struct Connections {
     service: Arc<Service>,
     clients: Arc<Clients>,
     limit: usize,
     places: Arc<Semaphore>,
-    mood: watch::Sender<Mood>,
+    state: watch::Sender<State>,
     running: JoinSet<()>,
 }
 
 impl Connections {
-    /// At most `limit` at once.
+    /// At most `limit` connections at the same time.
     pub(crate) fn new(service: Arc<Service>, limit: usize) -> Self {
-        let (places, mood) = (Arc::new(Semaphore::new(limit)), watch::Sender::new(Mood::Serving));
-        Self { service, clients: Arc::default(), limit, places, mood, running: JoinSet::new() }
+        let (places, state) = (Arc::new(Semaphore::new(limit)), watch::Sender::new(State::Serving));
+        Self { service, clients: Arc::default(), limit, places, state, running: JoinSet::new() }
     }
 
-    /// Waits until there is a place for another connection. If all are taken, those whose clients stand still are ended, one after the
-    /// other, until there is a place.
+    /// Waits for a place for another connection. If all places are in use, idle connections are
+    /// ended one by one until there is a place.
     pub(crate) async fn place(&mut self) -> OwnedSemaphorePermit {
-        // The tasks of connections that have ended.
+        // Removes the tasks of connections that have ended.
         while self.running.try_join_next().is_some() {}
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return place;
         }
-        self.mood.send_replace(Mood::Crowded);
+        self.state.send_replace(State::Crowded);
         let mut place = pin!(self.places.clone().acquire_owned());
         let place = loop {
             self.clients.give_up_one(self.limit, Instant::now());
@@ -78,22 +79,22 @@ impl Connections {
                 break place.expect("the semaphore is never closed");
             }
         };
-        self.mood.send_replace(Mood::Serving);
+        self.state.send_replace(State::Serving);
         place
     }
 
     /// Serves a connection in the background.
     pub(crate) fn serve(&mut self, stream: TcpStream, remote: SocketAddr, place: OwnedSemaphorePermit) {
-        let (service, client, mood) = (self.service.clone(), self.clients.connected(), self.mood.subscribe());
+        let (service, client, state) = (self.service.clone(), self.clients.connected(), self.state.subscribe());
         self.running.spawn(async move {
             let _place = place;
-            serve(service, client, stream, remote, mood).await;
+            serve(service, client, stream, remote, state).await;
         });
     }
 
-    /// Finishes the requests that are being answered, as long as their clients do their part.
+    /// Finishes the requests in progress, as long as their clients are not idle.
     pub(crate) async fn finish(mut self) {
-        self.mood.send_replace(Mood::Stopping);
+        self.state.send_replace(State::Stopping);
         while !self.running.is_empty() {
             let _ = timeout(LOOK, self.running.join_next()).await;
             self.clients.give_up_all(PATIENCE_AT_THE_END, Instant::now());
@@ -101,23 +102,24 @@ impl Connections {
     }
 }
 
-async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote: SocketAddr, mut mood: watch::Receiver<Mood>) {
-    // Without it the last, short piece of a response waits for the client's acknowledgement; slower, not wrong.
+async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote: SocketAddr, mut state: watch::Receiver<State>) {
+    // Without `TCP_NODELAY`, the last, short piece of a response waits for the client's
+    // acknowledgement. A failure makes it slower, not wrong.
     let _ = stream.set_nodelay(true);
     let io = TokioIo::new(WriteTimeout::new(stream, service.body_idle(), client.clone()));
     let open = service.open().clone();
     let buffer = open.buffer();
     let idles = Arc::new(Mutex::new(Some(client.waits_for(WaitsFor::FirstRequest))));
     let answering = {
-        let (mood, client, idles) = (mood.clone(), client.clone(), idles.clone());
+        let (state, client, idles) = (state.clone(), client.clone(), idles.clone());
         service_fn(move |request| {
             let answered = Answered { client: client.clone(), idles: idles.clone() };
             drop(lock(&answered.idles).take());
-            let (service, client, mood) = (service.clone(), client.clone(), mood.clone());
+            let (service, client, state) = (service.clone(), client.clone(), state.clone());
             async move {
-                let is_stopping = *mood.borrow() == Mood::Stopping;
+                let is_stopping = *state.borrow() == State::Stopping;
                 let mut response = service.answer(request, client, remote, is_stopping).await;
-                if *mood.borrow() != Mood::Serving {
+                if *state.borrow() != State::Serving {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 Ok::<_, Infallible>(response.map(|body| {
@@ -135,10 +137,10 @@ async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote:
         .max_buf_size(buffer)
         .serve_connection(io, answering);
     let mut connection = pin!(connection);
-    // How a connection ended is the client's to know: its requests were answered, or it went away.
+    // Errors of the connection are ignored: its requests were answered, or the client disconnected.
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = mood.wait_for(|mood| *mood == Mood::Stopping) => {}
+        _ = state.wait_for(|state| *state == State::Stopping) => {}
         () = client.given_up() => {}
     }
     connection.as_mut().graceful_shutdown();
@@ -151,7 +153,7 @@ async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote:
     tokio::select! {
         biased;
         _ = connection => {}
-        // There may be a part of a head, of which the rest will not come.
+        // Part of a head may have arrived; the rest will not come.
         () = has_no_request => {}
     }
 }
@@ -160,10 +162,11 @@ fn lock(idles: &Mutex<Option<Waiting>>) -> MutexGuard<'_, Option<Waiting>> {
     idles.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request that is being answered. Dropped when its answer was sent, it begins the time until the next one.
+/// A request in progress. It is dropped when its response was sent, which starts the wait for the
+/// next request.
 struct Answered {
     client: Client,
-    /// While there is no request.
+    /// `Some` while there is no request.
     idles: Arc<Mutex<Option<Waiting>>>,
 }
 

@@ -1,11 +1,12 @@
-//! An HTTP server over a store of artifacts, without a protocol of its own.
+//! An HTTP server over a store of artifacts, independent of the protocol.
 //!
-//! A [`View`] is a protocol. It looks at the whole head of a request, says whether the request is its own, and answers it from the
-//! store, with errors in its own format. What all protocols need is here and works once: connections and their limits, bodies that
-//! stream, panics, a graceful end, probes for load balancers, an access log, and the question who may do what.
+//! A [`View`] is a protocol. It looks at the whole head of a request, decides whether the request
+//! is its own, and answers it from the store, with errors in its own format. This crate contains
+//! what all protocols need: connections and their limits, streaming bodies, handling of panics,
+//! graceful shutdown, probes for load balancers, an access log, and access control.
 //!
-//! A view never has the store itself. [`Repositories`] gives it a repository only after [`Access`] was asked, as a [`Permitted`] which
-//! has the methods of that one action.
+//! A view has no direct access to the store. [`Repositories`] asks [`Access`] and then gives it a
+//! repository as a [`Permitted`], which has only the methods of the permitted action.
 //!
 //! ```no_run
 //! # async fn serve(store: modelpack_store::Store, view: impl modelpack_server::View) -> modelpack_transfer::Result<()> {

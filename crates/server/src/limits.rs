@@ -1,19 +1,20 @@
-//! How much is done at once, so that descriptors and threads are always left for what is under way.
+//! Limits on concurrent work, so that work in progress always has enough descriptors and threads.
 
 use modelpack_transfer::CHUNK;
 use std::sync::Arc;
 
-/// How many connections have large buffers. A connection that does not keep up holds one in memory, so with more connections each has
-/// a smaller one, which costs a little time.
+/// How many connections may have large buffers. A slow connection keeps one buffer in
+/// memory. With more connections each has a smaller buffer, which is slightly slower.
 ///
-/// Measured: eight pushes at once took 14 MiB with a [`CHUNK`], 23 with twice and 48 with four times as much, and the same time.
+/// Measured: eight concurrent pushes used 14 MiB with a buffer of one [`CHUNK`], 23 MiB with two
+/// and 48 MiB with four, in the same time.
 const LARGE_BUFFERS: usize = 64;
 
-/// How much the descriptors of the process allow.
+/// The limits that follow from the number of descriptors of the process.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// How many connections are served. Each may need three descriptors: its socket, the blob that it reads or writes, and for a
-    /// moment a file beside it.
+    /// How many connections are served. Each may need three descriptors: its socket, the blob that
+    /// it reads or writes, and briefly another file.
     pub(crate) connections: usize,
     /// How many requests may wait for a lock of the store, each on a thread and with up to four descriptors.
     pub(crate) storing: usize,
@@ -28,12 +29,12 @@ impl Limits {
     }
 }
 
-/// Counts the connections that are open: each has a clone.
+/// Counts the open connections: each has a clone.
 #[derive(Clone, Default)]
 pub(crate) struct OpenConnections(Arc<()>);
 
 impl OpenConnections {
-    /// The most that is buffered of a connection in each direction, in bytes.
+    /// The buffer limit of a connection in each direction, in bytes.
     pub(crate) fn buffer(&self) -> usize {
         if Arc::strong_count(&self.0) <= LARGE_BUFFERS { CHUNK } else { CHUNK / 4 }
     }

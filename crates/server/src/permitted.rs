@@ -1,4 +1,4 @@
-//! A repository for somebody who may do one thing with it.
+//! A repository together with one permitted action.
 
 use crate::access::Action;
 use async_trait::async_trait;
@@ -34,16 +34,18 @@ impl Permission for Delete {
     const ACTION: Action = Action::Delete;
 }
 
-/// A repository, and the proof that its asker may do `P` with it. It has no methods for anything else.
+/// A repository, and the proof that the client may perform the action `P` on it. It has no methods
+/// for other actions.
 ///
-/// Only [`Repositories`](crate::Repositories) makes one, and asks [`Access`](crate::Access) before. It is for one request: keep none.
+/// Only [`Repositories`](crate::Repositories) creates it, after [`Access`](crate::Access) has
+/// allowed the action. It is valid for one request; do not store it.
 pub struct Permitted<P> {
     repository: Repository,
     permission: PhantomData<fn() -> P>,
 }
 
 impl<P: Permission> Permitted<P> {
-    /// The caller has asked [`Access`](crate::Access), which said yes.
+    /// The caller must have asked [`Access`](crate::Access).
     pub(crate) fn new(repository: Repository) -> Self {
         Self { repository, permission: PhantomData }
     }
@@ -57,12 +59,12 @@ impl<P: Permission> Permitted<P> {
         self.repository.name()
     }
 
-    /// Whether anything was ever written to it.
+    /// Whether the repository exists: something was written to it before.
     pub fn exists(&self) -> bool {
         self.repository.exists()
     }
 
-    /// For whoever keeps collection away from the repository, also after this request.
+    /// A handle to protect the repository from garbage collection, also after this request.
     pub fn leasable(&self) -> Leasable {
         Leasable(self.repository.clone())
     }
@@ -140,7 +142,8 @@ impl Permitted<Delete> {
     }
 }
 
-/// A repository from which collection can be kept away. It can neither be read nor written through this.
+/// A handle that can protect a repository from garbage collection. It can neither read nor write
+/// the repository.
 #[derive(Clone)]
 pub struct Leasable(Repository);
 
@@ -150,7 +153,7 @@ impl Leasable {
         self.0.name()
     }
 
-    /// See [`Repository::lease_until`]; blocks.
+    /// See [`Repository::lease_until`]. This call blocks.
     pub fn lease_until(&self, until: SystemTime) -> Result<()> {
         self.0.lease_until(until)
     }

@@ -1,4 +1,4 @@
-//! Probes: how Kubernetes and load balancers ask whether a server is alive and ready.
+//! Probes, with which Kubernetes and load balancers check that a server is alive and ready.
 
 use crate::{
     repositories::Repositories,
@@ -10,20 +10,20 @@ use modelpack_transfer::{Error, blocking};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 
-/// How long the store may take to be read. Whoever asks has given up long before.
+/// The timeout for reading the store. Probe clients give up much earlier.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is asked.
+/// The kind of probe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Probe {
-    /// `/healthz`: whether the process answers at all. If not, restart it.
+    /// `/healthz`: whether the process answers at all. If not, it should be restarted.
     Alive,
-    /// `/readyz`: whether requests should be sent to it.
+    /// `/readyz`: whether requests should be sent to this server.
     Ready,
 }
 
 impl Probe {
-    /// The probe that a request is, if it is one.
+    /// The probe that the request is, if it is one.
     pub(crate) fn of(head: &Head) -> Option<Self> {
         match head.uri.path() {
             "/healthz" => Some(Self::Alive),
@@ -36,7 +36,8 @@ impl Probe {
 /// Answers probes.
 pub(crate) struct Readiness {
     repositories: Repositories,
-    /// One look at the store at a time: with a file system that hangs, each would keep a thread.
+    /// Only one check of the store runs at a time: if the file system hangs, each check would block
+    /// a thread.
     looking: Arc<Semaphore>,
 }
 
@@ -49,7 +50,7 @@ impl Readiness {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return Answer::new(StatusCode::METHOD_NOT_ALLOWED)
                 .header(header::ALLOW, "GET, HEAD")
-                .text("a probe is a GET or HEAD request\n");
+                .text("probes accept GET and HEAD requests only\n");
         }
         let unready = match probe {
             Probe::Alive => None,
@@ -62,7 +63,8 @@ impl Readiness {
         }
     }
 
-    /// Why the store cannot be read, if it cannot. Paths of the server's own files are no business of who asks.
+    /// Why the store cannot be read, if it cannot. The reason contains no paths, because clients
+    /// must not see the server's file paths.
     async fn why_unreadable(&self) -> Option<String> {
         let look = async {
             let permit = self.looking.clone().acquire_owned().await.expect("the semaphore is never closed");

@@ -1,4 +1,4 @@
-//! The store as the views have it: each repository of it is asked for.
+//! The view's access to the store: every access to a repository is checked by the policy.
 
 use crate::{
     access::{Access, Action, Denied, Identity},
@@ -10,9 +10,9 @@ use modelpack_transfer::{Result, blocking};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Semaphore;
 
-/// The repositories of a store, for whoever may have them. Cloning is cheap.
+/// The repositories of a store, with access control. Cloning is cheap.
 ///
-/// This is the one place where [`Access`] is asked, and the only way from a view to the store.
+/// This is the only code that asks [`Access`], and the only way from a view to the store.
 #[derive(Clone)]
 pub struct Repositories {
     store: Store,
@@ -21,12 +21,13 @@ pub struct Repositories {
 }
 
 impl Repositories {
-    /// The repositories of `store`. `storing` is how many requests may wait for a lock of the store at once.
+    /// The repositories of `store`. At most `storing` requests may wait for a lock of the store at
+    /// the same time.
     pub fn new(store: Store, access: Arc<dyn Access>, storing: usize) -> Self {
         Self { store, access, storing: Arc::new(Semaphore::new(storing)) }
     }
 
-    /// The repository with this name, whether or not it exists, if `who` may do `P` with it.
+    /// The repository with this name, whether or not it exists, if `who` may perform `P` on it.
     pub fn permit<P: Permission>(&self, who: &Identity, name: &RepositoryName) -> Result<Permitted<P>, Denied> {
         if self.access.may(who, P::ACTION, name) {
             Ok(Permitted::new(self.store.repository(name)))
@@ -41,9 +42,11 @@ impl Repositories {
         blocking(move || this.readable(&who)).await
     }
 
-    /// Takes a blob into `to` from the repository `from`, or, without one, from any other; says whether it was there.
+    /// Links a blob into `to` from the repository `from` or, without one, from any other
+    /// repository. Returns whether the blob was found.
     ///
-    /// For `who`, a blob is there only if they may pull from a repository that has it. This waits as [`storing`](Self::storing) does.
+    /// For `who`, the blob exists only in repositories that they may pull from. This call waits
+    /// like [`storing`](Self::storing).
     pub async fn mount(&self, who: &Identity, digest: &Digest, from: Option<&RepositoryName>, to: &Permitted<Push>) -> Result<bool> {
         self.storing(self.mount_now(who, digest, from, to)).await
     }
@@ -63,15 +66,17 @@ impl Repositories {
         to.inner().mount(digest, source.as_ref()).await
     }
 
-    /// A repository that has the blob and that `who` may pull from: one look at the disk for each of those, until one has it.
+    /// A repository that has the blob and that `who` may pull from. This looks at the disk once for
+    /// each such repository, until one has the blob.
     ///
-    /// Whether the store has the blob at all is not asked first. How long the answer takes would tell.
+    /// It does not first check whether the store has the blob at all, because the response time
+    /// would reveal that.
     async fn holder(&self, who: &Identity, digest: &Digest) -> Result<Option<Repository>> {
         let (this, who, digest) = (self.clone(), who.clone(), digest.clone());
         blocking(move || {
             for name in this.readable(&who)? {
                 let repository = this.store.repository(&name);
-                // One that cannot be looked at keeps nobody from the others.
+                // A repository that cannot be read does not hide the others.
                 if matches!(repository.links_to(&digest), Ok(true)) {
                     return Ok(Some(repository));
                 }
@@ -81,7 +86,7 @@ impl Repositories {
         .await
     }
 
-    /// Blocks.
+    /// This call blocks.
     fn readable(&self, who: &Identity) -> Result<Vec<RepositoryName>> {
         let mut names = self.store.repositories()?;
         if !self.access.may_everywhere(who, Action::Pull) {
@@ -90,18 +95,19 @@ impl Repositories {
         Ok(names)
     }
 
-    /// Does something that may have to wait for a lock of the store. It must not wait for a client, nor be nested.
+    /// Runs `work`, which may have to wait for a lock of the store. `work` must not wait for a
+    /// client, and calls must not be nested.
     pub async fn storing<T>(&self, work: impl Future<Output = T>) -> T {
         let _permit = self.storing.acquire().await.expect("the semaphore is never closed");
         work.await
     }
 
-    /// See [`Store::remove_abandoned`]; blocks.
+    /// See [`Store::remove_abandoned`]. This call blocks.
     pub fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
         self.store.remove_abandoned()
     }
 
-    /// See [`Store::check_readable`]; blocks.
+    /// See [`Store::check_readable`]. This call blocks.
     pub(crate) fn check_readable(&self) -> Result<()> {
         self.store.check_readable()
     }

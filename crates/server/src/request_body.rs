@@ -1,4 +1,4 @@
-//! The body of a request: a stream that may take any time, but may not stand still.
+//! The body of a request: a stream without a total time limit, but with an idle timeout.
 
 use crate::clients::{Client, WaitsFor};
 use bytes::Bytes;
@@ -17,22 +17,23 @@ use std::{
 };
 use tokio::time::{sleep, timeout};
 
-/// How long the rest of a body is read after its request was answered. See [`RequestBody`].
+/// How long the rest of a body is read after the response. See [`RequestBody`].
 const LINGER: Duration = Duration::from_secs(30);
 
-/// How long a body may stand still while another request waits for its end.
+/// How long a body may be idle while another request waits for its end.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// A body that is read once.
+/// A body that can be read once.
 ///
-/// Dropped before its end, it lets a task of its own read on for a while: a client that is still sending when its connection is closed
-/// sees a reset, and never the answer that says why.
+/// If it is dropped before its end, a separate task reads on for a while. Otherwise a client that
+/// is still sending when its connection is closed would see a reset instead of the response with
+/// the reason.
 pub struct RequestBody {
     rest: Option<Incoming>,
     idle: Duration,
     client: Client,
     received: Arc<AtomicU64>,
-    /// The client sends nothing before the first read, so there may be nothing to linger for.
+    /// The client sends nothing before the first read, so there may be nothing to read on.
     awaits_continue: bool,
 }
 
@@ -41,13 +42,13 @@ impl RequestBody {
         Self { rest: Some(incoming), idle, client, received: Arc::default(), awaits_continue: headers.contains_key(header::EXPECT) }
     }
 
-    /// How many bytes have been passed on, also after this was dropped.
+    /// The number of bytes passed on so far; the counter stays valid after this was dropped.
     pub(crate) fn received(&self) -> Arc<AtomicU64> {
         self.received.clone()
     }
 
-    /// Its length in bytes, if the client said it.
-    #[expect(clippy::len_without_is_empty, reason = "a length that is not known is neither")]
+    /// Its length in bytes, if the client declared it.
+    #[expect(clippy::len_without_is_empty, reason = "an unknown length is neither empty nor not empty")]
     pub fn len(&self) -> Option<u64> {
         self.rest.as_ref().map_or(Some(0), |body| body.size_hint().exact())
     }
@@ -82,10 +83,12 @@ impl RequestBody {
         }
     }
 
-    /// The bytes, of which there may be at most `limit`: what goes beyond is not passed on, and is an
-    /// [`Error::WrongSize`]. A body that stands still or ends early is an [`Error::Network`].
+    /// The bytes, at most `limit`. Bytes after the limit are not passed on and are an
+    /// [`Error::WrongSize`]. A body that is idle for too long or ends early is an
+    /// [`Error::Network`].
     ///
-    /// Once `wanted` is ready, somebody waits for the end of this body, and it is given up as soon as nothing comes for a moment.
+    /// When `wanted` is ready, another request waits for the end of this body, and the body is
+    /// given up as soon as it is idle for a short time.
     pub fn into_body(self, limit: Option<u64>, wanted: impl Future<Output = ()> + Send + 'static) -> Body {
         let len = self.len();
         let wanted = Wanted { by_another: Box::pin(wanted), is: false };
@@ -93,7 +96,7 @@ impl RequestBody {
             let next = tokio::select! {
                 biased;
                 bytes = body.next() => bytes.transpose()?,
-                () = wanted.for_a_moment() => return Err(ended_early("another request goes on with the upload")),
+                () = wanted.for_a_moment() => return Err(ended_early("another request continues the upload")),
             };
             let Some(bytes) = next else { return Ok(None) };
             let after = before + bytes.len() as u64;
@@ -108,7 +111,7 @@ impl RequestBody {
     }
 }
 
-/// The next frame of a body; or why it is not waited for any longer.
+/// The next frame of a body, or the reason why the server no longer waits for it.
 async fn frame_of(body: &mut Incoming, idle: Duration, client: &Client) -> Result<Option<hyper::Result<Frame<Bytes>>>, String> {
     let mut frame = pin!(body.frame());
     if let Some(frame) = frame.as_mut().now_or_never() {
@@ -118,19 +121,19 @@ async fn frame_of(body: &mut Incoming, idle: Duration, client: &Client) -> Resul
     tokio::select! {
         biased;
         frame = frame => Ok(frame),
-        () = client.given_up() => Err("nothing came while others needed the connection, or the server ends".to_owned()),
-        () = sleep(idle) => Err(format!("nothing came for {idle:?}")),
+        () = client.given_up() => Err("no data arrived while other clients needed the connection or the server was shutting down".to_owned()),
+        () = sleep(idle) => Err(format!("no data arrived for {idle:?}")),
     }
 }
 
-/// Whether somebody waits for the end of a body.
+/// Tells whether another request waits for the end of a body.
 struct Wanted<F> {
     by_another: Pin<Box<F>>,
     is: bool,
 }
 
 impl<F: Future<Output = ()>> Wanted<F> {
-    /// Resolves when somebody has waited for [`MOMENT`] since this was called.
+    /// Resolves when another request has waited for [`MOMENT`] since the call.
     async fn for_a_moment(&mut self) {
         if !self.is {
             self.by_another.as_mut().await;

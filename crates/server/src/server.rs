@@ -1,4 +1,4 @@
-//! A server from its first connection to its last.
+//! A server, from start to shutdown.
 
 use crate::{
     access::{Access, Everybody},
@@ -14,29 +14,29 @@ use modelpack_transfer::{Error, Result};
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time};
 
-/// How a server behaves, whatever it serves.
+/// Options of a server that do not depend on the protocol.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// How long a body may stand still before its connection is given up; less while another connection waits for a place. There is no
-    /// limit on how long it may take as a whole.
+    /// How long a body may be idle before its connection is closed; shorter while another
+    /// connection waits for a place. There is no limit on the total time of a body.
     pub body_idle: Duration,
-    /// How many files and sockets the process may have open at once, as `RLIMIT_NOFILE` says. It decides how many connections are
-    /// served at once; others wait.
+    /// The maximum number of open files and sockets of the process (`RLIMIT_NOFILE`). It determines
+    /// how many connections are served at the same time; further connections wait.
     pub descriptors: usize,
-    /// Who may do what.
+    /// The access policy.
     pub access: Arc<dyn Access>,
-    /// Where a line is written for each request, if anywhere.
+    /// The access log, if requests are logged.
     pub access_log: Option<AccessLog>,
 }
 
 impl Default for ServerOptions {
-    /// A minute; 1,024 descriptors; everybody may do everything; no log.
+    /// Idle time of one minute, 1,024 descriptors, everything allowed to every client, no log.
     fn default() -> Self {
         Self { body_idle: Duration::from_secs(60), descriptors: 1024, access: Arc::new(Everybody), access_log: None }
     }
 }
 
-/// A server that listens.
+/// A server that is bound to an address.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -47,10 +47,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `listen`; port 0 is any that is free. `store` is opened with
-    /// [`Untagged::Keep`](modelpack_store::Untagged::Keep), as readers of a registry expect.
+    /// Listens at `listen`; port 0 selects a free port. `store` must be opened with
+    /// [`Untagged::Keep`](modelpack_store::Untagged::Keep), as clients of a registry expect.
     ///
-    /// Connections are accepted when it [runs](Self::run).
+    /// Connections are accepted after [`run`](Self::run) is called.
     pub async fn bind(store: Store, listen: SocketAddr, options: ServerOptions) -> Result<Self> {
         let failed = |e: std::io::Error| Error::Network { url: format!("http://{listen}"), why: format!("cannot listen: {e}") };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -60,25 +60,27 @@ impl Server {
         Ok(Self { listener, address, repositories, views: Vec::new(), limits, options })
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The store, for the views.
+    /// The repositories of the store, for the views.
     pub fn repositories(&self) -> Repositories {
         self.repositories.clone()
     }
 
-    /// Serves one more protocol. The views that came before are asked first whether a request is theirs.
+    /// Adds a protocol. Views are asked in the order in which they were added whether a request is
+    /// theirs.
     #[must_use]
     pub fn with_view(mut self, view: impl View) -> Self {
         self.views.push(Arc::new(view));
         self
     }
 
-    /// Serves until `shutdown` is ready; then takes no more connections, finishes the requests in flight and returns. Requests whose
-    /// clients stand still for five seconds then are ended; the others take the time that they need.
+    /// Serves until `shutdown` is ready. Then it accepts no more connections, finishes the requests
+    /// in progress and returns. Requests whose clients are then idle for five seconds are ended;
+    /// the others may take as long as they need.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
         let Self { listener, repositories, views, limits, options, .. } = self;
         let mut background = JoinSet::new();
@@ -93,7 +95,8 @@ impl Server {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => accepted,
             };
-            // Out of descriptors, or a client that was gone at once: other connections go on, and some will end.
+            // Either no descriptor is free, or the client disconnected at once. Other connections
+            // continue, and some will end.
             let Ok((stream, remote)) = accepted else {
                 time::sleep(Duration::from_millis(50)).await;
                 continue;

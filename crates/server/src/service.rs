@@ -1,4 +1,4 @@
-//! One request: who answers it.
+//! Dispatches a request to a view or a probe.
 
 use crate::{
     access::Identity,
@@ -15,7 +15,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-/// What the connections of a server share.
+/// State that all connections of a server share.
 pub(crate) struct Service {
     views: Vec<Arc<dyn View>>,
     readiness: Readiness,
@@ -28,7 +28,7 @@ impl Service {
         Arc::new(Self { views, readiness: Readiness::new(repositories), options, open: OpenConnections::default() })
     }
 
-    /// How long a body may stand still.
+    /// How long a body may be idle.
     pub(crate) fn body_idle(&self) -> Duration {
         self.options.body_idle
     }
@@ -56,10 +56,11 @@ impl Service {
 
     async fn view_answer(&self, head: Head, body: RequestBody) -> Response {
         let Some(view) = self.views.iter().find(|view| view.claims(&head)) else {
-            return Answer::new(StatusCode::NOT_FOUND).text("there is nothing at this path\n");
+            return Answer::new(StatusCode::NOT_FOUND).text("no resource has this path\n");
         };
         let request = Request { head, who: Identity::Anonymous, body, piece: self.open.buffer() };
-        // In a task of its own, a panic is one answer 500 and nothing more.
+        // In a separate task, a panic leads to one response with status 500 and has no other
+        // effect.
         match tokio::spawn(view.clone().answer(request)).await {
             Ok(response) => response,
             Err(_panicked) => view.answer_to_panic(),

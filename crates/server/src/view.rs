@@ -1,4 +1,4 @@
-//! The protocols of a server.
+//! Protocols of a server.
 
 use crate::{access::Identity, request_body::RequestBody, response::Response};
 use async_trait::async_trait;
@@ -11,32 +11,36 @@ pub type Head = http::request::Parts;
 pub struct Request {
     /// Its head.
     pub head: Head,
-    /// Who asks. Pass it to [`Repositories`](crate::Repositories) with the name of each repository.
+    /// The identity of the client. Pass it to [`Repositories`](crate::Repositories) with the name
+    /// of each repository.
     pub who: Identity,
-    /// Its body, of which nothing was read yet.
+    /// Its body, not yet read.
     pub body: RequestBody,
-    /// The most that should be in memory of an answer at once, in bytes: a stream is best made of pieces of this size.
+    /// How many bytes of the response should be in memory at the same time. Streams should consist
+    /// of pieces of this size.
     pub piece: usize,
 }
 
-/// A protocol over a store: what its clients want to see of the artifacts.
+/// A protocol over a store.
 #[async_trait]
 pub trait View: Send + Sync + 'static {
-    /// Whether a request with this head is one of this protocol.
+    /// Whether a request with this head belongs to this protocol.
     ///
-    /// It decides by the head alone. The path may not be enough: some clients differ only by `Accept` or `User-Agent`. The views are
-    /// asked in their order, and the first to say yes answers.
+    /// The decision depends on the head alone. The path may not be sufficient: some clients differ
+    /// only by `Accept` or `User-Agent`. Views are asked in their order; the first that returns
+    /// true answers.
     fn claims(&self, head: &Head) -> bool;
 
-    /// Answers a request. Errors are answers as well, in the format of the protocol.
+    /// Answers a request. Errors are responses too, in the format of the protocol.
     ///
-    /// This runs in a task of its own. So a client that goes away does not stop a write half way.
+    /// This runs in a separate task, so a write continues even if the client disconnects.
     async fn answer(self: Arc<Self>, request: Request) -> Response;
 
-    /// What the client is told where [`answer`](Self::answer) panicked: status 500, in the format of the protocol.
+    /// The response after [`answer`](Self::answer) panicked: status 500, in the format of the
+    /// protocol.
     fn answer_to_panic(&self) -> Response;
 
-    /// What has to be done without a request, such as letting go of uploads that nobody continues. It is called once, and stopped when
-    /// the server shuts down.
+    /// Work that does not belong to a request, such as the removal of abandoned uploads. It is
+    /// started once, and cancelled when the server shuts down.
     async fn background(self: Arc<Self>) {}
 }

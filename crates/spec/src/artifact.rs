@@ -1,4 +1,5 @@
-//! What a manifest says of a model's files, with older names and other tools' habits normalised: the one place that knows of them.
+//! The files of a model as its manifest describes them. This is the one place that normalises the
+//! older names of the specification and the conventions of other tools.
 
 use crate::{
     Config, Descriptor, DockerModel, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, ModelKit, OllamaModel, Said,
@@ -35,26 +36,28 @@ pub struct FileMetadata {
 pub enum Content {
     /// The bytes are the file with this path.
     File(FilePath),
-    /// The bytes are an archive, whose entries have paths of their own.
+    /// The bytes are an archive. Its entries have their own paths.
     Archive(Encoding),
-    /// The bytes are the file with this path, compressed as an archive of this encoding is.
+    /// The bytes are the file with this path, compressed with the compression of this archive
+    /// encoding.
     Compressed(FilePath, Encoding),
-    /// Nothing says which file the bytes are.
+    /// Neither the annotations nor the media type name a file for the bytes.
     Unnamed,
 }
 
 /// A layer of an artifact.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// The descriptor as it stands in the manifest.
+    /// The descriptor, unchanged from the manifest.
     pub descriptor: Descriptor,
-    /// What it is to the model, if its media type says so.
+    /// The role of the layer in the model, if its media type tells it.
     pub kind: Option<LayerKind>,
     /// How its bytes become files.
     pub content: Content,
-    /// The path in its annotations, of an archive too; or the one that its file gets because of its media type.
+    /// The path in the layer's annotations (an archive may have one too), or else the path that the
+    /// media type implies.
     pub path: Option<FilePath>,
-    /// The file's attributes, if an annotation gives them and they can be read.
+    /// The file's attributes, if the layer has a readable annotation with them.
     pub metadata: Option<FileMetadata>,
 }
 
@@ -63,7 +66,7 @@ impl Layer {
         let annotations: BTreeMap<String, &str> =
             descriptor.annotations.iter().map(|(k, v)| (annotation::normalise(k), v.as_str())).collect();
         let typed = TypedLayer::parse(&descriptor.media_type);
-        // To Docker an empty path is none.
+        // Docker treats an empty path as no path.
         let said = |key| annotations.get(key).filter(|path| typed.is_none() || !path.is_empty());
         let path = said(annotation::FILEPATH).or_else(|| said(annotation::TITLE));
         let mut path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
@@ -78,12 +81,13 @@ impl Layer {
         let encoding = match (layer_type, typed) {
             (Some(layer_type), _) => layer_type.encoding,
             (None, Some(typed)) => typed.holds.encoding(),
-            // oras gives a plain file the type of an image layer, so only this annotation tells a packed directory from a file.
+            // oras gives a plain file the media type of an image layer. Only this annotation tells
+            // a packed directory from a file.
             _ if annotations.get(annotation::ORAS_UNPACK) == Some(&"true") => Encoding::TarGzip,
             _ => Encoding::Raw,
         };
         let content = match (encoding, &path) {
-            // What KitOps may yet think of is not the file itself.
+            // An unknown KitOps media type: the bytes need not be the file itself.
             _ if kit_layer.is_some() && layer_type.is_none() => Content::Unnamed,
             (compressed, path) if compressed != Encoding::Raw && kit_layer.is_some_and(|layer| layer.is_file) => match path {
                 Some(path) => Content::Compressed(path.clone(), compressed),
@@ -97,13 +101,13 @@ impl Layer {
         Ok(Self { descriptor: descriptor.clone(), kind, content, path, metadata })
     }
 
-    /// Whether the file may be executed by its owner, as far as its attributes say.
+    /// Whether the file's attributes have the executable bit for its owner.
     pub fn is_executable(&self) -> bool {
         self.metadata.as_ref().is_some_and(|m| m.mode & 0o100 != 0)
     }
 }
 
-/// In whose words a config is.
+/// The format of a config.
 #[derive(Clone, Copy)]
 enum Form {
     ModelPack,
@@ -112,19 +116,19 @@ enum Form {
     Ollama,
 }
 
-/// The files of a model, as its manifest gives them.
+/// The files of a model, as its manifest describes them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Artifact {
-    /// The type of the artifact, in today's name.
+    /// The artifact type, with the older name replaced by today's name.
     pub artifact_type: Option<String>,
-    /// The config's descriptor as it stands in the manifest.
+    /// The config's descriptor, unchanged from the manifest.
     pub config: Descriptor,
     /// The layers in order.
     pub layers: Vec<Layer>,
 }
 
 impl Artifact {
-    /// Reads `manifest`, of whichever tool wrote it.
+    /// Reads `manifest`, whichever tool wrote it.
     ///
     /// Fails if a path is hostile, or if two files could not both be written to one directory.
     pub fn read(manifest: &ImageManifest) -> Result<Self, InvalidPath> {
@@ -134,7 +138,8 @@ impl Artifact {
             let (Content::File(path) | Content::Compressed(path, _)) = &layer.content else { continue };
             match paths.insert(path) {
                 Ok(()) => {}
-                // Docker's titles are names without their directories, so two files may have the same. Their types give them others.
+                // Docker's titles are file names without directories, so two files may have the
+                // same title. Such files get a path from their media type instead.
                 Err(_) if TypedLayer::parse(&layer.descriptor.media_type).is_some_and(|typed| typed.has_usual_name()) => {
                     (layer.content, layer.path) = (Content::Unnamed, None);
                 }
@@ -147,7 +152,7 @@ impl Artifact {
         if artifact.artifact_type.is_none() {
             artifact.artifact_type = match artifact.form() {
                 Some(Form::ModelKit) => Some(media_type::MODELKIT.to_owned()),
-                // As OCI wants it of an artifact that does not say its type.
+                // OCI's default for a manifest without `artifactType`.
                 Some(Form::DockerModel) => Some(artifact.config.media_type.clone()),
                 _ => None,
             };
@@ -155,20 +160,22 @@ impl Artifact {
         Ok(artifact)
     }
 
-    /// Whether the config is one of the specification, in today's or the older name.
+    /// Whether the config has the media type of the specification, today's or the older one.
     pub fn has_model_config(&self) -> bool {
         media_type::is_config(&self.config.media_type)
     }
 
-    /// Whether [`read_config`](Self::read_config) can read the config: that of the specification, or of a tool that is known.
+    /// Whether [`read_config`](Self::read_config) can read the config: the specification's, or that
+    /// of another supported tool.
     pub fn has_known_config(&self) -> bool {
         self.form().is_some()
     }
 
-    /// What the config blob `bytes` says of the model, in whichever tool's words it is; layers get the paths that it alone says. One that is
-    /// not [known](Self::has_known_config) says nothing.
+    /// Reads the model's description from the config blob `bytes`, in the format of any supported
+    /// tool. Layers get the paths that only the config contains. A config that is not
+    /// [known](Self::has_known_config) gives an empty result.
     ///
-    /// Fails if it is no JSON object, or says a field of the specification twice.
+    /// Fails if the blob is not a JSON object, or contains a field of the specification twice.
     pub fn read_config(&mut self, bytes: &[u8]) -> Result<Said, serde_json::Error> {
         Ok(match self.form() {
             None => Said::default(),
@@ -189,13 +196,13 @@ impl Artifact {
         })
     }
 
-    /// In whose words the config is, if it is one that is known.
+    /// The format of the config, if it is a known one.
     fn form(&self) -> Option<Form> {
         match self.config.media_type.as_str() {
             _ if self.has_model_config() => Some(Form::ModelPack),
             media_type::MODELKIT_CONFIG => Some(Form::ModelKit),
             other if other.starts_with(media_type::DOCKER_MODEL_CONFIG) => Some(Form::DockerModel),
-            // A container image has the same.
+            // A container image has the same media type.
             media_type::DOCKER_IMAGE_CONFIG => {
                 let is_ollama = self.layers.iter().any(|layer| TypedLayer::is_of_ollama(&layer.descriptor.media_type));
                 is_ollama.then_some(Form::Ollama)
@@ -204,7 +211,7 @@ impl Artifact {
         }
     }
 
-    /// The size of all layers in bytes, as the manifest states it.
+    /// The total size of the layers in bytes, from the manifest.
     pub fn size(&self) -> u64 {
         self.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.descriptor.size))
     }
@@ -237,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn older_names_read_as_todays() {
+    fn older_names_are_read_as_todays_names() {
         let metadata = r#"{"name":"a","mode":493,"size":1,"typeflag":0}"#;
         let old = layer(
             "application/vnd.cnai.model.weight.v1.raw",
@@ -252,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn oras_files_and_directories_are_told_apart() {
+    fn oras_files_and_directories_are_distinguished() {
         let file = layer("application/vnd.oci.image.layer.v1.tar", &[(annotation::TITLE, "a.txt")]);
         let directory =
             layer("application/vnd.oci.image.layer.v1.tar+gzip", &[(annotation::TITLE, "d"), (annotation::ORAS_UNPACK, "true")]);
@@ -264,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_of_a_modelkit_are_read_like_ours() {
+    fn modelkit_layers_are_read_like_modelpack_layers() {
         let kit = |what: &str| format!("application/vnd.kitops.modelkit.{what}");
         let archive = layer(&kit("modelpart.v1.tar+gzip"), &[]);
         let file = layer(&kit("dataset.v1.raw"), &[(annotation::FILEPATH, "d.csv")]);

@@ -1,8 +1,11 @@
-//! Building documents that are valid: what [`Config`](crate::Config) and [`ImageManifest`](crate::ImageManifest) can hold of other tools'
-//! habits, these refuse.
+//! Builders of valid documents. [`Config`](crate::Config) and
+//! [`ImageManifest`](crate::ImageManifest) accept conventions of other tools; these builders refuse
+//! them.
 //!
-//! [`ConfigBuilder`] holds values to the grammars of [`value`](crate::value). [`ArtifactBuilder`] makes config and manifest together, so that they
-//! agree: annotations are written from the layers, `modelfs` is derived from them, and there are no `manifests` beside `layers`.
+//! [`ConfigBuilder`] checks each value against its grammar in [`value`](crate::value).
+//! [`ArtifactBuilder`] builds config and manifest together, so that they agree: it writes the
+//! annotations from the layers, derives `modelfs` from them, and never writes `manifests` beside
+//! `layers`.
 
 mod artifact;
 mod config;
@@ -12,7 +15,7 @@ pub use config::ConfigBuilder;
 
 use crate::{InvalidManifest, InvalidPath};
 
-/// What was said would make a document that is not valid.
+/// The input would make an invalid document.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -21,17 +24,17 @@ pub enum BuildError {
     Value {
         /// The field, as a JSON pointer into its document.
         field: String,
-        /// What was said.
+        /// The refused value.
         value: String,
-        /// What would be taken.
+        /// A description of the values that are accepted.
         expected: &'static str,
     },
-    /// Something that has to be there is not.
+    /// A required field or value is missing.
     #[error("{field}: {reason}")]
     Missing {
         /// The field, as a JSON pointer into its document.
         field: String,
-        /// Why it has to be there.
+        /// Why it is required.
         reason: &'static str,
     },
     /// The specification does not name the field.
@@ -40,12 +43,12 @@ pub enum BuildError {
         /// The field, as a JSON pointer into its document.
         field: String,
     },
-    /// What is said of a layer contradicts itself.
+    /// The fields of a layer contradict each other.
     #[error("{field}: {reason}")]
     Layer {
         /// The field, as a JSON pointer into the manifest.
         field: String,
-        /// What contradicts what.
+        /// The contradiction.
         reason: String,
     },
     /// Two layers cannot both be written to one directory.
@@ -53,10 +56,10 @@ pub enum BuildError {
     Path {
         /// The layer, as a JSON pointer into the manifest.
         field: String,
-        /// The path, and why.
+        /// The path, and the reason.
         source: InvalidPath,
     },
-    /// The manifest cannot be read back, as when it is too large.
+    /// The manifest could not be read again, for example because it is too large.
     #[error(transparent)]
     Manifest(#[from] InvalidManifest),
 }

@@ -1,20 +1,26 @@
 //! The model config, `application/vnd.cncf.model.config.v1+json` (specification, `docs/config.md`).
 //!
-//! Reading is lenient: every field may be absent, older spellings (`diff_ids`, `input_types`) are taken, a value of another type is read
-//! as far as it says something and else as absent, unknown fields are kept. What is refused: text that is no JSON object, and a field given twice.
-//! Writing is strict: today's names only, absent fields left out, the three required objects always there.
+//! Reading is lenient. Every field may be absent. Older spellings (`diff_ids`, `input_types`) are
+//! accepted. A value of the wrong type is converted if it has an obvious text form and treated as
+//! absent otherwise. Unknown fields are kept. Text that is not a JSON object, and a field given
+//! twice, are refused.
+//!
+//! Writing is strict: only today's names, absent fields left out, and the three required objects
+//! always present.
 
 use crate::{Digest, UnknownFields, lenient, unknown::keeps_unknown_fields};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The largest config that is read, in bytes: 4 MiB, as of a manifest.
+/// The largest config that is read, in bytes: 4 MiB, the same limit as for a manifest.
 pub const MAX_CONFIG_BYTES: usize = 4 << 20;
 
-/// How many values a config may have. Each may cost some hundred bytes in memory, however short it is; a config with a digest for each of ten
-/// thousand layers has a tenth of them.
+/// The largest number of values in a config. Each value may cost some hundred bytes of memory,
+/// however short it is. A config with a digest for each of ten thousand layers has a tenth of this
+/// number.
 pub const MAX_CONFIG_VALUES: usize = 100_000;
 
-/// About how many values a JSON document has: one for each comma, and for each list and object.
+/// The approximate number of values in a JSON document: one for each comma, and one for each list
+/// and object.
 pub fn count_values(json: &[u8]) -> usize {
     let (mut count, mut in_text, mut is_escaped) = (0, false, false);
     for byte in json {
@@ -29,10 +35,10 @@ pub fn count_values(json: &[u8]) -> usize {
     count
 }
 
-/// The only type of a [`ModelFs`].
+/// The only valid type of a [`ModelFs`].
 pub(crate) const LAYERS: &str = "layers";
 
-/// What an artifact says of its model.
+/// The config of a model artifact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, remote = "Self")]
 pub struct Config {
@@ -51,12 +57,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads a config blob; `{}` is a config that says nothing.
+    /// Reads a config blob. `{}` is an empty config.
     pub fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
     }
 
-    /// The blob to store: JSON whose bytes depend on the values alone.
+    /// The config as a blob: JSON whose bytes depend on the values alone.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a config has string keys only, so it always serialises")
     }
@@ -69,7 +75,7 @@ pub struct ModelDescriptor {
     /// When the model was created, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none", alias = "created_at", alias = "createTime", deserialize_with = "lenient::text")]
     pub created_at: Option<String>,
-    /// Contact details of those responsible.
+    /// Contact details of the authors.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub authors: Vec<String>,
     /// The organisation that distributes the model.
@@ -84,19 +90,19 @@ pub struct ModelDescriptor {
     /// The model's version.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub version: Option<String>,
-    /// A title for people.
+    /// A title for display.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub title: Option<String>,
-    /// A description for people.
+    /// A description for display.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub description: Option<String>,
-    /// Where to read more.
+    /// The URL of the documentation.
     #[serde(rename = "docURL", alias = "doc_url", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub doc_url: Option<String>,
-    /// Where the source is.
+    /// The URL of the source.
     #[serde(rename = "sourceURL", alias = "source_url", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub source_url: Option<String>,
-    /// The data sets it was trained on.
+    /// URLs of the data sets that the model was trained on.
     #[serde(rename = "datasetsURL", alias = "datasets_url", skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub datasets_url: Vec<String>,
     /// The revision in source control.
@@ -114,22 +120,23 @@ pub struct ModelDescriptor {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct ModelConfig {
-    /// Such as `transformer`, `cnn` or `rnn`.
+    /// The architecture, such as `transformer`, `cnn` or `rnn`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub architecture: Option<String>,
-    /// Such as `safetensors`, `gguf`, `onnx` or `pt`.
+    /// The file format, such as `safetensors`, `gguf`, `onnx` or `pt`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub format: Option<String>,
-    /// The number of parameters: at most one decimal and one of K, M, B, T, Q, such as `6.7B`.
+    /// The number of parameters: a number with at most one decimal, followed by K, M, B, T or Q,
+    /// such as `6.7B`.
     #[serde(skip_serializing_if = "Option::is_none", alias = "param_size", alias = "parameterSize", deserialize_with = "lenient::text")]
     pub param_size: Option<String>,
-    /// Numeric types, comma separated, such as `bfloat16`.
+    /// Numeric types, separated by commas, such as `bfloat16`.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub precision: Option<String>,
-    /// Quantization technique, such as `awq`.
+    /// The quantization technique, such as `awq`.
     #[serde(alias = "puantization", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub quantization: Option<String>,
-    /// What the model can do.
+    /// The capabilities of the model.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::optional_object")]
     pub capabilities: Option<Capabilities>,
     /// Fields that the specification does not name.
@@ -137,29 +144,29 @@ pub struct ModelConfig {
     pub other: UnknownFields,
 }
 
-/// `config.capabilities`: what the model can do.
+/// `config.capabilities`: the capabilities of the model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct Capabilities {
-    /// What it takes: `text`, `image`, `audio`, `video`, `embedding` or `other`.
+    /// Input modalities: `text`, `image`, `audio`, `video`, `embedding` or `other`.
     #[serde(alias = "input_types", skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub input_types: Vec<String>,
-    /// What it gives, in the same words.
+    /// Output modalities, from the same list.
     #[serde(alias = "output_types", skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub output_types: Vec<String>,
-    /// The date of its newest training data, RFC 3339.
+    /// The date of the newest training data, RFC 3339.
     #[serde(alias = "knowledge_cutoff", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub knowledge_cutoff: Option<String>,
-    /// Whether it reasons.
+    /// Whether the model reasons.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::flag")]
     pub reasoning: Option<bool>,
-    /// Whether it calls tools.
+    /// Whether the model calls tools.
     #[serde(alias = "tool_usage", skip_serializing_if = "Option::is_none", deserialize_with = "lenient::flag")]
     pub tool_usage: Option<bool>,
     /// Whether it is a reward model.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::flag")]
     pub reward: Option<bool>,
-    /// Languages it speaks, two-letter codes of ISO 639.
+    /// The languages that the model supports, as two-letter ISO 639 codes.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::texts")]
     pub languages: Vec<String>,
     /// Fields that the specification does not name.
@@ -184,7 +191,7 @@ pub struct ModelFs {
 
 keeps_unknown_fields!(Config, ModelDescriptor, ModelConfig, Capabilities, ModelFs);
 
-/// The type of a [`ModelFs`]; what is no text is taken for the only one there is.
+/// The type of a [`ModelFs`]. A value that is not a text is read as the only valid type.
 fn layers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(lenient::text(deserializer)?.unwrap_or_else(|| LAYERS.to_owned()))
 }
@@ -200,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_config_says_nothing_and_is_written_whole() {
+    fn an_empty_config_is_read_and_written_with_its_required_objects() {
         let config = Config::parse(b"{}").unwrap();
         assert_eq!(config, Config::default());
         assert_eq!(
@@ -210,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn values_are_counted_outside_of_texts() {
+    fn values_are_counted_outside_strings() {
         for (json, count) in [("{}", 1), ("7", 0), (r#"{"a":[1,2],"b":{}}"#, 5), (r#"{"a,[{":"\",[{","b":"\\"}"#, 2), ("[[[", 3)] {
             assert_eq!(count_values(json.as_bytes()), count, "{json}");
         }
     }
 
     #[test]
-    fn older_spellings_are_read_and_todays_written_and_unknown_fields_kept() {
+    fn older_spellings_are_read_todays_are_written_and_unknown_fields_are_kept() {
         let digest = Digest::of(b"");
         let old = format!(
             r#"{{"descriptor":{{"created_at":"2025-01-01T00:00:00Z","authors":null,"colour":"red"}},"config":{{"param_size":"8b","capabilities":{{"input_types":["text"]}}}},"modelfs":{{"type":"layers","diff_ids":["{digest}"]}},"more":1}}"#
@@ -238,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_that_a_release_had_is_read() {
+    fn the_spellings_of_every_release_are_read() {
         let camel = r#"{"descriptor":{"createdAt":"c","docURL":"d","sourceURL":"s","datasetsURL":["x"]},
             "config":{"paramSize":"8b","quantization":"awq","capabilities":{"inputTypes":["text"],"outputTypes":["text"],
             "knowledgeCutoff":"k","toolUsage":true}},"modelfs":{"type":"layers","diffIds":[]}}"#;
@@ -254,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_type_says_what_it_can() {
+    fn a_value_of_the_wrong_type_is_converted_or_dropped() {
         let digest = Digest::of(b"");
         let odd = parse(&format!(
             r#"{{"descriptor":{{"name":7,"version":1.5,"authors":"me","datasetsURL":"http://x","licenses":[1,{{}},null],"title":["t"],"family":{{}}}},
@@ -267,7 +274,7 @@ mod tests {
         assert_eq!((&model.licenses[..], &model.title, &model.family), (&["1".to_owned()][..], &None, &None));
         let capabilities = odd.config.capabilities.as_ref().unwrap();
         assert_eq!((capabilities.reasoning, &capabilities.languages[..]), (None, &["en".to_owned()][..]));
-        assert!(odd.modelfs.diff_ids.is_empty(), "a diffId has a place, so one that is none takes the others along");
+        assert!(odd.modelfs.diff_ids.is_empty(), "diffIds are positional, so one invalid diffId invalidates the list");
         assert_eq!((odd.modelfs.kind.as_str(), odd.modelfs.other.get("colour")), ("3", Some("red".into())));
         assert_eq!(parse(&String::from_utf8(odd.to_bytes()).unwrap()), odd);
         assert_eq!(parse(r#"{"descriptor":[],"config":"x","modelfs":null}"#), Config::default());
@@ -275,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_or_says_a_field_twice_is_refused() {
+    fn documents_that_are_no_object_or_have_a_field_twice_are_refused() {
         for bad in [
             "",
             "7",
@@ -286,7 +293,7 @@ mod tests {
             r#"{"modelfs":{"diffIds":[],"diff_ids":[]}}"#,
             r#"{"config":{"capabilities":{"inputTypes":[],"input_types":[]}}}"#,
         ] {
-            assert!(Config::parse(bad.as_bytes()).is_err(), "{bad} is taken");
+            assert!(Config::parse(bad.as_bytes()).is_err(), "{bad} is accepted");
         }
     }
 }

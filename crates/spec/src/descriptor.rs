@@ -4,7 +4,8 @@ use crate::{Digest, UnknownFields, unknown::keeps_unknown_fields};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What is said of a blob or manifest before it is fetched: type, digest and size (OCI image specification, "descriptor").
+/// Describes a blob or manifest before it is fetched: type, digest and size (OCI image
+/// specification, "descriptor").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Descriptor {
@@ -15,13 +16,14 @@ pub struct Descriptor {
     pub digest: Digest,
     /// The size of the content in bytes.
     pub size: u64,
-    /// The type of the artifact, if the content is one.
+    /// The artifact type, if the content is an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    /// Whatever else is said of the content.
+    /// The annotations of the content.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "crate::manifest::null_is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Fields that this reader does not use (`urls`, `data`, `platform`, unknown ones), kept for a round trip.
+    /// Fields that this reader does not use (`urls`, `data`, `platform`, unknown ones). They are
+    /// kept and written again.
     #[serde(flatten, skip_deserializing)]
     pub other: UnknownFields,
 }

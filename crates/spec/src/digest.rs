@@ -1,4 +1,5 @@
-//! Content digests: `algorithm:hex`, checked when parsed, so that a digest is always safe to use as a file name.
+//! Content digests, `algorithm:hex`. They are checked when they are parsed, so a digest is always
+//! safe to use as a file name.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -29,7 +30,6 @@ impl Algorithm {
         hasher.finish()
     }
 
-    /// How many hexadecimal digits a digest of this algorithm has.
     fn hex_len(self) -> usize {
         match self {
             Self::Sha256 => 64,
@@ -50,7 +50,8 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The digest of some bytes, such as `sha256:44136f…`: a known algorithm and exactly its lower-case hexadecimal digits.
+/// The digest of some bytes, such as `sha256:44136f…`: a known algorithm and exactly the number of
+/// lower-case hexadecimal digits that it requires.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest {
@@ -74,7 +75,7 @@ impl Digest {
         &self.hex
     }
 
-    /// The first twelve digits, for a person's eye.
+    /// The first twelve digits, for display.
     pub fn short(&self) -> &str {
         &self.hex[..12]
     }
@@ -137,7 +138,7 @@ enum State {
 }
 
 impl Hasher {
-    /// A hasher that has seen no bytes.
+    /// A hasher that has not yet received bytes.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
@@ -153,7 +154,7 @@ impl Hasher {
         }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(hasher) => hasher.update(bytes),
@@ -161,7 +162,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all bytes taken.
+    /// The digest of all bytes added.
     pub fn finish(self) -> Digest {
         let algorithm = self.algorithm();
         let hex = match self.0 {
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_digest_of_nothing_and_of_an_empty_object() {
+    fn digests_of_empty_content_and_of_an_empty_object() {
         assert_eq!(Digest::of(b"").to_string(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::of(b"{}").to_string(), "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
         let mut sha512 = Hasher::new(Algorithm::Sha512);

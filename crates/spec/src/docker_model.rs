@@ -1,4 +1,5 @@
-//! What the config of an artifact of Docker Model Runner says, in the words of a model's config: read and never written.
+//! Reads the config of a Docker Model Runner artifact into a ModelPack [`Config`]. Such configs are
+//! never written.
 
 use crate::{
     Config, annotation,
@@ -7,7 +8,8 @@ use crate::{
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Docker itself takes the architecture of GGUF, such as `llama`, for both family and architecture when it writes ModelPack.
+/// When Docker writes ModelPack, it uses the GGUF architecture, such as `llama`, for both family
+/// and architecture.
 const FIELDS: &Fields = &[
     ("descriptor/created", "descriptor.createdAt"),
     ("config/architecture", "descriptor.family"),
@@ -28,12 +30,13 @@ const FIELDS: &Fields = &[
     ("config/quantization", "config.quantization"),
 ];
 
-/// Fields of its `config` that are shown as they are: the metadata of the weights, their size, and how many tokens they take.
+/// Fields of Docker's `config` that are kept unchanged: the metadata of the weights, their size,
+/// and the context length in tokens.
 const KEPT: [&str; 5] = ["gguf", "safetensors", "diffusers", "size", "context_size"];
 
 /// The config of an artifact of Docker Model Runner, `application/vnd.docker.ai.model.config.v0.1+json` or `v0.2`.
 ///
-/// Reading is lenient: a value of another type says nothing, as do fields that are not known.
+/// Reading is lenient: unknown fields and values of the wrong type are ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DockerModel(Value);
 
@@ -43,12 +46,12 @@ impl DockerModel {
         translate::parse(bytes).map(Self)
     }
 
-    /// What it says of the model; nothing of `modelfs`.
+    /// The description of the model. `modelfs` stays empty.
     pub fn config(&self) -> Config {
         translate::config(&self.0, FIELDS, "config", &KEPT)
     }
 
-    /// What it says that no field holds, as annotations of a manifest.
+    /// The values for which [`Config`] has no field, as annotations of a manifest.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let first = |path: &str| at(&self.0, path).into_iter().find_map(translate::count);
         let architecture = at(&self.0, "config/gguf/general.architecture").into_iter().find_map(Value::as_str);
@@ -68,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_says_is_said_in_our_words() {
+    fn fields_are_translated_to_a_modelpack_config() {
         let gguf = json!({
             "general.name": "Smol", "general.license": "apache-2.0", "general.organization": "HF", "general.size_label": "360M",
             "general.architecture": "llama", "llama.context_length": "8192",
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_a_config_that_says_nothing() {
+    fn unusable_values_give_an_empty_config() {
         let odd = [
             json!({}),
             json!({ "config": [], "descriptor": 7 }),

@@ -1,6 +1,8 @@
-//! Reading what other tools wrote into the fields of a config: a value of another type says what it can, and else nothing.
+//! Lenient deserialization of config fields that other tools wrote: a value of the wrong type is
+//! converted where that is possible, and treated as absent otherwise.
 //!
-//! A wrong field must not make an artifact unreadable whose files are sound. `null` is absent everywhere, since Go programs write it.
+//! A wrong field must not make an artifact with sound files unreadable. `null` means absent
+//! everywhere, because Go programs write it.
 
 use crate::Digest;
 use serde::{
@@ -10,12 +12,13 @@ use serde::{
 use serde_json::Number;
 use std::{fmt, marker::PhantomData};
 
-/// A text; a number or a boolean is its text.
+/// A text. A number or a boolean is converted to its text.
 pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Scalar::deserialize(deserializer)?.text())
 }
 
-/// A list of texts; one text is a list of itself, and what is no text is left out.
+/// A list of texts. A single text becomes a list with one element; elements that are not texts are
+/// dropped.
 pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(match OneOrMany::deserialize(deserializer)? {
         OneOrMany::One(value) => value.text().into_iter().collect(),
@@ -31,17 +34,18 @@ pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     })
 }
 
-/// An object; what is none is an empty one.
+/// An object. Any other value is read as an empty object.
 pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(optional_object(deserializer)?.unwrap_or_default())
 }
 
-/// An object; what is none is absent. One that names a field twice is refused, since readers would disagree on what it says.
+/// An object. Any other value is read as absent. An object with a field given twice is refused,
+/// because readers would disagree on its value.
 pub(crate) fn optional_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     deserializer.deserialize_any(ObjectVisitor(PhantomData))
 }
 
-/// Hands an object on without collecting it first, which would hide fields that are there twice.
+/// Passes an object on without collecting it first, because collecting would hide duplicate fields.
 struct ObjectVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
@@ -85,14 +89,16 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// A list of digests. Its places count, so a list with anything else in it is no list.
+/// A list of digests. The digests are positional, so a list with any other element is read as
+/// empty.
 pub(crate) fn digests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Digest>, D::Error> {
     let OneOrMany::Many(values) = OneOrMany::deserialize(deserializer)? else { return Ok(Vec::new()) };
     let digest = |value| if let Scalar::Text(text) = value { text.parse().ok() } else { None };
     Ok(values.into_iter().map(digest).collect::<Option<_>>().unwrap_or_default())
 }
 
-/// A value that is no list or object, or that it is one of them: what a list or an object holds is passed over, and costs no memory.
+/// A scalar value, or a mark that the value is a list or an object. The content of a list or an
+/// object is skipped and uses no memory.
 enum Scalar {
     Text(String),
     Number(Number),
@@ -121,7 +127,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// A value, or the values of a list.
+/// One scalar, or the elements of a list.
 enum OneOrMany<T = Scalar> {
     One(Scalar),
     Many(Vec<T>),
@@ -133,7 +139,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
     }
 }
 
-/// Reads any value, and of a list what `T` keeps of each element.
+/// Reads any value. `T` decides which part of each list element is kept.
 struct ValueVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> ValueVisitor<T> {

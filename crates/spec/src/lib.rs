@@ -1,9 +1,10 @@
 //! The CNCF ModelPack specification as plain data: no I/O, no async.
 //!
-//! What a model artifact is made of (media types, annotations, config, manifest, file paths), each parsed, checked and printed
-//! here and nowhere else. A [`Manifest`] keeps the bytes it was read from, because its digest is over those bytes; an
-//! [`Artifact`] is what those bytes say, with the older names of the specification normalised. Reading is lenient; [`ArtifactBuilder`] and
-//! [`ConfigBuilder`] build nothing that is not valid.
+//! This crate parses, checks and prints the parts of a model artifact: media types, annotations,
+//! config, manifest and file paths. No other crate does. A [`Manifest`] keeps the bytes it was read
+//! from, because its digest is over those bytes. An [`Artifact`] is the content of a manifest with
+//! older names of the specification normalised. Reading is lenient; [`ArtifactBuilder`] and
+//! [`ConfigBuilder`] build only valid documents.
 
 pub mod annotation;
 mod artifact;

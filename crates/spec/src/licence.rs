@@ -3,19 +3,20 @@
 use spdx::{Expression, ParseMode, identifiers};
 use std::{collections::HashMap, sync::LazyLock};
 
-/// Identifiers that were replaced are still identifiers, `GPL-2.0+` among them.
+/// Deprecated identifiers such as `GPL-2.0+` are still valid.
 const MODE: ParseMode = ParseMode { allow_deprecated: true, allow_postfix_plus_on_gpl: true, ..ParseMode::STRICT };
 
-/// The names in the lists of SPDX, each by its lower-case form: a text may have hundreds of thousands of words.
+/// The identifiers of the SPDX lists by their lower-case form. A map, because a text may have
+/// hundreds of thousands of words.
 static LISTED: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
     let licences = identifiers::LICENSES.iter().map(|licence| licence.name);
     let exceptions = identifiers::EXCEPTIONS.iter().map(|exception| exception.name);
     licences.chain(exceptions).map(|name| (name.to_ascii_lowercase(), name)).collect()
 });
 
-/// What is wrong with `text` as an SPDX licence expression, if anything is.
+/// Why `text` is not a valid SPDX licence expression, or `None` if it is one.
 pub fn licence_fault(text: &str) -> Option<String> {
-    // An identifier is one in any case, which the parser does not know.
+    // SPDX identifiers are case-insensitive, but the parser compares them case-sensitively.
     let listed = match in_listed_case(text) {
         Ok(listed) => listed,
         Err(fault) => return Some(fault),
@@ -25,12 +26,14 @@ pub fn licence_fault(text: &str) -> Option<String> {
     Some(format!("{:?}: {}", part, error.reason))
 }
 
-/// Whether `text` is an SPDX licence expression: identifiers of its lists or `LicenseRef-` and a name, joined by `AND`, `OR` and `WITH`.
+/// Whether `text` is an SPDX licence expression: identifiers from the SPDX lists or
+/// `LicenseRef-NAME`, joined by `AND`, `OR` and `WITH`.
 pub fn is_licence_expression(text: &str) -> bool {
     licence_fault(text).is_none()
 }
 
-/// `text` with each identifier as the lists of SPDX write it, or what the parser takes and the grammar does not.
+/// Writes each identifier of `text` in the case of the SPDX lists. Fails on words that the parser
+/// accepts but the grammar does not.
 fn in_listed_case(text: &str) -> Result<String, String> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
     let mut listed = String::with_capacity(text.len());
@@ -40,10 +43,11 @@ fn in_listed_case(text: &str) -> Result<String, String> {
         let (word, after) = rest.split_at(end);
         let name = LISTED.get(&word.to_ascii_lowercase()).copied().unwrap_or(word);
         match name {
-            "and" | "or" | "with" => return Err(format!("{word:?}: an operator is written in capitals")),
+            "and" | "or" | "with" => return Err(format!("{word:?}: operators must be in upper case")),
             "LicenseRef-" | "DocumentRef-" | "AdditionRef-" => return Err(format!("{word:?}: no name follows")),
-            // Other places of an SPDX document take it; it is in the parser's list, and no licence.
-            "NOASSERTION" => return Err(format!("{word:?}: it names no licence")),
+            // Valid in other fields of an SPDX document. The parser's list contains it, but it is
+            // not a licence.
+            "NOASSERTION" => return Err(format!("{word:?}: it is not a licence")),
             _ => listed.push_str(name),
         }
         let next = after.find(is_part).unwrap_or(after.len());
@@ -58,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_of_spdx_are_taken_and_other_names_are_not() {
+    fn spdx_expressions_are_accepted_and_other_names_are_refused() {
         for good in [
             "Apache-2.0",
             "apache-2.0",

@@ -1,10 +1,11 @@
-//! Manifests: OCI image manifests and image indexes, with the bytes they were read from.
+//! Manifests: OCI image manifests and image indexes, together with the bytes they were read from.
 
 use crate::{Descriptor, Digest, UnknownFields, media_type, unknown::keeps_unknown_fields};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// The largest manifest that is read or written, in bytes: 4 MiB, which the OCI distribution specification asks registries to take.
+/// The largest manifest that is read or written, in bytes: 4 MiB, the size that the OCI
+/// distribution specification asks registries to accept.
 pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
 /// Go programs write an absent list or map as `null`.
@@ -21,7 +22,7 @@ pub struct ImageManifest {
     /// The type of the manifest itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// The type of the artifact.
+    /// The artifact type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The config.
@@ -32,10 +33,10 @@ pub struct ImageManifest {
     /// The manifest that this one refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
-    /// Whatever else is said of the artifact.
+    /// Annotations of the manifest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Unknown fields, kept for a round trip.
+    /// Unknown fields, kept so that they are written again.
     #[serde(flatten, skip_deserializing)]
     pub other: UnknownFields,
 }
@@ -49,7 +50,7 @@ pub struct ImageIndex {
     /// The type of the index itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// The type of the artifact.
+    /// The artifact type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The manifests.
@@ -58,10 +59,10 @@ pub struct ImageIndex {
     /// The manifest that this index refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
-    /// Whatever else is said of the index.
+    /// Annotations of the index.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Unknown fields, kept for a round trip.
+    /// Unknown fields, kept so that they are written again.
     #[serde(flatten, skip_deserializing)]
     pub other: UnknownFields,
 }
@@ -83,16 +84,17 @@ impl ImageIndex {
     }
 }
 
-/// What a manifest's bytes say.
+/// The parsed content of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Document {
-    /// One artifact or image.
+    /// An image manifest: one artifact or image.
     Image(ImageManifest),
-    /// Several.
+    /// An index of several manifests.
     Index(ImageIndex),
 }
 
-/// A manifest as it was read or will be written: its bytes, and what they say. Cloning is cheap.
+/// A manifest as it was read or will be written: its bytes and their parsed content. Cloning is
+/// cheap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     bytes: Arc<Vec<u8>>,
@@ -102,11 +104,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Reads `bytes`, digesting them with SHA-256.
+    /// Parses `bytes` and computes their SHA-256 digest.
     ///
-    /// `media_type` is what the sender said; without it, the document's own field decides, then its shape. Refused are documents over
-    /// [`MAX_MANIFEST_BYTES`], with both `layers` and `manifests`, whose own media type differs from the sender's, or which are
-    /// neither manifest nor index.
+    /// `media_type` is the media type that the sender gave. Without it, the document's own
+    /// `mediaType` decides, and without that the document's structure. Refused are documents larger
+    /// than [`MAX_MANIFEST_BYTES`], documents with both `layers` and `manifests`, documents whose
+    /// own media type differs from the sender's, and documents that are neither manifest nor index.
     pub fn parse(bytes: Vec<u8>, media_type: Option<&str>) -> Result<Self, InvalidManifest> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(InvalidManifest::TooLarge(bytes.len() as u64));
@@ -146,18 +149,19 @@ impl Manifest {
         Ok(Self { digest: Digest::of(&bytes), bytes: Arc::new(bytes), media_type, document: Arc::new(document) })
     }
 
-    /// Prints `image` and takes those bytes.
+    /// Serializes `image` and keeps the bytes.
     pub fn from_image(image: ImageManifest) -> Result<Self, InvalidManifest> {
         let bytes = serde_json::to_vec(&image).map_err(InvalidManifest::Json)?;
         Self::parse(bytes, None)
     }
 
-    /// The same manifest under a digest of another algorithm, which the caller computed over its bytes.
+    /// Replaces the digest by one of another algorithm, which the caller computed over the same
+    /// bytes.
     pub fn with_digest(self, digest: Digest) -> Self {
         Self { digest, ..self }
     }
 
-    /// The bytes, over which the digest is.
+    /// The bytes that the digest is computed over.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -172,7 +176,7 @@ impl Manifest {
         &self.digest
     }
 
-    /// What the bytes say.
+    /// The parsed content.
     pub fn document(&self) -> &Document {
         &self.document
     }
@@ -193,15 +197,16 @@ impl Manifest {
         }
     }
 
-    /// The blobs that this manifest needs: config, then layers; none for an index.
+    /// The blobs that this manifest needs: the config, then the layers. An index has none.
     ///
-    /// Layers that registries do not hand on (`application/vnd.oci.image.layer.nondistributable.*` and Docker's foreign ones) are not among them.
+    /// Layers that registries do not distribute are left out
+    /// (`application/vnd.oci.image.layer.nondistributable.*` and Docker's foreign layers).
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let distributable = |layer: &&Descriptor| media_type::is_distributable(&layer.media_type);
         self.image().into_iter().flat_map(move |image| std::iter::once(&image.config).chain(image.layers.iter().filter(distributable)))
     }
 
-    /// The manifests that this index lists; none for an image manifest.
+    /// The manifests that this index lists. An image manifest has none.
     pub fn manifests(&self) -> &[Descriptor] {
         match &*self.document {
             Document::Image(_) => &[],
@@ -209,8 +214,9 @@ impl Manifest {
         }
     }
 
-    /// A descriptor of this manifest, with its artifact type (for want of one, its config's media type) and its annotations,
-    /// as the referrers list of the OCI distribution specification wants it.
+    /// A descriptor of this manifest with its artifact type (or, if it has none, its config's media
+    /// type) and its annotations, as the referrers list of the OCI distribution specification
+    /// requires.
     pub fn descriptor(&self) -> Descriptor {
         let mut descriptor = Descriptor::new(self.media_type.clone(), self.digest.clone(), self.bytes.len() as u64);
         match &*self.document {
@@ -228,28 +234,28 @@ impl Manifest {
     }
 }
 
-/// The bytes are not a manifest that may be used.
+/// The bytes are not a valid manifest.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidManifest {
     /// More bytes than [`MAX_MANIFEST_BYTES`].
-    #[error("the manifest has {0} bytes; at most {MAX_MANIFEST_BYTES} (4 MiB) are taken")]
+    #[error("the manifest has {0} bytes; at most {MAX_MANIFEST_BYTES} (4 MiB) are accepted")]
     TooLarge(u64),
     /// Not JSON, or not of the right shape.
     #[error("the manifest is not valid: {0}")]
     Json(#[source] serde_json::Error),
-    /// Both a manifest and an index.
+    /// The document is both a manifest and an index.
     #[error("the manifest has both `manifests` and `layers` or `config`, so readers would disagree on what it is")]
     Ambiguous,
-    /// The sender and the document disagree.
-    #[error("the manifest was sent as {outer:?} but calls itself {inner:?}")]
+    /// The sender's media type and the document's media type differ.
+    #[error("the manifest was sent as {outer:?} but its own media type is {inner:?}")]
     MediaType {
-        /// What the sender said.
+        /// The sender's media type.
         outer: String,
-        /// What the document says.
+        /// The document's media type.
         inner: String,
     },
-    /// Neither manifest nor index.
+    /// The document is neither a manifest nor an index.
     #[error("{0:?} is not the media type of a manifest or index")]
     Unknown(String),
 }
@@ -277,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn confusing_documents_are_refused() {
+    fn ambiguous_documents_are_refused() {
         let both = image().replace("\"odd\": [1]", "\"manifests\": []");
         assert!(matches!(Manifest::parse(both.into_bytes(), None), Err(InvalidManifest::Ambiguous)));
         assert!(matches!(Manifest::parse(image().into_bytes(), Some("text/plain")), Err(InvalidManifest::Unknown(_))));

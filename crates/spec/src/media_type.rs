@@ -1,6 +1,6 @@
-//! Media types of the specification, and the few of its neighbours that a reader meets.
+//! Media types of the specification, and the related media types that a reader meets.
 //!
-//! The older family `application/vnd.cnai.model.*` is read as today's; only today's is written.
+//! The older family `application/vnd.cnai.model.*` is read as today's. Only today's is written.
 
 use std::{fmt, str::FromStr};
 
@@ -17,20 +17,23 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// Media type of a Docker manifest list.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// `artifactType` of a KitOps ModelKit; older ones have none.
+/// `artifactType` of a KitOps ModelKit. Older ModelKits have no artifact type.
 pub const MODELKIT: &str = "application/vnd.kitops.modelkit.manifest.v1+json";
 /// Media type of a ModelKit's config: see [`ModelKit`](crate::ModelKit).
 pub const MODELKIT_CONFIG: &str = "application/vnd.kitops.modelkit.config.v1+json";
 
-/// How the media types of configs of Docker Model Runner begin: see [`DockerModel`](crate::DockerModel). A version and `+json` follow.
+/// Prefix of the media types of Docker Model Runner configs: see
+/// [`DockerModel`](crate::DockerModel). A version and `+json` follow.
 pub const DOCKER_MODEL_CONFIG: &str = "application/vnd.docker.ai.model.config.";
-/// Media type of a Docker image's config, which an Ollama model's has too: see [`OllamaModel`](crate::OllamaModel).
+/// Media type of a Docker image's config. The config of an Ollama model has it too: see
+/// [`OllamaModel`](crate::OllamaModel).
 pub const DOCKER_IMAGE_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 const CURRENT: &str = "application/vnd.cncf.model.";
 const OLDER: &str = "application/vnd.cnai.model.";
 
-/// `media_type` with the older names of the specification replaced by today's; any other is returned as it is.
+/// Replaces an older name of the specification by today's name. Any other media type is returned
+/// unchanged.
 pub(crate) fn normalise(media_type: &str) -> String {
     match media_type.strip_prefix(OLDER) {
         Some(rest) => format!("{CURRENT}{rest}"),
@@ -38,13 +41,13 @@ pub(crate) fn normalise(media_type: &str) -> String {
     }
 }
 
-/// Whether registries hand on layers of this media type, which they do with all but
-/// `application/vnd.oci.image.layer.nondistributable.*` and Docker's foreign ones.
+/// Whether registries distribute layers of this media type: all except
+/// `application/vnd.oci.image.layer.nondistributable.*` and Docker's foreign layers.
 pub(crate) fn is_distributable(media_type: &str) -> bool {
     !media_type.contains(".nondistributable.") && !media_type.contains(".foreign.")
 }
 
-/// Whether `media_type` is that of a model's config, in today's or the older name.
+/// Whether `media_type` is that of a model's config, under today's or the older name.
 pub fn is_config(media_type: &str) -> bool {
     normalise(media_type) == CONFIG
 }
@@ -52,11 +55,13 @@ pub fn is_config(media_type: &str) -> bool {
 /// A layer of a KitOps ModelKit, by its media type `application/vnd.kitops.modelkit.<what>.v1.<encoding>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KitLayer<'a> {
-    /// Which section of the Kitfile it comes from: `model`, `modelpart`, `code`, `dataset`, `docs` or `mcpb`.
+    /// The section of the Kitfile that it comes from: `model`, `modelpart`, `code`, `dataset`,
+    /// `docs` or `mcpb`.
     pub(crate) what: &'a str,
-    /// The layer type that says the same, if there is one.
+    /// The equivalent layer type, if there is one.
     pub(crate) layer_type: Option<LayerType>,
-    /// Whether the bytes are not an archive of that encoding, but one file that is compressed like one: no layer type of ours says that.
+    /// Whether the layer is a single compressed file and not a compressed archive. No layer type of
+    /// the specification has this meaning.
     pub(crate) is_file: bool,
 }
 
@@ -65,7 +70,8 @@ impl<'a> KitLayer<'a> {
         let (what, encoding) = media_type.strip_prefix("application/vnd.kitops.modelkit.")?.split_once(".v1.")?;
         let kind = match what {
             "model" | "modelpart" => Some(LayerKind::Weight),
-            // Prompts are code layers to KitOps itself, and an MCP bundle is a server's program.
+            // KitOps itself stores prompts in code layers, and an MCP bundle contains a server's
+            // program.
             "code" | "mcpb" | "prompt" => Some(LayerKind::Code),
             "dataset" => Some(LayerKind::Dataset),
             "docs" => Some(LayerKind::Doc),
@@ -80,7 +86,7 @@ impl<'a> KitLayer<'a> {
     }
 }
 
-/// What the file or files in a layer are to the model.
+/// The role of a layer's files in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LayerKind {
     /// Configuration of the weights: `config.json`, tokenizer and the like.
@@ -114,7 +120,7 @@ impl LayerKind {
 /// How a layer's bytes hold its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
-    /// One file, as it is.
+    /// One file, unchanged.
     Raw,
     /// A tar archive.
     Tar,
@@ -138,12 +144,12 @@ impl Encoding {
         }
     }
 
-    /// Whether the bytes are not those that a diffId is the digest of.
+    /// Whether the layer's bytes differ from the bytes that its diffId is the digest of.
     pub fn is_compressed(self) -> bool {
         matches!(self, Self::TarGzip | Self::TarZstd)
     }
 
-    /// The extension of a file that is such an archive, without a dot; `None` for a file as it is.
+    /// The file extension of such an archive, without a dot; `None` for a raw file.
     pub fn extension(self) -> Option<&'static str> {
         match self {
             Self::Raw => None,
@@ -157,9 +163,9 @@ impl Encoding {
 /// The media type of a layer: `application/vnd.cncf.model.<kind>.v1.<encoding>`, twenty in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LayerType {
-    /// What the layer is to the model.
+    /// The role of the layer in the model.
     pub kind: LayerKind,
-    /// How its bytes hold its files.
+    /// How the layer's bytes hold its files.
     pub encoding: Encoding,
 }
 
@@ -172,7 +178,7 @@ impl fmt::Display for LayerType {
 impl FromStr for LayerType {
     type Err = NotALayerType;
 
-    /// Parses today's and the older names alike.
+    /// Accepts today's and the older names.
     fn from_str(media_type: &str) -> Result<Self, NotALayerType> {
         let rest = media_type.strip_prefix(CURRENT).or_else(|| media_type.strip_prefix(OLDER)).ok_or(NotALayerType)?;
         let (kind, encoding) = rest.split_once(".v1.").ok_or(NotALayerType)?;
@@ -183,7 +189,7 @@ impl FromStr for LayerType {
     }
 }
 
-/// The media type is none of the specification's layer types.
+/// The media type is not a layer type of the specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a layer media type of the ModelPack specification")]
 pub struct NotALayerType;
@@ -209,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_of_modelkits_are_known_and_never_written() {
+    fn modelkit_layer_types_are_read_and_never_written() {
         let read = |text: &str| KitLayer::parse(&format!("application/vnd.kitops.modelkit.{text}")).and_then(|layer| layer.layer_type);
         let layer = |kind, encoding| Some(LayerType { kind, encoding });
         assert_eq!(read("model.v1.tar"), layer(LayerKind::Weight, Encoding::Tar));

@@ -1,4 +1,5 @@
-//! What the config of a KitOps ModelKit says, in the words of a model's config: other tools' habits that are read and never written.
+//! Reads the config of a KitOps ModelKit into a ModelPack [`Config`]. Such configs are never
+//! written.
 
 use crate::{
     Artifact, Config, Descriptor, FilePath, LayerKind,
@@ -25,7 +26,8 @@ const FIELDS: &Fields = &[
     ("model/format", "config.format"),
 ];
 
-/// The sections whose entries are layers, each in the order of its layers, with the name in their media types.
+/// The sections whose entries are layers, each in the order of its layers, with the name that their
+/// media types contain.
 const SECTIONS: [(&str, &str); 7] = [
     ("model", "model"),
     ("model/parts/*", "modelpart"),
@@ -36,16 +38,17 @@ const SECTIONS: [(&str, &str); 7] = [
     ("mcpServers/*", "mcpb"),
 ];
 
-/// The config of a KitOps ModelKit, `application/vnd.kitops.modelkit.config.v1+json`: its Kitfile as JSON.
+/// The config of a KitOps ModelKit, `application/vnd.kitops.modelkit.config.v1+json`: its Kitfile
+/// as JSON.
 ///
-/// Reading is lenient: a value of another type says nothing, as do fields that are not known.
+/// Reading is lenient: unknown fields and values of the wrong type are ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelKit(Value);
 
 impl ModelKit {
-    /// The manifest's annotation for `model.framework`, of which no config of ours has a field.
+    /// The manifest annotation for `model.framework`, for which [`Config`] has no field.
     pub const FRAMEWORK: &str = "ml.kitops.modelkit.model.framework";
-    /// The manifest's annotation for `model.parameters` as JSON.
+    /// The manifest annotation for `model.parameters`, as JSON.
     pub const PARAMETERS: &str = "ml.kitops.modelkit.model.parameters";
 
     /// Reads a config blob, which must be a JSON object.
@@ -53,12 +56,12 @@ impl ModelKit {
         translate::parse(bytes).map(Self)
     }
 
-    /// What it says of the model; nothing of `modelfs`.
+    /// The description of the model. `modelfs` stays empty.
     pub fn config(&self) -> Config {
         translate::config(&self.0, FIELDS, "", &[])
     }
 
-    /// What it says that no field holds, as annotations of a manifest.
+    /// The values for which [`Config`] has no field, as annotations of a manifest.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let framework = self.at("model/framework").into_iter().find_map(text).and_then(|text| text.as_str().map(str::to_owned));
         let parameters = self.at("model/parameters").into_iter().find(|value| !value.is_null()).map(Value::to_string);
@@ -66,10 +69,11 @@ impl ModelKit {
         said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 
-    /// Gives the layers of `artifact`, which is of this config, the paths that only the config says, and model parts their kinds.
+    /// Gives the layers of `artifact` the paths that only the config contains, and gives model
+    /// parts their kinds. This must be the config of `artifact`.
     ///
-    /// An entry belongs to the layer whose digest it has; in older ModelKits, which have no digests there, to the layer of its place. A path
-    /// that may not be used is as none.
+    /// An entry belongs to the layer whose digest it has. Entries of older ModelKits have no
+    /// digests; there the entry's position decides. An invalid path is ignored.
     pub fn name_layers(&self, artifact: &mut Artifact) {
         let mut sections: HashMap<&str, Vec<&Value>> = HashMap::new();
         for (path, what) in SECTIONS {
@@ -105,9 +109,11 @@ impl ModelKit {
         }
     }
 
-    /// What a part of a model is: what its `type` says, or else its name. Weights, unless it is plainly a config.
+    /// The kind of a model part, by its `type` or else by its name: a config if that clearly names
+    /// one, weights otherwise.
     ///
-    /// KitOps itself writes all parts as weight configs, which hides the weights of a model in several files from others.
+    /// KitOps itself writes all parts as weight configs, which hides the weights of a multi-file
+    /// model from other tools.
     pub fn kind_of_part(type_: Option<&str>, path: &FilePath) -> LayerKind {
         let is_config = |word: &str| ["config", "tokenizer", "vocab"].iter().any(|part| word.contains(part));
         let is_config = match type_ {
@@ -127,7 +133,8 @@ impl ModelKit {
     }
 }
 
-/// Whether the entry of a section has a layer: a model may be another ModelKit's or none, and a data set may be elsewhere.
+/// Whether the entry of a section has a layer. A model may belong to another ModelKit or be absent,
+/// and a data set may be stored elsewhere.
 fn is_layer(entry: &Value) -> bool {
     let is_there = |key: &str| entry.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     !is_there("remotePath") && (is_there("path") || is_there("digest"))
@@ -169,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_says_is_said_in_our_words() {
+    fn fields_are_translated_to_a_modelpack_config() {
         let kit = kit(&json!({
             "package": { "name": "pack", "version": 1.5, "description": "d", "license": "MIT", "authors": ["a", 7, "a"] },
             "model": {
@@ -192,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_a_config_that_says_nothing() {
+    fn unusable_values_give_an_empty_config() {
         for nothing in [json!({}), json!({ "package": 1, "model": [], "code": {} }), json!({ "package": { "name": [], "authors": "a" } })] {
             assert_eq!((kit(&nothing).config(), kit(&nothing).annotations()), (Config::default(), BTreeMap::new()), "{nothing}");
         }
@@ -231,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_weights_unless_they_are_plainly_configs() {
+    fn parts_are_weights_unless_they_are_clearly_configs() {
         let kind = |type_, path: &str| ModelKit::kind_of_part(type_, &path.parse().unwrap());
         for (type_, path) in [(None, "config.json"), (None, "a/tokenizer.model"), (None, "merges.txt"), (Some("Tokenizer"), "x.bin")] {
             assert_eq!(kind(type_, path), LayerKind::WeightConfig, "{path}");

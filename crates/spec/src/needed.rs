@@ -1,13 +1,13 @@
-//! What a manifest names that must be where it is, read without the rest of it.
+//! The digests that a manifest requires, read without parsing the rest of the manifest.
 
 use crate::{Digest, InvalidManifest, media_type};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// The digests of what a manifest cannot be used without: of an image manifest its config and its
-/// [layers](crate::Manifest::blobs), of an index its manifests.
+/// The digests of everything that a manifest requires: the config and the
+/// [layers](crate::Manifest::blobs) of an image manifest, the manifests of an index.
 ///
-/// This costs no more memory than twice the bytes of the manifest, whatever is in it.
+/// This uses at most twice the bytes of the manifest as memory, whatever it contains.
 pub fn needed_by(manifest: &[u8]) -> Result<BTreeSet<Digest>, InvalidManifest> {
     #[derive(Deserialize)]
     struct Names {
@@ -33,7 +33,7 @@ mod tests {
     use crate::{Descriptor, ImageIndex, ImageManifest, Manifest, UnknownFields};
 
     #[test]
-    fn it_is_what_the_whole_manifest_names() {
+    fn the_digests_equal_those_of_the_fully_parsed_manifest() {
         let descriptor = |media_type: &str| Descriptor::new(media_type, Digest::of(media_type.as_bytes()), 1);
         let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
         let image = ImageManifest {

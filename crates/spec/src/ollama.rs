@@ -1,4 +1,4 @@
-//! What the config of an Ollama model says, in the words of a model's config: read and never written.
+//! Reads the config of an Ollama model into a ModelPack [`Config`]. Such configs are never written.
 
 use crate::{
     Config, annotation,
@@ -7,7 +7,7 @@ use crate::{
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Its `architecture` and `os` are those of a container image, and say nothing of the model.
+/// Ollama's `architecture` and `os` are those of a container image and do not describe the model.
 const FIELDS: &Fields = &[
     ("model_family", "descriptor.family"),
     ("base_name", "descriptor.name"),
@@ -16,12 +16,14 @@ const FIELDS: &Fields = &[
     ("file_type", "config.quantization"),
 ];
 
-/// Fields that are shown as they are: other families that parts of the model are of, and what of Ollama runs it.
+/// Fields that are kept unchanged: the families of the model's parts, and the Ollama components
+/// that the model needs.
 const KEPT: [&str; 4] = ["model_families", "renderer", "parser", "requires"];
 
-/// The config of an Ollama model, which has the media type of a container image's: `application/vnd.docker.container.image.v1+json`.
+/// The config of an Ollama model. It has the media type of a container image's config:
+/// `application/vnd.docker.container.image.v1+json`.
 ///
-/// Reading is lenient: a value of another type says nothing, as do fields that are not known.
+/// Reading is lenient: unknown fields and values of the wrong type are ignored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OllamaModel(Value);
 
@@ -31,12 +33,12 @@ impl OllamaModel {
         translate::parse(bytes).map(Self)
     }
 
-    /// What it says of the model; nothing of `modelfs`.
+    /// The description of the model. `modelfs` stays empty.
     pub fn config(&self) -> Config {
         translate::config(&self.0, FIELDS, "", &KEPT)
     }
 
-    /// What it says that no field holds, as annotations of a manifest.
+    /// The values for which [`Config`] has no field, as annotations of a manifest.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let tokens = at(&self.0, "context_length").into_iter().find_map(translate::count);
         tokens.map(|tokens| (annotation::CONTEXT_LENGTH.to_owned(), tokens.to_string())).into_iter().collect()
@@ -53,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_says_is_said_in_our_words() {
+    fn fields_are_translated_to_a_modelpack_config() {
         let ollama = read(&json!({
             "model_format": "gguf", "model_family": "llama", "model_families": ["llama", "clip"], "model_type": "8.0B", "file_type": "Q4_K_M",
             "context_length": 131_072, "architecture": "amd64", "os": "linux", "rootfs": { "type": "layers", "diff_ids": [] },
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_a_config_that_says_nothing() {
+    fn unusable_values_give_an_empty_config() {
         let odd = json!({
             "model_format": [], "model_family": {}, "model_type": null, "file_type": true, "context_length": "", "model_families": [["llama"]],
             "config": { "format": "gguf" }, "descriptor": { "name": "x" },

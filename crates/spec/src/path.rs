@@ -1,16 +1,18 @@
-//! Paths of files in an artifact: relative, with `/`, and harmless on every system they may be written to.
+//! Paths of files in an artifact: relative, with `/`, and safe on every system that they may be
+//! written to.
 
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, fmt, str::FromStr};
 use unicode_normalization::UnicodeNormalization;
 
-/// Deeper paths serve nobody, and each directory of each path costs time and memory.
+/// Real models have no deeper paths, and each directory of each path costs time and memory.
 const MAX_DEPTH: usize = 256;
 
-/// A relative path of normal components: no `..`, no root, no drive, no backslash, no NUL, each at most 255 bytes, 4096 bytes and 256
-/// components in all.
+/// A relative path of normal components: no `..`, no root, no drive, no backslash and no NUL. Each
+/// component has at most 255 bytes; the path has at most 4096 bytes and 256 components.
 ///
-/// Whatever names files from outside (an annotation, a tar entry) becomes one of these before it is used.
+/// Every file name from outside (an annotation, a tar entry) is parsed into this type before it is
+/// used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FilePath(String);
@@ -69,7 +71,7 @@ impl FromStr for FilePath {
         }
         let components: Vec<&str> = path.split('/').filter(|c| !c.is_empty() && *c != ".").collect();
         if components.is_empty() {
-            return Err(invalid("it names no file"));
+            return Err(invalid("it does not name a file"));
         }
         if components.contains(&"..") {
             return Err(invalid("it contains `..`"));
@@ -81,7 +83,7 @@ impl FromStr for FilePath {
             return Err(invalid("it is more than 256 directories deep"));
         }
         let joined = components.join("/");
-        // Of what is kept: before it may have stood a `./`.
+        // Checked on the normalised path, because a `./` may have preceded the drive letter.
         if matches!(joined.as_bytes(), [drive, b':', ..] if drive.is_ascii_alphabetic()) {
             return Err(invalid("it begins with a drive letter"));
         }
@@ -92,7 +94,7 @@ impl FromStr for FilePath {
     }
 }
 
-/// The path would leave the directory it is written into, or cannot be written.
+/// The path would leave its target directory, or cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the path {path:?} is refused: {why}")]
 pub struct InvalidPath {
@@ -101,7 +103,7 @@ pub struct InvalidPath {
 }
 
 impl InvalidPath {
-    /// A hostile path may be megabytes long; a person wants to see where it begins.
+    /// A hostile path may be megabytes long, so only its beginning is shown.
     fn new(path: &str, why: &'static str) -> Self {
         const SHOWN: usize = 300;
         let mut shown: String = path.chars().take(SHOWN).collect();
@@ -111,13 +113,13 @@ impl InvalidPath {
         Self { path: shown, why }
     }
 
-    /// Why it is refused, without the path.
+    /// Why the path is refused, without the path.
     pub fn reason(&self) -> &'static str {
         self.why
     }
 }
 
-/// The paths of one artifact, refusing two that could not both be files of one directory.
+/// The paths of one artifact. Refuses two paths that cannot both exist in one directory.
 #[derive(Default)]
 pub struct PathSet {
     files: HashMap<String, FilePath>,
@@ -127,14 +129,15 @@ pub struct PathSet {
 impl PathSet {
     /// Adds `path`.
     ///
-    /// Refused are a path that was added before, one that differs from another only in case or Unicode normalisation
-    /// (one file on some systems), and one that is a file here and a directory there.
+    /// Refuses a path that was added before, a path that differs from another only in case or
+    /// Unicode normalisation (the same file on some systems), and a path that is a file here and a
+    /// directory elsewhere in the set.
     pub fn insert(&mut self, path: &FilePath) -> Result<(), InvalidPath> {
         let refuse = |why| InvalidPath::new(&path.0, why);
         let folded = self.insert_directories(path, path.components().count() - 1)?;
         if let Some(other) = self.files.get(&folded) {
             return Err(refuse(if other == path {
-                "two files have it"
+                "two files have this path"
             } else {
                 "another file's path differs from it only in case or Unicode form, and is the same file on some systems"
             }));
@@ -146,12 +149,14 @@ impl PathSet {
         Ok(())
     }
 
-    /// Adds `path` as a directory, which may have been added before; refused is what [`insert`](Self::insert) refuses.
+    /// Adds `path` as a directory, which may have been added before. Refuses the same clashes as
+    /// [`insert`](Self::insert).
     pub fn insert_directory(&mut self, path: &FilePath) -> Result<(), InvalidPath> {
         self.insert_directories(path, path.components().count()).map(|_| ())
     }
 
-    /// Adds the first `directories` components of `path` as directories, and returns the whole path folded.
+    /// Adds the first `directories` components of `path` as directories. Returns the whole path
+    /// case-folded.
     fn insert_directories(&mut self, path: &FilePath, directories: usize) -> Result<String, InvalidPath> {
         let refuse = |why| InvalidPath::new(&path.0, why);
         let mut folded = String::with_capacity(path.0.len());
@@ -171,7 +176,7 @@ impl PathSet {
             }
             match self.directories.get(&folded) {
                 Some(first) if first.0 != path.0[..len] => {
-                    return Err(refuse("another path's directory differs from its own only in case or Unicode form"));
+                    return Err(refuse("one of its directories differs from another path's directory only in case or Unicode form"));
                 }
                 Some(_) => {}
                 None => {
@@ -188,7 +193,8 @@ impl PathSet {
     }
 }
 
-/// One text for all that are one name on a file system that knows neither case nor Unicode form.
+/// Maps all components that are one name on a case-insensitive, normalising file system to one
+/// text.
 fn fold(component: &str) -> String {
     component.nfc().flat_map(char::to_lowercase).nfc().collect()
 }
@@ -224,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_and_odd_paths_are_taken() {
+    fn ordinary_and_unusual_paths_are_accepted() {
         let longest = "y".repeat(255);
         for good in ["a", "a/b", "with space.txt", "we[i]rd", "quo\"te'", "ünï/çødé", "..a", "a..", "...", longest.as_str()] {
             assert_eq!(good.parse::<FilePath>().unwrap().as_str(), good);
@@ -233,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_cannot_live_together_are_refused() {
+    fn paths_that_clash_are_refused() {
         let insert_all = |paths: &[&str]| {
             let mut set = PathSet::default();
             paths.iter().try_for_each(|p| set.insert(&p.parse().unwrap()))

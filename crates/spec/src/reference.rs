@@ -1,4 +1,5 @@
-//! References: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, with the grammars of the OCI distribution specification.
+//! References: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, with the grammars of the OCI distribution
+//! specification.
 
 use crate::Digest;
 use std::{fmt, str::FromStr};
@@ -8,23 +9,24 @@ use std::{fmt, str::FromStr};
 pub struct Tag(String);
 
 impl Tag {
-    /// The tag under which clients list the referrers of `subject` where a registry has no API for them (OCI distribution specification,
-    /// "Referrers Tag Schema").
+    /// The tag under which clients list the referrers of `subject` in a registry without the
+    /// referrers API (OCI distribution specification, "Referrers Tag Schema").
     pub fn of_referrers(subject: &Digest) -> Self {
         Self(format!("{}-{}", subject.algorithm().name(), &subject.hex()[..64]))
     }
 
-    /// The tags under which cosign keeps the signatures, the attestations and the SBOM of `subject`.
+    /// The tags under which cosign stores the signatures, the attestations and the SBOM of
+    /// `subject`.
     pub fn of_cosign(subject: &Digest) -> [Self; 3] {
         ["sig", "att", "sbom"].map(|kind| Self(format!("{}.{kind}", Self::of_referrers(subject))))
     }
 
-    /// `latest`, which a reference without tag and digest means.
+    /// `latest`, the tag of a reference that has neither tag nor digest.
     pub fn latest() -> Self {
         Self("latest".to_owned())
     }
 
-    /// The text of the tag.
+    /// The tag as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -46,14 +48,15 @@ impl FromStr for Tag {
         if valid {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidReference::new(text, "a tag is 1 to 128 letters, digits, `_`, `.` or `-`, and begins with none of the last two"))
+            Err(InvalidReference::new(text, "a tag is 1 to 128 letters, digits, `_`, `.` or `-`, and does not begin with `.` or `-`"))
         }
     }
 }
 
-/// Where a repository is: `NAME`, or `HOST[:PORT]/NAME`; at most 255 characters in all.
+/// A repository: `NAME`, or `HOST[:PORT]/NAME`; at most 255 characters in all.
 ///
-/// The first component is a host if it contains a `.` or a `:`, is `localhost`, and a name follows it.
+/// The first component is a host if a name follows it and it contains a `.` or a `:` or is
+/// `localhost`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryName {
     text: String,
@@ -61,7 +64,8 @@ pub struct RepositoryName {
 }
 
 impl RepositoryName {
-    /// A repository of a registry that is named by other means, such as the one that answers a request: never has a host.
+    /// A repository in a registry that is already known, such as the one that answers a request. It
+    /// never has a host.
     pub fn without_host(name: &str) -> Result<Self, InvalidReference> {
         check_name(name, name)?;
         Ok(Self { text: name.to_owned(), host_len: 0 })
@@ -72,7 +76,7 @@ impl RepositoryName {
         (self.host_len > 0).then(|| &self.text[..self.host_len])
     }
 
-    /// The name in its registry, without the host.
+    /// The name within its registry, without the host.
     pub fn path(&self) -> &str {
         if self.host_len > 0 { &self.text[self.host_len + 1..] } else { &self.text }
     }
@@ -147,19 +151,20 @@ fn check_name(name: &str, whole: &str) -> Result<(), InvalidReference> {
     ))
 }
 
-/// Which manifest of a repository is meant.
+/// Selects a manifest of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
-    /// Whatever the tag points to.
+    /// The manifest that the tag points to.
     Tag(Tag),
-    /// Exactly this manifest.
+    /// The manifest with this digest.
     Digest(Digest),
-    /// This manifest, whatever the tag points to when it is read. When it is written, the tag is set to it.
+    /// The manifest with this digest, whatever the tag points to when it is read. When it is
+    /// written, the tag is set to it.
     Both(Tag, Digest),
 }
 
 impl Selector {
-    /// The tag, if one is named.
+    /// The tag, if there is one.
     pub fn tag(&self) -> Option<&Tag> {
         match self {
             Self::Tag(tag) | Self::Both(tag, _) => Some(tag),
@@ -167,7 +172,7 @@ impl Selector {
         }
     }
 
-    /// The digest, if one is named.
+    /// The digest, if there is one.
     pub fn digest(&self) -> Option<&Digest> {
         match self {
             Self::Digest(digest) | Self::Both(_, digest) => Some(digest),
@@ -177,7 +182,7 @@ impl Selector {
 }
 
 impl fmt::Display for Selector {
-    /// As it ends a reference: `:TAG`, `@DIGEST` or `:TAG@DIGEST`.
+    /// The end of a reference: `:TAG`, `@DIGEST` or `:TAG@DIGEST`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(tag) => write!(f, ":{tag}"),
@@ -187,7 +192,8 @@ impl fmt::Display for Selector {
     }
 }
 
-/// A repository and a manifest in it: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`; without tag and digest, the tag `latest`.
+/// A repository and a manifest in it: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`. Without tag and digest,
+/// the tag is `latest`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// The repository.
@@ -213,7 +219,10 @@ impl FromStr for Reference {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
                 let digest = digest.parse::<Digest>().map_err(|_| {
-                    InvalidReference::new(text, "what follows `@` is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits")
+                    InvalidReference::new(
+                        text,
+                        "the text after `@` is not a digest: expected `sha256:` and 64 lower-case hexadecimal digits",
+                    )
                 })?;
                 (rest, Some(digest))
             }
@@ -235,7 +244,7 @@ impl FromStr for Reference {
     }
 }
 
-/// The text is not a reference, or not the part of one that it should be.
+/// The text is not a valid reference, or not a valid part of one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a valid reference: {why}")]
 pub struct InvalidReference {
@@ -258,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_names_tags_and_digests_are_told_apart() {
+    fn hosts_names_tags_and_digests_are_parsed() {
         let digest = Digest::of(b"");
         let r = parse("localhost:5000/a/b:v1");
         assert_eq!(
@@ -279,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_parse() {
+    fn invalid_references_are_refused() {
         let long = "a".repeat(256);
         for bad in [
             "",

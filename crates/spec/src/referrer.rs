@@ -1,21 +1,21 @@
-//! Manifests as the list of what refers to another one shows them.
+//! Manifests as entries of a referrers list.
 
 use crate::{Digest, InvalidManifest, media_type};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-/// A manifest in a list of referrers (OCI distribution specification, "Listing Referrers"). Its annotations stay the text that they were, so
-/// that it costs no more memory than its bytes.
+/// An entry of a referrers list (OCI distribution specification, "Listing Referrers"). Its
+/// annotations are kept as JSON text, so they use no more memory than their bytes.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Referrer {
     /// The media type of the manifest.
     pub media_type: String,
-    /// Its digest.
+    /// The manifest's digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// The manifest's size in bytes.
     pub size: u64,
-    /// The type of the artifact; for want of one, the media type of its config.
+    /// The artifact type or, if the manifest has none, the media type of its config.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +26,8 @@ pub struct Referrer {
 }
 
 impl Referrer {
-    /// Reads the bytes of a manifest, of which the caller knows the digest, and the media type if it is not empty.
+    /// Reads the bytes of a manifest. The caller gives the digest, and the media type if it is
+    /// known; an empty `media_type` means unknown.
     pub fn read(bytes: &[u8], media_type: &str, digest: Digest) -> Result<Self, InvalidManifest> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -66,7 +67,7 @@ impl Referrer {
         })
     }
 
-    /// About how many bytes it has in a list.
+    /// The approximate number of bytes of this entry in a list.
     pub fn listed_len(&self) -> usize {
         let rest = self.media_type.len() + self.artifact_type.as_ref().map_or(0, String::len) + 2 * self.digest.hex().len();
         self.annotations.as_ref().map_or(0, |annotations| annotations.get().len()) + rest + 128

@@ -1,27 +1,28 @@
-//! The files that hold one model's weights together, by their names, which all programs of the field write alike.
+//! Sharded files: several files that hold one model's weights. Their names follow one convention in
+//! all programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// No model is in more files; a larger number is no such number.
+/// No model has more shards. A larger number is not a shard number.
 const MAX_TOTAL: usize = 1_000_000;
-/// How many numbers of missing files are told.
-const TOLD: usize = 5;
+/// How many numbers of missing shards a message lists.
+const MAX_LISTED: usize = 5;
 
-/// What the name of a shard says: `STEM-00002-of-00003.EXTENSION`.
+/// The parts of a shard's file name: `STEM-00002-of-00003.EXTENSION`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardName<'a> {
-    /// The name of the model that it is a part of.
+    /// The name of the model that the shard belongs to.
     pub stem: &'a str,
-    /// What the name ends with, without a dot; empty without one.
+    /// The file extension without a dot; empty if there is none.
     pub extension: &'a str,
-    /// Which one it is. Most programs count from 1, some from 0.
+    /// The number of the shard. Most programs count from 1, some from 0.
     pub number: usize,
-    /// How many there are; at least 1.
+    /// The total number of shards; at least 1.
     pub total: usize,
 }
 
 impl<'a> ShardName<'a> {
-    /// What the file name `name` says, if it is that of a shard.
+    /// Parses the file name `name`. Returns `None` if it is not the name of a shard.
     pub fn parse(name: &'a str) -> Option<Self> {
         let (whole, extension) = name.rsplit_once('.').unwrap_or((name, ""));
         let digits = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<usize>().ok()).flatten();
@@ -32,18 +33,18 @@ impl<'a> ShardName<'a> {
     }
 }
 
-/// The shards of one model that are there.
+/// The shards of one model that exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardSet<'a> {
-    /// The path of each, by its number; never empty.
+    /// The path of each shard by its number; never empty.
     pub paths: BTreeMap<usize, &'a str>,
-    /// How many there should be.
+    /// The number of shards that the model should have.
     pub total: usize,
 }
 
 impl<'a> ShardSet<'a> {
-    /// The sets that the files with these paths make, in the order of their paths. Those that a vector has together are of one name, and differ
-    /// in how many files they should have.
+    /// Groups the shards among `paths` into sets, in the order of their paths. The sets of one
+    /// inner vector have the same name but different totals.
     pub fn all(paths: impl IntoIterator<Item = &'a str>) -> Vec<Vec<Self>> {
         let mut families: BTreeMap<(&str, &str, &str), BTreeMap<usize, Self>> = BTreeMap::new();
         for path in paths {
@@ -56,18 +57,20 @@ impl<'a> ShardSet<'a> {
         families.into_values().map(|family| family.into_values().collect()).collect()
     }
 
-    /// The path of the first that is there.
+    /// The path of the first shard that exists.
     pub fn first(&self) -> &'a str {
         self.paths.values().next().copied().unwrap_or_default()
     }
 
-    /// Which are not there, as it follows the path of the first; nothing if all are.
+    /// A message about the missing shards, to be appended to the path of the first one; `None` if
+    /// the set is complete.
     pub fn lack(&self) -> Option<String> {
         let begin = usize::from(!self.paths.contains_key(&0));
         let numbers = begin..begin + self.total;
         let there: BTreeSet<usize> = self.paths.keys().copied().filter(|number| numbers.contains(number)).collect();
         let missing = self.total - there.len();
-        let first: Vec<String> = numbers.filter(|number| !there.contains(number)).take(TOLD).map(|number| number.to_string()).collect();
+        let first: Vec<String> =
+            numbers.filter(|number| !there.contains(number)).take(MAX_LISTED).map(|number| number.to_string()).collect();
         let more = if missing > first.len() { format!(" and {} more", missing - first.len()) } else { String::new() };
         let are = if missing == 1 { "is" } else { "are" };
         (missing > 0)
@@ -80,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_shards() {
+    fn shard_names_are_parsed() {
         let parse = |name| ShardName::parse(name).map(|shard| (shard.stem, shard.extension, shard.number, shard.total));
         assert_eq!(parse("model-00002-of-00003.safetensors"), Some(("model", "safetensors", 2, 3)));
         assert_eq!(parse("model.fp16-00001-of-00002.safetensors"), Some(("model.fp16", "safetensors", 1, 2)));
@@ -99,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_by_number() {
+    fn missing_shards_are_listed_by_number() {
         assert_eq!(lacks(&["m-1-of-2.a", "m-2-of-2.a", "n-0-of-2.a", "n-1-of-2.a", "x.a"]), [[None], [None]]);
         assert_eq!(lacks(&["d/m-2-of-2.a", "m-1-of-2.a"]).len(), 2);
         let one = |paths: &[&str]| lacks(paths)[0][0].clone().unwrap();

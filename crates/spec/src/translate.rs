@@ -1,22 +1,25 @@
-//! Configs of other tools in the words of a model's config: which of their fields say what one of ours says.
+//! Translates configs of other tools into the specification's config by tables of corresponding
+//! fields.
 //!
-//! Reading is lenient: a value of another type says nothing, as do fields that are not known.
+//! Reading is lenient: unknown fields and values of the wrong type are ignored.
 
 use crate::Config;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// What the config of an artifact says of its model.
+/// The model's description, read from the config of an artifact.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Said {
-    /// In the words of the specification. Values are as they were said, whether a field allows them or not.
+    /// The fields that the specification has. Values are unchanged, even if the specification does
+    /// not allow them.
     pub config: Config,
-    /// What no field holds, as annotations of a manifest.
+    /// The values for which the specification has no field, as annotations of a manifest.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A field of another tool's config, by its path, and the field of ours that says the same. Of several that fill one text the first is
-/// heard; a list takes all of them.
+/// Pairs of the path of a field in another tool's config and the path of the corresponding field in
+/// [`Config`]. If several fields map to one text, the first with a value wins; a list gets the
+/// values of all of them.
 pub(crate) type Fields = [(&'static str, &'static str)];
 
 /// Reads a config blob, which must be a JSON object.
@@ -24,8 +27,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Map<String, Value>>(bytes).map(Value::Object)
 }
 
-/// What `said` says of the model by `fields`, and beside it in `config` the fields `kept` of the object at `from`, which must not be named
-/// like any of ours. Of these, what is nested deeper than a list or an object of values is left out: no such field holds it.
+/// Translates `said` by the table `fields`. In addition, copies the fields `kept` of the object at
+/// `from` into `config`; their names must differ from those of the specification's fields. Lists
+/// and objects nested inside a copied field's list or object are dropped, because no such field
+/// needs them.
 pub(crate) fn config(said: &Value, fields: &Fields, from: &str, kept: &[&str]) -> Config {
     let mut tree = Value::Object(Map::new());
     for (from, to) in fields {
@@ -47,7 +52,7 @@ pub(crate) fn config(said: &Value, fields: &Fields, from: &str, kept: &[&str]) -
     Config::parse(tree.to_string().as_bytes()).expect("texts and lists of them are what these fields hold")
 }
 
-/// Whether a list or an object holds none itself.
+/// Whether a list or an object contains no other list or object.
 fn is_flat(value: &Value) -> bool {
     let is_nested = |value: &Value| value.is_array() || value.is_object();
     match value {
@@ -57,7 +62,8 @@ fn is_flat(value: &Value) -> bool {
     }
 }
 
-/// The values at `path`, whose keys stand between slashes; `*` stands for each element of a list, and the empty path for `value`.
+/// The values at `path`: keys separated by slashes. `*` selects each element of a list; the empty
+/// path selects `value` itself.
 pub(crate) fn at<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
     path.split('/').filter(|key| !key.is_empty()).fold(vec![value], |values, key| match key {
         "*" => values.into_iter().filter_map(Value::as_array).flatten().collect(),
@@ -65,7 +71,7 @@ pub(crate) fn at<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
     })
 }
 
-/// A text that says something. Who wrote a version as a number meant its text.
+/// A text that is not empty. A number is converted, because some tools write a version as a number.
 pub(crate) fn text(value: &Value) -> Option<Value> {
     match value {
         Value::String(text) if !text.trim().is_empty() => Some(value.clone()),
@@ -74,7 +80,7 @@ pub(crate) fn text(value: &Value) -> Option<Value> {
     }
 }
 
-/// A whole number above zero, which may be written as text.
+/// A positive whole number, which may be written as a text.
 pub(crate) fn count(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).filter(|count| *count > 0)
 }

@@ -1,6 +1,8 @@
-//! Layers whose media types say which file of a model they are, as Docker Model Runner and Ollama write them: read and never written.
+//! Layers of Docker Model Runner and Ollama, whose media types identify the file. Such media types
+//! are read and never written.
 //!
-//! Many of them have no path, so their files get usual names: what other tools look for, or what the tools themselves call them.
+//! Many of these layers have no path. Their files get conventional names: the names that other
+//! tools look for, or that the tools themselves use.
 
 use crate::{Content, Encoding, FilePath, InvalidPath, Layer, LayerKind, path::PathSet};
 use std::collections::HashMap;
@@ -8,26 +10,30 @@ use std::collections::HashMap;
 const DOCKER: &str = "application/vnd.docker.ai.";
 const OLLAMA: &str = "application/vnd.ollama.image.";
 
-/// What the media type of a layer says of it.
+/// The meaning of a layer's media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TypedLayer {
-    /// What it is to the model; `None` if it may be several things.
+    /// The role of the layer in the model; `None` if the media type has several.
     pub(crate) kind: Option<LayerKind>,
     pub(crate) holds: Holds,
 }
 
-/// What the bytes of a layer are.
+/// The content of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holds {
-    /// A tar archive. Its title, if it has one, is that of a temporary file, and says nothing of what is in it.
+    /// A tar archive. Its title, if it has one, is the name of a temporary file and does not
+    /// describe the content.
     Archive,
-    /// One file, which is called so if nothing else names it. Of several, the others have a number before the extension.
+    /// One file with this name, unless the layer has a path. If there are several, the others get a
+    /// number before the extension.
     File(&'static str),
-    /// One of the files that hold the weights, with this extension: `model.EXTENSION`, or of several `model-00001-of-00002.EXTENSION`.
+    /// One of the files that hold the weights, with this extension: `model.EXTENSION`, or
+    /// `model-00001-of-00002.EXTENSION` if there are several.
     Weights(&'static str),
-    /// One file that has no usual name.
+    /// One file without a conventional name.
     AnyFile,
-    /// One file whose path is the field `name` of its descriptor, with this extension if it has another.
+    /// One file whose path is the field `name` of its descriptor. This extension is added if the
+    /// name has a different one.
     NamedBy(&'static str),
 }
 
@@ -40,12 +46,12 @@ impl TypedLayer {
         }
     }
 
-    /// Whether Ollama has written a layer of this type, or will.
+    /// Whether the media type belongs to Ollama, including types that Ollama may add later.
     pub(crate) fn is_of_ollama(media_type: &str) -> bool {
         media_type.starts_with(OLLAMA)
     }
 
-    /// Whether its file has a name where none is said.
+    /// Whether its file has a conventional name when the layer has no path.
     pub(crate) fn has_usual_name(&self) -> bool {
         matches!(self.holds, Holds::File(_) | Holds::Weights(_))
     }
@@ -74,7 +80,7 @@ impl TypedLayer {
             "draft" => (LayerKind::Weight, Holds::File("draft.gguf")),
             "tensor" => (LayerKind::Weight, Holds::NamedBy("safetensors")),
             "json" => (LayerKind::WeightConfig, Holds::NamedBy("json")),
-            // A template of Go, and no Jinja. `prompt` is its older name.
+            // A Go template, not Jinja. `prompt` is its older name.
             "template" | "prompt" => (LayerKind::WeightConfig, Holds::File("template")),
             "system" => (LayerKind::WeightConfig, Holds::File("system")),
             "params" => (LayerKind::WeightConfig, Holds::File("params.json")),
@@ -85,7 +91,8 @@ impl TypedLayer {
         Some(Self { kind: Some(kind), holds })
     }
 
-    /// The path of the layer that the field `name` of its descriptor says, if that is where it is said.
+    /// The layer's path from the field `name` of its descriptor, if this layer type uses that
+    /// field.
     pub(crate) fn named_path(&self, name: Option<&serde_json::Value>) -> Result<Option<FilePath>, InvalidPath> {
         let name = name.and_then(serde_json::Value::as_str).filter(|name| !name.is_empty());
         let (Holds::NamedBy(extension), Some(name)) = (self.holds, name) else { return Ok(None) };
@@ -94,7 +101,8 @@ impl TypedLayer {
     }
 }
 
-/// Gives the files among `layers` that have no path the name that their types say. `paths` are those that others have: none is given twice.
+/// Names the files among `layers` that have no path by their media types. `paths` are the paths
+/// already used; no path is used twice.
 pub(crate) fn name_by_type(layers: &mut [Layer], paths: &mut PathSet) {
     let holds = |layer: &Layer| {
         let is_unnamed = layer.content == Content::Unnamed;
@@ -126,8 +134,9 @@ pub(crate) fn name_by_type(layers: &mut [Layer], paths: &mut PathSet) {
     }
 }
 
-/// Adds a path to `paths`: `name`, or if that is taken with the next number before its extension, as in `LICENSE.2` and `mmproj.2.gguf`.
-/// `numbers` are those that names have had.
+/// Adds an unused path to `paths`: `name` or, if that is used, `name` with the next number before
+/// its extension, as in `LICENSE.2` and `mmproj.2.gguf`. `numbers` counts how often each name was
+/// given.
 fn free_path(name: String, numbers: &mut HashMap<String, u32>, paths: &mut PathSet) -> FilePath {
     let number = numbers.entry(name.clone()).or_insert(0);
     loop {
@@ -145,7 +154,7 @@ fn free_path(name: String, numbers: &mut HashMap<String, u32>, paths: &mut PathS
 }
 
 impl Holds {
-    /// How the bytes hold their files.
+    /// The layer encoding of this content.
     pub(crate) fn encoding(self) -> Encoding {
         if self == Self::Archive { Encoding::Tar } else { Encoding::Raw }
     }
@@ -158,7 +167,7 @@ mod tests {
     use serde_json::{Value, json};
     use std::collections::{BTreeMap, BTreeSet};
 
-    /// A layer with a title, if it is not empty.
+    /// A layer with a title, unless the title is empty.
     fn layer((media_type, title): (&str, &str)) -> Descriptor {
         let mut descriptor = Descriptor::new(format!("application/vnd.{media_type}"), Digest::of(b"x"), 1);
         descriptor.annotations.extend((!title.is_empty()).then(|| (annotation::TITLE.to_owned(), title.to_owned())));
@@ -236,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn several_files_of_weights_are_numbered_in_their_order() {
+    fn several_weight_files_are_numbered_in_order() {
         let layers = [("docker.ai.safetensors", ""), ("docker.ai.license", ""), ("docker.ai.safetensors", ""), ("docker.ai.gguf.v3", "")];
         assert_eq!(names(&layers), ["model-00001-of-00002.safetensors", "LICENSE", "model-00002-of-00002.safetensors", "model.gguf"]);
         let layers = [("docker.ai.gguf.v3", "big-Q4_K_M.gguf"), ("docker.ai.gguf.v3", "")];
-        assert_eq!(names(&layers), ["big-Q4_K_M.gguf", "model.gguf"], "who has a name is not counted");
+        assert_eq!(names(&layers), ["big-Q4_K_M.gguf", "model.gguf"], "a file with a name is not counted");
     }
 
     #[test]
-    fn a_name_that_is_taken_is_not_given() {
+    fn a_used_name_is_not_given_again() {
         let license = ("docker.ai.license", "");
         let layers = [license, ("docker.ai.license", "license"), license, ("docker.ai.model.file", "LICENSE.3"), license];
         assert_eq!(names(&layers), ["LICENSE.2", "license", "LICENSE.4", "LICENSE.3", "LICENSE.5"]);
@@ -255,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_are_held_to_the_rules_of_all_artifacts() {
+    fn titles_follow_the_rules_for_all_artifacts() {
         for bad in ["../x", "/x", "a\\b", "C:x", "a/../../b"] {
             for media_type in ["docker.ai.gguf.v3", "docker.ai.dir.tar", "docker.ai.model.file", "ollama.image.model"] {
                 assert!(read(vec![layer((media_type, bad))]).is_err(), "{media_type} {bad}");
@@ -263,12 +272,16 @@ mod tests {
         }
         let mut empty = layer(("docker.ai.license", "my.txt"));
         empty.annotations.insert(annotation::FILEPATH.to_owned(), String::new());
-        assert_eq!(read(vec![empty]).unwrap().layers[0].path.as_ref().map(FilePath::as_str), Some("my.txt"), "an empty path is none");
+        assert_eq!(
+            read(vec![empty]).unwrap().layers[0].path.as_ref().map(FilePath::as_str),
+            Some("my.txt"),
+            "an empty path counts as no path"
+        );
         let twice = [("docker.ai.license", "a"), ("docker.ai.license", "A"), ("docker.ai.gguf.v3", "a")];
-        assert_eq!(names(&twice), ["a", "LICENSE", "model.gguf"], "a name that is taken is none");
+        assert_eq!(names(&twice), ["a", "LICENSE", "model.gguf"], "a used name counts as no name");
         assert!(read(vec![layer(("docker.ai.model.file", "a")), layer(("docker.ai.model.file", "A"))]).is_err());
         let archive = &read(vec![layer(("docker.ai.vllm.config.tar", "vllm-config-123.tar"))]).unwrap().layers[0];
-        assert_eq!((&archive.path, &archive.metadata), (&None, &None), "it says nothing of the files in it");
+        assert_eq!((&archive.path, &archive.metadata), (&None, &None), "the title does not name the files in the archive");
     }
 
     #[test]
@@ -286,7 +299,7 @@ mod tests {
         for nothing in [json!(null), json!(""), json!(["x"]), json!({ "a": 1 }), json!(7)] {
             assert_eq!(path("json", nothing).unwrap(), None);
         }
-        assert_eq!(path("license", json!("mine")).unwrap().as_deref(), Some("LICENSE"), "only these are named so");
+        assert_eq!(path("license", json!("mine")).unwrap().as_deref(), Some("LICENSE"), "only these layer types use the field");
         for bad in ["../x", "/etc/x", "a\\b"] {
             assert!(path("json", json!(bad)).is_err(), "{bad}");
         }

@@ -1,5 +1,5 @@
-//! The fields of a JSON object that its reader does not know. They are kept as the text that they were, so that a document with a
-//! million small objects in such a field costs no more memory than its bytes.
+//! The fields of a JSON object that its reader does not know. They are kept as JSON text, so a
+//! million small objects in such a field use no more memory than their bytes.
 
 use serde::{
     Deserializer, Serialize, Serializer,
@@ -10,11 +10,11 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 use std::fmt;
 
-/// How deep lists and objects may be nested in a field: `serde_json` reads no document that is nested 128 deep, and whoever writes the field
-/// into one of their own nests it deeper.
+/// The maximum nesting of lists and objects in a field. `serde_json` refuses documents nested 128
+/// deep, and a program that writes the field into its own document nests it deeper.
 const MAX_DEPTH: usize = 100;
 
-/// How deep lists and objects are nested in a JSON document.
+/// The maximum nesting of lists and objects in a JSON document.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut is_in_text, mut is_escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
@@ -33,7 +33,8 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-/// Fields of a JSON object that are not known here, in the order in which they stood, kept so that the object can be written again.
+/// Unknown fields of a JSON object, in their original order, kept so that the object can be written
+/// again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnknownFields {
     /// The members of the object, without the braces around them.
@@ -41,7 +42,7 @@ pub struct UnknownFields {
 }
 
 impl UnknownFields {
-    /// Whether there are none.
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -65,10 +66,11 @@ impl UnknownFields {
         self.members.push_str(value.get());
     }
 
-    /// What `look` makes of the first field of which it makes anything.
+    /// The result of `look` for the first field for which it returns `Some`.
     fn find<T>(&self, look: impl FnMut(&str, &RawValue) -> Option<T>) -> Option<T> {
         let object = format!("{{{}}}", self.members);
-        // It ends early where something was found, which `serde_json` takes for an error of what follows.
+        // The reading stops once a field is found. `serde_json` reports the unread rest as an
+        // error, which is ignored.
         let mut found = None;
         let read = serde_json::Deserializer::from_str(&object).deserialize_map(Finder { look, found: &mut found });
         debug_assert!(read.is_ok() || found.is_some(), "the members were JSON when they were pushed");
@@ -76,7 +78,7 @@ impl UnknownFields {
     }
 }
 
-/// Looks at one member after the other.
+/// Visits the members one after the other.
 struct Finder<'a, F, T> {
     look: F,
     found: &'a mut Option<T>,
@@ -110,7 +112,7 @@ impl Serialize for UnknownFields {
     }
 }
 
-/// Lets `read` read a struct, and gives what it does not know of the object to `keep`.
+/// Deserializes a struct with `read`, and passes the object's unknown fields to `keep`.
 pub(crate) fn keep_unknown<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     read: impl FnOnce(Keeping<'_, D>) -> Result<T, D::Error>,
@@ -122,8 +124,8 @@ pub(crate) fn keep_unknown<'de, D: Deserializer<'de>, T>(
     Ok(value)
 }
 
-/// Reads and writes structs with `#[serde(remote = "Self")]` and a last field
-/// `#[serde(flatten, skip_deserializing)] pub other: UnknownFields`.
+/// Implements deserialization and serialization for structs with `#[serde(remote = "Self")]` and a
+/// last field `#[serde(flatten, skip_deserializing)] pub other: UnknownFields`.
 macro_rules! keeps_unknown_fields {
     ($($type:ident),*) => {$(
         impl<'de> serde::Deserialize<'de> for $type {
@@ -141,7 +143,7 @@ macro_rules! keeps_unknown_fields {
 }
 pub(crate) use keeps_unknown_fields;
 
-/// Hands a struct the fields that it knows.
+/// A deserializer that passes only the known fields to a struct.
 pub(crate) struct Keeping<'a, D> {
     inner: D,
     unknown: &'a mut UnknownFields,
@@ -215,14 +217,14 @@ mod tests {
     use crate::{Config, Manifest};
 
     #[test]
-    fn depth_is_counted_outside_of_texts() {
+    fn depth_is_counted_outside_strings() {
         for (json, expected) in [("7", 0), ("[]", 1), (r#"{"a":[{}],"b":[]}"#, 3), (r#"["[[[","\"[[",{}]"#, 2), ("[[],[],[]]", 2)] {
             assert_eq!(depth(json), expected, "{json}");
         }
     }
 
     #[test]
-    fn what_is_kept_can_be_written_into_another_document() {
+    fn kept_fields_can_be_written_into_another_document() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         let config = |depth: usize| Config::parse(format!(r#"{{"config":{{"x":{}}}}}"#, nested(depth)).as_bytes());
         assert!(serde_json::to_value(config(MAX_DEPTH).unwrap()).is_ok());

@@ -1,18 +1,20 @@
-//! The grammars of single values of a config, each as a question about a text (specification, `docs/config.md`).
+//! The grammars of single config values, each as a predicate on a text (specification,
+//! `docs/config.md`).
 
 pub use crate::licence::{is_licence_expression, licence_fault};
 
-/// The words of `config.precision`.
+/// The allowed values of `config.precision`.
 #[rustfmt::skip]
 pub const PRECISIONS: [&str; 18] = [
     "float32", "float64", "float16", "bfloat16", "float8_e4m3", "float8_e5m2", "complex32", "complex64", "complex128",
     "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
 ];
 
-/// The words of `inputTypes` and `outputTypes`.
+/// The allowed values of `inputTypes` and `outputTypes`.
 pub const MODALITIES: [&str; 6] = ["text", "image", "audio", "video", "embedding", "other"];
 
-/// Whether `text` is a `paramSize`: a count with at most one decimal and one of K, M, B, T, Q in either case. `8x7B` is none.
+/// Whether `text` is a `paramSize`: a number with at most one decimal, followed by K, M, B, T or Q
+/// in either case. `8x7B` is not one.
 pub fn is_param_size(text: &str) -> bool {
     let Some(count) = text.strip_suffix(|c: char| "KMBTQkmbtq".contains(c)) else { return false };
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -22,18 +24,19 @@ pub fn is_param_size(text: &str) -> bool {
     }
 }
 
-/// Whether `text` is a `precision`: words of [`PRECISIONS`], each once, separated by commas.
+/// Whether `text` is a `precision`: values of [`PRECISIONS`], each at most once, separated by
+/// commas.
 pub fn is_precision(text: &str) -> bool {
     let words: Vec<&str> = text.split(',').collect();
     words.iter().enumerate().all(|(at, word)| PRECISIONS.contains(word) && !words[..at].contains(word))
 }
 
-/// Whether `text` is a word of [`MODALITIES`].
+/// Whether `text` is one of [`MODALITIES`].
 pub fn is_modality(text: &str) -> bool {
     MODALITIES.contains(&text)
 }
 
-/// Whether `text` has the form of an ISO 639 two-letter code: two lower-case letters.
+/// Whether `text` has the form of a two-letter ISO 639 code: two lower-case letters.
 pub fn is_language(text: &str) -> bool {
     text.len() == 2 && text.bytes().all(|b| b.is_ascii_lowercase())
 }
@@ -47,14 +50,14 @@ pub fn is_media_type(text: &str) -> bool {
     text.split_once('/').is_some_and(|(kind, name)| is_name(kind) && is_name(name))
 }
 
-/// Whether `text` is a `date-time` of RFC 3339, section 5.6: a day of the calendar, a time, and an offset.
+/// Whether `text` is a `date-time` of RFC 3339, section 5.6: a valid date, a time, and an offset.
 ///
-/// A leap second is taken where one can stand, at the end of a day of UTC.
+/// A leap second is accepted only at the end of a UTC day.
 pub fn is_date_time(text: &str) -> bool {
     date_time(text.as_bytes()).is_some()
 }
 
-/// Year, month and day of the day that comes `days` after the first of January 1970.
+/// Year, month and day of the date that is `days` days after 1 January 1970.
 pub fn date(mut days: u64) -> (u64, u64, u64) {
     let is_leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let mut year = 1970;
@@ -128,7 +131,7 @@ mod tests {
 
     fn check(is: fn(&str) -> bool, good: &[&str], bad: &[&str]) {
         good.iter().for_each(|text| assert!(is(text), "{text:?} is refused"));
-        bad.iter().for_each(|text| assert!(!is(text), "{text:?} is taken"));
+        bad.iter().for_each(|text| assert!(!is(text), "{text:?} is accepted"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What holds of any config and any artifact.
+//! Properties of every config and every artifact.
 
 use modelpack_spec::{
     Artifact, ArtifactBuilder, Config, ConfigBuilder, Content, Digest, Encoding, FileMetadata, FilePath, LayerInput, LayerKind, value,
@@ -6,9 +6,9 @@ use modelpack_spec::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
-/// A text that a field without a grammar takes.
+/// A text that a field without a grammar accepts.
 fn text() -> impl Strategy<Value = String> {
-    any::<String>().prop_filter("empty texts say nothing", |text| !text.is_empty())
+    any::<String>().prop_filter("empty texts are refused", |text| !text.is_empty())
 }
 
 fn time() -> impl Strategy<Value = String> {
@@ -30,7 +30,7 @@ fn digests() -> impl Strategy<Value = Vec<Digest>> {
     vec(any::<[u8; 4]>().prop_map(|bytes| Digest::of(&bytes)), 1..4)
 }
 
-/// Sets a field that is there.
+/// Calls a setter if there is a value.
 fn set<T>(builder: ConfigBuilder, value: Option<T>, setter: impl Fn(ConfigBuilder, T) -> ConfigBuilder) -> ConfigBuilder {
     match value {
         Some(value) => setter(builder, value),
@@ -83,7 +83,7 @@ fn builder() -> impl Strategy<Value = ConfigBuilder> {
     })
 }
 
-/// Any JSON whose numbers are whole.
+/// Any JSON value whose numbers are integers.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -99,7 +99,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Objects with the names of the specification, and anything as their values.
+/// Objects with the field names of the specification and arbitrary values.
 fn foreign_config() -> impl Strategy<Value = Value> {
     let field = |names: &[&'static str]| (select(names.to_vec()), any_json()).prop_map(|(name, value)| (name.to_owned(), value));
     let object = |names: &[&'static str]| vec(field(names), 0..6).prop_map(|fields| Value::Object(fields.into_iter().collect()));
@@ -121,11 +121,11 @@ fn read_back(config: &Config) -> Config {
 
 proptest! {
     #[test]
-    fn what_the_builder_builds_reads_back_the_same(builder in builder(), diff_ids in digests()) {
+    fn a_built_config_reads_back_the_same(builder in builder(), diff_ids in digests()) {
         let config = builder.clone().build(diff_ids.clone()).unwrap();
         prop_assert_eq!(&read_back(&config), &config);
         prop_assert_eq!(config.to_bytes(), builder.clone().build(diff_ids.clone()).unwrap().to_bytes());
-        prop_assert_eq!(ConfigBuilder::from(config.clone()).build(diff_ids).unwrap(), config, "what was read can be built again");
+        prop_assert_eq!(ConfigBuilder::from(config.clone()).build(diff_ids).unwrap(), config, "a config that was read can be built again");
     }
 
     #[test]
@@ -145,14 +145,14 @@ proptest! {
     }
 
     #[test]
-    fn whatever_stands_in_a_foreign_config_it_is_read_and_written_so_that_it_reads_the_same(json in foreign_config()) {
+    fn any_foreign_config_is_read_and_reads_the_same_after_writing(json in foreign_config()) {
         let read = Config::parse(json.to_string().as_bytes()).unwrap();
         prop_assert_eq!(read.other.get("more"), json.get("more").cloned());
         prop_assert_eq!(read_back(&read), read);
     }
 
     #[test]
-    fn a_builder_takes_no_value_outside_its_grammar(
+    fn a_builder_refuses_values_outside_the_grammar(
         text in prop_oneof![any::<String>(), "[0-9]{0,3}[.x]?[0-9]{0,2}[KMBTQkg]?", "(float16|int8|bf16|bool)(,(int8|bool))?", "[a-zA-Z]{1,3}", time()],
     ) {
         let diff_id = || [Digest::of(b"")];
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn the_artifact_that_a_builder_builds_says_what_was_said(
+    fn a_built_artifact_reads_back_as_its_input(
         config in builder(),
         layers in vec((select(LayerKind::ALL.to_vec()), select(Encoding::ALL.to_vec()), "[a-c]{1,2}(/[a-c]{1,2}){0,2}", 0..=i64::MAX as u64, any::<bool>()), 1..8),
     ) {
@@ -175,7 +175,7 @@ proptest! {
             LayerInput { kind, encoding, digest, diff_id, size, path: Some(path), metadata: Some(metadata), untested: Some(untested) }
         }).collect();
         let built = layers.iter().cloned().fold(ArtifactBuilder::new(config), ArtifactBuilder::layer).build();
-        // Paths that clash are refused; anything else is an artifact that reads as it was said.
+        // Paths that clash are refused. Any other artifact reads back as its input.
         if let Ok(built) = built {
             let read = Artifact::read(built.manifest.image().unwrap()).unwrap();
             prop_assert_eq!(read.layers.len(), layers.len());
@@ -192,7 +192,7 @@ proptest! {
                 }
             }
         } else {
-            prop_assert!(layers.len() > 1, "one layer clashes with nothing");
+            prop_assert!(layers.len() > 1, "a single layer cannot clash");
         }
     }
 }

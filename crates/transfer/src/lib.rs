@@ -11,9 +11,11 @@ mod files;
 mod memory;
 mod notice;
 mod overlay;
+pub mod platform;
 mod produced;
 mod progress;
 mod seam;
+mod symlink;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
@@ -26,4 +28,5 @@ pub use overlay::Overlay;
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
 pub use seam::{Begin, Sink, Source, Upload};
+pub use symlink::follow_links;
 pub use verify::{verify_blob, verify_bytes, verify_manifest, verify_selected};

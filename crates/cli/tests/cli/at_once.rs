@@ -1,17 +1,17 @@
-//! Several that unpack into one directory at once: all succeed, and say that they wait.
+//! Concurrent unpacking into one directory: all processes succeed, and report that they wait.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, ok, wait_until};
 use modelpack_testkit::{Failure, Fault, Running, Signal, assert_same_tree};
 use std::{fs, path::Path};
 
-/// What is in a directory that unpacking itself put there.
+/// Files of the unpacking itself in a directory.
 fn left_behind(directory: &Path) -> Vec<String> {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with(".modelpack-")).collect()
 }
 
 #[test]
-fn ten_at_once_into_one_directory_all_succeed() {
+fn ten_concurrent_unpacks_into_one_directory_succeed() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
@@ -35,7 +35,7 @@ fn ten_at_once_into_one_directory_all_succeed() {
 }
 
 #[test]
-fn who_waits_says_so_is_interrupted_at_once_and_goes_on_when_the_other_is_killed() {
+fn a_waiting_unpack_reports_it_can_be_interrupted_and_continues_when_the_other_is_killed() {
     let (packer, model) = cli_with_model();
     let (cli, registry) = (cli(), Registry::start());
     let reference = registry.reference("tiny:v1");
@@ -47,14 +47,14 @@ fn who_waits_says_so_is_interrupted_at_once_and_goes_on_when_the_other_is_killed
 
     let start = || {
         let mut running = cli.start(["pull", &reference, "-o", "out"]);
-        let said = running.wait_for_line("waiting");
-        assert_eq!(said, "out is being written by another process; waiting for it");
+        let printed = running.wait_for_line("waiting");
+        assert_eq!(printed, "out is being written by another process; waiting for it");
         running
     };
     let (interrupted, waiting) = (start(), start());
     interrupted.signal(Signal::INT);
     assert_eq!(interrupted.wait().expect_code(130).stdout, "");
-    assert_eq!(left_behind(&out).len(), 2, "it took nothing of the other's away");
+    assert_eq!(left_behind(&out).len(), 2, "it removed no files of the other process");
 
     stalled.signal(Signal::KILL);
     stalled.wait();
@@ -63,7 +63,7 @@ fn who_waits_says_so_is_interrupted_at_once_and_goes_on_when_the_other_is_killed
 }
 
 #[test]
-fn of_two_artifacts_that_do_not_go_together_one_is_whole_and_the_other_is_refused() {
+fn of_two_conflicting_artifacts_one_is_complete_and_the_other_is_refused() {
     let (cli, model) = cli_with_model();
     let other = cli.home().join("other");
     fs::create_dir(&other).unwrap();
@@ -85,7 +85,7 @@ fn of_two_artifacts_that_do_not_go_together_one_is_whole_and_the_other_is_refuse
 }
 
 #[test]
-fn what_has_the_name_of_the_lock_and_is_none_is_in_the_way() {
+fn another_file_with_the_name_of_the_lock_is_a_conflict() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny");
     fs::create_dir_all(cli.home().join("out/.modelpack-lock")).unwrap();

@@ -1,4 +1,4 @@
-//! Files are added to an artifact, or replaced in it, and nothing else changes.
+//! Files are added to an artifact or replaced in it, and nothing else changes.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok};
 use modelpack_testkit::{assert_same_tree, fixture};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::fs;
 
 #[test]
-fn a_file_that_is_attached_is_where_packing_would_have_put_it() {
+fn an_attached_file_is_where_packing_would_have_put_it() {
     let (cli, model) = cli_with_model();
     ok(&cli, "pack model -t tiny:v1");
     fs::create_dir(cli.home().join("notes")).unwrap();
@@ -21,7 +21,7 @@ fn a_file_that_is_attached_is_where_packing_would_have_put_it() {
 }
 
 #[test]
-fn a_file_that_is_there_is_replaced_only_by_force() {
+fn an_existing_file_is_replaced_only_with_force() {
     let (cli, model) = cli_with_model();
     ok(&cli, "pack model -t tiny:v1");
     let before = json(&cli, "inspect tiny:v1");
@@ -44,11 +44,11 @@ fn a_file_that_is_there_is_replaced_only_by_force() {
     assert_same_tree(&model, &cli.home().join("out"));
 
     let again = json(&cli, line);
-    assert_eq!((&again["unchanged"], &again["digest"]), (&json!(["README.md"]), &attached["digest"]), "the same bytes need no force");
+    assert_eq!((&again["unchanged"], &again["digest"]), (&json!(["README.md"]), &attached["digest"]), "the same bytes need no --force");
 }
 
 #[test]
-fn only_what_is_new_moves() {
+fn only_new_blobs_are_transferred() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let (v1, v2) = (registry.reference("team/tiny:v1"), registry.reference("other/tiny:v2"));
@@ -62,7 +62,7 @@ fn only_what_is_new_moves() {
 }
 
 #[test]
-fn what_a_file_is_can_be_said() {
+fn the_kind_of_a_file_can_be_given() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny");
     fs::write(cli.home().join("samples.jsonl"), "{}").unwrap();
@@ -74,21 +74,21 @@ fn what_a_file_is_can_be_said() {
 }
 
 #[test]
-fn what_others_wrote_is_kept_or_refused() {
+fn artifacts_of_other_tools_are_kept_or_refused() {
     let cli = cli();
     fs::write(cli.home().join("more.md"), "more").unwrap();
     let attach = |name: &str| format!("attach more.md -s oci:{}:v1 -t tiny", fixture(name).display());
     ok(&cli, &attach("modctl-raw"));
     let (old, new) = (json(&cli, &format!("inspect oci:{}:v1", fixture("modctl-raw").display())), json(&cli, "inspect tiny"));
     assert_eq!(old["annotations"], new["annotations"]);
-    assert_eq!(old["config"]["descriptor"], new["config"]["descriptor"], "its time too");
+    assert_eq!(old["config"]["descriptor"], new["config"]["descriptor"], "createdAt is kept too");
     for name in ["modctl-cnai", "oras"] {
         fails(&cli, &attach(name), 5, &["config of the type", "hint: "]);
     }
 }
 
 #[test]
-fn a_path_that_cannot_stand_beside_the_others_is_refused() {
+fn a_path_that_clashes_with_others_is_refused() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny:v1");
     for name in ["readme.MD", "x.md"] {
@@ -103,7 +103,7 @@ fn a_path_that_cannot_stand_beside_the_others_is_refused() {
 }
 
 #[test]
-fn what_lies_in_archives_is_known() {
+fn files_in_archives_are_known() {
     let (cli, _) = cli_with_model();
     for name in ["README.md", "readme.MD", "x.md"] {
         fs::write(cli.home().join(name), "another").unwrap();
@@ -126,7 +126,7 @@ fn what_lies_in_archives_is_known() {
 }
 
 #[test]
-fn an_archive_that_is_one_file_is_replaced_by_force() {
+fn an_archive_of_one_file_is_replaced_with_force() {
     let (cli, model) = cli_with_model();
     fs::write(cli.home().join("README.md"), "another").unwrap();
     ok(&cli, "pack model -t tiny:v1 --layer tar+zstd");

@@ -1,4 +1,5 @@
-//! What people get wrong: each failure says what, where and why, and the same command succeeds when its cause is gone.
+//! User errors: each failure reports what, where and why, and the same command succeeds when its
+//! cause is gone.
 
 use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, fails, json, ok, run};
 use modelpack_testkit::{Cli, write_small_model};
@@ -11,7 +12,7 @@ use std::{
     path::Path,
 };
 
-/// Expects `pack model -t tiny` to fail, then to succeed once `repair` was done.
+/// Expects `pack model -t tiny` to fail, and to succeed after `repair`.
 #[track_caller]
 fn fails_until(cli: &Cli, code: i32, words: &[&str], repair: impl FnOnce()) {
     fails(cli, "pack model -t tiny", code, words);
@@ -59,7 +60,7 @@ fn an_unreadable_file() {
         });
         return;
     }
-    // Root reads everything, so somebody else runs a copy of the program, in a home that is theirs.
+    // Root can read everything, so another user runs a copy of the program in their own home.
     const NOBODY: u32 = 65534;
     let program = cli.home().join("modelpack");
     fs::copy(env!("CARGO_BIN_EXE_modelpack"), &program).unwrap();
@@ -103,7 +104,7 @@ fn a_modelfile_error_is_shown_with_line_column_and_mark() {
 }
 
 #[test]
-fn of_a_line_that_is_long_a_part_is_shown() {
+fn a_part_of_a_long_line_is_shown() {
     let (cli, model) = cli_with_model();
     let long = "x".repeat(500_000);
     for (text, mark) in [(format!("{long} y"), "\n1 | xxx"), (format!("DOC {long} y"), "xxx y\n  | ")] {
@@ -126,7 +127,7 @@ fn a_value_that_the_specification_does_not_allow() {
 }
 
 #[test]
-fn a_modelfile_that_names_what_is_not_there() {
+fn a_modelfile_that_names_a_missing_file() {
     let (cli, model) = cli_with_model();
     fs::write(cli.home().join("my-modelfile"), "MODEL weights.bin\n").unwrap();
     let line = "pack model -t tiny -f my-modelfile";
@@ -137,7 +138,7 @@ fn a_modelfile_that_names_what_is_not_there() {
 }
 
 #[test]
-fn the_modelfile_in_the_directory_is_used_and_that_is_said() {
+fn the_modelfile_in_the_directory_is_used_and_reported() {
     let (cli, model) = cli_with_model();
     let all = ok(&cli, "pack model -t tiny");
     fs::write(model.join("Modelfile"), "NAME chosen\nMODEL *.safetensors\n").unwrap();
@@ -154,7 +155,7 @@ fn the_modelfile_in_the_directory_is_used_and_that_is_said() {
 }
 
 #[test]
-fn what_does_not_parse() {
+fn invalid_arguments() {
     let (cli, _) = cli_with_model();
     for line in [
         "pack model -t Upper/Case:v1",
@@ -183,7 +184,8 @@ fn what_does_not_parse() {
     fails(&cli, "push tiny:v1 -f Modelfile", 2, &["hint: "]);
     fails(&cli, "pull oci:layout", 2, &["`cp` copies"]);
     fails(&cli, "pull oci:layout -o out", 2, &["`cp` copies"]);
-    fails(&cli, "push tiny:v1 localhost:1/x", 3, &["the directory tiny:v1", "hint: `modelpack cp`"]);
+    fails(&cli, "push tiny:v1 localhost:1/x", 7, &["http://localhost:1/v2/x/"]);
+    fails(&cli, "push tiny:v2 localhost:1/x", 3, &["the directory tiny:v2 was not found, and tiny:v2 is not in the store"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::harness::{Registry, cli_with_model, fails, json, ok, run};
 use serde_json::Value;
 use std::fs;
 
-/// Every command that reads an artifact, but for what it is.
+/// Every command that reads an artifact, without the artifact argument.
 const READERS: [&str; 8] = [
     "inspect",
     "verify",
@@ -21,7 +21,7 @@ fn line(reader: &str, artifact: &str) -> String {
 }
 
 #[test]
-fn a_tag_that_has_moved_or_is_gone_is_warned_of_and_the_digest_is_taken() {
+fn a_moved_or_missing_tag_gives_a_warning_and_the_digest_is_used() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let name = registry.reference("tiny");
@@ -55,27 +55,27 @@ fn a_tag_that_has_moved_or_is_gone_is_warned_of_and_the_digest_is_taken() {
         assert!(gone.stderr.contains(&format!("has no tag gone; {first} is used")), "{}", gone.stderr);
     }
     let output = run(&cli, &format!("inspect --json {name}:v1@{first}")).expect_code(0);
-    let told: Value = serde_json::from_str(&output.stderr).unwrap();
-    assert!(told["warning"]["message"].as_str().unwrap().contains(&second), "{told}");
+    let printed: Value = serde_json::from_str(&output.stderr).unwrap();
+    assert!(printed["warning"]["message"].as_str().unwrap().contains(&second), "{printed}");
 
     assert_eq!(ok(&cli, &format!("pull {name}:v1@{first}")), first);
-    assert_eq!(json(&cli, &format!("inspect store:{name}:v1"))["digest"], *first, "the tag that was asked for is set");
+    assert_eq!(json(&cli, &format!("inspect store:{name}:v1"))["digest"], *first, "the requested tag is set");
 }
 
 #[test]
-fn a_tag_and_a_digest_that_are_written_go_together() {
+fn a_tag_and_a_digest_in_one_reference_are_written_together() {
     let (cli, model) = cli_with_model();
     let first = ok(&cli, "pack model -t tiny:v1");
     ok(&cli, "tag tiny:v1 tiny:kept");
     fs::write(model.join("more.txt"), "more").unwrap();
     let second = ok(&cli, "pack model -t tiny:v2");
-    assert_eq!(ok(&cli, &format!("tag tiny:v2@{first} tiny:again")), first, "the digest is tagged, not what v2 points to");
+    assert_eq!(ok(&cli, &format!("tag tiny:v2@{first} tiny:again")), first, "the digest is tagged, not the target of v2");
     assert_eq!(json(&cli, "inspect tiny:again")["digest"], *first);
     fails(&cli, &format!("tag tiny:v2 tiny:other@{first}"), 5, &["does not have the digest"]);
     fails(&cli, "inspect tiny:other", 3, &[]);
 
     fails(&cli, &format!("rm tiny:v2@{first}"), 3, &["the tag v2 points to", &second]);
-    assert_eq!(json(&cli, "inspect tiny:v2")["digest"], *second, "a tag that points elsewhere stays");
+    assert_eq!(json(&cli, "inspect tiny:v2")["digest"], *second, "a tag with another target stays");
     assert_eq!(ok(&cli, &format!("rm tiny:kept@{first}")), first);
     assert_eq!(json(&cli, "inspect tiny:v1")["digest"], *first, "the other tags stay");
 }

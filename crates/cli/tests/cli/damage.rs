@@ -1,4 +1,5 @@
-//! Damage in the store: only what it hit is lost, errors say what to type, and that, or the right bytes, mends it.
+//! Damage in the store: only the damaged part is lost, errors contain the command that repairs it,
+//! and that command, or a transfer of the right bytes, repairs it.
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok, run, store};
 use modelpack_testkit::{Cli, Output, assert_same_tree};
@@ -14,7 +15,7 @@ use std::{
 };
 
 const DAMAGES: [&str; 4] = ["flip", "truncate", "empty", "remove"];
-/// Those whose times do not tell, and what is no file at all.
+/// Kinds of damage that file times do not reveal, and names that are not regular files.
 const HIDDEN: [&str; 3] = ["flip unnoticed", "truncate unnoticed", "extend unnoticed"];
 const NO_FILE: [&str; 4] = ["a pipe", "a link to nowhere", "a directory", "a full directory"];
 
@@ -43,7 +44,7 @@ fn blob(root: &Path, digest: &str) -> PathBuf {
     root.join("blobs").join(digest.replace(':', "/"))
 }
 
-/// The digests of manifest, config and one layer that has content.
+/// The digests of the manifest, the config, and a layer that is not empty.
 fn parts(cli: &Cli, reference: &str) -> [String; 3] {
     let digest = json(cli, &format!("inspect {reference}"))["digest"].as_str().unwrap().to_owned();
     let manifest: Value = serde_json::from_str(&ok(cli, &format!("inspect --raw {reference}"))).unwrap();
@@ -52,14 +53,14 @@ fn parts(cli: &Cli, reference: &str) -> [String; 3] {
 }
 
 #[test]
-fn the_right_bytes_heal_whatever_is_damaged() {
+fn a_transfer_of_the_right_bytes_repairs_any_damage() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
     ok(&cli, &format!("push model {reference}"));
     ok(&cli, &format!("pull {reference}"));
     let commands = [format!("pull {reference}"), format!("pack model -t {reference}"), format!("verify --repair {reference}")];
-    // Unpacking needs no config.
+    // Unpacking does not need the config.
     let readers = ["unpack -o not-written", "inspect", "unpack -o not-written"];
     for (digest, reader) in parts(&cli, &reference).iter().zip(readers) {
         for how in DAMAGES.into_iter().chain(HIDDEN).chain(NO_FILE) {
@@ -80,7 +81,7 @@ fn the_right_bytes_heal_whatever_is_damaged() {
 }
 
 #[test]
-fn a_push_heals_a_registry() {
+fn a_push_repairs_a_registry() {
     let (cli, _) = cli_with_model();
     let root = cli.home().join("registry");
     let registry = Registry::start_in(&root);
@@ -97,7 +98,7 @@ fn a_push_heals_a_registry() {
 }
 
 #[test]
-fn what_came_from_no_registry_is_packed_again() {
+fn an_artifact_without_a_registry_is_repaired_by_packing_again() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny");
     let [_, _, layer] = parts(&cli, "tiny");
@@ -112,7 +113,8 @@ fn what_came_from_no_registry_is_packed_again() {
     fails(&cli, "verify", 2, &[]);
 }
 
-/// A store with two artifacts, of which one is damaged by `hit`, given the directory of its repository and the digest of its manifest.
+/// A store with two artifacts. `hit` damages one of them; it gets the directory of its repository
+/// and the digest of its manifest.
 #[track_caller]
 fn with_a_broken_repository(hit: impl FnOnce(&Path, &str)) -> Cli {
     let (cli, _) = cli_with_model();
@@ -125,7 +127,7 @@ fn with_a_broken_repository(hit: impl FnOnce(&Path, &str)) -> Cli {
 }
 
 #[test]
-fn one_broken_repository_stops_nothing_and_is_repaired() {
+fn a_broken_repository_does_not_affect_others_and_is_repaired() {
     for content in ["", "{\"schemaVersion\"", "[]", "a pipe", "a directory"] {
         let cli = with_a_broken_repository(|directory, _| {
             let index = directory.join("index.json");
@@ -140,14 +142,14 @@ fn one_broken_repository_stops_nothing_and_is_repaired() {
         assert!(!pruned["blobs"].as_array().unwrap().is_empty());
         assert_eq!((&pruned["repositories"], &pruned["broken"][0]["repository"]), (&json!(["gone"]), &json!("hit")));
         assert!(pruned["broken"][0]["reason"].as_str().unwrap().contains("index.json"));
-        let said = run(&cli, "prune").expect_code(0).stderr;
+        let printed = run(&cli, "prune").expect_code(0).stderr;
         assert!(
-            said.contains("warning: hit cannot be read, so all of it was kept") && said.contains("`modelpack verify --repair`"),
-            "{said}"
+            printed.contains("warning: hit cannot be read, so all of it was kept") && printed.contains("`modelpack verify --repair`"),
+            "{printed}"
         );
 
-        let said = run(&cli, "ls").expect_code(0);
-        assert!(said.stdout.contains("sound") && said.stderr.contains("warning: hit cannot be read"), "{said:?}");
+        let printed = run(&cli, "ls").expect_code(0);
+        assert!(printed.stdout.contains("sound") && printed.stderr.contains("warning: hit cannot be read"), "{printed:?}");
         let listed = json(&cli, "ls");
         assert_eq!((&listed[0]["repository"], &listed[1]["repository"]), (&json!("sound"), &json!("hit")));
         assert!(listed[1]["error"].as_str().is_some_and(|why| why.contains("index.json")));
@@ -193,7 +195,7 @@ fn a_damaged_manifest_is_listed_removed_and_repaired() {
 }
 
 #[test]
-fn a_registry_goes_on_beside_a_broken_repository_and_its_root_is_repaired() {
+fn a_registry_works_despite_a_broken_repository_and_its_root_is_repaired() {
     let (cli, _) = cli_with_model();
     let root = cli.home().join("registry");
     let registry = Registry::start_in(&root);
@@ -232,7 +234,7 @@ fn a_tag_that_was_lost_with_its_index_is_fetched_again() {
 }
 
 #[test]
-fn what_is_no_file_is_named_and_cleared_by_a_repair_of_the_store() {
+fn names_that_are_not_files_are_reported_and_removed_by_a_store_repair() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
@@ -259,7 +261,7 @@ fn what_is_no_file_is_named_and_cleared_by_a_repair_of_the_store() {
 }
 
 #[test]
-fn the_end_of_a_large_layer_that_is_lost_unnoticed_comes_back() {
+fn the_lost_end_of_a_large_layer_is_restored() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("large.bin"), vec![7; 5 << 20]).unwrap();
     let registry = Registry::start();
@@ -275,7 +277,7 @@ fn the_end_of_a_large_layer_that_is_lost_unnoticed_comes_back() {
             ok(&cli, &format!("verify store:{reference}"));
         }
     }
-    // What has its length and time is read by `verify` alone.
+    // A layer with the right size and time is only read by `verify`.
     damage(&path, "flip unnoticed");
     fails(&cli, &format!("verify store:{reference}"), 5, &["`modelpack verify --repair"]);
     ok(&cli, &format!("verify --repair {reference}"));
@@ -283,9 +285,9 @@ fn the_end_of_a_large_layer_that_is_lost_unnoticed_comes_back() {
 }
 
 #[test]
-fn what_its_owner_may_not_read_is_damaged_to_whoever_may_replace_it() {
+fn a_blob_that_its_owner_cannot_read_counts_as_damaged() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: this process may not become another user");
+        eprintln!("SKIPPED: this process cannot become another user");
         return;
     }
     const NOBODY: u32 = 65534;
@@ -322,7 +324,7 @@ fn what_its_owner_may_not_read_is_damaged_to_whoever_may_replace_it() {
             run(&format!("verify store:{reference}")).expect_code(0);
         }
     }
-    // Whatever else is damaged is repaired all the same.
+    // Other damage is repaired all the same.
     fs::set_permissions(blob(&store(&theirs), &all[2]), Permissions::from_mode(0o000)).unwrap();
     damage(&blob(&store(&theirs), &all[1]), "flip");
     let repaired = run("verify --repair").expect_code(5);
@@ -330,7 +332,7 @@ fn what_its_owner_may_not_read_is_damaged_to_whoever_may_replace_it() {
 }
 
 #[test]
-fn a_registry_has_a_repository_while_its_index_is_there_and_the_rest_is_made_again() {
+fn a_repository_with_an_index_exists_and_its_other_files_are_recreated() {
     let (cli, _) = cli_with_model();
     let root = cli.home().join("registry");
     let registry = Registry::start_in(&root);
@@ -348,7 +350,7 @@ fn a_registry_has_a_repository_while_its_index_is_there_and_the_rest_is_made_aga
 }
 
 #[test]
-fn a_digest_that_changed_in_the_index_is_asked_for_by_its_tag() {
+fn an_artifact_whose_digest_changed_in_the_index_is_requested_by_its_tag() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");

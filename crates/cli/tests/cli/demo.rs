@@ -1,10 +1,10 @@
-//! The demonstration.
+//! The `demo` command.
 
 use crate::harness::{cli, cli_with_model, count_files, ok, run};
 use serde_json::Value;
 
 #[test]
-fn the_demonstration_shows_every_step_and_leaves_nothing_behind() {
+fn the_demo_shows_every_step_and_leaves_nothing_behind() {
     let cli = cli();
     let shown = run(&cli, "demo").expect_code(0).stdout;
     let commands: Vec<&str> = shown.lines().filter_map(|line| line.strip_prefix("$ modelpack ")).collect();
@@ -16,7 +16,7 @@ fn the_demonstration_shows_every_step_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_demonstration_takes_a_directory_of_the_users() {
+fn the_demo_accepts_a_directory_of_the_user() {
     let (cli, model) = cli_with_model();
     std::fs::write(model.join(".hidden"), "left out by rule").unwrap();
     std::fs::write(model.join("with space.txt"), "x").unwrap();

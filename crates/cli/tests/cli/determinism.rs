@@ -1,4 +1,4 @@
-//! The same files give the same digest, whoever packs them, where and when.
+//! The same files give the same digest, independent of user, place and time.
 
 use crate::harness::{cli, cli_with_model, json, ok};
 use modelpack_testkit::{Cli, write_small_model};
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Runs the program with an umask and more of an environment.
+/// Runs the program with a umask and additional environment variables.
 fn pack(cli: &Cli, umask: &str, environment: &[(&str, &str)], directory: &str) -> String {
     let program = env!("CARGO_BIN_EXE_modelpack");
     let mut command = Command::new("/bin/sh");
@@ -21,7 +21,8 @@ fn pack(cli: &Cli, umask: &str, environment: &[(&str, &str)], directory: &str) -
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// Writes the files of `from` to `to` in another order, with other times and with modes that say the same of execution.
+/// Copies the files of `from` to `to` in another order, with other times and with other modes that
+/// keep the executable bits.
 fn rewrite(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     let mut entries: Vec<_> = fs::read_dir(from).unwrap().map(|entry| entry.unwrap()).collect();
@@ -40,19 +41,19 @@ fn rewrite(from: &Path, to: &Path) {
 }
 
 #[test]
-fn who_packs_where_and_when_does_not_change_the_digest() {
+fn user_place_and_time_do_not_change_the_digest() {
     let (one, model) = cli_with_model();
     let digest = pack(&one, "022", &[("TZ", "UTC")], "model");
     let other = cli();
     rewrite(&model, &other.home().join("another name"));
     assert_eq!(pack(&other, "077", &[("TZ", "Asia/Tokyo"), ("LC_ALL", "tr_TR.UTF-8"), ("USER", "somebody")], "another name"), digest);
     assert_eq!(ok(&one, "pack model -t other/name:v2"), digest, "the name is not part of the artifact");
-    assert_eq!(ok(&one, "pack model -t oci:layout:v1 -c 1"), digest, "nor is the place, or how many files are read at once");
+    assert_eq!(ok(&one, "pack model -t oci:layout:v1 -c 1"), digest, "neither is the place, nor the number of files read concurrently");
     assert_eq!(ok(&one, "pack ./model/../model/ -t tiny"), digest);
 }
 
 #[test]
-fn only_source_date_epoch_gives_a_time() {
+fn only_source_date_epoch_sets_a_time() {
     let cli = cli();
     write_small_model(&cli.home().join("model")).unwrap();
     let without = pack(&cli, "022", &[], "model");

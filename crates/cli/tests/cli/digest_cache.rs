@@ -1,4 +1,4 @@
-//! Digests that are remembered: a file that is changed in any way is never taken for what it was.
+//! The digest cache: a cached digest is never used for a file that has changed in any way.
 
 use crate::harness::{Registry, cli, ok, run};
 use modelpack_testkit::SharedMapping;
@@ -7,7 +7,7 @@ use std::fs;
 const SIZE: usize = 1 << 20;
 
 #[test]
-fn what_was_stored_through_a_mapping_is_pushed_though_no_time_tells_of_it() {
+fn a_change_through_a_memory_mapping_is_pushed_although_no_file_time_changes() {
     let (cli, registry) = (cli(), Registry::start());
     let (model, reference) = (cli.home().join("model"), registry.reference("mapped:v1"));
     fs::create_dir(&model).unwrap();
@@ -17,18 +17,18 @@ fn what_was_stored_through_a_mapping_is_pushed_though_no_time_tells_of_it() {
     mapping.store(0, 1);
     for round in 0..20 {
         ok(&cli, &format!("push model {reference}"));
-        // The page is dirty since before, so that neither size nor times change.
+        // The page was already dirty, so neither size nor times change.
         mapping.store(0, 2 + round);
         ok(&cli, &format!("push model {reference}"));
         let out = format!("out{round}");
         ok(&cli, &format!("pull {reference} -o {out}"));
         let pulled = fs::read(cli.home().join(out).join("weights.bin")).unwrap();
-        assert!(pulled == fs::read(&weights).unwrap(), "round {round}: what was pushed is not what is there");
+        assert!(pulled == fs::read(&weights).unwrap(), "round {round}: the pushed bytes differ from the file");
     }
 }
 
 #[test]
-fn what_was_stored_through_a_mapping_is_no_file_that_is_there_already() {
+fn a_file_changed_through_a_memory_mapping_does_not_count_as_present() {
     let (cli, registry) = (cli(), Registry::start());
     let reference = registry.reference("mapped:v1");
     fs::create_dir(cli.home().join("model")).unwrap();

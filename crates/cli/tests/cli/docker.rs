@@ -1,4 +1,4 @@
-//! Artifacts of Docker Model Runner, which have types of their own and often no word about their files.
+//! Artifacts of Docker Model Runner, which have their own media types and often no file names.
 
 use crate::{
     harness::{Registry, cli, expect_nothing_visible, fails, json, ok, run},
@@ -20,7 +20,7 @@ fn gguf() -> Vec<u8> {
     [&b"GGUF"[..], &3_u32.to_le_bytes(), &0_u64.to_le_bytes(), &0_u64.to_le_bytes(), &[0; 8]].concat()
 }
 
-/// As `docker model package --gguf` wrote it for a long time: no layer has a title.
+/// An artifact as older versions of `docker model package --gguf` write it: no layer has a title.
 fn write_gguf_artifact(cli: &Cli, name: &str) {
     let config = json!({
         "config": {
@@ -41,7 +41,7 @@ fn write_gguf_artifact(cli: &Cli, name: &str) {
 
 const GGUF_FILES: [&str; 5] = ["LICENSE", "LICENSE.2", "chat_template.jinja", "mmproj.gguf", "model.gguf"];
 
-/// As `docker model package` writes a directory: every layer says its path.
+/// An artifact as `docker model package` writes a directory: every layer has its path.
 fn write_safetensors_artifact(cli: &Cli, name: &str) {
     let titled = |path: &str, size: usize| {
         let file = path.rsplit('/').next().unwrap();
@@ -62,7 +62,7 @@ fn write_safetensors_artifact(cli: &Cli, name: &str) {
 }
 
 #[test]
-fn they_are_unpacked_to_their_files_from_wherever_they_are() {
+fn they_are_unpacked_to_their_files_from_every_place() {
     let (cli, registry) = (cli(), Registry::start());
     write_gguf_artifact(&cli, "gguf");
     write_safetensors_artifact(&cli, "safetensors");
@@ -88,7 +88,7 @@ fn they_are_unpacked_to_their_files_from_wherever_they_are() {
 }
 
 #[test]
-fn what_their_configs_say_is_shown() {
+fn their_configs_are_shown() {
     let cli = cli();
     write_gguf_artifact(&cli, "gguf");
     let inspected = json(&cli, "inspect oci:gguf");
@@ -109,19 +109,23 @@ fn what_their_configs_say_is_shown() {
 }
 
 #[test]
-fn they_become_artifacts_of_the_specification() {
+fn they_are_converted_to_modelpack_artifacts() {
     let cli = cli();
     write_gguf_artifact(&cli, "gguf");
     write_safetensors_artifact(&cli, "safetensors");
     for name in ["gguf", "safetensors"] {
         let converted = json(&cli, &format!("cp --to modelpack oci:{name} store:{name}:v1"));
-        assert_eq!(ok(&cli, &format!("cp --to modelpack oci:{name} store:{name}:again")), converted["digest"], "the same each time");
+        assert_eq!(
+            ok(&cli, &format!("cp --to modelpack oci:{name} store:{name}:again")),
+            converted["digest"],
+            "the conversion is deterministic"
+        );
         ok(&cli, &format!("validate store:{name}:v1 --read-layers"));
         ok(&cli, &format!("lint store:{name}:v1 --for docker-model-runner --for kitops"));
         ok(&cli, &format!("verify store:{name}:v1"));
         let inspected = json(&cli, &format!("inspect store:{name}:v1"));
         let digests: Vec<_> = inspected["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].clone()).collect();
-        assert_eq!(inspected["config"]["modelfs"]["diffIds"], json!(digests), "what is raw is its own content");
+        assert_eq!(inspected["config"]["modelfs"]["diffIds"], json!(digests), "the diffId of a raw layer is its digest");
         ok(&cli, &format!("unpack oci:{name} -o {name}-before"));
         ok(&cli, &format!("unpack store:{name}:v1 -o {name}-after"));
         assert_same_tree(&cli.home().join(format!("{name}-before")), &cli.home().join(format!("{name}-after")));
@@ -176,7 +180,7 @@ fn archives_of_configs_stay_archives() {
 }
 
 #[test]
-fn they_are_scanned_compared_and_judged() {
+fn they_are_scanned_compared_and_validated() {
     let cli = cli();
     write_gguf_artifact(&cli, "gguf");
     write_safetensors_artifact(&cli, "safetensors");
@@ -186,11 +190,11 @@ fn they_are_scanned_compared_and_judged() {
     let compared = run(&cli, "diff oci:gguf oci:safetensors --json").expect_code(1).stdout;
     assert!(compared.contains("mmproj.gguf") && compared.contains("config.quantization"), "{compared}");
     ok(&cli, "lint oci:gguf");
-    assert!(run(&cli, "validate oci:gguf").expect_code(5).stdout.contains("/artifactType"), "it is no artifact of the specification");
+    assert!(run(&cli, "validate oci:gguf").expect_code(5).stdout.contains("/artifactType"), "it is not an artifact of the specification");
 }
 
 #[test]
-fn hostile_ones_are_refused() {
+fn hostile_artifacts_are_refused() {
     let cli = cli();
     let outside = json!({ "annotations": { "org.opencontainers.image.title": "../../x" } });
     Layout::new(&cli, "outside").layer_with(&of_docker("gguf.v3"), gguf(), &outside).write(IMAGE_MANIFEST, CONFIG, "{}");
@@ -216,7 +220,7 @@ fn hostile_ones_are_refused() {
 }
 
 #[test]
-fn what_has_no_file_fails_and_says_why() {
+fn an_artifact_without_files_fails_with_a_reason() {
     let cli = cli();
     Layout::new(&cli, "empty").write(IMAGE_MANIFEST, CONFIG, "{}");
     let layout = Layout::new(&cli, "unknown").layer(&of_docker("of.tomorrow"), "x").layer(&of_docker("model.file"), "y");

@@ -1,4 +1,4 @@
-//! Which files of a directory are packed: ignore files, --include and --exclude.
+//! The selection of files for packing: ignore files, --include and --exclude.
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok, run};
 use modelpack_testkit::Cli;
@@ -10,7 +10,7 @@ fn packed(cli: &Cli, reference: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_ignore_file_counts_wherever_a_directory_is_packed() {
+fn an_ignore_file_applies_to_every_command_that_packs_a_directory() {
     let (cli, model) = cli_with_model();
     fs::write(model.join(".modelpackignore"), "examples/\n*.md\n/LICENSE\n").unwrap();
     let expected = [
@@ -35,7 +35,7 @@ fn an_ignore_file_counts_wherever_a_directory_is_packed() {
 }
 
 #[test]
-fn includes_and_excludes_say_what_is_packed() {
+fn includes_and_excludes_select_the_packed_files() {
     let (cli, model) = cli_with_model();
     fs::write(model.join(".env.example"), "A=1").unwrap();
     fs::write(model.join(".modelpackignore"), "tokenizer*\n").unwrap();
@@ -52,7 +52,7 @@ fn includes_and_excludes_say_what_is_packed() {
 }
 
 #[test]
-fn excludes_leave_out_what_a_modelfile_names_and_ignore_files_may_not() {
+fn excludes_remove_files_of_a_modelfile_and_ignore_files_do_not() {
     let (cli, model) = cli_with_model();
     fs::write(cli.home().join("m"), "MODEL *.safetensors\nDOC README.md\n").unwrap();
     ok(&cli, "pack model -t tiny -f m --exclude README.md");
@@ -63,7 +63,7 @@ fn excludes_leave_out_what_a_modelfile_names_and_ignore_files_may_not() {
 }
 
 #[test]
-fn what_is_wrong_with_a_pattern_is_said() {
+fn an_invalid_pattern_is_reported_with_its_reason() {
     let (cli, model) = cli_with_model();
     fails(&cli, "pack model -t tiny --exclude [z-a]", 2, &["--exclude \"[z-a]\": invalid range"]);
     fails(&cli, "unpack tiny -o out --include #x", 2, &["--include \"#x\"", r"\#"]);
@@ -73,7 +73,7 @@ fn what_is_wrong_with_a_pattern_is_said() {
 }
 
 #[test]
-fn init_takes_hidden_files_that_are_included() {
+fn init_accepts_hidden_files_that_are_included() {
     let (cli, model) = cli_with_model();
     fs::write(model.join(".chat"), "hi").unwrap();
     ok(&cli, "modelfile generate model --include .chat --exclude examples/ --exclude *.md");

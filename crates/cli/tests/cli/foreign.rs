@@ -1,4 +1,4 @@
-//! Artifacts that other tools wrote.
+//! Artifacts of other tools.
 
 use crate::{
     harness::{Registry, cli, fails, json, ok},
@@ -7,7 +7,7 @@ use crate::{
 use modelpack_testkit::{assert_same_tree, fixture};
 use std::fs;
 
-/// What the Kitfile of the fixtures names.
+/// The files that the Kitfile of the fixtures names.
 const IN_MODELKITS: [&str; 8] = [
     "config.json",
     "LICENSE",
@@ -20,7 +20,7 @@ const IN_MODELKITS: [&str; 8] = [
 ];
 
 #[test]
-fn what_other_tools_wrote_is_unpacked_from_their_layouts_and_through_our_registry() {
+fn artifacts_of_other_tools_are_unpacked_from_their_layouts_and_through_our_registry() {
     let (cli, registry) = (cli(), Registry::start());
     let tiny = fixture("tiny");
     let in_modelkits = cli.home().join("in-modelkits");
@@ -46,7 +46,7 @@ fn what_other_tools_wrote_is_unpacked_from_their_layouts_and_through_our_registr
 }
 
 #[test]
-fn the_older_names_of_the_specification_read_like_todays() {
+fn the_older_names_of_the_specification_are_read_like_todays() {
     let cli = cli();
     let inspect = |name: &str| json(&cli, &format!("inspect oci:{}", fixture(name).display()));
     let (old, new) = (inspect("modctl-cnai"), inspect("modctl-raw"));
@@ -60,7 +60,7 @@ fn the_older_names_of_the_specification_read_like_todays() {
 }
 
 #[test]
-fn an_artifact_without_a_model_config_is_shown_as_far_as_it_goes() {
+fn an_artifact_without_a_model_config_is_shown_without_it() {
     let cli = cli();
     let layout = format!("oci:{}", fixture("oras").display());
     let inspected = json(&cli, &format!("inspect {layout}"));
@@ -71,7 +71,7 @@ fn an_artifact_without_a_model_config_is_shown_as_far_as_it_goes() {
 }
 
 #[test]
-fn a_config_that_is_nested_without_end_is_refused() {
+fn an_endlessly_nested_config_is_refused() {
     let cli = cli();
     let config = format!(r#"{{"config":{{"x":{}{}}}}}"#, "[".repeat(5000), "]".repeat(5000));
     let named = serde_json::json!({ "annotations": { "org.cncf.model.filepath": "a" } });

@@ -1,4 +1,4 @@
-//! Disks that fill up: nothing half-written stays, and the same command succeeds when there is space again.
+//! Full disks: no incomplete files stay, and the same command succeeds when there is space again.
 
 use crate::harness::{Registry, cli_with_model, count_files, fails, json, ok, store, wait_until};
 use modelpack_testkit::{Signal, TinyDisk, assert_same_tree};
@@ -8,12 +8,12 @@ use std::{fs, path::Path};
 fn empty_disk() -> Option<TinyDisk> {
     let disk = TinyDisk::mount(8 << 20);
     if disk.is_none() {
-        eprintln!("SKIPPED: this process may not mount a disk");
+        eprintln!("SKIPPED: this process cannot mount a file system");
     }
     disk
 }
 
-/// A disk with room for half a model, until the ballast is removed.
+/// A disk with room for half a model until the ballast is removed.
 fn nearly_full_disk() -> Option<TinyDisk> {
     let disk = empty_disk()?;
     fs::write(disk.path().join("ballast"), vec![1; 7 << 20]).unwrap();
@@ -32,7 +32,7 @@ fn a_full_disk_under_the_store() {
     for line in &lines {
         fails(&cli, line, 6, &["No space left on device", &store.display().to_string(), "hint: free some space"]);
         assert_eq!(json(&cli, &format!("ls --store {}", store.display())), serde_json::json!([]));
-        assert_eq!(count_files(&store.join("ingest")), 0, "no half-written blob is left");
+        assert_eq!(count_files(&store.join("ingest")), 0, "no incomplete blob remains");
     }
     fs::remove_file(disk.path().join("ballast")).unwrap();
     for line in &lines {
@@ -43,7 +43,7 @@ fn a_full_disk_under_the_store() {
 }
 
 #[test]
-fn a_full_disk_where_files_or_an_archive_should_go() {
+fn a_full_disk_under_the_target_of_files_or_an_archive() {
     let Some(disk) = nearly_full_disk() else { return };
     let (cli, model) = cli_with_model();
     ok(&cli, "pack model -t tiny");
@@ -51,10 +51,10 @@ fn a_full_disk_where_files_or_an_archive_should_go() {
     let lines = [format!("unpack tiny -o {}", out.display()), format!("cp tiny oci-archive:{}:v1", archive.display())];
     fails(&cli, &lines[0], 6, &["No space left on device", "hint: free some space"]);
     let left = fs::read_dir(&out).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.');
-    assert_eq!(left.count(), 0, "no half-written file is left");
+    assert_eq!(left.count(), 0, "no incomplete file remains");
     fs::remove_dir_all(&out).unwrap();
     fails(&cli, &lines[1], 6, &["No space left on device"]);
-    assert_eq!(count_files(disk.path()), 1, "only the ballast is left");
+    assert_eq!(count_files(disk.path()), 1, "only the ballast remains");
     fs::remove_file(disk.path().join("ballast")).unwrap();
     for line in &lines {
         ok(&cli, line);
@@ -63,13 +63,13 @@ fn a_full_disk_where_files_or_an_archive_should_go() {
     ok(&cli, &format!("verify oci-archive:{}", archive.display()));
 }
 
-/// Runs command lines that delete, on a disk without room for another byte. Each of them works.
+/// Runs command lines that delete, on a completely full disk. All of them must succeed.
 #[test]
-fn names_are_removed_from_a_disk_that_is_full() {
+fn names_can_be_removed_from_a_full_disk() {
     let Some(disk) = empty_disk() else { return };
     let (cli, _) = cli_with_model();
     let store = format!("--store {}", disk.path().join("store").display());
-    // So many tags that the index does not fit into one block.
+    // With this many tags, the index does not fit into one block.
     let tags = 40;
     let digest = ok(&cli, &format!("pack model -t tiny:v0 {store}"));
     (1..tags).for_each(|n| drop(ok(&cli, &format!("tag tiny:v0 tiny:v{n} {store}"))));
@@ -82,7 +82,7 @@ fn names_are_removed_from_a_disk_that_is_full() {
     let listed = json(&cli, &format!("ls {store}"));
     let tags: Vec<_> = listed.as_array().unwrap().iter().map(|artifact| artifact["tag"].as_str().unwrap()).collect();
     assert_eq!(tags, ["v1", "v39"]);
-    // Those blocks are there for deletes alone.
+    // The reserved blocks are used for deletes only.
     disk.fill();
     ok(&cli, &format!("rm tiny@{digest} {store}"));
     assert_eq!(json(&cli, &format!("ls {store}")).as_array().unwrap().len(), 1);
@@ -97,7 +97,7 @@ fn names_are_removed_from_a_disk_that_is_full() {
 }
 
 #[test]
-fn a_registry_deletes_on_a_disk_that_is_full() {
+fn a_registry_can_delete_on_a_full_disk() {
     let Some(disk) = empty_disk() else { return };
     let (cli, _) = cli_with_model();
     let root = disk.path().join("registry");
@@ -135,7 +135,7 @@ fn a_registry_deletes_on_a_disk_that_is_full() {
 }
 
 #[test]
-fn what_killed_writers_left_goes_when_the_store_is_written_next() {
+fn files_of_killed_writers_are_removed_by_the_next_write_to_the_store() {
     let (cli, _) = cli_with_model();
     let abandon = |directory: &Path| {
         fs::create_dir_all(directory).unwrap();

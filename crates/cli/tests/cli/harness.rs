@@ -1,4 +1,4 @@
-//! What the tests share: the program, models, and a registry that the program serves.
+//! Shared by the tests: the program, models, and a registry that the program serves.
 
 use modelpack_testkit::{Cli, Fault, FaultProxy, Output, Running, Signal, write_small_model};
 use serde_json::Value;
@@ -11,12 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The program, in a home of its own.
+/// The program in its own home directory.
 pub(crate) fn cli() -> Cli {
     Cli::at(env!("CARGO_BIN_EXE_modelpack"))
 }
 
-/// The program, with the small model at `model` in its home and working directory.
+/// The program, with the small model at `model` in its home directory, which is also the working
+/// directory.
 pub(crate) fn cli_with_model() -> (Cli, PathBuf) {
     let cli = cli();
     let model = cli.home().join("model");
@@ -24,36 +25,38 @@ pub(crate) fn cli_with_model() -> (Cli, PathBuf) {
     (cli, model)
 }
 
-/// Runs a command line, which has no words with spaces, and expects success. Gives the digest, or whatever it printed.
+/// Runs a command line, whose words contain no spaces, and expects success. Returns its output,
+/// such as a digest.
 #[track_caller]
 pub(crate) fn ok(cli: &Cli, line: &str) -> String {
     run(cli, line).expect_code(0).stdout.trim_end().to_owned()
 }
 
-/// Runs a command line, which has no words with spaces.
+/// Runs a command line, whose words contain no spaces.
 #[track_caller]
 pub(crate) fn run(cli: &Cli, line: &str) -> Output {
     cli.run(line.split_whitespace())
 }
 
-/// Runs a command line with `--json`, expects success, and gives the result.
+/// Runs a command line with `--json`, expects success, and returns the result.
 #[track_caller]
 pub(crate) fn json(cli: &Cli, line: &str) -> Value {
     let printed = ok(cli, &format!("{line} --json"));
     serde_json::from_str(&printed).unwrap_or_else(|e| panic!("{e}: {printed}"))
 }
 
-/// Runs a command line, expects it to fail with `code`, to print no result, and to say all of `words`.
+/// Runs a command line, and expects it to fail with `code`, to print no result, and to print all of
+/// `words` on stderr.
 #[track_caller]
 pub(crate) fn fails(cli: &Cli, line: &str, code: i32, words: &[&str]) -> Output {
     let output = run(cli, line).expect_code(code);
-    assert_eq!(output.stdout, "", "a failure has no result");
-    let said = output.stderr.lines().any(|line| line.starts_with("error: "));
-    assert!(said && words.iter().all(|word| output.stderr.contains(word)), "{words:?} not all in:\n{}", output.stderr);
+    assert_eq!(output.stdout, "", "a failed command prints no result");
+    let has_error = output.stderr.lines().any(|line| line.starts_with("error: "));
+    assert!(has_error && words.iter().all(|word| output.stderr.contains(word)), "{words:?} not all in:\n{}", output.stderr);
     output
 }
 
-/// A registry that the program serves, until it is dropped.
+/// A registry that the program serves until this is dropped.
 pub(crate) struct Registry {
     running: Running,
     address: SocketAddr,
@@ -69,13 +72,13 @@ impl Registry {
         Self::start_with(cli, root)
     }
 
-    /// A registry whose files lie in `root`.
+    /// A registry with its files in `root`.
     #[track_caller]
     pub(crate) fn start_in(root: &Path) -> Self {
         Self::start_with(cli(), root.to_owned())
     }
 
-    /// Ends it, and serves the same artifacts again.
+    /// Stops it, and serves the same artifacts again.
     #[track_caller]
     pub(crate) fn restart(self) -> Self {
         let (cli, root) = (self.cli.clone(), self.root.clone());
@@ -91,18 +94,18 @@ impl Registry {
         Self { running, address, cli, root }
     }
 
-    /// The store that it serves.
+    /// The root of the store that it serves.
     pub(crate) fn root(&self) -> PathBuf {
         self.root.clone()
     }
 
-    /// The most memory that it has had at once so far, in MiB.
+    /// The peak memory of the registry so far, in MiB.
     #[track_caller]
     pub(crate) fn peak_memory(&self) -> u64 {
         self.running.peak_memory()
     }
 
-    /// Makes a request without a body; gives the status.
+    /// Sends a request without a body, and returns the status.
     #[track_caller]
     pub(crate) fn request(&self, method: &str, path: &str) -> u16 {
         let mut connection = TcpStream::connect(self.address).unwrap();
@@ -116,34 +119,34 @@ impl Registry {
         self.address
     }
 
-    /// `name` in this registry.
+    /// The reference of `name` in this registry.
     pub(crate) fn reference(&self, name: &str) -> String {
         format!("{}/{name}", self.address)
     }
 
-    /// A proxy before this registry.
+    /// A proxy in front of this registry.
     pub(crate) fn behind(&self, faults: Vec<Fault>) -> FaultProxy {
         FaultProxy::start(self.address, faults)
     }
 
-    /// Ends it with a signal, and gives how it ended.
+    /// Stops it with a signal, and returns its output.
     pub(crate) fn end(self, signal: Signal) -> Output {
         self.running.signal(signal);
         self.running.wait()
     }
 
-    /// Whether somebody can connect.
+    /// Whether it accepts connections.
     pub(crate) fn listens(&self) -> bool {
         TcpStream::connect(self.address).is_ok()
     }
 
-    /// Sends a signal, and goes on.
+    /// Sends a signal without waiting.
     pub(crate) fn signal(&self, signal: Signal) {
         self.running.signal(signal);
     }
 }
 
-/// Waits until `condition` holds. Only a broken program makes it give up.
+/// Waits until `condition` holds. Only a broken program reaches the timeout.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
@@ -153,30 +156,31 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// How many files lie below a directory, hidden ones too; none if it is not there.
+/// The number of files below a directory, including hidden ones; 0 if it does not exist.
 pub(crate) fn count_files(directory: &Path) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };
     let count = |path: PathBuf| if path.is_dir() { count_files(&path) } else { 1 };
     entries.map(|entry| count(entry.unwrap().path())).sum()
 }
 
-/// The store of the program, where it is without a word about it.
+/// The default store of the program.
 pub(crate) fn store(cli: &Cli) -> PathBuf {
     cli.home().join(".local/share/modelpack")
 }
 
-/// Expects that the store lists nothing, and that no half-written file lies in it.
+/// Expects that the store lists nothing and contains no incomplete files.
 #[track_caller]
 pub(crate) fn expect_nothing_visible(cli: &Cli) {
     assert_eq!(json(cli, "ls"), serde_json::json!([]));
-    assert_eq!(count_files(&store(cli).join("ingest")), 0, "no half-written blob is left");
+    assert_eq!(count_files(&store(cli).join("ingest")), 0, "no incomplete blob remains");
 }
 
-/// Expects that every byte of the only artifact in the store is what it should be, and that nothing abandoned lies there.
+/// Expects that every byte of the only artifact in the store is right, and that the store contains
+/// no abandoned files.
 #[track_caller]
 pub(crate) fn expect_sound(cli: &Cli, reference: &str) {
     ok(cli, &format!("verify store:{reference}"));
     let pruned = json(cli, "prune");
-    assert_eq!(pruned["abandoned"], serde_json::json!([]), "nothing was left half-written");
+    assert_eq!(pruned["abandoned"], serde_json::json!([]), "no incomplete file remains");
     ok(cli, &format!("verify store:{reference}"));
 }

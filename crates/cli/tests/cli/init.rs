@@ -1,11 +1,11 @@
-//! A Modelfile is written that packs what was there.
+//! `init` writes a Modelfile that packs the files of a directory.
 
 use crate::harness::{cli_with_model, fails, json, ok, run};
 use modelpack_testkit::write_odd_names;
 use std::fs;
 
 #[test]
-fn what_init_writes_packs_to_the_same_files_and_values() {
+fn the_modelfile_of_init_packs_the_same_files_and_values() {
     let (cli, model) = cli_with_model();
     write_odd_names(&model.join("odd"));
     ok(&cli, "pack model -t without");
@@ -22,7 +22,7 @@ fn what_init_writes_packs_to_the_same_files_and_values() {
 }
 
 #[test]
-fn a_modelfile_that_is_there_stays_unless_asked() {
+fn an_existing_modelfile_is_kept_unless_forced() {
     let (cli, model) = cli_with_model();
     ok(&cli, "init model");
     let written = fs::read_to_string(model.join("Modelfile")).unwrap();
@@ -36,7 +36,7 @@ fn a_modelfile_that_is_there_stays_unless_asked() {
 }
 
 #[test]
-fn generate_writes_where_modctl_does() {
+fn generate_writes_to_the_same_path_as_modctl() {
     let (cli, model) = cli_with_model();
     ok(&cli, "modelfile generate model -n tiny --arch transformer --param-size 8B");
     let written = fs::read_to_string(cli.home().join("Modelfile")).unwrap();
@@ -47,7 +47,7 @@ fn generate_writes_where_modctl_does() {
 }
 
 #[test]
-fn modctls_flags_are_taken_and_those_for_hubs_refused_with_a_reason() {
+fn modctls_flags_are_accepted_and_its_hub_flags_are_refused_with_a_reason() {
     let (cli, _) = cli_with_model();
     let flags =
         "--name n --arch cnn --family f --format onnx --param-size 1.5M --precision bf16 --quantization awq --output out --overwrite";

@@ -1,10 +1,10 @@
-//! What an artifact says of itself, for people and for programs.
+//! The description of an artifact, as text and as JSON.
 
 use crate::harness::{cli, cli_with_model, fails, json, ok, store};
 use std::fs;
 
 #[test]
-fn a_person_is_shown_the_model_and_its_files() {
+fn the_text_shows_the_model_and_its_files() {
     let (cli, _) = cli_with_model();
     let digest = ok(&cli, "pack model -t team/tiny:v1");
     let shown = ok(&cli, "inspect team/tiny:v1");
@@ -12,10 +12,10 @@ fn a_person_is_shown_the_model_and_its_files() {
     let field = |name: &str| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.trim());
     assert_eq!(field("Reference"), Some("store:team/tiny:v1"));
     assert_eq!(field("Digest"), Some(digest.as_str()));
-    assert_eq!(field("Name"), Some("tiny"), "a model without a name has that of its repository");
+    assert_eq!(field("Name"), Some("tiny"), "a model without a name gets the name of its repository");
     assert_eq!((field("Family"), field("Architecture"), field("Format")), (Some("llama"), Some("transformer"), Some("safetensors")));
     assert_eq!((field("Parameters"), field("Precision"), field("Licences")), (Some("869.5K"), Some("bfloat16"), Some("Apache-2.0")));
-    assert_eq!(field("Quantization"), None, "what is not said is left out");
+    assert_eq!(field("Quantization"), None, "absent values are left out");
     let files: Vec<Vec<&str>> =
         shown.lines().skip_while(|line| !line.is_empty()).skip(2).map(|line| line.split_whitespace().collect()).collect();
     assert!(files.contains(&vec!["556", "B", "weight.config", "config.json"]), "{shown}");
@@ -23,7 +23,7 @@ fn a_person_is_shown_the_model_and_its_files() {
 }
 
 #[test]
-fn a_program_is_given_the_same_and_the_manifest_as_it_is() {
+fn the_json_has_the_same_values_and_the_unchanged_manifest() {
     let (cli, model) = cli_with_model();
     let digest = ok(&cli, "pack model -t tiny");
     let inspected = json(&cli, "inspect tiny");
@@ -40,7 +40,7 @@ fn a_program_is_given_the_same_and_the_manifest_as_it_is() {
 }
 
 #[test]
-fn nothing_that_an_artifact_says_steers_the_terminal() {
+fn text_from_an_artifact_cannot_affect_the_terminal() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("with\u{1b}[2Jescape\nand line.txt"), "x").unwrap();
     fs::write(model.join("Modelfile"), "NAME \"evil\u{1b}]0;title\u{7}\"\nDOC *.txt\n").unwrap();
@@ -51,7 +51,7 @@ fn nothing_that_an_artifact_says_steers_the_terminal() {
 }
 
 #[test]
-fn a_person_is_shown_every_field_of_the_config() {
+fn the_text_shows_every_field_of_the_config() {
     let (cli, model) = cli_with_model();
     let said = "TOOLUSAGE true\nREASONING false\nREWARD false\nKNOWLEDGECUTOFF 2024-06-01\nDOCURL https://doc\nDATASETURL https://one\nDATASETURL https://two\nMODEL *.safetensors\nCONFIG *.json\n";
     fs::write(model.join("Modelfile"), said).unwrap();

@@ -1,4 +1,5 @@
-//! Ctrl-C, or another signal, at any moment: it ends at once, nothing half-written stays, and the same command goes on.
+//! Ctrl-C or another signal at any moment: the command ends at once, leaves no incomplete files,
+//! and continues when it is run again.
 
 use crate::harness::{Registry, cli, cli_with_model, count_files, expect_sound, fails, json, ok, store, wait_until};
 use modelpack_testkit::{Cli, Failure, Fault, FaultProxy, Signal, assert_same_tree};
@@ -10,7 +11,8 @@ use std::{
     path::Path,
 };
 
-/// Starts a command line, and interrupts it when the proxy does not answer its request with `path`.
+/// Starts a command line, and interrupts it while the proxy does not answer its request with
+/// `path`.
 fn interrupt_at(cli: &Cli, proxy: &FaultProxy, line: &str, path: &str, signal: Signal, code: i32) {
     let running = cli.start(line.split_whitespace());
     wait_until("the request is made", || proxy.requests().iter().any(|request| request.path.contains(path)));
@@ -25,7 +27,7 @@ fn stall(registry: &Registry, method: &'static str, path: &str) -> FaultProxy {
 }
 
 #[test]
-fn a_pull_is_interrupted_at_several_moments_and_goes_on() {
+fn a_pull_can_be_interrupted_at_several_moments_and_continues() {
     let (packer, model) = cli_with_model();
     let registry = Registry::start();
     ok(&packer, &format!("push model {}", registry.reference("tiny:v1")));
@@ -37,7 +39,7 @@ fn a_pull_is_interrupted_at_several_moments_and_goes_on() {
         let proxy = stall(&registry, "GET", path);
         let line = format!("pull {}/tiny:v1", proxy.address());
         interrupt_at(&cli, &proxy, &line, path, *signal, *code);
-        assert_eq!(count_files(&store(&cli).join("ingest")), 0, "no half-written blob is left");
+        assert_eq!(count_files(&store(&cli).join("ingest")), 0, "no incomplete blob remains");
         ok(&cli, &line);
         expect_sound(&cli, &format!("{}/tiny:v1", proxy.address()));
     }
@@ -49,14 +51,14 @@ fn a_pull_is_interrupted_at_several_moments_and_goes_on() {
         let out = cli.home().join("out");
         let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".");
         let left = out.read_dir().into_iter().flatten().filter(|entry| hidden(&entry.as_ref().unwrap().file_name()));
-        assert_eq!(left.count(), 0, "no half-written file is left");
+        assert_eq!(left.count(), 0, "no incomplete file remains");
         ok(&cli, &line);
         assert_same_tree(&model, &out);
     }
 }
 
 #[test]
-fn a_push_is_interrupted_at_several_moments_and_goes_on() {
+fn a_push_can_be_interrupted_at_several_moments_and_continues() {
     let (cli, model) = cli_with_model();
     for (method, path) in [("HEAD", "/blobs/"), ("POST", "/blobs/uploads/"), ("PUT", "/manifests/")] {
         let registry = Registry::start();
@@ -71,9 +73,9 @@ fn a_push_is_interrupted_at_several_moments_and_goes_on() {
 }
 
 #[test]
-fn packing_is_interrupted_and_goes_on() {
+fn packing_can_be_interrupted_and_continues() {
     let (cli, model) = cli_with_model();
-    // Large enough that the signal comes while it is read; sparse, so that it is there at once.
+    // Large enough that the signal arrives while it is read; sparse, so that it is created quickly.
     let large = File::create(model.join("large.bin")).unwrap();
     large.set_len(4 << 30).unwrap();
     let running = cli.start(["pack", "model", "-t", "tiny"]);
@@ -82,7 +84,7 @@ fn packing_is_interrupted_and_goes_on() {
     running.signal(Signal::INT);
     let output = running.wait();
     assert_eq!((output.code, output.stdout.as_str()), (130, ""), "{}", output.stderr);
-    assert_eq!(count_files(&ingest), 0, "no half-written blob is left");
+    assert_eq!(count_files(&ingest), 0, "no incomplete blob remains");
     large.set_len(1000).unwrap();
     ok(&cli, "pack model -t tiny");
     expect_sound(&cli, "tiny");
@@ -91,9 +93,9 @@ fn packing_is_interrupted_and_goes_on() {
 }
 
 #[test]
-fn what_a_killed_process_leaves_goes_with_the_next_one() {
+fn files_of_a_killed_process_are_removed_by_the_next_one() {
     let (cli, model) = cli_with_model();
-    // Large enough that it is killed while it is read.
+    // Large enough that the process is killed while it reads the file.
     let large = File::create(model.join("large.bin")).unwrap();
     let left = |directory: &Path| {
         let entries = directory.read_dir().into_iter().flatten().map(|entry| entry.unwrap().file_name());
@@ -105,7 +107,7 @@ fn what_a_killed_process_leaves_goes_with_the_next_one() {
         wait_until("a blob is being written", || left(&ingest) > 0);
         running.signal(Signal::KILL);
         assert_eq!(running.wait().code, 128 + 9);
-        assert!(left(&ingest) > 0, "nobody could remove it");
+        assert!(left(&ingest) > 0, "a killed process cannot remove it");
         large.set_len(1000).unwrap();
         ok(&cli, line);
         assert_eq!(left(&ingest), 0, "{line}");
@@ -121,7 +123,7 @@ fn what_a_killed_process_leaves_goes_with_the_next_one() {
     wait_until("the registry has removed it", || left(&root.join("ingest")) == 0);
 }
 
-/// Begins an upload of which the registry has asked for the bytes, and they do not come.
+/// Starts an upload. The registry has asked for the bytes, but they are not sent.
 fn upload_in_flight(registry: &Registry) -> TcpStream {
     let mut client = TcpStream::connect(registry.address()).unwrap();
     let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map(Result::unwrap);
@@ -135,7 +137,7 @@ fn upload_in_flight(registry: &Registry) -> TcpStream {
 }
 
 #[test]
-fn a_registry_finishes_and_ends_well_on_any_signal() {
+fn a_registry_shuts_down_gracefully_on_any_signal() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let output = Registry::start().end(signal);
         assert_eq!((output.code, output.stdout.as_str()), (0, ""), "{}", output.stderr);
@@ -143,7 +145,7 @@ fn a_registry_finishes_and_ends_well_on_any_signal() {
 }
 
 #[test]
-fn a_program_that_is_told_to_ignore_hang_ups_ignores_them() {
+fn a_program_started_with_sighup_ignored_ignores_it() {
     let shell = Cli::at("/bin/sh");
     let script = format!("trap '' HUP; exec {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_modelpack"));
     let mut running = shell.start(["-c", &script]);

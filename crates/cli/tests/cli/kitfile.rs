@@ -1,4 +1,4 @@
-//! KitOps' Kitfile in the place of a Modelfile.
+//! KitOps' Kitfile instead of a Modelfile.
 
 use crate::harness::{cli_with_model, fails, json, ok, run};
 use modelpack_testkit::fixture;
@@ -26,7 +26,7 @@ fn layers(inspected: &serde_json::Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_kitfile_says_what_is_packed_and_what_is_said_of_it() {
+fn a_kitfile_determines_the_packed_files_and_their_metadata() {
     let cli = cli_with_model().0;
     fs::write(cli.home().join("pack.yaml"), KITFILE).unwrap();
     ok(&cli, "pack model -t tiny -f pack.yaml --family said");
@@ -54,7 +54,7 @@ fn a_kitfile_says_what_is_packed_and_what_is_said_of_it() {
 }
 
 #[test]
-fn the_kitfile_of_the_directory_is_used_unless_a_modelfile_is_there() {
+fn the_kitfile_of_the_directory_is_used_unless_there_is_a_modelfile() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("Kitfile"), KITFILE).unwrap();
     let packed = run(&cli, "pack model -t tiny").expect_code(0);
@@ -64,11 +64,11 @@ fn the_kitfile_of_the_directory_is_used_unless_a_modelfile_is_there() {
     let packed = run(&cli, "pack model -t tiny").expect_code(0);
     assert!(packed.stderr.contains("using model/Modelfile"), "{}", packed.stderr);
     let paths = layers(&json(&cli, "inspect tiny"));
-    assert!(paths.iter().all(|(_, path)| path != "Kitfile"), "it is no file of the model: {paths:?}");
+    assert!(paths.iter().all(|(_, path)| path != "Kitfile"), "it is not a file of the model: {paths:?}");
 }
 
 #[test]
-fn what_is_wrong_with_a_kitfile_is_shown_where_it_stands() {
+fn errors_in_a_kitfile_are_shown_with_their_position() {
     let (cli, model) = cli_with_model();
     let kitfile = model.join("Kitfile");
     fs::write(&kitfile, "code:\n  - path: examples\n    licence: MIT\n").unwrap();
@@ -87,7 +87,7 @@ fn what_is_wrong_with_a_kitfile_is_shown_where_it_stands() {
 }
 
 #[test]
-fn the_kitfile_of_a_modelkit_packs_the_files_that_it_has() {
+fn the_kitfile_of_a_modelkit_packs_its_files() {
     let (cli, _) = cli_with_model();
     let (tiny, kitfile) = (fixture("tiny"), fixture("Kitfile"));
     ok(&cli, &format!("pack {} -t ours -f {}", tiny.display(), kitfile.display()));
@@ -97,7 +97,7 @@ fn the_kitfile_of_a_modelkit_packs_the_files_that_it_has() {
 }
 
 #[test]
-fn what_kitignore_hides_is_not_packed() {
+fn files_ignored_by_kitignore_are_not_packed() {
     let (cli, model) = cli_with_model();
     for file in ["secret/key", "secret/public", "examples/notes.md", "examples/kept.md"] {
         fs::create_dir_all(model.join(file).parent().unwrap()).unwrap();
@@ -119,5 +119,5 @@ fn what_kitignore_hides_is_not_packed() {
     fs::write(model.join(".kitignore"), "a\n[b\n").unwrap();
     fails(&cli, "pack model -t tiny", 9, &["model/.kitignore:2", "not closed"]);
     fs::write(model.join("Modelfile"), "MODEL **\n").unwrap();
-    assert!(files("").contains(&"secret/key".to_owned()), "a Modelfile has .modelpackignore");
+    assert!(files("").contains(&"secret/key".to_owned()), "with a Modelfile, .modelpackignore applies");
 }

@@ -1,4 +1,4 @@
-//! How files become layers: encodings, bundles, and the plan that `--dry-run` shows.
+//! Files become layers: encodings, bundles, and the plan of `--dry-run`.
 
 use crate::harness::{Registry, cli, cli_with_model, count_files, expect_sound, fails, json, ok, run, store};
 use modelpack_testkit::{assert_same_tree, write_odd_names};
@@ -17,7 +17,7 @@ fn encodings(inspected: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_encoding_goes_through_a_registry_and_comes_back_the_same() {
+fn files_in_every_encoding_are_the_same_after_a_push_and_a_pull() {
     let (cli, model) = cli_with_model();
     let odd = cli.home().join("odd");
     write_odd_names(&odd);
@@ -29,7 +29,7 @@ fn every_encoding_goes_through_a_registry_and_comes_back_the_same() {
             let (tag, reference) = (format!("{name}:{number}"), registry.reference(&format!("{name}:{number}")));
             let packed = ok(&cli, &format!("pack {name} {flags} -t {tag} --layer {encoding}"));
             assert_eq!(ok(&cli, &format!("push {name} {flags} {reference} --layer {encoding}")), packed, "a registry gets the same");
-            assert_eq!(ok(&cli, &format!("push {name} {flags} {reference} --layer {encoding}")), packed, "again, when all is there");
+            assert_eq!(ok(&cli, &format!("push {name} {flags} {reference} --layer {encoding}")), packed, "again, when all blobs exist");
             ok(&cli, &format!("verify {reference}"));
             assert_eq!(ok(&cli, &format!("cp {reference} oci:layout:{name}-{number}")), packed);
             for (place, out) in [(reference.clone(), "out"), (format!("oci:layout:{name}-{number}"), "again")] {
@@ -45,7 +45,7 @@ fn every_encoding_goes_through_a_registry_and_comes_back_the_same() {
 }
 
 #[test]
-fn the_last_rule_that_is_for_a_file_counts() {
+fn the_last_rule_that_matches_a_file_applies() {
     let (cli, model) = cli_with_model();
     ok(&cli, "pack model -t tiny --layer tar --layer weight=raw --layer doc=tar+gzip --layer config.json=tar+zstd");
     for (path, encoding) in encodings(&json(&cli, "inspect tiny")) {
@@ -62,11 +62,11 @@ fn the_last_rule_that_is_for_a_file_counts() {
     assert_same_tree(&model, &cli.home().join("out"));
     let lint = json(&cli, "lint tiny");
     let modctl = lint["consumers"].as_array().unwrap().iter().find(|consumer| consumer["id"] == "modctl").unwrap();
-    assert_eq!(modctl["verdict"], "cannot", "it reads neither gzip nor zstd");
+    assert_eq!(modctl["verdict"], "cannot", "it supports neither gzip nor zstd");
 }
 
 #[test]
-fn a_rule_that_cannot_be_understood_is_told_why() {
+fn an_invalid_rule_is_reported_with_its_reason() {
     let (cli, _) = cli_with_model();
     fails(&cli, "pack model -t tiny --layer zip", 2, &["--layer", "zip", "tar+zstd"]);
     fails(&cli, "pack model -t tiny --layer code,doc=tar", 2, &["one kind"]);
@@ -82,7 +82,7 @@ fn a_rule_that_cannot_be_understood_is_told_why() {
 }
 
 #[test]
-fn too_many_layers_are_refused_with_what_can_be_done() {
+fn too_many_layers_are_refused_with_a_hint() {
     let (cli, _) = cli_with_model();
     fails(&cli, "pack model -t tiny --max-layers 2", 9, &["2 are allowed", "--max-layers"]);
     fails(&cli, "pack model -t tiny --max-layers 5 --layer raw", 9, &["5 are allowed", "raw by `--layer`"]);
@@ -111,7 +111,7 @@ fn a_dry_run_shows_the_plan_and_writes_nothing() {
 }
 
 #[test]
-fn what_was_planned_is_what_is_packed() {
+fn the_packed_artifact_matches_the_plan() {
     let (cli, _) = cli_with_model();
     let flags = "--layer code=tar --layer doc=tar+zstd --max-layers 9";
     let planned = json(&cli, &format!("pack model --dry-run {flags}"));
@@ -130,7 +130,7 @@ fn what_was_planned_is_what_is_packed() {
 }
 
 #[test]
-fn more_small_files_than_registries_take_layers_are_bundled() {
+fn more_small_files_than_a_registry_accepts_layers_are_bundled() {
     let cli = cli();
     let model = cli.home().join("model");
     for folder in 0..30 {
@@ -150,5 +150,5 @@ fn more_small_files_than_registries_take_layers_are_bundled() {
     assert_eq!(found, expected.map(|(path, encoding)| (path.to_owned(), encoding.to_owned())));
     ok(&cli, &format!("pull {reference} -o out"));
     assert_same_tree(&model, &cli.home().join("out"));
-    assert_eq!(json(&cli, &format!("pull {reference} -o out"))["digest"], packed["digest"], "and again over what is there");
+    assert_eq!(json(&cli, &format!("pull {reference} -o out"))["digest"], packed["digest"], "and again over the existing files");
 }

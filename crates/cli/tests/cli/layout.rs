@@ -1,4 +1,4 @@
-//! Layout directories that are made by hand, as other tools write their artifacts.
+//! Builds layout directories as other tools write them.
 
 use modelpack::spec::Digest;
 use modelpack_testkit::Cli;
@@ -28,7 +28,7 @@ impl Layout {
         json!({ "mediaType": media_type, "digest": digest.to_string(), "size": bytes.len() })
     }
 
-    /// Adds a layer without a word about its file.
+    /// Adds a layer without a file name.
     pub(crate) fn layer(self, media_type: &str, bytes: impl AsRef<[u8]>) -> Self {
         self.layer_with(media_type, bytes, &json!({}))
     }
@@ -41,7 +41,7 @@ impl Layout {
         self
     }
 
-    /// Writes config, manifest and index; the artifact is called `v1`.
+    /// Writes config, manifest and index. The tag of the artifact is `v1`.
     pub(crate) fn write(self, manifest_type: &str, config_type: &str, config: impl AsRef<[u8]>) {
         let config = self.put(config_type, config.as_ref());
         let manifest = json!({ "schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": self.layers });

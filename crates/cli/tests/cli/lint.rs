@@ -1,4 +1,4 @@
-//! Which tools can use an artifact, asked of the real program.
+//! `lint` with the real program: which tools can use an artifact.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run};
 use modelpack::spec::{Digest, media_type};
@@ -6,7 +6,7 @@ use modelpack_testkit::{Cli, fixture};
 use serde_json::{Value, json};
 use std::fs;
 
-/// What `lint` says of one consumer.
+/// The verdict of `lint` for one consumer.
 fn verdict(report: &Value, id: &str) -> String {
     consumer(report, id)["verdict"].as_str().unwrap().to_owned()
 }
@@ -16,7 +16,7 @@ fn consumer<'a>(report: &'a Value, id: &str) -> &'a Value {
 }
 
 #[test]
-fn nested_files_are_too_much_for_podman_and_flat_ones_are_not() {
+fn podman_cannot_use_nested_files_and_can_use_flat_ones() {
     let (cli, model) = cli_with_model();
     let nested = json(&cli, "lint model");
     assert_eq!((verdict(&nested, "podman"), verdict(&nested, "oras")), ("cannot".to_owned(), "works".to_owned()));
@@ -28,7 +28,7 @@ fn nested_files_are_too_much_for_podman_and_flat_ones_are_not() {
 }
 
 #[test]
-fn a_directory_is_judged_as_the_artifact_that_it_becomes() {
+fn a_directory_is_judged_like_the_artifact_packed_from_it() {
     let cli = cli_with_model().0;
     let directory = json(&cli, "lint model");
     ok(&cli, "pack model -t tiny");
@@ -49,7 +49,7 @@ fn a_directory_is_judged_as_the_artifact_that_it_becomes() {
 }
 
 #[test]
-fn a_modelfile_says_what_is_judged() {
+fn a_modelfile_determines_the_judged_files() {
     let (cli, model) = cli_with_model();
     fs::write(cli.home().join("flat"), "MODEL *.safetensors\nCONFIG *.json\n").unwrap();
     assert_eq!(verdict(&json(&cli, "lint model -f flat"), "podman"), "works");
@@ -59,7 +59,7 @@ fn a_modelfile_says_what_is_judged() {
 }
 
 #[test]
-fn only_who_names_a_tool_is_failed() {
+fn the_exit_code_depends_only_on_the_selected_tools() {
     let cli = cli_with_model().0;
     let shown = ok(&cli, "lint model");
     for expected in ["podman", "title-has-directory (fatal)", "examples/__init__.py", "change: ", "containerd#11381"] {
@@ -68,13 +68,13 @@ fn only_who_names_a_tool_is_failed() {
     let shown = ok(&cli, "lint model --for oras --for harbor-2.13");
     assert!(!shown.contains("podman") && shown.contains("in part"), "{shown}");
     let output = run(&cli, "lint model --for podman --for oras").expect_code(1);
-    assert!(output.stdout.contains("title-has-directory"), "the findings are the result all the same");
+    assert!(output.stdout.contains("title-has-directory"), "the findings are still printed");
     assert!(output.stderr.contains("podman cannot use model") && !output.stderr.contains("oras"), "{}", output.stderr);
     fails(&cli, "lint model --for floppy", 2, &["floppy"]);
 }
 
 #[test]
-fn what_others_wrote_is_judged_by_the_names_that_stand_there() {
+fn artifacts_of_other_tools_are_judged_without_normalising_names() {
     let cli = cli();
     let lint = |name: &str| json(&cli, &format!("lint oci:{}", fixture(name).display()));
     let report = lint("modctl-raw");
@@ -92,7 +92,7 @@ fn what_others_wrote_is_judged_by_the_names_that_stand_there() {
 }
 
 #[test]
-fn dockers_own_artifacts_are_no_problem_for_docker_model_runner() {
+fn docker_model_runner_can_use_its_own_artifacts() {
     let cli = cli();
     for (version, path) in [("0.1", None), ("0.2", Some("org.cncf.model.filepath"))] {
         let config = json!({"config": {"format": "gguf"}, "rootfs": {"type": "rootfs", "diff_ids": [Digest::of(b"GGUF").to_string()]}});
@@ -109,7 +109,7 @@ fn dockers_own_artifacts_are_no_problem_for_docker_model_runner() {
 }
 
 #[test]
-fn kserve_takes_images_and_says_which_layers_it_reads() {
+fn kserve_accepts_images_and_the_report_names_the_supported_layers() {
     let cli = cli();
     let of_image = |compression: &str| {
         let layer = format!("application/vnd.oci.image.layer.v1.tar{compression}");
@@ -128,7 +128,7 @@ fn kserve_takes_images_and_says_which_layers_it_reads() {
 }
 
 #[test]
-fn which_file_of_a_gguf_model_is_started() {
+fn the_started_file_of_a_gguf_model_is_checked() {
     let (cli, model) = cli_with_model();
     fs::remove_dir_all(&model).unwrap();
     fs::create_dir(&model).unwrap();
@@ -148,7 +148,7 @@ fn which_file_of_a_gguf_model_is_started() {
 }
 
 #[test]
-fn llmman_takes_the_directory_of_the_first_config() {
+fn llmman_uses_the_directory_of_the_first_config() {
     let cli = cli();
     let config = json!({"descriptor": {}, "config": {}});
     let layer = |kind: &str| format!("application/vnd.cncf.model.{kind}.v1.raw");
@@ -167,7 +167,8 @@ fn llmman_takes_the_directory_of_the_first_config() {
     assert_eq!(verdict(&json(&cli, "lint oci:layout"), "llmman"), "works");
 }
 
-/// A layout in `layout` of one manifest: its config with the type, and layers of a type, bytes and annotations.
+/// Writes a layout with one manifest to `layout`: the type and content of its config, and layers
+/// with type, bytes and annotations.
 fn write_layout(cli: &Cli, config: (&str, &Value), layers: &[(&str, &[u8], Value)]) {
     let layout = cli.home().join("layout");
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
@@ -192,7 +193,7 @@ fn write_layout(cli: &Cli, config: (&str, &Value), layers: &[(&str, &[u8], Value
 }
 
 #[test]
-fn what_is_not_there_cannot_be_judged() {
+fn missing_targets_are_an_error() {
     let cli = cli();
     fails(&cli, "lint tiny", 3, &["tiny"]);
     fails(&cli, "lint ./tiny", 2, &["no directory"]);

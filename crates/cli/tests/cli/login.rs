@@ -1,4 +1,4 @@
-//! Logging in and out, with a registry that wants a name and a password.
+//! Logging in to and out of a registry that requires a name and a password.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, ok};
 use modelpack_testkit::{Cli, Failure, Fault, FaultProxy, Output, assert_same_tree};
@@ -26,7 +26,7 @@ fn login(cli: &Cli, registry: impl ToString, password: &str) -> Output {
 }
 
 #[test]
-fn credentials_are_tried_before_they_are_kept_and_used_from_then_on() {
+fn credentials_are_checked_before_they_are_stored_and_used_afterwards() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let proxy = guarded(&registry);
@@ -37,7 +37,7 @@ fn credentials_are_tried_before_they_are_kept_and_used_from_then_on() {
     fails(&cli, &format!("push model {reference}"), 4, &[&hint]);
     let wrong = login(&cli, proxy.address(), "guess\n").expect_code(4);
     assert!(wrong.stderr.contains("hint: check user name and password"), "{}", wrong.stderr);
-    assert!(!config.exists(), "what the registry refuses is not kept");
+    assert!(!config.exists(), "refused credentials are not stored");
 
     login(&cli, proxy.address(), "secret word\n").expect_code(0);
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
@@ -52,7 +52,7 @@ fn credentials_are_tried_before_they_are_kept_and_used_from_then_on() {
 }
 
 #[test]
-fn a_failed_login_keeps_the_one_that_was_there() {
+fn a_failed_login_keeps_the_earlier_credentials() {
     let cli = cli();
     let registry = Registry::start();
     let proxy = guarded(&registry);
@@ -63,7 +63,7 @@ fn a_failed_login_keeps_the_one_that_was_there() {
 }
 
 #[test]
-fn without_a_terminal_nothing_is_asked() {
+fn without_a_terminal_there_is_no_prompt() {
     let cli = cli();
     fails(&cli, "login localhost:1 -u me", 2, &["a password is needed", "--password-stdin"]);
     fails(&cli, "login localhost:1", 2, &["a user name is needed", "--username"]);
@@ -77,7 +77,7 @@ fn read_json(path: &Path) -> Value {
 }
 
 #[test]
-fn fifty_logins_and_logouts_at_once_lose_nothing() {
+fn fifty_concurrent_logins_and_logouts_lose_nothing() {
     let cli = cli();
     let registry = Registry::start();
     let proxies: Vec<_> = (0..50).map(|_| registry.behind(Vec::new())).collect();
@@ -103,14 +103,14 @@ fn fifty_logins_and_logouts_at_once_lose_nothing() {
 
     each(&|proxy| format!("logout {}", proxy.address()));
     assert_eq!(read_json(&config), json!({"psFormat": "table", "auths": {"kept.example.com": {"auth": "YTpi"}}}));
-    assert!(fs::symlink_metadata(&config).unwrap().is_symlink(), "the link stays one");
+    assert!(fs::symlink_metadata(&config).unwrap().is_symlink(), "the link stays a link");
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o600);
     let left: Vec<_> = ["elsewhere", ".docker"].iter().flat_map(|name| fs::read_dir(cli.home().join(name)).unwrap()).collect();
-    assert_eq!(left.len(), 2, "nothing else is left behind: {left:?}");
+    assert_eq!(left.len(), 2, "no other files remain: {left:?}");
 }
 
 #[test]
-fn a_helper_that_is_not_installed_is_warned_of_and_does_without() {
+fn a_missing_helper_gives_a_warning_and_is_not_used() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let proxy = guarded(&registry);
@@ -134,12 +134,12 @@ fn a_helper_that_is_not_installed_is_warned_of_and_does_without() {
 }
 
 #[test]
-fn logins_of_podman_are_used_and_docker_comes_first() {
+fn podmans_logins_are_used_and_dockers_take_precedence() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let proxy = guarded(&registry);
     let host = proxy.address().to_string();
-    // `me:secret word`, and a wrong one.
+    // `me:secret word`, and wrong credentials.
     let (right, wrong) = (r#"{"auth": "bWU6c2VjcmV0IHdvcmQ="}"#, r#"{"auth": "bWU6Z3Vlc3M="}"#);
     let write = |path: &str, key: &str, login: &str| {
         let path = cli.home().join(path);
@@ -170,6 +170,6 @@ fn logins_of_podman_are_used_and_docker_comes_first() {
     let mut login = cli.command();
     login.args(["login", &host, "-u", "me", "-p", "secret word"]).env("REGISTRY_AUTH_FILE", &own);
     Output::from(login.output().unwrap()).expect_code(0);
-    assert!(read_json(&own)["auths"][&host].is_object(), "a login is kept where it is looked for");
+    assert!(read_json(&own)["auths"][&host].is_object(), "a login is stored in the file from which it is read");
     push(&[("REGISTRY_AUTH_FILE", "none.json")]).expect_code(0);
 }

@@ -1,4 +1,5 @@
-//! The real binary, as a user runs it, against real files and the registry that it serves itself. One module a topic.
+//! Tests of the real binary with real files and a registry that it serves itself. Each module
+//! covers one topic.
 
 mod at_once;
 mod attach;

@@ -1,4 +1,5 @@
-//! What hostile documents and clients that do not read cost a registry, and who pulls from one.
+//! Memory use of a registry and of its readers with hostile documents and with clients that do not
+//! read.
 
 use crate::harness::{Registry, cli, ok};
 use modelpack::spec::{Digest, MAX_MANIFEST_BYTES};
@@ -14,7 +15,7 @@ use std::{
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Sends a request on a connection of its own; gives the status and the body.
+/// Sends a request on a separate connection, and returns the status and the body.
 fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!(
@@ -44,7 +45,7 @@ fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// A manifest of the largest size, nearly all of which is a field that nobody knows.
+/// A manifest of the largest size, which consists almost completely of an unknown field.
 fn manifest_of_many_small_objects(number: usize) -> Vec<u8> {
     let config = Digest::of(b"{}");
     let mut text = format!(
@@ -62,7 +63,7 @@ fn push_config(registry: &Registry) {
 }
 
 #[test]
-fn manifests_of_many_small_objects_cost_a_registry_little() {
+fn a_registry_uses_little_memory_for_manifests_of_many_small_objects() {
     let registry = Registry::start();
     push_config(&registry);
     let manifests: Vec<_> = (0..4).map(manifest_of_many_small_objects).collect();
@@ -70,7 +71,7 @@ fn manifests_of_many_small_objects_cost_a_registry_little() {
     let put = |i: usize| request(address, "PUT", &format!("/v2/a/b/manifests/t{i}"), &manifests[i % 4]).0;
     assert_eq!(at_once(32, put), [201; 32]);
     let peak = registry.peak_memory();
-    assert!(peak < 160, "32 manifests at once took {peak} MiB");
+    assert!(peak < 160, "32 concurrent manifests used {peak} MiB");
 
     let registry = registry.restart();
     let address = registry.address();
@@ -81,11 +82,11 @@ fn manifests_of_many_small_objects_cost_a_registry_little() {
     };
     assert_eq!(at_once(64, get), [true; 64]);
     let peak = registry.peak_memory();
-    assert!(peak < 64, "64 readers took {peak} MiB");
+    assert!(peak < 64, "64 readers used {peak} MiB");
 }
 
 #[test]
-fn asking_for_manifests_of_many_layers_costs_a_registry_little() {
+fn a_registry_uses_little_memory_for_requests_for_manifests_of_many_layers() {
     let registry = Registry::start();
     push_config(&registry);
     let named = format!(r#"{{"mediaType":"","size":2,"digest":"{}"}}"#, Digest::of(b"{}"));
@@ -100,11 +101,11 @@ fn asking_for_manifests_of_many_layers_costs_a_registry_little() {
     let head = |i: usize| request(address, "HEAD", &format!("/v2/a/b/manifests/t{}", i % 4), b"").0;
     assert_eq!(at_once(64, head), [200; 64]);
     let peak = registry.peak_memory();
-    assert!(peak < 64, "64 questions took {peak} MiB");
+    assert!(peak < 64, "64 requests used {peak} MiB");
 }
 
 #[test]
-fn referrers_with_many_annotations_cost_a_registry_little() {
+fn a_registry_uses_little_memory_for_referrers_with_many_annotations() {
     let registry = Registry::start();
     push_config(&registry);
     let config = format!(r#"{{"mediaType":"x/x","digest":"{}","size":2}}"#, Digest::of(b"{}"));
@@ -124,11 +125,11 @@ fn referrers_with_many_annotations_cost_a_registry_little() {
     let listed = at_once(8, |_| request(address, "GET", &format!("/v2/a/b/referrers/{subject}"), b""));
     assert!(listed.iter().all(|(status, list)| *status == 200 && list.len() > 3_500_000 && *list == listed[0].1));
     let peak = registry.peak_memory();
-    assert!(peak < 80, "eight lists of large referrers took {peak} MiB");
+    assert!(peak < 80, "eight lists of large referrers used {peak} MiB");
 }
 
 #[test]
-fn a_manifest_of_many_small_objects_costs_its_reader_little() {
+fn a_reader_uses_little_memory_for_a_manifest_of_many_small_objects() {
     let registry = Registry::start();
     push_config(&registry);
     assert_eq!(request(registry.address(), "PUT", "/v2/a/b/manifests/v1", &manifest_of_many_small_objects(0)).0, 201);
@@ -139,7 +140,8 @@ fn a_manifest_of_many_small_objects_costs_its_reader_little() {
     }
 }
 
-/// Runs a command line whose process may have 200 MB of data; unbounded, what these tests read took 400 to 780 MiB.
+/// Runs a command line whose process is limited to 200 MB of data. Without bounds, these tests
+/// would use 400 to 780 MiB.
 fn run_with_little_memory(cli: &Cli, line: &str) -> Output {
     let limited = format!("ulimit -d 200000; exec {} {line}", env!("CARGO_BIN_EXE_modelpack"));
     let home = cli.home();
@@ -147,7 +149,7 @@ fn run_with_little_memory(cli: &Cli, line: &str) -> Output {
 }
 
 #[test]
-fn a_config_of_many_small_objects_costs_its_reader_little() {
+fn a_reader_uses_little_memory_for_a_config_of_many_small_objects() {
     let registry = Registry::start();
     let many = format!("[{}0]", r#"{"":0},"#.repeat(590_000));
     let artifact = "application/vnd.cncf.model.manifest.v1+json";
@@ -175,7 +177,7 @@ fn a_config_of_many_small_objects_costs_its_reader_little() {
 }
 
 #[test]
-fn an_index_of_a_layout_costs_no_more_than_its_entries() {
+fn the_index_of_a_layout_uses_no_more_memory_than_its_entries() {
     let registry = Registry::start();
     push_config(&registry);
     let small = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x/x","digest":"{}","size":2}},"layers":[]}}"#, Digest::of(b"{}"));
@@ -187,11 +189,11 @@ fn an_index_of_a_layout_costs_no_more_than_its_entries() {
     let registry = registry.restart();
     assert_eq!(request(registry.address(), "GET", "/v2/a/b/manifests/v1", b""), (200, small.into_bytes()));
     let peak = registry.peak_memory();
-    assert!(peak < 64, "an index of 96 MiB with one entry took {peak} MiB");
+    assert!(peak < 64, "an index of 96 MiB with one entry used {peak} MiB");
 }
 
 #[test]
-fn an_entry_of_an_index_that_is_too_large_is_never_held() {
+fn a_too_large_index_entry_is_never_in_memory() {
     let registry = Registry::start();
     push_config(&registry);
     let small = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x/x","digest":"{}","size":2}},"layers":[]}}"#, Digest::of(b"{}"));
@@ -205,7 +207,7 @@ fn an_entry_of_an_index_that_is_too_large_is_never_held() {
     let (status, answer) = request(registry.address(), "GET", "/v2/a/b/manifests/v1", b"");
     assert_eq!(status, 500, "{}", String::from_utf8_lossy(&answer));
     let peak = registry.peak_memory();
-    assert!(peak < 64, "an entry of 98 MiB took {peak} MiB");
+    assert!(peak < 64, "an entry of 98 MiB used {peak} MiB");
 
     let cli = cli();
     let why = "entry 1 of its manifests has more than 4194304 bytes";
@@ -219,7 +221,7 @@ fn an_entry_of_an_index_that_is_too_large_is_never_held() {
 }
 
 #[test]
-fn readers_that_do_not_read_cost_a_registry_little() {
+fn a_registry_uses_little_memory_for_clients_that_do_not_read() {
     let registry = Registry::start();
     let cli = cli();
     fs::create_dir(cli.home().join("model")).unwrap();
@@ -230,11 +232,11 @@ fn readers_that_do_not_read_cost_a_registry_little() {
     for reader in &mut readers {
         write!(reader, "GET /v2/a/b/blobs/{layer} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     }
-    // Each has been answered as far as the system buffers it.
+    // Each response has been sent as far as the system buffers it.
     for reader in &mut readers {
         reader.read_exact(&mut [0; 15]).unwrap();
     }
     thread::sleep(Duration::from_secs(1));
     let peak = registry.peak_memory();
-    assert!(peak < 96, "500 readers took {peak} MiB");
+    assert!(peak < 96, "500 readers used {peak} MiB");
 }

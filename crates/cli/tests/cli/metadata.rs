@@ -1,4 +1,5 @@
-//! What is said of a model: flags win over the Modelfile, and it over the files; `--explain` shows who said what.
+//! The metadata of a model: flags override the Modelfile, and the Modelfile overrides the files.
+//! `--explain` shows the source of each value.
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok, run};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ fn sources(packed: &Value) -> Vec<(String, String)> {
 }
 
 #[test]
-fn flags_win_over_the_modelfile_and_it_over_the_files() {
+fn flags_override_the_modelfile_which_overrides_the_files() {
     let (cli, model) = cli_with_model();
     fs::write(
         model.join("Modelfile"),
@@ -43,7 +44,7 @@ fn flags_win_over_the_modelfile_and_it_over_the_files() {
 }
 
 #[test]
-fn an_explanation_is_for_people_too_and_changes_nothing() {
+fn an_explanation_as_text_changes_nothing() {
     let (cli, _) = cli_with_model();
     let plain = ok(&cli, "pack model -t tiny");
     let output = run(&cli, "pack model -t tiny --explain").expect_code(0);
@@ -58,7 +59,7 @@ fn an_explanation_is_for_people_too_and_changes_nothing() {
 }
 
 #[test]
-fn a_push_takes_the_same_flags_where_it_packs() {
+fn a_push_of_a_directory_accepts_the_same_flags() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
@@ -69,7 +70,7 @@ fn a_push_takes_the_same_flags_where_it_packs() {
 }
 
 #[test]
-fn values_that_no_config_can_hold_are_refused_before_anything_is_packed() {
+fn values_that_a_config_cannot_hold_are_refused_before_packing() {
     let (cli, _) = cli_with_model();
     for (flags, words) in [
         ("--param-size 8x7B", ["8x7B", "config.paramSize"]),
@@ -85,7 +86,7 @@ fn values_that_no_config_can_hold_are_refused_before_anything_is_packed() {
 }
 
 #[test]
-fn a_work_tree_tells_its_commit_and_a_modelfile_leaves_it_out() {
+fn a_work_tree_gives_its_commit_and_init_leaves_it_out() {
     let (cli, model) = cli_with_model();
     let files_alone = ok(&cli, "pack model -t tiny");
     let commit = "0123456789abcdef0123456789abcdef01234567";
@@ -106,10 +107,10 @@ fn a_work_tree_tells_its_commit_and_a_modelfile_leaves_it_out() {
 }
 
 #[test]
-fn an_explanation_tells_which_weights_say_nothing_and_why() {
+fn an_explanation_names_weights_without_metadata_and_the_reason() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("model-00001-of-00002.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-    let why = "model-00001-of-00002.safetensors says nothing: its header is said to have 9 bytes, and the file has 8";
+    let why = "model-00001-of-00002.safetensors says nothing: it declares a header of 9 bytes, but the file has 8 bytes";
     assert_eq!(json(&cli, "pack model -t tiny --explain")["notes"], json!([why]));
     let output = run(&cli, "pack model -t tiny --explain").expect_code(0);
     assert!(output.stderr.lines().any(|line| line == why), "{}", output.stderr);
@@ -117,7 +118,7 @@ fn an_explanation_tells_which_weights_say_nothing_and_why() {
 }
 
 #[test]
-fn a_config_that_python_reads_says_what_it_says() {
+fn a_config_that_only_python_accepts_is_read() {
     let (cli, model) = cli_with_model();
     let config = fs::read_to_string(model.join("config.json")).unwrap();
     let endless = config.replacen('{', r#"{"time_step_limit":[0.0,Infinity],"eps":NaN,"#, 1);
@@ -135,14 +136,14 @@ fn a_config_that_python_reads_says_what_it_says() {
 }
 
 #[test]
-fn a_side_file_that_cannot_be_read_is_packed_and_warned_of_once() {
+fn an_unreadable_side_file_is_packed_with_one_warning() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("config.json"), "{\n  \"model_type\": \"llama\",\n}\n").unwrap();
-    let why = "config.json says nothing: line 3, column 1: a key in double quotes is wanted";
+    let why = "config.json says nothing: line 3, column 1: expected a key in double quotes";
     for flags in ["", " --dry-run", " --explain"] {
         let output = run(&cli, &format!("pack model -t tiny{flags}")).expect_code(0);
-        let told = output.stderr.lines().filter(|line| line.contains("config.json says")).collect::<Vec<_>>();
-        assert_eq!(told, [format!("warning: {why}")], "{}", output.stderr);
+        let printed = output.stderr.lines().filter(|line| line.contains("config.json says")).collect::<Vec<_>>();
+        assert_eq!(printed, [format!("warning: {why}")], "{}", output.stderr);
         assert_eq!(json(&cli, &format!("pack model -t tiny{flags}"))["warnings"], json!([why]));
     }
     assert_eq!(json(&cli, "inspect tiny")["config"]["descriptor"]["family"], Value::Null);
@@ -151,7 +152,7 @@ fn a_side_file_that_cannot_be_read_is_packed_and_warned_of_once() {
 }
 
 #[test]
-fn a_card_that_does_not_parse_is_warned_of_and_read_as_far_as_it_can_be() {
+fn a_malformed_model_card_gives_a_warning_and_is_read_in_part() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("README.md"), "---\nversion: 1.10\ntitle: Tiny: a model\nlicense: mit\n---\n# Tiny\n").unwrap();
     let output = run(&cli, "pack model -t tiny").expect_code(0);

@@ -1,4 +1,4 @@
-//! modctl's names and flags for what we do.
+//! modctl's command names and flags for our commands.
 
 use crate::harness::{Registry, cli_with_model, json, ok};
 use modelpack_testkit::assert_same_tree;
@@ -16,7 +16,7 @@ fn build_and_extract_are_pack_and_unpack() {
 }
 
 #[test]
-fn what_its_flags_say_of_the_model_is_in_the_config() {
+fn its_metadata_flags_set_values_in_the_config() {
     let (cli, _) = cli_with_model();
     let flags = "--source-url https://example.com/tiny --source-revision abc123 --reasoning --no-creation-time";
     let line = format!("build model -t tiny {flags}");
@@ -30,7 +30,7 @@ fn what_its_flags_say_of_the_model_is_in_the_config() {
 }
 
 #[test]
-fn output_remote_packs_straight_into_the_registry() {
+fn output_remote_packs_directly_into_the_registry() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
@@ -50,5 +50,5 @@ fn raw_false_makes_tar_layers() {
     assert!(layers.as_array().unwrap().iter().all(is_tar), "{layers}");
     ok(&cli, "extract tiny --output out");
     assert_same_tree(&model, &cli.home().join("out"));
-    assert_eq!(ok(&cli, "build model -t tiny --raw=false --layer raw"), ok(&cli, "build model -t tiny"), "what is said in words wins");
+    assert_eq!(ok(&cli, "build model -t tiny --raw=false --layer raw"), ok(&cli, "build model -t tiny"), "--layer overrides --raw");
 }

@@ -1,4 +1,4 @@
-//! Artifacts of other tools become artifacts of the specification.
+//! Conversion of other tools' artifacts to artifacts of the specification.
 
 use crate::harness::{Registry, cli, expect_nothing_visible, fails, json, ok, run};
 use modelpack_testkit::{assert_same_tree, fixture};
@@ -13,7 +13,7 @@ fn digests(inspected: &Value) -> Vec<&Value> {
 }
 
 #[test]
-fn a_modelkit_is_inspected_in_the_words_of_the_specification() {
+fn inspect_shows_a_modelkit_with_the_fields_of_the_specification() {
     let cli = cli();
     for (name, encoding) in [("kit-none", "tar"), ("kit-gzip", "tar+gzip")] {
         let inspected = json(&cli, &format!("inspect oci:{}", fixture(name).display()));
@@ -43,7 +43,7 @@ fn a_modelkit_is_inspected_in_the_words_of_the_specification() {
 }
 
 #[test]
-fn any_artifact_becomes_one_of_the_specification_with_its_layers_as_they_are() {
+fn any_artifact_can_be_converted_with_unchanged_layers() {
     let cli = cli();
     for name in FIXTURES {
         let layout = format!("oci:{}:v1", fixture(name).display());
@@ -64,12 +64,12 @@ fn any_artifact_becomes_one_of_the_specification_with_its_layers_as_they_are() {
         ok(&cli, &format!("unpack store:{name}:one -o {name}-after"));
         assert_same_tree(&cli.home().join(format!("{name}-before")), &cli.home().join(format!("{name}-after")));
         let again = json(&cli, &format!("cp --to modelpack store:{name}:one store:{name}:again"));
-        assert_eq!(again["digest"], converted["digest"], "{name}: what is converted stays as it is");
+        assert_eq!(again["digest"], converted["digest"], "{name}: a converted artifact is not changed again");
     }
 }
 
 #[test]
-fn a_modelkit_is_compared_by_what_it_says() {
+fn a_modelkit_is_compared_by_its_metadata() {
     let cli = cli();
     let (kit, pushed) = (fixture("kit-none"), fixture("oras"));
     let compared = run(&cli, &format!("diff oci:{} oci:{} --json", pushed.display(), kit.display()));
@@ -77,7 +77,7 @@ fn a_modelkit_is_compared_by_what_it_says() {
 }
 
 #[test]
-fn files_can_be_attached_to_what_was_converted() {
+fn files_can_be_attached_to_a_converted_artifact() {
     let cli = cli();
     fs::write(cli.home().join("NOTES.md"), "notes").unwrap();
     let layout = format!("oci:{}:v1", fixture("kit-gzip").display());
@@ -90,20 +90,20 @@ fn files_can_be_attached_to_what_was_converted() {
 }
 
 #[test]
-fn diff_ids_of_compressed_layers_are_those_of_what_was_compressed() {
+fn diff_ids_of_compressed_layers_are_digests_of_the_uncompressed_content() {
     let cli = cli();
     let diff_ids = |name: &str| {
         ok(&cli, &format!("cp --to modelpack oci:{} store:{name}:v1", fixture(name).display()));
         json(&cli, &format!("inspect store:{name}:v1"))["config"]["modelfs"]["diffIds"].clone()
     };
-    // Both were packed from the same files, the one compressed and the other not.
+    // Both were packed from the same files, one compressed and one not.
     assert_eq!(diff_ids("kit-gzip"), diff_ids("kit-none"));
     let plain = json(&cli, "inspect store:kit-none:v1");
     assert_eq!(plain["config"]["modelfs"]["diffIds"], json!(digests(&plain)));
 }
 
 #[test]
-fn what_is_there_already_is_not_moved() {
+fn existing_blobs_are_not_transferred() {
     let (cli, registry) = (cli(), Registry::start());
     for name in ["kit-none", "kit-gzip"] {
         let reference = registry.reference(&format!("{name}:kit"));
@@ -130,7 +130,7 @@ fn what_is_there_already_is_not_moved() {
 }
 
 #[test]
-fn what_cannot_be_told_or_believed_is_not_converted() {
+fn incomplete_or_damaged_artifacts_are_not_converted() {
     let cli = cli();
     let copy = |name: &str| {
         ok(&cli, &format!("cp oci:{}:v1 oci:{name}:v1", fixture("kit-gzip").display()));
@@ -145,7 +145,7 @@ fn what_cannot_be_told_or_believed_is_not_converted() {
     fails(&cli, "cp --to modelpack oci:damaged:v1 store:x:v1", 5, &[&digest]);
     expect_nothing_visible(&cli);
 
-    // A layer without a name: oras pushes the content of a pipe so.
+    // A layer without a name, as oras writes it for content from a pipe.
     let unnamed = copy("unnamed");
     edit_manifest(&unnamed, |manifest| manifest["layers"][0]["mediaType"] = json!("application/octet-stream"));
     fails(&cli, "cp --to modelpack oci:unnamed store:x:v1", 5, &["layer sha256:", "nothing says which file it is"]);
@@ -154,7 +154,7 @@ fn what_cannot_be_told_or_believed_is_not_converted() {
 }
 
 #[test]
-fn values_that_the_specification_does_not_allow_are_left_out_aloud() {
+fn invalid_values_are_left_out_with_a_warning() {
     let cli = cli();
     ok(&cli, &format!("cp oci:{}:v1 oci:odd:v1", fixture("modctl-cnai").display()));
     let odd = cli.home().join("odd");
@@ -174,7 +174,7 @@ fn values_that_the_specification_does_not_allow_are_left_out_aloud() {
     );
 }
 
-/// Writes a file anew: what a copy links to stays as it is.
+/// Replaces a file by a new one, because the old one may be hard-linked.
 fn replace(path: &Path, bytes: &[u8]) {
     fs::remove_file(path).unwrap();
     fs::write(path, bytes).unwrap();

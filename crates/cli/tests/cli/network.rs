@@ -1,10 +1,11 @@
-//! Networks and registries that fail: nothing unverified is kept, and the same command succeeds when the cause is gone.
+//! Failing networks and registries: nothing unverified is kept, and the same command succeeds when
+//! the cause is gone.
 
 use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, json, ok, store};
 use modelpack_testkit::{Cli, Failure, Fault, assert_same_tree};
 use std::{fs, net::TcpListener, path::PathBuf};
 
-/// The model in a registry, and a fresh home to pull it into.
+/// The model in a registry, and a new home directory to pull into.
 fn pushed() -> (Registry, Cli, PathBuf, Cli) {
     let (packer, model) = cli_with_model();
     let registry = Registry::start();
@@ -34,9 +35,10 @@ fn no_server() {
 }
 
 #[test]
-fn a_server_that_expects_another_protocol() {
+fn a_server_with_another_protocol() {
     let (cli, _) = cli_with_model();
-    // It reads nothing and closes, as servers do that are spoken to in another protocol than theirs.
+    // The server reads nothing and closes the connection, as servers do for a protocol that they do
+    // not expect.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || while listener.accept().is_ok() {});
@@ -62,7 +64,7 @@ fn a_server_that_expects_another_protocol() {
 }
 
 #[test]
-fn a_pull_that_is_cut_off_half_way_keeps_nothing_and_succeeds_later() {
+fn an_interrupted_pull_keeps_nothing_and_succeeds_later() {
     let (registry, _packer, model, cli) = pushed();
     let digest = weights(&cli, &registry.reference("tiny:v1"));
     let blob = format!("/blobs/{digest}");
@@ -75,7 +77,7 @@ fn a_pull_that_is_cut_off_half_way_keeps_nothing_and_succeeds_later() {
     fails(&cli, &format!("pull {broken} -o out"), 7, &["http://"]);
     assert!(!cli.home().join("out/model-00001-of-00002.safetensors").exists());
     let hidden = fs::read_dir(cli.home().join("out")).unwrap().filter(|e| e.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.');
-    assert_eq!(hidden.count(), 0, "no half-written file is left");
+    assert_eq!(hidden.count(), 0, "no incomplete file remains");
 
     let whole = registry.reference("tiny:v1");
     ok(&cli, &format!("pull {whole}"));
@@ -85,7 +87,7 @@ fn a_pull_that_is_cut_off_half_way_keeps_nothing_and_succeeds_later() {
 }
 
 #[test]
-fn a_pull_that_is_cut_off_once_goes_on_where_it_was() {
+fn a_pull_with_one_lost_connection_resumes() {
     let (registry, _packer, model, cli) = pushed();
     let blob = format!("/blobs/{}", weights(&cli, &registry.reference("tiny:v1")));
     let proxy = registry.behind(vec![Fault::on("GET", &blob, Failure::CutAfter(400_000)).times(1)]);
@@ -96,7 +98,7 @@ fn a_pull_that_is_cut_off_once_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_pull_that_is_cut_off_once_goes_on_where_a_server_refuses_ranges() {
+fn a_pull_with_one_lost_connection_succeeds_without_range_support() {
     let (registry, _packer, model, cli) = pushed();
     let blob = format!("/blobs/{}", weights(&cli, &registry.reference("tiny:v1")));
     for code in [403, 404, 500] {
@@ -110,7 +112,7 @@ fn a_pull_that_is_cut_off_once_goes_on_where_a_server_refuses_ranges() {
 }
 
 #[test]
-fn a_push_to_a_registry_that_does_not_tell_what_it_has() {
+fn a_push_to_a_registry_that_does_not_report_existing_blobs() {
     let (cli, model) = cli_with_model();
     for code in [403, 405] {
         let registry = Registry::start();
@@ -123,7 +125,7 @@ fn a_push_to_a_registry_that_does_not_tell_what_it_has() {
 }
 
 #[test]
-fn an_archive_whose_sending_is_cut_off_once_is_made_and_sent_again() {
+fn an_archive_is_produced_and_sent_again_after_a_lost_connection() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let digest = ok(&cli, "pack model -t tiny --layer tar");
@@ -139,7 +141,7 @@ fn an_archive_whose_sending_is_cut_off_once_is_made_and_sent_again() {
 }
 
 #[test]
-fn a_push_that_is_cut_off_leaves_no_tag_and_succeeds_later() {
+fn an_interrupted_push_leaves_no_tag_and_succeeds_later() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let always = ["PATCH", "PUT"].map(|method| Fault::on(method, "/blobs/uploads/", Failure::CutRequestAfter(0)));
@@ -205,7 +207,7 @@ fn a_manifest_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn what_a_registry_does_not_allow() {
+fn requests_that_a_registry_does_not_allow() {
     let (registry, packer, _, _) = pushed();
     let denied =
         Failure::Status { code: 403, headers: Vec::new(), body: r#"{"errors":[{"code":"DENIED","message":"not for you"}]}"#.into() };

@@ -1,4 +1,5 @@
-//! Ollama's models, whose manifests are those of Docker's images and have types of their own for layers.
+//! Ollama models. Their manifests have the type of Docker image manifests, and their layers have
+//! Ollama's own media types.
 
 use crate::{
     harness::{Registry, cli, fails, json, ok, run},
@@ -14,7 +15,7 @@ fn of_ollama(what: &str) -> String {
     format!("application/vnd.ollama.image.{what}")
 }
 
-/// Every kind of layer that a model of one GGUF file can have.
+/// Writes a model with every layer type that a model of one GGUF file can have.
 fn write_model(cli: &Cli, name: &str) {
     let config = json!({
         "model_format": "gguf", "model_family": "llama", "model_families": ["llama"], "model_type": "134.52M", "file_type": "Q4_K_M",
@@ -39,7 +40,7 @@ const FILES: [&str; 9] =
     ["LICENSE", "LICENSE.2", "adapter.gguf", "messages.json", "model.gguf", "params.json", "projector.gguf", "system", "template"];
 
 #[test]
-fn they_are_unpacked_to_their_files_from_wherever_they_are() {
+fn they_are_unpacked_to_their_files_from_every_place() {
     let (cli, registry) = (cli(), Registry::start());
     write_model(&cli, "ollama");
     let unpacked = json(&cli, "unpack oci:ollama -o direct");
@@ -59,7 +60,7 @@ fn they_are_unpacked_to_their_files_from_wherever_they_are() {
 }
 
 #[test]
-fn what_their_configs_say_is_shown() {
+fn their_configs_are_shown() {
     let cli = cli();
     write_model(&cli, "ollama");
     let inspected = json(&cli, "inspect oci:ollama");
@@ -71,7 +72,7 @@ fn what_their_configs_say_is_shown() {
 }
 
 #[test]
-fn they_become_artifacts_of_the_specification() {
+fn they_are_converted_to_modelpack_artifacts() {
     let cli = cli();
     write_model(&cli, "ollama");
     ok(&cli, "cp --to modelpack oci:ollama store:smol:v1");
@@ -102,7 +103,7 @@ fn they_become_artifacts_of_the_specification() {
 }
 
 #[test]
-fn models_of_many_tensors_are_named_by_their_descriptors() {
+fn tensor_layers_are_named_by_their_descriptors() {
     let cli = cli();
     let named = |name: &str| json!({ "name": name });
     let layout = Layout::new(&cli, "tensors")
@@ -118,7 +119,7 @@ fn models_of_many_tensors_are_named_by_their_descriptors() {
 }
 
 #[test]
-fn an_image_of_a_container_is_none_of_them() {
+fn a_container_image_is_not_an_ollama_model() {
     let cli = cli();
     let layer = "application/vnd.docker.image.rootfs.diff.tar.gzip";
     let layout = Layout::new(&cli, "image").layer(layer, "layer");

@@ -1,4 +1,4 @@
-//! What is printed where: results on stdout, everything else on stderr, JSON for programs.
+//! Output: results on stdout, everything else on stderr, JSON for programs.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run};
 use modelpack::spec::{Digest, media_type};
@@ -11,7 +11,7 @@ use std::{
 };
 
 #[test]
-fn the_digest_alone_is_on_stdout() {
+fn only_the_digest_is_on_stdout() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
@@ -35,7 +35,7 @@ fn the_digest_alone_is_on_stdout() {
 }
 
 #[test]
-fn every_result_is_json_if_asked_before_or_after_the_command() {
+fn the_json_flag_works_before_and_after_every_command() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t one");
     ok(&cli, "pack model -t two");
@@ -61,7 +61,7 @@ fn every_result_is_json_if_asked_before_or_after_the_command() {
 }
 
 #[test]
-fn quiet_says_nothing_but_results_and_errors() {
+fn quiet_prints_only_results_and_errors() {
     let (cli, _) = cli_with_model();
     let output = run(&cli, "pack model -t tiny -q").expect_code(0);
     assert_eq!(output.stderr, "");
@@ -70,7 +70,7 @@ fn quiet_says_nothing_but_results_and_errors() {
 }
 
 #[test]
-fn a_program_reads_an_error_as_one_json_object() {
+fn an_error_is_one_json_object_with_the_json_flag() {
     let cli = cli();
     for (line, kind, code) in
         [("inspect nope:v1", "notFound", 3), ("pack nope -t x", "notFound", 3), ("inspect UPPER", "usage", 2), ("frobnicate", "usage", 2)]
@@ -84,7 +84,7 @@ fn a_program_reads_an_error_as_one_json_object() {
 }
 
 #[test]
-fn a_reader_that_has_read_enough_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let cli = cli();
     let mut child = cli.command().args(["completion", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -93,22 +93,22 @@ fn a_reader_that_has_read_enough_is_no_error() {
 }
 
 #[test]
-fn a_served_registry_tells_a_program_where_it_is() {
+fn serve_prints_its_address_as_json() {
     let cli = cli();
     let mut command = cli.command();
     let mut child = command.args(["serve", "--json", "--listen", "127.0.0.1:0", "--root", "data"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let told: Value = serde_json::from_str(&line).unwrap();
-    let address: std::net::SocketAddr = told["address"].as_str().unwrap().parse().unwrap();
+    let printed: Value = serde_json::from_str(&line).unwrap();
+    let address: std::net::SocketAddr = printed["address"].as_str().unwrap().parse().unwrap();
     assert_ne!(address.port(), 0);
-    assert_eq!(told["root"], "data");
+    assert_eq!(printed["root"], "data");
     std::net::TcpStream::connect(address).unwrap();
     child.kill().and_then(|()| child.wait()).unwrap();
 }
 
 #[test]
-fn version_and_completion_need_nothing() {
+fn version_and_completion_need_no_store() {
     let cli = cli();
     let version = ok(&cli, "version");
     assert_eq!(version, format!("modelpack {}", env!("CARGO_PKG_VERSION")));
@@ -120,7 +120,7 @@ fn version_and_completion_need_nothing() {
     assert_eq!(crate::harness::count_files(cli.home()), 0, "nothing was written");
 }
 
-/// Whether a terminal could take something in the text for more than text.
+/// Whether the text contains characters that could affect a terminal.
 fn steers(text: &str) -> bool {
     text.chars().any(|c| {
         (c.is_control() && c != '\n')
@@ -129,41 +129,42 @@ fn steers(text: &str) -> bool {
 }
 
 #[test]
-fn nothing_that_is_printed_steers_a_terminal() {
+fn no_output_can_affect_a_terminal() {
     let (cli, model) = cli_with_model();
     let odd = "\u{9b}31m\u{202e}\u{2066}\u{61c}";
     fs::write(model.join(format!("a{odd}.txt")), "a").unwrap();
-    let told = |arguments: &[&str]| {
+    let run_safely = |arguments: &[&str]| {
         let output = cli.run(arguments);
         assert!(!steers(&output.stdout) && !steers(&output.stderr), "{arguments:?}:\n{}\n{}", output.stdout, output.stderr);
         output
     };
-    told(&["pack", "model", "-t", "tiny", "--description", odd]).expect_code(0);
+    run_safely(&["pack", "model", "-t", "tiny", "--description", odd]).expect_code(0);
     for line in
         ["pack model --dry-run -t tiny", "inspect tiny", "ls", "scan tiny", "scan model", "lint tiny", "validate tiny", "diff tiny model"]
     {
         let text: Vec<_> = line.split(' ').collect();
-        told(&text);
-        let output = told(&[&["--json"], &text[..]].concat());
+        run_safely(&text);
+        let output = run_safely(&[&["--json"], &text[..]].concat());
         serde_json::from_str::<Value>(&output.stdout).unwrap_or_else(|e| panic!("{line}: {e}: {}", output.stdout));
     }
     let inspected = json(&cli, "inspect tiny");
-    assert_eq!(inspected["config"]["descriptor"]["description"], odd, "it still means the same");
-    told(&["unpack", "tiny", "-o", "out"]).expect_code(0);
+    assert_eq!(inspected["config"]["descriptor"]["description"], odd, "the escaped text has the same value");
+    run_safely(&["unpack", "tiny", "-o", "out"]).expect_code(0);
     fs::write(cli.home().join("out").join(format!("a{odd}.txt")), "b").unwrap();
     let escaped = r"a\u{9b}31m\u{202e}\u{2066}\u{61c}.txt";
     for arguments in [&["unpack", "tiny", "-o", "out"][..], &["inspect", odd], &[odd], &["pack", odd, "-t", "x"]] {
-        let failed = told(arguments);
+        let failed = run_safely(arguments);
         assert_ne!(failed.code, 0, "{arguments:?}");
         assert!(failed.stderr.contains(r"\u{202e}"), "{arguments:?}: {}", failed.stderr);
-        let failed = told(&[&["--json"], arguments].concat());
+        let failed = run_safely(&[&["--json"], arguments].concat());
         serde_json::from_str::<Value>(&failed.stderr).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", failed.stderr));
     }
-    let conflict = told(&["unpack", "tiny", "-o", "out"]).expect_code(8);
+    let conflict = run_safely(&["unpack", "tiny", "-o", "out"]).expect_code(8);
     assert!(conflict.stderr.contains(escaped), "{}", conflict.stderr);
 }
 
-/// A layout in `layout` with a manifest that names a layer by `path`, and one whose `schemaVersion` is a long text.
+/// Writes a layout to `layout` with two manifests: one names a layer by `path`, the other has a
+/// long text as its `schemaVersion`.
 fn write_layout(cli: &Cli, path: &str) {
     let blobs = cli.home().join("layout/blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
@@ -189,7 +190,7 @@ fn write_layout(cli: &Cli, path: &str) {
 }
 
 #[test]
-fn an_error_is_short_whatever_a_registry_or_an_artifact_says() {
+fn an_error_is_short_for_any_text_from_a_registry_or_an_artifact() {
     let cli = cli();
     write_layout(&cli, &format!("../{}", "x".repeat(100_000)));
     let registry = Registry::start();

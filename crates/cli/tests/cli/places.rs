@@ -1,4 +1,5 @@
-//! Layouts and archives that anybody may have written: whole references as names, signatures beside a model, several writers at once.
+//! Layouts and archives of other tools: full references as names, signatures beside a model,
+//! several concurrent writers.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run, wait_until};
 use modelpack::spec::{Descriptor, Digest, media_type};
@@ -11,11 +12,11 @@ use std::{
     process::Command,
 };
 
-/// A layout directory that is written as other tools write it.
+/// A layout directory as other tools write it.
 struct Layout(PathBuf);
 
 impl Layout {
-    /// The layout with the model as `name`, and the model's digest.
+    /// A layout with the model under `name`, and the model's digest.
     fn with_model(cli: &Cli, name: &str) -> (Self, Digest) {
         let digest = ok(cli, "pack model -t oci:layout:first");
         let layout = Self(cli.home().join("layout"));
@@ -36,7 +37,7 @@ impl Layout {
         blob
     }
 
-    /// Adds an entry for a manifest, without a name if it is empty.
+    /// Adds an entry for a manifest. An empty name means no name.
     fn add(&self, name: &str, manifest: &Value) -> Descriptor {
         let media_type = manifest["mediaType"].as_str().unwrap();
         let blob = self.blob(media_type, manifest.to_string().as_bytes());
@@ -48,7 +49,8 @@ impl Layout {
         blob
     }
 
-    /// A manifest as `oras attach` and `cosign sign` make one; cosign's older ones name no subject.
+    /// A manifest in the form of `oras attach` and `cosign sign`. Older versions of cosign set no
+    /// subject.
     fn signature(&self, of: Option<&Digest>, content: &str) -> Value {
         let layer = self.blob("application/vnd.dev.cosign.simplesigning.v1+json", content.as_bytes());
         let config = self.blob("application/vnd.oci.empty.v1+json", b"{}");
@@ -71,7 +73,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_layout_with_whole_references_as_names_is_read_and_copied_with_them() {
+fn a_layout_with_full_references_as_names_is_read_and_copied_with_them() {
     let (cli, model) = cli_with_model();
     let (layout, digest) = Layout::with_model(&cli, "platform/devops:v1");
     for at in ["", ":platform/devops:v1", ":v1", &format!("@{digest}"), &format!(":platform/devops:v1@{digest}")] {
@@ -80,12 +82,12 @@ fn a_layout_with_whole_references_as_names_is_read_and_copied_with_them() {
     ok(&cli, "unpack oci:layout:platform/devops:v1 -o out");
     assert_same_tree(&model, &cli.home().join("out"));
     fails(&cli, "inspect oci:layout:devops:v1", 3, &["devops:v1"]);
-    // A copy keeps the name, whatever lies between.
+    // Copies keep the name, also through other formats.
     ok(&cli, "cp oci:layout oci-archive:model.tar");
     ok(&cli, "cp oci-archive:model.tar:v1 oci:copy");
     assert_eq!(json(&cli, "ls oci:copy")[0]["name"], "platform/devops:v1");
     ok(&cli, "verify oci:copy:platform/devops:v1");
-    // Two that end alike are told apart by their whole names only.
+    // Two names with the same end are distinguished only by their full names.
     fs::write(model.join("more.txt"), "more").unwrap();
     let other = ok(&cli, "pack model -t oci:layout:registry.example.com:5000/team/model:v1");
     let candidates = ["platform/devops:v1", "registry.example.com:5000/team/model:v1", "hint: put one of these"];
@@ -93,7 +95,7 @@ fn a_layout_with_whole_references_as_names_is_read_and_copied_with_them() {
     fails(&cli, "inspect oci:layout", 2, &candidates);
     assert_eq!(json(&cli, "inspect oci:layout:platform/devops:v1")["digest"], digest.to_string());
     assert_eq!(json(&cli, "inspect oci:layout:registry.example.com:5000/team/model:v1")["digest"], other);
-    // A plain tag is a name of its own, and takes none from others.
+    // A plain tag is a separate name, and does not replace other names.
     assert_eq!(ok(&cli, "pack model -t oci:layout:v1"), other);
     assert_eq!(json(&cli, "inspect oci:layout:v1")["digest"], other);
     let listed = json(&cli, "ls oci:layout");
@@ -103,7 +105,7 @@ fn a_layout_with_whole_references_as_names_is_read_and_copied_with_them() {
 }
 
 #[test]
-fn a_path_with_a_colon_is_a_path() {
+fn a_path_may_contain_a_colon() {
     let (cli, _) = cli_with_model();
     fs::create_dir(cli.home().join("a:b")).unwrap();
     let digest = ok(&cli, "pack model -t oci:a:b/dir:v1");
@@ -112,13 +114,13 @@ fn a_path_with_a_colon_is_a_path() {
         assert_eq!(json(&cli, &format!("inspect oci:a:b/dir{at}"))["digest"], digest);
     }
     ok(&cli, "cp oci:a:b/dir oci-archive:a:b/m:1.tar:team/x:v2");
-    assert_eq!(names(&cli.home().join("a:b")), ["dir", "m"], "where nothing lies, a name begins at the first colon");
+    assert_eq!(names(&cli.home().join("a:b")), ["dir", "m"], "if no file exists, the name begins at the first colon");
     ok(&cli, "cp oci:a:b/dir oci:new:team/x:v2");
     assert_eq!(json(&cli, "ls oci:new")[0]["name"], "team/x:v2");
 }
 
 #[test]
-fn a_model_is_found_and_judged_beside_its_signatures_and_sboms() {
+fn a_model_is_found_and_validated_beside_its_signatures_and_sboms() {
     let (cli, _) = cli_with_model();
     let (layout, digest) = Layout::with_model(&cli, "team/model:v1");
     let subject = Some(&digest);
@@ -138,16 +140,17 @@ fn a_model_is_found_and_judged_beside_its_signatures_and_sboms() {
     let entries = json(&cli, "ls oci:layout");
     assert_eq!(entries.as_array().unwrap().iter().filter(|entry| entry["referrer"] == true).count(), 6);
 
-    // A copy says what it leaves behind: two signatures that name the model, and three by cosign's tags.
+    // A copy reports what it leaves behind: two signatures with the model as subject, and three
+    // tags of cosign.
     let said = "5 referrers of oci:layout (signatures, SBOMs and the like) are not copied";
     let copied = run(&cli, "cp oci:layout oci:copy").expect_code(0);
     assert_eq!(copied.stderr.matches(said).count(), 1, "{}", copied.stderr);
     assert_eq!(run(&cli, "cp oci:layout oci:copy --quiet").expect_code(0).stderr, "");
     assert_eq!(json(&cli, "cp oci:layout oci:copy")["referrersLeftBehind"], 5);
-    assert_eq!(json(&cli, "cp oci:layout oci:layout:other")["referrersLeftBehind"], 0, "there they still are");
+    assert_eq!(json(&cli, "cp oci:layout oci:layout:other")["referrersLeftBehind"], 0, "the referrers are still in this layout");
     assert_eq!(json(&cli, "cp oci:copy oci:more")["referrersLeftBehind"], 0);
 
-    // What calls itself a model is judged, whatever it refers to.
+    // A manifest with the artifact type of a model is validated, even if it refers to another one.
     let model: Value = serde_json::from_slice(&fs::read(layout.0.join("blobs/sha256").join(digest.hex())).unwrap()).unwrap();
     let mut wrong = layout.signature(subject, "model");
     wrong["artifactType"] = model["artifactType"].clone();
@@ -158,13 +161,13 @@ fn a_model_is_found_and_judged_beside_its_signatures_and_sboms() {
 }
 
 #[test]
-fn a_registry_says_what_a_pull_leaves_behind() {
+fn a_pull_reports_the_referrers_that_it_leaves_behind() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
     let digest: Digest = ok(&cli, &format!("push model {reference}")).parse().unwrap();
     assert_eq!(json(&cli, &format!("pull {reference}"))["referrersLeftBehind"], 0);
-    // The signature finds its subject where it is copied to.
+    // A copied signature finds its subject at the target.
     ok(&cli, &format!("cp {reference} oci:layout"));
     let layout = Layout(cli.home().join("layout"));
     layout.add("signature", &layout.signature(Some(&digest), "signature"));
@@ -174,11 +177,11 @@ fn a_registry_says_what_a_pull_leaves_behind() {
     assert_eq!(pulled.stderr.matches(&said).count(), 1, "{}", pulled.stderr);
     assert_eq!(json(&cli, &format!("cp docker://{reference} {}", registry.reference("tiny:v2")))["referrersLeftBehind"], 0);
     assert_eq!(json(&cli, &format!("cp docker://{reference} {}", registry.reference("other:v1")))["referrersLeftBehind"], 1);
-    // A registry that cannot say it fails nothing.
+    // A registry that cannot list referrers is not an error.
     let broken = Failure::Status { code: 500, headers: Vec::new(), body: String::new() };
     let proxy = registry.behind(vec![Fault::on("GET", "/referrers/", broken)]);
     assert_eq!(json(&cli, &format!("pull {}/tiny:v1", proxy.address()))["referrersLeftBehind"], Value::Null);
-    // The store has it from a copy of the signature.
+    // The store has the referrer from a copy of the signature.
     ok(&cli, &format!("pull {}", registry.reference("tiny:signed")));
     assert_eq!(json(&cli, &format!("cp store:{reference} oci:from-store"))["referrersLeftBehind"], 1);
 }
@@ -198,17 +201,17 @@ fn cosign_s_tags_in_a_registry_are_counted_among_what_a_copy_leaves_behind() {
     let said = format!("3 referrers of docker://{reference} (signatures, SBOMs and the like) are not copied");
     let pulled = run(&cli, &format!("pull {reference}")).expect_code(0);
     assert_eq!(pulled.stderr.matches(&said).count(), 1, "{}", pulled.stderr);
-    // One that is listed by the registry and tagged as well is one.
+    // A referrer that the registry lists and that is also tagged counts once.
     ok(&cli, &format!("cp oci:layout:signed {}", registry.reference(&format!("tiny:sha256-{}.sbom", digest.hex()))));
     assert_eq!(json(&cli, &format!("pull {reference}"))["referrersLeftBehind"], 3);
-    // A registry that does not tell of them fails nothing.
+    // A registry that does not list them is not an error.
     let denied = Failure::Status { code: 403, headers: Vec::new(), body: String::new() };
     let proxy = registry.behind(vec![Fault::on("", ".sig", denied.clone()), Fault::on("", ".att", denied)]);
     assert_eq!(json(&cli, &format!("pull {}/tiny:v1", proxy.address()))["referrersLeftBehind"], 1);
 }
 
 #[test]
-fn ls_shows_the_other_names_where_a_registry_lists_a_malformed_one() {
+fn ls_shows_the_valid_names_if_a_registry_lists_a_malformed_one() {
     let (cli, registry) = (cli(), Registry::start());
     let body = r#"{"tags":["v1","a\u001b[31m\u202e","v2"],"repositories":["tiny","a\u001b[31m\u202e"]}"#.to_owned();
     let proxy = registry.behind(vec![Fault::on("GET", "/v2/", Failure::Status { code: 200, headers: Vec::new(), body })]);
@@ -221,13 +224,13 @@ fn ls_shows_the_other_names_where_a_registry_lists_a_malformed_one() {
             "{}",
             output.stderr
         );
-        let told = run(&cli, &format!("{line} --json")).expect_code(0).stderr;
-        assert!(told.starts_with(r#"{"warning":{"message":"the list of "#) && told.contains(r"a [31m\u202e"), "{told}");
+        let printed = run(&cli, &format!("{line} --json")).expect_code(0).stderr;
+        assert!(printed.starts_with(r#"{"warning":{"message":"the list of "#) && printed.contains(r"a [31m\u202e"), "{printed}");
     }
 }
 
 #[test]
-fn ls_lists_tags_and_repositories_of_a_registry_and_what_the_store_has_of_a_name() {
+fn ls_lists_tags_and_repositories_of_a_registry_and_repositories_of_the_store_by_name() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     for name in ["team/tiny:v1", "team/tiny:v2", "other:v1"] {
@@ -246,18 +249,18 @@ fn ls_lists_tags_and_repositories_of_a_registry_and_what_the_store_has_of_a_name
     let proxy = registry.behind(vec![Fault::on("GET", "/v2/_catalog", absent)]);
     fails(&cli, &format!("ls {}/", proxy.address()), 3, &["a list of repositories (_catalog)", "hint: not every registry has one"]);
     run(&cli, &format!("ls {tiny}:v1")).expect_code(2);
-    // The store: a name is that repository and those below it.
+    // In the store, a name selects that repository and those below it.
     assert_eq!(json(&cli, "ls").as_array().unwrap().len(), 3);
     for (name, count) in [(format!("store:{tiny}"), 2), (format!("store:{}", registry.reference("team")), 2), ("tiny".to_owned(), 0)] {
         assert_eq!(json(&cli, &format!("ls {name}")).as_array().unwrap().len(), count, "{name}");
     }
     ok(&cli, "pack model -t team/tiny:v1");
     assert_eq!(json(&cli, "ls team").as_array().unwrap().len(), 1);
-    assert_eq!(json(&cli, "ls tea"), json!([]), "half a name is none");
+    assert_eq!(json(&cli, "ls tea"), json!([]), "part of a name selects nothing");
 }
 
 #[test]
-fn copies_into_one_archive_at_once_are_all_there() {
+fn concurrent_copies_into_one_archive_are_all_kept() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny");
     let copies = 24;
@@ -269,10 +272,11 @@ fn copies_into_one_archive_at_once_are_all_there() {
     let listed: BTreeSet<_> = listed.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect();
     assert_eq!(listed, (0..copies).map(|n| format!("t{n}")).collect());
     ok(&cli, "verify oci-archive:many.tar");
-    assert_eq!(names(cli.home()), [".local", "many.tar", "model"], "nothing is left");
+    assert_eq!(names(cli.home()), [".local", "many.tar", "model"], "no other files remain");
 }
 
-/// Starts a copy into `model.tar` that reads a file of 4 GiB, and gives it when it is under way.
+/// Starts a copy into `model.tar` that reads a file of 4 GiB, and returns it when it is in
+/// progress.
 fn long_copy(cli: &Cli) -> modelpack_testkit::Running {
     let (layout, _) = Layout::with_model(cli, "v1");
     let huge = Descriptor::new("application/x", Digest::of(b"another"), 4 << 30);
@@ -287,7 +291,7 @@ fn long_copy(cli: &Cli) -> modelpack_testkit::Running {
 }
 
 #[test]
-fn whoever_waits_for_an_archive_says_so_can_be_interrupted_and_goes_on() {
+fn a_command_that_waits_for_an_archive_reports_it_can_be_interrupted_and_continues() {
     let (cli, _) = cli_with_model();
     let first = long_copy(&cli);
     let waits = "model.tar is being written by another process; waiting for it";
@@ -297,7 +301,7 @@ fn whoever_waits_for_an_archive_says_so_can_be_interrupted_and_goes_on() {
     third.wait_for_line(waits);
     second.signal(Signal::INT);
     second.wait().expect_code(130);
-    // A killed writer keeps nobody waiting, and the next one removes what it left.
+    // A killed writer blocks no other, and the next writer removes its files.
     first.signal(Signal::KILL);
     first.wait().expect_code(128 + 9);
     third.wait().expect_code(0);
@@ -306,7 +310,7 @@ fn whoever_waits_for_an_archive_says_so_can_be_interrupted_and_goes_on() {
 }
 
 #[test]
-fn a_signal_leaves_no_half_an_archive() {
+fn a_signal_leaves_no_incomplete_archive() {
     for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
         let (cli, _) = cli_with_model();
         let running = long_copy(&cli);
@@ -316,9 +320,9 @@ fn a_signal_leaves_no_half_an_archive() {
     }
 }
 
-/// An index is parsed once for all its entries: once for each of so many takes minutes.
+/// An index is parsed once for all entries. Parsing it once per entry would take minutes.
 #[test]
-fn many_entries_are_listed_as_one_list() {
+fn many_entries_are_listed_together() {
     const COUNT: usize = 5000;
     let (cli, _) = cli_with_model();
     let (layout, _) = Layout::with_model(&cli, "v0");

@@ -1,4 +1,4 @@
-//! A store that may only be read: everything that reads works, and what would write says why it does not.
+//! A read-only store: all reading commands work, and writing commands report why they fail.
 
 use crate::harness::{Registry, cli_with_model, fails, json, ok};
 use modelpack_testkit::{Cli, Output, TinyDisk, assert_same_tree};
@@ -21,9 +21,9 @@ const WRITING: [&str; 6] =
     ["pack model -t new", "tag tiny new", "rm tiny", "prune", "verify --repair tiny", "attach model/config.json -s tiny -t new"];
 
 #[test]
-fn a_store_on_a_disk_that_is_read_only() {
+fn a_store_on_a_read_only_disk() {
     let Some(disk) = TinyDisk::mount(8 << 20) else {
-        eprintln!("SKIPPED: this process may not mount a disk");
+        eprintln!("SKIPPED: this process cannot mount a file system");
         return;
     };
     let (cli, model) = cli_with_model();
@@ -32,7 +32,7 @@ fn a_store_on_a_disk_that_is_read_only() {
     let store = format!("--store {}", disk.path().join("store").display());
     ok(&cli, &format!("pack model -t tiny {store}"));
     ok(&cli, &format!("tag tiny {reference} {store}"));
-    // Nobody has to have held a lease before.
+    // No lease was held before.
     fs::remove_file(disk.path().join("store/repositories/tiny/_lease")).unwrap();
     disk.make_read_only();
 
@@ -53,7 +53,7 @@ fn a_store_on_a_disk_that_is_read_only() {
 #[test]
 fn the_store_of_another_user() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: this process may not become another user");
+        eprintln!("SKIPPED: this process cannot become another user");
         return;
     }
     const NOBODY: u32 = 65534;
@@ -78,13 +78,14 @@ fn the_store_of_another_user() {
         let output = run(line).expect_code(6);
         assert!(output.stderr.contains("is read-only: Permission denied"), "{line}: {}", output.stderr);
     }
-    // Repairing is for its owner, and helps nobody who may not read it.
+    // Only the owner can repair the store, so a user without read permission gets no hint to repair
+    // it.
     for closed in ["repositories/tiny/index.json", "blobs"] {
         let closed = store.join(closed);
         let mode = fs::metadata(&closed).unwrap().permissions();
         fs::set_permissions(&closed, Permissions::from_mode(0o600)).unwrap();
-        let said = run("ls").expect_code(0).stderr;
-        assert!(said.contains("Permission denied") && said.contains("its owner") && !said.contains("--repair"), "{said}");
+        let printed = run("ls").expect_code(0).stderr;
+        assert!(printed.contains("Permission denied") && printed.contains("its owner") && !printed.contains("--repair"), "{printed}");
         fs::set_permissions(&closed, mode).unwrap();
     }
     let untouched = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -93,7 +94,7 @@ fn the_store_of_another_user() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_not_made_to_be_read() {
+fn reading_does_not_create_a_missing_store() {
     let (cli, _) = cli_with_model();
     assert_eq!(ok(&cli, "ls --store nowhere --json"), "[]");
     assert_eq!(json(&cli, "prune --dry-run --store nowhere")["blobs"], json!([]));

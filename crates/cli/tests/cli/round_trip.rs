@@ -1,10 +1,10 @@
-//! A model that goes round comes back byte for byte, through every place.
+//! A model is byte for byte the same after it was copied through every place.
 
 use crate::harness::{Registry, cli_with_model, count_files, fails, json, ok, store};
 use modelpack_testkit::{Cli, assert_same_tree, write_odd_names};
 use std::{fs, path::Path};
 
-/// Packs `model` by `pack`, sends it through every place, and unpacks it from each.
+/// Packs `model` with `pack`, copies it through every place, and unpacks it from each.
 fn send_through_every_place(cli: &Cli, model: &Path, pack: &str) {
     let registry = Registry::start();
     let (one, two) = (registry.reference("team/one:v1"), registry.reference("team/two:v2"));
@@ -45,13 +45,13 @@ fn send_through_every_place(cli: &Cli, model: &Path, pack: &str) {
 }
 
 #[test]
-fn a_model_goes_through_every_place() {
+fn a_model_is_the_same_after_every_place() {
     let (cli, model) = cli_with_model();
     send_through_every_place(&cli, &model, "pack model");
 }
 
 #[test]
-fn odd_names_go_through_every_place() {
+fn unusual_names_are_the_same_after_every_place() {
     let (cli, _) = cli_with_model();
     let odd = cli.home().join("odd");
     write_odd_names(&odd);
@@ -60,7 +60,7 @@ fn odd_names_go_through_every_place() {
 }
 
 #[test]
-fn straight_to_a_registry_and_back_keeps_no_copy() {
+fn a_direct_push_and_pull_keep_no_copy() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
@@ -69,11 +69,11 @@ fn straight_to_a_registry_and_back_keeps_no_copy() {
     assert_same_tree(&model, &cli.home().join("out"));
     assert_eq!(json(&cli, "ls"), serde_json::json!([]));
     assert_eq!(count_files(&store(&cli).join("blobs")), 0);
-    assert_eq!(ok(&cli, "pack model -t tiny:v1"), digest, "by way of the store it is the same artifact");
+    assert_eq!(ok(&cli, "pack model -t tiny:v1"), digest, "packing into the store gives the same artifact");
 }
 
 #[test]
-fn a_second_push_and_pull_move_nothing() {
+fn a_second_push_and_pull_transfer_nothing() {
     let (cli, _) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");
@@ -89,7 +89,7 @@ fn a_second_push_and_pull_move_nothing() {
 }
 
 #[test]
-fn unpacking_twice_writes_nothing_and_never_over_a_file_unless_told() {
+fn unpacking_twice_writes_nothing_and_overwrites_files_only_with_force() {
     let (cli, model) = cli_with_model();
     ok(&cli, "pack model -t tiny");
     ok(&cli, "unpack tiny -o out");

@@ -1,21 +1,21 @@
-//! `scan`, and what packing says of what it packs.
+//! `scan`, and the warnings about files when packing.
 
 use crate::harness::{self, Registry, cli, cli_with_model, fails, ok, run};
 use modelpack_testkit::{Cli, fixture, tar_of, torch_archive, zip_of};
 use serde_json::{Value, json};
 use std::fs;
 
-/// A pickle that makes a file `modelpack-canary` where it is loaded.
+/// A pickle that creates the file `modelpack-canary` when it is loaded.
 const CANARY: &[u8] = b"\x80\x02cposix\nsystem\nX\x16\x00\x00\x00touch modelpack-canary\x85R.";
 
-/// The program with a model that is not safe.
+/// The program with an unsafe model.
 fn with_canary() -> Cli {
     let (cli, model) = cli_with_model();
     fs::write(model.join("extra.pt"), torch_archive(CANARY, &[(0, 16)])).unwrap();
     cli
 }
 
-/// What a report says of a file.
+/// The report of a file.
 fn file_of<'a>(report: &'a Value, path: &str) -> &'a Value {
     report["files"].as_array().unwrap().iter().find(|file| file["path"] == path).unwrap()
 }
@@ -25,7 +25,7 @@ fn nothing_ran(cli: &Cli) {
 }
 
 #[test]
-fn a_model_of_safetensors_and_texts_is_looked_at_and_nothing_is_found() {
+fn a_model_of_safetensors_and_texts_has_no_findings() {
     let (cli, _) = cli_with_model();
     let shown = ok(&cli, "scan model");
     assert!(shown.contains("safetensors: its header, against the file"), "{shown}");
@@ -36,7 +36,7 @@ fn a_model_of_safetensors_and_texts_is_looked_at_and_nothing_is_found() {
 }
 
 #[test]
-fn a_canary_is_found_in_a_directory_in_the_store_and_in_a_registry_and_never_runs() {
+fn a_canary_is_found_in_every_place_and_never_runs() {
     let (cli, registry) = (with_canary(), Registry::start());
     let reference = registry.reference("tiny:v1");
     ok(&cli, "pack model -t tiny:v1");
@@ -75,11 +75,11 @@ fn layers_of_every_encoding_are_scanned() {
 }
 
 #[test]
-fn an_ignore_file_hides_nothing_from_a_scan() {
+fn ignore_files_do_not_apply_to_a_scan() {
     let cli = with_canary();
     fs::write(cli.home().join("model/.modelpackignore"), "*.pt\n").unwrap();
     run(&cli, "scan model").expect_code(10);
-    // What is not packed is not in the way.
+    // An unsafe file that is not packed does not prevent packing.
     ok(&cli, "pack model -t tiny:v1 --require-safe");
 }
 
@@ -99,7 +99,7 @@ fn packing_warns_and_packs() {
 }
 
 #[test]
-fn with_require_safe_nothing_is_written() {
+fn require_safe_refuses_before_anything_is_written() {
     let (cli, registry) = (with_canary(), Registry::start());
     let reference = registry.reference("tiny:v1");
     let words = ["extra.pt", "archive/data.pkl", "pickle 1, byte 2", "posix.system", "hint: "];
@@ -119,7 +119,7 @@ fn with_require_safe_nothing_is_written() {
 }
 
 #[test]
-fn code_of_python_is_packed_though_it_must_be_safe() {
+fn python_code_is_packed_with_require_safe() {
     let (cli, model) = cli_with_model();
     for (name, code) in [
         ("modeling_tiny.py", "import os\nimport logging\nfrom torch import nn\n\n\nclass Model(nn.Module):\n    pass\n"),
@@ -137,7 +137,7 @@ fn code_of_python_is_packed_though_it_must_be_safe() {
 }
 
 #[test]
-fn what_loaders_decompress_by_themselves_is_refused() {
+fn files_that_loaders_decompress_are_refused() {
     let (cli, model) = cli_with_model();
     for (name, bytes) in [
         ("extra.pkl.bz2", &include_bytes!("../../../scan/src/tests/data/canary.pkl.bz2")[..]),
@@ -147,7 +147,7 @@ fn what_loaders_decompress_by_themselves_is_refused() {
     ] {
         fs::write(model.join(name), bytes).unwrap();
         fails(&cli, "pack model -t tiny:v1 --require-safe", 10, &[name, "posix.system"]);
-        // What cannot be read of it is in the way as well.
+        // A part that cannot be read also prevents packing.
         fs::write(model.join(name), &bytes[..bytes.len() / 3]).unwrap();
         fails(&cli, "pack model -t tiny:v1 --require-safe", 10, &[name]);
         let report: Value = serde_json::from_str(&run(&cli, "scan model --json").expect_code(10).stdout).unwrap();
@@ -159,7 +159,7 @@ fn what_loaders_decompress_by_themselves_is_refused() {
 }
 
 #[test]
-fn what_no_loader_runs_is_listed_and_refuses_nothing() {
+fn files_that_no_loader_runs_are_listed_and_do_not_prevent_packing() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("model.tflite"), b"\x1c\0\0\0TFL3\x14\0\x20\0").unwrap();
     fs::write(model.join("saved_model.pb"), b"\x08\x01\x12\x02\xff\xff").unwrap();
@@ -177,7 +177,7 @@ fn what_no_loader_runs_is_listed_and_refuses_nothing() {
 }
 
 #[test]
-fn an_archive_within_an_archive_is_read_when_it_is_packed() {
+fn a_nested_archive_is_scanned_when_packing() {
     let (cli, model) = cli_with_model();
     let archive = torch_archive(b"\x80\x02}.", &[(0, 16)]);
     fs::write(model.join("model.tar"), tar_of(&[("model.pt", &archive)])).unwrap();
@@ -198,7 +198,7 @@ fn artifacts_of_other_tools_are_scanned_in_every_encoding() {
 }
 
 #[test]
-fn what_is_not_there_cannot_be_scanned() {
+fn missing_targets_are_an_error() {
     let cli = cli();
     fails(&cli, "scan tiny", 3, &["tiny"]);
     fails(&cli, "scan ./tiny", 2, &["no directory"]);
@@ -216,13 +216,13 @@ fn the_sizes_in_an_error_are_those_of_the_whole_blob() {
     fs::File::options().write(true).open(blob).unwrap().set_len(1000).unwrap();
     let expected = format!("does not have the size {size}: 1000 bytes came");
     for line in ["scan oci:layout:v1", "unpack oci:layout:v1 -o out", "verify oci:layout:v1"] {
-        let told = run(&cli, line);
-        assert!(told.code != 0 && told.stdout.contains(&expected) | told.stderr.contains(&expected), "{line}: {told:?}");
+        let printed = run(&cli, line);
+        assert!(printed.code != 0 && printed.stdout.contains(&expected) | printed.stderr.contains(&expected), "{line}: {printed:?}");
     }
 }
 
 #[test]
-fn tricks_in_a_config_of_keras_hide_nothing_from_require_safe() {
+fn tricks_in_a_keras_config_do_not_deceive_require_safe() {
     let (cli, model) = cli_with_model();
     let layer = |layer: &str| format!(r#"{{"odd":Infinity,"class_name":"Sequential","config":{{"layers":[{layer}]}}}}"#);
     let lambda = layer(r#"{"module":"keras.layers","class_name":"Lambda","config":{}}"#);

@@ -1,11 +1,11 @@
-//! Parts of an artifact: what is not selected is not moved.
+//! Parts of an artifact: files that are not selected are not transferred.
 
 use crate::harness::{Registry, cli, cli_with_model, count_files, fails, json, ok, run};
 use modelpack_testkit::{Cli, FaultProxy, fixture};
 use serde_json::json as value;
 use std::{fs, path::Path};
 
-/// The model in a registry behind a proxy, and a fresh home.
+/// The model in a registry behind a proxy, and a new home directory.
 fn pushed() -> (Registry, FaultProxy, Cli) {
     let (packer, _) = cli_with_model();
     let registry = Registry::start();
@@ -14,13 +14,13 @@ fn pushed() -> (Registry, FaultProxy, Cli) {
     (registry, proxy, cli())
 }
 
-/// How many blobs were asked for.
+/// The number of requested blobs.
 fn blobs(proxy: &FaultProxy) -> usize {
     proxy.requests().iter().filter(|request| request.method == "GET" && request.path.contains("/blobs/")).count()
 }
 
 #[test]
-fn only_what_is_selected_is_fetched() {
+fn only_selected_files_are_fetched() {
     for (flags, expected) in [
         ("--preset tokenizer", value!(["tokenizer.json", "tokenizer_config.json"])),
         ("--preset weights --exclude *2-of*", value!(["model-00001-of-00002.safetensors"])),
@@ -44,7 +44,7 @@ fn only_what_is_selected_is_fetched() {
 }
 
 #[test]
-fn what_was_left_out_is_counted() {
+fn files_left_out_are_counted() {
     let (_registry, proxy, cli) = pushed();
     let reference = format!("{}/tiny:v1", proxy.address());
     let layers = json(&cli, &format!("inspect {reference}"))["layers"].as_array().unwrap().clone();
@@ -56,7 +56,7 @@ fn what_was_left_out_is_counted() {
 }
 
 #[test]
-fn a_part_is_verified_like_the_whole() {
+fn a_part_is_verified_like_a_complete_artifact() {
     use modelpack_testkit::{Failure, Fault};
     let (registry, _, cli) = pushed();
     let proxy = registry.behind(vec![Fault::on("GET", "/blobs/", Failure::FlipByte(3))]);
@@ -65,7 +65,7 @@ fn a_part_is_verified_like_the_whole() {
 }
 
 #[test]
-fn fetch_takes_modctls_patterns() {
+fn fetch_accepts_modctls_patterns() {
     let (registry, _, cli) = pushed();
     let fetched = json(&cli, &format!("fetch {} --output out --patterns *.md,/config.json", registry.reference("tiny:v1")));
     assert_eq!(fetched["written"], value!(["README.md", "config.json"]));
@@ -73,7 +73,7 @@ fn fetch_takes_modctls_patterns() {
 }
 
 #[test]
-fn a_selection_of_nothing_says_what_there_is() {
+fn an_empty_selection_reports_the_available_files() {
     let (registry, _, cli) = pushed();
     let line = format!("pull {} -o out --include *.onnx --preset tokenizer --exclude tokenizer*", registry.reference("tiny:v1"));
     let words = ["--include \"*.onnx\", preset tokenizer, --exclude \"tokenizer*\"", "config.json", "and 2 more", "hint: "];
@@ -82,7 +82,7 @@ fn a_selection_of_nothing_says_what_there_is() {
 }
 
 #[test]
-fn the_store_holds_whole_artifacts() {
+fn the_store_accepts_only_complete_artifacts() {
     let (registry, _, cli) = pushed();
     let line = format!("pull {} --include *.json", registry.reference("tiny:v1"));
     fails(&cli, &line, 2, &["--output", "hint: modelpack pull"]);
@@ -90,9 +90,9 @@ fn the_store_holds_whole_artifacts() {
 }
 
 #[test]
-fn archives_that_cannot_hold_a_selected_file_are_not_fetched() {
+fn archives_that_cannot_contain_a_selected_file_are_not_fetched() {
     let cli = cli();
-    // modctl packs each file to an archive that is called like it.
+    // modctl packs each file into an archive with the same name.
     let place = format!("oci:{}", fixture("modctl-tar").display());
     let part = json(&cli, &format!("unpack {place} -o modctl --preset config"));
     assert_eq!((part["leftOut"]["files"].clone(), part["written"].as_array().unwrap().is_empty()), (0.into(), false), "{part}");

@@ -1,4 +1,4 @@
-//! What operators of a registry look at: probes and the access log.
+//! Operating a registry: probes and the access log.
 
 use crate::harness::{cli, cli_with_model, ok};
 use modelpack_testkit::{Running, Signal};
@@ -8,13 +8,13 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-/// Waits until a registry serves; gives its address.
+/// Waits until a registry serves, and returns its address.
 fn address(running: &mut Running) -> SocketAddr {
     let line = running.wait_for_line("serving http://");
     line.trim_start_matches("serving http://").split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Sends a head that may hold anything, and gives the whole answer.
+/// Sends an arbitrary request head, and returns the whole response.
 fn ask(address: SocketAddr, head: &[u8]) -> String {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.write_all(head).unwrap();
@@ -25,7 +25,7 @@ fn ask(address: SocketAddr, head: &[u8]) -> String {
 }
 
 #[test]
-fn a_registry_answers_probes_and_logs_no_requests_unless_told_to() {
+fn a_registry_answers_probes_and_logs_requests_only_on_demand() {
     let cli = cli();
     let mut registry = cli.start(["serve", "--listen", "127.0.0.1:0"]);
     let address = address(&mut registry);

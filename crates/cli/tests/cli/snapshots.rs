@@ -1,11 +1,12 @@
-//! What is printed, whole: a change of any output shows as a change of a file in `snapshots/`.
+//! Complete outputs: a change of any output appears as a change of a file in `snapshots/`.
 //!
-//! After a change that is meant, `INSTA_UPDATE=always cargo test -p modelpack-cli snapshots` writes the files anew.
+//! After an intended change, update the files with `INSTA_UPDATE=always cargo test -p modelpack-cli
+//! snapshots`.
 
 use crate::harness::{cli, cli_with_model, ok, run};
 use std::fmt::Write;
 
-/// What the program prints for each command line: its output as it is, its errors and how it ended marked.
+/// The output of the program for each command line: stdout unchanged, stderr and exit code marked.
 fn transcript(cli: &modelpack_testkit::Cli, lines: &[&str]) -> String {
     let home = cli.home().to_string_lossy().into_owned();
     let mut shown = String::new();
@@ -13,8 +14,8 @@ fn transcript(cli: &modelpack_testkit::Cli, lines: &[&str]) -> String {
         let output = run(cli, line);
         writeln!(shown, "$ modelpack {line}").unwrap();
         shown.push_str(&output.stdout.replace(&home, "~"));
-        for said in output.stderr.replace(&home, "~").lines() {
-            writeln!(shown, "stderr: {said}").unwrap();
+        for line in output.stderr.replace(&home, "~").lines() {
+            writeln!(shown, "stderr: {line}").unwrap();
         }
         if output.code != 0 {
             writeln!(shown, "exit code: {}", output.code).unwrap();
@@ -46,10 +47,10 @@ fn the_way_of_a_model() {
 
 #[test]
 fn explanations() {
-    // A model and a store of its own for each, for what is there already depends on the clock.
+    // Each has its own model and store, because the report on existing blobs depends on the clock.
     let explained = |line: &str| transcript(&cli_with_model().0, &[line]);
-    let said = "pack model -t tiny --explain --family mine --language de --annotation dev.modelpack.context-length=128";
-    let mut shown: String = ["pack model -t tiny --explain", said, &format!("{said} --json")].map(explained).concat();
+    let with_flags = "pack model -t tiny --explain --family mine --language de --annotation dev.modelpack.context-length=128";
+    let mut shown: String = ["pack model -t tiny --explain", with_flags, &format!("{with_flags} --json")].map(explained).concat();
     let (cli, model) = cli_with_model();
     std::fs::write(model.join("Modelfile"), "NAME tiny\nFAMILY other\nMODEL *.safetensors\n").unwrap();
     std::fs::write(model.join("model-00002-of-00002.safetensors"), "not one").unwrap();

@@ -1,4 +1,4 @@
-//! The local store: listing, tagging, removing, pruning, and several processes at once.
+//! The local store: listing, tagging, removing, pruning, and several concurrent processes.
 
 use crate::harness::{Registry, cli_with_model, count_files, expect_sound, fails, json, ok, run, store};
 use modelpack_testkit::assert_same_tree;
@@ -6,7 +6,7 @@ use serde_json::json;
 use std::fs;
 
 #[test]
-fn what_is_packed_is_listed_with_the_layout_that_holds_it() {
+fn packed_artifacts_are_listed_with_their_layouts() {
     let (cli, model) = cli_with_model();
     assert_eq!(json(&cli, "ls"), json!([]));
     let digest = ok(&cli, "pack model -t team/tiny:v1");
@@ -24,7 +24,7 @@ fn what_is_packed_is_listed_with_the_layout_that_holds_it() {
 }
 
 #[test]
-fn a_tag_is_another_name_and_rm_takes_names_away() {
+fn tag_adds_a_name_and_rm_removes_names() {
     let (cli, model) = cli_with_model();
     let digest = ok(&cli, "pack model -t tiny:v1");
     assert_eq!(ok(&cli, "tag tiny:v1 other/name:v2"), digest);
@@ -39,7 +39,7 @@ fn a_tag_is_another_name_and_rm_takes_names_away() {
 }
 
 #[test]
-fn prune_frees_what_nothing_needs_and_first_says_what() {
+fn prune_removes_unneeded_blobs_and_dry_run_lists_them() {
     let (cli, _) = cli_with_model();
     let digest = ok(&cli, "pack model -t tiny:v1");
     assert_eq!(json(&cli, "prune --dry-run")["blobs"], json!([]));
@@ -52,12 +52,12 @@ fn prune_frees_what_nothing_needs_and_first_says_what() {
     let done = json(&cli, "prune");
     assert_eq!((&done["blobs"], &done["bytes"]), (&planned["blobs"], &planned["bytes"]));
     assert_eq!(count_files(&store(&cli).join("blobs")), 0);
-    assert_eq!(ok(&cli, "pack model -t tiny:v1"), digest, "the store is as good as new");
+    assert_eq!(ok(&cli, "pack model -t tiny:v1"), digest, "the store works after pruning");
     expect_sound(&cli, "tiny:v1");
 }
 
 #[test]
-fn the_store_is_where_the_flag_or_the_environment_says() {
+fn the_flag_or_the_environment_sets_the_store() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t flag --store here");
     assert!(cli.home().join("here/blobs").is_dir());
@@ -68,7 +68,7 @@ fn the_store_is_where_the_flag_or_the_environment_says() {
 }
 
 #[test]
-fn several_processes_use_one_store_at_once() {
+fn several_processes_can_use_one_store_concurrently() {
     let (cli, model) = cli_with_model();
     let registry = Registry::start();
     let reference = registry.reference("tiny:v1");

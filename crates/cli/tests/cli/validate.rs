@@ -1,4 +1,4 @@
-//! Whether documents and artifacts are valid, asked of the real program.
+//! `validate` with the real program: whether documents and artifacts are valid.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run};
 use modelpack::spec::{Descriptor, Digest, ImageIndex, Manifest, media_type};
@@ -12,13 +12,13 @@ use std::{
 
 const DIGEST: &str = "sha256:1234567890abcdef1234567890abcdef1234567890abcdef1234567890abcdef";
 
-/// 1024 zero bytes, an archive without entries, as gzip writes them.
+/// 1024 zero bytes (an archive without entries) compressed with gzip.
 #[rustfmt::skip]
 const EMPTY_TAR_GZIP: [u8; 29] = [
     31, 139, 8, 0, 0, 0, 0, 0, 2, 255, 99, 96, 24, 5, 163, 96, 20, 140, 84, 0, 0, 46, 175, 181, 239, 0, 4, 0, 0,
 ];
 
-/// Expects that something is not valid, and gives what was printed.
+/// Expects that a target is not valid, and returns the output.
 #[track_caller]
 fn not_valid(cli: &Cli, line: &str) -> Output {
     let output = run(cli, line).expect_code(5);
@@ -26,7 +26,7 @@ fn not_valid(cli: &Cli, line: &str) -> Output {
     output
 }
 
-/// What is printed of something that is not valid, for programs: the verdict on the only target.
+/// The JSON results for the only target.
 #[track_caller]
 fn results(cli: &Cli, line: &str, code: i32) -> Vec<Value> {
     let output = run(cli, &format!("{line} --json")).expect_code(code);
@@ -45,7 +45,7 @@ fn write(cli: &Cli, name: &str, document: &Value) -> PathBuf {
     path
 }
 
-/// Writes a layout of these blobs, and of an index that names `manifest`.
+/// Writes a layout with these blobs and an index that lists `manifest`.
 fn write_layout(directory: &Path, manifest: &Descriptor, blobs: &[&[u8]]) {
     fs::create_dir_all(directory.join("blobs/sha256")).unwrap();
     for blob in blobs {
@@ -86,7 +86,7 @@ fn every_problem_of_a_file_is_a_line_with_its_pointer() {
 }
 
 #[test]
-fn a_file_is_told_by_what_it_holds_or_by_who_says_it() {
+fn the_type_of_a_document_is_detected_or_given() {
     let cli = cli();
     write(&cli, "empty", &json!({}));
     fails(&cli, "validate empty", 2, &["empty", "--type"]);
@@ -100,7 +100,7 @@ fn a_file_is_told_by_what_it_holds_or_by_who_says_it() {
 }
 
 #[test]
-fn what_is_packed_is_valid_wherever_it_lies() {
+fn packed_artifacts_are_valid_in_every_place() {
     let cli = cli_with_model().0;
     assert_eq!(ok(&cli, "validate model"), "model: artifact to be packed: valid");
     let digest = ok(&cli, "pack model -t tiny");
@@ -118,7 +118,7 @@ fn what_is_packed_is_valid_wherever_it_lies() {
 }
 
 #[test]
-fn what_others_wrote_is_judged_as_it_stands() {
+fn artifacts_of_other_tools_are_validated_unchanged() {
     let cli = cli();
     let judge = |name: &str, code| results(&cli, &format!("validate {}", fixture(name).display()), code).remove(0);
     for valid in ["modctl-raw", "modctl-tar"] {
@@ -132,7 +132,7 @@ fn what_others_wrote_is_judged_as_it_stands() {
 }
 
 #[test]
-fn several_targets_are_all_told_before_the_command_fails() {
+fn all_targets_are_reported_before_the_command_fails() {
     let (cli, _) = cli_with_model();
     write(&cli, "empty", &json!({}));
     let cnai = fixture("modctl-cnai");
@@ -153,7 +153,7 @@ fn several_targets_are_all_told_before_the_command_fails() {
 }
 
 #[test]
-fn a_diff_id_of_a_compressed_layer_is_compared_with_what_the_layer_holds() {
+fn the_diff_id_of_a_compressed_layer_is_compared_with_its_content() {
     let cli = cli();
     let layer_type = "application/vnd.cncf.model.doc.v1.tar+gzip";
     let artifact = |name: &str, layer: &[u8], content: &Digest| {
@@ -181,7 +181,8 @@ fn a_diff_id_of_a_compressed_layer_is_compared_with_what_the_layer_holds() {
     let shown = not_valid(&cli, "validate plain --read-layers").stdout;
     assert!(shown.contains("manifest /layers/0: found ") && shown.contains("tar+gzip") && shown.contains("(readable)"), "{shown}");
     let blob = cli.home().join("true/blobs/sha256").join(Digest::of(&EMPTY_TAR_GZIP).hex());
-    // Another time in its header: the content is the same, and the layer is not the one that the manifest names.
+    // Another time in the gzip header: the content is the same, but the layer is not the one in the
+    // manifest.
     let mut changed = EMPTY_TAR_GZIP;
     changed[4] = 1;
     fs::write(blob, changed).unwrap();
@@ -189,7 +190,7 @@ fn a_diff_id_of_a_compressed_layer_is_compared_with_what_the_layer_holds() {
 }
 
 #[test]
-fn an_index_is_judged_with_what_it_lists() {
+fn an_index_is_validated_with_its_manifests() {
     let cli = cli_with_model().0;
     let digest = ok(&cli, "pack model -t tiny");
     ok(&cli, "cp tiny oci:layout:v1");
@@ -212,7 +213,7 @@ fn an_index_is_judged_with_what_it_lists() {
 }
 
 #[test]
-fn a_manifest_that_no_reader_takes_is_told_apart_in_a_layout() {
+fn an_unreadable_manifest_in_a_layout_is_reported() {
     let cli = cli();
     let manifest = br#"{"schemaVersion":2,"layers":[{"size":-1}]}"#;
     write_layout(&cli.home().join("layout"), &Descriptor::of(media_type::IMAGE_MANIFEST, manifest), &[manifest]);
@@ -222,11 +223,11 @@ fn a_manifest_that_no_reader_takes_is_told_apart_in_a_layout() {
 }
 
 #[test]
-fn a_licence_is_packed_as_a_validator_takes_it() {
+fn a_packed_licence_is_valid() {
     let cli = cli_with_model().0;
     fails(&cli, "pack model -t tiny --license other", 2, &["descriptor.licenses", "\"other\"", "LicenseRef-"]);
-    for (said, packed) in [("llama3.1", "LicenseRef-llama3.1"), ("LicenseRef-Ours", "LicenseRef-Ours"), ("apache-2.0", "Apache-2.0")] {
-        ok(&cli, &format!("pack model -t tiny --license {said}"));
+    for (given, packed) in [("llama3.1", "LicenseRef-llama3.1"), ("LicenseRef-Ours", "LicenseRef-Ours"), ("apache-2.0", "Apache-2.0")] {
+        ok(&cli, &format!("pack model -t tiny --license {given}"));
         assert_eq!(json(&cli, "inspect tiny")["config"]["descriptor"]["licenses"], json!([packed]));
         ok(&cli, "validate tiny");
     }
@@ -234,10 +235,10 @@ fn a_licence_is_packed_as_a_validator_takes_it() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_there_and_no_directory_is_read_as_a_file() {
+fn anything_that_is_not_a_directory_is_read_as_a_file() {
     let shown = not_valid(&cli(), "validate /dev/null").stdout;
     assert!(shown.contains("the text ends too early"), "{shown}");
-    // Without an end: it is read as far as a document may go.
+    // An endless file is read up to the size limit of a document.
     let shown = not_valid(&cli(), "validate /dev/zero").stdout;
     assert!(shown.contains("more than 4194304 bytes"), "{shown}");
 }

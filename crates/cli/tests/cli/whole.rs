@@ -1,4 +1,4 @@
-//! Models of which something is missing: `pack`, `push` and `build` warn, `--strict` refuses, `lint` has a rule.
+//! Incomplete models: `pack`, `push` and `build` warn, `--strict` refuses, `lint` has a rule.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, run};
 use modelpack_testkit::Cli;
@@ -21,7 +21,7 @@ fn half() -> (Cli, PathBuf) {
 }
 
 #[test]
-fn a_whole_model_is_packed_strictly_and_nothing_is_said() {
+fn a_complete_model_is_packed_with_strict_and_without_warnings() {
     let (cli, _) = cli_with_model();
     for command in ["pack model -t tiny --strict", "build model -t built --strict", "pack model --strict --dry-run"] {
         let output = run(&cli, command).expect_code(0);
@@ -33,7 +33,7 @@ fn a_whole_model_is_packed_strictly_and_nothing_is_said() {
 }
 
 #[test]
-fn whoever_packs_a_part_of_a_model_is_warned() {
+fn packing_an_incomplete_model_gives_a_warning() {
     let (cli, _) = half();
     let registry = Registry::start();
     for command in
@@ -57,7 +57,7 @@ fn whoever_packs_a_part_of_a_model_is_warned() {
 }
 
 #[test]
-fn strictly_nothing_is_packed() {
+fn strict_refuses_an_incomplete_model() {
     let (cli, model) = half();
     let registry = Registry::start();
     let reference = registry.reference("tiny");
@@ -65,8 +65,8 @@ fn strictly_nothing_is_packed() {
     for command in ["pack model -t tiny", "build model -t tiny", "pack model --dry-run", &format!("push model {reference}")] {
         let output = run(&cli, &format!("{command} --strict")).expect_code(11);
         assert!(output.stdout.is_empty(), "{command}: {}", output.stdout);
-        for said in ["error: not packed", "tokenizer.json is a pointer of git LFS", "`git lfs pull`", "; 1 more found", "hint: "] {
-            assert!(output.stderr.contains(said), "{command}: {said} not in {}", output.stderr);
+        for expected in ["error: not packed", "tokenizer.json is a pointer of git LFS", "`git lfs pull`", "; 1 more found", "hint: "] {
+            assert!(output.stderr.contains(expected), "{command}: {expected} not in {}", output.stderr);
         }
         assert!(output.stderr.contains(&format!("warning: {}", absent())), "{command}: {}", output.stderr);
     }
@@ -79,7 +79,7 @@ fn strictly_nothing_is_packed() {
 }
 
 #[test]
-fn what_is_left_out_on_purpose_is_missing_too() {
+fn excluded_files_count_as_missing() {
     let (cli, _) = cli_with_model();
     let excluded = run(&cli, &format!("pack model -t tiny --exclude {SECOND}")).expect_code(0);
     assert!(excluded.stderr.contains(&absent()), "{}", excluded.stderr);
@@ -88,7 +88,7 @@ fn what_is_left_out_on_purpose_is_missing_too() {
 }
 
 #[test]
-fn lint_tells_what_is_missing_in_a_directory_and_what_names_and_sizes_tell_in_an_artifact() {
+fn lint_reports_missing_parts_by_content_in_a_directory_and_by_names_and_sizes_in_an_artifact() {
     let (cli, model) = half();
     fs::write(model.join("a.bin"), POINTER).unwrap();
     fs::write(model.join("b.gguf"), "").unwrap();
@@ -117,22 +117,22 @@ fn lint_tells_what_is_missing_in_a_directory_and_what_names_and_sizes_tell_in_an
     );
     assert_eq!(report["model"][0]["at"]["path"], "b.gguf");
     let shown = ok(&cli, "lint model");
-    for said in ["the model, whatever uses it", "not-whole (loss)", &absent(), "change: pack the whole model"] {
-        assert!(shown.contains(said), "{said} not in {shown}");
+    for expected in ["the model, whatever uses it", "not-whole (loss)", &absent(), "change: pack the whole model"] {
+        assert!(shown.contains(expected), "{expected} not in {shown}");
     }
-    // Whether a tool can use the artifact is another question.
+    // The verdict on tools is independent of this.
     ok(&cli, "lint model --for oras");
 }
 
 #[test]
-fn shards_in_a_bundle_are_not_missed() {
+fn shards_in_a_bundle_are_not_reported_as_missing() {
     let (cli, _) = cli_with_model();
     ok(&cli, "pack model -t tiny --max-layers 4 --layer weight=tar");
     assert_eq!(json(&cli, "lint store:tiny")["model"], json!([]));
 }
 
 #[test]
-fn nobody_can_tell_from_outside_which_shards_are_in_a_bundle() {
+fn shards_inside_a_bundle_are_unknown_from_outside() {
     let cli = cli();
     let model = cli.home().join("m");
     fs::create_dir(&model).unwrap();

@@ -260,7 +260,7 @@ fn weights_that_are_cut() {
     let whole = cut.len();
     cut.pop();
     let told_of = |path: &'static str, cut: &[u8]| told(&[(path, cut.to_vec())]);
-    let why = format!("model.safetensors is not whole: its tensors end at byte {whole}, and the file has {}", whole - 1);
+    let why = format!("model.safetensors is not whole: its tensors end at byte {whole}, but the file has only {} bytes", whole - 1);
     assert_eq!(told_of("model.safetensors", &cut), [why]);
     let mut cut = gguf(2, None);
     cut.truncate(cut.len() - 32);

@@ -100,7 +100,7 @@ fn files_that_cannot_be_opened_say_nothing() {
 #[test]
 fn a_weight_file_that_is_not_believed_says_why() {
     let broken = inferred(&[("model.safetensors", &[9, 0, 0, 0, 0, 0, 0, 0]), ("README.md", b"")]);
-    assert_eq!(broken.notes, ["model.safetensors says nothing: its header is said to have 9 bytes, and the file has 8"]);
+    assert_eq!(broken.notes, ["model.safetensors says nothing: it declares a header of 9 bytes, but the file has 8 bytes"]);
     let broken = inferred(&[("a.gguf", b"GGUX")]);
     assert_eq!(broken.notes, ["a.gguf says nothing: it does not begin with `GGUF`"]);
     let broken = inferred(&[("model.onnx", b"")]);

@@ -1,4 +1,4 @@
-//! `WWW-Authenticate`: how a registry says what it wants to see (RFC 9110, section 11.6.1).
+//! `WWW-Authenticate` headers, in which a registry requests credentials (RFC 9110, section 11.6.1).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
-    /// Reads a header, which may hold several challenges. What cannot be read is passed over.
+    /// Parses a header, which may hold several challenges. Malformed parts are skipped.
     pub(crate) fn parse(header: &str) -> Vec<Self> {
         let mut challenges: Vec<Self> = Vec::new();
         let mut rest = header.trim_start_matches(is_separator);
@@ -39,7 +39,7 @@ fn is_separator(c: char) -> bool {
     c == ',' || c.is_whitespace()
 }
 
-/// A token or a quoted string at the beginning of `text`, and what follows it.
+/// Splits `text` after the token or quoted string at its beginning. Returns the value and the rest.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(is_separator).unwrap_or(text.len());
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn several_challenges_in_one_header_are_told_apart() {
+    fn several_challenges_in_one_header_are_parsed() {
         assert_eq!(
             parse(r#"Basic realm="a \"b\", c", Bearer realm=x , Service = "y""#),
             [challenge("basic", &[("realm", "a \"b\", c")]), challenge("bearer", &[("realm", "x"), ("service", "y")])]
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_passed_over() {
+    fn malformed_parts_are_skipped() {
         assert_eq!(parse(""), []);
         assert_eq!(parse(" , ,"), []);
         assert_eq!(parse("=x"), []);

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What this registry says went wrong. The specification's other codes (`UNAUTHORIZED`, `TOOMANYREQUESTS`) are for registries with
-/// users and quotas; a client meets them as text, as it meets those that registries make up.
+/// The error codes of this registry. The specification's other codes (`UNAUTHORIZED`,
+/// `TOOMANYREQUESTS`) are for registries with users and quotas. The client handles codes of other
+/// registries as text, including codes outside the specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ErrorCode {
     BlobUnknown,
@@ -18,12 +19,13 @@ pub(crate) enum ErrorCode {
     NameUnknown,
     SizeInvalid,
     Unsupported,
-    /// A failure of the registry itself, for which the specification has no code; this is the one that clients have met.
+    /// A failure of the registry itself. The specification has no code for it; other registries use
+    /// this one.
     Unknown,
 }
 
 impl ErrorCode {
-    /// As it stands in a body.
+    /// The code's name in an error body.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::BlobUnknown => "BLOB_UNKNOWN",
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_has_the_shape_of_the_specification() {
+    fn the_body_has_the_format_of_the_specification() {
         let body = ErrorBody::new(ErrorCode::BlobUnknown, "it is \"gone\"");
         assert_eq!(body.to_bytes(), br#"{"errors":[{"code":"BLOB_UNKNOWN","message":"it is \"gone\""}]}"#);
         assert_eq!(serde_json::from_slice::<ErrorBody>(&body.to_bytes()).unwrap(), body);

@@ -1,5 +1,5 @@
-//! The wire format of the OCI distribution specification, as pure functions that client and server share: paths, queries,
-//! error bodies, ranges, pages and challenges.
+//! The wire format of the OCI distribution specification, as pure functions that client and server
+//! share: paths, queries, error bodies, ranges, pages and challenges.
 
 pub(crate) mod challenge;
 pub(crate) mod error;

@@ -1,24 +1,25 @@
-//! Lists that come in pages: `n`, `last` and the `Link` header (OCI distribution specification, "Listing Tags").
+//! Paginated lists: `n`, `last` and the `Link` header (OCI distribution specification, "Listing
+//! Tags").
 
 use super::query::Query;
 
-/// Which part of a sorted list is asked for.
+/// The requested part of a sorted list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// At most so many entries.
+    /// The maximum number of entries.
     pub(crate) n: Option<usize>,
     /// Only entries after this one.
     pub(crate) last: Option<String>,
 }
 
 impl Page {
-    /// Reads the parameters `n` and `last`; none if `n` is not a number.
+    /// Reads the parameters `n` and `last`. Returns `None` if `n` is not a number.
     pub(crate) fn parse(query: &Query) -> Option<Self> {
         let n = query.get("n").map(str::parse).transpose().ok()?;
         Some(Self { n, last: query.get("last").map(str::to_owned) })
     }
 
-    /// The entries of this page of `sorted`, and the last of them if more follow.
+    /// The entries of this page of `sorted`, and the key of the last one if more follow.
     pub(crate) fn cut<T>(&self, sorted: Vec<T>, key: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
         let after = |entry: &T| self.last.as_ref().is_none_or(|last| key(entry) > *last);
         let mut entries: Vec<T> = sorted.into_iter().filter(after).collect();
@@ -30,12 +31,12 @@ impl Page {
     }
 }
 
-/// The value of a `Link` header that leads to the next page of `path`.
+/// The value of a `Link` header for the next page of `path`.
 pub(crate) fn print_next(path: &str, query: &Query) -> String {
     format!("<{path}?{query}>; rel=\"next\"")
 }
 
-/// Where a `Link` header says that the next page is.
+/// The location of the next page, from a `Link` header.
 pub(crate) fn parse_next(header: &str) -> Option<&str> {
     let is_next = |parameter: &str| {
         parameter.trim().split_once('=').is_some_and(|(name, value)| name.trim() == "rel" && value.trim().trim_matches('"') == "next")
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_what_follows_last_and_at_most_n() {
+    fn a_page_has_at_most_n_entries_after_last() {
         assert_eq!(cut(""), (vec!["a", "b", "c", "d"], None));
         assert_eq!(cut("n=2"), (vec!["a", "b"], Some("b".into())));
         assert_eq!(cut("n=2&last=b"), (vec!["c", "d"], None));
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_is_found_in_a_link() {
+    fn the_next_page_is_parsed_from_a_link() {
         let link = print_next("/v2/a/tags/list", &Query::default().with("n", 2).with("last", "b"));
         assert_eq!(link, "</v2/a/tags/list?n=2&last=b>; rel=\"next\"");
         assert_eq!(parse_next(&link), Some("/v2/a/tags/list?n=2&last=b"));

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-/// The parameters of a query in order; one name may come several times.
+/// The parameters of a query in order. A name may occur several times.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads what follows `?`. A `+` stays one: it occurs in media types, and no value of the specification has a space.
+    /// Parses the text after `?`. A `+` is kept: it occurs in media types, and no value of the
+    /// specification contains a space.
     pub(crate) fn parse(text: &str) -> Self {
         let decode = |part: &str| decode(part).unwrap_or_else(|| part.to_owned());
         let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
@@ -17,7 +18,7 @@ impl Query {
         Self(pairs.collect())
     }
 
-    /// With one more parameter.
+    /// Adds a parameter.
     pub(crate) fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.0.push((name.to_owned(), value.to_string()));
         self
@@ -35,7 +36,7 @@ impl Query {
 }
 
 impl fmt::Display for Query {
-    /// As it follows `?`.
+    /// The query without its `?`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, (name, value)) in self.0.iter().enumerate() {
             let separator = if at > 0 { "&" } else { "" };
@@ -45,7 +46,7 @@ impl fmt::Display for Query {
     }
 }
 
-/// `text` with `%XX` resolved, unless that is malformed or gives no UTF-8.
+/// Decodes `%XX` in `text`. Returns `None` if an escape is malformed or the result is not UTF-8.
 pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_come_back_as_they_were_printed() {
+    fn printed_parameters_are_parsed_unchanged() {
         let query =
             Query::default().with("tag", "v1").with("tag", "v2").with("artifactType", "application/x+json").with("odd", "a&b=c d%ü");
         assert_eq!(Query::parse(&query.to_string()), query);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plus_stays_a_plus_and_nonsense_stays_as_it_is() {
+    fn a_plus_and_malformed_escapes_are_kept() {
         assert_eq!(Query::parse("artifactType=application/x+json").get("artifactType"), Some("application/x+json"));
         assert_eq!(Query::parse("digest=sha256%3Aab").get("digest"), Some("sha256:ab"));
         assert_eq!(Query::parse("a=%zz&b&=c&&").get("a"), Some("%zz"));

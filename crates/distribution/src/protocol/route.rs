@@ -1,15 +1,15 @@
-//! The paths of the API, read and printed in one place.
+//! The paths of the API: the only code that parses and prints them.
 
 use super::{error::ErrorCode, query};
 use modelpack_spec::{Digest, InvalidDigest, InvalidReference, RepositoryName, Selector};
 use std::fmt;
 
-/// What a path names (OCI distribution specification, "Endpoints").
+/// A path of the API (OCI distribution specification, "Endpoints").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// `/v2/`
     Version,
-    /// `/v2/_catalog`, which is not in the specification but expected by tools.
+    /// `/v2/_catalog`, which the specification does not have but tools expect.
     Catalog,
     /// `/v2/<name>/blobs/<digest>`
     Blob(RepositoryName, Digest),
@@ -26,7 +26,8 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// Reads the path of a request, without its query. A name contains slashes, so a path is read from its end.
+    /// Parses the path of a request, without its query. A repository name contains slashes, so the
+    /// path is parsed from its end.
     pub(crate) fn parse(path: &str) -> Result<Self, InvalidRoute> {
         let path = query::decode(path).ok_or(InvalidRoute::Unknown)?;
         let rest = match path.strip_prefix("/v2") {
@@ -67,7 +68,8 @@ fn selector(text: &str) -> Result<Selector, InvalidRoute> {
 }
 
 impl fmt::Display for Route {
-    /// The path; of a tag and digest together the digest, which is the only one that a request can name.
+    /// The path. A selector with tag and digest is printed as its digest, because a request can
+    /// contain only one of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version => write!(f, "/v2/"),
@@ -85,10 +87,10 @@ impl fmt::Display for Route {
     }
 }
 
-/// The path names nothing.
+/// The path is not a path of the API.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InvalidRoute {
-    #[error("there is nothing at this path")]
+    #[error("the registry has no such path")]
     Unknown,
     #[error(transparent)]
     Name(InvalidReference),
@@ -99,7 +101,7 @@ pub(crate) enum InvalidRoute {
 }
 
 impl InvalidRoute {
-    /// The code for it.
+    /// The error code for the response.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
             Self::Unknown => ErrorCode::Unsupported,
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_path_is_read_as_it_is_printed() {
+    fn printed_paths_are_parsed_unchanged() {
         let digest = Digest::of(b"");
         for route in [
             Route::Version,
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_contain_the_words_of_the_api() {
+    fn names_may_contain_path_segments_of_the_api() {
         let digest = Digest::of(b"");
         let odd = name("blobs/uploads/manifests/tags/list/v2");
         assert_eq!(Route::parse(&format!("/v2/{odd}/blobs/{digest}")).unwrap(), Route::Blob(odd.clone(), digest));
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_path_is_told_apart() {
+    fn errors_in_paths_are_distinguished() {
         for (path, code) in [
             ("/", ErrorCode::Unsupported),
             ("/v1/", ErrorCode::Unsupported),

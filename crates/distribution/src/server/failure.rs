@@ -1,4 +1,5 @@
-//! Why a request is refused or failed: with its status, code and reason, as the specification writes errors.
+//! A refused or failed request, with its status, error code and message in the format of the
+//! specification.
 
 use crate::protocol::{
     error::{ErrorBody, ErrorCode},
@@ -12,7 +13,7 @@ use std::{fmt, io};
 
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Why a request is refused or failed.
+/// A refused or failed request.
 #[derive(Debug)]
 pub(super) struct Failure {
     status: StatusCode,
@@ -26,12 +27,12 @@ impl Failure {
         Self { status, code, message: message.into(), headers: Vec::new() }
     }
 
-    /// Nothing is there.
+    /// The requested resource does not exist.
     pub(super) fn not_found(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
-    /// The request makes no sense.
+    /// The request is invalid.
     pub(super) fn bad_request(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
@@ -41,7 +42,8 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, message)
     }
 
-    /// What an error means when something is read: bytes that were verified when they came, and now are wrong, are the registry's fault.
+    /// Converts an error of a read. Stored bytes were verified when they arrived, so wrong bytes
+    /// are a fault of the registry.
     pub(super) fn of_read(error: Error) -> Self {
         match error {
             Error::WrongDigest { .. } | Error::WrongSize { .. } | Error::InvalidManifest { .. } => {
@@ -51,7 +53,7 @@ impl Failure {
         }
     }
 
-    /// With one more header.
+    /// Adds a header.
     pub(super) fn header(mut self, name: HeaderName, value: impl fmt::Display) -> Self {
         self.headers.push((name, value.to_string()));
         self
@@ -66,7 +68,7 @@ impl From<Failure> for Response {
 }
 
 impl From<Denied> for Failure {
-    /// Not 401: nobody can say who they are, so other credentials would not help.
+    /// The status is not 401, because the registry has no credentials that could help.
     fn from(denied: Denied) -> Self {
         Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, denied.to_string())
     }
@@ -94,19 +96,21 @@ impl From<InvalidManifest> for Failure {
 }
 
 impl From<Error> for Failure {
-    /// What a store's error means when something is written. Paths of the registry's own files are none of its business.
+    /// Converts an error of a write. The message contains no paths, because clients must not see
+    /// the registry's file paths.
     fn from(error: Error) -> Self {
         match error {
             Error::WrongDigest { .. } => Self::bad_request(ErrorCode::DigestInvalid, error.to_string()),
             Error::WrongSize { .. } => Self::bad_request(ErrorCode::SizeInvalid, error.to_string()),
-            // The body did not come: worth another attempt, which other refusals are not.
+            // The body did not arrive. This status tells the client that a retry may help, which is
+            // not so for other refusals.
             Error::Network { .. } => Self::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid, error.to_string()),
             Error::InvalidManifest { source, .. } => source.into(),
             Error::MissingReference { .. } => Self::bad_request(ErrorCode::ManifestBlobUnknown, error.to_string()),
             Error::Io { source, .. } if is_full(&source) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, ErrorCode::Unknown, format!("the registry's disk is full: {source}"))
             }
-            Error::Io { action, source, .. } => Self::internal(format!("the registry failed at a file of its store ({action}): {source}")),
+            Error::Io { action, source, .. } => Self::internal(format!("the registry cannot use a file of its store ({action}): {source}")),
             Error::ReadOnly { source, .. } => Self::internal(format!("the registry's store is read-only: {source}")),
             _ => Self::internal("the registry's store is damaged"),
         }

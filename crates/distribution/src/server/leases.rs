@@ -1,7 +1,9 @@
-//! Leases on repositories that somebody pushes to, so that collection takes nothing that the next request of a push will need.
+//! Leases on repositories during a push, so that garbage collection removes nothing that the next
+//! request of the push needs.
 //!
-//! A lease is a time that is written down in the repository, not a lock that is kept open: any number of repositories may be pushed
-//! to, and what a client was told is still true after a restart.
+//! A lease is an expiry time that is stored in the repository, not a lock that is kept open. So any
+//! number of repositories may be pushed to, and the answers given to clients stay true after a
+//! restart.
 
 use modelpack_server::Leasable;
 use modelpack_spec::RepositoryName;
@@ -12,16 +14,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// The leases that are held: as long as somebody uses one, and for some time after.
+/// The leases that are held: while a request uses one, and for some time after that.
 pub(super) struct Leases {
     idle: Duration,
     held: Mutex<HashMap<RepositoryName, Arc<Held>>>,
 }
 
-/// A lease that is in use as long as a clone of this lives.
+/// A lease that is in use while a clone of this exists.
 pub(super) struct Held {
     repository: Leasable,
-    /// Whoever writes it down keeps it locked, so that one thread waits for a collection that is under way, however many ask.
+    /// The code that writes the expiry time keeps it locked, so that only one thread waits for a
+    /// running collection, whatever the number of requests.
     until: tokio::sync::Mutex<SystemTime>,
 }
 
@@ -34,7 +37,7 @@ impl Leases {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lease on a repository, in use until what is returned is dropped.
+    /// The lease on a repository. It is in use until the result is dropped.
     pub(super) async fn hold(&self, repository: Leasable) -> Result<Arc<Held>> {
         let name = repository.name().clone();
         let new = || Arc::new(Held { repository, until: tokio::sync::Mutex::new(SystemTime::UNIX_EPOCH) });
@@ -43,7 +46,7 @@ impl Leases {
         Ok(held)
     }
 
-    /// Writes the lease down again if half of its time is over.
+    /// Renews the lease if half of its time has passed.
     async fn renew(&self, held: &Held, now: SystemTime) -> Result<()> {
         let mut until = held.until.lock().await;
         if *until < now + self.idle / 2 {
@@ -54,7 +57,7 @@ impl Leases {
         Ok(())
     }
 
-    /// Renews the leases that somebody uses, and forgets those that are over.
+    /// Renews the leases that are in use, and removes expired ones.
     pub(super) async fn reap(&self, now: SystemTime) {
         let in_use: Vec<_> = {
             let mut held = self.held();
@@ -62,7 +65,7 @@ impl Leases {
             held.values().filter(|held| Arc::strong_count(held) > 1).cloned().collect()
         };
         for held in in_use {
-            // It is tried again before the lease is over.
+            // The renewal is retried before the lease expires.
             let _ = self.renew(&held, now).await;
         }
     }
@@ -80,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_is_renewed_while_it_is_used_and_forgotten_when_it_is_over() {
+    async fn a_lease_is_renewed_while_in_use_and_removed_when_expired() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), Untagged::Keep).unwrap();
         let name = RepositoryName::without_host("a/b").unwrap();
@@ -101,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn collection_stays_away_from_a_lease_whoever_wrote_it_down() {
+    async fn collection_respects_a_lease_of_any_process() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path(), Untagged::Keep).unwrap();
         let name = RepositoryName::without_host("a/b").unwrap();

@@ -1,4 +1,4 @@
-//! What a registry, a repository and a manifest have: repositories, tags, referrers (OCI distribution specification, "Content Discovery").
+//! Lists of repositories, tags and referrers (OCI distribution specification, "Content Discovery").
 
 use super::{
     failure::{Failure, Result},
@@ -42,7 +42,8 @@ impl Registry {
         Ok(answer.json(&json!({ "name": name.as_str(), "tags": tags })))
     }
 
-    /// Never "not found": a repository or subject that is not there has no referrers.
+    /// Never "not found": a repository or subject that does not exist has an empty list of
+    /// referrers.
     pub(super) async fn list_referrers(&self, repository: &Permitted<Pull>, subject: &Digest, call: &Call) -> Result<Response> {
         let page = page(call)?;
         let filter = call.query.get("artifactType").filter(|filter| !filter.is_empty());
@@ -73,7 +74,8 @@ impl Registry {
     }
 }
 
-/// Answers with a list, which has its memory until it is sent. Small lists are not counted.
+/// Responds with a list. The list holds its memory permit until it is sent. Small lists need no
+/// permit.
 fn list(answer: Answer, list: Vec<u8>, memory: OwnedSemaphorePermit, piece: usize) -> Response {
     let len = list.len();
     let memory = (len > piece).then_some(memory);
@@ -92,7 +94,7 @@ fn json_of(referrers: &[Referrer]) -> Vec<u8> {
         manifests: &'a [Referrer],
     }
     let index = Index { schema_version: 2, media_type: media_type::IMAGE_INDEX, manifests: referrers };
-    // While a buffer grows, it is there twice.
+    // A growing buffer needs twice its memory while it is copied.
     let about = referrers.iter().map(Referrer::listed_len).sum::<usize>() + 256;
     let mut json = Vec::with_capacity(about);
     serde_json::to_writer(&mut json, &index).expect("an index has string keys only, so it always serialises");

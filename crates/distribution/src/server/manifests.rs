@@ -17,22 +17,23 @@ use modelpack_transfer::{Error, Upload, verify_bytes};
 use std::future::pending;
 
 impl Registry {
-    /// Whoever pushes asks first, and sends nothing of a manifest that exists. So one of which something is missing does not exist here,
-    /// and is pushed again as a whole.
+    /// Clients ask before a push, and send no part of a manifest that exists. So a manifest with a
+    /// missing blob is reported as not existing, and the client pushes all of it again.
     pub(super) async fn head_manifest(&self, repository: &Permitted<Pull>, at: &Selector) -> Result<Response> {
         let manifest = stored(repository, at).await?;
         let answer = found(repository, at, &manifest)?.header(header::CONTENT_LENGTH, manifest.size).done();
         let needed = {
             let _memory = self.manifest_memory(manifest.size).await;
             let bytes = manifest.body.collect(MAX_MANIFEST_BYTES, "the manifest").await.map_err(Failure::of_read)?;
-            // What cannot be read was not written by this registry, and names nothing.
+            // A manifest that cannot be parsed was not written by this registry, and names no
+            // blobs.
             needed_by(&bytes).unwrap_or_default()
         };
         match repository.check_held(needed).await {
             Ok(()) => Ok(answer),
             Err(Error::MissingReference { digest, .. }) => {
                 let message = format!(
-                    "the registry has not all of manifest {}{at}: {digest} is missing or damaged; a push mends it",
+                    "the manifest {}{at} is incomplete: {digest} is missing or damaged; push it again to repair it",
                     repository.name()
                 );
                 Err(Failure::not_found(ErrorCode::ManifestUnknown, message))
@@ -41,14 +42,16 @@ impl Registry {
         }
     }
 
-    /// What is stored was parsed when it came, and is handed on as it is, so that a reader costs no more than a buffer.
+    /// A stored manifest was parsed when it arrived. It is sent unchanged, so a reader needs only
+    /// one buffer of memory.
     pub(super) async fn get_manifest(&self, repository: &Permitted<Pull>, at: &Selector, call: &Call) -> Result<Response> {
         let manifest = stored(repository, at).await?;
         let answer = found(repository, at, &manifest)?;
         Ok(answer.stream(manifest.body.into_pieces(call.piece), manifest.size))
     }
 
-    /// The bytes go to a file first. Only then are they parsed, few at a time: senders may be many, and slow.
+    /// The bytes are first written to a file and parsed afterwards, few manifests at a time,
+    /// because there may be many slow senders.
     pub(super) async fn put_manifest(&self, repository: &Permitted<Push>, at: &Selector, call: Call) -> Result<Response> {
         let invalid_tag = |e: modelpack_spec::InvalidReference| Failure::bad_request(ErrorCode::ManifestInvalid, e.to_string());
         let tags: Vec<Tag> = call.query.all("tag").map(str::parse).collect::<Result<_, _>>().map_err(invalid_tag)?;
@@ -58,7 +61,8 @@ impl Registry {
         receive(call, &mut spooled).await?;
 
         let _memory = self.manifest_memory(spooled.len()).await;
-        // What was written just now is in memory. A thread of its own would leave as much with its allocator as it reads.
+        // The bytes were just written, so they are in the page cache. Reading them on another
+        // thread would leave that much memory with the thread's allocator.
         let bytes = spooled.read_back()?;
         if let Some(digest) = at.digest() {
             verify_bytes("the manifest", &bytes, digest)?;
@@ -69,7 +73,8 @@ impl Registry {
             None => manifest,
         };
         let _lease = self.hold(repository).await?;
-        // Tags of a push by tag would be ambiguous; the specification has them for a push by digest only.
+        // Tags in the query of a push by tag would be ambiguous. The specification has them for a
+        // push by digest only.
         let tags = if at.tag().is_some() { Vec::new() } else { tags };
         let tagged = tags.iter().map(|tag| Selector::Both(tag.clone(), manifest.digest().clone()));
         let all_at: Vec<Selector> = if tags.is_empty() { vec![at.clone()] } else { tagged.collect() };
@@ -82,7 +87,7 @@ impl Registry {
         Ok(tags.iter().fold(answer, |answer, tag| answer.header(TAG, tag)).done())
     }
 
-    /// Of a tag, the tag alone; of a digest, the manifest with all its tags.
+    /// A tag: deletes the tag alone. A digest: deletes the manifest with all its tags.
     pub(super) async fn delete_manifest(&self, repository: &Permitted<Delete>, at: &Selector) -> Result<Response> {
         let was_there = match at {
             Selector::Tag(tag) => repository.delete_tag(tag).await?,
@@ -95,18 +100,19 @@ impl Registry {
 async fn stored(repository: &Permitted<Pull>, at: &Selector) -> Result<StoredManifest> {
     match repository.stored_manifest(at).await {
         Ok(manifest) => Ok(manifest),
-        // A digest may be that of a blob, which is no manifest.
+        // The digest may be that of a blob that is not a manifest.
         Err(Error::NotFound { .. } | Error::InvalidManifest { .. }) => Err(unknown_manifest(repository, at)),
-        // As with a damaged blob: what is not there is pushed again, which mends it. A client that is told of an error gives up.
+        // As with a damaged blob, the manifest is reported as not existing, so that the client
+        // pushes it again and repairs it. After another error the client would give up.
         Err(Error::WrongDigest { .. } | Error::WrongSize { .. }) => {
-            let message = format!("the registry's copy of manifest {}{at} is damaged; a push mends it", repository.name());
+            let message = format!("the registry's copy of the manifest {}{at} is damaged; push it again to repair it", repository.name());
             Err(Failure::not_found(ErrorCode::ManifestUnknown, message))
         }
         Err(e) => Err(Failure::of_read(e)),
     }
 }
 
-/// The head of the answer that hands a manifest on.
+/// The headers of the response with a manifest.
 fn found(repository: &Permitted<Pull>, at: &Selector, manifest: &StoredManifest) -> Result<Answer> {
     let media_type = HeaderValue::try_from(&manifest.media_type).map_err(|_| unknown_manifest(repository, at))?;
     Ok(Answer::new(StatusCode::OK).header(CONTENT_DIGEST, &manifest.digest).media_type(media_type))
@@ -115,17 +121,18 @@ fn found(repository: &Permitted<Pull>, at: &Selector, manifest: &StoredManifest)
 fn unknown_manifest(repository: &Permitted<impl Permission>, at: &Selector) -> Failure {
     let name = repository.name();
     if repository.exists() {
-        Failure::not_found(ErrorCode::ManifestUnknown, format!("there is no manifest {name}{at}"))
+        Failure::not_found(ErrorCode::ManifestUnknown, format!("the manifest {name}{at} does not exist"))
     } else {
         unknown_name(name)
     }
 }
 
-/// Writes the body of a manifest; `413` if it is too large, whatever the client said before.
+/// Writes the body of a manifest to a file. The status is `413` if the body is too large, whatever
+/// length the client declared.
 async fn receive(call: Call, spooled: &mut BlobWriter) -> Result<()> {
     const LIMIT: u64 = MAX_MANIFEST_BYTES as u64;
     let too_large = || {
-        let message = format!("a manifest may have {LIMIT} bytes, and this one has more");
+        let message = format!("the manifest is larger than the limit of {LIMIT} bytes");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, message)
     };
     if call.body.len().is_some_and(|len| len > LIMIT) {
@@ -138,5 +145,5 @@ async fn receive(call: Call, spooled: &mut BlobWriter) -> Result<()> {
 }
 
 pub(super) fn unknown_name(name: &RepositoryName) -> Failure {
-    Failure::not_found(ErrorCode::NameUnknown, format!("there is no repository {name}"))
+    Failure::not_found(ErrorCode::NameUnknown, format!("the repository {name} does not exist"))
 }

@@ -1,8 +1,9 @@
 //! A registry: the OCI distribution specification as a view of a store.
 //!
-//! What a path names decides which one function answers a request, and which permission it needs: the function takes the repository as
-//! a [`Permitted`](modelpack_server::Permitted), which is not to be had without. Bodies stream both ways: memory is a few buffers for
-//! each connection, whatever the size of a blob.
+//! The path decides which function answers a request and which permission it needs. The function
+//! takes the repository as a [`Permitted`](modelpack_server::Permitted), which exists only with
+//! that permission. Bodies are streamed in both directions, so each connection uses a few buffers
+//! of memory, whatever the size of a blob.
 
 mod blobs;
 mod failure;
@@ -17,20 +18,20 @@ pub use registry::Registry;
 
 use std::time::Duration;
 
-/// How a registry behaves.
+/// Options of a registry.
 #[derive(Clone, Debug)]
 pub struct RegistryOptions {
     /// Whether clients may delete tags, manifests and blobs.
     pub allow_delete: bool,
-    /// How long an upload that nobody continues is kept.
+    /// How long an upload is kept after its last request.
     pub upload_idle: Duration,
-    /// How long after a push collection stays away from its repository, so that the next request of that push finds what the last one
-    /// left.
+    /// How long a repository is protected from garbage collection after a push, so that the next
+    /// request of the push finds the blobs of the earlier ones.
     pub lease_idle: Duration,
 }
 
 impl Default for RegistryOptions {
-    /// Deletes are allowed; an hour; a quarter of an hour.
+    /// Deletes allowed, one hour for uploads, a quarter of an hour for leases.
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Self { allow_delete: true, upload_idle: minutes(60), lease_idle: minutes(15) }

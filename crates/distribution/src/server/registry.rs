@@ -1,4 +1,4 @@
-//! One request: what it asks for, and the function that answers it.
+//! Dispatches a request to the function that answers it.
 
 use super::{
     RegistryOptions,
@@ -21,18 +21,20 @@ use tokio::{
     time,
 };
 
-/// How many bytes of manifests are in memory at once, in units: one of the largest, or as many small ones. While it is parsed, a manifest
-/// may cost twenty times its bytes.
+/// The memory for manifests that are being parsed, in units: one manifest of the largest size, or
+/// many small ones. Parsing a manifest may need twenty times its bytes.
 const MANIFEST_UNITS: usize = MAX_MANIFEST_BYTES / MANIFEST_UNIT;
 const MANIFEST_UNIT: usize = 64 << 10;
 
-/// How many lists of referrers may be in memory at once: a list may have as many bytes as a manifest, and a client read it slowly.
+/// How many lists of referrers may be in memory at the same time. A list may be as large as a
+/// manifest, and a client may read it slowly.
 const LISTS: usize = 4;
 
-/// How many of them are made at once. While it is made, a list costs four times its bytes, since each manifest is read as a whole.
+/// How many of them may be built at the same time. Building a list needs four times its bytes,
+/// because each manifest is read completely.
 const LISTS_IN_MAKING: usize = 2;
 
-/// The view of OCI clients: the artifacts as they are.
+/// The view for OCI clients: the artifacts unchanged.
 pub struct Registry {
     repositories: Repositories,
     options: RegistryOptions,
@@ -43,24 +45,24 @@ pub struct Registry {
     list_making: Semaphore,
 }
 
-/// What a function that answers may need of a request, beside what its path names.
+/// The parts of a request that the functions need besides its path.
 pub(super) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) query: Query,
     pub(super) body: RequestBody,
-    /// How large the pieces of an answer are, in bytes.
+    /// The size of the pieces of a response, in bytes.
     pub(super) piece: usize,
 }
 
 impl Call {
-    /// A header's value, if it is there and is text.
+    /// The value of a header, if the header exists and is text.
     pub(super) fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
 
 impl Registry {
-    /// A registry of what is in `repositories`.
+    /// A registry over `repositories`.
     pub fn new(repositories: Repositories, options: RegistryOptions) -> Self {
         let sessions = Sessions::new(options.upload_idle);
         let leases = Leases::new(options.lease_idle);
@@ -73,41 +75,44 @@ impl Registry {
         &self.repositories
     }
 
-    /// How often [`reap`](Self::reap) should run, so that nothing lives much longer than its time.
+    /// How often [`reap`](Self::reap) should run, so that nothing stays much longer than its idle
+    /// time.
     fn reap_interval(&self) -> Duration {
         (self.options.upload_idle.min(self.options.lease_idle) / 4).max(Duration::from_millis(1))
     }
 
-    /// Lets go of uploads and leases whose time is over, and of what was left in the store by writers that were killed.
+    /// Removes expired uploads and leases, and files that killed writers left in the store.
     async fn reap(self: &Arc<Self>) {
         let this = self.clone();
         blocking(move || {
             this.sessions.reap(Instant::now());
-            // What cannot be removed now stays for the next time.
+            // Errors are ignored: the next run tries again.
             let _ = this.repositories.remove_abandoned();
         })
         .await;
         self.leases.reap(SystemTime::now()).await;
     }
 
-    /// Keeps collection away from a repository while the result is used, and some time longer.
+    /// Protects a repository from garbage collection while the result is in use, and for some time
+    /// after that.
     pub(super) async fn hold(&self, repository: &Permitted<impl Permission>) -> modelpack_transfer::Result<Arc<Held>> {
         self.repositories.storing(self.leases.hold(repository.leasable())).await
     }
 
-    /// Waits until a manifest of `len` bytes may be in memory, which it may be as long as the result lives.
+    /// Waits until a manifest of `len` bytes may be in memory. The permit lasts until the result is
+    /// dropped.
     pub(super) async fn manifest_memory(&self, len: u64) -> SemaphorePermit<'_> {
         let units = usize::try_from(len).unwrap_or(usize::MAX).div_ceil(MANIFEST_UNIT).clamp(1, MANIFEST_UNITS);
-        let units = u32::try_from(units).expect("there are not so many");
+        let units = u32::try_from(units).expect("there are few units");
         self.manifest_memory.acquire_many(units).await.expect("the semaphore is never closed")
     }
 
-    /// Waits until a list may be in memory, which it may be as long as the result lives.
+    /// Waits until a list may be in memory. The permit lasts until the result is dropped.
     pub(super) async fn list_memory(&self) -> OwnedSemaphorePermit {
         self.list_memory.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Waits until a list may be made, which it may be as long as the result lives.
+    /// Waits until a list may be built. The permit lasts until the result is dropped.
     pub(super) async fn list_making(&self) -> SemaphorePermit<'_> {
         self.list_making.acquire().await.expect("the semaphore is never closed")
     }
@@ -118,12 +123,12 @@ impl Registry {
         let call = Call { headers: head.headers, query: Query::parse(head.uri.query().unwrap_or_default()), body, piece };
         let allowed = allowed(&route);
         if !allowed.contains(&head.method) {
-            return Err(not_allowed("this path takes other methods", allowed));
+            return Err(not_allowed("this path does not support the method", allowed));
         }
         if matches!((&head.method, &route), (&Method::DELETE, Route::Blob(..) | Route::Manifest(..))) && !self.options.allow_delete {
-            return Err(not_allowed("this registry deletes nothing", &allowed[..allowed.len() - 1]));
+            return Err(not_allowed("deletes are disabled in this registry", &allowed[..allowed.len() - 1]));
         }
-        // The function that is called says which permission is asked for.
+        // The type of the function's argument determines the permission.
         let all = &self.repositories;
         match (head.method, route) {
             (_, Route::Version) => Ok(Answer::new(StatusCode::OK).json(&serde_json::json!({}))),
@@ -148,8 +153,8 @@ impl Registry {
 
 #[async_trait]
 impl View for Registry {
-    /// Every request, so it is the last view to be asked: a path that the specification does not have is an error in its format, since a
-    /// client of a registry may understand no other.
+    /// Claims every request, so this must be the last view. A path outside the specification gets
+    /// an error in the registry's format, because a registry client may understand no other.
     fn claims(&self, _: &Head) -> bool {
         true
     }
@@ -159,7 +164,7 @@ impl View for Registry {
     }
 
     fn answer_to_panic(&self) -> Response {
-        with_version(Failure::internal("the registry failed on this request").into())
+        with_version(Failure::internal("an internal error occurred in the registry").into())
     }
 
     async fn background(self: Arc<Self>) {
@@ -172,14 +177,14 @@ impl View for Registry {
     }
 }
 
-/// An answer that says which API it is of, as clients from before the specification expect.
+/// Adds the header with the API version, which clients older than the specification expect.
 fn with_version(mut response: Response) -> Response {
     let version = HeaderName::from_static("docker-distribution-api-version");
     response.headers_mut().insert(version, HeaderValue::from_static("registry/2.0"));
     response
 }
 
-/// The methods that a path takes.
+/// The methods that a path supports.
 fn allowed(route: &Route) -> &'static [Method] {
     match route {
         Route::Version | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => &[Method::GET, Method::HEAD],

@@ -1,4 +1,4 @@
-//! Uploads between their requests.
+//! Upload sessions between their requests.
 
 use super::leases::Held;
 use modelpack_spec::{Digest, RepositoryName};
@@ -12,50 +12,53 @@ use std::{
 };
 use tokio::sync::{OwnedMutexGuard, watch};
 
-/// How many uploads may be open at once. Each costs some hundred bytes of memory and, once it has bytes, a file. With more, the one that
-/// was not continued for longest is given up.
+/// How many uploads may be open at the same time. Each uses some hundred bytes of memory and, once
+/// it has bytes, a file. Beyond the limit, the upload that has been unused for longest is
+/// discarded.
 const MAX_OPEN: usize = 10_000;
 
-/// An upload that was begun and not yet finished. No file is open for it between two requests.
+/// An unfinished upload. Between two requests it has no open file.
 struct Session {
     writer: SuspendedWriter,
-    /// The last body did not come to its end, so a client may believe that it did not begin.
+    /// The last body was incomplete, so the client may believe that none of its bytes arrived.
     is_cut: bool,
     used: Instant,
     _lease: Arc<Held>,
 }
 
-/// A session that one request has for itself. If another one asks for it, the body that this request reads is given up once nothing
-/// comes: an upload has one client, so its earlier connection may be dead, though nobody has told the registry.
+/// A session that one request uses exclusively. If another request wants the session, the body of
+/// the current one is given up when it becomes idle: an upload has one client, so its earlier
+/// connection may be dead without the registry knowing.
 pub(super) struct Locked {
     session: OwnedMutexGuard<Option<Session>>,
     slot: Arc<Slot>,
 }
 
 impl Locked {
-    /// How many bytes have come.
+    /// How many bytes have been received.
     pub(super) fn len(&self) -> u64 {
         self.session.as_ref().map_or(0, |session| session.writer.len())
     }
 
-    /// Whether bytes have come of which the client may not know.
+    /// Whether bytes were received that the client may not know of.
     pub(super) fn is_cut(&self) -> bool {
         self.len() > 0 && self.session.as_ref().is_some_and(|session| session.is_cut)
     }
 
-    /// Whether the bytes that have come are those of `digest`, as far as that is known without reading them again.
+    /// Whether the received bytes can have `digest`, judged without reading them again.
     pub(super) fn may_be(&self, digest: &Digest) -> bool {
         let found = self.session.as_ref().map(|session| session.writer.digest());
         found.is_none_or(|found| found.algorithm() != digest.algorithm() || found == *digest)
     }
 
-    /// Where the upload stands.
+    /// The current position of the upload.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.session.as_ref().map(|session| session.writer.mark())
     }
 
-    /// How many bytes have come, which the client is told now.
-    pub(super) fn told_len(&mut self) -> u64 {
+    /// How many bytes have been received. The client learns this number with the response, so the
+    /// session no longer counts as cut.
+    pub(super) fn report_len(&mut self) -> u64 {
         if let Some(session) = self.session.as_mut() {
             session.is_cut = false;
         }
@@ -66,7 +69,7 @@ impl Locked {
     pub(super) fn is_wanted(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut waiting = self.slot.waiting.subscribe();
         async move {
-            // The sender lives as long as the slot; without one nobody can want the session.
+            // The sender lives as long as the slot. Without it, no request can want the session.
             if waiting.wait_for(|waiting| *waiting > 0).await.is_err() {
                 pending().await
             }
@@ -74,22 +77,22 @@ impl Locked {
     }
 }
 
-/// An upload, and how many requests wait for it.
+/// An upload, and the number of requests that wait for it.
 struct Slot {
     repository: RepositoryName,
-    /// Empty once the upload is finished, or if its bytes are lost.
+    /// `None` after the upload is finished or its bytes are lost.
     session: Arc<tokio::sync::Mutex<Option<Session>>>,
     waiting: watch::Sender<usize>,
 }
 
-/// The open uploads by their identifiers, which nobody can guess.
+/// The open uploads by their identifiers, which cannot be guessed.
 pub(super) struct Sessions {
     idle: Duration,
     open: Mutex<HashMap<String, Arc<Slot>>>,
 }
 
 impl Sessions {
-    /// `idle` is how long a session lives that no request continues.
+    /// `idle` is how long an unused session is kept.
     pub(super) fn new(idle: Duration) -> Self {
         Self { idle, open: Mutex::default() }
     }
@@ -98,7 +101,7 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an upload that has no bytes yet; returns its identifier.
+    /// Adds an upload without bytes. Returns its identifier.
     pub(super) async fn insert(&self, repository: RepositoryName, writer: BlobWriter, lease: Arc<Held>) -> Result<String> {
         let writer = blocking(move || writer.suspend()).await?;
         let id = random_uuid();
@@ -115,7 +118,7 @@ impl Sessions {
         Ok(id)
     }
 
-    /// The session `id` of `repository`, if there is one, for this request alone.
+    /// Locks the session `id` of `repository` for this request, if it exists.
     pub(super) async fn lock(&self, repository: &RepositoryName, id: &str) -> Option<Locked> {
         let slot = self.open().get(id).filter(|slot| slot.repository == *repository)?.clone();
         let session = {
@@ -125,7 +128,7 @@ impl Sessions {
         session.is_some().then_some(Locked { session, slot })
     }
 
-    /// Lets `write` write to the upload, which then stands still until the next request, whatever `write` says.
+    /// Lets `write` write to the upload, and suspends the upload afterwards, also if `write` fails.
     pub(super) async fn write<T>(&self, locked: &mut Locked, write: impl AsyncFnOnce(&mut BlobWriter) -> Result<T>) -> Result<T> {
         let gone = || Error::not_found("the upload");
         let Session { writer, _lease, .. } = locked.session.take().ok_or_else(gone)?;
@@ -136,7 +139,7 @@ impl Sessions {
         written
     }
 
-    /// Takes an upload back to where it stood.
+    /// Resets an upload to an earlier position.
     pub(super) async fn rewind(&self, locked: &mut Locked, mark: Mark) -> Result<()> {
         let Session { writer, is_cut, _lease, .. } = locked.session.take().ok_or_else(|| Error::not_found("the upload"))?;
         let writer = blocking(move || writer.rewind(mark)).await?;
@@ -144,13 +147,14 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends a session and gives its upload away.
+    /// Ends a session and returns its upload.
     pub(super) fn remove(&self, id: &str, mut locked: Locked) -> Result<SuspendedWriter> {
         self.open().remove(id);
         locked.session.take().map(|session| session.writer).ok_or_else(|| Error::not_found("the upload"))
     }
 
-    /// Discards the sessions that no request has used for the idle time before `now`; blocks.
+    /// Discards the sessions that have been unused for the idle time before `now`. This call
+    /// blocks.
     pub(super) fn reap(&self, now: Instant) {
         let is_over = |used: Option<Instant>| used.is_none_or(|used| now.saturating_duration_since(used) >= self.idle);
         let over: Vec<_> = self.open().extract_if(|_, slot| slot.used().is_some_and(is_over)).collect();
@@ -159,18 +163,19 @@ impl Sessions {
 }
 
 impl Slot {
-    /// When a request used the session last, if it is still there; `None` while one does.
+    /// When a request last used the session, if the session still exists; `None` while a request
+    /// uses it.
     fn used(&self) -> Option<Option<Instant>> {
         self.session.try_lock().ok().map(|session| session.as_ref().map(|session| session.used))
     }
 }
 
-/// The session that was not used for longest.
+/// The session that has been unused for longest.
 fn oldest(open: &HashMap<String, Arc<Slot>>) -> Option<String> {
     open.iter().filter_map(|(id, slot)| Some((slot.used()?, id))).min().map(|(_, id)| id.clone())
 }
 
-/// Counts a request as waiting as long as it lives.
+/// Counts a request as waiting until this is dropped.
 struct Waits<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waits<'a> {
@@ -186,7 +191,7 @@ impl Drop for Waits<'_> {
     }
 }
 
-/// A random (version 4) UUID, as the specification asks for.
+/// A random (version 4) UUID, as the specification requires.
 fn random_uuid() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the operating system gives random numbers");
@@ -238,12 +243,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_ends_after_the_idle_time_unless_a_request_has_it() {
+    async fn a_session_ends_after_the_idle_time_unless_a_request_uses_it() {
         let opened = Opened::new();
         let id = opened.insert().await;
 
         opened.sessions.reap(Instant::now() + HOUR / 2);
-        let locked = opened.lock(&id).await.expect("it is young");
+        let locked = opened.lock(&id).await.expect("the session is new");
         opened.sessions.reap(Instant::now() + 2 * HOUR);
         drop(locked);
         let elsewhere = RepositoryName::without_host("a/c").unwrap();
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_session_that_was_not_used_for_longest_is_the_first_to_go() {
+    async fn the_longest_unused_session_is_discarded_first() {
         let opened = Opened::new();
         let (first, second) = (opened.insert().await, opened.insert().await);
         assert_eq!(oldest(&opened.sessions.open()), Some(first.clone()));
@@ -282,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_has_a_session_learns_that_another_request_waits_for_it() {
+    async fn a_request_learns_that_another_one_waits_for_its_session() {
         let opened = Opened::new();
         let id = opened.insert().await;
         let locked = opened.lock(&id).await.unwrap();

@@ -1,12 +1,14 @@
-//! Blobs that are pushed: at once, in chunks, or from another repository (OCI distribution specification, "Pushing blobs").
+//! Pushing blobs: in one request, in chunks, or by a mount from another repository (OCI
+//! distribution specification, "Pushing blobs").
 
 use super::{
     failure::{Failure, Result},
     registry::{Call, Registry},
     sessions::Locked,
 };
-use crate::protocol::{error::ErrorCode, header::CONTENT_DIGEST, range, route::Route};
+use crate::protocol::{error::ErrorCode, header::CONTENT_DIGEST, range::print_received, route::Route};
 use http::{StatusCode, header};
+use modelpack_http::range;
 use modelpack_server::{Answer, Identity, Permitted, Push, Response};
 use modelpack_spec::{Algorithm, Digest, RepositoryName};
 use modelpack_store::BlobWriter;
@@ -41,7 +43,8 @@ impl Registry {
         }
     }
 
-    /// Whether the repository now has the blob. One that cannot be mounted from is no error: the client pushes the blob instead.
+    /// Whether the repository now has the blob. A source repository that cannot be used is not an
+    /// error: the client pushes the blob instead.
     async fn mount(&self, who: &Identity, to: &Permitted<Push>, digest: &Digest, from: Option<&str>) -> Result<bool> {
         match from.map(RepositoryName::without_host).transpose() {
             Ok(from) => Ok(self.repositories().mount(who, digest, from.as_ref(), to).await?),
@@ -54,10 +57,10 @@ impl Registry {
         let name = repository.name();
         let mut session = self.session(name, id).await?;
         self.append(name, id, &mut session, call).await?;
-        Ok(status(StatusCode::ACCEPTED, name, id, session.told_len()))
+        Ok(status(StatusCode::ACCEPTED, name, id, session.report_len()))
     }
 
-    /// `PUT`: the last bytes, if any are left, and the digest of all.
+    /// `PUT`: the last bytes, if there are any, and the digest of all bytes.
     pub(super) async fn finish_upload(&self, repository: &Permitted<Push>, id: &str, call: Call) -> Result<Response> {
         let name = repository.name();
         let digest: Digest = match call.query.get("digest") {
@@ -72,11 +75,12 @@ impl Registry {
             if session.is_cut() {
                 return Err(cut(name, id, session.len()));
             }
-            // The client may have sent all bytes again, after those that had come before.
+            // The client may have sent all bytes again, after the bytes that had been received
+            // before.
             if let Some(before) = before {
                 self.sessions.rewind(&mut session, before).await?;
             }
-            let message = format!("with this body the upload does not have the digest {digest}; it stands where it stood before");
+            let message = format!("with this body the upload does not have the digest {digest}; the upload keeps its earlier bytes");
             return Err(standing(Failure::bad_request(ErrorCode::DigestInvalid, message), name, id, session.len()));
         }
         let writer = self.sessions.remove(id, session)?;
@@ -85,14 +89,14 @@ impl Registry {
         Ok(created(name, &digest))
     }
 
-    /// `GET`: how far the upload is.
+    /// `GET`: how many bytes have been received.
     pub(super) async fn upload_status(&self, repository: &Permitted<Push>, id: &str) -> Result<Response> {
         let name = repository.name();
         let mut session = self.session(name, id).await?;
-        Ok(status(StatusCode::NO_CONTENT, name, id, session.told_len()))
+        Ok(status(StatusCode::NO_CONTENT, name, id, session.report_len()))
     }
 
-    /// `DELETE`: discards what came.
+    /// `DELETE`: discards the received bytes.
     pub(super) async fn cancel_upload(&self, repository: &Permitted<Push>, id: &str) -> Result<Response> {
         let session = self.session(repository.name(), id).await?;
         let writer = self.sessions.remove(id, session)?;
@@ -101,14 +105,16 @@ impl Registry {
     }
 
     async fn session(&self, name: &RepositoryName, id: &str) -> Result<Locked> {
-        let unknown = || Failure::not_found(ErrorCode::BlobUploadUnknown, format!("{name} has no such upload"));
+        let unknown = || Failure::not_found(ErrorCode::BlobUploadUnknown, format!("{name} has no upload with this identifier"));
         self.sessions.lock(name, id).await.ok_or_else(unknown)
     }
 
-    /// Appends a body to an upload, which keeps what came even if the rest does not.
+    /// Appends a body to an upload. The upload keeps the received bytes even if the rest does not
+    /// arrive.
     async fn append(&self, name: &RepositoryName, id: &str, session: &mut Locked, call: Call) -> Result<()> {
         let received = session.len();
-        // Where the body before was cut, a client that does not say where its bytes belong may send all of them again.
+        // After an incomplete body, a client that gives no position for its bytes may send all of
+        // them again.
         if session.is_cut() && call.header(header::CONTENT_RANGE).is_none() && call.body.len() != Some(0) {
             return Err(cut(name, id, received));
         }
@@ -119,7 +125,7 @@ impl Registry {
         }
         match chunk {
             Some(expected) if session.len() - received != expected => {
-                let message = format!("the chunk should have {expected} bytes, and {} came", session.len() - received);
+                let message = format!("the chunk should have {expected} bytes, but {} were received", session.len() - received);
                 Err(Failure::bad_request(ErrorCode::SizeInvalid, message))
             }
             _ => Ok(()),
@@ -127,23 +133,24 @@ impl Registry {
     }
 }
 
-/// Refuses a body of which it is not known where it belongs, or the end of an upload that lacks bytes, after an earlier body was cut.
+/// Refuses a request after an incomplete body: either the position of its bytes is not known, or
+/// the upload would end without all its bytes.
 fn cut(name: &RepositoryName, id: &str, received: u64) -> Failure {
-    let message =
-        format!("an earlier request was cut after {received} bytes: go on from there with a `Content-Range`, or begin a new upload");
+    let message = format!("an earlier request ended after {received} bytes: continue there with a `Content-Range`, or begin a new upload");
     standing(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid, message), name, id, received)
 }
 
-/// A failure that says how far the upload is.
+/// Adds the upload's location and the number of received bytes to a failure.
 fn standing(failure: Failure, name: &RepositoryName, id: &str, received: u64) -> Failure {
     let at = Route::Upload(name.clone(), id.to_owned());
-    failure.header(header::LOCATION, at).header(header::RANGE, range::print_received(received))
+    failure.header(header::LOCATION, at).header(header::RANGE, print_received(received))
 }
 
-/// How many bytes a chunk says that it has, if it does; refused if it does not follow the `received` bytes.
+/// The declared length of a chunk, if there is one. Refused if the chunk does not begin after the
+/// `received` bytes.
 fn chunk_len(call: &Call, received: u64) -> Result<Option<u64>> {
     let Some(header) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
-    let Some(chunk) = range::parse_chunk(header) else {
+    let Some(chunk) = range::parse(header) else {
         let message = format!("{header:?} is not a range: expected `FIRST-LAST`");
         return Err(Failure::bad_request(ErrorCode::BlobUploadInvalid, message));
     };
@@ -154,17 +161,17 @@ fn chunk_len(call: &Call, received: u64) -> Result<Option<u64>> {
     let len = chunk.end - chunk.start;
     match call.body.len() {
         Some(sent) if sent != len => {
-            let message = format!("the range has {len} bytes, and the body {sent}");
+            let message = format!("the range has {len} bytes, but the body has {sent}");
             Err(Failure::bad_request(ErrorCode::SizeInvalid, message))
         }
         _ => Ok(Some(len)),
     }
 }
 
-/// Where an upload is and how far.
+/// The location of an upload and its number of received bytes.
 fn status(status: StatusCode, name: &RepositoryName, id: &str, received: u64) -> Response {
     let at = Route::Upload(name.clone(), id.to_owned());
-    Answer::new(status).header(header::LOCATION, at).header(header::RANGE, range::print_received(received)).done()
+    Answer::new(status).header(header::LOCATION, at).header(header::RANGE, print_received(received)).done()
 }
 
 fn created(name: &RepositoryName, digest: &Digest) -> Response {

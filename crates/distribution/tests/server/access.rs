@@ -1,4 +1,4 @@
-//! A registry under a policy that says no.
+//! A registry with a policy that denies access.
 
 use crate::harness::{Registry, failure, header, json, name, noise};
 use modelpack_server::{Access, Action, Identity, ServerOptions};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
 
-/// The first component of a repository's name says what one may do with it.
+/// A policy in which the first component of the repository's name determines the allowed actions.
 #[derive(Debug)]
 struct ByName;
 
@@ -24,12 +24,12 @@ impl Access for ByName {
     }
 }
 
-/// The registry in `directory`, from now on under the policy.
+/// The registry in `directory`, restarted with the policy.
 async fn restricted(directory: &Path) -> Registry {
     Registry::start_in(directory, ServerOptions { access: Arc::new(ByName), ..ServerOptions::default() }).await
 }
 
-/// What lies in a repository of a model that was pushed while everybody could do everything.
+/// The content of a repository that was pushed before the policy applied.
 struct Pushed {
     manifest: Descriptor,
     layer: Digest,
@@ -46,7 +46,7 @@ fn layers(layer: &Digest, repository: &str) -> Value {
     json!({ "layers": [{ "mediaType": "application/x", "digest": layer.to_string(), "size": size }] })
 }
 
-/// Every way to ask for something of a repository, with the permission that it takes.
+/// All requests that concern a repository, each with the permission that it needs.
 fn requests(registry: &Registry, repository: &str, pushed: &Pushed) -> Vec<(Action, &'static str, RequestBuilder)> {
     let (manifest, layer) = (&pushed.manifest.digest, &pushed.layer);
     let request = |method: Method, path: String| registry.client.request(method, registry.url(&format!("/v2/{repository}/{path}")));
@@ -87,7 +87,7 @@ async fn answer(request: RequestBuilder, repository: &str) -> (StatusCode, Vec<(
 }
 
 #[tokio::test]
-async fn what_is_denied_is_answered_alike_whatever_is_there_and_changes_nothing() {
+async fn denied_requests_get_the_same_answer_for_any_content_and_change_nothing() {
     let directory = TempDir::new().unwrap();
     let pushed = push(&Registry::start_in(directory.path(), ServerOptions::default()).await, "secret/full").await;
     let registry = restricted(directory.path()).await;
@@ -112,7 +112,7 @@ async fn what_is_denied_is_answered_alike_whatever_is_there_and_changes_nothing(
 }
 
 #[tokio::test]
-async fn one_permission_is_no_other() {
+async fn no_permission_implies_another_one() {
     let directory = TempDir::new().unwrap();
     let everybody = Registry::start_in(directory.path(), ServerOptions::default()).await;
     for (repository, permission) in [("read/x", Action::Pull), ("write/x", Action::Push), ("clean/x", Action::Delete)] {
@@ -127,7 +127,7 @@ async fn one_permission_is_no_other() {
 }
 
 #[tokio::test]
-async fn the_catalogue_has_only_what_the_asker_may_pull() {
+async fn the_catalogue_lists_only_repositories_that_the_client_may_pull() {
     let directory = TempDir::new().unwrap();
     let everybody = Registry::start_in(directory.path(), ServerOptions::default()).await;
     for repository in ["a", "read/x", "secret/x", "write/x", "z"] {
@@ -143,7 +143,8 @@ async fn the_catalogue_has_only_what_the_asker_may_pull() {
     assert_eq!(json(last).await, json!({ "repositories": ["z"] }));
 }
 
-/// Asks for a mount into the repository `open`; whether it is done. If not, the upload that was begun instead is finished.
+/// Requests a mount into the repository `open`, and returns whether it was done. Otherwise the
+/// upload that was begun instead is finished.
 async fn mounts(registry: &Registry, query: &str, content: &[u8]) -> bool {
     let begun = registry.post(&format!("/v2/open/blobs/uploads/?{query}")).send().await.unwrap();
     let blob = format!("/v2/open/blobs/{}", Digest::of(content));
@@ -158,7 +159,7 @@ async fn mounts(registry: &Registry, query: &str, content: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn a_mount_takes_only_what_the_asker_may_pull_where_it_is() {
+async fn a_mount_needs_pull_permission_for_its_source() {
     let directory = TempDir::new().unwrap();
     let everybody = Registry::start_in(directory.path(), ServerOptions::default()).await;
     let (hidden, known) = (*b"in a secret repository", *b"in two repositories");
@@ -187,7 +188,7 @@ async fn a_mount_takes_only_what_the_asker_may_pull_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_manifest_takes_no_blob_from_where_the_asker_may_not_pull() {
+async fn a_manifest_uses_no_blob_from_a_repository_without_pull_permission() {
     let directory = TempDir::new().unwrap();
     let pushed = push(&Registry::start_in(directory.path(), ServerOptions::default()).await, "secret/x").await;
     let registry = restricted(directory.path()).await;

@@ -5,7 +5,7 @@ use modelpack_spec::Digest;
 use reqwest::{Method, StatusCode};
 
 #[tokio::test]
-async fn a_blob_comes_back_with_its_size_and_digest() {
+async fn a_blob_is_returned_with_its_size_and_digest() {
     let registry = Registry::start().await;
     let content = noise(700_000);
     let digest = registry.push_blob("a/b", content.clone()).await;
@@ -23,7 +23,7 @@ async fn a_blob_comes_back_with_its_size_and_digest() {
 }
 
 #[tokio::test]
-async fn ranges_give_exactly_the_bytes_asked_for() {
+async fn ranges_return_exactly_the_requested_bytes() {
     let registry = Registry::start().await;
     let content = noise(2048);
     let digest = registry.push_blob("a/b", content.clone()).await;
@@ -59,7 +59,7 @@ async fn ranges_give_exactly_the_bytes_asked_for() {
 }
 
 #[tokio::test]
-async fn the_empty_blob_is_a_blob() {
+async fn the_empty_blob_can_be_stored() {
     let registry = Registry::start().await;
     let digest = registry.push_blob("a/b", []).await;
     let path = format!("/v2/a/b/blobs/{digest}");

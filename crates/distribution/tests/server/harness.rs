@@ -41,7 +41,7 @@ impl Registry {
         Self::run(store, server.with_view(view))
     }
 
-    /// A server over the store in `directory` that has no view yet.
+    /// A server without a view, over the store in `directory`.
     pub(crate) async fn bind_in(directory: &Path, options: ServerOptions) -> (Store, Server) {
         let store = Store::open(directory, Untagged::Keep).unwrap();
         let server = Server::bind(store.clone(), "127.0.0.1:0".parse().unwrap(), options).await.unwrap();
@@ -95,14 +95,14 @@ impl Registry {
         digest
     }
 
-    /// Begins an upload; returns its location.
+    /// Starts an upload and returns its location.
     pub(crate) async fn begin(&self, name: &str) -> String {
         let begun = self.post(&format!("/v2/{name}/blobs/uploads/")).send().await.unwrap();
         assert_eq!(begun.status(), StatusCode::ACCEPTED);
         header(&begun, "location").to_owned()
     }
 
-    /// How far an upload is, in the words of its `Range` header.
+    /// The value of the `Range` header of an upload.
     pub(crate) async fn range_of(&self, location: &str) -> String {
         let status = self.get(location).send().await.unwrap();
         assert_eq!(status.status(), StatusCode::NO_CONTENT);
@@ -110,7 +110,7 @@ impl Registry {
         header(&status, "range").to_owned()
     }
 
-    /// Pushes a manifest and all it needs under `tag`; returns its descriptor.
+    /// Pushes a manifest with everything it needs under `tag`, and returns its descriptor.
     pub(crate) async fn push_manifest(&self, name: &str, tag: &str, fields: Value) -> Descriptor {
         let bytes = self.manifest(name, fields).await;
         let pushed = self.put(&format!("/v2/{name}/manifests/{tag}")).header("content-type", media_type::IMAGE_MANIFEST);
@@ -119,7 +119,7 @@ impl Registry {
         Descriptor::of(media_type::IMAGE_MANIFEST, &bytes)
     }
 
-    /// An image manifest with these further fields; its config is pushed.
+    /// An image manifest with these additional fields. Its config is pushed.
     pub(crate) async fn manifest(&self, name: &str, fields: Value) -> Vec<u8> {
         let config = self.push_blob(name, *b"{}").await;
         let mut manifest = json!({
@@ -131,7 +131,7 @@ impl Registry {
         serde_json::to_vec_pretty(&manifest).unwrap()
     }
 
-    /// A connection on which a test writes what it likes.
+    /// A raw connection.
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
@@ -147,7 +147,7 @@ pub(crate) fn sha512(content: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// Bytes of which no two blocks are equal.
+/// Content without equal blocks.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     (0..len.div_ceil(8)).flat_map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes()).take(len).collect()
 }
@@ -157,7 +157,7 @@ pub(crate) fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).unwrap_or_else(|| panic!("no header {name} in {response:?}")).to_str().unwrap()
 }
 
-/// Checks the status of a failure and the shape of its body; returns code and message.
+/// Checks the status of a failure and the format of its body. Returns code and message.
 pub(crate) async fn failure(response: Response, status: StatusCode) -> (String, String) {
     assert_eq!(response.status(), status);
     assert_eq!(header(&response, "content-type"), "application/json");
@@ -172,7 +172,8 @@ pub(crate) async fn json(response: Response) -> Value {
     serde_json::from_slice(&response.bytes().await.unwrap()).unwrap()
 }
 
-/// Writes a request's head and waits until the registry asks for the body, so that the request is known to be under way.
+/// Writes the head of a request and waits until the registry asks for the body, so that the request
+/// is known to be in progress.
 pub(crate) async fn begin_request(stream: &mut TcpStream, method: &str, path: &str, content_length: usize) {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {content_length}\r\nExpect: 100-continue\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();

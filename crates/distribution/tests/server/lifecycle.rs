@@ -10,7 +10,7 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn a_registry_says_that_it_is_one() {
+async fn a_registry_answers_the_version_check() {
     let registry = Registry::start().await;
     for path in ["/v2/", "/v2"] {
         let response = registry.get(path).send().await.unwrap();
@@ -37,8 +37,9 @@ async fn shutting_down_lets_a_running_download_finish() {
 }
 
 #[tokio::test]
-async fn shutting_down_waits_for_no_client_that_stands_still() {
-    // Nothing else would end these requests before the test gives up.
+async fn shutting_down_does_not_wait_for_idle_clients() {
+    // The idle timeout is longer than the test's timeout, so only the shutdown can end these
+    // requests.
     const PATIENCE: Duration = Duration::from_secs(60);
     let registry = Registry::start_with(ServerOptions { body_idle: 10 * PATIENCE, ..ServerOptions::default() }).await;
     let upload = registry.begin("a/b").await;
@@ -58,7 +59,7 @@ async fn shutting_down_waits_for_no_client_that_stands_still() {
 }
 
 #[tokio::test]
-async fn what_was_pushed_is_there_after_a_restart() {
+async fn pushed_content_exists_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let registry = Registry::start_in(directory.path(), ServerOptions::default()).await;
     let digest = registry.push_blob("a/b", *b"kept").await;

@@ -1,4 +1,4 @@
-//! What a registry does with few descriptors, few threads, and clients that are half dead.
+//! The registry with few descriptors, few threads, and half-dead clients.
 
 use crate::harness::{Registry, begin_request, failure, header, name, noise};
 use futures_util::future::join_all;
@@ -16,10 +16,10 @@ use tokio::{
     time::timeout,
 };
 
-/// Only a broken registry reaches it.
+/// Only reached if the registry is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many files below `directory` this process has open.
+/// The open files of this process below `directory`.
 fn open_files(directory: &Path) -> Vec<std::path::PathBuf> {
     let directory = directory.canonicalize().unwrap();
     let all = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
@@ -27,14 +27,14 @@ fn open_files(directory: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test]
-async fn no_repository_and_no_open_upload_costs_a_descriptor() {
+async fn repositories_and_open_uploads_use_no_descriptors() {
     let registry = Registry::start().await;
     for i in 0..20 {
         registry.push_blob(&format!("a/pushed{i}"), *b"{}").await;
         let upload = registry.begin(&format!("a/begun{i}")).await;
         registry.patch(&upload).body("some bytes").send().await.unwrap();
     }
-    // One lock for all uploads that wait.
+    // One lock for all waiting uploads.
     let locks = registry.store.root().join("writers");
     let open = open_files(registry.store.root());
     assert!(matches!(&open[..], [lock] if lock.starts_with(&locks)), "{open:?}");
@@ -44,15 +44,15 @@ async fn no_repository_and_no_open_upload_costs_a_descriptor() {
 }
 
 #[tokio::test]
-async fn connections_that_idle_make_room_for_others() {
-    // So few descriptors that there is room for ten connections.
+async fn idle_connections_make_room_for_others() {
+    // This number of descriptors allows ten connections.
     let registry = Registry::start_with(ServerOptions { descriptors: 64, ..ServerOptions::default() }).await;
     let mut idle = Vec::new();
     for _ in 0..40 {
         let mut stream = timeout(PATIENCE, registry.connect()).await.unwrap();
         stream.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let mut answer = [0; 15];
-        timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("an idle connection keeps nobody out").unwrap();
+        timeout(PATIENCE, stream.read_exact(&mut answer)).await.expect("an idle connection does not block others").unwrap();
         assert_eq!(&answer, b"HTTP/1.1 200 OK");
         idle.push(stream);
     }
@@ -61,8 +61,9 @@ async fn connections_that_idle_make_room_for_others() {
 }
 
 #[tokio::test]
-async fn clients_that_stand_still_make_room_for_others_and_their_uploads_go_on() {
-    // Nothing else would end their requests before the test gives up.
+async fn idle_clients_make_room_for_others_and_their_uploads_continue() {
+    // The idle timeout is longer than the test's timeout, so only the need for places can end these
+    // requests.
     let options = ServerOptions { descriptors: 64, body_idle: 10 * PATIENCE, ..ServerOptions::default() };
     let registry = Registry::start_with(options).await;
     let content = noise(50_000);
@@ -85,16 +86,16 @@ async fn clients_that_stand_still_make_room_for_others_and_their_uploads_go_on()
         others.push(stream);
     }
     let pushed = timeout(PATIENCE, registry.push_blob_as_others_do(0)).await;
-    assert_eq!(pushed.expect("clients that stand still keep nobody out"), StatusCode::CREATED);
+    assert_eq!(pushed.expect("idle clients do not block others"), StatusCode::CREATED);
     let mut answer = String::new();
     timeout(PATIENCE, half_dead.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     let rest = registry.put(&format!("{upload}?digest={digest}")).header("content-range", "30000-49999").body(content[30_000..].to_vec());
-    assert_eq!(timeout(PATIENCE, rest.send()).await.unwrap().unwrap().status(), StatusCode::CREATED, "the bytes that came were kept");
+    assert_eq!(timeout(PATIENCE, rest.send()).await.unwrap().unwrap().status(), StatusCode::CREATED, "the received bytes were kept");
 }
 
 impl Registry {
-    /// Pushes a blob on a connection of its own.
+    /// Pushes a blob on a separate connection.
     async fn push_blob_as_others_do(&self, i: usize) -> StatusCode {
         let (client, content) = (reqwest::Client::builder().no_proxy().build().unwrap(), noise(100_000 + i));
         let digest = Digest::of(&content);
@@ -104,11 +105,11 @@ impl Registry {
 }
 
 #[tokio::test]
-async fn who_waits_for_a_lock_keeps_nobody_from_reading() {
+async fn a_request_that_waits_for_a_lock_does_not_block_readers() {
     let registry = Registry::start().await;
     let digest = registry.push_blob("a/other", *b"read me").await;
     registry.push_blob("a/locked", *b"{}").await;
-    // As if collection looked at this repository for a long time.
+    // As if a collection worked on this repository for a long time.
     let lease = File::options().write(true).open(registry.store.root().join("repositories/a/locked/_lease")).unwrap();
     lease.set_modified(SystemTime::UNIX_EPOCH).unwrap();
     let restarted = Registry::start_in(registry.store.root(), ServerOptions::default()).await;
@@ -116,7 +117,7 @@ async fn who_waits_for_a_lock_keeps_nobody_from_reading() {
     let posts: Vec<_> = (0..700).map(|_| tokio::spawn(restarted.post("/v2/a/locked/blobs/uploads/").timeout(PATIENCE).send())).collect();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let read = timeout(PATIENCE, restarted.get(&format!("/v2/a/other/blobs/{digest}")).send()).await;
-    assert_eq!(read.expect("reading waits for no lock").unwrap().bytes().await.unwrap(), "read me");
+    assert_eq!(read.expect("reading does not wait for a lock").unwrap().bytes().await.unwrap(), "read me");
     drop(lease);
     for post in posts {
         assert_eq!(post.await.unwrap().unwrap().status(), StatusCode::ACCEPTED);
@@ -124,7 +125,7 @@ async fn who_waits_for_a_lock_keeps_nobody_from_reading() {
 }
 
 #[tokio::test]
-async fn what_a_client_was_told_exists_stays_for_its_manifest() {
+async fn a_blob_that_was_reported_as_existing_stays_until_the_manifest_arrives() {
     let first = Registry::start().await;
     let (root, tag) = (first.store.root().to_owned(), "v1");
     let layer = first.push_blob("a/b", *b"a layer").await;
@@ -132,7 +133,7 @@ async fn what_a_client_was_told_exists_stays_for_its_manifest() {
     let config = Digest::of(b"{}");
     let forget = || File::options().write(true).open(root.join("repositories/a/b/_lease")).unwrap().set_modified(SystemTime::UNIX_EPOCH);
 
-    // After a restart, or when nobody has pushed for a while, nothing holds the blobs any more.
+    // After a restart, or after some time without pushes, no lease protects the blobs.
     forget().unwrap();
     let registry = Registry::start_in(&root, ServerOptions::default()).await;
     for digest in [&layer, &config] {
@@ -142,7 +143,8 @@ async fn what_a_client_was_told_exists_stays_for_its_manifest() {
     let put = registry.put(&format!("/v2/a/b/manifests/{tag}")).header("content-type", modelpack_spec::media_type::IMAGE_MANIFEST);
     assert_eq!(put.body(manifest).send().await.unwrap().status(), StatusCode::CREATED);
 
-    // What nobody was told is collected, and asking for it makes no repository.
+    // Blobs that no client asked for are collected, and a request for one does not create the
+    // repository.
     let unneeded = registry.push_blob("a/c", *b"unneeded").await;
     File::options().write(true).open(root.join("repositories/a/c/_lease")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     assert_eq!(registry.store.prune(false).unwrap().blobs, [(unneeded.clone(), 8)]);
@@ -154,7 +156,7 @@ async fn what_a_client_was_told_exists_stays_for_its_manifest() {
 }
 
 #[tokio::test]
-async fn a_put_that_was_cut_is_not_appended_to() {
+async fn nothing_is_appended_to_an_incomplete_put() {
     let registry = Registry::start().await;
     let content = noise(300_000);
     let digest = Digest::of(&content);
@@ -169,10 +171,10 @@ async fn a_put_that_was_cut_is_not_appended_to() {
         assert_eq!(again.status(), StatusCode::RANGE_NOT_SATISFIABLE, "all bytes again, after a part of them");
         assert_eq!((header(&again, "range"), header(&again, "location")), ("0-99999", upload.as_str()));
         let end = registry.put(&format!("{upload}?digest={digest}")).send().await.unwrap();
-        assert_eq!(end.status(), StatusCode::RANGE_NOT_SATISFIABLE, "an end without the bytes that are missing");
+        assert_eq!(end.status(), StatusCode::RANGE_NOT_SATISFIABLE, "the end of an upload with missing bytes");
         assert_eq!(header(&end, "range"), "0-99999");
         let rest = registry.patch(&upload).header("content-range", "100000-299999").body(content[100_000..].to_vec());
-        assert_eq!(rest.send().await.unwrap().status(), StatusCode::ACCEPTED, "the bytes that came were kept");
+        assert_eq!(rest.send().await.unwrap().status(), StatusCode::ACCEPTED, "the received bytes were kept");
         let done = registry.put(&format!("{upload}?digest={digest}")).send().await.unwrap();
         assert_eq!(done.status(), StatusCode::CREATED);
         registry.delete(&format!("/v2/a/b/blobs/{digest}")).send().await.unwrap();
@@ -180,7 +182,7 @@ async fn a_put_that_was_cut_is_not_appended_to() {
 }
 
 #[tokio::test]
-async fn a_client_that_knows_how_far_its_upload_is_goes_on_without_a_range() {
+async fn a_client_that_knows_the_upload_position_continues_without_a_range() {
     let registry = Registry::start().await;
     let content = noise(50_000);
     let digest = Digest::of(&content);
@@ -195,7 +197,7 @@ async fn a_client_that_knows_how_far_its_upload_is_goes_on_without_a_range() {
 }
 
 #[tokio::test]
-async fn a_put_that_makes_another_blob_leaves_its_upload_as_it_was() {
+async fn a_put_with_the_wrong_digest_leaves_its_upload_unchanged() {
     let registry = Registry::start().await;
     let content = noise(50_000);
     let digest = Digest::of(&content);
@@ -214,8 +216,9 @@ async fn a_put_that_makes_another_blob_leaves_its_upload_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_half_dead_does_not_keep_its_upload() {
-    // Nothing else would end the first request before the test gives up.
+async fn a_half_dead_connection_does_not_block_its_upload() {
+    // The idle timeout is longer than the test's timeout, so only the second request can end the
+    // first one.
     let registry = Registry::start_with(ServerOptions { body_idle: 10 * PATIENCE, ..ServerOptions::default() }).await;
     let content = noise(50_000);
     let digest = Digest::of(&content);
@@ -224,7 +227,7 @@ async fn a_connection_that_is_half_dead_does_not_keep_its_upload() {
     begin_request(&mut half_dead, "PUT", &format!("{upload}?digest={digest}"), content.len()).await;
     half_dead.write_all(&content[..30_000]).await.unwrap();
     let status = timeout(PATIENCE, registry.range_of(&upload)).await;
-    assert_eq!(status.expect("the upload is free for the next request"), "0-29999");
+    assert_eq!(status.expect("the upload is available to the next request"), "0-29999");
     let rest = registry.put(&format!("{upload}?digest={digest}")).header("content-range", "30000-49999").body(content[30_000..].to_vec());
     assert_eq!(timeout(PATIENCE, rest.send()).await.unwrap().unwrap().status(), StatusCode::CREATED);
     drop(half_dead);

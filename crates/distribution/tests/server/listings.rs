@@ -3,7 +3,7 @@ use modelpack_spec::{Descriptor, Digest, ImageIndex, media_type};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-/// The path in a `Link` header, which must say that it is the next page.
+/// The path in a `Link` header, which must have `rel="next"`.
 fn next(response: &Response) -> Option<String> {
     let link = response.headers().get("link")?.to_str().unwrap();
     let path = link.strip_prefix('<').and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
@@ -62,7 +62,7 @@ fn digests(index: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn referrers_are_an_index_that_can_be_filtered_by_type() {
+async fn referrers_can_be_filtered_by_type() {
     let registry = Registry::start().await;
     let of = registry.push_manifest("a/b", "v1", json!({})).await;
     let fields = json!({ "subject": subject(&of), "artifactType": "application/x+json", "annotations": { "k": "v" } });
@@ -93,7 +93,7 @@ async fn referrers_are_an_index_that_can_be_filtered_by_type() {
 }
 
 #[tokio::test]
-async fn what_has_no_referrers_has_an_empty_index_and_a_bad_digest_is_refused() {
+async fn a_subject_without_referrers_has_an_empty_index_and_a_bad_digest_is_refused() {
     let registry = Registry::start().await;
     let absent = Digest::of(b"absent");
     for name in ["a/b", "never/pushed"] {
@@ -108,7 +108,7 @@ async fn what_has_no_referrers_has_an_empty_index_and_a_bad_digest_is_refused() 
 }
 
 #[tokio::test]
-async fn what_a_client_listed_under_the_fallback_tag_is_a_referrer_while_it_is_there() {
+async fn entries_of_the_fallback_tag_are_referrers_while_their_manifests_exist() {
     let registry = Registry::start().await;
     let of = registry.push_manifest("a/b", "v1", json!({})).await;
     let direct = registry.push_manifest("a/b", "direct", json!({ "subject": subject(&of) })).await;
@@ -130,7 +130,7 @@ async fn what_a_client_listed_under_the_fallback_tag_is_a_referrer_while_it_is_t
 }
 
 #[tokio::test]
-async fn more_referrers_than_a_manifest_may_hold_come_in_pages() {
+async fn a_referrers_list_larger_than_a_manifest_is_paginated() {
     let registry = Registry::start().await;
     let of = registry.push_manifest("a/b", "v1", json!({})).await;
     for i in 0..5 {

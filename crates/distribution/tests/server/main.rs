@@ -1,4 +1,5 @@
-//! The registry over a real loopback connection: what the conformance suite of the specification does not ask.
+//! The registry over a real loopback connection: behaviour that the conformance suite of the
+//! specification does not test.
 
 mod access;
 mod blobs;

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
-async fn a_manifest_comes_back_byte_for_byte_with_the_type_it_was_pushed_with() {
+async fn a_manifest_is_returned_unchanged_with_its_media_type() {
     let registry = Registry::start().await;
     let bytes = [registry.manifest("a/b", json!({ "odd": "field" })).await, b"\n  ".to_vec()].concat();
     let digest = Digest::of(&bytes);
@@ -31,7 +31,7 @@ async fn a_manifest_comes_back_byte_for_byte_with_the_type_it_was_pushed_with() 
 }
 
 #[tokio::test]
-async fn what_a_manifest_names_must_be_there_except_its_subject() {
+async fn everything_that_a_manifest_references_must_exist_except_its_subject() {
     let registry = Registry::start().await;
     let absent = Digest::of(b"absent");
     let named = json!({ "mediaType": "application/x", "digest": absent.to_string(), "size": 6 });
@@ -50,7 +50,7 @@ async fn what_a_manifest_names_must_be_there_except_its_subject() {
 }
 
 #[tokio::test]
-async fn a_manifest_of_which_something_is_missing_is_not_there_for_who_asks_before_a_push() {
+async fn an_incomplete_manifest_is_reported_as_not_existing_to_a_pushing_client() {
     let registry = Registry::start().await;
     let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
     let layer = registry.push_blob("a/b", *b"a layer").await;
@@ -87,7 +87,7 @@ async fn a_manifest_of_which_something_is_missing_is_not_there_for_who_asks_befo
 }
 
 #[tokio::test]
-async fn four_mebibytes_are_a_manifest_and_one_byte_more_is_too_much() {
+async fn a_manifest_may_have_4_mib_and_not_one_byte_more() {
     let registry = Registry::start().await;
     let mut bytes = registry.manifest("a/b", json!({})).await;
     bytes.resize(MAX_MANIFEST_BYTES, b' ');
@@ -108,7 +108,7 @@ async fn four_mebibytes_are_a_manifest_and_one_byte_more_is_too_much() {
 }
 
 #[tokio::test]
-async fn a_manifest_is_pushed_under_its_digest_and_no_other() {
+async fn a_manifest_is_accepted_only_under_its_own_digest() {
     let registry = Registry::start().await;
     let bytes = registry.manifest("a/b", json!({})).await;
     for wrong in [Digest::of(b"other"), sha512(b"other")] {
@@ -150,7 +150,7 @@ async fn a_push_by_digest_sets_the_tags_of_its_query() {
 }
 
 #[tokio::test]
-async fn a_deleted_tag_leaves_its_manifest_and_a_deleted_manifest_takes_its_tags() {
+async fn deleting_a_tag_keeps_its_manifest_and_deleting_a_manifest_removes_its_tags() {
     let registry = Registry::start().await;
     let digest = registry.push_manifest("a/b", "v1", json!({})).await.digest;
     registry.push_manifest("a/b", "v2", json!({})).await;
@@ -167,7 +167,7 @@ async fn a_deleted_tag_leaves_its_manifest_and_a_deleted_manifest_takes_its_tags
 }
 
 #[tokio::test]
-async fn a_manifest_that_was_damaged_on_disk_is_not_there_until_it_is_pushed_again() {
+async fn a_damaged_manifest_does_not_exist_until_it_is_pushed_again() {
     let registry = Registry::start().await;
     let of = registry.push_manifest("a/b", "v1", json!({})).await;
     let file = registry.store.root().join("blobs/sha256").join(of.digest.hex());
@@ -188,7 +188,7 @@ async fn a_manifest_that_was_damaged_on_disk_is_not_there_until_it_is_pushed_aga
 }
 
 #[tokio::test]
-async fn what_is_no_manifest_is_refused_and_never_served_as_one() {
+async fn other_documents_are_refused_and_never_served_as_manifests() {
     let registry = Registry::start().await;
     let config = registry.push_blob("a/b", *b"{}").await;
     let descriptor = json!({ "mediaType": "application/x", "digest": config.to_string(), "size": 2 });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
-async fn chunks_are_taken_in_order_only_and_a_refused_one_changes_nothing() {
+async fn chunks_are_accepted_in_order_only_and_a_refused_one_changes_nothing() {
     let registry = Registry::start().await;
     let content = noise(3000);
     let digest = Digest::of(&content);
@@ -48,7 +48,7 @@ async fn chunks_are_taken_in_order_only_and_a_refused_one_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_chunk_with_more_bytes_than_its_range_leaves_only_those_of_the_range() {
+async fn a_chunk_longer_than_its_range_adds_only_the_bytes_of_the_range() {
     let registry = Registry::start().await;
     let upload = registry.begin("a/b").await;
     let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>("0123"), Ok("4567")]);
@@ -74,7 +74,7 @@ async fn bytes_with_another_digest_are_refused_and_never_visible() {
 }
 
 #[tokio::test]
-async fn sha512_needs_no_announcement() {
+async fn sha512_uploads_need_no_parameter() {
     let registry = Registry::start().await;
     for (at, query) in [("", ""), ("", "?digest-algorithm=sha512"), ("whole", "")] {
         let content = format!("{at}{query} by sha512").into_bytes();
@@ -96,7 +96,7 @@ async fn sha512_needs_no_announcement() {
 }
 
 #[tokio::test]
-async fn a_blob_is_mounted_where_it_can_be_and_pushed_where_not() {
+async fn a_blob_is_mounted_if_possible_and_pushed_otherwise() {
     let registry = Registry::start().await;
     let digest = registry.push_blob("a/source", *b"shared").await;
     let absent = Digest::of(b"absent");
@@ -137,7 +137,7 @@ async fn an_upload_belongs_to_its_repository_and_ends_when_cancelled() {
 }
 
 #[tokio::test]
-async fn an_upload_whose_connection_was_cut_goes_on_from_the_last_byte() {
+async fn an_upload_with_a_lost_connection_continues_after_the_last_byte() {
     let registry = Registry::start().await;
     let content = noise(1 << 20);
     let digest = Digest::of(&content);
@@ -161,7 +161,7 @@ async fn an_upload_whose_connection_was_cut_goes_on_from_the_last_byte() {
 }
 
 #[tokio::test]
-async fn a_body_that_stands_still_is_given_up_and_the_upload_goes_on() {
+async fn an_idle_body_is_given_up_and_its_upload_can_continue() {
     let registry = Registry::start_with(ServerOptions { body_idle: Duration::from_millis(50), ..ServerOptions::default() }).await;
     let upload = registry.begin("a/b").await;
     let mut connection = registry.connect().await;
@@ -174,7 +174,7 @@ async fn a_body_that_stands_still_is_given_up_and_the_upload_goes_on() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_much_still_reads_why_it_was_refused() {
+async fn a_client_that_sends_a_large_body_can_read_the_refusal() {
     let registry = Registry::start().await;
     let upload = registry.begin("a/b").await;
     let len = 16 << 20;
@@ -188,7 +188,7 @@ async fn a_client_that_sends_much_still_reads_why_it_was_refused() {
 }
 
 #[tokio::test]
-async fn one_blob_pushed_by_many_at_once_is_stored_once() {
+async fn a_blob_pushed_by_many_clients_is_stored_once() {
     let registry = Registry::start().await;
     let content = noise(300_000);
     let digest = Digest::of(&content);
@@ -211,7 +211,7 @@ async fn one_blob_pushed_by_many_at_once_is_stored_once() {
 }
 
 #[tokio::test]
-async fn collection_takes_nothing_from_a_push_that_is_under_way() {
+async fn collection_removes_nothing_from_a_push_in_progress() {
     let registry = Registry::start().await;
     let layer = registry.push_blob("a/b", *b"a layer").await;
     let upload = registry.begin("a/b").await;
@@ -224,9 +224,9 @@ async fn collection_takes_nothing_from_a_push_that_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_said_and_damages_nothing() {
+async fn a_full_disk_is_reported_and_damages_nothing() {
     let Some(disk) = TinyDisk::mount(2 << 20) else {
-        eprintln!("SKIPPED: this process may not mount a disk");
+        eprintln!("SKIPPED: this process is not allowed to mount a file system");
         return;
     };
     let registry = Registry::start_in(disk.path(), ServerOptions::default()).await;

@@ -1,4 +1,4 @@
-//! The registry beside another view of the same store.
+//! The registry and another view over the same store.
 
 use crate::harness::{Registry, failure, header};
 use async_trait::async_trait;
@@ -8,7 +8,8 @@ use modelpack_server::{Answer, Head, Pull, Repositories, Request, Response, Serv
 use modelpack_spec::RepositoryName;
 use std::sync::Arc;
 
-/// For clients that call themselves `plain`: the tags of a repository, a line each, at the path where the registry has them as JSON.
+/// A view for clients with the user agent `plain`: the tags of a repository, one per line, at the
+/// path where the registry returns them as JSON.
 struct Plain(Repositories);
 
 #[async_trait]
@@ -38,7 +39,7 @@ impl View for Plain {
 }
 
 #[tokio::test]
-async fn a_view_takes_the_requests_of_its_clients_and_the_registry_all_others() {
+async fn a_view_gets_the_requests_of_its_clients_and_the_registry_all_others() {
     let directory = tempfile::tempdir().unwrap();
     let (store, server) = Registry::bind_in(directory.path(), ServerOptions::default()).await;
     let plain = Plain(server.repositories());
@@ -58,5 +59,5 @@ async fn a_view_takes_the_requests_of_its_clients_and_the_registry_all_others() 
     assert_eq!(header(&tags, "docker-distribution-api-version"), "registry/2.0");
     assert_eq!(tags.text().await.unwrap(), r#"{"name":"a/b","tags":["v1","v2"]}"#);
     let nothing = registry.get("/other").send().await.unwrap();
-    assert_eq!(failure(nothing, StatusCode::NOT_FOUND).await.0, "UNSUPPORTED", "a registry's client reads the registry's errors");
+    assert_eq!(failure(nothing, StatusCode::NOT_FOUND).await.0, "UNSUPPORTED", "a registry client gets the registry's errors");
 }

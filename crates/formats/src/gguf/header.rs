@@ -1,24 +1,25 @@
 //! The header of a GGUF file: magic, version, counts, key-value pairs, tensor infos.
 //!
-//! The rules are those by which llama.cpp loads a file (`gguf_init_from_file`, and the bounds that its model loader checks):
+//! The rules are those of llama.cpp (`gguf_init_from_file`, and the bounds that its model loader
+//! checks), except where the table shows a difference:
 //!
-//! | in a file | llama.cpp | here |
+//! | in a file | llama.cpp | this reader |
 //! |---|---|---|
-//! | version 2 or 3; any other | taken; refused | the same; a version that there was or may be is not called malformed |
-//! | the other byte order | refused | taken: it is the order of other machines |
-//! | a key twice, an empty key | refused | refused |
-//! | a key or text that is long, or no UTF-8 | taken | taken; such a value says nothing |
+//! | version 2 or 3; any other version | accepted; refused | the same; an older or newer version is not called malformed |
+//! | the other byte order | refused | accepted: other machines use it |
+//! | a duplicate key, an empty key | refused | refused |
+//! | a key or text that is long or not UTF-8 | accepted | accepted; the value is ignored |
 //! | an array of arrays, a value of an unknown type | refused | refused |
-//! | `general.alignment` that is no `u32`, or no power of two | refused | refused |
-//! | a tensor without a name; two of one name, up to its first NUL | taken; refused | the same |
-//! | a name of 64 bytes or more, more than 4 dimensions | refused, as it is built by default | taken, and told: models of images have both |
-//! | no dimension, a dimension of length 0 | taken: one element, none | the same |
-//! | a length that is negative, elements or bytes that cannot be counted | refused | refused |
-//! | rows that are no whole blocks | refused | refused |
-//! | a type that was removed | refused | taken, and told |
-//! | a type that is not known | refused | taken: a newer version may have it; its length is not known |
-//! | an offset that is not where the tensor before ends, aligned | refused | refused |
-//! | a tensor that ends beyond the file | refused | refused |
+//! | `general.alignment` that is not a `u32` or not a power of two | refused | refused |
+//! | a tensor without a name; two tensors with one name, compared up to the first NUL | accepted; refused | the same |
+//! | a name of 64 bytes or more, more than 4 dimensions | refused by a default build | accepted and reported: image models have both |
+//! | no dimensions, a dimension of length 0 | accepted: one element, no elements | the same |
+//! | a negative length, element or byte counts that overflow | refused | refused |
+//! | rows that are not whole blocks | refused | refused |
+//! | a type that was removed | refused | accepted and reported |
+//! | an unknown type | refused | accepted: a newer version may have it; its length is not known |
+//! | an offset other than the aligned end of the previous tensor | refused | refused |
+//! | a tensor that ends after the end of the file | refused | refused |
 
 use super::{
     reader::{ARRAY, I32, Reader, STRING, U16, U32, U64},
@@ -30,29 +31,30 @@ use std::{
     io::{Read, Seek},
 };
 
-/// No version is larger, so that the byte order can be told.
+/// Versions are smaller than this, so the byte order can be detected.
 const MAX_VERSION: u32 = 1 << 16;
-/// No header is longer; the largest vocabularies take some 20 MiB.
+/// The largest header. The largest real vocabularies take some 20 MiB.
 const MAX_HEADER_BYTES: u64 = 256 << 20;
-/// No more pairs or tensors are taken: llama.cpp compares each name with all others.
+/// The largest number of pairs or tensors: llama.cpp compares each name with all others.
 const MAX_NAMES: u64 = 1 << 20;
-/// No longer names are compared.
+/// Longer names are not compared.
 const MAX_NAME_BYTES: u64 = 64 << 10;
-/// No value that is kept is longer; chat templates are the longest.
+/// The longest value that is kept. Chat templates are the longest values.
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_DIMENSIONS: u32 = 8;
-/// No more of the other texts under `general.` are kept, and none that is longer.
+/// How many of the other texts under `general.` are kept, and how long each may be.
 const MAX_GENERAL: usize = 128;
 const MAX_GENERAL_BYTES: u64 = 4096;
 const MAX_GENERAL_KEY_BYTES: usize = 256;
-/// The code of a language is not longer.
+/// The longest language code that is kept.
 const MAX_LANGUAGE_BYTES: u64 = 1000;
 
-/// What llama.cpp takes as it is built by default: longer names and more dimensions need another build, or another program.
+/// The limits of a default build of llama.cpp. Longer names and more dimensions need another build
+/// or another program.
 const LLAMA_CPP_NAME_BYTES: usize = 63;
 const LLAMA_CPP_DIMENSIONS: u32 = 4;
 
-/// What the key-value pairs of a header say, of those that describe a model.
+/// The key-value pairs of a header that describe a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// `general.architecture`.
@@ -73,41 +75,46 @@ pub struct Header {
     pub kind: Option<String>,
     /// `general.file_type`: the number of a mix of tensor types.
     pub file_type: Option<u32>,
-    /// How many tokens it takes: `context_length` of its architecture.
+    /// The context length in tokens: `ARCHITECTURE.context_length`.
     pub context_length: Option<u64>,
-    /// The other texts under `general.`, by the rest of their keys, such as `base_model.0.name`; those of a description's length at most.
+    /// The other texts under `general.` by the rest of their keys, such as `base_model.0.name`;
+    /// long texts are left out.
     pub general: BTreeMap<String, String>,
-    /// Which of the files it is that a model was split into, from 0: `split.no`.
+    /// The number of this file among the files of a split model, from 0: `split.no`.
     pub split_number: Option<u16>,
-    /// How many files the model was split into: `split.count`.
+    /// The number of files of a split model: `split.count`.
     pub split_count: Option<u16>,
-    /// How many tensors those files have together: `split.tensors.count`.
+    /// The total number of tensors in those files: `split.tensors.count`.
     pub split_tensors: Option<i32>,
-    /// Why llama.cpp, as it is built by default, refuses the file although it is sound; other programs take it.
+    /// Why a default build of llama.cpp refuses the file although it is well-formed. Other programs
+    /// accept it.
     pub refused_by_llama_cpp: Option<String>,
 }
 
-/// A tensor as its info tells it.
+/// A tensor, as its tensor info describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// The type of its numbers; `None` for one that is newer than this reader, whose length is not known either.
+    /// The numeric type; `None` for an unknown, newer type, whose length is also unknown.
     pub kind: Option<&'static TensorType>,
-    /// How many elements it has.
+    /// The number of elements.
     pub elements: u64,
-    /// Its size in bytes; 0 when the type is not known.
+    /// The size in bytes; 0 for an unknown type.
     pub bytes: u64,
 }
 
-/// Whether a file of `size` bytes has a sound header, as [`Header::read`] defines it.
+/// Whether a file of `size` bytes has a well-formed header, as [`Header::read`] defines it.
 pub fn check(file: impl Read + Seek, size: u64) -> Result<(), Malformed> {
     Header::read(file, size, |_| {}).map(|_| ())
 }
 
 impl Header {
-    /// Reads the header of a file of `size` bytes, of either byte order, and calls `each` for its tensors.
+    /// Reads the header of a file of `size` bytes, of either byte order, and calls `each` for its
+    /// tensors.
     ///
-    /// Fails when the header is not to be believed, and then nothing that `each` was told is: tensors must lie one after the other, as
-    /// long as their shapes and types say, within the file. How far one of an unknown type reaches is for the next to say.
+    /// Fails if the header is malformed; the tensors passed to `each` before that are then invalid
+    /// too. The tensors must follow one another without gaps, have the lengths that their shapes
+    /// and types require, and end within the file. The length of a tensor of unknown type follows
+    /// from the offset of the next tensor.
     pub fn read(file: impl Read + Seek, size: u64, mut each: impl FnMut(Tensor)) -> Result<Self, Malformed> {
         let mut reader = Reader::new(file, size.min(MAX_HEADER_BYTES));
         if reader.bytes()? != *b"GGUF" {
@@ -116,12 +123,14 @@ impl Header {
         let version = reader.version()?;
         match version {
             2 | 3 => {}
-            1..MAX_VERSION => return Err(Malformed::unknown_version(format!("it is of version {version}, and 2 and 3 are known"))),
-            _ => return Err(Malformed::new(format!("it is said to be of version {version}"))),
+            1..MAX_VERSION => return Err(Malformed::unknown_version(format!("its version is {version}; only 2 and 3 are supported"))),
+            _ => return Err(Malformed::new(format!("its version is {version}, which is not valid"))),
         }
         let (tensors, pairs) = (reader.u64()?, reader.u64()?);
         if tensors.max(pairs) > MAX_NAMES {
-            return Err(Malformed::new(format!("it is said to have {tensors} tensors and {pairs} pairs, and {MAX_NAMES} are taken")));
+            return Err(Malformed::new(format!(
+                "it declares {tensors} tensors and {pairs} pairs; at most {MAX_NAMES} of each are accepted"
+            )));
         }
         let mut header = Self::default();
         let mut alignment = 32;
@@ -148,10 +157,10 @@ impl Header {
             return Err(reader.malformed("a pair without a key"));
         }
         if let Some(key) = key.as_ref().filter(|key| !keys.insert(key)) {
-            return Err(reader.malformed(&format!("the key {} for the second time", shown(&String::from_utf8_lossy(key)))));
+            return Err(reader.malformed(&format!("the duplicate key {}", shown(&String::from_utf8_lossy(key)))));
         }
         let kind = reader.u32()?;
-        // Of the others none is looked for.
+        // Keys that are long or not UTF-8 are ignored.
         let Some(key) = key.and_then(|key| String::from_utf8(key).ok()) else { return reader.skip_value(kind) };
         let kept = match key.as_str() {
             "general.architecture" => &mut self.architecture,
@@ -186,7 +195,7 @@ impl Header {
                     return Err(reader.malformed("`general.alignment` of a type that is not `u32`"));
                 }
                 *alignment = u64::from(reader.u32()?);
-                return if alignment.is_power_of_two() { Ok(()) } else { Err(reader.malformed("an alignment that is no power of two")) };
+                return if alignment.is_power_of_two() { Ok(()) } else { Err(reader.malformed("an alignment that is not a power of two")) };
             }
             key if key.ends_with(".context_length") && matches!(kind, U32 | U64) => {
                 self.context_length = Some(if kind == U32 { u64::from(reader.u32()?) } else { reader.u64()? });
@@ -213,20 +222,20 @@ impl Header {
 
     fn read_tensor(&mut self, reader: &mut Reader<impl Read + Seek>, names: &mut Names, data: &mut Data) -> Result<Tensor, Malformed> {
         let name = reader.name(MAX_NAME_BYTES)?;
-        // As a text of C it ends before its first NUL.
+        // llama.cpp reads the name as a C string, which ends at the first NUL.
         let is_new = name.as_ref().is_none_or(|name| names.insert(name.split(|byte| *byte == 0).next().unwrap_or_default()));
         if let Some(name) = name.as_ref().filter(|_| !is_new) {
-            return Err(reader.malformed(&format!("the tensor {} for the second time", shown(&String::from_utf8_lossy(name)))));
+            return Err(reader.malformed(&format!("the duplicate tensor {}", shown(&String::from_utf8_lossy(name)))));
         }
         if name.is_none_or(|name| name.len() > LLAMA_CPP_NAME_BYTES) {
             self.refuse(format!("it has a tensor whose name is longer than {LLAMA_CPP_NAME_BYTES} bytes"));
         }
         let dimensions = reader.u32()?;
         if dimensions > MAX_DIMENSIONS {
-            return Err(reader.malformed(&format!("a tensor of {dimensions} dimensions")));
+            return Err(reader.malformed(&format!("a tensor with {dimensions} dimensions")));
         }
         if dimensions > LLAMA_CPP_DIMENSIONS {
-            self.refuse(format!("it has a tensor of {dimensions} dimensions, and {LLAMA_CPP_DIMENSIONS} are taken"));
+            self.refuse(format!("it has a tensor with {dimensions} dimensions; at most {LLAMA_CPP_DIMENSIONS} are accepted"));
         }
         let (row, elements) = read_shape(reader, dimensions)?;
         let id = reader.u32()?;
@@ -239,7 +248,7 @@ impl Header {
         let expected = data.end.and_then(|end| end.checked_next_multiple_of(data.alignment));
         let follows = expected.map_or(data.end.is_none() && begin >= data.reached, |expected| begin == expected);
         if !follows {
-            return Err(reader.malformed("a tensor that does not begin where the one before it ends"));
+            return Err(reader.malformed("a tensor that does not begin at the end of the previous one"));
         }
         data.reached = begin;
         let Some(kind) = kind else {
@@ -247,12 +256,12 @@ impl Header {
             return Ok(Tensor { kind: None, elements, bytes: 0 });
         };
         if row % kind.block != 0 {
-            return Err(reader.malformed("a tensor whose rows are no whole blocks"));
+            return Err(reader.malformed("a tensor whose rows are not whole blocks"));
         }
         let bytes = (elements / kind.block).checked_mul(kind.bytes);
         let end = bytes
             .and_then(|bytes| begin.checked_add(bytes))
-            .ok_or_else(|| reader.malformed("a tensor of more bytes than a file can have"))?;
+            .ok_or_else(|| reader.malformed("a tensor with more bytes than a file can have"))?;
         data.end = data.end.and(Some(end));
         data.reached = end;
         Ok(Tensor { kind: Some(kind), elements, bytes: bytes.unwrap_or(0) })
@@ -263,21 +272,22 @@ impl Header {
     }
 }
 
-/// The tensors' data so far.
+/// The tensor data checked so far.
 struct Data {
-    /// Where the last tensor ends; unknown once one was of an unknown type.
+    /// The end of the last tensor; unknown after a tensor of unknown type.
     end: Option<u64>,
-    /// Up to where there is data for certain.
+    /// The data extends at least to this offset.
     reached: u64,
     alignment: u64,
 }
 
-/// Reads the lengths of so many dimensions: the first, which is that of a row, and the product of all.
+/// Reads the lengths of the given number of dimensions. Returns the first, which is the length of a
+/// row, and the product of all.
 fn read_shape(reader: &mut Reader<impl Read + Seek>, dimensions: u32) -> Result<(u64, u64), Malformed> {
-    /// Lengths and counts are signed numbers.
+    /// llama.cpp uses signed numbers for lengths and counts.
     const LIMIT: u64 = i64::MAX as u64;
     let mut row = 1;
-    // Not known once it is too large, unless a dimension of length 0 follows.
+    // `None` after an overflow. A later dimension of length 0 makes the product valid again.
     let mut elements = Some(1u64);
     for dimension in 0..dimensions {
         let length = reader.u64()?;
@@ -290,5 +300,5 @@ fn read_shape(reader: &mut Reader<impl Read + Seek>, dimensions: u32) -> Result<
         elements = if length == 0 { Some(0) } else { elements.and_then(|elements| elements.checked_mul(length)) };
     }
     let elements = elements.filter(|elements| *elements < LIMIT);
-    Ok((row, elements.ok_or_else(|| reader.malformed("a tensor of more elements than can be counted"))?))
+    Ok((row, elements.ok_or_else(|| reader.malformed("a tensor with too many elements"))?))
 }

@@ -1,4 +1,4 @@
-//! The values of a GGUF header, one after the other.
+//! Reads the values of a GGUF header in sequence.
 
 use crate::Malformed;
 use std::io::{BufReader, Read, Seek};
@@ -10,10 +10,10 @@ pub(super) const U16: u32 = 2;
 pub(super) const I32: u32 = 5;
 pub(super) const U64: u32 = 10;
 
-/// A longer array of texts is no list for people.
+/// A longer array of texts is data, not metadata for display.
 const MAX_TEXTS: u64 = 1000;
 
-/// Reads the format's values, never beyond `end`.
+/// Reads values of the format, and never reads after `end`.
 pub(super) struct Reader<R> {
     file: BufReader<R>,
     pub(super) at: u64,
@@ -22,32 +22,29 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Reads from the beginning of `file`, at most `end` bytes of it.
+    /// Reads at most the first `end` bytes of `file`.
     pub(super) fn new(file: R, end: u64) -> Self {
         Self { file: BufReader::new(file), at: 0, end, is_big_endian: false }
     }
 
-    /// Reads the version, from which alone the byte order can be told: no version is 65,536.
+    /// Reads the version, which also tells the byte order: valid versions are smaller than 65,536.
     pub(super) fn version(&mut self) -> Result<u32, Malformed> {
         let version = self.u32()?;
         self.is_big_endian = version & 0xffff == 0;
         Ok(if self.is_big_endian { version.swap_bytes() } else { version })
     }
 
-    /// What is wrong with the value that was read last.
+    /// An error about the value that was read last.
     pub(super) fn malformed(&self, why: &str) -> Malformed {
         Malformed::new(format!("{why}, before byte {}", self.at))
     }
 
-    /// Moves on by `length` bytes, if there are as many.
+    /// Advances by `length` bytes. Fails if the header has fewer left.
     fn advance(&mut self, length: u64) -> Result<(), Malformed> {
         match self.at.checked_add(length) {
             Some(at) if at <= self.end => self.at = at,
             _ => {
-                return Err(Malformed::new(format!(
-                    "at byte {} it has a value of {length} bytes, which goes beyond the end of its header",
-                    self.at
-                )));
+                return Err(Malformed::new(format!("the value at byte {} has {length} bytes, more than the rest of the header", self.at)));
             }
         }
         Ok(())
@@ -62,7 +59,7 @@ impl<R: Read + Seek> Reader<R> {
 
     fn skip(&mut self, length: u64) -> Result<(), Malformed> {
         self.advance(length)?;
-        let length = i64::try_from(length).map_err(|_| self.malformed("a value of more bytes than a file can have"))?;
+        let length = i64::try_from(length).map_err(|_| self.malformed("a value with more bytes than a file can have"))?;
         self.file.seek_relative(length).map_err(|e| Malformed::io(&e))
     }
 
@@ -81,13 +78,13 @@ impl<R: Read + Seek> Reader<R> {
         Ok(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 
-    /// A text; nothing for one that is longer than `limit`, not UTF-8, or has a NUL, where it ends for many programs: the format allows
-    /// all that, and no value that is kept is so.
+    /// A text. `None` if it is longer than `limit`, is not UTF-8, or contains a NUL (at which many
+    /// programs end a text). The format allows all three, but no value that is kept needs them.
     pub(super) fn text(&mut self, limit: u64) -> Result<Option<String>, Malformed> {
         Ok(self.name(limit)?.and_then(|bytes| String::from_utf8(bytes).ok()).filter(|text| !text.contains('\0')))
     }
 
-    /// The bytes of a text; nothing for one that is longer than `limit`, which is skipped.
+    /// The bytes of a text. A text longer than `limit` is skipped, and the result is `None`.
     pub(super) fn name(&mut self, limit: u64) -> Result<Option<Vec<u8>>, Malformed> {
         let length = self.u64()?;
         if length > limit {
@@ -104,7 +101,8 @@ impl<R: Read + Seek> Reader<R> {
         self.skip(length)
     }
 
-    /// An array of texts, of which those are left out that are longer than `limit` or not UTF-8; an empty one when it holds something else.
+    /// An array of texts without those that are longer than `limit` or not UTF-8. An array of
+    /// another type gives an empty result.
     pub(super) fn texts(&mut self, limit: u64) -> Result<Vec<String>, Malformed> {
         let (kind, count) = (self.u32()?, self.u64()?);
         if kind != STRING || count > MAX_TEXTS {

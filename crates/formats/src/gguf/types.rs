@@ -1,25 +1,26 @@
 //! The format's numeric types.
 
-/// A numeric type: elements lie in blocks of equal length.
+/// A numeric type: elements are stored in blocks of equal length.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TensorType {
     /// Its number in files.
     pub id: u32,
     /// Its name, such as `Q4_K`.
     pub name: &'static str,
-    /// Elements a block; 1 for plain numbers.
+    /// Elements per block; 1 for unquantized numbers.
     pub block: u64,
-    /// Bytes a block.
+    /// Bytes per block.
     pub bytes: u64,
 }
 
 impl TensorType {
-    /// The type of this id, if it is one that we know.
+    /// The type with this id, if it is known.
     pub(super) fn find(id: u32) -> Option<&'static Self> {
         TYPES.iter().find(|known| known.id == id)
     }
 
-    /// Whether llama.cpp had a type of this id and has removed it: it refuses the files that older versions wrote.
+    /// Whether llama.cpp has removed the type with this id. It refuses files of older versions that
+    /// use it.
     pub(super) fn is_removed(id: u32) -> bool {
         matches!(id, 4 | 5 | 31..=33 | 36..=38)
     }

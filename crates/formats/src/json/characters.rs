@@ -1,12 +1,12 @@
-//! The characters of a document, in whichever encoding Python would take it to be.
+//! The characters of a document, decoded with the encoding that Python would choose.
 
 use super::Error;
 use std::io::{self, Read};
 
-/// How much is read at once.
+/// The size of one read, in bytes.
 const BUFFER: usize = 16 << 10;
 
-/// How characters are written as bytes.
+/// A character encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Encoding {
     Utf8,
@@ -15,7 +15,8 @@ enum Encoding {
 }
 
 impl Encoding {
-    /// By the first four bytes, or all if there are fewer, as `json.detect_encoding` does; and how many of them are a byte order mark.
+    /// Detects the encoding from the first four bytes (or fewer), as `json.detect_encoding` does.
+    /// Also returns the length of the byte order mark.
     fn of(first: &[u8]) -> (Self, usize) {
         let utf16 = |is_big_endian| Self::Utf16 { is_big_endian };
         let utf32 = |is_big_endian| Self::Utf32 { is_big_endian };
@@ -25,7 +26,7 @@ impl Encoding {
             [0xfe, 0xff, ..] => (utf16(true), 2),
             [0xff, 0xfe, ..] => (utf16(false), 2),
             [0xef, 0xbb, 0xbf, ..] => (Self::Utf8, 3),
-            // A document begins with two characters of ASCII.
+            // A document begins with two ASCII characters.
             [0, 0, _, _] => (utf32(true), 0),
             [0, _, _, _] | [0, _] => (utf16(true), 0),
             [_, 0, 0, 0] => (utf32(false), 0),
@@ -35,27 +36,29 @@ impl Encoding {
     }
 }
 
-/// Whether a file with these first bytes may be a document that is an array or an object, as files of configuration are.
+/// Whether a file with these first bytes may be a JSON document that is an array or an object, as
+/// config files are.
 pub fn begins_like_json(first: &[u8]) -> bool {
     let mut characters = Characters::new(first);
     loop {
         match characters.peek() {
             Ok(Some(0x20 | 0x09 | 0x0a | 0x0d)) if characters.advance().is_ok() => {}
             Ok(Some(next)) => return next == u32::from('{') || next == u32::from('['),
-            // Nothing but white space so far.
+            // Only white space so far.
             Ok(None) => return true,
             Err(_) => return false,
         }
     }
 }
 
-/// Characters one after the other, and where they stand. One may be half of a surrogate pair.
+/// Reads characters in sequence and tracks their position. A character may be an unpaired
+/// surrogate.
 pub(super) struct Characters<R> {
     file: R,
     buffer: Vec<u8>,
     at: usize,
     encoding: Option<Encoding>,
-    /// The next character, if it was looked at.
+    /// The next character, if it was already read.
     next: Option<Option<u32>>,
     line: u64,
     column: u64,
@@ -66,7 +69,7 @@ impl<R: Read> Characters<R> {
         Self { file, buffer: Vec::new(), at: 0, encoding: None, next: None, line: 1, column: 1 }
     }
 
-    /// The next character; nothing at the end.
+    /// The next character, or `None` at the end.
     pub(super) fn peek(&mut self) -> Result<Option<u32>, Error> {
         if let Some(next) = self.next {
             return Ok(next);
@@ -76,7 +79,7 @@ impl<R: Read> Characters<R> {
         Ok(next)
     }
 
-    /// Passes over the next character.
+    /// Moves past the next character.
     pub(super) fn advance(&mut self) -> Result<(), Error> {
         if self.peek()? == Some('\n'.into()) {
             self.line += 1;
@@ -88,7 +91,7 @@ impl<R: Read> Characters<R> {
         Ok(())
     }
 
-    /// An error at the next character.
+    /// An error at the position of the next character.
     pub(super) fn error(&self, why: impl Into<String>, is_invalid: bool) -> Error {
         Error { line: self.line, column: self.column, why: why.into(), is_invalid }
     }
@@ -131,7 +134,7 @@ impl<R: Read> Characters<R> {
                 _ => return Err(self.error("its text is not UTF-8", true)),
             }
         }
-        // Halves of surrogate pairs are let through, as Python's decoder is told to.
+        // Surrogates are accepted, as in Python's decoder with `surrogatepass`.
         if (least..=char::MAX.into()).contains(&code) { Ok(Some(code)) } else { Err(self.error("its text is not UTF-8", true)) }
     }
 
@@ -150,9 +153,9 @@ impl<R: Read> Characters<R> {
         Ok(Some(first))
     }
 
-    /// The bytes of one unit.
+    /// The bytes of one code unit.
     fn unit<const N: usize>(&mut self, encoding: &str) -> Result<Option<[u8; N]>, Error> {
-        // All within the buffer, so that the reader can go back by one.
+        // The whole unit stays in the buffer, so that the reader can go back by one unit.
         while self.buffer.len() - self.at < N && self.fill()? {}
         match self.buffer[self.at..].first_chunk() {
             Some(unit) => {
@@ -172,7 +175,8 @@ impl<R: Read> Characters<R> {
         Ok(Some(self.buffer[self.at - 1]))
     }
 
-    /// Reads on; what was not taken of the buffer stays. Whether there was anything.
+    /// Reads more bytes into the buffer and keeps those not yet used. Returns whether there were
+    /// any.
     fn fill(&mut self) -> Result<bool, Error> {
         self.buffer.drain(..self.at);
         self.at = 0;
@@ -184,7 +188,7 @@ impl<R: Read> Characters<R> {
             match read {
                 Ok(n) => return Ok(n > 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => self.buffer.resize(kept + BUFFER, 0),
-                Err(error) => return Err(self.error(format!("it cannot be read on: {error}"), false)),
+                Err(error) => return Err(self.error(format!("it cannot be read: {error}"), false)),
             }
         }
     }

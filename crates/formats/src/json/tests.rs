@@ -5,7 +5,7 @@ fn value(text: impl AsRef<[u8]>) -> Result<Value, Error> {
     super::read(text.as_ref(), Keep::All)
 }
 
-/// The document in each encoding that Python knows, with and without a byte order mark.
+/// The document in each encoding that Python detects, with and without a byte order mark.
 fn encodings(text: &str) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for mark in ["", "\u{feff}"] {
@@ -20,7 +20,7 @@ fn encodings(text: &str) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn what_the_standard_has_is_read() {
+fn standard_json_is_read() {
     let text = r#" {"a" : [1, -2.5e3, true, false, null, "x\n\u00e9\ud83d\ude00"], "b":{}, "":[[]]} "#;
     assert_eq!(value(text).unwrap(), serde_json::from_str::<Value>(text).unwrap());
     for text in ["1", "\"x\"", "null", "[]", "18446744073709551615", "-9223372036854775808", "0.1", "1e-400", "-0", "123456789012345678901"]
@@ -30,7 +30,7 @@ fn what_the_standard_has_is_read() {
 }
 
 #[test]
-fn what_python_adds_is_read_and_is_null_where_no_value_holds_it() {
+fn pythons_extensions_are_read_and_are_null_if_a_value_cannot_hold_them() {
     for number in ["NaN", "Infinity", "-Infinity", "1e999", "-1E+400"] {
         assert_eq!(value(format!("[0.0,{number}]")).unwrap(), json!([0.0, null]), "{number}");
     }
@@ -41,13 +41,13 @@ fn what_python_adds_is_read_and_is_null_where_no_value_holds_it() {
         assert_eq!(value(format!("[{half},1]")).unwrap(), json!([null, 1]), "{half}");
     }
     assert_eq!(value(r#""\ud800\ud83d\ude00""#).unwrap(), json!(null));
-    // As bytes: Python's decoder lets halves through, too.
+    // Raw surrogate bytes: Python's decoder accepts them too.
     assert_eq!(value(b"[\"\xed\xa0\x80\"]").unwrap(), json!([null]));
     assert_eq!(value(r#"{"a":1,"b":2,"a":3}"#).unwrap(), json!({"a": 3, "b": 2}));
 }
 
 #[test]
-fn each_encoding_of_a_document_is_the_same() {
+fn all_encodings_of_a_document_give_the_same_value() {
     for text in [r#"{"é":"😀","b":[1]}"#, "[]", "{\n\"a\" : 1}"] {
         let expected: Value = serde_json::from_str(text).unwrap();
         for bytes in encodings(text) {
@@ -55,7 +55,7 @@ fn each_encoding_of_a_document_is_the_same() {
             assert_eq!(value(&bytes).as_ref(), Ok(&expected), "{bytes:?}");
         }
     }
-    // Halves of pairs in UTF-16, which are no characters.
+    // Unpaired surrogates in UTF-16, which are not characters.
     let units = |units: &[u16]| units.iter().flat_map(|unit| unit.to_le_bytes()).collect::<Vec<u8>>();
     assert_eq!(value(units(&[0x5b, 0x22, 0xd800, 0x22, 0x5d])).unwrap(), json!([null]));
     let mut reader = Reader::new(&*units(&[0x22, 0xd800, 0xd83d, 0xde00, 0x22]).leak(), 100);
@@ -66,33 +66,33 @@ fn each_encoding_of_a_document_is_the_same() {
 }
 
 #[test]
-fn what_python_refuses_is_refused_and_pointed_at() {
+fn documents_that_python_refuses_are_refused_with_their_position() {
     for (text, line, column, why) in [
-        ("", 1, 1, "ends before"),
-        ("{", 1, 2, "ends before"),
+        ("", 1, 1, "file ends before"),
+        ("{", 1, 2, "file ends before"),
         ("{\n \"a\": nope}", 2, 8, "such as `null`"),
         ("{\n \"a\": nul", 2, 10, "such as `null`"),
-        ("[1,]", 1, 4, "a value is wanted"),
+        ("[1,]", 1, 4, "expected a value"),
         ("{\"a\":1,}", 1, 8, "a key in double quotes"),
         ("{a:1}", 1, 2, "a key in double quotes"),
-        ("{\"a\" 1}", 1, 6, "colon is wanted after the key \"a\""),
+        ("{\"a\" 1}", 1, 6, "expected a colon after the key \"a\""),
         ("[1 2]", 1, 4, "a comma or `]`"),
         ("{\"a\":1]", 1, 7, "a comma or `}`"),
         ("[01]", 1, 3, "a comma or `]`"),
-        ("[1.]", 1, 4, "after the point"),
+        ("[1.]", 1, 4, "after the decimal point"),
         ("[1e]", 1, 4, "exponent"),
         ("[-]", 1, 3, "a digit"),
         ("[-NaN]", 1, 3, "a digit"),
-        ("[.5]", 1, 2, "a value is wanted"),
-        ("[+1]", 1, 2, "a value is wanted"),
-        ("['a']", 1, 2, "a value is wanted"),
+        ("[.5]", 1, 2, "expected a value"),
+        ("[+1]", 1, 2, "expected a value"),
+        ("['a']", 1, 2, "expected a value"),
         ("[\"é\t\"]", 1, 4, "control character"),
-        ("[\"\\x41\"]", 1, 4, "no escape"),
+        ("[\"\\x41\"]", 1, 4, "not a valid escape"),
         ("[\"\\u12g4\"]", 1, 7, "four hexadecimal digits"),
-        ("[\"a", 1, 4, "ends within a text"),
-        ("[] []", 1, 4, "more follows"),
-        ("// x\n[]", 1, 1, "a value is wanted"),
-        ("[1]\u{a0}", 1, 4, "more follows"),
+        ("[\"a", 1, 4, "ends inside a text"),
+        ("[] []", 1, 4, "more text after the end"),
+        ("// x\n[]", 1, 1, "expected a value"),
+        ("[1]\u{a0}", 1, 4, "more text after the end"),
     ] {
         let error = value(text).unwrap_err();
         assert_eq!((error.line, error.column), (line, column), "{text}: {error}");
@@ -101,7 +101,7 @@ fn what_python_refuses_is_refused_and_pointed_at() {
 }
 
 #[test]
-fn depth_takes_no_stack_and_has_an_end() {
+fn nesting_uses_no_stack_and_is_limited() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(Reader::new(nested(MAX_DEPTH).as_bytes(), 0).finish(), Ok(()));
     let error = value(nested(MAX_DEPTH + 1)).unwrap_err();
@@ -110,10 +110,10 @@ fn depth_takes_no_stack_and_has_an_end() {
 }
 
 #[test]
-fn memory_is_bounded_by_what_is_kept() {
+fn the_memory_of_kept_values_is_bounded() {
     let many = format!("{{\"many\":[{}0],\"a\":1}}", "0,".repeat(1_000_000));
     let error = value(&many).unwrap_err();
-    assert!(!error.is_invalid() && error.to_string().contains("more than is read"), "{error}");
+    assert!(!error.is_invalid() && error.to_string().contains("more than 64 MiB"), "{error}");
     assert_eq!(super::read(many.as_bytes(), Keep::Fields(&["a", "b"])).unwrap(), json!({"a": 1}));
     let fields = br#"{"x":{"a":2},"a":{"x":1},"y":"text","x":[1,[2]]}"#;
     assert_eq!(super::read(&fields[..], Keep::Fields(&["a"])).unwrap(), json!({"a": {"x": 1}}));
@@ -124,7 +124,7 @@ fn memory_is_bounded_by_what_is_kept() {
 }
 
 #[test]
-fn what_stands_before_an_error_is_read() {
+fn parts_before_an_error_are_read() {
     let mut reader = Reader::new(&br#"{"a":["b","#[..], 100);
     let exact = |text| Text { text, is_exact: true };
     for expected in [Event::BeginObject, Event::Key(exact("a")), Event::BeginArray, Event::String(exact("b"))] {
@@ -134,7 +134,7 @@ fn what_stands_before_an_error_is_read() {
 }
 
 #[test]
-fn only_arrays_and_objects_begin_like_a_config() {
+fn only_arrays_and_objects_can_be_configs() {
     for first in [&b"{"[..], b" \n[", b"\xef\xbb\xbf{", &[b' '; 4096]] {
         assert!(begins_like_json(first), "{first:?}");
     }

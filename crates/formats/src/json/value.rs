@@ -1,45 +1,47 @@
-//! A document as a value, as far as somebody wants it.
+//! A document, or selected fields of it, as a value.
 
 use super::{Error, Event, MAX_DEPTH, Reader};
 use serde_json::{Map, Value};
 use std::io::Read;
 
-/// No field of a config lies deeper. Values that do are passed over, because dropping a value takes stack.
+/// No config field is nested deeper. Deeper values are skipped, because dropping a value
+/// recursively uses stack.
 const MAX_KEPT_DEPTH: usize = 128;
-/// No text of a config is longer; the longest are chat templates.
+/// No config text is longer. The longest are chat templates.
 const MAX_TEXT_BYTES: usize = 1 << 20;
-/// What is kept of a document may take about so many bytes of memory.
+/// The approximate memory limit for the kept values, in bytes.
 const MAX_KEPT_BYTES: usize = 64 << 20;
-/// What each value takes, beside its text.
+/// The memory of each value besides its text.
 const VALUE_BYTES: usize = 96;
-/// What an object takes, be it of one field.
+/// The memory of an object, even with one field.
 const OBJECT_BYTES: usize = 640;
 
-/// What is kept of a document.
+/// Which parts of a document are kept.
 #[derive(Clone, Copy, Debug)]
 pub enum Keep<'a> {
-    /// All of it.
+    /// The whole document.
     All,
-    /// These fields of the object that it is.
+    /// These fields of the document, which is an object.
     Fields(&'a [&'a str]),
 }
 
 /// Reads a document to its end.
 ///
-/// What no [`Value`] can hold as it stands there is null: numbers that are not finite, texts with half of a surrogate pair, texts of more than
-/// 1 MiB, and what lies more than 128 levels deep. Of keys that are repeated the last counts. Fails too if what is kept would take more
-/// than some 64 MiB of memory.
+/// Values that [`Value`] cannot hold exactly become null: numbers that are not finite, texts with
+/// an unpaired surrogate, texts of more than 1 MiB, and values nested more than 128 deep. Of
+/// duplicate keys the last one wins. Also fails if the kept values would use more than some 64 MiB
+/// of memory.
 pub fn read(file: impl Read, keep: Keep<'_>) -> Result<Value, Error> {
     let mut reader = Reader::new(file, MAX_TEXT_BYTES);
     let mut open: Vec<Open> = Vec::new();
     let mut kept = 0;
-    // How many arrays and objects are open that are passed over.
+    // How many nested arrays and objects are being skipped.
     let mut passed = 0;
     let mut root = Value::Null;
     loop {
         let next = reader.next()?;
         let is_end = matches!(next, Some(Event::EndObject | Event::EndArray));
-        // Whatever ends was wanted, unless it is being passed over.
+        // The end of a container belongs to a kept one, unless a container is being skipped.
         let is_passed = is_passed(&open, keep) && !(is_end && passed == 0);
         let value = match next {
             None => return Ok(root),
@@ -87,7 +89,7 @@ pub fn read(file: impl Read, keep: Keep<'_>) -> Result<Value, Error> {
             _ => VALUE_BYTES,
         };
         if kept > MAX_KEPT_BYTES {
-            return Err(reader.characters.error("it has more than is read of such a file", false));
+            return Err(reader.characters.error("its values need more than 64 MiB of memory", false));
         }
         match open.last_mut() {
             None => root = value,
@@ -98,14 +100,14 @@ pub fn read(file: impl Read, keep: Keep<'_>) -> Result<Value, Error> {
     }
 }
 
-/// An array or object that is not at its end.
+/// An array or object that has not ended.
 struct Open {
-    /// That of the value which comes next, in an object.
+    /// In an object, the key of the next value.
     key: String,
     value: Value,
 }
 
-/// Whether the value that comes next is one that nobody wants.
+/// Whether the next value is to be skipped.
 fn is_passed(open: &[Open], keep: Keep<'_>) -> bool {
     match (keep, open) {
         (Keep::Fields(fields), [Open { key, value: Value::Object(_) }]) => !fields.contains(&key.as_str()),

@@ -1,4 +1,4 @@
-//! What a model says of itself: everything but the bytes of its tensors.
+//! Everything that an ONNX model contains except the bytes of its tensors.
 
 use super::{
     types::DataType,
@@ -11,65 +11,67 @@ use std::{
     path::{Component, Path},
 };
 
-/// No text that is kept is longer. Names of tensors have some hundred bytes, and none longer than this is told.
+/// The longest text that is kept. Real tensor names have some hundred bytes; longer names are not
+/// reported.
 const MAX_TEXT_BYTES: u64 = 4096;
-/// No more opsets, properties, inputs of a node or numbers of its attributes are kept.
+/// How many opsets, properties, inputs of a node and numeric attributes are kept.
 const MAX_KEPT: usize = 64;
-/// Graphs lie in attributes of nodes of graphs, as bodies of loops and branches do.
+/// The maximum nesting of graphs: attributes of nodes contain graphs, such as the bodies of loops
+/// and branches.
 const MAX_DEPTH: usize = 16;
 
-/// What a model says of itself.
+/// The metadata of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// The program that wrote it.
     pub producer: Option<String>,
     /// The version of that program.
     pub producer_version: Option<String>,
-    /// Versions of the operator sets that it needs, by their domain, which is empty for ONNX's own.
+    /// The versions of the operator sets that it needs, by domain. ONNX's own domain is empty.
     pub opsets: BTreeMap<String, u64>,
-    /// The domains of the operators that it defines itself, as functions of others.
+    /// The domains of the operators that it defines itself as functions.
     pub functions: BTreeSet<String>,
-    /// `metadata_props`: what its maker wanted to say.
+    /// `metadata_props`: free metadata of the model's author.
     pub properties: BTreeMap<String, String>,
 }
 
 /// A part of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// A tensor that is part of the model: an initialiser, or the value of a constant.
+    /// A tensor in the model: an initializer, or the value of a constant.
     Tensor(Tensor<'a>),
     /// An operation.
     Node(Node<'a>),
 }
 
-/// A tensor as its message tells it.
+/// A tensor, as its message describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tensor<'a> {
-    /// Its name, empty for a constant's value and for names that no program writes.
+    /// Its name; empty for a constant's value and for a name that is too long.
     pub name: &'a str,
-    /// The type of its numbers; `None` for one that is newer than this reader.
+    /// The numeric type; `None` for an unknown, newer type.
     pub kind: Option<&'static DataType>,
-    /// How many elements it has.
+    /// The number of elements.
     pub elements: u64,
-    /// Its size in bytes; 0 when the type does not tell.
+    /// The size in bytes; 0 if the type does not determine it.
     pub bytes: u64,
-    /// Where its bytes are, if in another file.
+    /// The location of its bytes, if they are in another file.
     pub external: Option<&'a External>,
 }
 
-/// Bytes in a file beside the model.
+/// Bytes in an external file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct External {
-    /// The file, as the model names it.
+    /// The file's path, as the model gives it.
     pub location: String,
-    /// Where in it the bytes begin.
+    /// The offset of the bytes in that file.
     pub offset: u64,
 }
 
 impl External {
-    /// Whether the file is named by a relative path that leads nowhere but below the model's directory.
+    /// Whether the path is relative and stays below the model's directory.
     pub fn is_beside(&self) -> bool {
-        /// What ONNX Runtime puts in a path's place, where the offset is an address of its memory.
+        /// ONNX Runtime's marker for a memory address instead of a file.
         const MEMORY: &str = "*/_ORT_";
         let stays = Path::new(&self.location).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         stays && !self.location.contains(['\\', '\0']) && !self.location.starts_with(MEMORY)
@@ -79,23 +81,26 @@ impl External {
 /// An operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node<'a> {
-    /// What it does, such as `MatMul`.
+    /// The operator, such as `MatMul`.
     pub operator: &'a str,
-    /// The names of its inputs, empty for those that are left out.
+    /// The names of its inputs; empty for omitted inputs.
     pub inputs: &'a [String],
-    /// Its attributes that are whole numbers.
+    /// Its attributes that are integers.
     pub numbers: &'a [(String, u64)],
 }
 
-/// Whether a file of `size` bytes is a sound model, as [`read`] defines it.
+/// Whether a file of `size` bytes is a well-formed model, as [`read`] defines it.
 pub fn check(file: impl Read + Seek, size: u64) -> Result<(), Malformed> {
     read(file, size, |_| {}).map(|_| ())
 }
 
-/// Reads a model in a file of `size` bytes, and calls `each` for its nodes and tensors. The bytes of tensors are skipped, not read.
+/// Reads a model in a file of `size` bytes, and calls `each` for its nodes and tensors. The bytes
+/// of tensors are skipped.
 ///
-/// Fails when the file is not to be believed, and then nothing that `each` was told is: messages must fill one another and the file, and
-/// tensors have as many bytes as their shapes and types say. Whether bytes in other files lie beside it, and are there, is for the
+/// Fails if the file is malformed; the items passed to `each` before that are then invalid too.
+/// Messages must fill their parents and the file exactly, and tensors must have the number of bytes
+/// that their shapes and types require. The caller must check that external files stay below the
+/// model's directory and exist.
 /// caller to see.
 pub fn read(file: impl Read + Seek, size: u64, each: impl FnMut(Item<'_>)) -> Result<Header, Malformed> {
     let mut walk = Walk { reader: Reader::new(file), each };
@@ -140,7 +145,7 @@ struct Walk<R, F> {
 }
 
 impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
-    /// Skips a value that nobody asked for.
+    /// Skips a value that is not needed.
     fn pass(&mut self, value: Value) -> Result<(), Malformed> {
         match value {
             Value::Bytes(length) => self.reader.skip(length),
@@ -148,7 +153,7 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
         }
     }
 
-    /// A short text; an empty one for those that are not.
+    /// A short text. A long text gives an empty result.
     fn name(&mut self, length: u64) -> Result<String, Malformed> {
         Ok(self.reader.text(length, MAX_TEXT_BYTES)?.unwrap_or_default())
     }
@@ -156,7 +161,7 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
     /// `GraphProto`.
     fn graph(&mut self, length: u64, depth: usize) -> Result<(), Malformed> {
         if depth > MAX_DEPTH {
-            return Err(self.reader.malformed(&format!("graphs in graphs, more than {MAX_DEPTH} deep")));
+            return Err(self.reader.malformed(&format!("graphs nested more than {MAX_DEPTH} deep")));
         }
         let end = self.reader.at + length;
         while let Some((number, value)) = self.reader.field(end)? {
@@ -170,7 +175,7 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
         Ok(())
     }
 
-    /// `TrainingInfoProto`, which has graphs of its own.
+    /// `TrainingInfoProto`, which contains graphs.
     fn training(&mut self, length: u64) -> Result<(), Malformed> {
         let end = self.reader.at + length;
         while let Some((number, value)) = self.reader.field(end)? {
@@ -182,7 +187,7 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
         Ok(())
     }
 
-    /// `FunctionProto`, whose nodes may have tensors as any do. Gives its domain.
+    /// `FunctionProto`, whose nodes may contain tensors. Returns its domain.
     fn function(&mut self, length: u64) -> Result<String, Malformed> {
         let end = self.reader.at + length;
         let mut domain = String::new();
@@ -216,7 +221,7 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
         Ok(())
     }
 
-    /// `AttributeProto`: its name and value, if that is a whole number of no sign.
+    /// `AttributeProto`: its name and value, if the value is an unsigned integer.
     fn attribute(&mut self, length: u64, depth: usize) -> Result<Option<(String, u64)>, Malformed> {
         let end = self.reader.at + length;
         let (mut name, mut whole) = (String::new(), None);
@@ -249,7 +254,8 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
     fn tensor(&mut self, length: u64) -> Result<(), Malformed> {
         let end = self.reader.at + length;
         let (mut name, mut kind, mut elements) = (String::new(), 0, 1u64);
-        // Bytes as they lie in memory; bytes of the field of the type's own, which is written in another way.
+        // `raw`: bytes in `raw_data`. `typed`: bytes in the field for the type, which has another
+        // encoding.
         let (mut raw, mut typed) = (None, 0u64);
         let (mut is_external, mut places) = (false, BTreeMap::new());
         while let Some((number, value)) = self.reader.field(end)? {
@@ -293,26 +299,25 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
         let is_as_long = match (kind, raw) {
             _ if external.is_some() || kind.is_none_or(|kind| kind.bits == 0) => true,
             (_, Some(raw)) => raw == bytes,
-            // Floats are written as they are; every other number takes a byte at least, and holds up to four of the smallest.
+            // Floats have their full size. Other numbers take at least one byte, which may hold up
+            // to four of the smallest elements.
             (Some(kind), None) if kind.name == "FLOAT" || kind.name.starts_with("COMPLEX") || kind.name == "DOUBLE" => typed == bytes,
             (_, None) => typed.saturating_mul(4) >= elements,
         };
         if !is_as_long {
-            return Err(refuse("does not have the bytes that its shape says"));
+            return Err(refuse("does not have the number of bytes that its shape requires"));
         }
         (self.each)(Item::Tensor(Tensor { name: &name, kind, elements, bytes, external: external.as_ref() }));
         Ok(())
     }
 
-    /// The elements of a shape that has one more dimension.
+    /// The number of elements after another dimension is added to the shape.
     fn grown(&self, elements: u64, length: u64) -> Result<u64, Malformed> {
         let length = i64::try_from(length).ok().map(i64::unsigned_abs);
-        length
-            .and_then(|length| elements.checked_mul(length))
-            .ok_or_else(|| self.reader.malformed("a tensor of more elements than can be counted"))
+        length.and_then(|length| elements.checked_mul(length)).ok_or_else(|| self.reader.malformed("a tensor with too many elements"))
     }
 
-    /// `StringStringEntryProto`; an empty value for one that is too long.
+    /// `StringStringEntryProto`. A value that is too long becomes empty.
     fn entry(&mut self, length: u64) -> Result<(String, String), Malformed> {
         let end = self.reader.at + length;
         let (mut key, mut text) = (String::new(), String::new());
@@ -341,15 +346,15 @@ impl<R: Read + Seek, F: FnMut(Item<'_>)> Walk<R, F> {
     }
 }
 
-/// Where the bytes of a tensor are, as its `external_data` says.
+/// The location of a tensor's bytes, from its `external_data`.
 fn external(places: &BTreeMap<String, String>, bytes: u64) -> Result<External, &'static str> {
-    let location = places.get("location").filter(|location| !location.is_empty()).ok_or("is said to be in a file that is not named")?;
+    let location = places.get("location").filter(|location| !location.is_empty()).ok_or("is in an external file without a name")?;
     let number = |key: &str| places.get(key).map_or(Ok(None), |text| text.parse::<u64>().map(Some));
     let numbers = number("offset").and_then(|offset| Ok((offset, number("length")?)));
-    let (offset, length) = numbers.map_err(|_| "is said to begin or end where no byte can be")?;
+    let (offset, length) = numbers.map_err(|_| "has an invalid offset or length in its external file")?;
     let offset = offset.unwrap_or(0);
     if length.is_some_and(|length| length != bytes) || offset.checked_add(bytes).is_none() {
-        return Err("does not have the bytes that its shape says");
+        return Err("does not have the number of bytes that its shape requires");
     }
     Ok(External { location: location.clone(), offset })
 }

@@ -7,12 +7,12 @@ pub struct DataType {
     pub id: u64,
     /// Its name, such as `FLOAT16`.
     pub name: &'static str,
-    /// The bits of an element; 0 for texts, whose length is their own.
+    /// Bits per element; 0 for strings, which have no fixed length.
     pub bits: u64,
 }
 
 impl DataType {
-    /// The type of this id, if it is one that we know.
+    /// The type with this id, if it is known.
     pub(super) fn find(id: u64) -> Option<&'static Self> {
         TYPES.iter().find(|known| known.id == id)
     }

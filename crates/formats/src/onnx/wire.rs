@@ -1,25 +1,26 @@
-//! Protobuf as it is written: fields of a number and a value, one after the other.
+//! The protobuf wire format: a sequence of fields, each with a number and a value.
 
 use crate::Malformed;
 use std::io::{BufReader, Read, Seek};
 
-/// No more of a file is read; what is skipped does not count. The largest graphs take some tens of MiB.
+/// How many bytes of a file are read. Skipped bytes do not count. The largest graphs have some tens
+/// of MiB.
 const MAX_READ_BYTES: u64 = 256 << 20;
 
 /// The value of a field.
 pub(super) enum Value {
     Varint(u64),
-    /// Of as many bytes, which were skipped.
+    /// A fixed-size value with this many bytes, which were skipped.
     Fixed(u64),
-    /// A text, a message or an array of as many bytes, which come next.
+    /// A text, a message or an array with this many bytes, which come next.
     Bytes(u64),
 }
 
-/// Reads the fields of messages, never beyond the end of one.
+/// Reads the fields of messages, and never reads after the end of a message.
 pub(super) struct Reader<R> {
     file: BufReader<R>,
     pub(super) at: u64,
-    /// How much may still be read.
+    /// How many bytes may still be read.
     budget: u64,
 }
 
@@ -28,12 +29,12 @@ impl<R: Read + Seek> Reader<R> {
         Self { file: BufReader::new(file), at: 0, budget: MAX_READ_BYTES }
     }
 
-    /// What is wrong with what was read last.
+    /// An error about the value that was read last.
     pub(super) fn malformed(&self, why: &str) -> Malformed {
         Malformed::new(format!("{why}, before byte {}", self.at))
     }
 
-    /// The next field of the message that ends at `end`; `None` where it does.
+    /// The next field of the message that ends at `end`; `None` at its end.
     pub(super) fn field(&mut self, end: u64) -> Result<Option<(u64, Value)>, Malformed> {
         if self.at == end {
             return Ok(None);
@@ -56,12 +57,12 @@ impl<R: Read + Seek> Reader<R> {
                 self.within(length, end)?;
                 Value::Bytes(length)
             }
-            _ => return Err(self.malformed(&format!("a field of the unknown kind {kind}"))),
+            _ => return Err(self.malformed(&format!("a field of the unknown wire type {kind}"))),
         };
         Ok(Some((number, value)))
     }
 
-    /// A number of up to 64 bits, seven a byte.
+    /// A number of up to 64 bits, seven bits per byte.
     pub(super) fn varint(&mut self, end: u64) -> Result<u64, Malformed> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
@@ -75,10 +76,11 @@ impl<R: Read + Seek> Reader<R> {
                 return Ok(number);
             }
         }
-        Err(self.malformed("a number of more than 64 bits"))
+        Err(self.malformed("a number with more than 64 bits"))
     }
 
-    /// A text of `length` bytes, of which the next field told; `None`, and skipped, if it is longer than `limit`.
+    /// A text of `length` bytes, the length that its field gave. A text longer than `limit` is
+    /// skipped and gives `None`.
     pub(super) fn text(&mut self, length: u64, limit: u64) -> Result<Option<String>, Malformed> {
         if length > limit {
             return self.skip(length).map(|()| None);
@@ -91,7 +93,7 @@ impl<R: Read + Seek> Reader<R> {
 
     pub(super) fn skip(&mut self, length: u64) -> Result<(), Malformed> {
         self.at += length;
-        let length = i64::try_from(length).map_err(|_| self.malformed("a value of more bytes than a file can have"))?;
+        let length = i64::try_from(length).map_err(|_| self.malformed("a value with more bytes than a file can have"))?;
         self.file.seek_relative(length).map_err(|e| Malformed::io(&e))
     }
 
@@ -99,7 +101,7 @@ impl<R: Read + Seek> Reader<R> {
         if length <= end - self.at {
             Ok(())
         } else {
-            Err(self.malformed(&format!("a value of {length} bytes, which its message does not have")))
+            Err(self.malformed(&format!("a value of {length} bytes, more than the rest of its message")))
         }
     }
 
@@ -112,7 +114,7 @@ impl<R: Read + Seek> Reader<R> {
 
     fn spend(&mut self, length: u64) -> Result<(), Malformed> {
         self.at += length;
-        let too_much = || Malformed::new(format!("its graph has more than {MAX_READ_BYTES} bytes without its tensors"));
+        let too_much = || Malformed::new(format!("it has more than {MAX_READ_BYTES} bytes besides its tensors"));
         self.budget = self.budget.checked_sub(length).ok_or_else(too_much)?;
         Ok(())
     }

@@ -1,27 +1,27 @@
-//! Arrays that joblib writes into the middle of a pickle, behind the object that describes them.
+//! Arrays that joblib writes into the middle of a pickle, after the object that describes them.
 
 use super::{Global, Value};
 
-/// What stands in the place of an array.
+/// The form of an array in a pickle.
 pub(super) enum Array {
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
-    /// A pickle of its own.
+    /// A nested pickle.
     Objects,
-    /// Nobody knows how many bytes.
+    /// An unknown number of bytes.
     Unknown,
 }
 
-/// Whether an object says that an array follows.
+/// Whether the object declares that an array follows.
 pub(super) fn is_wrapper(object: &Value) -> bool {
     let Some(object) = object.object() else { return false };
     let is_wrapper = |global: &Global| global.name == "NumpyArrayWrapper" && global.module.split('.').any(|part| part == "joblib");
-    // Protocols 0 and 1 make it by a function, whose first argument is the class.
+    // Protocols 0 and 1 create it through a function whose first argument is the class.
     let first = || object.arguments.tuple()?.first()?.global();
     object.callable.global().is_some_and(is_wrapper) || first().is_some_and(is_wrapper)
 }
 
-/// Whether a byte says how many bytes of padding stand before the array's bytes.
+/// Whether a byte with the length of the padding precedes the array's bytes.
 pub(super) fn is_aligned(state: &Value) -> bool {
     state.item("numpy_array_alignment_bytes").is_some_and(|bytes| bytes.int().is_some())
 }
@@ -38,7 +38,7 @@ pub(super) fn of(state: &Value) -> Array {
         "O" => return Array::Objects,
         "U" => size.checked_mul(4),
         "b" | "i" | "u" | "f" | "c" | "S" | "M" | "m" => Some(size),
-        // Records may hold objects.
+        // Records may contain objects.
         _ => None,
     };
     let shape = state.item("shape");

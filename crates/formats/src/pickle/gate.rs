@@ -1,8 +1,9 @@
-//! Bytes that may be a pickle by chance.
+//! Filters events from bytes that may look like a pickle by chance.
 
 use super::{Event, Global, Step, machine::Each};
 
-/// Lets through what bytes that may be anything would do, once it is more than chance: a name that is one, or a call of what was imported.
+/// Passes the events of arbitrary bytes on once they are unlikely to be chance: after an import
+/// with a plausible name, or a call of an imported global.
 #[derive(Default)]
 pub(super) struct Gate {
     passed: bool,
@@ -32,14 +33,14 @@ impl Gate {
             Event::Extension(code) if self.waiting.len() < 16 => self.waiting.push((step.at, step.nesting, Waiting::Extension(code))),
             _ => {}
         }
-        // Items of a mapping are those of the pickle alone.
+        // Items and elements are reported for the outermost pickle only.
         if self.passed && matches!(step.event, Event::Import(_) | Event::Call { .. } | Event::State { .. }) {
             each(step);
         }
     }
 }
 
-/// Whether it could be the name of anything: random bytes are not.
+/// Whether the text could be the name of a global. Random bytes are not.
 fn is_name(global: &Global) -> bool {
     let is_name = |text: &str| {
         let part = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());

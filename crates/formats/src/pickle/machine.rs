@@ -1,4 +1,4 @@
-//! The stack machine: every opcode with its argument, and what it does to the stack and the memo.
+//! The stack machine: every opcode with its argument, and its effect on the stack and the memo.
 
 use super::{
     Ending, Event, Global, Step, Value, Walk,
@@ -10,11 +10,12 @@ use super::{
 };
 use std::io::{self, Read, Seek};
 
-/// No name of a module, class or function is longer; texts that are, are skipped.
+/// The longest name of a module, class or function. Longer texts are skipped.
 const MAX_TEXT: usize = 256;
-/// More values on the stack than this, or marks, are lost.
+/// The largest number of values on the stack, and of marks. Beyond it, the walker loses track of
+/// the stack.
 const MAX_STACK: usize = 1 << 20;
-/// Pickles in strings of pickles in strings: deeper ones are not walked.
+/// The maximum nesting of pickles in byte strings. Deeper ones are not walked.
 const MAX_NESTING: u8 = 3;
 
 pub(super) struct Machine {
@@ -22,12 +23,12 @@ pub(super) struct Machine {
     stack: Vec<Value>,
     marks: Vec<usize>,
     memo: Memo,
-    /// What is on the stack is not all that a loader has there.
+    /// Whether a loader's stack has values that this one lacks.
     is_lost: bool,
     is_sound: bool,
 }
 
-/// Why a walk does not go on.
+/// Why a walk stops.
 enum Halt {
     Stop,
     Array,
@@ -41,10 +42,10 @@ impl From<io::Error> for Halt {
     }
 }
 
-/// A step is handed on with whatever surrounds the pickle.
+/// Receives a step, together with the position and nesting of the pickle.
 pub(super) type Each<'a> = &'a mut dyn FnMut(Step<'_>);
 
-/// An event is handed on with whether all was sound until then.
+/// Receives an event, together with whether all opcodes so far were sound.
 type Tell<'a> = &'a mut dyn FnMut(bool, Event<'_>);
 
 impl Machine {
@@ -71,10 +72,10 @@ impl Machine {
         let mut tell = |is_sound: bool, event: Event<'_>| each(Step { at, nesting, is_sound, event });
         let [opcode] = reader.bytes()?;
         match opcode {
-            // Where it begins and ends.
+            // Start and end.
             0x80 => {
                 if reader.bytes::<1>()?[0] > 5 {
-                    return Err(Halt::Broken("it is of a protocol that is not known"));
+                    return Err(Halt::Broken("its protocol is unknown"));
                 }
             }
             0x95 => drop(reader.bytes::<8>()?),
@@ -104,7 +105,7 @@ impl Machine {
                 self.push_long(reader, length)?;
             }
 
-            // Texts, and strings of bytes.
+            // Texts and byte strings.
             b'S' => {
                 let line = reader.line(MAX_TEXT * 4)?;
                 let quoted = line.as_deref().map(|line| line.trim_ascii_end());
@@ -261,7 +262,8 @@ impl Machine {
                     }
                 };
                 if opcode == b'i' {
-                    // Python's own unpickler imports before it looks for the mark, the one in C after that. None calls without a mark.
+                    // Python's own unpickler imports before it looks for the mark; the C version
+                    // looks for the mark first. Neither calls without a mark.
                     let arguments = self.pop_to_mark();
                     self.call(imported, arguments, &mut tell);
                 } else {
@@ -318,7 +320,8 @@ impl Machine {
                 let state = self.pop();
                 let object = self.pop();
                 tell(self.is_sound, Event::State { object: &object, state: &state });
-                // A pickle that an array holds is loaded by another loader, which knows no arrays.
+                // A nested pickle of an array is loaded by another loader, which does not support
+                // arrays.
                 if nesting == 0 && array::is_wrapper(&object) {
                     self.skip_array(&state, reader, each)?;
                 }
@@ -337,12 +340,12 @@ impl Machine {
                 let object = self.values.persistent(id);
                 self.push(object);
             }
-            _ => return Err(Halt::Broken("it has an opcode that no protocol has")),
+            _ => return Err(Halt::Broken("it has an unknown opcode")),
         }
         Ok(())
     }
 
-    /// What lies below is not known any more.
+    /// The values below the current ones are no longer known.
     fn lose(&mut self) {
         self.is_lost = true;
         self.stack.clear();
@@ -356,7 +359,7 @@ impl Machine {
         self.stack.push(value);
     }
 
-    /// The top of the stack, down to the last mark.
+    /// Pops the top of the stack, but not below the last mark.
     fn pop(&mut self) -> Value {
         let floor = self.marks.last().copied().unwrap_or(0);
         if self.stack.len() <= floor {
@@ -366,7 +369,7 @@ impl Machine {
         self.stack.pop().unwrap_or(Value::Unknown)
     }
 
-    /// Whether something is there that the opcode changes.
+    /// Checks that the stack has the object that the opcode changes.
     fn need_one(&mut self) {
         let top = self.pop();
         self.push(top);
@@ -387,7 +390,7 @@ impl Machine {
         self.push(tuple);
     }
 
-    /// A number as a line of text.
+    /// Pushes a number that was written as a line of text.
     fn push_number(&mut self, line: Option<Vec<u8>>) {
         let is_number = |line: &[u8]| {
             let known = |b: &u8| b.is_ascii_hexdigit() || b"+-._ \tLxXoOinfINFNatyATY\r".contains(b);
@@ -416,7 +419,7 @@ impl Machine {
         self.push(text);
     }
 
-    /// A text, or a string of bytes, which may hold a pickle of its own.
+    /// A text, or a byte string, which may contain a pickle.
     fn read_text<R: Read + Seek>(
         &mut self,
         reader: &mut Reader<R>,
@@ -430,7 +433,7 @@ impl Machine {
             return reader.part(&[], length, |part| walk_nested(part, nesting + 1, each)).map_err(Halt::from);
         }
         let text = reader.text(length, MAX_TEXT)?;
-        // Names are texts: bytes for one are an error of the loader.
+        // Names must be texts: byte strings as names make the loader fail.
         self.push_text(text.filter(|_| !is_bytes).map(lossy));
         Ok(())
     }
@@ -469,16 +472,18 @@ impl Machine {
         self.push(object);
     }
 
-    /// Walks what is numbers for one loader as the opcodes that it is for another, which knows no arrays.
+    /// Walks bytes that one loader reads as numbers, as the opcodes that a loader without array
+    /// support sees.
     pub(super) fn walk_numbers<R: Read + Seek>(mut self, part: &mut Reader<R>, each: Each<'_>) -> Self {
         let mut gate = Gate::default();
         while self.is_sound && self.step(part, 1, &mut |step| gate.pass(step, each)).is_ok() {}
         self
     }
 
-    /// Skips the array that joblib writes into the middle of a pickle.
+    /// Skips an array that joblib writes into the middle of a pickle.
     ///
-    /// Any other loader takes its bytes for opcodes, so they are walked as such too, with the memo as it is.
+    /// Other loaders take its bytes for opcodes, so they are also walked as opcodes, with the
+    /// current memo.
     fn skip_array<R: Read + Seek>(&mut self, state: &Value, reader: &mut Reader<R>, each: Each<'_>) -> Result<(), Halt> {
         match array::of(state) {
             Array::Bytes(length) => {
@@ -487,7 +492,7 @@ impl Machine {
                 let memo = std::mem::take(&mut self.memo);
                 let other = Self { memo, is_lost: true, ..Self::new() };
                 let other = reader.part(&[], length, |part| other.walk_numbers(part, each))?;
-                // What it put into the memo is another loader's.
+                // Entries that this walk added exist in the other loader's memo only.
                 self.memo = other.memo;
                 Ok(())
             }
@@ -505,7 +510,7 @@ impl Machine {
     }
 }
 
-/// Walks the pickles of a string as long as they are pickles.
+/// Walks the pickles in a byte string, as long as they are complete.
 fn walk_nested<R: Read + Seek>(part: &mut Reader<R>, nesting: u8, each: Each<'_>) {
     while part.is_at_end().is_ok_and(|is_at_end| !is_at_end) {
         let mut gate = Gate::default();
@@ -523,7 +528,8 @@ fn lossy(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
-/// A text with its escapes resolved: Python's of a string of bytes, or `\u` and `\U` alone in a text.
+/// Resolves the escapes of a text: Python's byte-string escapes, or only `\u` and `\U` for a
+/// unicode text.
 fn unescaped(text: &[u8], is_unicode: bool) -> String {
     let text = String::from_utf8_lossy(text);
     let mut resolved = String::with_capacity(text.len());

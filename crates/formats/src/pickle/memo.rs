@@ -1,18 +1,18 @@
-//! The memo: what a pickle puts aside to use it again.
+//! The memo: values that a pickle stores to use them again.
 
 use super::Value;
 use std::collections::HashMap;
 
-/// More entries in the memo than this are lost.
+/// The largest number of entries kept. Further entries are lost.
 const MAX_MEMO: usize = 1 << 20;
 
-/// What opcodes have put aside.
+/// The stored values.
 #[derive(Default)]
 pub(super) struct Memo {
     entries: HashMap<u64, Value>,
-    /// How many entries a loader has.
+    /// The number of entries that a loader would have.
     pub(super) count: u64,
-    /// Some entries were not kept.
+    /// Whether some entries were not kept.
     pub(super) is_full: bool,
     pub(super) has_numbered: bool,
     pub(super) has_counted: bool,
@@ -29,9 +29,10 @@ impl Memo {
         }
     }
 
-    /// The entry; `Err` if there can be none.
+    /// The entry; `Err` if no such entry can exist.
     pub(super) fn get(&self, index: u64) -> Result<Value, ()> {
-        // Which entries are counted cannot be told once some that were numbered are lost.
+        // MEMOIZE numbers entries by count. The count is unknown once entries with explicit numbers
+        // were lost.
         if self.is_full && self.has_numbered && self.has_counted {
             return Ok(Value::Unknown);
         }

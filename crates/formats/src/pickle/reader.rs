@@ -1,8 +1,8 @@
-//! The bytes of a pickle, read forwards.
+//! Sequential reading of a pickle's bytes.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
-/// Anything that is read forwards.
+/// An input that is read and seeked forwards only.
 pub(super) trait Forward: Read + Seek {}
 
 impl<T: Read + Seek + ?Sized> Forward for T {}
@@ -17,7 +17,7 @@ impl<R: Read + Seek> Reader<R> {
         Self { file: BufReader::with_capacity(64 << 10, file), at: 0 }
     }
 
-    /// Reads what is mostly short, with positions from `at` on.
+    /// Reads a part that is mostly short. Positions start at `at`.
     fn short(file: R, at: u64) -> Self {
         Self { file: BufReader::with_capacity(1 << 10, file), at }
     }
@@ -37,7 +37,8 @@ impl<R: Read + Seek> Reader<R> {
         Ok(bytes)
     }
 
-    /// The bytes to the next line feed, which is taken and not among them; `None` if they are more than `limit`, which are skipped.
+    /// The bytes up to the next line feed, which is consumed and not returned. A line longer than
+    /// `limit` is skipped and gives `None`.
     pub(super) fn line(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
         let mut line = Some(Vec::new());
         loop {
@@ -60,7 +61,7 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    /// `length` bytes; `None` if they are more than `limit`, which are skipped.
+    /// The next `length` bytes. More than `limit` bytes are skipped and give `None`.
     pub(super) fn text(&mut self, length: u64, limit: usize) -> io::Result<Option<Vec<u8>>> {
         match usize::try_from(length).ok().filter(|length| *length <= limit) {
             Some(length) => {
@@ -80,17 +81,18 @@ impl<R: Read + Seek> Reader<R> {
         self.file.seek_relative(by)
     }
 
-    /// Whether the next bytes are the first of a pickle.
+    /// Whether the next bytes begin a pickle.
     pub(super) fn is_at_pickle(&mut self) -> io::Result<bool> {
         Ok(matches!(self.file.fill_buf()?, [0x80, 0..=5, ..]))
     }
 
-    /// The next bytes, as many as are at hand: some, if any are left.
+    /// The next bytes that are buffered: at least one, unless the input is at its end.
     pub(super) fn ahead(&mut self) -> io::Result<&[u8]> {
         self.file.fill_buf()
     }
 
-    /// Hands the next `length` bytes to `read`, behind a `head` that was taken just before, and skips what it did not read.
+    /// Passes the next `length` bytes to `read`, preceded by `head`, which was just read, and skips
+    /// the bytes that `read` leaves.
     pub(super) fn part<T>(&mut self, head: &[u8], length: u64, read: impl FnOnce(&mut Reader<Part<'_>>) -> T) -> io::Result<T> {
         let begin = self.at - head.len() as u64;
         let mut part = Reader::short(Part { head, file: &mut self.file, left: length }, begin);
@@ -102,7 +104,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-/// A part of something that is read forwards.
+/// A part of an input that is read forwards.
 pub(super) struct Part<'a> {
     head: &'a [u8],
     file: &'a mut dyn Forward,
@@ -132,7 +134,7 @@ impl Seek for Part<'_> {
         }
         self.head = &self.head[of_head..];
         self.left -= by;
-        // Where this is, nobody asks.
+        // The position is never used.
         if by == 0 { Ok(0) } else { self.file.seek(SeekFrom::Current(i64::try_from(by).map_err(|_| io::ErrorKind::UnexpectedEof)?)) }
     }
 }

@@ -3,8 +3,8 @@
 use super::{Ending, Event, Pickles, Value, Walk};
 use std::io::Cursor;
 
-/// The first pickle of these bytes, and what it would do, a word each: `import M.N`, `unresolved`, `extension N`, `call`, `state`,
-/// `persistent`, with `nested` before it where it is.
+/// The first pickle of these bytes and its events, one text each: `import M.N`, `unresolved`,
+/// `extension N`, `call`, `state`, `persistent`, prefixed by `nested` inside a byte string.
 fn walked(bytes: &[u8]) -> (Vec<String>, Walk) {
     let mut events = Vec::new();
     let walk = Pickles::new(Cursor::new(bytes)).walk(&mut |step| {
@@ -32,7 +32,7 @@ fn assert_events(bytes: &[u8], expected: &[&str]) {
     assert_eq!(events, expected, "{walk:?}");
 }
 
-/// A pickle with every opcode of every protocol, which Python's `pickletools` reads to its end.
+/// A pickle with every opcode of every protocol. Python's `pickletools` reads it to its end.
 fn every_opcode() -> Vec<u8> {
     [
         &b"\x80\x05\x95\x00\x00\x00\x00\x00\x00\x00\x00"[..],
@@ -78,25 +78,25 @@ fn every_opcode_of_every_protocol_is_read() {
     for opcode in (0..=u8::MAX).filter(|opcode| !b"Nq.()0123".contains(opcode)) {
         let known = bytes.contains(&opcode);
         let (_, walk) = walked(&[&[opcode][..], &[b'1'; 300]].concat());
-        let is_unknown = matches!(walk.ending, Ending::Broken(why) if why.contains("no protocol")) && walk.end == 1;
+        let is_unknown = matches!(walk.ending, Ending::Broken(why) if why.contains("unknown opcode")) && walk.end == 1;
         assert!(known || is_unknown, "{opcode:#x}");
     }
 }
 
 #[test]
-fn the_names_of_an_import_are_found_wherever_they_come_from() {
+fn import_names_are_found_in_every_form() {
     for (bytes, why) in [
         (&b"\x80\x04\x8c\x02os\x8c\x06system\x93."[..], "pushed"),
-        (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94N0\x93.", "with something between"),
+        (b"\x80\x04\x8c\x02os\x94\x8c\x06system\x94N0\x93.", "with another value between"),
         (b"\x80\x04\x8c\x06system\x94\x8c\x02os\x94h\x01h\x00\x93.", "from the memo"),
         (
             b"\x80\x04\x8c\x04safeq\x00\x8c\x02osq\x00\x8c\x06systemr\x00\x01\x00\x000h\x00j\x00\x01\x00\x00\x93.",
-            "from an entry written twice",
+            "from a memo entry written twice",
         ),
         (b"S'\\x6f\\163'\nV\\u0073ystem\n\x93.", "escaped"),
-        (b"X\x02\x00\x00\x00osT\x06\x00\x00\x00system\x93.", "of other kinds"),
-        (b"\x80\x04(\x8c\x01x\x8c\x02os1\x8c\x02os\x8c\x06system\x93.", "behind what is dropped"),
-        (b"cos\nsystem\n.", "in lines"),
+        (b"X\x02\x00\x00\x00osT\x06\x00\x00\x00system\x93.", "of other text opcodes"),
+        (b"\x80\x04(\x8c\x01x\x8c\x02os1\x8c\x02os\x8c\x06system\x93.", "after dropped values"),
+        (b"cos\nsystem\n.", "as lines"),
     ] {
         assert_eq!(events(bytes), ["import os.system"], "{why}");
     }
@@ -105,7 +105,7 @@ fn the_names_of_an_import_are_found_wherever_they_come_from() {
 }
 
 #[test]
-fn names_that_cannot_be_told_are_not_kept_silent() {
+fn unknown_import_names_are_reported() {
     for bytes in [
         &b"\x80\x04cbuiltins\nstr\nC\x02os\x85R\x8c\x06system\x93."[..],
         b"\x80\x04\x8c\x02osK\x01\x93.",
@@ -119,7 +119,7 @@ fn names_that_cannot_be_told_are_not_kept_silent() {
 }
 
 #[test]
-fn what_stands_before_a_break_is_told() {
+fn events_before_a_broken_opcode_are_reported() {
     for rest in
         [&b"\xff"[..], b"", b"X\xff\xff\xff\xff", b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff", b"T\xff\xff\xff\xff", b"\x80\x06", b"g\n"]
     {
@@ -130,7 +130,7 @@ fn what_stands_before_a_break_is_told() {
 }
 
 #[test]
-fn what_takes_more_than_there_is_is_not_sound() {
+fn missing_operands_make_a_pickle_unsound() {
     for bytes in [&b"."[..], b"0.", b"\x93.", b"NR.", b"t.", b"(NR.", b"(N\x85(a.", b"Iabc#\n.", b"Sabc\n.", b"h\x01."] {
         assert!(!walked(bytes).1.is_sound, "{}", bytes.escape_ascii());
     }
@@ -138,7 +138,7 @@ fn what_takes_more_than_there_is_is_not_sound() {
 }
 
 #[test]
-fn pickles_follow_each_other_until_the_file_ends() {
+fn consecutive_pickles_are_read_to_the_end_of_the_file() {
     let mut pickles = Pickles::new(Cursor::new(b"K\x01.\x80\x02}.N"));
     let mut next = || {
         let walk = pickles.walk(&mut |_| {});
@@ -150,7 +150,7 @@ fn pickles_follow_each_other_until_the_file_ends() {
 }
 
 #[test]
-fn pickles_in_strings_are_walked_and_numbers_in_strings_are_not_believed() {
+fn pickles_in_byte_strings_are_walked_and_numbers_are_not_mistaken_for_pickles() {
     let inner = b"\x80\x02cos\nsystem\nU\x01x\x85R.";
     for (head, tail) in [(vec![b'C', inner.len() as u8], b"."), (vec![b'B', inner.len() as u8, 0, 0, 0], b".")] {
         assert_events(&[&head[..], inner, tail].concat(), &["nested import os.system", "nested call"]);
@@ -162,7 +162,7 @@ fn pickles_in_strings_are_walked_and_numbers_in_strings_are_not_believed() {
 }
 
 #[test]
-fn extensions_and_calls_of_what_is_not_known_are_told() {
+fn extensions_and_calls_of_unknown_values_are_reported() {
     assert_events(b"\x80\x02\x82\x05)R.", &["extension 5", "call"]);
     let mut called = None;
     Pickles::new(Cursor::new(b"cm\nf\n)R)R.")).walk(&mut |step| {
@@ -175,7 +175,7 @@ fn extensions_and_calls_of_what_is_not_known_are_told() {
 }
 
 #[test]
-fn items_name_their_mapping_and_the_end_names_it_too() {
+fn items_and_the_ending_give_the_id_of_the_mapping() {
     let mut items = Vec::new();
     let bytes = b"\x80\x02ccollections\nOrderedDict\n)Rq\x00(X\x01\x00\x00\x00aK\x01X\x01\x00\x00\x00b}(X\x01\x00\x00\x00cK\x02uu}b.";
     let walk = Pickles::new(Cursor::new(bytes)).walk(&mut |step| {
@@ -190,7 +190,7 @@ fn items_name_their_mapping_and_the_end_names_it_too() {
 }
 
 #[test]
-fn depth_and_length_cost_neither_stack_nor_memory() {
+fn depth_and_length_use_neither_stack_nor_memory() {
     let deep_tuples = [&b")"[..], &[0x85; 500_000], b"."].concat();
     assert!(walked(&deep_tuples).1.is_whole());
     let marks = [&[b'('; 1_100_000][..], b"cos\nsystem\n."].concat();
@@ -202,8 +202,8 @@ fn depth_and_length_cost_neither_stack_nor_memory() {
 }
 
 #[test]
-fn a_memo_that_is_full_hides_no_import() {
-    // Names that come early are known for ever, those that come too late are not, and none is mistaken for another.
+fn a_full_memo_hides_no_import() {
+    // Early names stay known, late names are lost, and no name is mistaken for another.
     let fill = b"N\x940".repeat(1 << 20);
     let early = [&b"\x80\x04\x8c\x02os\x940\x8c\x06system\x940"[..], &fill, b"h\x00h\x01\x93."].concat();
     assert_eq!(events(&early), ["import os.system"]);
@@ -218,7 +218,7 @@ fn a_memo_that_is_full_hides_no_import() {
 }
 
 #[test]
-fn an_array_in_the_middle_is_skipped_and_its_bytes_are_walked_all_the_same() {
+fn an_array_inside_a_pickle_is_skipped_and_its_bytes_are_also_walked() {
     let head = |kind: &str| {
         let state = format!("}}(S'dtype'\ncnumpy\ndtype\n(S'{kind}'\ntRS'shape'\n(I2\ntub");
         [b"\x80\x02cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81", state.as_bytes()].concat()
@@ -228,7 +228,7 @@ fn an_array_in_the_middle_is_skipped_and_its_bytes_are_walked_all_the_same() {
     let (events, walk) = walked(&numbers);
     assert_eq!(events, imports);
     assert!(walk.is_whole(), "{walk:?}");
-    // A loader that knows no arrays takes the numbers for opcodes.
+    // A loader without array support takes the numbers for opcodes.
     let (events, walk) = walked(&[&head("f8"), &b"0cos\nsystem\n)R.."[..], b"."].concat());
     assert_eq!(events[5..], ["nested import os.system", "nested call"]);
     assert!(walk.is_whole(), "{walk:?}");
@@ -238,7 +238,7 @@ fn an_array_in_the_middle_is_skipped_and_its_bytes_are_walked_all_the_same() {
 }
 
 #[test]
-fn values_are_those_that_the_pickle_makes() {
+fn values_equal_those_of_the_pickle() {
     let mut seen = Vec::new();
     Pickles::new(Cursor::new(b"\x80\x02cm\nf\n(K\x07J\xff\xff\xff\xff\x8a\x02\x00\x01X\x01\x00\x00\x00t\x88N(K\x01K\x02ttR.")).walk(
         &mut |step| {

@@ -1,50 +1,51 @@
-//! What is kept of a pickle's values: names, numbers, and what holds them. Everything else is unknown.
+//! The part of a pickle's values that is kept: names, numbers, and their containers. All other
+//! values are unknown.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
 };
 
-/// The most that all kept values may take, in bytes.
+/// The memory limit for all kept values, in bytes.
 const MAX_KEPT: usize = 64 << 20;
-/// Above this the memo takes no more, so that the stack still can.
+/// Above this, the memo accepts no more values, so that the stack still can.
 const MAX_REMEMBERED: usize = MAX_KEPT / 2;
-/// Tuples with more elements are unknown.
+/// Larger tuples are unknown.
 pub(super) const MAX_ELEMENTS: usize = 32;
-/// A dictionary's items beyond are not kept.
+/// How many items of a dictionary are kept.
 const MAX_ITEMS: usize = 8;
-/// What is deeper is unknown, so that nothing here needs deep recursion.
+/// Deeper values are unknown, so no function here recurses deeply.
 const MAX_DEPTH: u8 = 8;
 
-/// An importable thing of Python.
+/// A Python object that can be imported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Global {
-    /// The module, as it stands in the pickle.
+    /// The module, as the pickle gives it.
     pub module: String,
-    /// The name in the module; with dots, an attribute of an attribute.
+    /// The name in the module. Dots mean an attribute of an attribute.
     pub name: String,
 }
 
-/// What a call gave.
+/// The result of a call.
 #[derive(Debug)]
 pub struct Object {
-    /// A number that no other mapping or object of the pickle has.
+    /// An id that no other mapping or object of the pickle has.
     pub id: u64,
-    /// What was called.
+    /// The callable.
     pub callable: Value,
     /// The tuple of arguments.
     pub arguments: Value,
     _charge: Charge,
 }
 
-/// A value, as far as it was kept.
+/// A value, or the part of it that was kept.
 #[derive(Clone, Debug)]
 pub enum Value {
-    /// Anything else, or lost sight of.
+    /// Any other value, or one that was lost.
     Unknown,
     /// `None`.
     None,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// An integer of at most 64 bits.
     Int(i64),
@@ -54,15 +55,15 @@ pub enum Value {
     Tuple(Rc<Tuple>),
     /// An imported global.
     Global(Rc<Kept<Global>>),
-    /// What the loader gave for this.
+    /// The object that the loader returned for this persistent id.
     Persistent(Rc<Tuple>),
     /// A dictionary.
     Dict(Rc<Dict>),
-    /// What a call gave.
+    /// The result of a call.
     Object(Rc<Object>),
 }
 
-/// A value that is counted as long as it is kept.
+/// A kept value, which is counted against the memory limit.
 #[derive(Debug)]
 pub struct Kept<T> {
     value: T,
@@ -85,7 +86,7 @@ pub struct Tuple {
     _charge: Charge,
 }
 
-/// A dictionary, with the first of its items that have texts as keys.
+/// A dictionary, with its first items that have texts as keys.
 #[derive(Debug)]
 pub struct Dict {
     pub(super) id: u64,
@@ -94,43 +95,43 @@ pub struct Dict {
 }
 
 impl Value {
-    /// The text, if it is one.
+    /// The text, if the value is one.
     pub fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// The integer, if it is one.
+    /// The integer, if the value is one.
     pub fn int(&self) -> Option<i64> {
         if let Self::Int(number) = self { Some(*number) } else { None }
     }
 
-    /// The elements, if it is a tuple.
+    /// The elements, if the value is a tuple.
     pub fn tuple(&self) -> Option<&[Value]> {
         if let Self::Tuple(tuple) = self { Some(&tuple.elements) } else { None }
     }
 
-    /// What the loader was asked for, if it gave this.
+    /// The persistent id, if the loader returned the value for one.
     pub fn persistent(&self) -> Option<&Value> {
         if let Self::Persistent(id) = self { id.elements.first() } else { None }
     }
 
-    /// The global, if it is one.
+    /// The global, if the value is one.
     pub fn global(&self) -> Option<&Global> {
         if let Self::Global(global) = self { Some(global) } else { None }
     }
 
-    /// The object, if a call gave it.
+    /// The object, if the value is the result of a call.
     pub fn object(&self) -> Option<&Object> {
         if let Self::Object(object) = self { Some(object) } else { None }
     }
 
-    /// The value that a dictionary has for a key.
+    /// The value of a key in a dictionary.
     pub(super) fn item(&self, key: &str) -> Option<Value> {
         let Self::Dict(dict) = self else { return None };
         dict.items.borrow().iter().rev().find(|(known, _)| known.text() == Some(key)).map(|(_, value)| value.clone())
     }
 
-    /// The number of a mapping, or of an object, which may be one.
+    /// The id of a mapping, or of an object, which may be a mapping.
     pub(super) fn id(&self) -> Option<u64> {
         match self {
             Self::Dict(dict) => Some(dict.id),
@@ -147,13 +148,14 @@ impl Value {
         }
     }
 
-    /// The value as part of another: dictionaries change, so that they could come to hold themselves.
+    /// The value as part of another one. A dictionary becomes unknown, because it can change and
+    /// could come to contain itself.
     fn within(self) -> Self {
         if matches!(self, Self::Dict(_)) || self.depth() >= MAX_DEPTH { Self::Unknown } else { self }
     }
 }
 
-/// Makes values as long as there is room for them.
+/// Creates values while the memory limit allows it.
 #[derive(Default)]
 pub(super) struct Values {
     kept: Rc<Cell<usize>>,
@@ -161,7 +163,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Whether the memo may take another value.
+    /// Whether the memo may accept another value.
     pub(super) fn has_room(&self) -> bool {
         self.kept.get() <= MAX_REMEMBERED
     }
@@ -214,7 +216,7 @@ impl Values {
 
     pub(super) fn dict(&mut self) -> Value {
         let id = self.id();
-        // With room for its items.
+        // The charge includes room for its items.
         match self.charge(64 + MAX_ITEMS * 2 * size_of::<Value>()) {
             Some(charge) => Value::Dict(Rc::new(Dict { id, items: RefCell::default(), _charge: charge })),
             None => Value::Unknown,
@@ -231,7 +233,7 @@ impl Values {
         }
     }
 
-    /// Puts an item into a dictionary, if it is one.
+    /// Inserts an item, if `into` is a dictionary.
     pub(super) fn insert(&self, into: &Value, key: &Value, value: &Value) {
         let Value::Dict(dict) = into else { return };
         let mut items = dict.items.borrow_mut();
@@ -241,7 +243,7 @@ impl Values {
     }
 }
 
-/// Bytes that a value takes, given back when it is dropped.
+/// The bytes that a value uses. They are released when it is dropped.
 #[derive(Debug)]
 struct Charge {
     kept: Rc<Cell<usize>>,

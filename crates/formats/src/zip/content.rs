@@ -1,4 +1,4 @@
-//! The bytes of an entry, decompressed if need be.
+//! The decompressed bytes of an entry.
 
 use crate::{
     Malformed,
@@ -9,13 +9,13 @@ use flate2::read::DeflateDecoder;
 use lzma_rust2::LzmaReader;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
-/// The larger dictionary of an entry that is compressed with lzma is refused, in bytes.
+/// The largest dictionary of an lzma-compressed entry, in bytes. A larger one is refused.
 const MAX_DICTIONARY: u32 = LZMA_MEMORY_KIB << 10;
 
-/// The bytes of an entry. They are read forwards, and end where the directory says.
+/// The bytes of an entry. They are read forwards, and end at the size that the directory gives.
 pub struct Content<R> {
     data: Data<R>,
-    /// Bytes until the end.
+    /// Bytes left until the end.
     left: u64,
 }
 
@@ -28,22 +28,23 @@ enum Data<R> {
 }
 
 impl<R: Read + Seek> Content<R> {
-    /// `file` stands where the entry's data begins.
+    /// `file` is positioned at the start of the entry's data.
     pub(super) fn new(file: R, method: u16, compressed: u64, size: u64) -> Result<Self, Malformed> {
         let data = match method {
-            0 if compressed != size => return Err(Malformed::new("an entry that is not compressed has two sizes")),
+            0 if compressed != size => return Err(Malformed::new("an uncompressed entry has two different sizes")),
             0 => Data::Stored(file),
             8 => Data::Deflated(Box::new(DeflateDecoder::new(file.take(compressed)))),
             12 => Data::Bzip2(Box::new(BzDecoder::new(file.take(compressed)))),
             14 => Data::Lzma(Box::new(lzma(file.take(compressed)).map_err(|e| Malformed::io(&e))?)),
             20 | 93 => Data::Zstd(Box::new(zstd(file.take(compressed)).map_err(|e| Malformed::io(&e))?)),
-            other => return Err(Malformed::new(format!("an entry is compressed by method {other}, which is not known"))),
+            other => return Err(Malformed::new(format!("an entry has the unknown compression method {other}"))),
         };
         Ok(Self { data, left: size })
     }
 }
 
-/// A version of two bytes, the length of the properties, the properties, and a stream of lzma that may have no end of its own.
+/// The layout: a version of two bytes, the length of the properties, the properties, and an lzma
+/// stream that may lack an end marker.
 fn lzma<R: Read>(mut data: R) -> io::Result<LzmaReader<R>> {
     let mut header = [0; 9];
     data.read_exact(&mut header)?;
@@ -80,7 +81,7 @@ impl<R: Read + Seek> Read for Content<R> {
 }
 
 impl<R: Read + Seek> Seek for Content<R> {
-    /// Moves forwards, from where it stands.
+    /// Seeks forwards from the current position.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let SeekFrom::Current(by) = to else { return Err(io::ErrorKind::Unsupported.into()) };
         let by = u64::try_from(by).map_err(|_| io::Error::from(io::ErrorKind::Unsupported))?;

@@ -1,4 +1,4 @@
-//! The central directory, and the headers that it points to.
+//! The central directory, and the local headers that it points to.
 
 use super::Content;
 use crate::{Malformed, malformed::shown};
@@ -7,25 +7,25 @@ use std::{
     io::{BufReader, Read, Seek, SeekFrom},
 };
 
-/// A directory is not longer, so that its names fit into memory.
+/// The largest directory, so that its names fit into memory.
 const MAX_DIRECTORY: u64 = 64 << 20;
-/// More contradictions are not told.
+/// How many contradictions are reported.
 const MAX_PROBLEMS: usize = 20;
-/// The last record of an archive without its comment, and its longest comment.
+/// The size of the end record without its comment, and the longest comment.
 const END: u64 = 22;
 const MAX_COMMENT: u64 = 0xffff;
 const ENCRYPTED: u16 = 1;
-/// The sizes of an entry stand behind its data.
+/// The flag for sizes that are stored in a data descriptor after the data.
 const DESCRIBED_BEHIND: u16 = 1 << 3;
-/// The longest record of an entry's sizes behind its data.
+/// The longest data descriptor.
 const MAX_DESCRIPTOR: u64 = 24;
 
-/// What the directory of an archive says.
+/// The central directory of an archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Archive {
     /// Its entries, in the directory's order.
     pub entries: Vec<Entry>,
-    /// Where the archive contradicts itself, so that programs read different things in it; the first of them.
+    /// The first contradictions in the archive, because of which programs read different content.
     pub problems: Vec<String>,
 }
 
@@ -34,23 +34,25 @@ pub struct Archive {
 pub struct Entry {
     /// Its name in the directory.
     pub name: String,
-    /// Its size in bytes, as the directory says.
+    /// Its size in bytes, from the directory.
     pub size: u64,
-    /// The size of its data in the archive.
+    /// The compressed size of its data in bytes.
     pub compressed: u64,
-    /// How it is compressed: 0 is not at all, 8 is deflate, 12 is bzip2, 14 is lzma, 93 is zstd.
+    /// The compression method: 0 is none, 8 is deflate, 12 is bzip2, 14 is lzma, 93 is zstd.
     pub method: u16,
     flags: u16,
-    /// Where its own header begins.
+    /// The offset of its local header.
     header: u64,
-    /// Where its data begins; `None` if there is no header.
+    /// The offset of its data; `None` if there is no local header.
     data: Option<u64>,
 }
 
 impl Entry {
     /// Opens the entry's bytes in the archive's file.
     pub fn open<R: Read + Seek>(&self, mut file: R) -> Result<Content<R>, Malformed> {
-        let data = self.data.ok_or_else(|| Malformed::new(format!("the entry {} is not where it should be", shown(&self.name))))?;
+        let data = self
+            .data
+            .ok_or_else(|| Malformed::new(format!("the entry {} is not at the offset that the directory gives", shown(&self.name))))?;
         file.seek(SeekFrom::Start(data)).map_err(|e| Malformed::io(&e))?;
         Content::new(file, self.method, self.compressed, self.size)
     }
@@ -62,9 +64,10 @@ impl Entry {
 }
 
 impl Archive {
-    /// Reads the directory of a file of `size` bytes, and the header of each entry.
+    /// Reads the directory of a file of `size` bytes, and the local header of each entry.
     ///
-    /// Fails if there is no directory where the file's end says, or it cannot be read to its end.
+    /// Fails if there is no directory at the location that the end record gives, or if it cannot be
+    /// read completely.
     pub fn read(mut file: impl Read + Seek, size: u64) -> Result<Self, Malformed> {
         let mut archive = Self::default();
         let end = End::find(&mut file, size, &mut archive)?;
@@ -92,60 +95,61 @@ impl Archive {
         for _ in 0..end.entries {
             let header: [u8; 46] = bytes(&mut directory)?;
             if header[..4] != *b"PK\x01\x02" {
-                return Err(Malformed::new("an entry of its directory is not one"));
+                return Err(Malformed::new("its directory has a malformed entry"));
             }
             let name = text(&mut directory, u16_at(&header, 28))?;
             let mut extra = vec![0; u16_at(&header, 30).into()];
             directory.read_exact(&mut extra).map_err(|e| Malformed::io(&e))?;
             text(&mut directory, u16_at(&header, 32))?;
             let mut wide = Wide::find(&extra);
-            // In the order in which the wide numbers stand, where they do.
+            // zip64 numbers are stored in this order.
             let size = wide.or(u32_at(&header, 24))?;
             let compressed = wide.or(u32_at(&header, 20))?;
             let at = wide.or(u32_at(&header, 42))?;
             if !names.insert(name.clone()) {
                 self.problem(format!("two of its entries have the name {}", shown(&name)));
             }
-            let header_at = at.checked_add(end.shift).ok_or_else(|| Malformed::new("an entry lies beyond the end"))?;
+            let header_at = at.checked_add(end.shift).ok_or_else(|| Malformed::new("an entry is after the end of the file"))?;
             let (flags, method) = (u16_at(&header, 8), u16_at(&header, 10));
             self.entries.push(Entry { name, size, compressed, method, flags, header: header_at, data: None });
         }
         let left = directory.get_ref().limit() + directory.buffer().len() as u64;
         if left > 0 {
-            self.problem(format!("its directory has {left} bytes more than its entries"));
+            self.problem(format!("its directory has {left} bytes after its last entry"));
         }
         Ok(())
     }
 
-    /// Compares what the directory says of an entry with the entry's own header, and finds its data behind that.
+    /// Compares the directory's record of an entry with the entry's local header, and finds its
+    /// data after that header.
     fn compare(&mut self, entry: &mut Entry, file: &mut BufReader<impl Read + Seek>) -> Result<(), Malformed> {
         let name = shown(&entry.name);
         let header = file.seek(SeekFrom::Start(entry.header)).ok().and_then(|_| bytes::<30>(file).ok());
         let Some(header) = header.filter(|header| header[..4] == *b"PK\x03\x04") else {
-            self.problem(format!("the entry {name} is not where its directory says"));
+            self.problem(format!("the entry {name} is not at the offset that the directory gives"));
             return Ok(());
         };
         let (name_length, extra_length) = (u16_at(&header, 26), u16_at(&header, 28));
         let own_name = text(file, name_length)?;
         entry.data = Some(entry.header + 30 + u64::from(name_length) + u64::from(extra_length));
         if own_name != entry.name {
-            self.problem(format!("the entry {name} of its directory calls itself {}", shown(&own_name)));
+            self.problem(format!("the entry {name} of its directory has the name {} in its local header", shown(&own_name)));
         }
         let (flags, method) = (u16_at(&header, 6), u16_at(&header, 8));
         if (flags | entry.flags) & ENCRYPTED != 0 {
-            self.problem(format!("the entry {name} is marked as encrypted, which some programs believe and others do not"));
+            self.problem(format!("the entry {name} is marked as encrypted, which some programs ignore"));
         }
         if method != entry.method {
-            self.problem(format!("the entry {name} is said to be compressed in two ways"));
+            self.problem(format!("the entry {name} has two different compression methods"));
         }
         let differs = |said: u64, own: u32| u64::from(own) != said && own != u32::MAX && !(own == 0 && flags & DESCRIBED_BEHIND != 0);
         if differs(entry.compressed, u32_at(&header, 18)) || differs(entry.size, u32_at(&header, 22)) {
-            self.problem(format!("the entry {name} is said to have two sizes"));
+            self.problem(format!("the entry {name} has two different sizes"));
         }
         Ok(())
     }
 
-    /// Finds bytes that belong to two entries, and entries that the directory does not name.
+    /// Finds bytes that belong to two entries, and entries that the directory does not list.
     fn find_overlaps(&mut self, entries: &[Entry], file: &mut BufReader<impl Read + Seek>, directory: u64) -> Result<(), Malformed> {
         let mut order: Vec<&Entry> = entries.iter().filter(|entry| entry.data.is_some()).collect();
         order.sort_by_key(|entry| entry.header);
@@ -154,11 +158,11 @@ impl Archive {
         for (index, next) in nexts.enumerate() {
             if next < end {
                 let name = index.checked_sub(1).map(|last| shown(&order[last].name)).unwrap_or_default();
-                self.problem(format!("the entry {name} overlaps with what follows it"));
+                self.problem(format!("the entry {name} overlaps with the data after it"));
             } else if next - end > descriptor {
                 file.seek(SeekFrom::Start(end)).map_err(|e| Malformed::io(&e))?;
                 if bytes::<4>(file).is_ok_and(|signature| signature == *b"PK\x03\x04") {
-                    self.problem(format!("at byte {end} it has an entry that its directory does not name"));
+                    self.problem(format!("the entry at byte {end} is not in its directory"));
                 }
             }
             if let Some(entry) = order.get(index) {
@@ -171,12 +175,12 @@ impl Archive {
     }
 }
 
-/// Where the directory lies.
+/// The location of the directory.
 struct End {
     directory: u64,
     length: u64,
     entries: u64,
-    /// What is added to the offsets of entries.
+    /// A correction that is added to the offsets of entries.
     shift: u64,
 }
 
@@ -191,11 +195,12 @@ impl End {
             let is_end = |at: &usize| tail[*at..].starts_with(b"PK\x05\x06");
             (0..=last).rev().find(is_end)
         });
-        let at = last.ok_or_else(|| Malformed::new("it has no directory at its end"))?;
+        let at = last.ok_or_else(|| Malformed::new("it has no central directory at its end"))?;
         let record = &tail[at..];
         let behind = record.len() - 22;
         if behind != usize::from(u16_at(record, 20)) {
-            archive.problem(format!("{behind} bytes follow its end, and its comment is said to have {}", u16_at(record, 20)));
+            archive
+                .problem(format!("{behind} bytes follow its end record, but the declared length of its comment is {}", u16_at(record, 20)));
         }
         let end_at = from + at as u64;
         let mut end =
@@ -207,7 +212,7 @@ impl End {
             file.seek(SeekFrom::Start(directory_end)).map_err(io)?;
             let wide: [u8; 56] = bytes(file)?;
             if wide[..4] != *b"PK\x06\x06" {
-                return Err(Malformed::new("its wide directory is not where it says"));
+                return Err(Malformed::new("its zip64 end record is not at the offset that its locator gives"));
             }
             let wide = Self { directory: u64_at(&wide, 48), length: u64_at(&wide, 40), entries: u64_at(&wide, 32), shift: 0 };
             let differs = |narrow: u64, limit: u64, wide: u64| narrow != limit && narrow != wide;
@@ -215,19 +220,20 @@ impl End {
                 || differs(end.length, u32::MAX.into(), wide.length)
                 || differs(end.entries, u16::MAX.into(), wide.entries)
             {
-                archive.problem("its end says two things of where its directory lies");
+                archive.problem("its end records give two locations for its directory");
             }
             end = wide;
         }
         if end.length > MAX_DIRECTORY {
             return Err(Malformed::new(format!(
-                "its directory is said to have {} bytes, of at most {MAX_DIRECTORY} that are read",
+                "the declared length of its directory is {} bytes; at most {MAX_DIRECTORY} are supported",
                 end.length
             )));
         }
-        // Some programs take what lies between directory and end for a shift of all offsets, others read where they are told.
+        // If there are bytes between directory and end record, some programs shift all offsets by
+        // their length, and others use the offsets unchanged.
         let said = end.directory.checked_add(end.length).filter(|said| *said <= directory_end);
-        let said = said.ok_or_else(|| Malformed::new("its directory reaches beyond its end"))?;
+        let said = said.ok_or_else(|| Malformed::new("its directory extends past its end record"))?;
         if said != directory_end {
             let shift = directory_end - said;
             archive.problem(format!("all its offsets are {shift} bytes too small"));
@@ -241,7 +247,7 @@ impl End {
     }
 }
 
-/// The wide numbers among an entry's extra fields.
+/// The zip64 numbers in an entry's extra fields.
 struct Wide<'a>(&'a [u8]);
 
 impl<'a> Wide<'a> {
@@ -256,14 +262,14 @@ impl<'a> Wide<'a> {
         Self(&[])
     }
 
-    /// The number, or the next wide one in its place.
+    /// The number itself, or the next zip64 number in its place.
     fn or(&mut self, narrow: u32) -> Result<u64, Malformed> {
         if narrow != u32::MAX {
             return Ok(narrow.into());
         }
         let Some((wide, rest)) = self.0.split_at_checked(8) else {
-            // Without wide numbers it is what it says.
-            return if self.0.is_empty() { Ok(narrow.into()) } else { Err(Malformed::new("an entry's wide numbers are missing")) };
+            // Without zip64 numbers, the maximum is a normal value.
+            return if self.0.is_empty() { Ok(narrow.into()) } else { Err(Malformed::new("an entry's zip64 numbers are missing")) };
         };
         self.0 = rest;
         Ok(u64_at(wide, 0))

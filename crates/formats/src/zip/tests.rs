@@ -1,4 +1,4 @@
-//! Zip archives, whole ones and those that contradict themselves.
+//! Zip archives, with and without contradictions.
 
 use super::Archive;
 use modelpack_testkit::zip_of;
@@ -23,7 +23,7 @@ fn content(bytes: &[u8], entry: usize) -> Vec<u8> {
     content
 }
 
-/// The bytes with the last or first occurrence of some replaced by others.
+/// Replaces the last or first occurrence of `from` in `bytes` by `to`.
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8], last: bool) -> Vec<u8> {
     let places: Vec<usize> = (0..=bytes.len() - from.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
     let at = if last { *places.last().unwrap() } else { places[0] };
@@ -31,7 +31,7 @@ fn replaced(bytes: &[u8], from: &[u8], to: &[u8], last: bool) -> Vec<u8> {
 }
 
 #[test]
-fn entries_are_read_where_the_directory_says() {
+fn entries_are_read_at_the_offsets_of_the_directory() {
     let bytes = zip_of(&TWO);
     let archive = read(&bytes);
     assert_eq!(archive.problems, Vec::<String>::new());
@@ -44,12 +44,12 @@ fn entries_are_read_where_the_directory_says() {
 #[test]
 fn a_name_that_differs_between_directory_and_entry_is_a_problem() {
     let bytes = replaced(&zip_of(&TWO), b"a.txt", b"z.txt", false);
-    has_problem(&bytes, "calls itself \"z.txt\"");
+    has_problem(&bytes, "has the name \"z.txt\" in its local header");
     assert_eq!(content(&bytes, 0), b"first");
 }
 
 #[test]
-fn an_entry_that_is_said_to_be_encrypted_is_read_all_the_same() {
+fn an_entry_marked_as_encrypted_is_still_read() {
     for (at, last) in [(b"PK\x03\x04\x14\0\0\0", false), (b"\x02\x14\0\x14\0\0\0\0", true)] {
         let mut flagged = at.to_vec();
         let flags = if last { 5 } else { 6 };
@@ -61,9 +61,9 @@ fn an_entry_that_is_said_to_be_encrypted_is_read_all_the_same() {
 }
 
 #[test]
-fn what_only_some_programs_find_is_a_problem() {
+fn content_that_only_some_programs_see_is_a_problem() {
     has_problem(&zip_of(&[("a", b"1"), ("a", b"2")]), "two of its entries have the name \"a\"");
-    has_problem(&[&zip_of(&TWO)[..], b"more"].concat(), "4 bytes follow its end");
+    has_problem(&[&zip_of(&TWO)[..], b"more"].concat(), "4 bytes follow its end record");
     has_problem(&[b"before", &zip_of(&TWO)[..]].concat(), "6 bytes too small");
     assert_eq!(content(&[b"before", &zip_of(&TWO)[..]].concat(), 1), b"second");
 
@@ -80,22 +80,22 @@ fn what_only_some_programs_find_is_a_problem() {
             place.copy_from_slice(&moved.to_le_bytes());
         }
     }
-    has_problem(&bytes, "at byte 0 it has an entry that its directory does not name");
+    has_problem(&bytes, "the entry at byte 0 is not in its directory");
 
-    // Two entries of the same bytes.
+    // Two entries with the same bytes.
     let offset_of_second = (30 + 5 + 5u32).to_le_bytes();
     let bytes = replaced(&zip_of(&TWO), &[&offset_of_second[..], b"d/b"].concat(), &[&[0; 4][..], b"d/b"].concat(), true);
     has_problem(&bytes, "overlaps");
     let bytes = replaced(&zip_of(&TWO), &[&offset_of_second[..], b"d/b"].concat(), &[&[9; 4][..], b"d/b"].concat(), true);
-    has_problem(&bytes, "not where its directory says");
+    has_problem(&bytes, "not at the offset that the directory gives");
     assert!(read(&bytes).entries[1].open(Cursor::new(&bytes)).is_err());
 }
 
 #[test]
-fn numbers_that_cannot_be_are_errors_and_cost_nothing() {
+fn impossible_numbers_are_errors_and_use_no_memory() {
     let whole = zip_of(&TWO);
     let end = whole.len() - 22;
-    for (at, length, words) in [(10, 2, "ends within"), (12, 4, "at most"), (16, 4, "beyond its end")] {
+    for (at, length, words) in [(10, 2, "ends inside"), (12, 4, "at most"), (16, 4, "past its end record")] {
         let mut bytes = whole.clone();
         bytes[end + at..end + at + length].fill(0xff);
         let error = Archive::read(Cursor::new(&bytes), bytes.len() as u64).unwrap_err().to_string();
@@ -108,7 +108,7 @@ fn numbers_that_cannot_be_are_errors_and_cost_nothing() {
 }
 
 #[test]
-fn an_entry_is_read_to_the_size_that_the_directory_says() {
+fn an_entry_is_read_to_the_size_in_the_directory() {
     let mut compressor = flate2::read::DeflateEncoder::new(&[b'x'; 10_000][..], flate2::Compression::default());
     let mut data = Vec::new();
     compressor.read_to_end(&mut data).unwrap();

@@ -1,4 +1,4 @@
-//! containerd: knows images only.
+//! containerd: supports container images only.
 
 use crate::{Consumer, Rule, Severity};
 
@@ -9,8 +9,8 @@ pub(crate) const CONTAINERD: Consumer = Consumer {
     rules: &[Rule {
         name: "not-an-image",
         severity: Severity::Fatal,
-        reason: "artifacts are not known: one is mounted as an empty directory, without an error (containerd#11381)",
-        change: "mount it through a CSI driver, or build a container image that holds the files",
+        reason: "artifacts are not supported: an artifact is mounted as an empty directory, without an error (containerd#11381)",
+        change: "mount it through a CSI driver, or build a container image that contains the files",
         breaches: |subject| subject.not_an_image(),
     }],
 };

@@ -9,8 +9,8 @@ use modelpack_spec::annotation;
 const ARCHIVE_LAYER: Rule = Rule {
     name: "archive-layer",
     severity: Severity::Loss,
-    reason: "nothing is unpacked: an archive is mounted as one file",
-    change: "make the layer raw, one file a layer",
+    reason: "archives are not unpacked: an archive is mounted as one file",
+    change: "make the layers raw, one file per layer",
     breaches: |subject| subject.archives(),
 };
 
@@ -22,7 +22,7 @@ pub(crate) const CURRENT: Consumer = Consumer {
         Rule {
             name: "name-missing",
             severity: Severity::Loss,
-            reason: "a layer is mounted at its title, or else at its path; one without both is skipped",
+            reason: "a layer is mounted at its title, or else at its path; a layer without both is skipped",
             change: "annotate every layer with `org.opencontainers.image.title` or `org.cncf.model.filepath`",
             breaches: |subject| unnamed(subject, annotation::FILEPATH, |layer| layer.filepath),
         },
@@ -38,7 +38,7 @@ pub(crate) const OLDER: Consumer = Consumer {
         Rule {
             name: "name-missing",
             severity: Severity::Loss,
-            reason: "a layer is mounted at its title, or else at the path in the older annotation; one without both is skipped",
+            reason: "a layer is mounted at its title, or else at the path in the older annotation; a layer without both is skipped",
             change: "annotate every layer with `org.opencontainers.image.title`",
             breaches: |subject| unnamed(subject, OLDER_FILEPATH, |layer| layer.older_filepath),
         },
@@ -48,6 +48,6 @@ pub(crate) const OLDER: Consumer = Consumer {
 
 fn unnamed(subject: &Subject<'_>, key: &'static str, path: for<'a> fn(&Layer<'a>) -> Option<&'a str>) -> Vec<crate::Breach> {
     subject.each(annotation::TITLE, |layer| {
-        (layer.title.is_none() && path(layer).is_none()).then(|| format!("missing, and no `{key}` either"))
+        (layer.title.is_none() && path(layer).is_none()).then(|| format!("missing, and `{key}` is missing too"))
     })
 }

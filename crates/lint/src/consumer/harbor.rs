@@ -1,4 +1,5 @@
-//! Harbor: stores any artifact, and shows what it understands: values of the config, the files, the README and the licence.
+//! Harbor: stores any artifact, and displays the parts that it understands: config values, files,
+//! README and licence.
 
 use crate::{
     Consumer, Rule, Severity,
@@ -7,27 +8,27 @@ use crate::{
 use modelpack_spec::{Encoding, LayerKind, annotation, media_type};
 use serde_json::Value;
 
-/// The largest README or licence that is shown, in bytes.
+/// The largest README or licence that is displayed, in bytes.
 const SHOWN: u64 = 4 << 20;
 
 const CONFIG_OBJECT: Rule = Rule {
     name: "config-object-missing",
     severity: Severity::Fatal,
-    reason: "`descriptor` and `config` of the config are read without asking whether they are there",
+    reason: "the config must have the objects `descriptor` and `config`, because they are read without a check",
     change: "write both objects, even if they are empty",
     breaches: |subject| if is_understood(subject) { missing_objects(subject) } else { Vec::new() },
 };
 const CONFIG_TIME: Rule = Rule {
     name: "config-time",
     severity: Severity::Loss,
-    reason: "a config with a time that is not RFC 3339 is not read, so its values are not shown",
+    reason: "a config with a time that is not RFC 3339 is not read, so its values are not displayed",
     change: "write the time as `2025-01-31T00:00:00Z`",
     breaches: |subject| if is_understood(subject) { subject.times_that_do_not_parse() } else { Vec::new() },
 };
 const FILE_AND_DIRECTORY: Rule = Rule {
     name: "file-and-directory",
     severity: Severity::Loss,
-    reason: "a path that is a file in one layer and a directory in another fails the whole tree of files",
+    reason: "no files are listed if a path is a file in one layer and a directory in another",
     change: "rename the file",
     breaches: |subject| {
         if !is_understood(subject) {
@@ -41,22 +42,22 @@ const FILE_AND_DIRECTORY: Rule = Rule {
 const README: Rule = Rule {
     name: "readme-not-shown",
     severity: Severity::Loss,
-    reason: "the README that is shown is a doc layer, raw or tar, of at most 4 MiB, whose path is `README` or `README.md`",
-    change: "put the README at the top under one of these names, in a raw doc layer",
+    reason: "a README is displayed if it is a raw or tar doc layer of at most 4 MiB with the path `README` or `README.md`",
+    change: "put the README into the top directory under one of these names, in a raw doc layer",
     breaches: |subject| not_shown(subject, "readme", &["README", "README.md"]),
 };
 const LICENCE: Rule = Rule {
     name: "licence-not-shown",
     severity: Severity::Loss,
-    reason: "the licence that is shown is a doc layer, raw or tar, of at most 4 MiB, whose path is `LICENSE` or `LICENSE.txt`",
-    change: "put the licence at the top under one of these names, in a raw doc layer",
+    reason: "a licence is displayed if it is a raw or tar doc layer of at most 4 MiB with the path `LICENSE` or `LICENSE.txt`",
+    change: "put the licence into the top directory under one of these names, in a raw doc layer",
     breaches: |subject| not_shown(subject, "license", &["LICENSE", "LICENSE.txt"]),
 };
 const FIELD: Rule = Rule {
     name: "value-not-said",
     severity: Severity::Note,
-    reason: "name, family, architecture, format and precision of the config are shown",
-    change: "say them when packing",
+    reason: "name, family, architecture, format and precision are displayed from the config",
+    change: "set them when packing",
     breaches: |subject| {
         let Some(config) = subject.config.as_ref().filter(|_| is_understood(subject) && missing_objects(subject).is_empty()) else {
             return Vec::new();
@@ -75,7 +76,7 @@ pub(crate) const CURRENT: Consumer = Consumer {
         Rule {
             name: "config-type",
             severity: Severity::Loss,
-            reason: "an artifact with another config is stored and pulled, and nothing of it is shown",
+            reason: "an artifact with another config is stored and can be pulled, but its content is not displayed",
             change: "give the config the type `application/vnd.cncf.model.config.v1+json`",
             breaches: |subject| subject.config_type_outside(&[media_type::CONFIG]),
         },
@@ -84,7 +85,7 @@ pub(crate) const CURRENT: Consumer = Consumer {
         Rule {
             name: "filepath-missing",
             severity: Severity::Loss,
-            reason: "a layer without a path is left out of the tree of files",
+            reason: "a layer without a path is not in the list of files",
             change: "annotate every layer with `org.cncf.model.filepath`",
             breaches: |subject| if is_understood(subject) { subject.without_filepath() } else { Vec::new() },
         },
@@ -103,8 +104,8 @@ pub(crate) const OLDER: Consumer = Consumer {
         Rule {
             name: "older-config-type",
             severity: Severity::Loss,
-            reason: "only `application/vnd.cnai.model.*` is understood; any other artifact is stored and pulled, and nothing of it is shown",
-            change: "nothing in the artifact, which other consumers would lose; a later Harbor shows it",
+            reason: "only `application/vnd.cnai.model.*` is supported; any other artifact is stored and can be pulled, but its content is not displayed",
+            change: "change nothing in the artifact, because other consumers would lose support; use a later Harbor",
             breaches: |subject| subject.config_type_outside(&[OLDER_CONFIG]),
         },
         Rule {
@@ -114,7 +115,7 @@ pub(crate) const OLDER: Consumer = Consumer {
     ],
 };
 
-/// Whether it is taken for a model; of anything else nothing is read.
+/// Whether Harbor recognises the artifact as a model. It reads nothing of other artifacts.
 fn is_understood(subject: &Subject<'_>) -> bool {
     subject.config_type_outside(&[media_type::CONFIG]).is_empty()
 }
@@ -125,7 +126,7 @@ fn missing_objects(subject: &Subject<'_>) -> Vec<Breach> {
     missing.map(|pointer| Breach::config(pointer, "missing")).collect()
 }
 
-/// The documents whose names begin with `stem` in whatever case, if none of them is shown.
+/// The documents whose names begin with `stem` in any case, if none of them is displayed.
 fn not_shown(subject: &Subject<'_>, stem: &str, paths: &[&str]) -> Vec<Breach> {
     let name = |layer: &Layer<'_>| layer.filepath.map(|path| path.rsplit('/').next().unwrap_or(path).to_lowercase());
     let is_meant = |layer: &&Layer<'_>| name(layer).is_some_and(|name| name == stem || name.starts_with(&format!("{stem}.")));

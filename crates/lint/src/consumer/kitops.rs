@@ -1,4 +1,4 @@
-//! KitOps: `kit unpack` and its kin.
+//! KitOps: `kit unpack` and related commands.
 
 use crate::{
     Consumer, Rule, Severity,
@@ -12,21 +12,21 @@ const KITFILE: &str = "application/vnd.kitops.modelkit.config.v1+json";
 const CONFIG_TYPE: Rule = Rule {
     name: "config-type",
     severity: Severity::Fatal,
-    reason: "a ModelPack artifact or a ModelKit is told by the type of its config",
+    reason: "ModelPack artifacts and ModelKits are recognised by the type of their config",
     change: "give the config the type `application/vnd.cncf.model.config.v1+json`",
     breaches: |subject| subject.config_type_outside(&[media_type::CONFIG, KITFILE]),
 };
 const FILEPATH_MISSING: Rule = Rule {
     name: "filepath-missing",
     severity: Severity::Fatal,
-    reason: "every layer of a ModelPack artifact needs a path",
+    reason: "every layer of a ModelPack artifact must have a path",
     change: "annotate every layer with `org.cncf.model.filepath`",
     breaches: |subject| if is_kit(subject) { Vec::new() } else { subject.without_filepath() },
 };
 const FILEPATH_OUTSIDE: Rule = Rule {
     name: "filepath-outside",
     severity: Severity::Fatal,
-    reason: "a path that leads out of the directory is refused",
+    reason: "a path that leaves the directory is refused",
     change: "use a relative path without `..`",
     breaches: |subject| subject.each(annotation::FILEPATH, |layer| layer.filepath.filter(|path| leaves_directory(path)).map(str::to_owned)),
 };
@@ -42,7 +42,7 @@ pub(crate) const CURRENT: Consumer = Consumer {
         Rule {
             name: "metadata-size",
             severity: Severity::Fatal,
-            reason: "the size in a raw layer's file metadata has to be that of the layer",
+            reason: "the size in a raw layer's file metadata must be the size of the layer",
             change: "write the file's size in bytes as `size` of `org.cncf.model.file.metadata+json`",
             breaches: |subject| {
                 subject.each(annotation::FILE_METADATA, |layer| {
@@ -67,8 +67,8 @@ pub(crate) const OLDER: Consumer = Consumer {
         Rule {
             name: "raw-layer",
             severity: Severity::Fatal,
-            reason: "only archive layers are read",
-            change: "use KitOps 1.15 or later, or pack tar layers, which other consumers cannot use",
+            reason: "only archive layers are supported",
+            change: "use KitOps 1.15 or later, or pack tar layers, which other consumers do not support",
             breaches: |subject| {
                 subject.each("mediaType", |layer| (layer.encoding() == Some(Encoding::Raw)).then(|| layer.descriptor.media_type.clone()))
             },

@@ -1,11 +1,12 @@
-//! KServe: storage at `oci://` and its kin is a container image that holds the model below `/models`.
+//! KServe: a storage URI such as `oci://` names a container image that has the model below
+//! `/models`.
 
 use crate::{
     Consumer, Rule, Severity,
     subject::{Breach, Layer},
 };
 
-/// The layers that `oci+fetch://` reads.
+/// The layer types that `oci+fetch://` reads.
 const READ: [&str; 3] = [
     "application/vnd.oci.image.layer.v1.tar",
     "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -20,8 +21,8 @@ pub(crate) const KSERVE: Consumer = Consumer {
         Rule {
             name: "no-image-layer",
             severity: Severity::Fatal,
-            reason: "the model is read from the tar layers of a container image, below `models/`; layers of other types are passed over, and nothing is left (kserve#4083)",
-            change: "add a `ClusterStorageContainer` that unpacks artifacts to /mnt/models, or build a container image that holds the files below /models",
+            reason: "the model is read from `models/` in the tar layers of a container image; layers of other types are skipped, so no file is left (kserve#4083)",
+            change: "add a `ClusterStorageContainer` that unpacks artifacts to /mnt/models, or build a container image that contains the files below /models",
             breaches: |subject| {
                 let has_image_layer = subject.layers.iter().any(is_image_layer);
                 if has_image_layer { Vec::new() } else { vec![Breach::manifest("/layers", "no layer of a container image")] }
@@ -30,16 +31,16 @@ pub(crate) const KSERVE: Consumer = Consumer {
         Rule {
             name: "not-an-image",
             severity: Severity::Loss,
-            reason: "`oci://` and `oci+native://` leave the pull to the container runtime, which takes container images only; `oci+fetch://` does not ask what the config is",
-            change: "use `oci+fetch://`, or build a container image that holds the files below /models",
-            // What has no layer of an image is judged by `no-image-layer`.
+            reason: "`oci://` and `oci+native://` use the container runtime to pull, which supports container images only; `oci+fetch://` does not check the config",
+            change: "use `oci+fetch://`, or build a container image that contains the files below /models",
+            // An artifact without image layers is covered by the rule `no-image-layer`.
             breaches: |subject| if subject.layers.iter().any(is_image_layer) { subject.not_an_image() } else { Vec::new() },
         },
         Rule {
             name: "layer-type",
             severity: Severity::Loss,
-            reason: "`oci+fetch://` reads layers of the types tar and tar+gzip; one that is compressed with zstd fails it, any other is passed over without a word",
-            change: "build the image with layers that are compressed with gzip, or use `oci://`",
+            reason: "`oci+fetch://` reads layers of the types tar and tar+gzip; it fails on a layer that is compressed with zstd, and skips other layers silently",
+            change: "build the image with layers compressed with gzip, or use `oci://`",
             breaches: |subject| {
                 if !subject.layers.iter().any(is_image_layer) {
                     return Vec::new();
@@ -53,7 +54,7 @@ pub(crate) const KSERVE: Consumer = Consumer {
     ],
 };
 
-/// Whether it is a layer of a container image, in whatever compression.
+/// Whether it is a layer of a container image, with any compression.
 fn is_image_layer(layer: &Layer<'_>) -> bool {
     let media_type = layer.descriptor.media_type.as_str();
     media_type.starts_with("application/vnd.oci.image.layer.") || media_type.starts_with("application/vnd.docker.image.rootfs.")

@@ -1,4 +1,5 @@
-//! llmman: serves one GGUF file with llama.cpp, or a directory of safetensors with vLLM. It asks for no type of artifact or config.
+//! llmman: serves one GGUF file with llama.cpp, or a directory of safetensors with vLLM. It does
+//! not check the artifact type or the config type.
 
 use crate::{
     Consumer, Rule, Severity,
@@ -6,7 +7,7 @@ use crate::{
 };
 use modelpack_spec::{Encoding, LayerKind, annotation};
 
-/// Docker's type of a GGUF file: known without a name, and opened where it is stored.
+/// Docker's media type of a GGUF file. Such a layer needs no name, and is opened in the store.
 const DOCKER_GGUF: &str = "application/vnd.docker.ai.gguf.v3";
 
 pub(crate) const LLMMAN: Consumer = Consumer {
@@ -17,7 +18,7 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "media-type-missing",
             severity: Severity::Fatal,
-            reason: "a manifest that does not say its own type is not read",
+            reason: "a manifest without its own media type is not read",
             change: "set `mediaType` of the manifest to `application/vnd.oci.image.manifest.v1+json`",
             breaches: |subject| match subject.manifest.media_type {
                 Some(_) => Vec::new(),
@@ -27,8 +28,8 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "no-model",
             severity: Severity::Fatal,
-            reason: "a model is a layer whose path, or else its title, ends in `.gguf` or `.safetensors`, and there has to be one",
-            change: "annotate the layers of the weights with `org.cncf.model.filepath`; other formats are not served",
+            reason: "there must be a model: a layer whose path, or else its title, ends in `.gguf` or `.safetensors`",
+            change: "annotate the layers of the weights with `org.cncf.model.filepath`; other formats are not supported",
             breaches: |subject| {
                 let has_model = gguf(subject).is_some() || is_safetensors(subject);
                 if has_model { Vec::new() } else { vec![Breach::manifest("/layers", "no layer with such a name")] }
@@ -37,7 +38,7 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "gguf-compressed",
             severity: Severity::Fatal,
-            reason: "a GGUF file is read as it is or from a tar archive; nothing is decompressed",
+            reason: "a GGUF file is read from a raw layer or a tar archive; compressed layers are not supported",
             change: "make the layer raw",
             breaches: |subject| {
                 let is_compressed = |layer: &&Layer<'_>| {
@@ -50,7 +51,7 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "gguf-shards",
             severity: Severity::Fatal,
-            reason: "only the first GGUF layer is unpacked, so a model in several files cannot be loaded",
+            reason: "only the first GGUF layer is unpacked, so a sharded model cannot be loaded",
             change: "merge the files with `llama-gguf-split --merge`",
             breaches: |subject| {
                 let wrong = gguf(subject).and_then(|layer| Some((layer, name(layer).filter(|name| shard(name).is_some())?)));
@@ -70,8 +71,8 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "projector-not-used",
             severity: Severity::Loss,
-            reason: "a multimodal projector (`*mmproj*.gguf`) behind the model is not given to llama.cpp",
-            change: "nothing in the artifact; images and sound need another tool",
+            reason: "a multimodal projector (`*mmproj*.gguf`) after the model is not passed to llama.cpp",
+            change: "change nothing in the artifact; use another tool for images and sound",
             breaches: |subject| {
                 let first = gguf(subject).map(|layer| layer.descriptor.digest.clone());
                 subject.each(annotation::FILEPATH, |layer| {
@@ -83,7 +84,7 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "layer-type",
             severity: Severity::Fatal,
-            reason: "of a safetensors model, weights and their configs are unpacked if they have today's raw types; other layers are skipped without a word",
+            reason: "for a safetensors model, only weights and weight configs with today's raw types are unpacked; other layers are skipped silently",
             change: "make the layer raw, with the type `application/vnd.cncf.model.weight.v1.raw` or `application/vnd.cncf.model.weight.config.v1.raw`",
             breaches: |subject| {
                 of_safetensors(subject, "mediaType", |layer| {
@@ -95,8 +96,8 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "code-skipped",
             severity: Severity::Loss,
-            reason: "of a safetensors model, code is not unpacked",
-            change: "nothing in the artifact; a model that brings code of its own needs another tool",
+            reason: "for a safetensors model, code is not unpacked",
+            change: "change nothing in the artifact; use another tool for a model with its own code",
             breaches: |subject| {
                 of_safetensors(subject, "mediaType", |layer| layer.is(LayerKind::Code).then(|| layer.descriptor.media_type.clone()))
             },
@@ -104,7 +105,7 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "name-missing",
             severity: Severity::Loss,
-            reason: "a layer of a safetensors model is unpacked to its path, or else to its title; one without both is skipped without a word",
+            reason: "a layer of a safetensors model is unpacked to its path, or else to its title; a layer without both is skipped silently",
             change: "annotate every layer with `org.cncf.model.filepath`",
             breaches: |subject| {
                 of_safetensors(subject, annotation::FILEPATH, |layer| {
@@ -115,7 +116,7 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "name-outside",
             severity: Severity::Loss,
-            reason: "a path that leads out of the directory is followed, so that the file is not in the model's directory",
+            reason: "a path that leaves the directory is accepted, so the file is not in the model's directory",
             change: "use a relative path without `..`",
             breaches: |subject| {
                 of_safetensors(subject, annotation::FILEPATH, |layer| {
@@ -126,14 +127,14 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "name-twice",
             severity: Severity::Loss,
-            reason: "of layers of a safetensors model with one path only the first is unpacked, without a word",
-            change: "give each layer a path of its own",
+            reason: "if several layers of a safetensors model have the same path, only the first is unpacked; the others are skipped silently",
+            change: "give each layer a different path",
             breaches: |subject| if is_safetensors(subject) { subject.named_twice(annotation::FILEPATH, unpacked_name) } else { Vec::new() },
         },
         Rule {
             name: "file-and-directory",
             severity: Severity::Fatal,
-            reason: "a path that is a file in one layer of a safetensors model and a directory in another fails the unpacking",
+            reason: "unpacking a safetensors model fails if a path is a file in one layer and a directory in another",
             change: "rename the file",
             breaches: |subject| {
                 let named = subject.by_name(|layer| unpacked_name(layer).filter(|_| is_safetensors(subject)));
@@ -143,7 +144,7 @@ pub(crate) const LLMMAN: Consumer = Consumer {
         Rule {
             name: "first-config",
             severity: Severity::Fatal,
-            reason: "the directory of the first `config.json` is taken for that of a safetensors model",
+            reason: "the directory of the first `config.json` is used as the directory of a safetensors model",
             change: "put the `config.json` of the model before those of other directories",
             breaches: weights_outside_model,
         },
@@ -168,12 +169,12 @@ fn gguf<'s, 'a>(subject: &'s Subject<'a>) -> Option<&'s Layer<'a>> {
     subject.layers.iter().find(|layer| is_gguf(layer))
 }
 
-/// Whether a directory of safetensors is served. A GGUF file is preferred.
+/// Whether the artifact is served as a directory of safetensors. A GGUF file takes precedence.
 fn is_safetensors(subject: &Subject<'_>) -> bool {
     gguf(subject).is_none() && subject.layers.iter().any(|layer| has_extension(layer, ".safetensors"))
 }
 
-/// Whether it becomes a file of a safetensors model.
+/// Whether the layer becomes a file of a safetensors model.
 fn is_unpacked(layer: &Layer<'_>) -> bool {
     layer.is_raw(LayerKind::Weight) || layer.is_raw(LayerKind::WeightConfig)
 }
@@ -182,12 +183,13 @@ fn unpacked_name<'a>(layer: &Layer<'a>) -> Option<&'a str> {
     name(layer).filter(|_| is_unpacked(layer))
 }
 
-/// A breach at `field` of each layer for which `found` says what is wrong, in a safetensors model.
+/// In a safetensors model, a breach at `field` of each layer for which `found` returns a
+/// description.
 fn of_safetensors<'a>(subject: &Subject<'a>, field: &'static str, found: impl Fn(&Layer<'a>) -> Option<String>) -> Vec<Breach> {
     if is_safetensors(subject) { subject.each(field, found) } else { Vec::new() }
 }
 
-/// The first `config.json`, if weights lie outside of its directory. Layers of any type are looked at for it.
+/// The first `config.json`, if there are weights outside its directory. Layers of all types count.
 fn weights_outside_model(subject: &Subject<'_>) -> Vec<Breach> {
     if !is_safetensors(subject) {
         return Vec::new();

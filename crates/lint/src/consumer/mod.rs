@@ -1,4 +1,5 @@
-//! The consumers, a file for each project. What their rules say was read from the projects' sources; `docs/reference/compatibility.md` shows it.
+//! The consumers, one file per project. The rules come from the source code of the projects;
+//! `docs/reference/compatibility.md` lists them.
 
 mod containerd;
 mod cri_o;
@@ -15,7 +16,7 @@ mod ramalama;
 
 use crate::Consumer;
 
-/// Every consumer that is asked.
+/// All consumers.
 pub const CONSUMERS: &[Consumer] = &[
     oras::ORAS,
     docker::MODEL_RUNNER,

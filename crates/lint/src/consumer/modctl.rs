@@ -1,4 +1,5 @@
-//! modctl. Its releases write either family of names; since 0.1.0 all of them read both.
+//! modctl. Some releases write today's names, some the older ones. Since 0.1.0 all releases read
+//! both.
 
 use crate::{
     Consumer, Rule, Severity,
@@ -10,12 +11,12 @@ use serde_json::Value;
 pub(crate) const UNREADABLE_LAYER: Rule = Rule {
     name: "unreadable-layer",
     severity: Severity::Fatal,
-    reason: "a layer is read if its type ends in `.raw` or `.tar`, and untarred in the second case; one of another type fails the extraction",
+    reason: "a layer must have a type that ends in `.raw` or `.tar`, which is unpacked; extraction fails on other types",
     change: "make the layer raw or tar, without compression",
     breaches: |subject| {
         subject.each("mediaType", |layer| {
             let media_type = &layer.descriptor.media_type;
-            // By this type and a title, `oras` says that the bytes are the file itself.
+            // A layer with this type and a title is a plain file that `oras` packed.
             let is_file = media_type == "application/vnd.oci.image.layer.v1.tar" && layer.title.is_some();
             let is_read = is_raw(layer) || media_type.ends_with(".tar") && !is_file;
             (!is_read).then(|| media_type.clone())
@@ -25,7 +26,7 @@ pub(crate) const UNREADABLE_LAYER: Rule = Rule {
 pub(crate) const FILEPATH_MISSING: Rule = Rule {
     name: "filepath-missing",
     severity: Severity::Fatal,
-    reason: "a raw layer without a path is written to the output directory itself, which fails",
+    reason: "a raw layer without a path is written to the path of the output directory, which fails",
     change: "annotate every layer with `org.cncf.model.filepath`",
     breaches: |subject| {
         subject.each(annotation::FILEPATH, |layer| {
@@ -37,7 +38,7 @@ pub(crate) const FILEPATH_MISSING: Rule = Rule {
 pub(crate) const METADATA: Rule = Rule {
     name: "metadata-unreadable",
     severity: Severity::Fatal,
-    reason: "file metadata that does not parse fails the extraction",
+    reason: "extraction fails on file metadata that cannot be parsed",
     change: "write `org.cncf.model.file.metadata+json` as a JSON object with an RFC 3339 `mtime`, or leave it out",
     breaches: |subject| {
         subject.each(annotation::FILE_METADATA, |layer| {
@@ -74,7 +75,7 @@ pub(crate) const OLDER: Consumer = Consumer {
         Rule {
             name: "older-filepath-missing",
             severity: Severity::Fatal,
-            reason: "only the older names are read, and a raw layer without a path is written to the output directory itself, which fails",
+            reason: "only the older names are read; a raw layer without a path is written to the path of the output directory, which fails",
             change: "use modctl 0.1.0 or later, or annotate every layer with `org.cnai.model.filepath` too",
             breaches: |subject| {
                 subject.each(OLDER_FILEPATH, |layer| (is_raw(layer) && layer.older_filepath.is_none()).then(|| "missing".to_owned()))
@@ -83,7 +84,7 @@ pub(crate) const OLDER: Consumer = Consumer {
     ],
 };
 
-/// Whether it is one file, to modctl, which asks for no more of a type than its end.
+/// Whether modctl treats the layer as one file. It checks only the end of the media type.
 fn is_raw(layer: &Layer<'_>) -> bool {
     layer.descriptor.media_type.ends_with(".raw")
 }

@@ -14,7 +14,7 @@ pub(crate) const MODEL_CSI_DRIVER: Consumer = Consumer {
         Rule {
             name: "config-time",
             severity: Severity::Loss,
-            reason: "a volume that leaves files out, or whose size is checked, needs a config whose times are RFC 3339",
+            reason: "a volume that excludes files, or whose size is checked, needs a config with RFC 3339 times",
             change: "write the time as `2025-01-31T00:00:00Z`",
             breaches: |subject| subject.times_that_do_not_parse(),
         },

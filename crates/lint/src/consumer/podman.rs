@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 pub(crate) const TITLE_HAS_DIRECTORY: Rule = Rule {
     name: "title-has-directory",
     severity: Severity::Fatal,
-    reason: "a title with `/` fails the whole mount",
-    change: "keep all files at the top of the model's directory: without their titles `oras` would skip them",
+    reason: "the whole mount fails if a title contains `/`",
+    change: "keep all files in the top directory; do not remove the titles, because `oras` would then skip the files",
     breaches: |subject| subject.each(annotation::TITLE, |layer| layer.title.filter(|title| title.contains('/')).map(str::to_owned)),
 };
 pub(crate) const TITLE_TWICE: Rule = Rule {
     name: "title-twice",
     severity: Severity::Fatal,
-    reason: "a title that two layers have fails the whole mount, even if their contents are the same",
-    change: "give each layer a title of its own",
+    reason: "the whole mount fails if two layers have the same title, even with the same content",
+    change: "give each layer a different title",
     breaches: |subject| {
         let mut seen = BTreeSet::new();
         let twice = subject.layers.iter().filter_map(|layer| Some((layer, layer.title?))).filter(|(_, title)| !seen.insert(*title));
@@ -33,15 +33,15 @@ pub(crate) const PODMAN: Consumer = Consumer {
         Rule {
             name: "title-missing",
             severity: Severity::Loss,
-            reason: "a file without a title is named by its digest",
-            change: "annotate every layer with `org.opencontainers.image.title`, its name",
+            reason: "a file without a title gets its digest as its name",
+            change: "annotate every layer with its name as `org.opencontainers.image.title`",
             breaches: |subject| subject.each(annotation::TITLE, |layer| layer.title.is_none().then(|| "missing".to_owned())),
         },
         Rule {
             name: "archive-layer",
             severity: Severity::Loss,
-            reason: "nothing is unpacked: an archive is mounted as one file",
-            change: "make the layer raw, one file a layer",
+            reason: "archives are not unpacked: an archive is mounted as one file",
+            change: "make the layers raw, one file per layer",
             breaches: |subject| subject.archives(),
         },
     ],

@@ -1,4 +1,5 @@
-//! RamaLama: with Podman it mounts an artifact as a volume and starts one file of it; otherwise it downloads the files itself.
+//! RamaLama: with Podman it mounts an artifact as a volume and passes one of its files to the
+//! engine. Otherwise it downloads the files itself.
 
 use super::podman::{TITLE_HAS_DIRECTORY, TITLE_TWICE};
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 use modelpack_spec::{annotation, media_type};
 use serde_json::Value;
 
-/// What the metadata of a file has to have.
+/// The fields that file metadata must have.
 const FIELDS: [&str; 7] = ["name", "mode", "uid", "gid", "size", "mtime", "typeflag"];
 
 pub(crate) const WITH_PODMAN: Consumer = Consumer {
@@ -19,14 +20,14 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "unknown-artifact",
             severity: Severity::Fatal,
-            reason: "an artifact is known by its type, that of its config, or those of its layers; any other is pulled as a container image",
+            reason: "an artifact is recognised by its artifact type, its config type or its layer types; anything else is pulled as a container image",
             change: "set `artifactType` to `application/vnd.cncf.model.manifest.v1+json`",
             breaches: |subject| if is_image(subject) || is_artifact(subject) { Vec::new() } else { subject.other_artifact_type() },
         },
         Rule {
             name: "filepath-missing",
             severity: Severity::Fatal,
-            reason: "every layer needs a path, or file metadata with a name to take for one",
+            reason: "every layer needs a path, or file metadata with a name that is used as the path",
             change: "annotate every layer with `org.cncf.model.filepath`",
             breaches: |subject| {
                 let unnamed = |layer: &Layer<'_>| layer.filepath.is_none() && layer.metadata.is_none();
@@ -36,7 +37,7 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "filepath-outside",
             severity: Severity::Fatal,
-            reason: "a path that leads out of the directory is refused",
+            reason: "a path that leaves the directory is refused",
             change: "use a relative path without `..`",
             breaches: |subject| {
                 let outside = |layer: &Layer<'_>| layer.filepath.filter(|path| leaves_directory(path)).map(str::to_owned);
@@ -46,7 +47,7 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "metadata-incomplete",
             severity: Severity::Fatal,
-            reason: "file metadata that has to give the path needs all seven fields, each of its type",
+            reason: "file metadata that replaces the path needs all seven fields, each with the right type",
             change: "annotate the layer with `org.cncf.model.filepath`, or write name, mode, uid, gid, size, mtime and typeflag",
             breaches: |subject| {
                 let unread = |layer: &Layer<'_>| if layer.filepath.is_none() { wrong_fields(layer.metadata?) } else { None };
@@ -58,7 +59,7 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "no-gguf",
             severity: Severity::Fatal,
-            reason: "the engine is given the path of one file, and of all formats only a GGUF model is one",
+            reason: "the engine gets the path of one file, so only GGUF models, which are single files, can be used",
             change: "pack the model as GGUF, or use another tool for it",
             breaches: |subject| {
                 let has_gguf = names(subject).iter().any(|(name, _)| is_model(name));
@@ -69,11 +70,11 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "entry-point",
             severity: Severity::Fatal,
-            reason: "the file that is started is the first of all paths by name, whatever it is",
+            reason: "the engine gets the first of all paths by name, whatever the file is",
             change: "name the weights so that they come first, such as `0-model.gguf`",
             breaches: |subject| {
                 let names = names(subject);
-                // Without a model, no name would help.
+                // Without a model, renaming does not help.
                 let has_gguf = names.iter().any(|(name, _)| is_model(name));
                 let wrong = names.first().filter(|(name, _)| has_gguf && !is_model(name));
                 of_artifact(subject, wrong.map(|(name, layer)| layer.breach(annotation::FILEPATH, name)).into_iter().collect())
@@ -82,11 +83,11 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "entry-title",
             severity: Severity::Fatal,
-            reason: "the model is started at its path, and Podman mounts it at its title",
-            change: "give the layer of the weights the title that is its path",
+            reason: "the engine gets the model's path, but Podman mounts the model at its title",
+            change: "give the layer of the weights its path as its title",
             breaches: |subject| {
                 let names = names(subject);
-                // The only file of an artifact is mounted at the place of the directory.
+                // The only file of an artifact is mounted at the path of the directory.
                 let entry = names.first().filter(|(name, _)| names.len() > 1 && is_model(name));
                 let wrong = entry.filter(|(name, layer)| layer.title != Some(name));
                 let found = wrong.map(|(_, layer)| layer.breach(annotation::TITLE, layer.title.unwrap_or("missing")));
@@ -96,8 +97,8 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "projector-not-used",
             severity: Severity::Loss,
-            reason: "a multimodal projector (`*mmproj*.gguf`) in an artifact is not given to the engine",
-            change: "nothing in the artifact; images and sound need another tool",
+            reason: "a multimodal projector (`*mmproj*.gguf`) in an artifact is not passed to the engine",
+            change: "change nothing in the artifact; use another tool for images and sound",
             breaches: |subject| {
                 let projectors = subject.each(annotation::FILEPATH, |layer| {
                     layer.filepath.filter(|path| path.ends_with(".gguf") && is_projector(path)).map(str::to_owned)
@@ -108,8 +109,8 @@ pub(crate) const WITH_PODMAN: Consumer = Consumer {
         Rule {
             name: "archive-layer",
             severity: Severity::Loss,
-            reason: "nothing is unpacked: an archive is mounted as one file",
-            change: "make the layer raw, one file a layer",
+            reason: "archives are not unpacked: an archive is mounted as one file",
+            change: "make the layers raw, one file per layer",
             breaches: |subject| of_artifact(subject, subject.archives()),
         },
     ],
@@ -122,13 +123,13 @@ pub(crate) const WITHOUT_PODMAN: Consumer = Consumer {
     rules: &[Rule {
         name: "not-an-image",
         severity: Severity::Fatal,
-        reason: "the files of an artifact are downloaded to a store of its own, and every download ends in an error",
-        change: "use Podman 5.7 or later, or a container image that holds the model as /models/model.file",
+        reason: "the files of an artifact are downloaded to RamaLama's own store, and every download fails",
+        change: "use Podman 5.7 or later, or a container image with the model at /models/model.file",
         breaches: |subject| if is_artifact(subject) { vec![artifact(subject)] } else { subject.not_an_image() },
     }],
 };
 
-/// Whether it is taken for an artifact.
+/// Whether RamaLama recognises it as an artifact.
 fn is_artifact(subject: &Subject<'_>) -> bool {
     let is_model = |layer: &Layer<'_>| layer.layer_type.is_some_and(|layer_type| layer_type.to_string() == layer.descriptor.media_type);
     subject.other_artifact_type().is_empty()
@@ -136,12 +137,12 @@ fn is_artifact(subject: &Subject<'_>) -> bool {
         || subject.layers.iter().any(is_model)
 }
 
-/// Whether it can be pulled as a container image. What lies in it is not known.
+/// Whether it can be pulled as a container image. The content of the image is not checked.
 fn is_image(subject: &Subject<'_>) -> bool {
     subject.not_an_image().is_empty()
 }
 
-/// The breaches, if it is read as an artifact at all.
+/// The breaches, if it is recognised as an artifact at all.
 fn of_artifact(subject: &Subject<'_>, breaches: Vec<Breach>) -> Vec<Breach> {
     if is_artifact(subject) { breaches } else { Vec::new() }
 }
@@ -150,7 +151,7 @@ fn artifact(subject: &Subject<'_>) -> Breach {
     Breach::manifest("/artifactType", subject.manifest.artifact_type.as_deref().unwrap_or("missing"))
 }
 
-/// The layers by what stands for their paths, in the order of these.
+/// The layers with the names that are used as their paths, sorted by these names.
 fn names<'s, 'a>(subject: &'s Subject<'a>) -> Vec<(String, &'s Layer<'a>)> {
     let name = |layer: &Layer<'_>| match (layer.filepath, layer.metadata) {
         (Some(path), _) => Some(path.to_owned()),
@@ -174,5 +175,5 @@ fn wrong_fields(metadata: &str) -> Option<String> {
         (_, value) => value.is_some_and(|value| value.is_i64() || value.is_u64()),
     };
     let wrong: Vec<&str> = FIELDS.into_iter().filter(|field| !is_right(field)).collect();
-    (!wrong.is_empty()).then(|| format!("without a sound {}", wrong.join(", ")))
+    (!wrong.is_empty()).then(|| format!("missing or wrong: {}", wrong.join(", ")))
 }

@@ -1,4 +1,4 @@
-//! Each rule, by an artifact that breaks it alone.
+//! A test case for each rule: an artifact that breaks only this rule.
 
 use super::{Sample, flat, of_docker};
 use crate::{CONSUMERS, Verdict};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const OLDER_FILEPATH: &str = "org.cnai.model.filepath";
 const WEIGHT: &str = "0-model.gguf";
 
-/// A rule, and what is done to an artifact that the consumer can use so that this rule is broken and no other.
+/// A rule, and a change to a valid artifact that breaks this rule and no other.
 struct Case {
     consumer: &'static str,
     rule: &'static str,
@@ -50,13 +50,13 @@ fn oras_directory(sample: &mut Sample, encoding: &str) {
     sample.annotate("README.md", annotation::ORAS_UNPACK, Some("true"));
 }
 
-/// Leaves the README nothing but `metadata` and its title to be named by.
+/// Removes all names of the README except `metadata` and its title.
 fn only_metadata(sample: &mut Sample, metadata: &str) {
     sample.annotate("README.md", annotation::FILE_METADATA, Some(metadata));
     sample.annotate("README.md", annotation::FILEPATH, None);
 }
 
-/// Makes it a model in safetensors, with its config.
+/// Turns the artifact into a safetensors model with its config.
 fn in_safetensors(sample: &mut Sample) {
     rename(sample, WEIGHT, "model.safetensors");
     sample.config["config"]["format"] = json!("safetensors");
@@ -202,11 +202,11 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn each_rule_is_broken_alone_and_satisfied() {
+fn each_rule_can_be_satisfied_and_broken_alone() {
     for case in CASES {
         let mut sample = satisfying(case.consumer);
         let (broken, verdict) = sample.ask(case.consumer);
-        assert!(broken.is_empty() && verdict == Works, "{} at first: {broken:?}", case.consumer);
+        assert!(broken.is_empty() && verdict == Works, "{} before the change: {broken:?}", case.consumer);
         (case.breaks)(&mut sample);
         assert_eq!(sample.ask(case.consumer), (BTreeSet::from([case.rule]), case.verdict), "{} {}", case.consumer, case.rule);
     }
@@ -223,7 +223,7 @@ fn every_rule_has_a_case() {
 }
 
 #[test]
-fn what_looks_like_a_breach_and_is_none() {
+fn cases_that_look_like_breaches_but_are_not() {
     let mut sample = flat();
     sample.manifest.layers.iter_mut().for_each(|layer| layer.annotations.retain(|key, _| key != annotation::FILE_METADATA));
     sample.config["modelfs"] = json!({});
@@ -232,7 +232,7 @@ fn what_looks_like_a_breach_and_is_none() {
     }
     let mut sample = flat();
     oras_directory(&mut sample, "tar+gzip");
-    assert_eq!(sample.ask("oras").1, Works, "oras unpacks what it marked");
+    assert_eq!(sample.ask("oras").1, Works, "oras unpacks the directories that it marked");
     let mut sample = flat();
     rename(&mut sample, WEIGHT, "0-00001-of-00002.gguf");
     sample.add("weight", "0-00002-of-00002.gguf");
@@ -240,11 +240,11 @@ fn what_looks_like_a_breach_and_is_none() {
     assert_eq!(sample.ask("docker-model-runner").1, Works, "shards in order, and one projector");
     let twice = sample.manifest.layers[2].clone();
     sample.manifest.layers.push(twice);
-    assert_eq!(sample.ask("oras").1, Works, "one layer twice has one content");
+    assert_eq!(sample.ask("oras").1, Works, "two entries of one layer have the same content");
 }
 
 #[test]
-fn modctl_asks_for_no_more_of_a_type_than_its_end() {
+fn modctl_checks_only_the_end_of_a_media_type() {
     let mut sample = flat();
     sample.layer("README.md").media_type = "application/vnd.kitops.modelkit.docs.v1.tar".to_owned();
     sample.layer("LICENSE").media_type = "application/x.raw".to_owned();
@@ -256,7 +256,7 @@ fn modctl_asks_for_no_more_of_a_type_than_its_end() {
 }
 
 #[test]
-fn docker_model_runner_reads_what_it_writes_itself() {
+fn docker_model_runner_reads_its_own_artifacts() {
     for version in ["0.1", "0.2"] {
         let sample = of_docker(version);
         assert_eq!(sample.ask("docker-model-runner"), (BTreeSet::new(), Works), "{version}");
@@ -265,38 +265,38 @@ fn docker_model_runner_reads_what_it_writes_itself() {
     let mut sample = flat();
     sample.layer(WEIGHT).media_type = "application/vnd.cncf.model.weight.v1.gguf".to_owned();
     sample.config["config"]["format"] = Value::Null;
-    assert_eq!(sample.ask("docker-model-runner").1, Works, "its own types of weights say the format");
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "its own media types of weights contain the format");
 }
 
 #[test]
-fn where_docker_model_runner_finds_weights() {
+fn docker_model_runner_finds_weights_in_these_places() {
     let mut sample = flat();
     rename(&mut sample, WEIGHT, "sub/model.gguf");
-    assert_eq!(sample.ask("docker-model-runner").1, Works, "a GGUF in a directory is found if none is at the top");
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "a GGUF file in a subdirectory is found if the top directory has none");
     sample.add("weight", "sub/z.gguf");
-    assert_eq!(sample.ask("docker-model-runner").1, Works, "the first weight layer is the first by name too");
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "the first weight layer is also the first by name");
     let mut sample = flat();
     in_safetensors(&mut sample);
     sample.add("weight", "a/model.safetensors");
-    assert_eq!(sample.ask("docker-model-runner").1, Works, "the first weight layer lies in the top directory");
+    assert_eq!(sample.ask("docker-model-runner").1, Works, "the first weight layer is in the top directory");
 }
 
 #[test]
-fn what_ramalama_starts_with_podman() {
+fn ramalama_selects_this_file_with_podman() {
     let mut sample = flat();
     without(annotation::TITLE)(&mut sample);
     sample.annotate("LICENSE", annotation::FILE_METADATA, Some("{}"));
-    assert_eq!(sample.ask("ramalama").1, Works, "of other files neither the title nor metadata beside a path is asked");
+    assert_eq!(sample.ask("ramalama").1, Works, "titles of other files and metadata besides a path are not checked");
     let mut sample = flat();
     sample.manifest.layers.truncate(1);
     sample.annotate(WEIGHT, annotation::TITLE, Some("model.gguf"));
-    assert_eq!(sample.ask("ramalama").1, Works, "the only file is mounted in the place of the directory");
+    assert_eq!(sample.ask("ramalama").1, Works, "the only file is mounted at the path of the directory");
     let image = flat().in_image();
-    assert_eq!([image.ask("ramalama").1, image.ask("ramalama-docker").1], [Works; 2], "an image is pulled as one");
+    assert_eq!([image.ask("ramalama").1, image.ask("ramalama-docker").1], [Works; 2], "a container image is pulled as an image");
 }
 
 #[test]
-fn what_llmman_takes_for_the_model() {
+fn llmman_selects_this_model() {
     let mut sample = flat();
     in_safetensors(&mut sample);
     sample.add("weight.config", "1_Pooling/config.json");
@@ -305,7 +305,7 @@ fn what_llmman_takes_for_the_model() {
     let mut sample = flat();
     rename(&mut sample, WEIGHT, "sub/model.safetensors");
     sample.add("weight.config", "sub/config.json");
-    assert_eq!(sample.ask("llmman").1, Works, "the whole model lies in one directory");
+    assert_eq!(sample.ask("llmman").1, Works, "the whole model is in one directory");
     for encoding in ["tar", "raw"] {
         let mut sample = flat();
         retype(&mut sample, WEIGHT, "raw", encoding);
@@ -317,7 +317,7 @@ fn what_llmman_takes_for_the_model() {
 }
 
 #[test]
-fn kserve_takes_the_layers_of_docker_and_of_images_without_compression() {
+fn kserve_supports_docker_layers_and_uncompressed_image_layers() {
     let mut sample = flat().in_image();
     sample.manifest.layers[0].media_type = "application/vnd.docker.image.rootfs.diff.tar.gzip".to_owned();
     sample.manifest.layers[1].media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();

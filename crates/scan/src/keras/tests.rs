@@ -198,7 +198,7 @@ fn what_some_loader_may_read_and_this_does_not_is_found() {
     let deeper = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     let report = scan("config.json", behind(&deeper).as_bytes());
     assert_eq!(report.findings.len(), 1, "{report:?}");
-    assert!(report.findings[0].severity == Severity::Unread && report.findings[0].message.contains("lie within each other"), "{report:?}");
+    assert!(report.findings[0].severity == Severity::Unread && report.findings[0].message.contains("nested more than"), "{report:?}");
     let begin = format!(r#"{{"class_name":"{}","config":"#, "x".repeat(4000));
     let held = format!("{}0{}", begin.repeat(5000), "}".repeat(5000));
     let report = scan("config.json", held.as_bytes());

@@ -22,10 +22,10 @@ fn gguf(keys: &[&str], names: &[&str], kind: u32, dimensions: u32) -> Vec<u8> {
 #[test]
 fn a_gguf_file_that_programs_read_differently_is_malformed() {
     for (file, why) in [
-        (gguf(&["a", "a"], &["t"], 0, 1), "the key \"a\" for the second time"),
+        (gguf(&["a", "a"], &["t"], 0, 1), "the duplicate key \"a\""),
         (gguf(&[""], &["t"], 0, 1), "a pair without a key"),
-        (gguf(&[], &["t", "t"], 0, 1), "the tensor \"t\" for the second time"),
-        (gguf(&[], &["t"], 0, 9), "a tensor of 9 dimensions"),
+        (gguf(&[], &["t", "t"], 0, 1), "the duplicate tensor \"t\""),
+        (gguf(&[], &["t"], 0, 9), "a tensor with 9 dimensions"),
     ] {
         let report = scan("model.gguf", &file);
         let [finding] = report.findings.as_slice() else { panic!("{why}: {report:?}") };
@@ -38,7 +38,7 @@ fn a_gguf_file_that_only_llama_cpp_refuses_has_a_note() {
     let long = "x".repeat(64);
     for (file, why) in [
         (gguf(&[], &[&long], 0, 1), "a tensor whose name is longer than 63 bytes"),
-        (gguf(&[], &["t"], 0, 5), "a tensor of 5 dimensions"),
+        (gguf(&[], &["t"], 0, 5), "a tensor with 5 dimensions"),
         (gguf(&[], &["t"], 4, 1), "a tensor of the type 4, which was removed"),
     ] {
         let notes = finds_nothing("model.gguf", &file).notes;
@@ -54,7 +54,7 @@ fn a_version_of_gguf_that_is_not_known_is_no_finding() {
     let of = |version: u32| [b"GGUF".as_slice(), &version.to_le_bytes(), &[0; 16]].concat();
     for version in [1, 4, 4u32.swap_bytes()] {
         let report = scan("model.gguf", &of(version));
-        assert!(report.findings.is_empty() && report.not_judged[0].contains("it is of version"), "{report:?}");
+        assert!(report.findings.is_empty() && report.not_judged[0].contains("its version is"), "{report:?}");
     }
     for version in [0, 0x0101_0101, u32::MAX] {
         assert_eq!(scan("model.gguf", &of(version)).findings.len(), 1);

@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What was logged, in memory.
+/// The logged lines, in memory.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -37,7 +37,7 @@ async fn start() -> (Running, Lines) {
     (Running::start(options, with_views).await, lines)
 }
 
-/// Ends the server, after which all is written.
+/// Shuts the server down. All lines are written after that.
 async fn finish(server: Running, lines: &Lines) -> (String, Vec<Value>) {
     server.stop.send(()).unwrap();
     server.running.await.unwrap().unwrap();
@@ -47,7 +47,7 @@ async fn finish(server: Running, lines: &Lines) -> (String, Vec<Value>) {
 }
 
 #[tokio::test]
-async fn a_request_is_one_line_with_what_was_asked_answered_and_moved() {
+async fn a_request_is_one_line_with_request_response_and_byte_counts() {
     let (server, lines) = start().await;
     let echo = server.request(Method::PUT, "/a?b=c").header("accept", ECHO).header("user-agent", "test/1").body(vec![b'x'; 600_000]);
     assert_eq!(echo.send().await.unwrap().bytes().await.unwrap().len(), 600_000);
@@ -65,7 +65,7 @@ async fn a_request_is_one_line_with_what_was_asked_answered_and_moved() {
     let expected = serde_json::json!([
         ["PUT", "/a", 200, 600_000, 600_000, "test/1"],
         ["HEAD", "/none", 404, 0, 0, null],
-        ["GET", "/none", 404, 0, "there is nothing at this path\n".len(), null],
+        ["GET", "/none", 404, 0, "no resource has this path\n".len(), null],
     ]);
     assert_eq!(Value::from(logged), expected);
     for line in &lines {
@@ -76,7 +76,7 @@ async fn a_request_is_one_line_with_what_was_asked_answered_and_moved() {
 }
 
 #[tokio::test]
-async fn credentials_are_in_no_line() {
+async fn no_line_contains_credentials() {
     let (server, lines) = start().await;
     let request = server.get("/a?token=hunter2&password=hunter2").basic_auth("user", Some("hunter2"));
     let request = request.header("cookie", "session=hunter2").header("referer", "http://hunter2/");
@@ -87,14 +87,14 @@ async fn credentials_are_in_no_line() {
     let (text, lines) = finish(server, &lines).await;
     let paths: Vec<_> = lines.iter().map(|line| &line["path"]).collect();
     assert_eq!(paths, ["/a", "/b"]);
-    // In any encoding that a header may have.
+    // In every encoding that a header may use.
     for secret in ["hunter2", "dXNlcjpodW50ZXIy"] {
         assert!(!text.contains(secret), "{text}");
     }
 }
 
 #[tokio::test]
-async fn a_request_is_logged_however_early_its_client_goes_away() {
+async fn a_request_is_logged_even_if_its_client_disconnects_early() {
     let (server, lines) = start().await;
     let mut in_answer = TcpStream::connect(server.address).await.unwrap();
     let head = format!("PUT /answered HTTP/1.1\r\nHost: localhost\r\nAccept: {ECHO}\r\nContent-Length: 9\r\n\r\n");
@@ -106,7 +106,8 @@ async fn a_request_is_logged_however_early_its_client_goes_away() {
     let mut before = TcpStream::connect(server.address).await.unwrap();
     before.write_all(b"GET /never HTTP/1.1\r\nHost: localhost\r\nUser-Agent: tiny/1\r\n\r\n").await.unwrap();
     drop(before);
-    // Connections are accepted in their order, so all are served when a later one was answered.
+    // Connections are accepted in order, so all earlier ones are served once a later one was
+    // answered.
     server.get("/healthz").send().await.unwrap();
 
     let (_, mut lines) = finish(server, &lines).await;

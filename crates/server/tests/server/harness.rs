@@ -41,7 +41,7 @@ impl Running {
     }
 }
 
-/// A protocol of text, for the clients that call themselves `tiny`. It knows the names of the repositories.
+/// A text protocol for clients with the user agent `tiny`. It lists the names of the repositories.
 pub(crate) struct Tiny(pub(crate) Repositories);
 
 #[async_trait]
@@ -68,7 +68,7 @@ impl View for Tiny {
     }
 }
 
-/// A protocol that sends back what it gets, to whoever accepts that.
+/// A protocol that echoes the body to clients that accept it.
 pub(crate) struct Echo;
 
 pub(crate) const ECHO: &str = "application/x-echo";

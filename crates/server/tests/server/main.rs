@@ -1,4 +1,4 @@
-//! The server under small protocols of its own: what every view gets, whatever it serves.
+//! Tests of the server with small protocols: the behaviour that every view gets.
 
 mod access_log;
 mod harness;

@@ -16,7 +16,7 @@ async fn probe(server: &Running, path: &str) -> (StatusCode, String) {
 }
 
 #[tokio::test]
-async fn a_server_is_alive_and_ready_for_whoever_asks() {
+async fn a_server_is_alive_and_ready_for_every_client() {
     let server = start().await;
     for path in ["/healthz", "/readyz", "/readyz?verbose"] {
         assert_eq!(probe(&server, path).await, (StatusCode::OK, "ok\n".to_owned()), "{path}");
@@ -29,7 +29,7 @@ async fn a_server_is_alive_and_ready_for_whoever_asks() {
 }
 
 #[tokio::test]
-async fn a_server_whose_store_is_gone_is_alive_and_not_ready() {
+async fn a_server_without_its_store_is_alive_but_not_ready() {
     let server = start().await;
     let (repositories, away) = (server.directory.path().join("repositories"), server.directory.path().join("away"));
     std::fs::rename(&repositories, &away).unwrap();

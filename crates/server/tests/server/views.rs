@@ -27,17 +27,17 @@ async fn the_same_path_belongs_to_the_first_view_that_claims_the_head() {
 }
 
 #[tokio::test]
-async fn what_no_view_claims_is_a_plain_404() {
+async fn unclaimed_requests_get_a_plain_404() {
     let server = start().await;
     for path in ["/", "/v2/", "/names"] {
         let response = server.get(path).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
-        assert_eq!(text(response).await, (StatusCode::NOT_FOUND, "there is nothing at this path\n".to_owned()));
+        assert_eq!(text(response).await, (StatusCode::NOT_FOUND, "no resource has this path\n".to_owned()));
     }
 }
 
 #[tokio::test]
-async fn a_panic_is_one_answer_of_its_view_and_nothing_more() {
+async fn a_panic_becomes_one_error_response_of_its_view() {
     let server = start().await;
     let tiny = |path| server.get(path).header("user-agent", "tiny/1").send();
     let failed = (StatusCode::INTERNAL_SERVER_ERROR, "tiny: failed\n".to_owned());

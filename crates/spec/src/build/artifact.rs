@@ -1,4 +1,4 @@
-//! The builder of an artifact: manifest and config that agree.
+//! The builder of an artifact: a manifest and a config that agree.
 
 use super::{BuildError, ConfigBuilder};
 use crate::{
@@ -9,32 +9,36 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The largest size that a document can state, in bytes: OCI and the specification have 64 bits with a sign.
+/// The largest size that a document can contain, in bytes: OCI and the specification use signed
+/// 64-bit integers.
 const MAX_SIZE: u64 = i64::MAX as u64;
 
-/// A layer that was stored, and what is said of it.
+/// A stored layer and its metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerInput {
-    /// What it is to the model.
+    /// The role of the layer in the model.
     pub kind: LayerKind,
-    /// How its bytes hold its files.
+    /// How the layer's bytes hold its files.
     pub encoding: Encoding,
-    /// The digest of its bytes.
+    /// The digest of the layer's bytes.
     pub digest: Digest,
-    /// The digest of its bytes before they were compressed: needed for a compressed layer, and `digest` for any other.
+    /// The digest of the uncompressed bytes. Required for a compressed layer; equal to `digest`, or
+    /// `None`, for any other layer.
     pub diff_id: Option<Digest>,
-    /// Its size in bytes.
+    /// The layer's size in bytes.
     pub size: u64,
-    /// The path of its file, or of the files in an archive: needed for a raw layer.
+    /// The path of the layer's file, or of the directory in an archive. Required for a raw layer.
     pub path: Option<FilePath>,
-    /// The attributes of its file.
+    /// The attributes of the layer's file.
     pub metadata: Option<FileMetadata>,
-    /// Whether `kind` was inferred from a name, and not said by somebody; `None` says neither.
+    /// `Some(true)` if `kind` was inferred from a name, `Some(false)` if a person gave it, `None`
+    /// to write no annotation.
     pub untested: Option<bool>,
 }
 
 impl LayerInput {
-    /// What annotations say of the layer on its own: its path, attributes and whether it was tested, and the title of a file.
+    /// The annotations that depend on this layer alone: path, attributes, `untested`, and the title
+    /// of a raw file.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let path = self.path.as_ref().map(FilePath::to_string);
         let json = |metadata| serde_json::to_string(metadata).expect("metadata has string keys only, so it always serialises");
@@ -48,21 +52,23 @@ impl LayerInput {
     }
 }
 
-/// A manifest and the config that it names.
+/// A manifest and its config.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BuiltArtifact {
     /// The manifest, with its bytes.
     pub manifest: Manifest,
-    /// What the config blob says.
+    /// The content of the config blob.
     pub config: Config,
     /// The config blob.
     pub config_bytes: Vec<u8>,
 }
 
-/// Builds an [`BuiltArtifact`] from layers, in their order.
+/// Builds a [`BuiltArtifact`] from layers, in their order.
 ///
-/// Of each layer the builder writes path, title, attributes and whether it was tested as annotations, and `diffIds` from their digests: as many
-/// as there are layers. The title of an archive has its extension, such as `.tar.gz`, because tools that unpack nothing keep it as a file. Layers whose paths clash are refused, and attributes that contradict their layer.
+/// For each layer the builder writes path, title, attributes and `untested` as annotations, and one
+/// entry of `diffIds`. The title of an archive has an extension, such as `.tar.gz`, because tools
+/// that unpack nothing keep the archive as a file. The builder refuses layers whose paths clash,
+/// and attributes that contradict their layer.
 #[derive(Clone, Debug, Default)]
 pub struct ArtifactBuilder {
     config: ConfigBuilder,
@@ -72,7 +78,7 @@ pub struct ArtifactBuilder {
 }
 
 impl ArtifactBuilder {
-    /// An artifact without layers, which cannot be built yet.
+    /// An artifact without layers. It cannot be built until a layer is added.
     pub fn new(config: ConfigBuilder) -> Self {
         Self { config, ..Self::default() }
     }
@@ -83,19 +89,19 @@ impl ArtifactBuilder {
         self
     }
 
-    /// Annotates the manifest.
+    /// Adds an annotation to the manifest.
     pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.annotations.insert(key.into(), value.into());
         self
     }
 
-    /// The manifest that this one refers to.
+    /// Sets the manifest that this one refers to.
     pub fn subject(mut self, subject: Descriptor) -> Self {
         self.subject = Some(subject);
         self
     }
 
-    /// Config and manifest; their bytes depend on what was said alone.
+    /// Builds config and manifest. Their bytes depend on the builder's input alone.
     pub fn build(self) -> Result<BuiltArtifact, BuildError> {
         check_paths(&self.layers)?;
         self.subject.as_ref().map_or(Ok(()), check_subject)?;
@@ -119,7 +125,8 @@ impl ArtifactBuilder {
     }
 }
 
-/// Files must be able to lie in one directory. What is in an archive has paths of its own, so its path only has to be its own.
+/// All files must fit into one directory. The entries of an archive have their own paths, so the
+/// path of an archive must only be unique.
 fn check_paths(layers: &[LayerInput]) -> Result<(), BuildError> {
     let (mut files, mut all) = (PathSet::default(), BTreeSet::new());
     for (index, layer) in layers.iter().enumerate() {
@@ -128,7 +135,7 @@ fn check_paths(layers: &[LayerInput]) -> Result<(), BuildError> {
             files.insert(path).map_err(|source| BuildError::Path { field: format!("/layers/{index}"), source })?;
         }
         if !all.insert(path) {
-            return Err(contradiction(index, annotation::FILEPATH, format!("another layer has the path {:?} too", path.as_str())));
+            return Err(contradiction(index, annotation::FILEPATH, format!("another layer has the same path, {:?}", path.as_str())));
         }
     }
     Ok(())
@@ -143,7 +150,7 @@ fn check_subject(subject: &Descriptor) -> Result<(), BuildError> {
         return Err(BuildError::Value {
             field: "/subject/size".to_owned(),
             value: subject.size.to_string(),
-            expected: "a size of 63 bits",
+            expected: "a size of at most 63 bits",
         });
     }
     Ok(())
@@ -157,12 +164,13 @@ fn descriptor(index: usize, layer: &LayerInput) -> Result<Descriptor, BuildError
     Ok(descriptor)
 }
 
-/// Titles archives as a tool that unpacks nothing should call them: by their paths with an extension, so that nobody takes an archive for the
-/// file that is in it. One whose title would clash with the path of another layer has none.
+/// Gives each archive a title for tools that unpack nothing: its path with an extension, so that
+/// nobody mistakes the archive for the file inside it. An archive whose title would clash with
+/// another layer's path gets no title.
 fn give_titles(layers: &[LayerInput], descriptors: &mut [Descriptor]) {
     let mut taken = PathSet::default();
     for path in layers.iter().filter(|layer| layer.encoding == Encoding::Raw).filter_map(|layer| layer.path.as_ref()) {
-        // That they do not clash with each other was checked.
+        // `check_paths` has refused layers whose paths clash.
         let _ = taken.insert(path);
     }
     for (layer, descriptor) in layers.iter().zip(descriptors) {
@@ -186,26 +194,26 @@ fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
         });
     }
     if is_raw && layer.path.is_none() {
-        return Err(contradiction(index, annotation::FILEPATH, "a raw layer is a file, and needs its path".to_owned()));
+        return Err(contradiction(index, annotation::FILEPATH, "a raw layer is a file, so it needs a path".to_owned()));
     }
     match (&layer.diff_id, layer.encoding) {
         (None, Encoding::TarGzip | Encoding::TarZstd) => {
-            let reason = "a compressed layer needs the digest of what was compressed".to_owned();
+            let reason = "a compressed layer needs the digest of its uncompressed bytes".to_owned();
             return Err(BuildError::Layer { field: format!("/modelfs/diffIds/{index}"), reason });
         }
         (Some(diff_id), Encoding::Raw | Encoding::Tar) if *diff_id != layer.digest => {
-            let reason = format!("{diff_id} is not the digest of the layer, which is not compressed");
+            let reason = format!("{diff_id} is not the layer's digest, but the layer is not compressed");
             return Err(BuildError::Layer { field: format!("/modelfs/diffIds/{index}"), reason });
         }
         (Some(diff_id), Encoding::TarGzip | Encoding::TarZstd) if *diff_id == layer.digest => {
-            let reason = format!("{diff_id} is the digest of the compressed layer, not of what was compressed");
+            let reason = format!("{diff_id} is the digest of the compressed layer, not of its uncompressed bytes");
             return Err(BuildError::Layer { field: format!("/modelfs/diffIds/{index}"), reason });
         }
         _ => {}
     }
     let Some(metadata) = &layer.metadata else { return Ok(()) };
     let refuse = |reason| Err(contradiction(index, annotation::FILE_METADATA, reason));
-    // Tools of the field write either the name or the path.
+    // Other tools write either the file name or the path.
     if let Some(path) = &layer.path
         && metadata.name != path.file_name()
         && metadata.name != path.as_str()
@@ -213,19 +221,19 @@ fn check_layer(index: usize, layer: &LayerInput) -> Result<(), BuildError> {
         return refuse(format!("the name is {:?}, but the path is {:?}", metadata.name, path.as_str()));
     }
     if metadata.name.is_empty() {
-        return refuse("name: a file has one".to_owned());
+        return refuse("name: it is empty".to_owned());
     }
     if metadata.size > MAX_SIZE {
         return refuse(format!("size: {} is more than {MAX_SIZE}", metadata.size));
     }
     if !is_date_time(&metadata.mtime) {
-        return refuse(format!("mtime: {:?} is not a time as RFC 3339 writes it", metadata.mtime));
+        return refuse(format!("mtime: {:?} is not an RFC 3339 time", metadata.mtime));
     }
     if is_raw && metadata.size != layer.size {
-        return refuse(format!("size: {} is not that of the layer, {}", metadata.size, layer.size));
+        return refuse(format!("size: {} differs from the size of the layer, {}", metadata.size, layer.size));
     }
     if is_raw && !matches!(metadata.typeflag, 0 | b'0') {
-        return refuse(format!("typeflag: {} is not that of a file, 0", metadata.typeflag));
+        return refuse(format!("typeflag: {} is not that of a regular file, 0", metadata.typeflag));
     }
     Ok(())
 }
@@ -292,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused_where_it_does() {
+    fn contradictions_are_refused_with_their_location() {
         let changed = |change: fn(&mut LayerInput)| {
             let mut layer = file("sub/a");
             change(&mut layer);
@@ -329,7 +337,7 @@ mod tests {
         }
         assert!(matches!(build([]), Err(BuildError::Missing { .. })));
         let attributes = metadata(|metadata| (metadata.name, metadata.typeflag) = ("sub/a".to_owned(), b'0'));
-        assert!(build([attributes]).is_ok(), "other tools' habits that say the same");
+        assert!(build([attributes]).is_ok(), "other tools' conventions with the same meaning");
         let archives = [archive(Encoding::Tar), archive(Encoding::TarZstd)];
         assert!(build(archives).is_ok(), "archives need no path");
     }
@@ -354,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_nobody_would_read_is_refused() {
+    fn a_manifest_that_readers_would_refuse_is_refused() {
         let builder = ArtifactBuilder::new(ConfigBuilder::new()).layer(file("a")).annotation("key", "x".repeat(crate::MAX_MANIFEST_BYTES));
         assert!(matches!(builder.build(), Err(BuildError::Manifest(_))));
         assert!(matches!(

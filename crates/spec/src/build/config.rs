@@ -6,10 +6,11 @@ use crate::{
     value::{is_date_time, is_language, is_licence_expression, is_modality, is_param_size, is_precision},
 };
 
-/// Builds a [`Config`] of which every value is in the grammar of its field.
+/// Builds a [`Config`] in which every value matches the grammar of its field.
 ///
-/// Setters take anything; [`build`](Self::build) and [`ArtifactBuilder::build`](super::ArtifactBuilder::build) refuse the first value that is
-/// not as the specification wants it. A setter of a list adds to it.
+/// Setters accept any value. [`build`](Self::build) and
+/// [`ArtifactBuilder::build`](super::ArtifactBuilder::build) refuse the first value that the
+/// specification does not allow. The setter of a list appends to the list.
 ///
 /// ```
 /// use modelpack_spec::{ConfigBuilder, Digest};
@@ -25,7 +26,7 @@ pub struct ConfigBuilder {
     config: ModelConfig,
 }
 
-/// Setters of texts that are there once or not at all.
+/// Setters of single text fields.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident => $($field:ident).+;)*) => {$(
         $(#[$doc])*
@@ -36,7 +37,7 @@ macro_rules! texts {
     )*};
 }
 
-/// Setters of lists of texts.
+/// Setters of fields that are lists of texts.
 macro_rules! lists {
     ($($(#[$doc:meta])* $name:ident => $($field:ident).+;)*) => {$(
         $(#[$doc])*
@@ -48,7 +49,7 @@ macro_rules! lists {
 }
 
 impl ConfigBuilder {
-    /// A config that says nothing yet.
+    /// An empty config.
     pub fn new() -> Self {
         Self::default()
     }
@@ -64,30 +65,30 @@ impl ConfigBuilder {
         name => descriptor.name;
         /// The model's version.
         version => descriptor.version;
-        /// A title for people.
+        /// A title for display.
         title => descriptor.title;
-        /// A description for people.
+        /// A description for display.
         description => descriptor.description;
-        /// Where to read more: `descriptor.docURL`.
+        /// The URL of the documentation: `descriptor.docURL`.
         doc_url => descriptor.doc_url;
-        /// Where the source is: `descriptor.sourceURL`.
+        /// The URL of the source: `descriptor.sourceURL`.
         source_url => descriptor.source_url;
         /// The revision in source control.
         revision => descriptor.revision;
-        /// Such as `transformer`.
+        /// The architecture, such as `transformer`.
         architecture => config.architecture;
-        /// Such as `safetensors` or `gguf`.
+        /// The file format, such as `safetensors` or `gguf`.
         format => config.format;
         /// The number of parameters, such as `6.7B`: see [`is_param_size`].
         param_size => config.param_size;
-        /// Numeric types, comma separated: see [`is_precision`].
+        /// Numeric types, separated by commas: see [`is_precision`].
         precision => config.precision;
-        /// Quantization technique, such as `awq`.
+        /// The quantization technique, such as `awq`.
         quantization => config.quantization;
     }
 
     lists! {
-        /// Adds the contact of somebody responsible.
+        /// Adds the contact details of an author.
         author => descriptor.authors;
         /// Adds a data set that the model was trained on: `descriptor.datasetsURL`.
         dataset_url => descriptor.datasets_url;
@@ -95,43 +96,43 @@ impl ConfigBuilder {
         license => descriptor.licenses;
     }
 
-    /// Adds what the model takes: see [`is_modality`].
+    /// Adds an input modality: see [`is_modality`].
     pub fn input_type(mut self, modality: impl Into<String>) -> Self {
         self.capabilities().input_types.push(modality.into());
         self
     }
 
-    /// Adds what the model gives: see [`is_modality`].
+    /// Adds an output modality: see [`is_modality`].
     pub fn output_type(mut self, modality: impl Into<String>) -> Self {
         self.capabilities().output_types.push(modality.into());
         self
     }
 
-    /// The date of its newest training data, RFC 3339.
+    /// Sets the date of the newest training data, RFC 3339.
     pub fn knowledge_cutoff(mut self, time: impl Into<String>) -> Self {
         self.capabilities().knowledge_cutoff = Some(time.into());
         self
     }
 
-    /// Whether the model reasons.
+    /// Sets whether the model reasons.
     pub fn reasoning(mut self, reasons: bool) -> Self {
         self.capabilities().reasoning = Some(reasons);
         self
     }
 
-    /// Whether the model calls tools.
+    /// Sets whether the model calls tools.
     pub fn tool_usage(mut self, calls_tools: bool) -> Self {
         self.capabilities().tool_usage = Some(calls_tools);
         self
     }
 
-    /// Whether it is a reward model.
+    /// Sets whether it is a reward model.
     pub fn reward(mut self, is_reward_model: bool) -> Self {
         self.capabilities().reward = Some(is_reward_model);
         self
     }
 
-    /// Adds a language, as a two-letter code of ISO 639: see [`is_language`].
+    /// Adds a language by its two-letter ISO 639 code: see [`is_language`].
     pub fn language(mut self, code: impl Into<String>) -> Self {
         self.capabilities().languages.push(code.into());
         self
@@ -141,7 +142,8 @@ impl ConfigBuilder {
         self.config.capabilities.get_or_insert_default()
     }
 
-    /// Refuses the first value that is outside the grammar of its field, before there are any layers.
+    /// Checks all values without layers, and refuses the first that does not match the grammar of
+    /// its field.
     pub fn check(&self) -> Result<(), BuildError> {
         check_descriptor(&self.descriptor)?;
         check_config(&self.config)
@@ -159,7 +161,8 @@ impl ConfigBuilder {
     }
 }
 
-/// What was inferred or read elsewhere, to be checked when it is built; what a config says of its layers is left behind.
+/// Takes the values of a config that was inferred or read, so that `build` checks them. Its
+/// `modelfs`, which describes the layers, is dropped.
 impl From<Config> for ConfigBuilder {
     fn from(config: Config) -> Self {
         Self { descriptor: config.descriptor, config: config.config }
@@ -168,7 +171,7 @@ impl From<Config> for ConfigBuilder {
 
 fn check_descriptor(descriptor: &ModelDescriptor) -> Result<(), BuildError> {
     no_unknown("/descriptor", &descriptor.other)?;
-    one("/descriptor/createdAt", &descriptor.created_at, is_date_time, "a time as RFC 3339 writes it")?;
+    one("/descriptor/createdAt", &descriptor.created_at, is_date_time, "an RFC 3339 time")?;
     for (field, text) in [
         ("vendor", &descriptor.vendor),
         ("family", &descriptor.family),
@@ -180,17 +183,17 @@ fn check_descriptor(descriptor: &ModelDescriptor) -> Result<(), BuildError> {
         ("sourceURL", &descriptor.source_url),
         ("revision", &descriptor.revision),
     ] {
-        one(&format!("/descriptor/{field}"), text, is_said, SAID)?;
+        one(&format!("/descriptor/{field}"), text, is_not_empty, TEXT)?;
     }
-    each("/descriptor/authors", &descriptor.authors, is_said, SAID)?;
-    each("/descriptor/datasetsURL", &descriptor.datasets_url, is_said, SAID)?;
+    each("/descriptor/authors", &descriptor.authors, is_not_empty, TEXT)?;
+    each("/descriptor/datasetsURL", &descriptor.datasets_url, is_not_empty, TEXT)?;
     each("/descriptor/licenses", &descriptor.licenses, is_licence_expression, LICENCE)
 }
 
 fn check_config(config: &ModelConfig) -> Result<(), BuildError> {
     no_unknown("/config", &config.other)?;
     for (field, text) in [("architecture", &config.architecture), ("format", &config.format), ("quantization", &config.quantization)] {
-        one(&format!("/config/{field}"), text, is_said, SAID)?;
+        one(&format!("/config/{field}"), text, is_not_empty, TEXT)?;
     }
     one("/config/paramSize", &config.param_size, is_param_size, "a number with at most one decimal and one of K, M, B, T, Q")?;
     one("/config/precision", &config.precision, is_precision, "a list of the specification's numeric types, such as float16,int8")?;
@@ -198,15 +201,15 @@ fn check_config(config: &ModelConfig) -> Result<(), BuildError> {
     no_unknown("/config/capabilities", &capabilities.other)?;
     each("/config/capabilities/inputTypes", &capabilities.input_types, is_modality, MODALITY)?;
     each("/config/capabilities/outputTypes", &capabilities.output_types, is_modality, MODALITY)?;
-    one("/config/capabilities/knowledgeCutoff", &capabilities.knowledge_cutoff, is_date_time, "a time as RFC 3339 writes it")?;
-    each("/config/capabilities/languages", &capabilities.languages, is_language, "two lower-case letters of ISO 639")
+    one("/config/capabilities/knowledgeCutoff", &capabilities.knowledge_cutoff, is_date_time, "an RFC 3339 time")?;
+    each("/config/capabilities/languages", &capabilities.languages, is_language, "a two-letter ISO 639 code in lower case")
 }
 
-const SAID: &str = "a text: leave the field out to say nothing";
+const TEXT: &str = "a text with at least one character; leave the field out instead";
 const LICENCE: &str = "an SPDX licence expression, such as Apache-2.0, or LicenseRef-NAME for a licence without an identifier";
 const MODALITY: &str = "text, image, audio, video, embedding or other";
 
-fn is_said(text: &str) -> bool {
+fn is_not_empty(text: &str) -> bool {
     !text.is_empty()
 }
 
@@ -235,7 +238,7 @@ fn no_unknown(object: &str, other: &UnknownFields) -> Result<(), BuildError> {
 mod tests {
     use super::*;
 
-    /// What is refused about `builder`: the field, if any.
+    /// The field that `builder` refuses, if any.
     fn refused(builder: ConfigBuilder) -> Option<String> {
         match builder.build([Digest::of(b"")]) {
             Ok(_) => None,
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn each_field_is_held_to_its_grammar() {
+    fn each_field_is_checked_against_its_grammar() {
         type Set = fn(ConfigBuilder, String) -> ConfigBuilder;
         #[rustfmt::skip]
         let fields: [(&str, Set, &str, &str); 25] = [
@@ -280,7 +283,7 @@ mod tests {
             assert_eq!(refused(set(ConfigBuilder::new(), bad.to_owned())).as_deref(), Some(field), "{bad}");
             let built = set(ConfigBuilder::new(), good.to_owned()).build([Digest::of(b"")]).unwrap();
             let written: serde_json::Value = serde_json::from_slice(&built.to_bytes()).unwrap();
-            assert_eq!(written.pointer(field), Some(&serde_json::Value::from(good)), "the setter sets the field that it names");
+            assert_eq!(written.pointer(field), Some(&serde_json::Value::from(good)), "the setter sets its field");
         }
         let built = ConfigBuilder::new().reasoning(true).tool_usage(false).reward(true).build([Digest::of(b"")]).unwrap();
         let capabilities = built.config.capabilities.unwrap();

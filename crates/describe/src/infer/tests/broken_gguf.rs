@@ -78,7 +78,7 @@ fn tensors_that_do_not_lie_in_the_file_as_they_say() {
     says_nothing(&named().tensor_at(F32, &[100], 32).file(), "a gap at the beginning");
     says_nothing(&named().tensor(F32, &[100], 400).tensor_at(F32, &[10], 0).file(), "overlap");
     says_nothing(&named().tensor_at(F32, &[100], u64::MAX).file(), "an offset beyond the file");
-    says_nothing(&named().tensor(F32, &[1 << 32, 1 << 32], 400).file(), "a shape of too many elements");
+    says_nothing(&named().tensor(F32, &[1 << 32, 1 << 32], 400).file(), "a shape with too many elements");
     says_nothing(&named().tensor(F32, &[u64::MAX], 400).file(), "a length of too many bytes");
     says_nothing(&named().tensor(F32, &[1 << 40], 400).file(), "more than the file holds");
     says_nothing(&named().tensor(F32, &[1; 9], 4).file(), "too many dimensions");

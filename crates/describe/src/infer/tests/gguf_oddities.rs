@@ -54,7 +54,7 @@ fn what_other_programs_take_is_read_and_told() {
         assert!(notes[0].starts_with("a.gguf is not loaded by llama.cpp: it has a tensor ") && notes[0].contains(why), "{notes:?}");
     };
     told(named().tensor(F32, &[1000], 4000).scalars(&[&[b'x'; 64]]), "longer than 63 bytes");
-    told(named().tensor(F32, &[5, 5, 5, 2, 4], 4000), "of 5 dimensions");
+    told(named().tensor(F32, &[5, 5, 5, 2, 4], 4000), "with 5 dimensions");
     told(named().tensor(31, &[1024], 576), "of the type Q4_0_4_4");
     told(named().tensor(4, &[1024], 576), "of the type 4");
 }

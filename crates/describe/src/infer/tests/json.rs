@@ -72,9 +72,9 @@ fn a_side_file_that_cannot_be_read_is_told_of_once() {
     assert_eq!(
         broken.warnings,
         [
-            "config.json says nothing: line 3, column 1: a key in double quotes is wanted",
-            "generation_config.json says nothing: line 1, column 1: it ends before the document does",
-            "tokenizer_config.json says nothing: line 1, column 43: it ends within a text",
+            "config.json says nothing: line 3, column 1: expected a key in double quotes",
+            "generation_config.json says nothing: line 1, column 1: the file ends before the end of the document",
+            "tokenizer_config.json says nothing: line 1, column 43: the file ends inside a text",
         ]
     );
 }

@@ -169,7 +169,7 @@ fn what_is_not_to_be_believed_says_nothing() {
     says_nothing(&[number(1, 9), vec![0x3a], varint(u64::MAX), vec![0]].concat(), "a graph longer than any file");
     says_nothing(&[number(1, 9), vec![0x3a, 0xff, 0xff]].concat(), "a length that does not end");
     says_nothing(&[number(1, 9), vec![0x3b, 0x3c], bytes(7, b"")].concat(), "a group, which is of an older protobuf");
-    says_nothing(&[vec![0x08], vec![0xff; 10], bytes(7, b"")].concat(), "a number of more than 64 bits");
+    says_nothing(&[vec![0x08], vec![0xff; 10], bytes(7, b"")].concat(), "a number with more than 64 bits");
     let deep = (0..20).fold(Vec::new(), |graph, _| bytes(1, &bytes(5, &bytes(6, &graph))));
     says_nothing(&bytes(7, &deep), "graphs in graphs without end");
     says_nothing(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer to a file");
