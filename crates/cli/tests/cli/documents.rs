@@ -362,7 +362,7 @@ fn every_command_in_the_documents_does_what_they_say() {
 }
 
 #[test]
-#[ignore = "it needs a model of 253 MB, in the directory that $MODELPACK_TUTORIAL_PARTS names: .ci/peers/model runs it"]
+#[ignore = "it needs a model of 253 MB, in the directory that $MODELPACK_TUTORIAL_PARTS names: .ci/run runs it"]
 fn the_tutorial_is_true_of_its_model() {
     let text = fs::read_to_string(root().join(TUTORIAL)).unwrap();
     let mut reader = Reader::new(202, &text);
