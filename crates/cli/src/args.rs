@@ -13,7 +13,7 @@ pub use select::{FilterArgs, InitFilterArgs, SelectionArgs};
 
 use crate::{
     commands::Command,
-    failure::{Failure, Kind},
+    failure::{Ending, Failure, Kind},
     output::Output,
     text::{brief, printable_lines},
 };
@@ -84,12 +84,9 @@ pub struct TransferArgs {
     #[command(flatten)]
     pub registry: RegistryArgs,
     /// How many files are moved at the same time
-    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(short, long, value_name = "N", default_value_t = modelpack::DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrency: u16,
 }
-
-/// Enough to keep a few cores and a fast network busy.
-const DEFAULT_CONCURRENCY: u16 = 5;
 
 /// Prints the help that was asked for, or what is wrong with the arguments.
 pub fn report(error: &clap::Error) -> ExitCode {
@@ -111,7 +108,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
             // What is wrong with an argument repeats it, whoever wrote it.
             let said = error.render().to_string();
             let _ = io::stderr().write_all(printable_lines(&brief(&said)).as_bytes());
-            Kind::Usage.into()
+            Ending::from(Kind::Usage).into()
         }
     }
 }

@@ -12,6 +12,7 @@ mod tests;
 
 use crate::{ModelFile, ModelFiles};
 use modelpack_spec::FilePath;
+use serde::Serialize;
 use std::{collections::BTreeMap, fmt};
 
 /// More gaps are not told: each has a file of its own.
@@ -22,7 +23,8 @@ const TOLD: usize = 3;
 const NAME: usize = 200;
 
 /// Something that is missing of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Gap {
     /// The file by which it is known, or the first of several.
     pub path: FilePath,

@@ -8,6 +8,7 @@ mod classify;
 mod completeness;
 mod config;
 mod infer;
+mod json;
 mod metadata;
 mod model_files;
 

@@ -67,7 +67,7 @@ mod for_tests {
 
     /// What `work` makes of the model of these files.
     pub(crate) fn with_model<T>(files: &[(&str, Vec<u8>)], work: impl FnOnce(&ModelFiles) -> T) -> T {
-        let content = MemoryFiles::new(files.iter().map(|(path, bytes)| (path.parse().unwrap(), bytes.clone().into())));
+        let content = MemoryFiles::new(files.iter().map(|(path, bytes)| (path.parse().unwrap(), bytes.clone().into(), false)));
         with(content, files.iter().map(|(path, bytes)| (*path, bytes.len() as u64)), work)
     }
 

@@ -6,6 +6,19 @@ use modelpack_pack::generate;
 impl Modelpack {
     /// The text of a Modelfile with which the files pack as they pack now: their names, and what they and the request say of the model.
     /// A Modelfile in the request, or in the directory, is not looked at.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let text = modelpack.modelfile(&PackRequest::new(scratch.path())).await?;
+    /// assert!(text.contains("FAMILY llama"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn modelfile(&self, request: &PackRequest) -> Result<String> {
         let request = PackRequest { modelfile: None, ..request.clone() };
         let prepared = self.prepare(&request).await?;

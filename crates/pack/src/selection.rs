@@ -17,6 +17,23 @@ pub struct Selection {
     pub exclude: Patterns,
 }
 
+impl Selection {
+    /// Takes the files that match, beside those that a preset takes.
+    pub fn include(self, include: Patterns) -> Self {
+        Self { include, ..self }
+    }
+
+    /// Takes the files of these presets, beside those that are included.
+    pub fn presets(self, presets: impl IntoIterator<Item = Preset>) -> Self {
+        Self { presets: presets.into_iter().collect(), ..self }
+    }
+
+    /// Leaves out the files that match, whatever takes them.
+    pub fn exclude(self, exclude: Patterns) -> Self {
+        Self { exclude, ..self }
+    }
+}
+
 /// Files of a model that are wanted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {

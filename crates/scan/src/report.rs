@@ -1,5 +1,6 @@
 //! What a scan says.
 
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// More findings of one file are only counted.
@@ -8,7 +9,8 @@ const MAX_FINDINGS: usize = 100;
 const MAX_LINES: usize = 20;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Severity {
     /// Loading the file runs code, files or programs of somebody's choice, or is known to be a way to do so.
     Dangerous,
@@ -32,7 +34,8 @@ impl fmt::Display for Severity {
 }
 
 /// Something in a file that whoever loads it should know before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
@@ -79,7 +82,8 @@ impl fmt::Display for Finding {
 }
 
 /// What was found in one file, and how much of it was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FileReport {
     /// Its path in the model.
     pub path: String,
@@ -150,7 +154,7 @@ fn push(lines: &mut Vec<String>, line: String) {
     }
 }
 
-/// What was found in the files of a model.
+/// What was found in the files of a model. It serialises with how many findings there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The files in the order in which they lie there.
@@ -166,5 +170,16 @@ impl Report {
     /// How many findings there are.
     pub fn count(&self) -> usize {
         self.files.iter().map(|file| file.findings.len() + file.more_findings).sum()
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Counted<'a> {
+            findings: usize,
+            files: &'a [FileReport],
+        }
+        Counted { findings: self.count(), files: &self.files }.serialize(serializer)
     }
 }

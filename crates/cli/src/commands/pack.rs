@@ -7,8 +7,8 @@ use crate::{
     failure::{Failure, Kind},
     text,
 };
-use modelpack::{Description, Finding, Gap, ModelfilePath, PackRequest, PackSource, Place};
-use serde_json::{Value, json};
+use modelpack::{Description, Finding, ModelfilePath, PackRequest, PackSource, Place};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// How much of a value is shown in an explanation, in characters: the longest id of a commit.
@@ -57,7 +57,7 @@ pub async fn pack(
     let packed = pack_request(&request, to, args, transfer, context).await;
     packed.map_err(|failure| match &request.source {
         // It may be either, so both are said.
-        PackSource::Place(Place::Reference(_)) if failure.kind() == Kind::NotFound => {
+        PackSource::Place(Place::Reference(_)) if failure.ending() == Kind::NotFound.into() => {
             Failure::new(Kind::NotFound, format!("the directory {} was not found, and {}", from.display(), failure.message()))
         }
         _ => failure,
@@ -76,23 +76,17 @@ async fn pack_request(
         _ => return plan::show(request, args.explain, transfer, context).await,
     };
     let doing = if matches!(to, Place::Registry(_)) { "pushing" } else { "packing" };
-    let (packed, moved) = context.transfer(doing, transfer, async |m| m.pack(request, to).await).await?;
+    let packed = context.transfer(doing, transfer, async |m| m.pack(request, to).await).await?;
     warn(&packed.description, context);
     scan::warn(&packed.scan, &context.output);
-    let present = if moved.skipped > 0 { format!("; {} of it was there already", text::bytes(moved.skipped)) } else { String::new() };
+    let present = if packed.present > 0 { format!("; {} of it was there already", text::bytes(packed.present)) } else { String::new() };
     let layers = if packed.layers == packed.files { String::new() } else { format!(" in {}", text::count(packed.layers, "layer")) };
     let files = text::count(packed.files, "file");
     context.output.note(&format!("packed {files}{layers}, {}, to {}{present}", text::bytes(packed.bytes), packed.to));
-    let mut value = json!({
-        "reference": packed.to.to_string(), "digest": packed.digest.to_string(), "layers": packed.layers,
-        "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
-        "scan": scan::for_programs(&packed.scan, |file| !file.findings.is_empty()), "warnings": packed.description.warnings,
-        "missing": missing(&packed.gaps),
-    });
     if args.explain {
-        explain(&packed.description, &mut value, context);
+        explain(&packed.description, context);
     }
-    context.output.result(&packed.digest.to_string(), &value)
+    context.output.result(&packed.digest.to_string(), &packed)
 }
 
 /// Tells a person of files from which something of the model should have come, and did not.
@@ -100,21 +94,14 @@ pub fn warn(said: &Description, context: &Context) {
     said.warnings.iter().for_each(|warning| context.output.warn(warning));
 }
 
-/// What is missing of a model, in the result. Whoever reads stderr was warned of it.
-pub fn missing(gaps: &[Gap]) -> Value {
-    gaps.iter().map(|gap| json!({ "path": gap.path, "message": gap.message })).collect()
-}
-
-/// Tells a person, or in the result a program, each value of the config and where it came from.
-pub fn explain(said: &Description, value: &mut Value, context: &Context) {
-    explanation(&said.findings, &said.overruled).lines().for_each(|line| context.output.note(line));
+/// Tells a person each value of the config and where it came from. A program has it in the result.
+pub fn explain(said: &Description, context: &Context) {
+    explanation(said).lines().for_each(|line| context.output.note(line));
     said.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
-    value["notes"] = said.notes.clone().into();
-    value["metadata"] = findings(&said.findings, &said.overruled);
 }
 
 /// Each value of the config and where it came from, a line each, and below it what was said otherwise.
-fn explanation(findings: &[Finding], overruled: &[Finding]) -> String {
+fn explanation(description: &Description) -> String {
     let shown = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
@@ -124,34 +111,13 @@ fn explanation(findings: &[Finding], overruled: &[Finding]) -> String {
     let row = |field: &str, said: &Finding, note: &str| {
         [field.to_owned(), cell(&shown(&said.value)), format!("{}{note}", text::printable(&said.source))]
     };
-    if findings.is_empty() {
+    if description.findings.is_empty() {
         return "nothing is known of the model".to_owned();
     }
     let mut rows = vec![["FIELD", "VALUE", "FROM"].map(str::to_owned)];
-    for said in findings {
+    for said in &description.findings {
         rows.push(row(said.field, said, ""));
-        rows.extend(others(said, overruled).map(|other| row("", other, " (overruled)")));
+        rows.extend(description.overruled_by(said).map(|other| row("", other, " (overruled)")));
     }
     text::table([text::Align::Left; 3], &rows)
-}
-
-fn findings(findings: &[Finding], overruled: &[Finding]) -> Value {
-    let entry = |said: &Finding| {
-        let mut entry = json!({ "field": said.field, "value": said.value, "from": said.source });
-        let others: Vec<_> = others(said, overruled).map(|other| json!({ "value": other.value, "from": other.source })).collect();
-        if !others.is_empty() {
-            entry["overruled"] = others.into();
-        }
-        entry
-    };
-    findings.iter().map(entry).collect()
-}
-
-/// What was said otherwise than `said`: of the same field, or of the annotation of the same key.
-fn others<'a>(said: &'a Finding, overruled: &'a [Finding]) -> impl Iterator<Item = &'a Finding> {
-    fn key(said: &Finding) -> Option<&str> {
-        let pair = said.value.as_str().filter(|_| said.field == "annotations")?;
-        pair.split_once('=').map(|(key, _)| key)
-    }
-    overruled.iter().filter(move |other| other.field == said.field && key(other) == key(said))
 }

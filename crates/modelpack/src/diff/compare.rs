@@ -1,6 +1,8 @@
 //! The comparison itself: of what is known of two artifacts.
 
+use crate::InspectedLayer;
 use modelpack_spec::{Artifact, Config, Digest, FileMetadata, Layer, LayerType, annotation};
+use serde::Serialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -9,6 +11,7 @@ use std::{
 
 /// What is compared of an artifact.
 pub(super) struct Side {
+    target: String,
     digest: Digest,
     /// Every field of the config by its path, such as `config.paramSize`, and the type of the artifact.
     metadata: BTreeMap<String, Value>,
@@ -17,10 +20,16 @@ pub(super) struct Side {
 }
 
 /// What two artifacts, A and B, differ in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Diff {
-    /// The digests of the manifests of A and B.
-    pub digests: [Digest; 2],
+    /// A.
+    pub a: DiffSide,
+    /// B.
+    pub b: DiffSide,
+    /// Whether there is no difference, save for one of form such as the order of layers.
+    pub equal: bool,
     /// Fields of the config by their paths, such as `config.paramSize`, and `artifactType`.
     pub metadata: Vec<ValueChange>,
     /// Annotations of the manifests.
@@ -33,8 +42,20 @@ pub struct Diff {
     pub to_fetch: DiffSize,
 }
 
+/// What is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct DiffSide {
+    /// The artifact or directory, as it was named.
+    pub target: String,
+    /// The digest of its manifest; of a directory, that which it would be packed to.
+    pub digest: Digest,
+}
+
 /// Some layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DiffSize {
     /// How many they are.
     pub layers: usize,
@@ -43,9 +64,11 @@ pub struct DiffSize {
 }
 
 /// A value that A and B do not both have.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ValueChange {
     /// What it is called.
+    #[serde(rename = "field")]
     pub name: String,
     /// In A.
     pub old: Option<Value>,
@@ -54,18 +77,65 @@ pub struct ValueChange {
 }
 
 /// A layer that A and B do not both have as it is.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct LayerChange {
-    /// In A; `None` if it is added.
-    pub old: Option<Layer>,
-    /// In B; `None` if it is removed.
-    pub new: Option<Layer>,
+    /// What became of it.
+    pub change: Change,
     /// What a layer that both have differs in.
+    #[serde(rename = "differs")]
     pub aspects: Vec<Aspect>,
+    /// In A; `None` if it is added.
+    pub old: Option<InspectedLayer>,
+    /// In B; `None` if it is removed.
+    pub new: Option<InspectedLayer>,
+}
+
+/// What became of a layer of A in B.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Change {
+    /// B alone has it.
+    Added,
+    /// A alone has it.
+    Removed,
+    /// It has another path, whatever else differs.
+    Renamed,
+    /// It has the same path, and something else differs.
+    Changed,
+}
+
+impl Change {
+    /// The name for programs: `added`, `removed`, `renamed` or `changed`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Renamed => "renamed",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl LayerChange {
+    fn new(old: Option<&Layer>, new: Option<&Layer>, aspects: Vec<Aspect>) -> Self {
+        let change = match (old, new) {
+            (None, _) => Change::Added,
+            (_, None) => Change::Removed,
+            _ if aspects.contains(&Aspect::Path) => Change::Renamed,
+            _ => Change::Changed,
+        };
+        let summary = |layer: &Layer| InspectedLayer::from(layer.clone());
+        Self { change, aspects, old: old.map(summary), new: new.map(summary) }
+    }
 }
 
 /// In what a layer of A differs from that of B.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Aspect {
     /// The path: it is renamed.
     Path,
@@ -92,13 +162,6 @@ impl Aspect {
     }
 }
 
-impl Diff {
-    /// Whether there is no difference, save for one of form such as the order of layers.
-    pub fn is_equal(&self) -> bool {
-        self.metadata.is_empty() && self.annotations.is_empty() && self.layers.is_empty()
-    }
-}
-
 impl DiffSize {
     fn add(&mut self, layer: &Layer) {
         self.layers += 1;
@@ -107,7 +170,7 @@ impl DiffSize {
 }
 
 impl Side {
-    pub(super) fn new(digest: Digest, artifact: Artifact, config: &Config, annotations: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(target: String, digest: Digest, artifact: Artifact, config: &Config, annotations: BTreeMap<String, String>) -> Self {
         let mut metadata = BTreeMap::new();
         let mut config = serde_json::to_value(config).expect("a config has string keys only");
         if let Some(fields) = config.as_object_mut() {
@@ -117,7 +180,7 @@ impl Side {
         collect(String::new(), config, &mut metadata);
         metadata.extend(artifact.artifact_type.map(|said| ("artifactType".to_owned(), said.into())));
         let annotations = annotations.into_iter().map(|(key, value)| (key, value.into())).collect();
-        Self { digest, metadata, annotations, layers: artifact.layers }
+        Self { target, digest, metadata, annotations, layers: artifact.layers }
     }
 }
 
@@ -146,13 +209,16 @@ pub(super) fn compare(a: Side, b: Side) -> Diff {
         }
     }
     let (layers, same) = compare_layers(&a.layers, &b.layers);
+    let (metadata, annotations) = (compare_values(a.metadata, b.metadata), compare_values(a.annotations, b.annotations));
     Diff {
-        metadata: compare_values(a.metadata, b.metadata),
-        annotations: compare_values(a.annotations, b.annotations),
+        equal: metadata.is_empty() && annotations.is_empty() && layers.is_empty(),
+        a: DiffSide { target: a.target, digest: a.digest },
+        b: DiffSide { target: b.target, digest: b.digest },
+        metadata,
+        annotations,
         layers,
         same,
         to_fetch,
-        digests: [a.digest, b.digest],
     }
 }
 
@@ -183,14 +249,12 @@ fn compare_layers(a: &[Layer], b: &[Layer]) -> (Vec<LayerChange>, DiffSize) {
         if aspects.is_empty() {
             same.add(old);
         } else {
-            changes.push(LayerChange { old: Some(old.clone()), new: Some(new.clone()), aspects });
+            changes.push(LayerChange::new(Some(old), Some(new), aspects));
         }
     }
-    changes.extend(a.into_iter().map(|old| LayerChange { old: Some(old.clone()), new: None, aspects: Vec::new() }));
-    changes.extend(b.into_iter().map(|new| LayerChange { old: None, new: Some(new.clone()), aspects: Vec::new() }));
-    let place = |change: &LayerChange| {
-        change.old.as_ref().or(change.new.as_ref()).map(|layer| (layer.path.clone(), layer.descriptor.digest.clone()))
-    };
+    changes.extend(a.into_iter().map(|old| LayerChange::new(Some(old), None, Vec::new())));
+    changes.extend(b.into_iter().map(|new| LayerChange::new(None, Some(new), Vec::new())));
+    let place = |change: &LayerChange| change.old.as_ref().or(change.new.as_ref()).map(|layer| (layer.path.clone(), layer.digest.clone()));
     changes.sort_by_cached_key(place);
     (changes, same)
 }
@@ -276,7 +340,7 @@ mod tests {
         };
         let manifest = Manifest::from_image(image).unwrap();
         let artifact = Artifact::read(manifest.image().unwrap()).unwrap();
-        Side::new(manifest.digest().clone(), artifact, &Config::parse(config.as_bytes()).unwrap(), annotations)
+        Side::new(String::new(), manifest.digest().clone(), artifact, &Config::parse(config.as_bytes()).unwrap(), annotations)
     }
 
     fn files(a: &[File<'_>], b: &[File<'_>]) -> Diff {
@@ -286,7 +350,7 @@ mod tests {
 
     /// Each change in a line: old path, new path, what differs.
     fn changes(diff: &Diff) -> Vec<String> {
-        let path = |layer: &Option<Layer>| layer.as_ref().map_or("-".to_owned(), |layer| layer.path.as_ref().unwrap().to_string());
+        let path = |layer: &Option<InspectedLayer>| layer.as_ref().map_or("-".to_owned(), |layer| layer.path.as_ref().unwrap().to_string());
         let line = |change: &LayerChange| {
             let words = [path(&change.old), path(&change.new)].into_iter().chain(change.aspects.iter().map(|a| a.name().to_owned()));
             words.collect::<Vec<_>>().join(" ")
@@ -303,7 +367,7 @@ mod tests {
         let diff = files(&a, &b);
         assert_eq!(changes(&diff), ["changed changed content", "gone -", "kind kind type", "- more", "old new path"]);
         assert_eq!((diff.same, diff.to_fetch), (DiffSize { layers: 1, bytes: 1 }, DiffSize { layers: 2, bytes: 3 }));
-        assert!(!diff.is_equal());
+        assert!(!diff.equal);
     }
 
     #[test]
@@ -333,7 +397,7 @@ mod tests {
         old.annotations = [("org.cnai.model.filepath".to_owned(), "x".to_owned())].into();
         let a = side("{}", vec![old, layer((RAW, "y", "2"))], &[]);
         let diff = compare(a, side("{}", vec![layer((RAW, "y", "2")), layer((RAW, "x", "1"))], &[]));
-        assert!(diff.is_equal() && diff.digests[0] != diff.digests[1], "{diff:?}");
+        assert!(diff.equal && diff.a.digest != diff.b.digest, "{diff:?}");
     }
 
     #[test]
@@ -384,7 +448,7 @@ mod tests {
                 compare(side("{}", list(&a), &[]), side("{}", list(&b), &[])),
                 compare(side("{}", list(&b), &[]), side("{}", list(&a), &[])),
             );
-            prop_assert_eq!(there.is_equal(), a == b);
+            prop_assert_eq!(there.equal, a == b);
             prop_assert_eq!(there.same, back.same);
             let count = |diff: &Diff, has: fn(&LayerChange) -> bool| diff.layers.iter().filter(|change| has(change)).count();
             prop_assert_eq!(count(&there, |c| c.old.is_some()) + there.same.layers, a.len());

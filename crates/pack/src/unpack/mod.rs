@@ -31,6 +31,7 @@ use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, M
 use modelpack_store::DigestCache;
 use modelpack_transfer::{Error, Progress, Source, blocking, for_each_concurrent};
 use raw::{Found, RawFile};
+use serde::Serialize;
 use staging::Staging;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use turn::Turn;
@@ -67,7 +68,8 @@ pub struct Unpacked {
 }
 
 /// What a selection left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LeftOut {
     /// How many files, not counting those of archives that were not fetched.
     pub files: usize,
