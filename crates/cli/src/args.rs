@@ -25,18 +25,17 @@ use std::{
 };
 
 const PLACES: &str = "\
-Places, where an artifact is or goes:
-  REFERENCE                [HOST[:PORT]/]NAME[:TAG][@DIGEST]. It is read from the store, or else
-                           from its registry. `push` and `cp` write to its registry, and all other
-                           commands write to the store.
+Places:
+  REFERENCE                [HOST[:PORT]/]NAME[:TAG][@DIGEST]: read from the store, else from its
+                           registry; `push` and `cp` write to its registry, all else to the store
   docker://REFERENCE       a registry
   store:REFERENCE          the local store
-  oci:PATH[:NAME]          a directory that is an OCI image layout, and a manifest in it by its tag
-                           or whole name; without a name, the only model in it
-  oci-archive:FILE[:NAME]  a tar archive of such a directory
+  oci:PATH[:NAME]          an OCI image layout directory, and a manifest in it by its tag or whole
+                           name; without one, the only model that is there
+  oci-archive:FILE[:NAME]  a tar archive of one
 A digest, as in oci:PATH@DIGEST, names any manifest that is there.";
 
-/// Pack AI models into OCI artifacts, move them through any registry, and unpack them.
+/// Pack AI models into OCI artifacts, move them through any registry, unpack them.
 #[derive(Parser)]
 #[command(name = "modelpack", version, after_help = PLACES, disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
@@ -56,13 +55,13 @@ impl Cli {
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Globals {
-    /// The directory of the local store; default: $MODELPACK_STORE, or else modelpack in $XDG_DATA_HOME or ~/.local/share
+    /// The local store; default $MODELPACK_STORE, else modelpack in $XDG_DATA_HOME or ~/.local/share
     #[arg(long, global = true, value_name = "DIR")]
     pub store: Option<PathBuf>,
-    /// Print only results and errors
+    /// Print results and errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print results and errors as JSON
+    /// Print results, and errors, as JSON
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -70,10 +69,10 @@ pub struct Globals {
 /// How registries are spoken to.
 #[derive(Clone, Default, clap::Args)]
 pub struct RegistryArgs {
-    /// Use plain HTTP for registries (for those on this machine, it is always used)
+    /// Speak plain http to registries (to those on this machine it is spoken in any case)
     #[arg(long)]
     pub plain_http: bool,
-    /// Accept any TLS certificate
+    /// Take any TLS certificate
     #[arg(long)]
     pub insecure: bool,
 }
@@ -83,7 +82,7 @@ pub struct RegistryArgs {
 pub struct TransferArgs {
     #[command(flatten)]
     pub registry: RegistryArgs,
-    /// How many files are moved at the same time
+    /// How many files are moved at once
     #[arg(short, long, value_name = "N", default_value_t = modelpack::DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrency: u16,
 }

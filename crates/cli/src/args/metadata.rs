@@ -5,39 +5,39 @@ use modelpack::{Field, Metadata};
 
 /// What is said of the model.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
-#[command(next_help_heading = "Values of the config (they take precedence over the Modelfile and the files of the model)")]
+#[command(next_help_heading = "What is said of the model (over the Modelfile, and over what its files say)")]
 pub struct MetadataArgs {
-    /// The name of the model
+    /// Its name
     #[arg(short, long, value_name = "NAME")]
     name: Option<String>,
-    /// The version of the model
+    /// Its version
     #[arg(long, value_name = "VERSION")]
     model_version: Option<String>,
-    /// The family of models that it belongs to, such as llama3
+    /// Its lineage, such as llama3
     #[arg(long, value_name = "FAMILY")]
     family: Option<String>,
-    /// The architecture, such as transformer
+    /// Its architecture, such as transformer
     #[arg(long, value_name = "ARCHITECTURE")]
     arch: Option<String>,
     /// The format of its weights, such as safetensors
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// The number of parameters, such as 6.7B
+    /// How many parameters it has, such as 6.7B
     #[arg(long, value_name = "SIZE")]
     param_size: Option<String>,
-    /// The numeric types of the weights, such as bfloat16
+    /// The types of its numbers, such as bfloat16
     #[arg(long, value_name = "TYPES")]
     precision: Option<String>,
-    /// The quantization, such as awq
+    /// How it was quantized, such as awq
     #[arg(long, value_name = "TECHNIQUE")]
     quantization: Option<String>,
-    /// Who made it; may be repeated, like every option below that is shown with "..."
+    /// Who made it; may be repeated, as all that follow with "..." may
     #[arg(long = "author", value_name = "AUTHOR...")]
     authors: Vec<String>,
     /// Who distributes it
     #[arg(long, value_name = "VENDOR")]
     vendor: Option<String>,
-    /// The licence, as an SPDX licence expression
+    /// Under which SPDX licence expression
     #[arg(long = "license", value_name = "LICENCE...")]
     licenses: Vec<String>,
     /// A title for people
@@ -46,40 +46,40 @@ pub struct MetadataArgs {
     /// A description for people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// The address of its documentation
+    /// Where to read more
     #[arg(long, value_name = "URL")]
     doc_url: Option<String>,
-    /// The address of its source
+    /// Where its source is
     #[arg(long, value_name = "URL")]
     source_url: Option<String>,
-    /// The revision in source control
+    /// Its revision in source control
     #[arg(long, visible_alias = "source-revision", value_name = "REVISION")]
     revision: Option<String>,
-    /// The address of a data set that it was trained on
+    /// What it was trained on
     #[arg(long = "dataset-url", value_name = "URL...")]
     datasets: Vec<String>,
-    /// A language that it supports, such as en
+    /// A language that it speaks, such as en
     #[arg(long = "language", value_name = "CODE...")]
     languages: Vec<String>,
-    /// A type of input: text, image, audio, video, embedding, other
+    /// What it takes: text, image, audio, video, embedding, other
     #[arg(long = "input-type", value_name = "TYPE...")]
     input_types: Vec<String>,
-    /// A type of output, with the same words
+    /// What it gives, in the same words
     #[arg(long = "output-type", value_name = "TYPE...")]
     output_types: Vec<String>,
-    /// Whether it can call tools
+    /// Whether it calls tools
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tool_usage: Option<String>,
-    /// Whether it has a reasoning mode
+    /// Whether it reasons
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     reasoning: Option<String>,
     /// Whether it is a reward model
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     reward: Option<String>,
-    /// The date of the newest training data
+    /// The date of its newest training data
     #[arg(long, value_name = "TIME")]
     knowledge_cutoff: Option<String>,
-    /// When it was created; default: SOURCE_DATE_EPOCH
+    /// When it was created; default SOURCE_DATE_EPOCH
     #[arg(long, value_name = "TIME")]
     pub created_at: Option<String>,
     /// An annotation of the manifest

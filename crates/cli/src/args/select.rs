@@ -9,10 +9,10 @@ const EXCLUDE: &str = "--exclude";
 /// Which files of a directory are packed.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct FilterArgs {
-    /// Pack only files that match this pattern, hidden and ignored files too; the grammar is that of .gitignore; may be repeated
+    /// Pack only files that match this pattern of .gitignore's grammar, hidden and ignored ones too; may be given again
     #[arg(long = "include", value_name = "PATTERN")]
     include: Vec<String>,
-    /// Leave out files that match this pattern, even if something else names them; may be repeated
+    /// Leave out files that match this pattern, whatever else names them; may be given again
     #[arg(long = "exclude", value_name = "PATTERN")]
     exclude: Vec<String>,
 }
@@ -27,10 +27,10 @@ impl FilterArgs {
 /// Which files a Modelfile is written for. As modctl has it, an include adds to what is found.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct InitFilterArgs {
-    /// Add files that match this pattern, even hidden ones; the grammar is that of .gitignore; may be repeated
+    /// Take files that match this pattern of .gitignore's grammar too, though they are hidden; may be given again
     #[arg(long = "include", value_name = "PATTERN")]
     include: Vec<String>,
-    /// Leave out files that match this pattern; may be repeated
+    /// Leave out files that match this pattern; may be given again
     #[arg(long = "exclude", value_name = "PATTERN")]
     exclude: Vec<String>,
 }
@@ -45,13 +45,13 @@ impl InitFilterArgs {
 /// Which files of an artifact are unpacked.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct SelectionArgs {
-    /// Write only files that match this pattern; the grammar is that of .gitignore; may be repeated
+    /// Only files that match this pattern of .gitignore's grammar; may be given again
     #[arg(long, value_name = "PATTERN")]
     pub include: Vec<String>,
-    /// Leave out files that match this pattern, even if another option selects them; may be repeated
+    /// No files that match this pattern, whatever else takes them; may be given again
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// Write only the files of this group, and those of --include: weights, config (with the tokenizer), tokenizer, docs; may be repeated
+    /// Only these files, beside those of --include: weights, config (the tokenizer's too), tokenizer, docs; may be given again
     #[arg(long = "preset", value_name = "PRESET", value_delimiter = ',')]
     pub presets: Vec<Preset>,
 }

@@ -12,28 +12,28 @@ use modelpack::{
 };
 use std::path::{Component, Path, PathBuf};
 
-/// Add files to an artifact, or replace files in it, and keep everything else
+/// Add files to an artifact, or replace them in it, and leave the rest of it as it is
 ///
-/// A relative path below the working directory is also the path of the file in the artifact. Of any other path, only the file name is used.
+/// A relative path below the working directory is the file's path in the artifact too; of any other path only the file name counts.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack attach README.md -s tiny:v1 -t tiny:v2")]
 pub struct Args {
     /// The files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The artifact to which they are added
+    /// The artifact that they are added to
     #[arg(short, long, value_name = "PLACE")]
     source: Place,
-    /// Where the new artifact goes; a reference without docker:// means the store
+    /// Where the new artifact goes; a bare reference means the store
     #[arg(short, long, value_name = "PLACE")]
     target: Place,
-    /// The directory in the artifact for the files
+    /// The directory in the artifact that the files lie in
     #[arg(short, long = "dir", visible_alias = "destination-dir", value_name = "DIR")]
     directory: Option<String>,
-    /// The kind of the files; default: what their names say, or the kind of the files that they replace
+    /// What they are to the model; default: what their names say, or what they replace
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<LayerKind>,
-    /// Replace files that are already in the artifact
+    /// Replace files that are in the artifact already
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]

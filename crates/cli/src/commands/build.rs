@@ -9,22 +9,22 @@ use crate::{
 use modelpack::{LayerRule, Place, spec::Encoding};
 use std::path::PathBuf;
 
-/// Pack a directory, with the flags of modctl
+/// Pack a directory, with modctl's flags
 #[derive(clap::Args)]
 pub struct Args {
     /// The model's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// The name of the artifact, and so where it goes; a reference without docker:// means the store
+    /// What the artifact is called, and so where it goes; a bare reference means the store
     #[arg(short, long, value_name = "PLACE", required_unless_present = "dry_run")]
     tag: Option<Place>,
-    /// Make one raw layer of each file; with `=false`, one tar layer
+    /// One raw layer a file; with `=false`, one tar layer a file
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     raw: bool,
     /// Pack straight into the registry, and keep no copy
     #[arg(long)]
     output_remote: bool,
-    /// Leave out the time of creation, even if SOURCE_DATE_EPOCH is set
+    /// Leave the time of creation out, whatever SOURCE_DATE_EPOCH says
     #[arg(long)]
     no_creation_time: bool,
     #[command(flatten)]

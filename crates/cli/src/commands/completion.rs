@@ -4,7 +4,7 @@ use crate::{args::Cli, failure::Failure, output::Output};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-/// Print a script with which a shell completes commands and options
+/// Print a script that lets a shell complete arguments
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack completion bash > ~/.local/share/bash-completion/completions/modelpack")]
 pub struct Args {

@@ -8,13 +8,13 @@ use serde::Serialize;
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack cp registry.example.com/team/tiny:v1 oci-archive:tiny.tar")]
 pub struct Args {
-    /// The artifact to copy
+    /// Where it is
     #[arg(value_name = "FROM")]
     from: Place,
-    /// Where it goes; a reference without store: means its registry
+    /// Where it goes; a bare reference means its registry
     #[arg(value_name = "TO")]
     to: Place,
-    /// Make a ModelPack artifact of a KitOps ModelKit, or of a model of Docker or Ollama; the layers stay as they are
+    /// Make it an artifact of the ModelPack specification, from a KitOps ModelKit or a model of Docker or Ollama; layers stay as they are
     #[arg(long = "to", value_name = "FORM", id = "form")]
     form: Option<Form>,
     #[command(flatten)]

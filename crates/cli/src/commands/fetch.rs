@@ -9,21 +9,21 @@ use crate::{
 use modelpack::Place;
 use std::path::PathBuf;
 
-/// Pull files of an artifact into a directory, with the flags of modctl
+/// Fetch files of an artifact from its registry into a directory, with modctl's flags
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack fetch registry.example.com/team/tiny:v1 -o ./tiny --patterns '*.json,tokenizer*'")]
 pub struct Args {
     /// The artifact in its registry
     reference: Place,
-    /// The directory for the files; it is created if it does not exist
+    /// Where the files go; made if it is not there
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// Patterns as for --include, separated by commas
+    /// --include for each of these patterns, with commas between them
     #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
     patterns: Vec<String>,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Replace files that are there and are different
+    /// Replace files that are in the way
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -15,17 +15,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Write a Modelfile with the files of a model and what was found in them, for you to edit
+/// Write a Modelfile that names a model's files and says what was found of it, to be changed by hand
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack init ./tiny && modelpack pack ./tiny -t tiny:v1")]
 pub struct Args {
     /// The model's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// The directory for the Modelfile; default: DIR
+    /// The directory that gets the Modelfile; default DIR
     #[arg(short = 'O', long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Replace a Modelfile that exists
+    /// Replace a Modelfile that is there
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]

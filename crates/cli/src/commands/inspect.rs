@@ -14,7 +14,7 @@ use modelpack::{
 /// How much of a description is shown, in characters.
 const DESCRIPTION: usize = 100;
 
-/// Show what an artifact says about its model and its files
+/// Show what an artifact says of its model and files
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack inspect tiny:v1 --json | jq -r '.layers[].path'")]
 pub struct Args {

@@ -16,17 +16,17 @@ use tokio::sync::oneshot;
 
 /// Log in to a registry
 ///
-/// The credentials are tried. If they are right, they are kept in Docker's config.json or its credential helper, or in $REGISTRY_AUTH_FILE.
+/// The credentials are tried, and then kept in Docker's config.json or its credential helper, or in $REGISTRY_AUTH_FILE.
 #[derive(clap::Args)]
 #[command(after_help = "Example: echo $TOKEN | modelpack login registry.example.com -u me --password-stdin")]
 pub struct Args {
     /// The registry: HOST[:PORT]
     #[arg(value_parser = registry_host)]
     registry: String,
-    /// The name of the user
+    /// The user's name
     #[arg(short, long)]
     username: Option<String>,
-    /// The password or a token; other users of this machine can see it in the list of processes
+    /// The password, or a token; who lists processes can read it here
     #[arg(short, long, conflicts_with = "password_stdin")]
     password: Option<String>,
     /// Read the password from stdin

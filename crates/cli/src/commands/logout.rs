@@ -3,7 +3,7 @@
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::spec::RepositoryName;
 
-/// Remove the credentials of a registry
+/// Forget the credentials of a registry
 #[derive(clap::Args)]
 pub struct Args {
     /// The registry: HOST[:PORT]

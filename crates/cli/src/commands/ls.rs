@@ -9,7 +9,7 @@ use crate::{
 use modelpack::{ListTarget, ListedEntry, Listing, Unreadable};
 use serde::Serialize;
 
-/// List the artifacts in the store, a registry, a layout or an archive
+/// List what a store, a registry, a layout or an archive holds
 #[derive(clap::Args)]
 #[command(after_help = "\
 What is listed:
@@ -23,7 +23,7 @@ What is listed:
 
 Example: modelpack ls registry.example.com/team/tiny")]
 pub struct Args {
-    /// What to list; default: the artifacts in the store
+    /// What is listed; without it, the artifacts in the store
     #[arg(value_name = "WHAT")]
     what: Option<ListTarget>,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use super::init;
 use crate::{context::Context, failure::Failure};
 
-/// Work with Modelfiles, with the names and flags of modctl
+/// Work with Modelfiles, by modctl's names
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -12,7 +12,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Write a Modelfile for a directory into the working directory (`init` writes it into the model's directory)
+    /// Write a Modelfile for a directory into the current one; `init` writes it into the model's
     Generate(Generate),
 }
 

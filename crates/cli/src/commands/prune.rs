@@ -7,7 +7,7 @@ use modelpack::PruneOptions;
 /// Remove from the store what no artifact needs
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only show what would be removed
+    /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
 }

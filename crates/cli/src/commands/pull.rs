@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     /// The artifact in its registry
     reference: Place,
-    /// Unpack into this directory, without a copy in the store
+    /// Unpack into this directory, and keep no copy in the store
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// With --output: replace files that are there and are different
+    /// With --output: replace files that are in the way
     #[arg(long, requires = "output")]
     force: bool,
     #[command(flatten)]

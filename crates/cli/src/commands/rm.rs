@@ -3,12 +3,12 @@
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::Place;
 
-/// Remove tags from the store; with a digest, remove that manifest and all its tags
+/// Remove tags from the store, or with a digest that manifest and all its tags
 ///
-/// The files stay until `modelpack prune` finds that no artifact needs them.
+/// Files stay until `modelpack prune` finds that nothing needs them.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifacts to remove
+    /// What is removed
     #[arg(value_name = "REFERENCE", required = true)]
     references: Vec<Place>,
 }

@@ -11,13 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Run a registry; Ctrl-C ends it when the requests under way are finished
+/// Serve a registry; Ctrl-C finishes what is in flight and ends it
 #[derive(clap::Args)]
 pub struct Args {
-    /// The address to listen at; port 0 means any free port
+    /// The address to listen at; port 0 is any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
-    /// The directory for its artifacts; default: `registry` in the directory of the store
+    /// Where its artifacts are kept; default `registry` in the directory of the store
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Write a line of JSON on stderr for each request

@@ -4,14 +4,14 @@ use super::cp::note_referrers;
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::Place;
 
-/// Give an artifact in the store another name
+/// Give an artifact of the store another name
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack tag tiny:v1 registry.example.com/team/tiny:v1")]
 pub struct Args {
     /// The artifact
     #[arg(value_name = "REFERENCE")]
     from: Place,
-    /// The other name
+    /// Its other name
     #[arg(value_name = "NEW")]
     to: Place,
 }

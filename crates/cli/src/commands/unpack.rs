@@ -9,21 +9,21 @@ use crate::{
 use modelpack::{LeftOut, Place, UnpackOptions};
 use std::path::{Path, PathBuf};
 
-/// Unpack an artifact from any place into a directory
+/// Unpack an artifact into a directory, from wherever it is
 ///
-/// Files that are already there with the same bytes are left as they are.
+/// Files that are there already with the same bytes are left as they are.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack unpack registry.example.com/team/tiny:v1 -o ./tiny")]
 pub struct Args {
     /// The artifact
     #[arg(value_name = "PLACE")]
     from: Place,
-    /// The directory for the files; it is created if it does not exist
+    /// Where the files go; made if it is not there
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Replace files that are there and are different
+    /// Replace files that are in the way
     #[arg(long)]
     force: bool,
     #[command(flatten)]

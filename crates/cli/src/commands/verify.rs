@@ -11,15 +11,13 @@ use std::path::Path;
 
 /// Read every byte of an artifact and compare it with its digest
 ///
-/// With `--repair` and an artifact in the store, everything of it that is damaged or missing is fetched again from its registry.
-///
-/// With `--repair` alone, every blob of the store is read, and nothing is fetched. Damaged blobs are removed, so that the next pull, pack
-/// or push brings them again. An index.json that cannot be read is rebuilt from the manifests that are there. Tags whose manifests are gone
-/// are removed. The result says what was done. If something cannot be repaired, the rest is repaired, and the command fails at the end.
-/// `--store DIR` repairs the directory that a registry serves.
+/// With `--repair`, what is damaged or missing of an artifact in the store is fetched again from its registry. Without an artifact,
+/// `--repair` reads every blob of the store: those that are damaged are removed, so that the next pull, pack or push brings them; an
+/// index.json that cannot be read is made again from the manifests that are there; tags whose manifests are gone are removed. It says what
+/// it did, and fetches nothing. If something cannot be repaired, it goes on with the rest and fails at the end. With `--store DIR` it repairs the directory that a registry serves.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact; with `--repair`, a reference, or nothing for the whole store
+    /// The artifact; `--repair` takes a reference, or none for all of the store
     #[arg(value_name = "PLACE", required_unless_present = "repair")]
     place: Option<Place>,
     /// Repair what is damaged in the store

@@ -6,7 +6,7 @@ use serde::Serialize;
 const NAME: &str = "modelpack";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Print the name and the version
+/// Print name and version
 #[derive(clap::Args)]
 pub struct Args {}
 

@@ -22,10 +22,10 @@ use std::{
     time::Instant,
 };
 
-/// Pack, push, pull, verify and unpack a model in temporary directories, and show each step
+/// Show a model packed, pushed, pulled, verified and unpacked, in temporary directories
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model's directory; default: a small model that is made for this
+    /// The model's directory; default a small one that is made for it
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
 }
