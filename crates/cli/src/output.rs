@@ -52,6 +52,15 @@ impl Output {
         }
     }
 
+    /// A line of the log: `text` for a person, `value` for a program.
+    pub fn log(&self, text: &str, value: &impl Serialize) {
+        if self.json {
+            say_line(&text::json(value));
+        } else {
+            say(text);
+        }
+    }
+
     /// Tells a person what is probably not as it should be. A program finds it in the result.
     pub fn warn(&self, text: &str) {
         if !self.json {

@@ -6,6 +6,8 @@
 //!
 //! What a verb returns serialises, and the program's `--json` prints just that; `docs/json.md` lists the fields. An [`Error`] has a
 //! [`kind`](Error::kind).
+//!
+//! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`.
 
 mod attach;
 mod convert;
@@ -27,6 +29,7 @@ mod repair;
 mod scan;
 mod store;
 mod unpack;
+#[cfg(feature = "validate")]
 mod validate;
 mod verify;
 
@@ -39,7 +42,7 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
+pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
@@ -51,6 +54,7 @@ pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Serve
 pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedRepository};
 pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
+#[cfg(feature = "validate")]
 pub use modelpack_validate as validation;
 pub use options::{DEFAULT_CONCURRENCY, Options};
 pub use pack::{ModelfilePath, PackRequest, PackSource, Packed, Planned};
@@ -61,6 +65,7 @@ pub use repair::{RepairedArtifact, RepairedStore, UnrepairedBlob};
 pub use scan::{ScanOptions, ScanTarget, Scanned};
 pub use store::{Listed, Listing, RemovedName, Unreadable};
 pub use unpack::{UnpackOptions, Unpacked};
+#[cfg(feature = "validate")]
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
@@ -159,6 +164,6 @@ fn get_or_try_init<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> R
     }
 }
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "validate"))]
 #[doc = include_str!("../../../docs/embedding.md")]
 struct DocumentedExample;

@@ -8,6 +8,7 @@ use std::{fmt, path::Path, str::FromStr, sync::LazyLock};
 /// Which files of an artifact are wanted: those that an include or a preset takes, or all if there is neither, without those that are
 /// excluded.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Selection {
     /// Takes files by their paths.
     pub include: Patterns,

@@ -47,7 +47,7 @@ impl Partial {
         // A writer to a link and a writer to its target write to the same file.
         let destination = follow_links(destination).map_err(Error::io("look at", destination))?;
         let mut name = std::ffi::OsString::from(".");
-        let no_name = || Error::Invalid { what: destination.display().to_string(), why: "it names no file".into() };
+        let no_name = || Error::InvalidName { name: destination.display().to_string(), why: "it names no file".into() };
         name.push(destination.file_name().ok_or_else(no_name)?);
         name.push(".modelpack-partial");
         let path = destination.with_file_name(name);

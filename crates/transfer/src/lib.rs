@@ -21,7 +21,7 @@ mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
     contract as files_contract,

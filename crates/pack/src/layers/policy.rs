@@ -9,6 +9,7 @@ const MAX_LAYERS: usize = 512;
 
 /// How the files of a model become layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerPolicy {
     /// Of the rules that are for a file, the last says how it is encoded. Without one it is raw, or a part of a tar bundle if there are too
     /// many layers; a rule that says raw keeps it from that.
@@ -24,6 +25,16 @@ impl Default for LayerPolicy {
 }
 
 impl LayerPolicy {
+    /// Encodes files by these rules, of which the last that is for a file counts.
+    pub fn rules(self, rules: impl IntoIterator<Item = LayerRule>) -> Self {
+        Self { rules: rules.into_iter().collect(), ..self }
+    }
+
+    /// Bundles small files if there would be more layers than this; at least 1.
+    pub fn max_layers(self, max_layers: usize) -> Self {
+        Self { max_layers, ..self }
+    }
+
     /// What the rules say of a file.
     pub(super) fn encoding_of(&self, file: &PlannedFile) -> Option<Encoding> {
         self.rules.iter().rev().find(|rule| rule.is_for(file)).map(|rule| rule.encoding)

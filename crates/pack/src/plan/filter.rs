@@ -9,6 +9,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Which files of a directory are packed, whatever its Modelfile says; paths are those below the directory.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct FileFilter {
     /// Files that are left out, whatever takes them; directories are not looked into.
     pub exclude: Patterns,
@@ -20,6 +21,21 @@ pub struct FileFilter {
 }
 
 impl FileFilter {
+    /// Takes the files that match, though they are usually left out.
+    pub fn include(self, include: Patterns) -> Self {
+        Self { include, ..self }
+    }
+
+    /// Leaves out the files that match, whatever takes them.
+    pub fn exclude(self, exclude: Patterns) -> Self {
+        Self { exclude, ..self }
+    }
+
+    /// Whether nothing else is taken than what is included, unless nothing is.
+    pub fn only_included(self, only_included: bool) -> Self {
+        Self { only_included, ..self }
+    }
+
     /// Whether nothing else is taken than what is included.
     pub(super) fn takes_included_only(&self) -> bool {
         self.only_included && !self.include.is_empty()
