@@ -2,8 +2,10 @@
 
 use modelpack::{
     AttachOptions, Model, Modelpack, Options, PackRequest, Place, Progress, PruneOptions, ScanOptions, ScanTarget, UnpackOptions,
-    ValidateOptions, ValidateTarget, spec::RepositoryName,
+    spec::RepositoryName,
 };
+#[cfg(feature = "validate")]
+use modelpack::{ValidateOptions, ValidateTarget};
 use std::{fs, path::Path, sync::Arc};
 
 /// That this compiles is the test: a future that is not `Send` for every lifetime cannot be spawned.
@@ -23,6 +25,7 @@ fn every_call_can_be_spawned(m: &'static Modelpack, place: &'static Place, reque
     spawn(async { m.diff(&Model::Place(place.clone()), &Model::Place(place.clone())).await });
     spawn(async { m.lint(&Model::Place(place.clone())).await });
     spawn(async { m.scan(&ScanTarget::Place(place.clone()), &ScanOptions::default()).await });
+    #[cfg(feature = "validate")]
     spawn(async { m.validate(&ValidateTarget::Layout(".".into()), &ValidateOptions::default()).await });
     spawn(async { m.verify(place).await });
     spawn(async { m.repair(place).await });
