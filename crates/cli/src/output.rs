@@ -55,7 +55,7 @@ impl Output {
     /// A line of the log: `text` for a person, `value` for a program.
     pub fn log(&self, text: &str, value: &impl Serialize) {
         if self.json {
-            say_line(&text::json(value));
+            say_line(&to_line(value));
         } else {
             say(text);
         }
