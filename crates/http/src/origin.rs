@@ -5,7 +5,6 @@ use crate::{
     failure::{Failure, unexpected},
     protocol::Protocol,
     request::Request,
-    retry::Backoff,
     text::shown,
 };
 use http::{HeaderValue, Method, StatusCode, header::LOCATION};
@@ -45,6 +44,11 @@ impl<P: Protocol> Origin<P> {
         url
     }
 
+    /// The client that its requests are sent by.
+    pub fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
     /// Whether the URL is the server's own: of the same scheme, host and port.
     pub fn owns(&self, url: &Url) -> bool {
         url.origin() == self.url.origin()
@@ -52,7 +56,7 @@ impl<P: Protocol> Origin<P> {
 
     /// Sends a request until it is answered with success, as often as that may help and as it can be repeated.
     pub async fn send(&self, mut request: Request<'_, P::Scope>) -> Result<Response> {
-        let mut backoff = Backoff::default();
+        let mut backoff = self.client.backoff();
         loop {
             let failure = match self.attempt(&mut request).await {
                 Ok(response) => return Ok(response),
@@ -100,7 +104,7 @@ impl<P: Protocol> Origin<P> {
                 };
                 return Err(unexpected(&response, why).into());
             }
-            return Err(Failure::refused(&request.method, request.what, &self.protocol, response).await);
+            return Err(Failure::refused(&request.method, request.what, &self.protocol, response, self.client.retry()).await);
         }
     }
 

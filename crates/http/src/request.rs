@@ -1,14 +1,9 @@
 //! A request as it is meant, however often it is sent.
 
-use crate::payload::Payload;
+use crate::{options::Timeouts, payload::Payload};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
 use std::time::Duration;
-
-/// How long an answer may take to begin, or the next bytes of a body to come or go.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// A server may read what was sent once more before it says that it has it.
-const UPLOAD_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// A request as it is meant, however often it is sent. `S` is what its protocol has to know to get it let in, such as the scope of a
 /// token ([`Protocol::Scope`](crate::Protocol::Scope)).
@@ -19,13 +14,13 @@ pub struct Request<'a, S> {
     pub(crate) what: &'a str,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
-    pub(crate) patience: Duration,
+    is_upload: bool,
 }
 
 impl<'a, S> Request<'a, S> {
     /// A request without a body. `what` is what an error says was not found or is not allowed.
     pub fn new(method: Method, url: Url, scope: &'a S, what: &'a str) -> Self {
-        Self { method, url, scope, what, headers: HeaderMap::new(), payload: Payload::empty(), patience: PATIENCE }
+        Self { method, url, scope, what, headers: HeaderMap::new(), payload: Payload::empty(), is_upload: false }
     }
 
     /// With a header.
@@ -34,15 +29,20 @@ impl<'a, S> Request<'a, S> {
         self
     }
 
-    /// With a body, whose answer may take ten minutes, because the server may read it once more.
+    /// With a body, whose answer may take longer, because the server may read it once more ([`Timeouts::upload`]).
     pub fn payload(mut self, payload: Payload) -> Self {
-        (self.payload, self.patience) = (payload, UPLOAD_PATIENCE);
+        (self.payload, self.is_upload) = (payload, true);
         self
     }
 
-    /// With another limit to how long nothing may move until the answer begins. It is a minute, or ten for a request with a body.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    /// With a small body, whose answer takes no longer than others.
+    pub fn form(mut self, payload: Payload) -> Self {
+        self.payload = payload;
         self
+    }
+
+    /// How long nothing may move until the answer begins.
+    pub(crate) fn patience(&self, timeouts: &Timeouts) -> Duration {
+        if self.is_upload { timeouts.upload } else { timeouts.idle }
     }
 }

@@ -39,7 +39,7 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl};
+pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
@@ -147,7 +147,7 @@ impl Modelpack {
             Some(client) => Ok(client),
             None => {
                 let notices = self.options.notices.clone();
-                let client = Client::new(ClientOptions { notices, ..self.options.client.clone() })?;
+                let client = Client::new(self.options.client.clone().notices(notices))?;
                 Ok(self.opened.client.get_or_init(|| client))
             }
         }
