@@ -1,5 +1,6 @@
 //! The arguments that every command takes, and those that several share.
 
+mod help;
 mod metadata;
 mod pack;
 mod plan;
@@ -16,7 +17,7 @@ use crate::{
     output::Output,
     text::{brief, printable_lines},
 };
-use clap::{ArgAction, Parser, error::ErrorKind};
+use clap::{ArgAction, FromArgMatches, Parser, error::ErrorKind};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -42,6 +43,13 @@ pub struct Cli {
     pub globals: Globals,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The arguments of this process.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&help::command().try_get_matches()?)
+    }
 }
 
 #[derive(Clone, clap::Args)]

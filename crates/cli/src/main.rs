@@ -18,7 +18,6 @@ mod source_date;
 mod text;
 
 use args::Cli;
-use clap::Parser;
 use commands::{Command, completion, version};
 use context::Context;
 use failure::Failure;
@@ -31,7 +30,7 @@ use std::{process::ExitCode, time::Duration};
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let Cli { globals, command } = match Cli::try_parse() {
+    let Cli { globals, command } = match Cli::of_process() {
         Ok(cli) => cli,
         Err(error) => return args::report(&error),
     };

@@ -40,6 +40,8 @@ impl HttpClient {
     ///
     /// Fails with [`Error::Setting`] if a proxy or the user agent cannot be understood.
     pub fn new(options: &ClientOptions) -> Result<Self> {
+        // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let routes = Routes::new(&options.proxies)?;
         let user_agent = if options.user_agent.is_empty() { USER_AGENT } else { &options.user_agent };
         let user_agent = HeaderValue::try_from(user_agent).map_err(|e| {

@@ -6,6 +6,8 @@
 //!
 //! What a verb returns serialises, and the program's `--json` prints just that; `docs/json.md` lists the fields. An [`Error`] has a
 //! [`kind`](Error::kind).
+//!
+//! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`.
 
 mod attach;
 mod convert;
@@ -27,6 +29,7 @@ mod repair;
 mod scan;
 mod store;
 mod unpack;
+#[cfg(feature = "validate")]
 mod validate;
 mod verify;
 
@@ -51,6 +54,7 @@ pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Serve
 pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedRepository};
 pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
+#[cfg(feature = "validate")]
 pub use modelpack_validate as validation;
 pub use options::{DEFAULT_CONCURRENCY, Options};
 pub use pack::{ModelfilePath, PackRequest, PackSource, Packed, Planned};
@@ -61,6 +65,7 @@ pub use repair::{RepairedArtifact, RepairedStore, UnrepairedBlob};
 pub use scan::{ScanOptions, ScanTarget, Scanned};
 pub use store::{Listed, Listing, RemovedName, Unreadable};
 pub use unpack::{UnpackOptions, Unpacked};
+#[cfg(feature = "validate")]
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
@@ -125,32 +130,25 @@ impl Modelpack {
     }
 
     /// The local store, to be read. It need not be there, and may be read-only.
-    fn store(&self) -> &Store {
-        self.opened.store.get_or_init(|| Store::open_existing(&self.options.store, Untagged::Drop))
+    fn store(&self) -> Result<&Store> {
+        get_or_try_init(&self.opened.store, || Ok(Store::open_existing(&self.options.store, Untagged::Drop)?))
     }
 
     /// The local store, to be written: it is made if it is not there, and what writers left in it that were killed goes.
     fn writable_store(&self) -> Result<&Store> {
-        match self.opened.writable_store.get() {
-            Some(store) => Ok(store),
-            None => {
-                let store = Store::open(&self.options.store, Untagged::Drop)?;
-                // What cannot be removed is for `prune` to report.
-                let _ = store.remove_abandoned();
-                Ok(self.opened.writable_store.get_or_init(|| store))
-            }
-        }
+        get_or_try_init(&self.opened.writable_store, || {
+            let store = Store::open(&self.options.store, Untagged::Drop)?;
+            // What cannot be removed is for `prune` to report.
+            let _ = store.remove_abandoned();
+            Ok(store)
+        })
     }
 
     fn client(&self) -> Result<&Client> {
-        match self.opened.client.get() {
-            Some(client) => Ok(client),
-            None => {
-                let notices = self.options.notices.clone();
-                let client = Client::new(self.options.client.clone().notices(notices))?;
-                Ok(self.opened.client.get_or_init(|| client))
-            }
-        }
+        get_or_try_init(&self.opened.client, || {
+            let notices = self.options.notices.clone();
+            Ok(Client::new(self.options.client.clone().notices(notices))?)
+        })
     }
 
     fn copy_options(&self) -> CopyOptions {
@@ -158,6 +156,14 @@ impl Modelpack {
     }
 }
 
-#[cfg(doctest)]
+/// What `cell` holds. If it holds nothing, it holds from now on what `make` returns.
+fn get_or_try_init<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => make().map(|made| cell.get_or_init(|| made)),
+    }
+}
+
+#[cfg(all(doctest, feature = "validate"))]
 #[doc = include_str!("../../../docs/embedding.md")]
 struct DocumentedExample;

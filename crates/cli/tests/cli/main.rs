@@ -40,6 +40,7 @@ mod round_trip;
 mod scan;
 mod select;
 mod serve;
+mod small_model;
 mod snapshots;
 mod store;
 mod validate;

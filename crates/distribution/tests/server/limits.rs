@@ -1,6 +1,6 @@
 //! The registry with few descriptors, few threads, and half-dead clients.
 
-use crate::harness::{Registry, begin_request, failure, header, name, noise};
+use crate::harness::{Registry, begin_request, failure, header, http_client, name, noise};
 use futures_util::future::join_all;
 use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
@@ -97,7 +97,7 @@ async fn idle_clients_make_room_for_others_and_their_uploads_continue() {
 impl Registry {
     /// Pushes a blob on a separate connection.
     async fn push_blob_as_others_do(&self, i: usize) -> StatusCode {
-        let (client, content) = (reqwest::Client::builder().no_proxy().build().unwrap(), noise(100_000 + i));
+        let (client, content) = (http_client(), noise(100_000 + i));
         let digest = Digest::of(&content);
         let request = client.post(self.url(&format!("/v2/a/b/blobs/uploads/?digest={digest}"))).body(content);
         request.send().await.unwrap().status()
