@@ -2,7 +2,7 @@
 
 use modelpack::{
     AttachOptions, Model, Modelpack, Options, PackRequest, Place, Progress, PruneOptions, ScanOptions, ScanTarget, UnpackOptions,
-    ValidateOptions, ValidateTarget, spec::RepositoryName,
+    spec::RepositoryName,
 };
 use std::{fs, path::Path, sync::Arc};
 
@@ -23,7 +23,8 @@ fn every_call_can_be_spawned(m: &'static Modelpack, place: &'static Place, reque
     spawn(async { m.diff(&Model::Place(place.clone()), &Model::Place(place.clone())).await });
     spawn(async { m.lint(&Model::Place(place.clone())).await });
     spawn(async { m.scan(&ScanTarget::Place(place.clone()), &ScanOptions::default()).await });
-    spawn(async { m.validate(&ValidateTarget::Layout(".".into()), &ValidateOptions::default()).await });
+    #[cfg(feature = "validate")]
+    spawn(async { m.validate(&modelpack::ValidateTarget::Layout(".".into()), &modelpack::ValidateOptions::default()).await });
     spawn(async { m.verify(place).await });
     spawn(async { m.repair(place).await });
     spawn(async { m.repair_store().await });
