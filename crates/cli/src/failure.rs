@@ -130,8 +130,9 @@ impl Failure {
         Self::new(ending, format!("cannot write the result: {error}"))
     }
 
-    pub fn ending(&self) -> Ending {
-        self.ending
+    /// Whether it is a failure of this kind.
+    pub fn is(&self, kind: Kind) -> bool {
+        self.ending == Ending::Failed(kind)
     }
 
     /// Prints the failure to stderr, as one JSON object if a program reads it.

@@ -42,7 +42,7 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl};
+pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
@@ -147,7 +147,7 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            Ok(Client::new(ClientOptions { notices, ..self.options.client.clone() })?)
+            Ok(Client::new(self.options.client.clone().notices(notices))?)
         })
     }
 

@@ -56,7 +56,7 @@ impl Modelpack {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let scratch = tempfile::tempdir()?;
     /// let credentials = Credentials::in_files(vec![scratch.path().join("auth.json")]);
-    /// let client = ClientOptions { credentials, ..ClientOptions::default() };
+    /// let client = ClientOptions::default().credentials(credentials);
     /// let modelpack = Modelpack::new(Options::new(scratch.path().join("store")).client(client));
     /// assert!(!modelpack.logout("registry.example.com").await?.removed, "there was no login");
     /// # Ok(())

@@ -26,7 +26,7 @@ fn every_call_can_be_spawned(m: &'static Modelpack, place: &'static Place, reque
     spawn(async { m.lint(&Model::Place(place.clone())).await });
     spawn(async { m.scan(&ScanTarget::Place(place.clone()), &ScanOptions::default()).await });
     #[cfg(feature = "validate")]
-    spawn(async { m.validate(&ValidateTarget::Layout(".".into()), &ValidateOptions::default()).await });
+    spawn(async { m.validate(&modelpack::ValidateTarget::Layout(".".into()), &modelpack::ValidateOptions::default()).await });
     spawn(async { m.verify(place).await });
     spawn(async { m.repair(place).await });
     spawn(async { m.repair_store().await });

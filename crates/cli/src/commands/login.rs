@@ -58,7 +58,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let modelpack = context.modelpack(&args.options);
     let logged_in = modelpack.login(&args.registry, &username, &password).await.map_err(|error| {
         let failure = Failure::from(error);
-        if failure.ending() == Kind::Unauthorized.into() { failure.hint("check user name and password") } else { failure }
+        if failure.is(Kind::Unauthorized) { failure.hint("check user name and password") } else { failure }
     })?;
     context.output.note(&format!("logged in to {} as {username}", args.registry));
     context.output.result("", &logged_in)

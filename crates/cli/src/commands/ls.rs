@@ -50,7 +50,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 
 /// Many registries do not list their repositories.
 fn without_catalogue(failure: Failure, host: &str) -> Failure {
-    if failure.ending() != Kind::NotFound.into() {
+    if !failure.is(Kind::NotFound) {
         return failure;
     }
     failure.hint(format!("not every registry has one; `modelpack ls {host}/NAME` lists the tags of a repository"))

@@ -57,7 +57,7 @@ pub async fn pack(
     let packed = pack_request(&request, to, args, transfer, context).await;
     packed.map_err(|failure| match &request.source {
         // It may be either, so both are said.
-        PackSource::Place(Place::Reference(_)) if failure.ending() == Kind::NotFound.into() => {
+        PackSource::Place(Place::Reference(_)) if failure.is(Kind::NotFound) => {
             Failure::new(Kind::NotFound, format!("the directory {} was not found, and {}", from.display(), failure.message()))
         }
         _ => failure,

@@ -223,7 +223,8 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
         document.check(command, &result(&output));
         for said in output.stderr.lines() {
             let said: Value = serde_json::from_str(said).unwrap();
-            document.check(if said.get("error").is_some() { "error on stderr" } else { "warning on stderr" }, &said);
+            let kind = ["error", "warning", "log"].into_iter().find(|kind| said.get(kind).is_some()).unwrap();
+            document.check(&format!("{kind} on stderr"), &said);
         }
     };
 
@@ -246,7 +247,7 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
     prints("pack --dry-run", 0, "pack cut --dry-run");
     prints("tag", 0, &format!("tag tiny:v1 {host}/other:v1"));
     prints("push", 0, &format!("push {host}/other:v1"));
-    prints("pull", 0, &format!("pull {host}/tiny:v1"));
+    prints("pull", 0, &format!("pull {host}/tiny:v1 -v"));
     prints("cp", 0, "cp tiny:v1 oci:layout:v1");
     prints("cp", 0, "cp tiny:v1 oci-archive:tiny.tar:v1");
     prints("cp --to modelpack", 0, "cp --to modelpack oci:odd store:odd:v1");
