@@ -1,4 +1,4 @@
-//! The body of an answer, of which no more than a limit is read.
+//! The body of an answer, read up to a limit.
 
 use crate::{failure::Failure, request::PATIENCE};
 use modelpack_transfer::Error;

@@ -1,4 +1,4 @@
-//! Connections to servers, and one request over one of them.
+//! Connections to servers, and one request.
 
 use crate::{failure::Failure, network, options::ClientOptions, proxy::Routes, request::Request, text::shown};
 use http::{
@@ -16,7 +16,7 @@ use tracing::{debug, info};
 
 const USER_AGENT: &str = concat!("modelpack/", env!("CARGO_PKG_VERSION"));
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
-/// Connections live longer idle than a registry takes to commit a blob, so that the next one finds them open.
+/// How long an idle connection stays open: longer than a registry takes to commit a blob, so that the next request can use it.
 const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
 
 /// Connections to any number of servers, over HTTP/1.1. Clones share them.
@@ -27,7 +27,7 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// A client; nothing is connected to yet.
+    /// Creates a client. It does not connect yet.
     ///
     /// Fails with [`Error::Setting`] if a proxy or the user agent cannot be understood.
     pub fn new(options: &ClientOptions) -> Result<Self> {
@@ -42,7 +42,7 @@ impl HttpClient {
         let configured = || {
             let builder = reqwest::Client::builder()
                 .user_agent(user_agent.clone())
-                // Several connections carry more than one connection of HTTP/2 does.
+                // Several connections are faster than one connection of HTTP/2.
                 .http1_only()
                 .no_proxy()
                 .redirect(Policy::none())
@@ -56,7 +56,7 @@ impl HttpClient {
         };
         let built = match configured().and_then(reqwest::ClientBuilder::build) {
             Ok(client) => Ok(client),
-            // A machine without any CA certificate can still speak plain http; https fails there when it is tried.
+            // A machine without CA certificates can still use plain http; https fails when it is used.
             Err(_) => configured().and_then(|builder| builder.tls_certs_only([]).build()),
         };
         let client = built.map_err(|e| {
@@ -66,11 +66,11 @@ impl HttpClient {
         Ok(Self { client, routes: Arc::new(routes) })
     }
 
-    /// Sends a request to `url` once, and gives the answer when its head has come, whatever its status is. Nothing is followed, repeated
-    /// or shown but `authorization`.
+    /// Sends a request to `url` once, and returns the answer when its head has come, whatever its status is. Redirects are not followed. Of
+    /// all credentials, only `authorization` is sent.
     ///
-    /// Fails if no answer comes, if nothing moves for as long as the request's patience, and if the payload cannot be read or was sent
-    /// before and cannot be sent again.
+    /// Fails if no answer comes, if no byte is sent or received for as long as the request's patience, if the payload cannot be read, or if
+    /// it was sent before and cannot be sent again.
     pub async fn exchange<S>(
         &self,
         url: &Url,
@@ -128,15 +128,15 @@ impl HttpClient {
     }
 }
 
-/// A header of a request as the log shows it.
+/// A header of a request, for the log.
 fn header<'r, S>(request: &'r Request<'_, S>, name: HeaderName) -> Option<&'r str> {
     request.headers.get(name)?.to_str().ok()
 }
 
-/// How a request authenticates, without what it shows.
+/// The scheme of an authorization, without the credentials.
 fn scheme(authorization: &HeaderValue) -> &str {
     let scheme = authorization.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
-    // A token without a scheme is a secret.
+    // Without a scheme, the first word would be the secret itself.
     match scheme {
         b"Basic" => "Basic",
         b"Bearer" => "Bearer",

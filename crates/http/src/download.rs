@@ -1,4 +1,4 @@
-//! A file as it comes from a server: a range of it, asked for again from where it broke off until all of it is there.
+//! Downloads a range of a file. If the connection breaks, the rest is requested, until the range is complete.
 
 use crate::{
     failure::{Failure, unexpected},
@@ -20,29 +20,30 @@ use reqwest::{Response, Url};
 use std::{ops::Range, sync::Arc};
 use tracing::info;
 
-/// A server may give less than was asked for, or break off, but not so early that a download takes more answers than these, and one besides for
-/// each [`ENOUGH`] bytes that came.
+/// The maximum number of answers that one download may need, in addition to one for each [`ENOUGH`] bytes that came. A server may send less
+/// than was requested, or close the connection, but not without end.
 const FEW_ANSWERS: u64 = 100;
 const ENOUGH: u64 = 64 << 10;
 
-/// What is downloaded.
+/// A file on a server.
 pub struct Resource<P: Protocol> {
-    /// Who has it.
+    /// The server.
     pub origin: Arc<Origin<P>>,
-    /// What a request for it is about.
+    /// The scope of a request for it.
     pub scope: P::Scope,
-    /// Where the origin has it. Each attempt begins here, because addresses that it redirects to expire.
+    /// Its URL at the origin. Each attempt begins here, because the URLs that it redirects to expire.
     pub url: Url,
-    /// What it is called in an error.
+    /// Its name in an error.
     pub what: String,
-    /// Its size in bytes, of all of it.
+    /// The size of the whole file in bytes.
     pub size: u64,
 }
 
-/// The bytes `range` of a resource, which must have them and at least one. The server has answered when this returns.
+/// Downloads the bytes `range` of a resource. The range must not be empty, and must lie within the resource. When this returns, the server
+/// has begun to answer.
 ///
-/// Where the connection breaks, what is missing is asked for again. A server that does not give ranges is asked for everything, and what
-/// is not wanted is skipped. What comes is not verified.
+/// If the connection breaks, the missing bytes are requested again. If the server does not support ranges, the whole file is requested, and
+/// the other bytes are skipped. The bytes are not verified.
 pub async fn download<P: Protocol>(resource: Resource<P>, range: Range<u64>) -> Result<Body> {
     let len = range.end - range.start;
     let mut download = Download {
@@ -62,17 +63,17 @@ pub async fn download<P: Protocol>(resource: Resource<P>, range: Range<u64>) -> 
 struct Download<P: Protocol> {
     resource: Resource<P>,
     wanted: Range<u64>,
-    /// The next byte to hand on.
+    /// The position of the next byte to return.
     at: u64,
     answer: Option<Answer>,
-    /// Whether parts are asked for. It ends when the server does not give them; then all of it is asked for, which every server can
-    /// give, and what is not wanted is skipped.
+    /// Whether ranges are requested. If the server does not support them, the whole file is requested instead, and the other bytes are
+    /// skipped.
     by_range: bool,
     answers: Answers,
     backoff: Backoff,
 }
 
-/// How many answers there were, and what they brought.
+/// How many answers there were, and how many bytes they had.
 #[derive(Default)]
 struct Answers {
     count: u64,
@@ -85,22 +86,22 @@ impl Answers {
     }
 }
 
-/// A response whose body begins at or before what is wanted.
+/// A response whose body begins at the next byte or before it.
 struct Answer {
     response: Response,
-    /// How many bytes come before those that are wanted.
+    /// How many bytes to skip before the next byte.
     skip: u64,
     /// Where the body ends, as an offset in the resource.
     end: u64,
 }
 
 impl<P: Protocol> Download<P> {
-    /// Whether the next request names a range. What is all of it is asked for without one.
+    /// Whether the next request has a range. The whole file is requested without one.
     fn asks_for_part(&self) -> bool {
         self.by_range && (self.at..self.wanted.end) != (0..self.resource.size)
     }
 
-    /// Asks for what has not come yet.
+    /// Requests the missing bytes.
     async fn ask(&mut self) -> Result<Answer> {
         loop {
             self.answers.count += 1;
@@ -117,7 +118,7 @@ impl<P: Protocol> Download<P> {
         }
     }
 
-    /// Asks for a part, or for all of it.
+    /// Requests the missing bytes, or the whole file, once.
     async fn ask_once(&self) -> Result<Answer, Failure> {
         let Resource { origin, scope, url, what, size } = &self.resource;
         let mut request = Request::new(Method::GET, url.clone(), scope, what);
@@ -146,8 +147,8 @@ impl<P: Protocol> Download<P> {
         }
     }
 
-    /// After a failure: waits until it is time to ask again. Where that is of no use, and a part was asked for, it may be the server that does
-    /// not give parts, and all of it is asked for next; what is wrong with that is then what is told.
+    /// After a failure, waits until the next attempt. If no attempt should follow and a range was requested, the server may not support
+    /// ranges, so the whole file is requested next; if that fails too, its error is returned.
     async fn recover(&mut self, failure: Failure) -> Result<()> {
         match self.backoff.wait(failure).await {
             Ok(()) => {}
@@ -179,7 +180,7 @@ impl<P: Protocol> Download<P> {
                     piece.truncate(missing.min(piece.len() as u64) as usize);
                     self.at += piece.len() as u64;
                     self.answers.bytes += piece.len() as u64;
-                    // A body that ends where what is wanted does, or before, is read to its end, so that its connection can be used again.
+                    // A body that does not go beyond the range is read to its end, so that its connection can be used again.
                     self.answer = (is_last || self.at < self.wanted.end).then_some(answer);
                     if !piece.is_empty() {
                         self.backoff.progressed();
@@ -187,9 +188,9 @@ impl<P: Protocol> Download<P> {
                     }
                     continue;
                 }
-                // All that matters is here, however the connection ended.
+                // The range is complete, so it does not matter how the connection ended.
                 _ if missing == 0 => return Ok(None),
-                // All of a part is here, and more is wanted.
+                // A part is complete, and more is needed.
                 Ok(Ok(None)) if self.at == answer.end && answer.skip == 0 => continue,
                 Ok(Ok(None)) => Failure::cut_off(answer.response.url()),
                 Ok(Err(error)) => Failure::network(answer.response.url(), &error),
@@ -205,7 +206,7 @@ impl<P: Protocol> Download<P> {
         }
     }
 
-    /// The error with how far the download had come.
+    /// The error, with how many bytes had come.
     fn told(&self, error: Error) -> Error {
         match error {
             Error::Network { url, why } => {
@@ -221,7 +222,7 @@ impl<P: Protocol> Download<P> {
     }
 }
 
-/// Whether an error may come of the server's not giving parts: not if it wants to know who asks, or has no time.
+/// Whether the cause of an error may be that the server does not support ranges. It is not if the server wants credentials or is busy.
 fn may_be_about_the_part(error: &Error) -> bool {
     !matches!(error, Error::Unauthorized { .. } | Error::Protocol { status: 429, .. })
 }

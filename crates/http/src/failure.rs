@@ -1,4 +1,4 @@
-//! What went wrong with a request, as a sentence and as a reason to try again or not.
+//! Why a request failed, and whether to send it again.
 
 use crate::{
     body::read_message,
@@ -22,22 +22,22 @@ pub struct Failure {
 }
 
 impl From<Error> for Failure {
-    /// Another attempt would not help.
+    /// A failure after which another attempt does not help.
     fn from(error: Error) -> Self {
         Self { error, retry: Retry::Never }
     }
 }
 
 impl Failure {
-    /// The connection failed before there was a response, or in the middle of it.
+    /// The connection failed before the response or within it.
     pub(crate) fn network(url: &Url, error: &reqwest::Error) -> Self {
         let (why, retry) = network::explain(error);
         Self { error: Error::Network { url: shown(url), why }, retry }
     }
 
-    /// The same, of a server at `url` that has not answered anything yet: it may expect another protocol.
+    /// Adds to the failure of a server at `url` that has not answered any request that it may expect another protocol.
     pub(crate) fn of_stranger(mut self, url: &Url) -> Self {
-        // A payload may come from a server too, and its failure is nothing of this one's.
+        // A payload may be read from another server; a failure of that one is not a failure of this one.
         if let Error::Network { url: failed, why } = &mut self.error
             && *failed == shown(url)
         {
@@ -50,13 +50,13 @@ impl Failure {
         self
     }
 
-    /// Nothing came for so long that nothing will.
+    /// No byte came for a long time.
     pub(crate) fn stalled(url: &Url, patience: Duration) -> Self {
         let why = format!("nothing came for {} seconds", patience.as_secs());
         Self { error: Error::Network { url: shown(url), why }, retry: Retry::Soon }
     }
 
-    /// A body ended before all of it had come.
+    /// A body ended too early.
     pub(crate) fn cut_off(url: &Url) -> Self {
         Self { error: Error::Network { url: shown(url), why: "the connection ended too early".to_owned() }, retry: Retry::Soon }
     }
@@ -76,7 +76,7 @@ impl Failure {
         let meaning = protocol.meaning(&ErrorAnswer { url: &url, status, headers: &headers, text: &text });
         let why = match &meaning.why {
             Some(why) => why,
-            // A proxy's page is no help to anybody, a line of text may be.
+            // An HTML page does not help; a line of text may.
             None if text.trim_start().starts_with('<') => "",
             None => text.lines().next().unwrap_or_default(),
         };
@@ -87,7 +87,7 @@ impl Failure {
             why.push_str(&format!("; the server asks to wait {pause} s"));
         }
         if url.scheme() == "http" && status == StatusCode::BAD_REQUEST && ["HTTPS", "SSL"].iter().any(|name| text.contains(name)) {
-            // How servers answer that expect TLS, each in its own words, and most of them with a page.
+            // Servers that expect TLS answer in different words, most of them with a page.
             why.push_str(MAY_SPEAK_TLS);
         }
         let error = match status {
@@ -102,7 +102,7 @@ impl Failure {
     }
 }
 
-/// A response that is a success, and yet not what was asked for.
+/// The error for a response that is a success but not the expected answer.
 pub fn unexpected(response: &Response, why: impl Into<String>) -> Error {
     Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into() }
 }

@@ -1,11 +1,16 @@
 //! The HTTP client that all protocols share.
 //!
-//! A protocol, such as that of OCI registries, implements [`Protocol`]: what it shows so that a request is let in, and how its errors
-//! read. Everything else is here: an [`HttpClient`] holds connections, goes through proxies and checks certificates; an [`Origin`] sends
-//! requests to one server, follows redirects, tries again what may pass, and shows credentials to nobody else; [`download`] goes on where
-//! a body broke off; [`Credentials`] are logins in files like Docker's and in credential helpers.
+//! A protocol, such as that of OCI registries, implements [`Protocol`]: how a request is
+//! authorized, and what an error answer means. Everything else is here:
 //!
-//! Every failure is a [`modelpack_transfer::Error`] that says what was asked, of whom, and why it failed, without secrets.
+//! - [`HttpClient`] holds the connections, uses proxies and checks certificates.
+//! - [`Origin`] is one server. It sends requests, follows redirects, and repeats a request if that
+//!   may help. It never sends credentials to another server.
+//! - [`download`] reads a range of a file, and continues where a connection broke.
+//! - [`Credentials`] are logins in files like Docker's and in credential helpers.
+//!
+//! Every failure is a [`modelpack_transfer::Error`] that says what was requested, from where, and why
+//! it failed, without secrets. The events of `tracing` contain no secrets either.
 
 mod body;
 mod client;

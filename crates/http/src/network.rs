@@ -1,4 +1,4 @@
-//! Why a request got no answer, or no whole one, in plain words.
+//! Why a request got no answer, or only a part of one, in plain words.
 
 use crate::{retry::Retry, text::printable};
 use std::{error::Error as StdError, io};
@@ -8,7 +8,7 @@ pub(crate) const NO_HANDSHAKE: &str = "the server closed the connection during t
 pub(crate) const MAY_SPEAK_TLS: &str = "; the server there may speak TLS";
 pub(crate) const MAY_SPEAK_PLAIN_HTTP: &str = "; the server there may speak plain http";
 
-/// An error and what it was made from, down to the root. An I/O error does not count the one that it wraps among its sources.
+/// An error and its sources, down to the root cause. An I/O error does not return the error that it wraps as its source, so this does.
 pub(crate) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
     fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -19,7 +19,7 @@ pub(crate) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdEr
     std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| cause(*error))
 }
 
-/// The root cause of a failed request as a sentence, and whether it may pass.
+/// The root cause of a failed request as a sentence, and whether it may be temporary.
 pub(crate) fn explain(error: &reqwest::Error) -> (String, Retry) {
     let root = causes(error).last().map_or_else(String::new, |root| printable(&root.to_string()));
     let kinds: Vec<io::ErrorKind> = causes(error).filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).collect();

@@ -6,7 +6,7 @@ use modelpack_transfer::Notices;
 /// How servers are reached.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
-    /// Speak plain HTTP to every server. Loopback hosts are spoken to in plain HTTP in any case.
+    /// Use plain HTTP for every server. For loopback hosts, it is always used.
     pub plain_http: bool,
     /// Accept any TLS certificate.
     pub insecure: bool,
@@ -14,8 +14,8 @@ pub struct ClientOptions {
     pub proxies: Proxies,
     /// The logins for registries.
     pub credentials: Credentials,
-    /// What the client calls itself (`User-Agent`); empty for its default.
+    /// The `User-Agent`; empty for the default.
     pub user_agent: String,
-    /// Where notices go.
+    /// Receives the notices.
     pub notices: Notices,
 }

@@ -1,4 +1,4 @@
-//! One server: how a request gets an answer out of it, through authentication, redirects and retries.
+//! One server: authorization, redirects and retries of the requests to it.
 
 use crate::{
     client::HttpClient,
@@ -18,39 +18,40 @@ use std::{
 use tracing::{debug, info};
 
 const MAX_REDIRECTS: usize = 8;
-/// How often one request may be refused while there is something else to show: at first nothing is shown, then a token that has expired in
-/// the meantime, then tokens for less and less.
+/// How many times one request may be answered with 401 and be repeated with another authorization: at first there is none, then a token that
+/// has expired, then tokens with smaller and smaller scopes.
 const MAX_REFUSALS: usize = 5;
 
-/// A server, and the protocol that is spoken with it.
+/// A server, and the protocol that it speaks.
 pub struct Origin<P> {
-    /// Of its path, nothing counts.
+    /// Only the scheme, the host and the port matter.
     url: Url,
     client: HttpClient,
     protocol: P,
-    /// Whether it has ever answered.
+    /// Whether the server has answered any request.
     has_answered: AtomicBool,
 }
 
 impl<P: Protocol> Origin<P> {
-    /// The server at `url`, of which scheme, host and port count.
+    /// The server at `url`. Only the scheme, the host and the port of the URL matter.
     pub fn new(url: Url, client: HttpClient, protocol: P) -> Self {
         Self { url, client, protocol, has_answered: AtomicBool::new(false) }
     }
 
-    /// The URL of a path, which is encoded as a URL wants it, on this server.
+    /// The URL of a path on this server. The path must be percent-encoded.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.url.clone();
         url.set_path(path);
         url
     }
 
-    /// Whether the URL is the server's own: of the same scheme, host and port.
+    /// Whether the URL belongs to this server: it has the same scheme, host and port.
     pub fn owns(&self, url: &Url) -> bool {
         url.origin() == self.url.origin()
     }
 
-    /// Sends a request until it is answered with success, as often as that may help and as it can be repeated.
+    /// Sends a request, and repeats it after failures that may be temporary, if its payload can be sent again. Returns the first successful
+    /// answer.
     pub async fn send(&self, mut request: Request<'_, P::Scope>) -> Result<Response> {
         let mut backoff = Backoff::default();
         loop {
@@ -65,13 +66,13 @@ impl<P: Protocol> Origin<P> {
         }
     }
 
-    /// Sends a request once, but for authentication and redirects; fails unless the answer is a success.
+    /// Sends a request once. It is repeated only for authorization and redirects. Fails unless the answer is a success.
     pub async fn attempt(&self, request: &mut Request<'_, P::Scope>) -> Result<Response, Failure> {
         let mut url = request.url.clone();
         let mut refusals = 0;
         let mut visited = Vec::new();
         loop {
-            // What authenticates is for this server's eyes only.
+            // No other server may see the credentials.
             let authorization = if self.owns(&url) { self.protocol.authorization(request.scope).await? } else { None };
             let response = self.exchange(&url, request, authorization.as_ref()).await?;
             let status = response.status();
@@ -104,7 +105,7 @@ impl<P: Protocol> Origin<P> {
         }
     }
 
-    /// Where a response leads to (`Location`). Fails if it does not say so by a URL, or by one that is less secure than this server's.
+    /// The URL in the `Location` of a response. Fails if there is none, or if it is less secure than the URL of this server.
     pub fn location(&self, response: &Response) -> Result<Url> {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| unexpected(response, "it does not say where to go on (Location)"))?;
@@ -116,7 +117,7 @@ impl<P: Protocol> Origin<P> {
         }
     }
 
-    /// One request and the beginning of its response.
+    /// Sends one request and returns its answer.
     async fn exchange(
         &self,
         url: &Url,
@@ -135,8 +136,8 @@ impl<P: Protocol> Origin<P> {
     }
 }
 
-/// The URL of a server that is named by its host and an optional port. It is https, but for loopback hosts, and where `plain_http` says so;
-/// `None` if the name is no such name.
+/// The URL of a server, from its host and an optional port. The scheme is https; it is http for loopback hosts, and for all hosts if
+/// `plain_http` is set. `None` if `name` is not a host with an optional port.
 pub fn origin_url(name: &str, plain_http: bool) -> Option<Url> {
     let url = Url::parse(&format!("https://{name}/")).ok()?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
@@ -146,7 +147,8 @@ pub fn origin_url(name: &str, plain_http: bool) -> Option<Url> {
     if plain_http || is_loopback(&url) { Url::parse(&format!("http://{name}/")).ok() } else { Some(url) }
 }
 
-/// A redirect that keeps the method. Of the older ones, which may turn it into GET, only those of GET and HEAD do.
+/// Whether a status is a redirect that keeps the method. The older statuses, with which clients may change the method to GET, count only for
+/// GET and HEAD.
 fn is_redirect(status: StatusCode, method: &Method) -> bool {
     match status.as_u16() {
         307 | 308 => true,
@@ -155,7 +157,7 @@ fn is_redirect(status: StatusCode, method: &Method) -> bool {
     }
 }
 
-/// Whether a host is this machine itself, which is spoken to without TLS.
+/// Whether a host is this machine itself. It is used without TLS.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

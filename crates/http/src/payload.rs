@@ -1,4 +1,4 @@
-//! The body of a request, and whether it can be sent twice.
+//! The body of a request, and whether it can be sent again.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// What a request sends: bytes that are kept, so that they can be sent as often as it takes, or a [`Body`] in pieces.
+/// The body of a request: bytes in memory, which can be sent any number of times, or a [`Body`], which is sent in pieces.
 pub struct Payload(Content);
 
 enum Content {
@@ -25,7 +25,7 @@ struct Stream {
     /// `None` once it was sent and cannot be sent again.
     body: Option<Body>,
     len: Option<u64>,
-    /// Who hashes the pieces as they pass. What was hashed cannot be hashed again, so such a body is sent once.
+    /// Receives the pieces as they are sent, to hash them. A body with a hasher is sent only once, because its bytes must be hashed once.
     hasher: Option<mpsc::Sender<Bytes>>,
     sending: Arc<Sending>,
 }
@@ -40,7 +40,7 @@ impl Stream {
 #[derive(Default)]
 struct Sending {
     bytes: AtomicU64,
-    /// The connection only tells that the body failed; the reason is kept here.
+    /// Why the body could not be read. The error of the connection does not contain the reason.
     failure: Mutex<Option<Error>>,
 }
 
@@ -57,12 +57,12 @@ impl From<Bytes> for Payload {
 }
 
 impl Payload {
-    /// No bytes.
+    /// An empty body.
     pub fn empty() -> Self {
         Bytes::new().into()
     }
 
-    /// A body. A small one that is no file is taken into memory, so that it can be sent again like one; this fails if it cannot be read.
+    /// A body. A small body that cannot be read again is read into memory, so that it can be sent again. Fails if it cannot be read.
     pub async fn of(body: Body) -> Result<Self> {
         match body.len() {
             Some(len) if len <= CHUNK as u64 && body.try_clone().is_none() => {
@@ -74,7 +74,7 @@ impl Payload {
         }
     }
 
-    /// The same bytes once more, if they can be sent again. Whoever hashes the one does not hash the other.
+    /// A second payload with the same bytes and without a hasher; `None` if the bytes cannot be sent again.
     pub fn try_clone(&self) -> Option<Self> {
         match &self.0 {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
@@ -84,7 +84,7 @@ impl Payload {
         }
     }
 
-    /// Hands the pieces to a hasher while they are sent. From then on they can be sent once only.
+    /// Sends each piece to `hasher` too. After that, the payload can be sent only once.
     pub fn hashed_by(self, hasher: mpsc::Sender<Bytes>) -> Self {
         let stream = match self.0 {
             Content::Bytes(bytes) => Stream::new(Body::from_bytes(bytes)),
@@ -156,7 +156,7 @@ impl Outgoing {
         }
         self.sending.bytes.store(sent, Relaxed);
         if let (Some(piece), Some(hasher)) = (&piece, &self.hasher) {
-            // A hasher that is gone means that nobody wants the digest any more.
+            // If the receiver is gone, nobody needs the digest.
             let _ = hasher.send(piece.clone()).await;
         }
         Ok(piece)

@@ -1,4 +1,4 @@
-//! Proxies: which one a request goes through, and how an error names it.
+//! Proxies: which proxy a request uses, and how an error names it.
 
 use crate::{
     failure::Failure,
@@ -9,32 +9,32 @@ use modelpack_transfer::{Error, Result};
 use reqwest::{ClientBuilder, NoProxy, Proxy, Response, StatusCode, Url};
 use std::fmt;
 
-/// Never asked for by proxy.
+/// The hosts for which no proxy is ever used.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
-/// What the library says of a proxy that wants a login before it opens a connection (407), and of one that opens none. It has no type that
-/// others can see.
+/// The library's text for a proxy that wants a login before it opens a connection (407), and for a proxy that refuses to open one. The type
+/// of these errors is private.
 const NO_LOGIN: &str = "proxy authorization required";
 const REFUSED_TUNNEL: &str = "tunnel error: unsuccessful";
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// Proxies, as the environment variables of the same names describe them. Loopback hosts are reached directly.
+/// Proxies, as the usual environment variables describe them. No proxy is used for loopback hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
     /// The proxy for https, `HTTPS_PROXY`.
     pub https: Option<ProxyUrl>,
     /// The proxy for plain http, `HTTP_PROXY`.
     pub http: Option<ProxyUrl>,
-    /// Hosts, domains and networks that are reached directly, separated by commas, `NO_PROXY`.
+    /// Hosts, domains and networks for which no proxy is used, separated by commas, `NO_PROXY`.
     pub no_proxy: Option<String>,
 }
 
 /// The URL of a proxy, and where it was set.
 #[derive(Clone)]
 pub struct ProxyUrl {
-    /// The URL, with the scheme http, https, socks4, socks4a, socks5 or socks5h. Without a scheme it is http. It may have a user's name
-    /// and password.
+    /// The URL. Its scheme is http, https, socks4, socks4a, socks5 or socks5h; without a scheme, it is http. It may contain a user name and
+    /// a password.
     pub url: String,
-    /// What an error calls the setting, such as the name of the variable.
+    /// The name of the setting in an error, such as the name of the environment variable.
     pub setting: String,
 }
 
@@ -51,7 +51,7 @@ impl From<&str> for ProxyUrl {
 }
 
 impl fmt::Debug for ProxyUrl {
-    /// Without a password.
+    /// Does not print the URL, because it may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyUrl").field("setting", &self.setting).finish_non_exhaustive()
     }
@@ -76,7 +76,7 @@ impl ProxyUrl {
     }
 }
 
-/// Which requests go through which proxy.
+/// Which request uses which proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     https: Option<Route>,
@@ -92,7 +92,7 @@ struct Route {
 }
 
 impl Routes {
-    /// Fails if a URL is none, or none of a proxy.
+    /// Fails if a URL is invalid, or if its scheme is not one of a proxy.
     pub(crate) fn new(proxies: &Proxies) -> Result<Self> {
         let exceptions = proxies.no_proxy.as_deref().map_or_else(|| LOOPBACK.to_owned(), |list| format!("{list},{LOOPBACK}"));
         let route = |proxy: &Option<ProxyUrl>| {
@@ -104,7 +104,7 @@ impl Routes {
         Ok(Self { https: route(&proxies.https)?, http: route(&proxies.http)?, exceptions })
     }
 
-    /// The same client, which goes these ways.
+    /// Configures a client to use the proxies.
     pub(crate) fn configure(&self, mut builder: ClientBuilder) -> reqwest::Result<ClientBuilder> {
         let https = self.https.as_ref().map(|route| Proxy::https(route.url.clone()));
         let http = self.http.as_ref().map(|route| Proxy::http(route.url.clone()));
@@ -114,18 +114,18 @@ impl Routes {
         Ok(builder)
     }
 
-    /// The proxy that a request for `url` goes through.
+    /// The proxy for a request to `url`.
     fn route(&self, url: &Url) -> Option<&Route> {
         let route = if url.scheme() == "https" { self.https.as_ref() } else { self.http.as_ref() }?;
         route.matcher.intercept(&url.as_str().parse().ok()?).map(|_| route)
     }
 
-    /// The proxy that a request for `url` goes through, as the log shows it.
+    /// The proxy for a request to `url`, without its password, for the log.
     pub(crate) fn proxy(&self, url: &Url) -> Option<String> {
         self.route(url).map(Route::shown)
     }
 
-    /// The failure of a request for `url`: if it may be the proxy's, it names the proxy and its setting.
+    /// The failure of a request to `url`. If a proxy may be the cause, the failure names the proxy and its setting.
     pub(crate) fn explain(&self, url: &Url, mut failure: Failure, error: &reqwest::Error) -> Failure {
         let Some(route) = self.route(url).filter(|_| error.is_connect() || error.is_timeout()) else { return failure };
         let proxy = printable(&route.shown());
@@ -134,7 +134,7 @@ impl Routes {
             return route.unauthorized().into();
         }
         if route.url.scheme().starts_with("http") && error.is_dns() {
-            // Such a proxy looks up the hosts that it is asked for, so it is the proxy itself that was not found.
+            // An HTTP proxy resolves the requested host itself, so the host that was not found is the proxy.
             let why = format!("the proxy {proxy} cannot be used: {why}");
             failure.error = Error::Setting { setting: route.setting.clone(), why, source: None };
         } else {
@@ -146,7 +146,7 @@ impl Routes {
         failure
     }
 
-    /// Whether an answer comes from the proxy, which does not let the request through without a login.
+    /// The error for an answer of a proxy that wants a login.
     pub(crate) fn refusal(&self, response: &Response) -> Option<Error> {
         let route = self.route(response.url()).filter(|_| response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED)?;
         Some(route.unauthorized())
@@ -154,7 +154,7 @@ impl Routes {
 }
 
 impl Route {
-    /// The proxy as an error shows it.
+    /// The URL of the proxy, without its password.
     fn shown(&self) -> String {
         shown(&self.url).trim_end_matches('/').to_owned()
     }

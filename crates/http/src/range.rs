@@ -1,5 +1,5 @@
-//! Ranges of bytes in their spellings: of what is read (`Range: bytes=0-9`), of the answer (`Content-Range: bytes 0-9/100`), and alone
-//! (`0-9`), as registries write those of chunks. Here a range is half-open; on the wire both ends are inclusive.
+//! Ranges of bytes in headers: in a request (`Range: bytes=0-9`), in an answer (`Content-Range: bytes 0-9/100`), and alone (`0-9`), which
+//! registries use for chunks. In this code, a range is half-open; in headers, both ends are inclusive.
 
 use std::ops::Range;
 

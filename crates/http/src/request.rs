@@ -1,17 +1,17 @@
-//! A request as it is meant, however often it is sent.
+//! A request, independent of how many times it is sent.
 
 use crate::payload::Payload;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
 use std::time::Duration;
 
-/// How long an answer may take to begin, or the next bytes of a body to come or go.
+/// How long to wait for the beginning of an answer, or for the next bytes of a body in either direction.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// A server may read what was sent once more before it says that it has it.
+/// The same for a request with a body: a server may read the whole body again before it answers.
 const UPLOAD_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// A request as it is meant, however often it is sent. `S` is what its protocol has to know to get it let in, such as the scope of a
-/// token ([`Protocol::Scope`](crate::Protocol::Scope)).
+/// A request, independent of how many times it is sent. `S` is what its protocol needs to authorize it, such as the scope of a token
+/// ([`Protocol::Scope`](crate::Protocol::Scope)).
 pub struct Request<'a, S> {
     pub(crate) method: Method,
     pub(crate) url: Url,
@@ -23,24 +23,25 @@ pub struct Request<'a, S> {
 }
 
 impl<'a, S> Request<'a, S> {
-    /// A request without a body. `what` is what an error says was not found or is not allowed.
+    /// A request without a body. `what` names the thing in an error: it was not found, or it is not allowed.
     pub fn new(method: Method, url: Url, scope: &'a S, what: &'a str) -> Self {
         Self { method, url, scope, what, headers: HeaderMap::new(), payload: Payload::empty(), patience: PATIENCE }
     }
 
-    /// With a header.
+    /// Adds a header.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
     }
 
-    /// With a body, whose answer may take ten minutes, because the server may read it once more.
+    /// Adds a body. The answer may then take ten minutes to begin, because the server may read the whole body again.
     pub fn payload(mut self, payload: Payload) -> Self {
         (self.payload, self.patience) = (payload, UPLOAD_PATIENCE);
         self
     }
 
-    /// With another limit to how long nothing may move until the answer begins. It is a minute, or ten for a request with a body.
+    /// Sets how long to wait for the beginning of the answer while no byte is sent. The default is one minute, or ten minutes for a request
+    /// with a body.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

@@ -1,4 +1,4 @@
-//! When something that failed is tried again, and after which pause.
+//! When a failed request is repeated, and after which pause.
 
 use crate::failure::Failure;
 use http::{
@@ -8,27 +8,27 @@ use http::{
 use std::time::{Duration, SystemTime};
 use tracing::info;
 
-/// How often something is tried without any progress.
+/// The maximum number of attempts without progress.
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause before something is tried again, whatever a server asks for.
+/// The longest pause before an attempt, even if a server asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Where a server asks for more than all pauses together, another attempt would come too early.
+/// If a server asks for a longer pause than all pauses together, there is no further attempt, because it would be too early.
 const ALL_PAUSES: Duration = LONGEST_PAUSE.saturating_mul(ATTEMPTS - 1);
 
-/// Whether a failure may pass by itself.
+/// Whether a failure may be temporary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// It will not, or not soon enough.
+    /// It is permanent, or lasts too long.
     Never,
-    /// It may, and the pause is ours to choose.
+    /// It may be temporary, and the client chooses the pause.
     Soon,
-    /// It may, and the server said when.
+    /// It may be temporary, and the server asks for this pause.
     After(Duration),
 }
 
 impl Retry {
-    /// What a response says.
+    /// What the status and the headers of a response say.
     pub(crate) fn of(status: StatusCode, headers: &HeaderMap) -> Self {
         if !matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504) {
             return Self::Never;
@@ -48,19 +48,19 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = text(RETRY_AFTER)?.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    // The server's clock, if it shows one, is the clock that its date is of.
+    // The date is by the server's clock, which the header `Date` shows.
     let now = date(DATE).unwrap_or_else(SystemTime::now);
     Some(date(RETRY_AFTER)?.duration_since(now).unwrap_or_default())
 }
 
-/// Counts attempts, and spaces them further and further apart.
+/// Counts attempts, and makes the pause before each one longer than the one before.
 #[derive(Debug, Default)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// After a failed attempt, waits until it is time for the next one. Gives the failure back if there should be none.
+    /// After a failed attempt, waits until the next attempt should be made. Returns the failure if there should be no further attempt.
     pub async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(pause) = self.pause(failure.retry) else { return Err(failure) };
         info!(why = %failure.error, attempt = self.failures + 1, milliseconds = pause.as_millis() as u64, "trying again after a pause");
@@ -68,7 +68,7 @@ impl Backoff {
         Ok(())
     }
 
-    /// How long to wait before the next attempt; `None` if there should be none.
+    /// How long to wait before the next attempt; `None` if there should be no further attempt.
     fn pause(&mut self, retry: Retry) -> Option<Duration> {
         self.failures += 1;
         if self.failures >= ATTEMPTS {
@@ -81,13 +81,13 @@ impl Backoff {
         }
     }
 
-    /// Something was achieved, so the count begins anew.
+    /// There was progress, so the count starts again.
     pub fn progressed(&mut self) {
         self.failures = 0;
     }
 }
 
-/// Between a half and one, so that many clients that failed together do not come back together.
+/// A factor between 0.5 and 1, so that many clients that failed at the same time do not try again at the same time.
 fn jitter() -> f64 {
     getrandom::u32().map_or(1.0, |random| 0.5 + f64::from(random) / f64::from(u32::MAX) / 2.0)
 }

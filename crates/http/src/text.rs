@@ -1,11 +1,11 @@
-//! What others say and where they are, as it may stand in a message.
+//! Text and URLs from others, in a form that is safe in messages and in the log.
 
 use reqwest::Url;
 
-/// How much of what somebody else says is repeated, in characters.
+/// How many characters of such a text are shown.
 const MAX_MESSAGE_CHARACTERS: usize = 500;
 
-/// The URL as an error shows it: without query and password, since those of object storage are signatures.
+/// A URL for an error or for the log: without the query, which may be a signature, and without the user and the password.
 pub fn shown(url: &Url) -> String {
     printable(&format!("{}://{}{}", url.scheme(), host(url), url.path()))
 }
@@ -15,7 +15,7 @@ pub(crate) fn host(url: &Url) -> &str {
     url.authority().rsplit_once('@').map_or(url.authority(), |(_, host)| host)
 }
 
-/// Text of somebody else that fits into a sentence: one line, without control characters, and of a long text the beginning.
+/// Text for an error or for the log: one line without control characters. Of a long text, the beginning is shown.
 pub fn printable(text: &str) -> String {
     printable_beginning(text, MAX_MESSAGE_CHARACTERS)
 }

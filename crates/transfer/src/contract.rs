@@ -1,4 +1,4 @@
-//! The contract of the seam as a suite: every implementation of [`Source`] and [`Sink`] runs it in its tests.
+//! The contract of the seam as a test suite. Every implementation of [`Source`] and [`Sink`] runs it in its tests.
 
 use crate::{Begin, Body, Error, Sink, Source, put_bytes};
 use modelpack_spec::{Descriptor, Digest, ImageManifest, Manifest, Selector, Tag};

@@ -1,7 +1,7 @@
-//! What a registry is shown so that it lets a request pass: nothing at first, then what it asked for.
+//! How requests to a registry are authorized: without credentials at first, then in the way that the registry asks for.
 //!
-//! Credentials go to the registry itself and to the token service that it names, and nowhere else. Neither is asked for the same thing
-//! twice after a refusal.
+//! Credentials are sent only to the registry itself and to the token service that it names. After a refusal, neither is asked for the same
+//! thing again.
 
 use super::{ClientOptions, refusal, scope::Scope};
 use crate::protocol::challenge::Challenge;
@@ -28,18 +28,18 @@ use tracing::{debug, info};
 const TOKEN_PATIENCE: Duration = Duration::from_secs(60);
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const MAX_TOKEN_BYTES: usize = 1 << 20;
-/// How long a token is good for if its service does not say (distribution token specification).
+/// How long a token is valid if the token service does not say (distribution token specification).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
-/// A token is renewed so long before it expires, or a fifth of its life if that is shorter.
+/// How long before its end a token is renewed; a fifth of its lifetime if that is shorter.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// How one registry is talked into answering. All requests to it share the tokens.
+/// Authorizes the requests to one registry. All requests share the tokens.
 pub(crate) struct Authority {
     registry: String,
     origin: Url,
     http: HttpClient,
     credentials: Credentials,
-    /// Used instead of the credentials.
+    /// A login that is used instead of the stored ones.
     given: Option<Login>,
     notices: Notices,
     state: Mutex<State>,
@@ -47,18 +47,18 @@ pub(crate) struct Authority {
 
 #[derive(Default)]
 struct State {
-    /// What the registry last asked for; until it asks, it is shown nothing.
+    /// What the registry last asked for. Before that, no authorization is sent.
     demand: Option<Demand>,
     /// The logins that have been looked up, by repository.
     logins: HashMap<String, Option<Login>>,
-    /// By the scope of the requests that they were asked for.
+    /// By the scope of the requests that need them.
     tokens: HashMap<Scope, Token>,
-    /// What the token service has refused, though it may grant parts of it.
+    /// The scopes that the token service has refused. It may grant parts of them.
     refused: HashSet<String>,
 }
 
 impl State {
-    /// What to ask the token service for: all of a scope, or what it has not refused yet.
+    /// The scope to ask the token service for: the whole scope, or the largest part that was not refused before.
     fn worth_asking(&self, mut scope: Scope) -> Scope {
         while self.refused.contains(&scope.to_string())
             && let Some(narrower) = scope.narrower()
@@ -68,7 +68,7 @@ impl State {
         scope
     }
 
-    /// A token for a scope that has not expired: its own, or one that was granted for as much.
+    /// A valid token for a scope: the scope's own token, or another one that covers the scope.
     fn token(&self, scope: &Scope) -> Option<&Token> {
         let own = self.tokens.get(scope);
         let wanted = self.worth_asking(own.map_or(scope, |token| &token.scope).clone());
@@ -85,7 +85,7 @@ enum Demand {
 
 struct Token {
     header: HeaderValue,
-    /// What it was asked for: the scope of the request, and what the registry named besides.
+    /// The scope that was requested: that of the request, and what the registry named in addition.
     scope: Scope,
     renew_at: Instant,
 }
@@ -111,7 +111,7 @@ impl Authority {
         }
     }
 
-    /// The login for the repository that a request is about.
+    /// The login for the repository of a request.
     async fn login(&self, state: &mut State, scope: &Scope) -> Result<Option<Login>> {
         if self.given.is_some() {
             return Ok(self.given.clone());
@@ -124,8 +124,8 @@ impl Authority {
         Ok(login)
     }
 
-    /// The address of a token service, if it may be shown credentials: no less secure than the registry, and without TLS on the
-    /// registry's own host only. One that is relative is at the registry.
+    /// The URL of a token service, if it may get credentials: it must be as secure as the registry, and without TLS it must be on the same
+    /// host. A relative URL is resolved against the registry.
     fn realm(&self, text: &str) -> Result<Url> {
         let joined = Some(text).filter(|text| !text.trim().is_empty()).and_then(|text| self.origin.join(text).ok());
         let realm = joined.ok_or_else(|| self.unauthorized("it names no token service, or not by a URL"))?;
@@ -138,8 +138,8 @@ impl Authority {
         }
     }
 
-    /// Asks the token service for a token for requests of a scope (distribution "Token Authentication", and its OAuth 2 form for an identity
-    /// token): for all that is wanted, or for less if it refuses to grant that together.
+    /// Requests a token from the token service for requests of a scope (distribution "Token Authentication", and its OAuth 2 form for an
+    /// identity token). If the service refuses the wanted scope, smaller scopes are requested.
     async fn fetch<'s>(&self, state: &'s mut State, realm: &Url, service: Option<&str>, scope: &Scope, wanted: Scope) -> Result<&'s Token> {
         let login = self.login(state, scope).await?;
         let mut wanted = state.worth_asking(wanted);
@@ -165,7 +165,7 @@ impl Authority {
         let token = answer.as_ref().and_then(|a| [&a.token, &a.access_token].into_iter().flatten().find(|t| !t.is_empty()));
         let header = token.and_then(|token| secret(format!("Bearer {token}"))).ok_or(status)?;
         let lifetime = answer.and_then(|a| a.expires_in).map_or(DEFAULT_LIFETIME, Duration::from_secs);
-        // A day at most, so that no answer can overflow the clock.
+        // At most one day, so that no answer can overflow the clock.
         let lifetime = lifetime.min(Duration::from_secs(24 * 60 * 60));
         debug!(registry = self.registry, scope = %wanted, seconds = lifetime.as_secs(), "token");
         let token = Token { header, scope: wanted, renew_at: asked_at + lifetime - MARGIN.min(lifetime / 5) };
@@ -218,7 +218,7 @@ impl Protocol for Authority {
     type Scope = Scope;
 
     async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
-        // The lock is held while a token is fetched: whoever needs the same one waits for it.
+        // The lock is held while a token is fetched, so that other requests wait for the same token.
         let mut state = self.state.lock().await;
         match state.demand.clone() {
             None => Ok(None),
@@ -237,7 +237,7 @@ impl Protocol for Authority {
     async fn refused(&self, scope: &Scope, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
         let mut state = self.state.lock().await;
         if state.token(scope).is_some_and(|token| Some(&token.header) != refused) {
-            // Another request was refused too, and has renewed the token already.
+            // Another request was refused as well, and has already renewed the token.
             return Ok(true);
         }
         let challenges: Vec<Challenge> =
@@ -249,7 +249,7 @@ impl Protocol for Authority {
             let named = bearer.parameters.get("scope").map_or_else(Scope::default, |named| Scope::parse(named));
             let wanted = match state.tokens.get(scope).filter(|_| again) {
                 None => scope.clone().and_named(named),
-                // A token service may grant less than it was asked for, and say nothing.
+                // A token service may grant less than was requested without saying so.
                 Some(token) => match token.scope.narrower() {
                     Some(narrower) => narrower,
                     None => return Ok(false),
@@ -275,7 +275,7 @@ impl Protocol for Authority {
     }
 }
 
-/// Whether a token service was there, and said no.
+/// Whether a token service answered and refused.
 fn is_refusal(failure: &Failure) -> bool {
     let is_client_error = |status: u16| (400..500).contains(&status);
     failure.retry == Retry::Never
@@ -286,7 +286,7 @@ fn is_refusal(failure: &Failure) -> bool {
         }
 }
 
-/// The header of Basic authentication; an identity token has none.
+/// The header of Basic authentication; `None` for an identity token.
 fn basic(login: &Login) -> Option<HeaderValue> {
     match login {
         Login::Basic { username, password } => secret(format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))),

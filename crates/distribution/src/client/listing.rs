@@ -11,21 +11,21 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
 
-/// How many entries are asked for at once.
+/// How many entries are requested per page.
 const PER_PAGE: usize = 500;
 const MAX_PAGE_BYTES: usize = 4 << 20;
-/// How much a whole list may have, in bytes.
+/// The maximum size of a whole list in bytes.
 const MAX_LIST_BYTES: usize = 64 << 20;
-/// How many pages in a row may bring nothing new. Some registries leave out what one may not see, and send the page all the same; more than
-/// these are a list that leads in a circle.
+/// The maximum number of successive pages without a new entry. Some registries leave out what the client may not see, and send empty pages.
+/// If there are more such pages, the list is a circle.
 const MAX_BARREN_PAGES: usize = 16;
-/// How many pages a list may have, however little each brings.
+/// The maximum number of pages of a list.
 const MAX_PAGES: usize = 10_000;
-/// How many malformed names are told.
+/// How many malformed names a notice shows.
 const MAX_EXAMPLES: usize = 5;
 const MAX_EXAMPLE_CHARACTERS: usize = 128;
 
-/// The names are text that is read one by one, so that one which is not a string, or no Unicode, spoils no other.
+/// The names are parsed one by one, so that one which is not a string or not Unicode does not affect the others.
 #[derive(Deserialize)]
 struct TagList {
     tags: Option<Vec<Box<RawValue>>>,
@@ -36,7 +36,7 @@ struct Catalog {
     repositories: Option<Vec<Box<RawValue>>>,
 }
 
-/// An index, of which it is of interest what it lists.
+/// An index, of which only the entries are read.
 #[derive(Deserialize)]
 struct ReferrersList {
     manifests: Option<Vec<ListedReferrer>>,
@@ -48,7 +48,7 @@ struct ListedReferrer {
 }
 
 impl RemoteRepository {
-    /// The tags, in the order of the registry. What is listed and can be no tag is left out, with a notice.
+    /// The tags, in the order of the registry. Names that are not valid tags are left out with a notice.
     ///
     /// Fails with [`Error::NotFound`] if there is no such repository.
     pub async fn tags(&self) -> Result<Vec<Tag>> {
@@ -57,12 +57,11 @@ impl RemoteRepository {
         list.names(&Route::Tags(self.path.clone()), |TagList { tags }| tags, |name| name.parse().ok()).await
     }
 
-    /// How many manifests belong to the one with `digest`: those that the registry lists as its referrers (of a long list, those on its
-    /// first page), and those under the tags that cosign gives them. A registry without the referrers API is asked for the tag that stands
-    /// in for it.
+    /// Counts the manifests that belong to the one with `digest`: its referrers in the list of the registry (of a long list, those on the
+    /// first page), and the manifests under the tags that cosign uses. If the registry has no referrers API, the tag of the fallback is read.
     ///
-    /// Nothing is asked twice, since nobody needs the answer. Fails if the registry does not tell its referrers; a tag of cosign that it does
-    /// not tell about does not count.
+    /// No request is repeated after a failure, because the count is not essential. Fails if the referrers cannot be read. Tags of cosign that
+    /// cannot be read are not counted.
     pub async fn count_referrers(&self, digest: &Digest) -> Result<usize> {
         let listed = self.referrers(digest).await?;
         let tagged = join_all(Tag::of_cosign(digest).map(|tag| self.resolve(tag))).await;
@@ -71,7 +70,7 @@ impl RemoteRepository {
         Ok(listed.len() + tagged.into_iter().flatten().filter(|tagged| !is_listed(tagged)).count())
     }
 
-    /// The digests of what the registry lists as referrers; `None` for those that it lists without one.
+    /// The digests of the referrers in the list of the registry; `None` for entries without a digest.
     async fn referrers(&self, digest: &Digest) -> Result<Vec<Option<Digest>>> {
         let what = format!("the referrers of {self}@{digest}");
         let (scope, url) = (self.scope(&["pull"]), self.registry().url(&Route::Referrers(self.path.clone(), digest.clone())));
@@ -97,10 +96,10 @@ fn lacks_referrers(error: &Error) -> bool {
 }
 
 impl Client {
-    /// The repositories of a registry, which is named by host and port, in its order and without the host. What is listed and can be no
-    /// repository is left out, with a notice.
+    /// The repositories of a registry, which is named by its host and port: without the host, in the order of the registry. Names that are
+    /// not valid are left out with a notice.
     ///
-    /// Fails with [`Error::NotFound`] if the registry keeps no such list, as many do not.
+    /// Fails with [`Error::NotFound`] if the registry has no such list. Many have none.
     pub async fn repositories(&self, host: &str) -> Result<Vec<RepositoryName>> {
         let (registry, what) = (self.registry(host)?, format!("a list of repositories (_catalog) at {host}"));
         let called = format!("the list of repositories of {host}");
@@ -113,18 +112,18 @@ impl Client {
     }
 }
 
-/// A list that is read.
+/// A list of a registry.
 struct List<'a> {
     registry: &'a Registry,
     scope: Scope,
-    /// What an error says was not found.
+    /// Its name in the error that it was not found.
     what: &'a str,
-    /// What it is called otherwise.
+    /// Its name in other messages.
     called: &'a str,
 }
 
 impl List<'_> {
-    /// The names on all pages, each once and parsed. Ends whatever the registry answers.
+    /// The names on all pages, each once and parsed. The number of requests is limited, whatever the registry answers.
     async fn names<P: for<'de> Deserialize<'de>, N>(
         &self,
         route: &Route,
@@ -141,7 +140,7 @@ impl List<'_> {
             let next = self.next_page(&response)?;
             let mut bytes = read_limited(response, MAX_PAGE_BYTES.min(left), self.what).await.map_err(|failure| failure.error)?;
             left -= bytes.len();
-            // Control characters are not allowed in JSON, but for line ends, which mean no more than spaces.
+            // JSON allows no control characters except line ends, which mean the same as spaces.
             bytes.iter_mut().filter(|byte| byte.is_ascii_control()).for_each(|byte| *byte = b' ');
             let page = serde_json::from_str(&String::from_utf8_lossy(&bytes)).map_err(|e| invalid(e.to_string()))?;
             let before = seen.len();
@@ -168,7 +167,7 @@ impl List<'_> {
         Err(invalid(format!("it has more than {MAX_PAGES} pages")))
     }
 
-    /// Where the next page is: never at another host, whatever a registry says.
+    /// The URL of the next page. It must be on the same server.
     fn next_page(&self, response: &Response) -> Result<Option<Url>> {
         let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
         let Some(next) = links.filter_map(page::parse_next).next() else { return Ok(None) };

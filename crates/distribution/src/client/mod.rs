@@ -1,6 +1,6 @@
 //! A client of OCI registries: repositories as [`Source`](modelpack_transfer::Source) and [`Sink`](modelpack_transfer::Sink).
 //!
-//! What every client needs, such as retries, redirects and logins, is in [`modelpack_http`]. Here is what registries add to it.
+//! Retries, redirects and logins, which every client needs, are in [`modelpack_http`]. Here is what registries add.
 
 mod auth;
 mod listing;
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 impl Client {
-    /// A client; nothing is connected to yet.
+    /// Creates a client. It does not connect yet.
     ///
     /// Fails if a proxy or the user agent cannot be understood.
     pub fn new(options: ClientOptions) -> Result<Self> {
@@ -46,7 +46,7 @@ impl Client {
         Ok(Self { shared: Arc::new(Shared { http, options, registries: Mutex::default() }) })
     }
 
-    /// A repository, which need not exist. Fails if the name has no host.
+    /// A repository, which does not have to exist. Fails if the name has no host.
     pub fn repository(&self, name: &RepositoryName) -> Result<RemoteRepository> {
         let host = name.host().ok_or_else(|| Error::InvalidName {
             name: name.to_string(),
@@ -66,7 +66,7 @@ impl Client {
         Ok(registry)
     }
 
-    /// Asks a registry, by host and port, whether it lets `login` in; without one, the login that the options have for it.
+    /// Asks a registry, which is named by its host and port, whether it accepts `login`; if `None`, the login from the options is used.
     ///
     /// Fails with [`Error::Unauthorized`] if it does not.
     pub async fn ping(&self, host: &str, login: Option<Login>) -> Result<()> {

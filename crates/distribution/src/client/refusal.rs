@@ -9,7 +9,7 @@ use modelpack_http::{ErrorAnswer, Meaning};
 use modelpack_spec::Digest;
 use modelpack_transfer::Error;
 
-/// What an error answer of `registry`, or of its token service, says; nothing if its body is not in the format of the specification.
+/// The meaning of an error answer of `registry` or of its token service; empty if the body is not in the format of the specification.
 pub(crate) fn meaning(registry: &str, answer: &ErrorAnswer<'_>) -> Meaning {
     let Ok(ErrorBody { errors }) = serde_json::from_str(answer.text) else { return Meaning::default() };
     let why = errors.iter().map(|e| [&*e.code, &*e.message].join(": ")).collect::<Vec<_>>().join("; ");
@@ -22,12 +22,12 @@ pub(crate) fn meaning(registry: &str, answer: &ErrorAnswer<'_>) -> Meaning {
     Meaning { why: Some(why), error: is_missing_blob.then(missing_blob).flatten() }
 }
 
-/// Whether this is how registries say that they do not know a request.
+/// Whether registries use this status for requests that they do not support.
 pub(crate) fn is_unsupported(status: u16) -> bool {
     [StatusCode::BAD_REQUEST, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED].iter().any(|known| known.as_u16() == status)
 }
 
-/// Registries put the digest of a missing blob into the message or the detail, each in its own way.
+/// The first digest in a text. Registries put the digest of a missing blob into the message or into the detail, in different forms.
 fn find_digest(text: &str) -> Option<Digest> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != ':').find_map(|word| word.parse().ok())
 }

@@ -1,4 +1,4 @@
-//! One registry: where it is, and how its requests are let in.
+//! One registry: its URL, and the authorization of the requests to it.
 
 use super::{ClientOptions, auth::Authority};
 use crate::protocol::route::Route;
@@ -6,7 +6,7 @@ use modelpack_http::{HttpClient, Login, Origin, Url, origin_url};
 use modelpack_transfer::{Error, Notices, Result};
 use std::sync::Arc;
 
-/// A registry, and what is known of it.
+/// A registry.
 pub(crate) struct Registry {
     /// Host and port, as a reference names it.
     pub(crate) name: String,
@@ -15,7 +15,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// The registry `name`, a host with an optional port. With a login, that one is used instead of those in the options.
+    /// The registry `name`, a host with an optional port. If there is a `login`, it is used instead of those in the options.
     pub(crate) fn new(name: &str, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Result<Self> {
         let host = if name == "docker.io" { "registry-1.docker.io" } else { name };
         let url = origin_url(host, options.plain_http)

@@ -39,21 +39,21 @@ pub struct RemoteRepository {
 #[derive(Clone)]
 struct Mounts {
     from: RepositoryName,
-    /// Once the registry has refused it, nothing more is asked for.
+    /// Set when the registry has refused to mount a blob; then no more mounts are requested.
     are_refused: Arc<AtomicBool>,
 }
 
 impl RemoteRepository {
     pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName) -> Self {
-        // On Docker Hub, a name without a namespace means one that Docker curates.
+        // On Docker Hub, a name without a namespace is in the namespace `library`.
         let curated = registry.name == "docker.io" && !name.path().contains('/');
         let path = if curated { format!("library/{}", name.path()) } else { name.path().to_owned() };
         let path = RepositoryName::without_host(&path).expect("the path of a valid name is valid");
         Self { registry, path, mounts: None }
     }
 
-    /// Mounts blobs that the repository `from` holds, instead of moving them, if the registry allows it. Does nothing unless `from` is
-    /// another repository of the same registry.
+    /// Mounts blobs from the repository `from` instead of sending them, if the registry allows it. Has no effect unless `from` is another
+    /// repository of the same registry.
     pub fn mounting_from(self, from: &RepositoryName) -> Self {
         let other = Self::new(self.registry.clone(), from).path;
         let is_other = from.host() == Some(&self.registry.name) && other != self.path;
@@ -61,8 +61,8 @@ impl RemoteRepository {
         Self { mounts, ..self }
     }
 
-    /// Deletes a tag, or the manifest with this digest and all tags that point to it. Of a tag and a digest together, the tag goes, if it
-    /// points to that digest.
+    /// Deletes a tag, or the manifest with this digest and all tags that point to it. If both are given, the tag is deleted if it points to
+    /// that digest.
     pub async fn delete(&self, at: &Selector) -> Result<()> {
         let what = format!("{self}{at}");
         if let Selector::Both(tag, digest) = at {
@@ -76,28 +76,28 @@ impl RemoteRepository {
         Ok(())
     }
 
-    /// What a token must allow.
+    /// The scope of a token that allows these actions.
     pub(super) fn scope(&self, actions: &[&str]) -> Scope {
         Scope::repository(self.path.as_str(), actions)
     }
 
-    /// What a request needs that reads for a push, so that one token does for the whole push, if such a token is granted.
+    /// The scope of a request that reads for a push. One token is used for the whole push, if the token service grants it.
     fn scope_to_look(&self) -> Scope {
         self.of_push(self.scope(&["pull"]))
     }
 
-    /// What a request needs that writes.
+    /// The scope of a request that writes.
     pub(super) fn scope_to_write(&self) -> Scope {
         self.of_push(self.scope(&["push"]))
     }
 
-    /// With what else a push does. To read the repository that blobs are mounted from would spare work.
+    /// Adds what else a push does, and the permission to read the repository that blobs are mounted from.
     fn of_push(&self, needed: Scope) -> Scope {
         let from = self.mounts_from().map(|mounts| Scope::repository(mounts.from.as_str(), &["pull"]));
         needed.and_optional(self.scope(&["pull", "push"])).and_optional(from.unwrap_or_default())
     }
 
-    /// Where blobs are mounted from, unless that was refused.
+    /// Where blobs are mounted from, unless the registry has refused it.
     fn mounts_from(&self) -> Option<&Mounts> {
         self.mounts.as_ref().filter(|mounts| !mounts.are_refused.load(Relaxed))
     }
@@ -106,18 +106,18 @@ impl RemoteRepository {
         &self.registry
     }
 
-    /// What a blob of this repository is called in an error.
+    /// The name of a blob of this repository in an error.
     pub(super) fn blob_name(&self, digest: &Digest) -> String {
         format!("the blob {digest} of {self}")
     }
 
-    /// Where a manifest is read: at its digest if that is named.
+    /// The URL to read a manifest: by its digest, if it is given.
     fn manifest_url(&self, at: &Selector) -> Url {
         let at = at.digest().map_or_else(|| at.clone(), |digest| Selector::Digest(digest.clone()));
         self.registry.url(&Route::Manifest(self.path.clone(), at))
     }
 
-    /// Where a manifest is written, or a name removed: at its tag if that is named.
+    /// The URL to write a manifest or to delete a name: by the tag, if it is given.
     fn tagged_url(&self, at: &Selector) -> Url {
         let at = at.tag().map_or_else(|| at.clone(), |tag| Selector::Tag(tag.clone()));
         self.registry.url(&Route::Manifest(self.path.clone(), at))
@@ -127,8 +127,8 @@ impl RemoteRepository {
         self.registry.url(&Route::Blob(self.path.clone(), digest.clone()))
     }
 
-    /// Whether the repository is known to hold a blob. One of another size than it should have is not that blob: it is pushed anew. So is
-    /// one that the registry does not tell about; whether it may be pushed, the push itself will show.
+    /// Whether the repository is known to have a blob. If the registry reports another size, or does not say whether it has the blob, the
+    /// blob is pushed. The push itself shows whether it is allowed.
     pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
         let (scope, what) = (self.scope_to_look(), self.blob_name(&blob.digest));
         match self.registry.origin.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
@@ -149,13 +149,13 @@ impl RemoteRepository {
         self.registry.origin.send(Request::new(Method::POST, url, &scope, &what)).await
     }
 
-    /// Whether the registry took a blob over from the repository that blobs are mounted from; if not, the session that it opened.
+    /// Asks the registry to mount a blob. If it does not, it may have opened an upload session.
     async fn mount(&self, blob: &Descriptor, mounts: &Mounts) -> Result<Mounted> {
         let query = Query::default().with("mount", &blob.digest).with("from", &mounts.from);
         match self.open_session(Some(query)).await {
             Ok(response) if response.status() == StatusCode::CREATED => Ok(Mounted::Yes),
             Ok(response) => Ok(Mounted::No(Some(self.registry.origin.location(&response)?))),
-            // Some registries refuse a mount that they should only decline.
+            // Some registries answer with an error, although they should open a session.
             Err(Error::NotFound { .. }) => Ok(Mounted::No(None)),
             Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::Protocol { .. }) => {
                 info!(from = %mounts.from, "the registry refuses to mount blobs, so they are sent");
@@ -171,14 +171,14 @@ impl RemoteRepository {
         let response = self.ask_for_manifest(Method::GET, url, what).await?;
         let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let sent_as = text(CONTENT_TYPE).map_or("", |value| value.split(';').next().unwrap_or_default().trim());
-        // Some registries know no better than text/plain, and then the document itself says what it is.
+        // Some registries send text/plain; then the document itself says what it is.
         let media_type = MANIFEST_TYPES.into_iter().find(|known| *known == sent_as);
         let digest = text(header::CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
         let bytes = read_limited(response, MAX_MANIFEST_BYTES, what).await?;
         Ok((bytes, media_type, digest))
     }
 
-    /// Asks for a manifest, or for its head, once.
+    /// Requests a manifest or its head once.
     async fn ask_for_manifest(&self, method: Method, url: Url, what: &str) -> Result<Response, Failure> {
         let scope = self.scope(&["pull"]);
         let mut request = Request::new(method, url, &scope, what);
@@ -188,13 +188,13 @@ impl RemoteRepository {
         self.registry.origin.attempt(&mut request).await
     }
 
-    /// The digest that the registry says a tag points to, if it says one; fails if there is no such tag. It is asked once.
+    /// The digest that a tag points to, if the registry says it. Fails if there is no such tag. The request is not repeated.
     pub(super) async fn resolve(&self, tag: Tag) -> Result<Option<Digest>> {
         let at = Selector::Tag(tag);
         let (url, what) = (self.manifest_url(&at), format!("{self}{at}"));
         let head = self.ask_for_manifest(Method::HEAD, url.clone(), &what).await;
         let response = match head.map_err(|failure| failure.error) {
-            // Some registries know only GET.
+            // Some registries support only GET.
             Err(Error::Protocol { status, .. }) if is_unsupported(status) => {
                 self.ask_for_manifest(Method::GET, url, &what).await.map_err(|failure| failure.error)?
             }
@@ -203,7 +203,7 @@ impl RemoteRepository {
         Ok(response.headers().get(header::CONTENT_DIGEST).and_then(|value| value.to_str().ok()?.parse().ok()))
     }
 
-    /// Lists a manifest under the tag that stands in for the referrers API (OCI distribution specification, "Referrers Tag Schema").
+    /// Adds a manifest to the index under the tag that replaces the referrers API (OCI distribution specification, "Referrers Tag Schema").
     async fn add_referrer(&self, subject: &Digest, manifest: &Manifest) -> Result<()> {
         let at = Selector::Tag(Tag::of_referrers(subject));
         let mut index = match self.manifest(&at).await {
@@ -242,7 +242,7 @@ impl RemoteRepository {
     }
 }
 
-/// Whether a registry that did not tell whether it has a blob may yet take it: it has answered, and does not lack the time.
+/// Whether a registry that did not say whether it has a blob may accept it: it has answered, and is not busy.
 fn may_take_blob(error: &Error) -> bool {
     match error {
         Error::NotFound { .. } | Error::Denied { .. } | Error::Unauthorized { .. } => true,

@@ -1,4 +1,4 @@
-//! What a token is good for, in the words of the token authentication that registries share: `repository:team/model:pull,push`.
+//! Scopes of tokens, in the format of the token authentication of registries: `repository:team/model:pull,push`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,26 +7,26 @@ use std::{
 
 type Resources = BTreeMap<String, BTreeSet<String>>;
 
-/// What a token is asked for.
+/// What a token allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Scope {
-    /// Resources, and the actions on each, without which a request is refused.
+    /// Resources and actions that the request needs.
     needed: Resources,
-    /// Those that would be useful, and those that a registry names besides. A token service may refuse them together with the others.
+    /// Resources and actions that would be useful, and those that the registry names in addition. A token service may refuse both together.
     optional: Resources,
-    /// What a registry names in words of its own, such as `aws`.
+    /// Scopes in a format of the registry's own, such as `aws`.
     opaque: BTreeSet<String>,
 }
 
 impl Scope {
-    /// These actions on a repository, which is named without its host.
+    /// Actions on a repository, which is named without its host.
     pub(crate) fn repository(path: &str, actions: &[&str]) -> Self {
         let actions = actions.iter().map(|a| (*a).to_owned()).collect();
         Self { needed: BTreeMap::from([(format!("repository:{path}"), actions)]), ..Self::default() }
     }
 
-    /// Reads what a challenge names: scopes separated by spaces. The name of a repository may contain a port, so it is read from its
-    /// end. What is about anything else is nobody's business but the registry's, and is kept as it is.
+    /// Parses the scopes in a challenge, which are separated by spaces. The name of a repository may contain a port, so a scope is parsed
+    /// from its end. Scopes of other types are kept as they are.
     pub(crate) fn parse(text: &str) -> Self {
         let mut scope = Self::default();
         for one in text.split_whitespace() {
@@ -43,14 +43,13 @@ impl Scope {
         scope
     }
 
-    /// The same, with what would be useful besides.
+    /// Adds what would be useful.
     pub(crate) fn and_optional(mut self, other: Self) -> Self {
         unite(&mut self.optional, other.needed);
         self.without_needed_twice()
     }
 
-    /// The same, with what a registry says that it wants. What goes beyond what is needed, on the same resource or on another, is optional,
-    /// unless nothing else is needed.
+    /// Adds what a registry names in its challenge. It is optional, if it is more than the request needs, unless the request needs nothing.
     pub(crate) fn and_named(mut self, named: Self) -> Self {
         let wanted = if self.needed.is_empty() { &mut self.needed } else { &mut self.optional };
         unite(wanted, named.needed);
@@ -58,7 +57,7 @@ impl Scope {
         self.without_needed_twice()
     }
 
-    /// What is needed is not optional.
+    /// Removes from the optional actions those that are needed.
     fn without_needed_twice(mut self) -> Self {
         for (resource, needed) in &self.needed {
             if let Some(optional) = self.optional.get_mut(resource) {
@@ -69,8 +68,8 @@ impl Scope {
         self
     }
 
-    /// What is worth asking for once a token service has refused all of this together: first without the other resources, then without
-    /// what else is done with the needed ones, then what the registry named in words of its own, alone.
+    /// The next smaller scope to request after a token service has refused this one: first without the other resources, then without the
+    /// optional actions on the needed resources, then only the scopes in the registry's own format.
     pub(crate) fn narrower(&self) -> Option<Self> {
         let same: Resources = self.optional.clone().into_iter().filter(|(resource, _)| self.needed.contains_key(resource)).collect();
         if same != self.optional {
@@ -84,7 +83,7 @@ impl Scope {
         }
     }
 
-    /// Whether what was granted for this scope is enough for another one, the optional parts included.
+    /// Whether a token for this scope also covers another scope, including its optional parts.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let is_named = |resource: &String, action: &String| {
             [&self.needed, &self.optional].iter().any(|named| named.get(resource).is_some_and(|actions| actions.contains(action)))
@@ -97,12 +96,12 @@ impl Scope {
             && self.opaque.is_superset(&other.opaque)
     }
 
-    /// The repository that a request is about, without its host; empty if it is about none.
+    /// The repository of the request, without its host; empty if there is none.
     pub(crate) fn subject(&self) -> &str {
         self.needed.keys().find_map(|resource| resource.strip_prefix("repository:")).unwrap_or_default()
     }
 
-    /// One text for each resource.
+    /// One string for each resource.
     pub(crate) fn resources(&self) -> impl Iterator<Item = String> {
         let mut all = self.needed.clone();
         unite(&mut all, self.optional.clone());

@@ -1,4 +1,4 @@
-//! A blob on its way into a registry: one streamed request if its digest is known, two if it is only known afterwards.
+//! Uploads of blobs: one streamed request if the digest is known before, two if it is known afterwards.
 
 use super::repository::RemoteRepository;
 use async_trait::async_trait;
@@ -10,11 +10,11 @@ use modelpack_transfer::{Body, Error, Result, Upload, Verifier, blocking, verify
 use std::time::Duration;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
-/// How many pieces may wait to be hashed.
+/// The maximum number of pieces that wait to be hashed.
 const HASHING_QUEUE: usize = 2;
-/// How long a registry that has answered may keep the last bytes from being hashed.
+/// How long the last pieces may take to be hashed after the registry has answered.
 const HASHING_PATIENCE: Duration = Duration::from_secs(60);
-/// Nobody waits longer for the end of a session that is of no use any more.
+/// How long to wait for the end of a session that is not needed any more.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -23,23 +23,23 @@ pub(super) struct RemoteUpload {
     repository: RemoteRepository,
     /// What the caller says the blob is.
     blob: Option<Descriptor>,
-    /// What it is called in an error.
+    /// Its name in an error.
     what: String,
-    /// Where the next request goes. `None` when the session is over: it has become the blob, or it failed.
+    /// The URL of the next request. `None` when the session has ended: it has become the blob, or it has failed.
     session: Option<Url>,
     written: Written,
 }
 
 /// What has been written so far.
 enum Written {
-    /// Some bytes into a session; the digest is known when they are all there.
+    /// Some bytes of a blob whose digest is known at its end.
     Pieces(Verifier),
-    /// The whole blob, which the registry has verified.
+    /// The whole blob. The registry has verified it.
     Blob(Descriptor),
 }
 
 impl RemoteUpload {
-    /// Begins an upload, in a session that is open already or in a new one.
+    /// Begins an upload in an open session, or in a new one.
     pub(super) async fn begin(repository: RemoteRepository, blob: Option<Descriptor>, session: Option<Url>) -> Result<Self> {
         let what = blob.as_ref().map_or_else(|| format!("a blob of {repository}"), |blob| repository.blob_name(&blob.digest));
         let verifier = blob.as_ref().map_or_else(|| Verifier::unknown(Algorithm::Sha256), |blob| Verifier::named(&what, blob));
@@ -48,7 +48,7 @@ impl RemoteUpload {
         Ok(upload)
     }
 
-    /// The session, which is opened if there is none.
+    /// The URL of the session. It is opened if there is none.
     async fn session(&mut self) -> Result<Url> {
         if let Some(session) = &self.session {
             return Ok(session.clone());
@@ -65,7 +65,7 @@ impl RemoteUpload {
             next = payload.try_clone();
             let url = with_digest(self.session().await?, &blob.digest);
             let Err(failure) = self.request(Method::PUT, url, payload).await else { break };
-            // The answer may be all that was lost.
+            // Perhaps only the answer was lost.
             if failure.retry != Retry::Never && self.repository.holds(&blob).await.unwrap_or(false) {
                 break;
             }
@@ -81,7 +81,7 @@ impl RemoteUpload {
         let mut next = Some(payload);
         let mut backoff = Backoff::default();
         while let Some(payload) = next {
-            // What came before this piece cannot be sent again.
+            // Earlier pieces cannot be sent again.
             next = payload.try_clone().filter(|_| verifier.count() == 0);
             let url = self.session().await?;
             match self.write_hashed(url, payload, verifier.clone()).await {
@@ -111,7 +111,7 @@ impl RemoteUpload {
         Ok(())
     }
 
-    /// After a failure the session is of no use; a new one is, if the bytes can be sent again.
+    /// After a failure, ends the session. If the bytes can be sent again, waits until a new session should be opened.
     async fn pause_or_fail(&mut self, backoff: &mut Backoff, failure: Failure, can_be_sent_again: bool) -> Result<()> {
         if let Some(session) = self.session.take() {
             cancel(self.repository.clone(), session).await;
@@ -183,14 +183,14 @@ impl Drop for RemoteUpload {
     }
 }
 
-/// Ends a session, if the registry is still there to be told; it forgets such sessions by itself too, only later.
+/// Ends a session, so that the registry does not keep it until it expires. Failures are ignored.
 async fn cancel(repository: RemoteRepository, session: Url) {
     let scope = repository.scope_to_write();
     let mut request = Request::new(Method::DELETE, session, &scope, "the upload");
     let _ = timeout(CANCEL_PATIENCE, repository.registry().origin.attempt(&mut request)).await;
 }
 
-/// The session's URL, whatever state it has in its query, with the digest that closes it.
+/// The URL of a session with the digest that completes the upload. The session's own query is kept.
 fn with_digest(mut session: Url, digest: &Digest) -> Url {
     session.query_pairs_mut().append_pair("digest", &digest.to_string());
     session

@@ -1,4 +1,4 @@
-//! A file with logins: Docker's `config.json`, or Podman's `auth.json`, which has the same form (containers-auth.json(5)).
+//! A file with logins: Docker's `config.json`, or Podman's `auth.json`, which has the same format (containers-auth.json(5)).
 
 use super::{
     Login,
@@ -16,17 +16,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Under this name Docker keeps the login of Docker Hub.
+/// The key under which Docker stores the login for Docker Hub.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// What such a file holds. Fields that are not known are kept as they are.
+/// The content of such a file. Unknown fields are kept as they are.
 pub(super) struct AuthFile {
     path: PathBuf,
     content: Map<String, Value>,
 }
 
 impl AuthFile {
-    /// Reads a file; one that is not there or has no bytes holds nothing. Blocks.
+    /// Reads a file. A missing or empty file has no logins. Blocks.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let content = match fs::read(path) {
             Ok(bytes) if bytes.trim_ascii().is_empty() => Map::new(),
@@ -37,9 +37,9 @@ impl AuthFile {
         Ok(Self { path: path.to_owned(), content })
     }
 
-    /// Changes a file, and replaces it as a whole if `change` says that it changed something. Blocks.
+    /// Changes a file. If `change` returns true, the whole file is replaced. Blocks.
     ///
-    /// While it works nobody else does: whoever changes the file through this function waits. A link to the file stays one.
+    /// Only one caller changes the file at a time, in all processes; the others wait. A symbolic link to the file stays a link.
     pub(super) fn update(path: &Path, change: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
         let path = follow_links(path).map_err(Error::io("look at", path))?;
         let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -53,21 +53,21 @@ impl AuthFile {
         Ok(changed)
     }
 
-    /// The helper that keeps the logins of a repository: its own, or the one for all.
+    /// The helper for the logins of a repository: the one for its registry, or the one for all registries.
     pub(super) fn helper(&self, registry: &str, repository: &str) -> Option<Helper> {
         let own = self.entries("credHelpers", registry, repository).into_iter().next();
         let helper = own.map(|(_, helper)| helper).or_else(|| self.content.get("credsStore"))?.as_str()?;
         (!helper.is_empty()).then(|| Helper::new(helper, &self.path))
     }
 
-    /// The login for a repository: that of the longest part of its name that has one.
+    /// The login for a repository. If several keys cover it, the longest one that has a login is used.
     pub(super) fn login(&self, registry: &str, repository: &str) -> Result<Option<Login>> {
-        // Docker leaves empty entries behind for logins that a helper keeps, so the next one may have more to say.
+        // Docker leaves empty entries for logins that a helper stores, so the next entry is used.
         let logins = self.entries("auths", registry, repository).into_iter().map(|(key, entry)| login(key, entry, &self.path));
         logins.filter_map(Result::transpose).next().transpose()
     }
 
-    /// Keeps the login for a registry, in the place of those that it has under any of its names.
+    /// Sets the login for a registry. It replaces the logins under all names of the registry.
     pub(super) fn put(&mut self, registry: &str, username: &str, secret: &str) -> Result<()> {
         self.remove(registry);
         let auths = self.content.entry("auths").or_insert_with(|| json!({}));
@@ -76,7 +76,7 @@ impl AuthFile {
         Ok(())
     }
 
-    /// Forgets the logins of a registry as a whole; false if there were none. Those of its namespaces stay.
+    /// Removes the logins for the whole registry. Returns false if there were none. Logins for its namespaces stay.
     pub(super) fn remove(&mut self, registry: &str) -> bool {
         let Some(auths) = self.content.get_mut("auths").and_then(Value::as_object_mut) else { return false };
         let before = auths.len();
@@ -84,8 +84,8 @@ impl AuthFile {
         auths.len() < before
     }
 
-    /// The entries of an object whose keys cover a repository, the most specific first. Of several spellings of a key, the one that
-    /// Docker writes comes first.
+    /// The entries of an object whose keys cover a repository, the most specific key first. If a key is there in several forms, the form
+    /// that Docker writes is first.
     fn entries(&self, object: &str, registry: &str, repository: &str) -> Vec<(&str, &Value)> {
         let Some(object) = self.content.get(object).and_then(Value::as_object) else { return Vec::new() };
         let covering = object.iter().filter_map(|(text, value)| {
@@ -99,7 +99,7 @@ impl AuthFile {
     }
 }
 
-/// What a key of `auths` or `credHelpers` is about: a registry, or a namespace or repository in one.
+/// What a key of `auths` or `credHelpers` names: a registry, or a namespace or a repository in it.
 #[derive(Debug, PartialEq, Eq)]
 struct Key<'a> {
     /// Host and port.
@@ -109,7 +109,7 @@ struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// Reads a key. Those with a scheme, and those that end with the version of an API, are Docker's old form and name a registry.
+    /// Parses a key. A key with a scheme, or with the version of an API at its end, is in Docker's old format and names a registry.
     fn parse(key: &'a str) -> Self {
         let (has_scheme, rest) = key.split_once("://").map_or((false, key), |(_, rest)| (true, rest));
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -118,14 +118,14 @@ impl<'a> Key<'a> {
         Self { host: hub(host), namespace }
     }
 
-    /// Whether this is about a repository of a registry.
+    /// Whether the key covers a repository of a registry.
     fn covers(&self, registry: &str, repository: &str) -> bool {
         let is_within = |rest: &str| self.namespace.is_empty() || rest.is_empty() || rest.starts_with('/');
         self.host == hub(registry) && repository.strip_prefix(self.namespace).is_some_and(is_within)
     }
 }
 
-/// A host; Docker Hub has several.
+/// The host, with one name for all hosts of Docker Hub.
 fn hub(host: &str) -> &str {
     match host {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
@@ -133,12 +133,12 @@ fn hub(host: &str) -> &str {
     }
 }
 
-/// The name under which a registry's login is kept, by a helper too.
+/// The key under which the login for a registry is stored, in a file or in a helper.
 pub(super) fn key_of(registry: &str) -> String {
     if hub(registry) == "docker.io" { DOCKER_HUB_KEY.to_owned() } else { registry.to_owned() }
 }
 
-/// What an entry of `auths` says.
+/// The login in an entry of `auths`.
 fn login(key: &str, entry: &Value, path: &Path) -> Result<Option<Login>> {
     let field = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     if let Some(token) = field("identitytoken") {
@@ -156,7 +156,7 @@ fn login(key: &str, entry: &Value, path: &Path) -> Result<Option<Login>> {
 }
 
 impl Login {
-    /// A name and a password, as the field's files and helpers keep them: one name stands for a token.
+    /// The login for a name and a password from a file or a helper. One special name means that the password is a token.
     pub(super) fn of(username: &str, password: &str) -> Self {
         match username {
             TOKEN_USER => Self::IdentityToken(password.to_owned()),
@@ -165,7 +165,7 @@ impl Login {
     }
 }
 
-/// The object that is all of a file. What is wrong with it is told by its place: its text may be a secret.
+/// Parses the content of a file. An error says where the file is wrong, but shows no text of it, because it may be a secret.
 fn parse(bytes: &[u8], path: &Path) -> Result<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(content)) => Ok(content),
@@ -181,8 +181,8 @@ fn invalid(path: &Path, why: impl Into<String>) -> Error {
     Error::CredentialsFile { path: path.to_owned(), why: why.into(), source: None }
 }
 
-/// The file that takes the place of another. It is the lock too: whoever has it locked, and under its name, is the only one who
-/// changes the other. A process that ends, however it ends, holds nothing, and what it leaves behind is used by the next.
+/// A file that will replace another file. It is also the lock: only the process that has locked it, while it has its name, may change the
+/// other file. The lock ends with its process. A file that a killed process left is used by the next process.
 struct Replacement {
     path: PathBuf,
     file: File,
@@ -199,7 +199,7 @@ impl Replacement {
             let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&lock);
             let file = file.map_err(Error::io("open the lock", &lock))?;
             file.lock().map_err(Error::io("lock", &lock))?;
-            // What was waited for may have become the other file meanwhile.
+            // While this process waited, the lock file may have replaced the other file.
             let held = file.metadata().map_err(Error::io("look at", &lock))?;
             if fs::symlink_metadata(&lock).is_ok_and(|there| (there.dev(), there.ino()) == (held.dev(), held.ino())) {
                 return Ok(Self { path: lock, file, is_in_place: false });
@@ -207,7 +207,7 @@ impl Replacement {
         }
     }
 
-    /// Puts `content` in the place of `path`.
+    /// Replaces the file `path` by one with `content`.
     fn put(mut self, path: &Path, content: &Map<String, Value>) -> Result<()> {
         self.write(path, content).map_err(Error::io("write", &self.path))?;
         fs::rename(&self.path, path).map_err(Error::io("replace", path))?;
@@ -217,12 +217,12 @@ impl Replacement {
 
     fn write(&mut self, path: &Path, content: &Map<String, Value>) -> io::Result<()> {
         self.file.set_len(0)?;
-        // A file that everybody may read becomes its owner's; a group that was let in stays.
+        // If all users could read the file, only its owner can afterwards. A group keeps its permissions.
         let mut mode = 0o600;
         if let Ok(before) = fs::metadata(path) {
             let permissions = before.mode() & 0o777;
             mode = if permissions & 0o007 == 0 { permissions | 0o600 } else { mode };
-            // Only root can give a file away, and only root replaces those of others.
+            // Only root can change the owner, and only root replaces files of other users.
             let _ = fchown(&self.file, Some(before.uid()), Some(before.gid()));
         }
         self.file.set_permissions(Permissions::from_mode(mode))?;

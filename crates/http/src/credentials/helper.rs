@@ -1,4 +1,4 @@
-//! Credential helpers: programs named `docker-credential-<name>` that keep logins, and speak JSON over their standard streams.
+//! Credential helpers: programs named `docker-credential-<name>` that store logins, with JSON on stdin and stdout.
 
 use super::Login;
 use crate::text::printable;
@@ -12,13 +12,13 @@ use std::{
 };
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-/// How the name of the program of every helper begins.
+/// The beginning of the names of all helper programs.
 const PREFIX: &str = "docker-credential-";
-/// A helper may ask its user to unlock something.
+/// How long a helper may take. It may ask the user to unlock something.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a helper says when it has no login.
 const NOT_FOUND: &str = "credentials not found";
-/// The user's name that stands for an identity token.
+/// The user name that means that the password is an identity token.
 pub(super) const TOKEN_USER: &str = "<token>";
 
 #[derive(Serialize, Deserialize)]
@@ -32,7 +32,7 @@ struct Entry {
 
 /// A credential helper.
 pub(super) struct Helper {
-    /// Its program, without the prefix of all helpers.
+    /// The name of the program, without the prefix.
     name: String,
     /// The file with logins that names it.
     named_by: PathBuf,
@@ -43,29 +43,29 @@ impl Helper {
         Self { name: name.to_owned(), named_by: named_by.to_owned() }
     }
 
-    /// The login that it has for a server. A helper that is not installed has none, which is told by a notice.
+    /// The login for a server. If the helper is not installed, there is none, and a notice says so.
     pub(super) async fn get(&self, server: &str, notices: &Notices) -> Result<Option<Login>> {
         let Some(answer) = self.run("get", server.as_bytes(), notices).await? else { return Ok(None) };
-        // What is wrong with the answer is not told: it may be a secret.
+        // The error does not say what is wrong with the answer, because it may show a secret.
         let entry: Entry =
             serde_json::from_slice(&answer).map_err(|_| self.failed("its answer is not the JSON object of a login", None))?;
         Ok(Some(Login::of(&entry.username, &entry.secret)))
     }
 
-    /// Gives it a login to keep; false if it is not installed.
+    /// Stores a login. Returns false if the helper is not installed.
     pub(super) async fn store(&self, server: &str, username: &str, secret: &str, notices: &Notices) -> Result<bool> {
         let entry = Entry { server_url: server.to_owned(), username: username.to_owned(), secret: secret.to_owned() };
         let entry = serde_json::to_vec(&entry).expect("strings always serialise");
         self.run("store", &entry, notices).await.map(|kept| kept.is_some())
     }
 
-    /// Lets it forget a login.
+    /// Removes a login.
     pub(super) async fn erase(&self, server: &str, notices: &Notices) -> Result<()> {
         self.run("erase", server.as_bytes(), notices).await.map(drop)
     }
 
-    /// What it prints; `None` if it says that it has no such login, or if there is no such program. Configurations that come from
-    /// another machine name one, so that is told by a notice and is no failure.
+    /// Runs the helper and returns its output; `None` if it has no such login, or if it is not installed. A configuration from another
+    /// machine may name a helper that is not installed here, so that is a notice and not an error.
     async fn run(&self, action: &str, input: &[u8], notices: &Notices) -> Result<Option<Vec<u8>>> {
         let not_installed = |why: &str| {
             let what = format!("the credential helper {}", self.program());
@@ -84,7 +84,7 @@ impl Helper {
         };
         let talk = async move {
             if let Some(mut stdin) = child.stdin.take() {
-                // A helper that ends before it has read everything tells by its status whether that is a failure.
+                // If a helper ends before it has read everything, its exit status says whether that is a failure.
                 let _ = stdin.write_all(input).await;
             }
             child.wait_with_output().await
@@ -105,7 +105,7 @@ impl Helper {
         Err(self.failed(said.unwrap_or_else(|| output.status.to_string()), None))
     }
 
-    /// Its program, as it may stand in a message.
+    /// The name of the program, for messages.
     pub(super) fn program(&self) -> String {
         format!("{PREFIX}{}", printable(&self.name))
     }

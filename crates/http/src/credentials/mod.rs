@@ -1,4 +1,4 @@
-//! Who a registry is told that one is: logins in files like Docker's `config.json`, and in the credential helpers that they name.
+//! Logins in files like Docker's `config.json`, and in the credential helpers that these files name.
 
 mod auth_file;
 mod helper;
@@ -12,7 +12,7 @@ use std::{
 };
 use tracing::debug;
 
-/// What a registry, or its token service, is shown.
+/// A login for a registry or its token service.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
     /// A user's name and password.
@@ -22,12 +22,12 @@ pub enum Login {
         /// The password, or a personal access token.
         password: String,
     },
-    /// A token that the token service exchanges for those that the registry takes.
+    /// A token that the token service exchanges for the tokens that the registry accepts.
     IdentityToken(String),
 }
 
 impl fmt::Debug for Login {
-    /// Without secrets.
+    /// Prints no secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Basic { username, .. } => f.debug_struct("Basic").field("username", username).finish_non_exhaustive(),
@@ -36,31 +36,31 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Where logins are kept: nowhere, or in files like Docker's `config.json` and the helpers that they name.
+/// Where logins are stored: nowhere, or in files like Docker's `config.json` and the helpers that they name.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    /// The first one is where new logins are kept.
+    /// New logins are stored in the first one.
     files: Vec<PathBuf>,
 }
 
 impl Credentials {
-    /// Logins in one file, which need not exist.
+    /// Logins in one file, which does not have to exist.
     pub fn in_file(file: impl Into<PathBuf>) -> Self {
         Self { files: vec![file.into()] }
     }
 
-    /// Logins in several files, which need not exist. They are looked for in this order. New ones are kept in the first; the others
-    /// are only read.
+    /// Logins in several files, which do not have to exist. They are searched in this order. New logins are stored in the first file; the
+    /// other files are only read.
     pub fn in_files(files: impl IntoIterator<Item = PathBuf>) -> Self {
         Self { files: files.into_iter().collect() }
     }
 
-    /// The login for a repository of a registry, which is named by host and port; with an empty repository, the one for all of the
+    /// The login for a repository of a registry, which is named by its host and port. If the repository is empty, the login for the whole
     /// registry. `None` if there is none.
     ///
-    /// In each file, the helper that it names for this registry is asked first, then its own logins count, the one with the longest
-    /// key that covers the repository. What cannot be asked is passed over with a notice: a helper that is not installed, and any
-    /// file but the first that may not be read. Fails if a file cannot be understood, or a helper fails.
+    /// In each file, the helper that it names for this registry is asked first. Then the logins in the file are searched; the one with the
+    /// longest key that covers the repository is used. A helper that is not installed is skipped with a notice, and so is a file that may
+    /// not be read, except the first. Fails if a file is invalid, or if a helper fails.
     pub async fn get(&self, registry: &str, repository: &str, notices: &Notices) -> Result<Option<Login>> {
         for (number, path) in self.files.iter().enumerate() {
             let file = match read(path).await {
@@ -86,10 +86,10 @@ impl Credentials {
         Ok(None)
     }
 
-    /// Keeps a login, in the helper that the first file names for this registry, or else in that file, which only its owner, and a
-    /// group that may read it now, can then read. A helper that is not installed is passed over with a notice.
+    /// Stores a login in the helper that the first file names for this registry, or else in the first file. Afterwards, only the owner of
+    /// the file can read it, and a group that could read it before. A helper that is not installed is skipped with a notice.
     ///
-    /// Fails if there is no file to keep it in.
+    /// Fails if there is no file, or if it cannot be changed.
     pub async fn store(&self, registry: &str, username: &str, secret: &str, notices: &Notices) -> Result<()> {
         let no_file = || Error::Setting {
             setting: format!("the login for {registry}"),
@@ -107,8 +107,8 @@ impl Credentials {
         blocking(move || AuthFile::update(&path, put)).await.map(drop)
     }
 
-    /// Forgets the login for a registry, in the first file and its helper; false if there was none. That another file has one, which
-    /// is not this program's to remove, is told by a notice.
+    /// Removes the login for a registry from the first file and its helper. Returns false if there was none. A notice says if another file
+    /// still has a login; other programs own those files, so they are not changed.
     pub async fn erase(&self, registry: &str, notices: &Notices) -> Result<bool> {
         let Some((path, others)) = self.files.split_first() else { return Ok(false) };
         let mut file = read(path).await?;
@@ -119,7 +119,7 @@ impl Credentials {
             helper.erase(&key_of(registry), notices).await?;
             erased = true;
         }
-        // A file without the login is not touched, and one that is not there is not made.
+        // A file without the login is not changed, and a missing file is not created.
         if file.remove(registry) {
             let (path, registry) = (path.clone(), registry.to_owned());
             erased |= blocking(move || AuthFile::update(&path, move |file| Ok(file.remove(&registry)))).await?;

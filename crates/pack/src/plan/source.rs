@@ -2,8 +2,10 @@
 
 use crate::directory::Directory;
 use modelpack_store::Stamp;
-use modelpack_transfer::{Error, Result};
-use rustix::fs::fstatfs;
+use modelpack_transfer::{
+    Error, Result,
+    platform::{FileSystem, file_system},
+};
 use std::{
     fs::{File, Metadata},
     path::PathBuf,
@@ -46,8 +48,5 @@ impl SourceFile {
 /// Whether the file system may give a file another inode number when the kernel has forgotten it: those in user space and of
 /// Windows' servers do, when memory is short.
 fn renumbers(file: &File) -> bool {
-    const FUSE: u64 = 0x6573_5546;
-    const CIFS: u64 = 0xff53_4d42;
-    const SMB2: u64 = 0xfe53_4d42;
-    fstatfs(file).is_ok_and(|system| matches!(system.f_type as u64 & 0xffff_ffff, FUSE | CIFS | SMB2))
+    matches!(file_system(file), Some(FileSystem::Fuse | FileSystem::Smb))
 }
