@@ -1,16 +1,17 @@
-//! What is said of a model: the fields of its config, what each may hold, and who said it.
+//! Metadata of a model: the fields of its config, the allowed values of each, and the sources of
+//! the values.
 
 use crate::infer::{Finding, Inferred, licence};
 use modelpack_spec::{ModelConfig, ModelDescriptor, value};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A field of the config that somebody can fill (specification, `docs/config.md`).
+/// A field of the config that a source can fill (specification, `docs/config.md`).
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name with the objects it is in: `config.capabilities.languages`.
+    /// Its name with its parent objects: `config.capabilities.languages`.
     pub name: &'static str,
-    /// Whether it is a list, to which each value adds.
+    /// Whether it is a list. Each value is added to a list.
     pub is_list: bool,
     read: fn(&str) -> Option<Value>,
     allowed: &'static str,
@@ -42,7 +43,7 @@ const fn modality(name: &'static str) -> Field {
     Field { name, is_list: true, read, allowed: "one of text, image, audio, video, embedding, other" }
 }
 
-#[allow(missing_docs, reason = "each is the field that it names")]
+#[allow(missing_docs, reason = "each constant is the field with its name")]
 impl Field {
     pub const CREATED_AT: Self = date_time("descriptor.createdAt");
     pub const AUTHORS: Self = texts("descriptor.authors");
@@ -87,7 +88,7 @@ impl Field {
         ..texts("config.capabilities.languages")
     };
 
-    /// Every field, as the specification orders them.
+    /// All fields, in the order of the specification.
     pub const ALL: [Self; 25] = [
         Self::CREATED_AT,
         Self::AUTHORS,
@@ -117,14 +118,14 @@ impl Field {
     ];
 }
 
-/// A time, or the date alone of its midnight of UTC.
+/// A time, or a date alone, which means midnight UTC.
 fn read_date_time(text: &str) -> Option<Value> {
     let midnight = || format!("{text}T00:00:00Z");
     let time = if text.len() == "2025-01-31".len() { midnight() } else { text.to_owned() };
     value::is_date_time(&time).then(|| time.into())
 }
 
-/// The specification's words, for which many others are in use.
+/// Converts common names of numeric types to the specification's names.
 fn read_precision(text: &str) -> Option<Value> {
     let word = |text: &str| {
         let word = text.trim().to_ascii_lowercase();
@@ -142,19 +143,19 @@ fn read_precision(text: &str) -> Option<Value> {
     words.map(|words| words.join(",")).filter(|words| value::is_precision(words)).map(Value::String)
 }
 
-/// A value that its field cannot hold.
+/// A value that its field does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a value of `{field}`; expected {allowed}")]
 pub struct InvalidValue {
     /// The field, or `annotations`.
     pub field: &'static str,
-    /// What it should hold.
+    /// The refused value.
     pub text: String,
-    /// What it can hold.
+    /// A description of the allowed values.
     pub allowed: &'static str,
 }
 
-/// What one source says of a model, each value with where it was said.
+/// The values of one source, each with its origin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     pub(crate) values: Vec<Finding>,
@@ -164,7 +165,8 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Says `text` of `field`: adds to a list, and replaces any other value. `source` is where it was said, such as `--name`.
+    /// Sets `field` to `text`, or adds `text` to a list. `source` is the origin of the value, such
+    /// as `--name`.
     pub fn say(&mut self, field: Field, text: &str, source: &str) -> Result<(), InvalidValue> {
         let invalid = || InvalidValue { field: field.name, text: text.to_owned(), allowed: field.allowed };
         let value = Some(text.trim()).filter(|text| !text.is_empty()).and_then(field.read).ok_or_else(invalid)?;
@@ -188,23 +190,24 @@ impl Metadata {
         Ok(())
     }
 
-    /// Gives the manifest an annotation that an artifact has, whatever its key.
+    /// Adds an annotation of an existing artifact to the manifest, with any key.
     pub fn annotate_as(&mut self, key: &str, value: &str, source: &str) {
         let said = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
         self.annotations.insert(key.to_owned(), said);
     }
 
-    /// Records a sentence about what is probably not as its author meant it.
+    /// Records a sentence about a probable mistake of the author.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
-    /// What is said of `field`.
+    /// The value of `field`.
     pub fn get(&self, field: Field) -> Option<&Value> {
         self.values.iter().find(|said| said.field == field.name).map(|said| &said.value)
     }
 
-    /// Gives the manifest the annotation `text`, `KEY=VALUE`. The keys of the specification itself are not to be had.
+    /// Adds the annotation `text`, `KEY=VALUE`, to the manifest. Keys of the specification are
+    /// refused.
     pub fn annotate(&mut self, text: &str, source: &str) -> Result<(), InvalidValue> {
         let reserved = ["org.cncf.model.", "org.cnai.model."];
         match text.split_once('=') {
@@ -229,10 +232,10 @@ impl From<Inferred> for Metadata {
     }
 }
 
-/// The name under which annotations of the manifest stand among the fields.
+/// The name of the manifest's annotations among the fields.
 const ANNOTATIONS: &str = "annotations";
 
-/// A model as all sources together describe it.
+/// The description of a model, merged from all sources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
     /// General information.
@@ -241,18 +244,19 @@ pub struct Description {
     pub config: ModelConfig,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
-    /// Every value above with its source, in the specification's order, annotations last.
+    /// Every value above with its source, in the order of the specification; annotations come last.
     pub findings: Vec<Finding>,
-    /// What other sources said otherwise, in the order in which they were asked.
+    /// Differing values of sources with lower priority, in the order of the sources.
     pub overruled: Vec<Finding>,
-    /// Which weight files said nothing, and why, each in a sentence.
+    /// Sentences about weight files without usable metadata.
     pub notes: Vec<String>,
-    /// Which side files could not be read, and why, each in a sentence: what they would have said is missing above.
+    /// Sentences about side files that could not be read. Their values are missing above.
     pub warnings: Vec<String>,
 }
 
 impl Description {
-    /// The word of the first of `sources` that speaks of a field.
+    /// Merges `sources`, which are in order of priority: the first source with a value for a field
+    /// wins.
     pub fn of(sources: impl IntoIterator<Item = Metadata>) -> Self {
         let mut values: Vec<Finding> = Vec::new();
         let mut annotations: BTreeMap<String, Finding> = BTreeMap::new();
@@ -284,7 +288,7 @@ impl Description {
     }
 }
 
-/// An annotation as it stands among the fields: its value with its key before it.
+/// An annotation in the form of a field value: `KEY=VALUE`.
 fn as_pair(key: &str, said: Finding) -> Finding {
     let value = format!("{key}={}", said.value.as_str().unwrap_or_default());
     Finding { value: value.into(), ..said }
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_source_that_speaks_of_a_field_is_heard() {
+    fn the_first_source_with_a_value_wins() {
         let mut flags = Metadata::default();
         flags.say(Field::NAME, "flag", "--name").unwrap();
         flags.say(Field::LANGUAGES, "EN", "--language").unwrap();
@@ -357,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_the_specification() {
+    fn values_are_converted_to_the_specifications_form() {
         let said = |field: Field, text: &str| {
             let mut metadata = Metadata::default();
             metadata.say(field, text, "here").map(|()| metadata.values.remove(0).value)
