@@ -1,9 +1,9 @@
-//! A layer's bytes, hashed as they come and compared with its descriptor at the end.
+//! Hashes the bytes of a layer as they arrive, and compares them with its descriptor at the end.
 
 use modelpack_spec::{Descriptor, Hasher};
 use modelpack_transfer::{Error, Result, verify_blob};
 
-/// Hashes and counts the bytes of a layer as they come.
+/// Hashes and counts the bytes of a layer as they arrive.
 pub(super) struct Verifier {
     what: String,
     expected: Descriptor,
@@ -12,13 +12,13 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// `what` is the layer in an error.
+    /// `what` is the name of the layer in errors.
     pub(super) fn new(what: &str, descriptor: &Descriptor) -> Self {
         let hasher = Hasher::new(descriptor.digest.algorithm());
         Self { what: what.to_owned(), expected: descriptor.clone(), hasher, len: 0 }
     }
 
-    /// Takes the next bytes; fails if they are more than the descriptor says.
+    /// Adds the next bytes. Fails if there are more than the descriptor states.
     pub(super) fn update(&mut self, bytes: &[u8]) -> Result<()> {
         self.len += bytes.len() as u64;
         if self.len > self.expected.size {
@@ -28,12 +28,12 @@ impl Verifier {
         Ok(())
     }
 
-    /// How many bytes were taken.
+    /// The number of bytes added.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Fails if the bytes are fewer than the descriptor says, or others.
+    /// Fails if the bytes do not match the size and digest of the descriptor.
     pub(super) fn finish(self) -> Result<()> {
         verify_blob(&self.what, &self.expected, &self.hasher.finish(), self.len)
     }
