@@ -68,7 +68,7 @@ mod for_tests {
 
     /// The result of `work` for a model with these files.
     pub(crate) fn with_model<T>(files: &[(&str, Vec<u8>)], work: impl FnOnce(&ModelFiles) -> T) -> T {
-        let content = MemoryFiles::new(files.iter().map(|(path, bytes)| (path.parse().unwrap(), bytes.clone().into())));
+        let content = MemoryFiles::new(files.iter().map(|(path, bytes)| (path.parse().unwrap(), bytes.clone().into(), false)));
         with(content, files.iter().map(|(path, bytes)| (*path, bytes.len() as u64)), work)
     }
 

@@ -178,12 +178,12 @@ fn a_manifest_without_config_is_checked_without_config_rules() {
 
 #[test]
 fn the_documented_table_has_every_rule() {
-    let documented = include_str!("../../../docs/compatibility.md");
+    let documented = include_str!("../../../docs/reference/compatibility.md");
     for consumer in CONSUMERS {
         assert!(documented.contains(&format!("### `{}`: {} {}", consumer.id, consumer.name, consumer.versions)), "{}", consumer.id);
         for rule in consumer.rules {
             let row = format!("| `{}` | {} | {} | {} |", rule.name, rule.severity, rule.reason, rule.change);
-            assert!(documented.contains(&row), "docs/compatibility.md lacks this row in `{}`:\n{row}", consumer.id);
+            assert!(documented.contains(&row), "docs/reference/compatibility.md lacks this row in `{}`:\n{row}", consumer.id);
         }
     }
 }

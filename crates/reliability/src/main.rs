@@ -1,4 +1,4 @@
-//! Long runs of the real binary under faults: see `docs/reliability.md`.
+//! Long runs of the real binary under faults: see `docs/reference/reliability.md`.
 
 // The modules of a program are not reachable from outside. Here `pub` marks the items that a module
 // offers to the others.

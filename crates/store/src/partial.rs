@@ -1,10 +1,10 @@
 //! A file that is written beside the one that it will replace, and takes its place when it is whole. It is the lock as well: one writer at a time.
 
-use modelpack_transfer::{Error, Result, blocking};
+use modelpack_transfer::{Error, Result, blocking, follow_links};
 use rustix::fs::OFlags;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind},
+    io::ErrorKind,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
@@ -44,7 +44,7 @@ impl Partial {
     /// Begins to replace `destination`, unless somebody else does.
     fn try_create(destination: &Path) -> Result<Option<Self>> {
         // Whoever writes to a link and whoever writes to its target write to the same file.
-        let destination = target_of(destination).map_err(Error::io("look at", destination))?;
+        let destination = follow_links(destination).map_err(Error::io("look at", destination))?;
         let mut name = std::ffi::OsString::from(".");
         let no_name = || Error::Invalid { what: destination.display().to_string(), why: "it names no file".into() };
         name.push(destination.file_name().ok_or_else(no_name)?);
@@ -103,28 +103,6 @@ impl Partial {
         let directory = self.destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io("sync", directory))
     }
-}
-
-/// The file that is meant by `path`, with links followed, also where the last one leads to a file that is not there yet.
-fn target_of(path: &Path) -> io::Result<PathBuf> {
-    const MAX_LINKS: usize = 40;
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        match path.canonicalize() {
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            target => return target,
-        }
-        // A directory that is not there is an error of whoever makes the file.
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let Ok(directory) = directory.canonicalize() else { return Ok(path) };
-        let Some(name) = path.file_name() else { return Ok(path) };
-        path = directory.join(name);
-        match fs::read_link(&path) {
-            Ok(target) => path = directory.join(target),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(io::Error::other("too many links lead from one to the next"))
 }
 
 impl Drop for Partial {

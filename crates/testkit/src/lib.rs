@@ -2,7 +2,7 @@
 //!
 //! [`write_small_model`] and [`write_odd_names`] write real directories and [`assert_same_tree`] compares them; [`torch_archive`] makes
 //! weights as PyTorch writes them; [`fixture`] finds artifacts that other tools wrote; [`FaultProxy`] stands before a real server and
-//! breaks its traffic; [`TinyDisk`] fills up; [`SharedMapping`] changes a file that nobody writes to; [`Cli`] runs the real binary. Everything here panics when it cannot do its work, because a test could not go on; only
+//! breaks its traffic; [`server`] answers a client as a test says; [`TinyDisk`] fills up; [`SharedMapping`] changes a file that nobody writes to; [`Cli`] runs the real binary. Everything here panics when it cannot do its work, because a test could not go on; only
 //! [`write_small_model`] reports. None of our own crates is used, so that each of them can use this one.
 
 mod archives;
@@ -11,6 +11,8 @@ mod limited;
 mod mapping;
 mod model;
 mod proxy;
+#[cfg(feature = "server")]
+pub mod server;
 mod torch;
 mod tree;
 

@@ -3,6 +3,7 @@
 use crate::verify::verify_part;
 use crate::{
     Error, Progress, Result,
+    platform::read_cached,
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
@@ -142,22 +143,9 @@ impl FileRange {
     }
 
     /// The same as [`read_at`](Self::read_at) if the bytes are in memory; `None` if the disk would have to be waited for.
-    fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<Result<usize>> {
-        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
         let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
-        let mut slices = [io::IoSliceMut::new(&mut buffer[..want])];
-        match preadv2(&self.file, &mut slices, self.offset + at, ReadWriteFlags::NOWAIT) {
-            Ok(n) if n > 0 => Some(Ok(n)),
-            // A file system that has no disk does not know the question.
-            Err(Errno::OPNOTSUPP) if self.is_in_memory() => Some(self.read_at(buffer, at)),
-            _ => None,
-        }
-    }
-
-    /// Whether the file lies in memory alone.
-    fn is_in_memory(&self) -> bool {
-        const TMPFS: u64 = 0x0102_1994;
-        rustix::fs::fstatfs(&self.file).is_ok_and(|fs| fs.f_type as u64 == TMPFS)
+        read_cached(&self.file, &mut buffer[..want], self.offset + at)
     }
 }
 
@@ -396,7 +384,7 @@ fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes
         }
         let mut buffer = buffers.take();
         let n = match range.read_cached(&mut buffer, at) {
-            Some(read) => read?,
+            Some(n) => n,
             None => {
                 let of = range.clone();
                 let (filled, read) = blocking(move || {

@@ -3,6 +3,7 @@
 //! A directory is one, an artifact is another. Whatever looks at the files of a model takes [`Files`],
 //! so that it does not matter where they are.
 
+pub mod contract;
 mod layers;
 mod memory;
 mod reader;

@@ -11,19 +11,25 @@ mod files;
 mod memory;
 mod notice;
 mod overlay;
+pub mod platform;
 mod produced;
 mod progress;
 mod seam;
+mod symlink;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Error, Result};
-pub use files::{BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated};
+pub use files::{
+    BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
+    contract as files_contract,
+};
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
 pub use seam::{Begin, Sink, Source, Upload};
+pub use symlink::follow_links;
 pub use verify::{verify_blob, verify_bytes, verify_manifest, verify_selected};

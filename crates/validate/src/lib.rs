@@ -15,6 +15,7 @@ mod artifact;
 mod config;
 mod detect;
 mod json;
+mod keyword;
 mod layers;
 mod report;
 mod rule;

@@ -1,16 +1,15 @@
-//! The JSON Schemas of the documents, and their verdicts in words of our own.
+//! The JSON Schemas of the documents, and what they say of a value.
+//!
+//! [`keyword`](crate::keyword) reads a schema. It knows the keywords that our schemas use, and no other.
 
 use crate::{
     Document, Report,
+    keyword::{Bound, Constant, Format, Keywords, Node, Type, compare},
     report::{describe, escape},
     rule::{LAYERS_OR_MANIFESTS, OLDER_NAME},
 };
-use jsonschema::{
-    PatternOptions, ValidationError, Validator,
-    error::{TypeKind, ValidationErrorKind as Kind},
-};
-use serde_json::Value;
-use std::sync::LazyLock;
+use serde_json::{Map, Value};
+use std::{cmp::Ordering, sync::LazyLock};
 
 /// The JSON Schema of a config, draft 2020-12, as text.
 pub const CONFIG_SCHEMA: &str = include_str!("../../../schema/config.schema.json");
@@ -40,116 +39,176 @@ const OLDER_FIELDS: [(&str, &str); 13] = [
     ("diff_ids", "diffIds"),
 ];
 
-pub(crate) struct Schema {
-    text: Value,
-    validator: Validator,
-}
+/// The schema of one kind of document.
+pub(crate) struct Schema(Keywords);
 
 impl Schema {
     fn of(text: &str) -> Self {
-        let text: Value = serde_json::from_str(text).expect("our schemas are JSON, which the tests see");
-        let validator = jsonschema::draft202012::options()
-            .should_validate_formats(true)
-            .with_format("date-time", modelpack_spec::value::is_date_time)
-            // Patterns meet hostile texts: an engine that cannot be made to backtrack.
-            .with_pattern_options(PatternOptions::regex())
-            .build(&text)
-            .expect("our schemas are schemas, which the tests see");
-        Self { text, validator }
+        Self(serde_json::from_str(text).expect("our schemas have only keywords that we know, which the tests see"))
     }
 
     /// Reports what the schema says of `value`.
     pub(crate) fn check(&self, document: Document, value: &Value, report: &mut Report) {
-        for error in self.validator.iter_errors(value) {
-            self.report(document, &error, report);
+        Check { root: &self.0, document, pointer: String::new(), report }.keywords(&self.0, value);
+    }
+}
+
+/// One walk through a document.
+struct Check<'a> {
+    root: &'a Keywords,
+    document: Document,
+    /// Where the value stands that is looked at.
+    pointer: String,
+    report: &'a mut Report,
+}
+
+impl Check<'_> {
+    fn add(&mut self, found: impl AsRef<str>, allowed: impl Into<String>, rule: &str) {
+        self.report.add(self.document, &self.pointer, found, allowed, rule);
+    }
+
+    /// Does something with a field or an item of the value that is looked at.
+    fn inside(&mut self, part: &str, look: impl FnOnce(&mut Self)) {
+        let length = self.pointer.len();
+        self.pointer.push('/');
+        self.pointer.push_str(&escape(part));
+        look(self);
+        self.pointer.truncate(length);
+    }
+
+    fn node(&mut self, node: &Node, value: &Value) {
+        match node {
+            Node::Any(true) => {}
+            // The one place where our schemas have it.
+            Node::Any(false) => self.add("manifests beside layers", "layers, or manifests in an index, not both", LAYERS_OR_MANIFESTS),
+            Node::Keywords(keywords) => self.keywords(keywords, value),
         }
     }
 
-    fn report(&self, document: Document, error: &ValidationError<'_>, report: &mut Report) {
-        let pointer = error.instance_path().as_str();
-        // The schema object that has the keyword.
-        let object = error.schema_path().as_str().rsplit_once('/').map_or("", |(object, _)| object);
-        let schema = self.text.pointer(object).unwrap_or(&Value::Null);
-        let found = || describe(error.instance());
-        match error.kind() {
-            Kind::AdditionalProperties { unexpected } => {
-                let fields: Vec<&str> = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-                for field in unexpected {
-                    let at = format!("{pointer}/{}", escape(field));
-                    match OLDER_FIELDS.iter().find(|(older, today)| older == field && fields.contains(today)) {
-                        Some((_, today)) => report.add(document, at, "the name of an older specification", *today, OLDER_NAME),
-                        None => report.add(document, at, "an unknown field", one_of(&fields), "additionalProperties"),
-                    }
+    fn keywords(&mut self, schema: &Keywords, value: &Value) {
+        let root = self.root;
+        if let Some(reference) = &schema.reference {
+            self.keywords(root.referenced(reference), value);
+        }
+        if schema.kind.is_some_and(|kind| !kind.is_of(value)) {
+            self.add(describe(value), schema.kind.map_or("", Type::with_article), "type");
+        }
+        if schema.constant.as_ref().is_some_and(|constant| !constant.equals(value)) {
+            self.not_listed(schema, value, "const");
+        }
+        if schema.options.as_ref().is_some_and(|options| !options.iter().any(|option| value == option)) {
+            self.not_listed(schema, value, "enum");
+        }
+        match value {
+            Value::Object(fields) => self.object(schema, fields),
+            Value::Array(items) => self.array(schema, items, value),
+            Value::String(text) => self.text(schema, text, value),
+            Value::Number(number) => {
+                if let Some(Bound(limit)) = schema.minimum.filter(|limit| compare(number, *limit) == Ordering::Less) {
+                    self.add(describe(value), format!("at least {limit}"), "minimum");
+                }
+                if let Some(Bound(limit)) = schema.maximum.filter(|limit| compare(number, *limit) == Ordering::Greater) {
+                    self.add(describe(value), format!("at most {limit}"), "maximum");
                 }
             }
-            Kind::Required { property } => {
-                let name = property.as_str().unwrap_or_default();
-                let allowed = self.allowed(&schema["properties"][name]);
-                report.add(document, format!("{pointer}/{}", escape(name)), "nothing", allowed, "required");
-            }
-            Kind::Type { kind } => {
-                let allowed = match kind {
-                    TypeKind::Single(kind) => with_article(&kind.to_string()).to_owned(),
-                    TypeKind::Multiple(_) => self.allowed(schema),
-                };
-                report.add(document, pointer, found(), allowed, "type");
-            }
-            Kind::Constant { .. } | Kind::Enum { .. } => {
-                let older = error.instance().as_str().and_then(|text| today(text).filter(|today| is_allowed(schema, today)));
-                match older {
-                    Some(today) => report.add(document, pointer, format!("{}, of an older specification", found()), today, OLDER_NAME),
-                    None => report.add(document, pointer, found(), self.allowed(schema), error.kind().keyword()),
-                }
-            }
-            Kind::MinItems { limit } => report.add(document, pointer, found(), format!("at least {limit} item"), "minItems"),
-            Kind::MinLength { limit } => report.add(document, pointer, found(), format!("at least {limit} character"), "minLength"),
-            Kind::Minimum { limit } => report.add(document, pointer, found(), format!("at least {limit}"), "minimum"),
-            Kind::Maximum { limit } => report.add(document, pointer, found(), format!("at most {limit}"), "maximum"),
-            Kind::FalseSchema => {
-                let allowed = "layers, or manifests in an index, not both";
-                report.add(document, pointer, "manifests beside layers", allowed, LAYERS_OR_MANIFESTS);
-            }
-            kind => report.add(document, pointer, found(), self.allowed(schema), kind.keyword()),
+            Value::Null | Value::Bool(_) => {}
         }
     }
 
-    /// What a schema allows: its description, or else what can be told of its keywords.
-    fn allowed(&self, schema: &Value) -> String {
-        let of_reference = || {
-            let target = schema["$ref"].as_str()?.strip_prefix('#')?;
-            self.text.pointer(target).map(|target| self.allowed(target))
-        };
-        if let Some(description) = schema["description"].as_str() {
-            description.to_owned()
-        } else if let Some(expected) = schema.get("const") {
-            expected.to_string()
-        } else if let Some(options) = schema["enum"].as_array() {
-            one_of(&options.iter().filter_map(Value::as_str).collect::<Vec<_>>())
-        } else if let Some(kind) = schema["type"].as_str() {
-            with_article(kind).to_owned()
-        } else {
-            of_reference().unwrap_or_else(|| "the field".to_owned())
+    fn object(&mut self, schema: &Keywords, fields: &Map<String, Value>) {
+        for name in schema.required.iter().filter(|name| !fields.contains_key(*name)) {
+            let allowed = schema.properties.get(name).map_or_else(unnamed, |node| self.root.allowed_by(node));
+            self.inside(name, |check| check.add("nothing", allowed, "required"));
+        }
+        for (name, value) in fields {
+            match (schema.properties.get(name), &schema.additional_properties) {
+                (None, Some(Node::Any(false))) => self.inside(name, |check| check.unknown(schema, name)),
+                (Some(node), _) | (None, Some(node)) => self.inside(name, |check| check.node(node, value)),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn unknown(&mut self, schema: &Keywords, field: &str) {
+        let older = OLDER_FIELDS.iter().find(|(older, today)| *older == field && schema.properties.contains_key(*today));
+        match older {
+            Some((_, today)) => self.add("the name of an older specification", *today, OLDER_NAME),
+            None => self.add("an unknown field", one_of(schema.properties.keys()), "additionalProperties"),
+        }
+    }
+
+    fn array(&mut self, schema: &Keywords, items: &[Value], value: &Value) {
+        if let Some(limit) = schema.min_items.filter(|limit| items.len() < *limit) {
+            self.add(describe(value), format!("at least {limit} item"), "minItems");
+        }
+        if let Some(node) = &schema.items {
+            for (index, item) in items.iter().enumerate() {
+                self.inside(&index.to_string(), |check| check.node(node, item));
+            }
+        }
+    }
+
+    fn text(&mut self, schema: &Keywords, text: &str, value: &Value) {
+        if let Some(limit) = schema.min_length.filter(|limit| text.chars().take(*limit).count() < *limit) {
+            self.add(describe(value), format!("at least {limit} character"), "minLength");
+        }
+        if schema.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(text)) {
+            self.add(describe(value), self.root.allowed(schema), "pattern");
+        }
+        if schema.format.is_some_and(|Format::DateTime| !modelpack_spec::value::is_date_time(text)) {
+            self.add(describe(value), self.root.allowed(schema), "format");
+        }
+    }
+
+    /// Reports a value that is not the one, or none of those, that the schema names.
+    fn not_listed(&mut self, schema: &Keywords, value: &Value, rule: &str) {
+        match value.as_str().and_then(today).filter(|today| schema.lists(today)) {
+            Some(today) => self.add(format!("{}, of an older specification", describe(value)), today, OLDER_NAME),
+            None => self.add(describe(value), self.root.allowed(schema), rule),
         }
     }
 }
 
-fn one_of(options: &[&str]) -> String {
-    match options {
+impl Keywords {
+    /// What the schema allows, which is in the document `self`: its description, or else what can be told of its keywords.
+    fn allowed(&self, schema: &Keywords) -> String {
+        if let Some(description) = &schema.description {
+            description.clone()
+        } else if let Some(constant) = &schema.constant {
+            constant.to_string()
+        } else if let Some(options) = &schema.options {
+            one_of(options.iter())
+        } else if let Some(kind) = schema.kind {
+            kind.with_article().to_owned()
+        } else {
+            schema.reference.as_ref().map_or_else(unnamed, |reference| self.allowed(self.referenced(reference)))
+        }
+    }
+
+    fn allowed_by(&self, node: &Node) -> String {
+        match node {
+            Node::Keywords(schema) => self.allowed(schema),
+            Node::Any(_) => unnamed(),
+        }
+    }
+
+    fn lists(&self, text: &str) -> bool {
+        matches!(&self.constant, Some(Constant::Text(constant)) if constant == text)
+            || self.options.as_ref().is_some_and(|options| options.iter().any(|option| option == text))
+    }
+}
+
+/// What is allowed where a schema allows anything.
+fn unnamed() -> String {
+    "the field".to_owned()
+}
+
+fn one_of<'a>(options: impl Iterator<Item = &'a String>) -> String {
+    let options: Vec<&str> = options.map(String::as_str).collect();
+    match &options[..] {
         [] => "no field".to_owned(),
         [only] => (*only).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
-    }
-}
-
-fn with_article(kind: &str) -> &str {
-    match kind {
-        "array" => "an array",
-        "boolean" => "a boolean",
-        "integer" => "a whole number",
-        "number" => "a number",
-        "object" => "an object",
-        "string" => "a string",
-        other => other,
     }
 }
 
@@ -157,8 +216,4 @@ fn with_article(kind: &str) -> &str {
 fn today(media_type: &str) -> Option<String> {
     let rest = media_type.strip_prefix("application/vnd.cnai.model.")?;
     Some(format!("application/vnd.cncf.model.{rest}"))
-}
-
-fn is_allowed(schema: &Value, text: &str) -> bool {
-    schema["const"] == text || schema["enum"].as_array().is_some_and(|options| options.iter().any(|option| option == text))
 }

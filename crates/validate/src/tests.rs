@@ -1,6 +1,7 @@
 //! What is refused, where, and by which rule.
 
 mod artifact;
+mod evaluator;
 mod fields;
 mod hostile;
 mod official;

@@ -125,7 +125,7 @@ fn every_json_example_is_what_its_fence_says() {
 
 #[test]
 fn the_examples_of_the_specification_are_one_artifact() {
-    let text = fs::read_to_string(root().join("docs/specification.md")).unwrap();
+    let text = fs::read_to_string(root().join("docs/reference/specification.md")).unwrap();
     let all = fences(&text);
     let of = |media_type: &str| &all.iter().find(|fence| fence.info.ends_with(media_type)).expect(media_type).text;
     // As it is stored, without the white space that makes it readable.
@@ -136,7 +136,7 @@ fn the_examples_of_the_specification_are_one_artifact() {
 
 #[test]
 fn every_rule_is_documented_as_it_is() {
-    let text = fs::read_to_string(root().join("docs/specification.md")).unwrap();
+    let text = fs::read_to_string(root().join("docs/reference/specification.md")).unwrap();
     for (name, what) in RULES {
         assert!(text.contains(&format!("\n| `{name}` | {what} |\n")), "{name}: {what}");
     }

@@ -14,13 +14,16 @@ use std::path::{Path, PathBuf};
 /// How much of a value is shown in an explanation, in characters: the longest id of a commit.
 const VALUE: usize = 64;
 
-/// Pack a directory or the files of an artifact into the store, or straight into another place
-///
-/// An artifact may be anywhere: in the store, a registry, an image layout or an archive. Its layers that stay as they are keep their bytes. A
-/// directory wins over an artifact of the same name. Values of the config come from the flags, then from the Modelfile, then from the config
-/// of the artifact, then from the files.
+const AFTER_HELP: &str = "\
+An artifact that is packed may be in the store, a registry, an image layout or an archive. A directory wins over an artifact of the \
+same name. Layers that stay as they are keep their bytes. Values of the config come from the flags, then from the Modelfile, then from \
+the config of the artifact, then from the files.
+
+Example: modelpack pack ./tiny -t registry.example.com/team/tiny:v1";
+
+/// Pack a directory, or the files of an artifact, into the store or straight into another place
 #[derive(clap::Args)]
-#[command(after_help = "Example: modelpack pack ./tiny -t registry.example.com/team/tiny:v1")]
+#[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// The model's directory, or an artifact
     #[arg(value_name = "DIR|PLACE")]
@@ -53,8 +56,9 @@ pub async fn pack(
     }
     let packed = pack_request(&request, to, args, transfer, context).await;
     packed.map_err(|failure| match &request.source {
-        PackSource::Place(_) if failure.kind() == Kind::NotFound => {
-            failure.hint(format!("there is no directory {} either", from.display()))
+        // It may be either, so both are said.
+        PackSource::Place(Place::Reference(_)) if failure.kind() == Kind::NotFound => {
+            Failure::new(Kind::NotFound, format!("the directory {} was not found, and {}", from.display(), failure.message()))
         }
         _ => failure,
     })

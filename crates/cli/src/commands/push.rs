@@ -9,7 +9,7 @@ use crate::{
 use modelpack::Place;
 use std::path::Path;
 
-/// Push an artifact from the store to its registry, or pack a directory or another artifact straight into a registry
+/// Push an artifact from the store, or pack a directory or an artifact straight into a registry
 ///
 /// What is packed leaves no copy in the store.
 #[derive(clap::Args)]

@@ -184,7 +184,8 @@ fn invalid_arguments() {
     fails(&cli, "push tiny:v1 -f Modelfile", 2, &["hint: "]);
     fails(&cli, "pull oci:layout", 2, &["`cp` copies"]);
     fails(&cli, "pull oci:layout -o out", 2, &["`cp` copies"]);
-    fails(&cli, "push tiny:v1 localhost:1/x", 3, &["the directory tiny:v1", "hint: `modelpack cp`"]);
+    fails(&cli, "push tiny:v1 localhost:1/x", 7, &["http://localhost:1/v2/x/"]);
+    fails(&cli, "push tiny:v2 localhost:1/x", 3, &["the directory tiny:v2 was not found, and tiny:v2 is not in the store"]);
 }
 
 #[test]

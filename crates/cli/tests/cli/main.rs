@@ -11,6 +11,7 @@ mod determinism;
 mod diff;
 mod digest_cache;
 mod docker;
+mod documents;
 mod filter;
 mod foreign;
 mod full_disk;

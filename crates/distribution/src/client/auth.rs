@@ -3,21 +3,20 @@
 //! Credentials go to the registry itself and to the token service that it names, and nowhere else. Neither is asked for the same thing
 //! twice after a refusal.
 
-use super::{
-    ClientOptions,
-    credentials::{Credentials, Login},
-    failure::{Failure, shown, unexpected},
-    retry::{Backoff, Retry},
-    scope::Scope,
-};
+use super::{ClientOptions, refusal, scope::Scope};
 use crate::protocol::challenge::Challenge;
+use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE},
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use modelpack_http::{
+    Backoff, Credentials, ErrorAnswer, Failure, HttpClient, Login, Meaning, Payload, Protocol, Request, Response, Retry, Url, read_limited,
+    shown, unexpected,
 };
 use modelpack_transfer::{Error, Notices, Result};
-use reqwest::{Response, Url};
 use serde::Deserialize;
 use std::{
     collections::{HashMap, HashSet},
@@ -26,6 +25,7 @@ use std::{
 use tokio::sync::Mutex;
 
 const TOKEN_PATIENCE: Duration = Duration::from_secs(60);
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const MAX_TOKEN_BYTES: usize = 1 << 20;
 /// How long a token is good for if its service does not say (distribution token specification).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(crate) struct Authority {
     registry: String,
     origin: Url,
-    http: reqwest::Client,
+    http: HttpClient,
     credentials: Credentials,
     /// Used instead of the credentials.
     given: Option<Login>,
@@ -98,7 +98,7 @@ struct TokenAnswer {
 }
 
 impl Authority {
-    pub(crate) fn new(registry: &str, origin: &Url, http: &reqwest::Client, options: &ClientOptions, login: Option<Login>) -> Self {
+    pub(crate) fn new(registry: &str, origin: &Url, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Self {
         Self {
             registry: registry.to_owned(),
             origin: origin.clone(),
@@ -107,62 +107,6 @@ impl Authority {
             given: login,
             notices: options.notices.clone(),
             state: Mutex::default(),
-        }
-    }
-
-    /// What to show with a request of this scope.
-    pub(crate) async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
-        // The lock is held while a token is fetched: whoever needs the same one waits for it.
-        let mut state = self.state.lock().await;
-        match state.demand.clone() {
-            None => Ok(None),
-            Some(Demand::Basic) => Ok(self.login(&mut state, scope).await?.as_ref().and_then(basic)),
-            Some(Demand::Bearer { realm, service }) => {
-                if let Some(token) = state.token(scope) {
-                    return Ok(Some(token.header.clone()));
-                }
-                let wanted = state.tokens.get(scope).map_or_else(|| scope.clone(), |token| token.scope.clone());
-                let token = self.fetch(&mut state, &realm, service.as_deref(), scope, wanted).await?;
-                Ok(Some(token.header.clone()))
-            }
-        }
-    }
-
-    /// Takes note of a 401 with these headers, to a request that had shown `refused`, and if `again` something else before that. Returns
-    /// whether [`authorization`](Self::authorization) now has something else to show.
-    pub(crate) async fn refused(&self, scope: &Scope, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
-        let mut state = self.state.lock().await;
-        if state.token(scope).is_some_and(|token| Some(&token.header) != refused) {
-            // Another request was refused too, and has renewed the token already.
-            return Ok(true);
-        }
-        let challenges: Vec<Challenge> =
-            headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|h| h.to_str().ok()).flat_map(Challenge::parse).collect();
-        let challenge = |scheme| challenges.iter().find(|c| c.scheme == scheme);
-        if let Some(bearer) = challenge("bearer") {
-            let realm = self.realm(bearer.parameters.get("realm").map_or("", String::as_str))?;
-            let service = bearer.parameters.get("service").cloned();
-            let named = bearer.parameters.get("scope").map_or_else(Scope::default, |named| Scope::parse(named));
-            let wanted = match state.tokens.get(scope).filter(|_| again) {
-                None => scope.clone().and_named(named),
-                // A token service may grant less than it was asked for, and say nothing.
-                Some(token) => match token.scope.narrower() {
-                    Some(narrower) => narrower,
-                    None => return Ok(false),
-                },
-            };
-            self.fetch(&mut state, &realm, service.as_deref(), scope, wanted).await?;
-            state.demand = Some(Demand::Bearer { realm, service });
-            Ok(true)
-        } else if challenge("basic").is_some() {
-            state.demand = Some(Demand::Basic);
-            let login = self.login(&mut state, scope).await?;
-            let Some(header) = login.as_ref().and_then(basic) else {
-                return Err(self.unauthorized("it asks for a user name and a password, and none are known for it"));
-            };
-            Ok(Some(&header) != refused)
-        } else {
-            Ok(false)
         }
     }
 
@@ -202,20 +146,19 @@ impl Authority {
         let response = loop {
             match self.ask(realm, service, &wanted, &login).await {
                 Ok(response) => break response,
-                Err(failure) => match (wanted.narrower().filter(|_| is_refusal(&failure)), backoff.pause(failure.retry)) {
-                    (Some(narrower), _) => {
+                Err(failure) => match wanted.narrower().filter(|_| is_refusal(&failure)) {
+                    Some(narrower) => {
                         state.refused.insert(wanted.to_string());
                         wanted = narrower;
                     }
-                    (None, Some(pause)) => tokio::time::sleep(pause).await,
-                    (None, None) => return Err(failure.error),
+                    None => backoff.wait(failure).await.map_err(|failure| failure.error)?,
                 },
             }
         };
         let asked_at = Instant::now();
         let what = format!("the token service of {}", self.registry);
         let status = unexpected(&response, "its answer holds no token");
-        let bytes = super::read_limited(response, MAX_TOKEN_BYTES, &what).await.map_err(|failure| failure.error)?;
+        let bytes = read_limited(response, MAX_TOKEN_BYTES, &what).await.map_err(|failure| failure.error)?;
         let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
         let token = answer.as_ref().and_then(|a| [&a.token, &a.access_token].into_iter().flatten().find(|t| !t.is_empty()));
         let header = token.and_then(|token| secret(format!("Bearer {token}"))).ok_or(status)?;
@@ -228,7 +171,7 @@ impl Authority {
 
     async fn ask(&self, realm: &Url, service: Option<&str>, scope: &Scope, login: &Option<Login>) -> Result<Response, Failure> {
         let mut url = realm.clone();
-        let request = if let Some(Login::IdentityToken(token)) = login {
+        let mut request = if let Some(Login::IdentityToken(token)) = login {
             // A form is encoded like a query.
             let mut form = realm.clone();
             form.set_query(None);
@@ -236,8 +179,8 @@ impl Authority {
                 .extend_pairs([("grant_type", "refresh_token"), ("client_id", "modelpack"), ("refresh_token", token)])
                 .extend_pairs(service.map(|service| ("service", service)))
                 .append_pair("scope", &scope.to_string());
-            let form = form.query().unwrap_or_default().to_owned();
-            self.http.request(Method::POST, url.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form)
+            let form = Bytes::from(form.query().unwrap_or_default().to_owned());
+            Request::new(Method::POST, url.clone(), &(), "a token").header(CONTENT_TYPE, FORM).payload(Payload::from(form))
         } else {
             let scopes: Vec<String> = scope.resources().collect();
             if service.is_some() || !scopes.is_empty() {
@@ -245,18 +188,15 @@ impl Authority {
                     .extend_pairs(service.map(|service| ("service", service)))
                     .extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
             }
-            let request = self.http.request(Method::GET, url.clone());
-            match login.as_ref().and_then(basic) {
-                Some(header) => request.header(AUTHORIZATION, header),
-                None => request,
-            }
-        };
-        let sent = tokio::time::timeout(TOKEN_PATIENCE, request.send()).await;
-        let response = sent.map_err(|_| Failure::stalled(&url, TOKEN_PATIENCE))?.map_err(|e| Failure::network(&url, &e))?;
+            Request::new(Method::GET, url.clone(), &(), "a token")
+        }
+        .patience(TOKEN_PATIENCE);
+        let authorization = login.as_ref().and_then(basic);
+        let response = self.http.exchange(&url, &mut request, authorization.as_ref()).await?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let failure = Failure::refused(&Method::GET, "a token", &self.registry, response).await;
+        let failure = Failure::refused(&Method::GET, "a token", self, response).await;
         Err(match failure.error {
             Error::Unauthorized { why, .. } | Error::Denied { why, .. } => {
                 self.unauthorized(format!("its token service says {why}")).into()
@@ -267,6 +207,68 @@ impl Authority {
 
     fn unauthorized(&self, why: impl Into<String>) -> Error {
         Error::Unauthorized { registry: self.registry.clone(), why: why.into() }
+    }
+}
+
+#[async_trait]
+impl Protocol for Authority {
+    type Scope = Scope;
+
+    async fn authorization(&self, scope: &Scope) -> Result<Option<HeaderValue>> {
+        // The lock is held while a token is fetched: whoever needs the same one waits for it.
+        let mut state = self.state.lock().await;
+        match state.demand.clone() {
+            None => Ok(None),
+            Some(Demand::Basic) => Ok(self.login(&mut state, scope).await?.as_ref().and_then(basic)),
+            Some(Demand::Bearer { realm, service }) => {
+                if let Some(token) = state.token(scope) {
+                    return Ok(Some(token.header.clone()));
+                }
+                let wanted = state.tokens.get(scope).map_or_else(|| scope.clone(), |token| token.scope.clone());
+                let token = self.fetch(&mut state, &realm, service.as_deref(), scope, wanted).await?;
+                Ok(Some(token.header.clone()))
+            }
+        }
+    }
+
+    async fn refused(&self, scope: &Scope, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
+        let mut state = self.state.lock().await;
+        if state.token(scope).is_some_and(|token| Some(&token.header) != refused) {
+            // Another request was refused too, and has renewed the token already.
+            return Ok(true);
+        }
+        let challenges: Vec<Challenge> =
+            headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|h| h.to_str().ok()).flat_map(Challenge::parse).collect();
+        let challenge = |scheme| challenges.iter().find(|c| c.scheme == scheme);
+        if let Some(bearer) = challenge("bearer") {
+            let realm = self.realm(bearer.parameters.get("realm").map_or("", String::as_str))?;
+            let service = bearer.parameters.get("service").cloned();
+            let named = bearer.parameters.get("scope").map_or_else(Scope::default, |named| Scope::parse(named));
+            let wanted = match state.tokens.get(scope).filter(|_| again) {
+                None => scope.clone().and_named(named),
+                // A token service may grant less than it was asked for, and say nothing.
+                Some(token) => match token.scope.narrower() {
+                    Some(narrower) => narrower,
+                    None => return Ok(false),
+                },
+            };
+            self.fetch(&mut state, &realm, service.as_deref(), scope, wanted).await?;
+            state.demand = Some(Demand::Bearer { realm, service });
+            Ok(true)
+        } else if challenge("basic").is_some() {
+            state.demand = Some(Demand::Basic);
+            let login = self.login(&mut state, scope).await?;
+            let Some(header) = login.as_ref().and_then(basic) else {
+                return Err(self.unauthorized("it asks for a user name and a password, and none are known for it"));
+            };
+            Ok(Some(&header) != refused)
+        } else {
+            Ok(false)
+        }
+    }
+
+    fn meaning(&self, answer: &ErrorAnswer<'_>) -> Meaning {
+        refusal::meaning(&self.registry, answer)
     }
 }
 
@@ -301,7 +303,13 @@ mod tests {
 
     fn authority(origin: &str) -> Authority {
         let origin = Url::parse(origin).unwrap();
-        Authority::new("registry.example.com", &origin, &reqwest::Client::new(), &ClientOptions::default(), None)
+        Authority::new(
+            "registry.example.com",
+            &origin,
+            &HttpClient::new(&ClientOptions::default()).unwrap(),
+            &ClientOptions::default(),
+            None,
+        )
     }
 
     #[test]

@@ -1,18 +1,12 @@
 //! What a registry lists: tags, repositories, referrers (OCI distribution specification, "Content Discovery"). Lists come in pages.
 
-use super::{
-    Client, RemoteRepository,
-    failure::{is_unsupported, printable, printable_beginning, unexpected},
-    read_limited,
-    registry::{Registry, Request},
-    scope::Scope,
-};
+use super::{Client, RemoteRepository, refusal::is_unsupported, registry::Registry, scope::Scope};
 use crate::protocol::{page, query::Query, route::Route};
 use futures_util::future::join_all;
 use http::{Method, header::LINK};
+use modelpack_http::{Request, Response, Url, printable, printable_beginning, read_limited, unexpected};
 use modelpack_spec::{Digest, RepositoryName, Selector, Tag};
 use modelpack_transfer::{Error, Notice, Notices, Result, Source};
-use reqwest::{Response, Url};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -81,7 +75,7 @@ impl RemoteRepository {
     async fn referrers(&self, digest: &Digest) -> Result<Vec<Option<Digest>>> {
         let what = format!("the referrers of {self}@{digest}");
         let (scope, url) = (self.scope(&["pull"]), self.registry().url(&Route::Referrers(self.path.clone(), digest.clone())));
-        match self.registry().attempt(&mut Request::new(Method::GET, url, &scope, &what)).await.map_err(|failure| failure.error) {
+        match self.registry().origin.attempt(&mut Request::new(Method::GET, url, &scope, &what)).await.map_err(|failure| failure.error) {
             Ok(response) => {
                 let bytes = read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
                 let list: ReferrersList = serde_json::from_slice(&bytes).map_err(|e| Error::Invalid { what, why: e.to_string() })?;
@@ -143,7 +137,7 @@ impl List<'_> {
         let (mut names, mut seen, mut misnamed) = (Vec::new(), HashSet::new(), Misnamed::default());
         let (mut left, mut barren) = (MAX_LIST_BYTES, 0);
         for _ in 0..MAX_PAGES {
-            let response = self.registry.send(Request::new(Method::GET, url, &self.scope, self.what)).await?;
+            let response = self.registry.origin.send(Request::new(Method::GET, url, &self.scope, self.what)).await?;
             let next = self.next_page(&response)?;
             let mut bytes = read_limited(response, MAX_PAGE_BYTES.min(left), self.what).await.map_err(|failure| failure.error)?;
             left -= bytes.len();
@@ -179,7 +173,7 @@ impl List<'_> {
         let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
         let Some(next) = links.filter_map(page::parse_next).next() else { return Ok(None) };
         match response.url().join(next) {
-            Ok(url) if self.registry.owns(&url) => Ok(Some(url)),
+            Ok(url) if self.registry.origin.owns(&url) => Ok(Some(url)),
             _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
         }
     }

@@ -1,15 +1,6 @@
 //! A repository of a registry.
 
-use super::{
-    download::{self, download},
-    failure::{Failure, is_unsupported},
-    payload::Payload,
-    read_limited,
-    registry::{Registry, Request},
-    retry::Backoff,
-    scope::Scope,
-    upload::RemoteUpload,
-};
+use super::{refusal::is_unsupported, registry::Registry, scope::Scope, upload::RemoteUpload};
 use crate::protocol::{header, query::Query, route::Route};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,11 +8,11 @@ use http::{
     HeaderValue, Method, StatusCode,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
+use modelpack_http::{Backoff, Failure, Payload, Request, Resource, Response, Url, download, read_limited};
 use modelpack_spec::{
     Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
 };
 use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
-use reqwest::{Response, Url};
 use std::{
     fmt,
     ops::Range,
@@ -80,7 +71,7 @@ impl RemoteRepository {
             }
         }
         let url = self.tagged_url(at);
-        self.registry.send(Request::new(Method::DELETE, url, &self.scope(&["delete"]), &what)).await?;
+        self.registry.origin.send(Request::new(Method::DELETE, url, &self.scope(&["delete"]), &what)).await?;
         Ok(())
     }
 
@@ -139,7 +130,7 @@ impl RemoteRepository {
     /// one that the registry does not tell about; whether it may be pushed, the push itself will show.
     pub(super) async fn holds(&self, blob: &Descriptor) -> Result<bool> {
         let (scope, what) = (self.scope_to_look(), self.blob_name(&blob.digest));
-        match self.registry.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
+        match self.registry.origin.send(Request::new(Method::HEAD, self.blob_url(&blob.digest), &scope, &what)).await {
             Ok(response) => {
                 let found: Option<u64> = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
                 Ok(found.is_none_or(|found| found == blob.size))
@@ -154,7 +145,7 @@ impl RemoteRepository {
         let (scope, what) = (self.scope_to_write(), self.to_string());
         let mut url = self.registry.url(&Route::Uploads(self.path.clone()));
         url.set_query(query.map(|query| query.to_string()).as_deref());
-        self.registry.send(Request::new(Method::POST, url, &scope, &what)).await
+        self.registry.origin.send(Request::new(Method::POST, url, &scope, &what)).await
     }
 
     /// Whether the registry took a blob over from the repository that blobs are mounted from; if not, the session that it opened.
@@ -162,7 +153,7 @@ impl RemoteRepository {
         let query = Query::default().with("mount", &blob.digest).with("from", &mounts.from);
         match self.open_session(Some(query)).await {
             Ok(response) if response.status() == StatusCode::CREATED => Ok(Mounted::Yes),
-            Ok(response) => Ok(Mounted::No(Some(self.registry.location(&response)?))),
+            Ok(response) => Ok(Mounted::No(Some(self.registry.origin.location(&response)?))),
             // Some registries refuse a mount that they should only decline.
             Err(Error::NotFound { .. }) => Ok(Mounted::No(None)),
             Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::Protocol { .. }) => {
@@ -192,7 +183,7 @@ impl RemoteRepository {
         for media_type in MANIFEST_TYPES {
             request = request.header(ACCEPT, HeaderValue::from_static(media_type));
         }
-        self.registry.attempt(&mut request).await
+        self.registry.origin.attempt(&mut request).await
     }
 
     /// The digest that the registry says a tag points to, if it says one; fails if there is no such tag. It is asked once.
@@ -242,10 +233,10 @@ impl RemoteRepository {
         let media_type = HeaderValue::try_from(manifest.media_type());
         let media_type =
             media_type.map_err(|_| Error::Invalid { what: what.clone(), why: "its media type cannot stand in a header".to_owned() })?;
-        let payload = Payload::Bytes(Bytes::copy_from_slice(manifest.bytes()));
+        let payload = Payload::from(Bytes::copy_from_slice(manifest.bytes()));
         let scope = self.scope_to_write();
         let request = Request::new(Method::PUT, self.tagged_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
-        self.registry.send(request).await
+        self.registry.origin.send(request).await
     }
 }
 
@@ -280,10 +271,7 @@ impl Source for RemoteRepository {
         let (bytes, media_type, said) = loop {
             match self.fetch_manifest(url.clone(), &what).await {
                 Ok(fetched) => break fetched,
-                Err(failure) => match backoff.pause(failure.retry) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(failure.error),
-                },
+                Err(failure) => backoff.wait(failure).await.map_err(|failure| failure.error)?,
             }
         };
         let digest = at.digest().cloned().or(said).unwrap_or_else(|| Digest::of(&bytes));
@@ -299,8 +287,8 @@ impl Source for RemoteRepository {
         if range.is_empty() {
             return Ok(Body::from_bytes(Bytes::new()));
         }
-        let (registry, scope, url) = (self.registry.clone(), self.scope(&["pull"]), self.blob_url(&blob.digest));
-        download(download::Blob { registry, scope, url, what, size: blob.size }, range).await
+        let (origin, scope, url) = (self.registry.origin.clone(), self.scope(&["pull"]), self.blob_url(&blob.digest));
+        download(Resource { origin, scope, url, what, size: blob.size }, range).await
     }
 }
 

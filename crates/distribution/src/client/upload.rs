@@ -1,23 +1,19 @@
 //! A blob on its way into a registry: one streamed request if its digest is known, two if it is only known afterwards.
 
-use super::{
-    failure::{Failure, unexpected},
-    payload::Payload,
-    registry::{PATIENCE, Request},
-    repository::RemoteRepository,
-    retry::{Backoff, Retry},
-};
+use super::repository::RemoteRepository;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
+use modelpack_http::{Backoff, Failure, Payload, Request, Response, Retry, Url, unexpected};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use modelpack_transfer::{Body, Error, Result, Upload, blocking, verify_blob};
-use reqwest::{Response, Url};
 use std::time::Duration;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
 /// How many pieces may wait to be hashed.
 const HASHING_QUEUE: usize = 2;
+/// How long a registry that has answered may keep the last bytes from being hashed.
+const HASHING_PATIENCE: Duration = Duration::from_secs(60);
 /// Nobody waits longer for the end of a session that is of no use any more.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -59,7 +55,7 @@ impl RemoteUpload {
             return Ok(session.clone());
         }
         let response = self.repository.open_session(None).await?;
-        Ok(self.session.insert(self.repository.registry().location(&response)?).clone())
+        Ok(self.session.insert(self.repository.registry().origin.location(&response)?).clone())
     }
 
     /// Sends all of the blob in one request; the registry verifies it against its digest.
@@ -107,10 +103,10 @@ impl RemoteUpload {
             (hasher, len)
         }));
         let response = self.request(Method::PATCH, url, payload.hashed_by(pieces)).await?;
-        let Ok(Ok((hasher, len))) = timeout(PATIENCE, hashing).await else {
+        let Ok(Ok((hasher, len))) = timeout(HASHING_PATIENCE, hashing).await else {
             return Err(unexpected(&response, "it answered before it had all bytes").into());
         };
-        self.session = Some(self.repository.registry().location(&response)?);
+        self.session = Some(self.repository.registry().origin.location(&response)?);
         self.written = Written::Pieces { hasher, len };
         Ok(())
     }
@@ -120,19 +116,16 @@ impl RemoteUpload {
         if let Some(session) = self.session.take() {
             cancel(self.repository.clone(), session).await;
         }
-        match backoff.pause(failure.retry) {
-            Some(pause) if can_be_sent_again => {
-                tokio::time::sleep(pause).await;
-                Ok(())
-            }
-            _ => Err(failure.error),
+        if !can_be_sent_again {
+            return Err(failure.error);
         }
+        backoff.wait(failure).await.map_err(|failure| failure.error)
     }
 
     async fn request(&self, method: Method, url: Url, payload: Payload) -> Result<Response, Failure> {
         let scope = self.repository.scope_to_write();
         let mut request = Request::new(method, url, &scope, &self.what).header(CONTENT_TYPE, OCTETS).payload(payload);
-        self.repository.registry().attempt(&mut request).await
+        self.repository.registry().origin.attempt(&mut request).await
     }
 }
 
@@ -143,7 +136,7 @@ impl Upload for RemoteUpload {
         match &self.written {
             Written::Pieces { hasher, len: before } => {
                 let (hasher, before) = (hasher.clone(), *before);
-                let payload = Payload::blob(body).await?;
+                let payload = Payload::of(body).await?;
                 match self.blob.clone().filter(|blob| before == 0 && len == Some(blob.size)) {
                     Some(blob) => self.write_blob(payload, blob).await,
                     None if len == Some(0) => Ok(()),
@@ -174,10 +167,7 @@ impl Upload for RemoteUpload {
                 if failure.retry != Retry::Never && self.repository.holds(&blob).await.unwrap_or(false) {
                     break;
                 }
-                match backoff.pause(failure.retry) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(failure.error),
-                }
+                backoff.wait(failure).await.map_err(|failure| failure.error)?;
             }
             self.session = None;
         }
@@ -197,7 +187,7 @@ impl Drop for RemoteUpload {
 async fn cancel(repository: RemoteRepository, session: Url) {
     let scope = repository.scope_to_write();
     let mut request = Request::new(Method::DELETE, session, &scope, "the upload");
-    let _ = timeout(CANCEL_PATIENCE, repository.registry().attempt(&mut request)).await;
+    let _ = timeout(CANCEL_PATIENCE, repository.registry().origin.attempt(&mut request)).await;
 }
 
 /// The session's URL, whatever state it has in its query, with the digest that closes it.

@@ -4,12 +4,9 @@ use super::{
     failure::{Failure, Result},
     registry::{Call, Registry},
 };
-use crate::protocol::{
-    error::ErrorCode,
-    header::CONTENT_DIGEST,
-    range::{self, Requested},
-};
+use crate::protocol::{error::ErrorCode, header::CONTENT_DIGEST};
 use http::{HeaderValue, StatusCode, header};
+use modelpack_http::range::{self, Requested};
 use modelpack_server::{Answer, Delete, Permitted, Pull, Response};
 use modelpack_spec::{Descriptor, Digest, RepositoryName};
 use modelpack_transfer::Source;

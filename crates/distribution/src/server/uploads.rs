@@ -6,8 +6,9 @@ use super::{
     registry::{Call, Registry},
     sessions::Locked,
 };
-use crate::protocol::{error::ErrorCode, header::CONTENT_DIGEST, range, route::Route};
+use crate::protocol::{error::ErrorCode, header::CONTENT_DIGEST, range::print_received, route::Route};
 use http::{StatusCode, header};
+use modelpack_http::range;
 use modelpack_server::{Answer, Identity, Permitted, Push, Response};
 use modelpack_spec::{Algorithm, Digest, RepositoryName};
 use modelpack_store::BlobWriter;
@@ -142,14 +143,14 @@ fn cut(name: &RepositoryName, id: &str, received: u64) -> Failure {
 /// Adds the upload's location and the number of received bytes to a failure.
 fn standing(failure: Failure, name: &RepositoryName, id: &str, received: u64) -> Failure {
     let at = Route::Upload(name.clone(), id.to_owned());
-    failure.header(header::LOCATION, at).header(header::RANGE, range::print_received(received))
+    failure.header(header::LOCATION, at).header(header::RANGE, print_received(received))
 }
 
 /// The declared length of a chunk, if there is one. Refused if the chunk does not begin after the
 /// `received` bytes.
 fn chunk_len(call: &Call, received: u64) -> Result<Option<u64>> {
     let Some(header) = call.header(header::CONTENT_RANGE) else { return Ok(None) };
-    let Some(chunk) = range::parse_chunk(header) else {
+    let Some(chunk) = range::parse(header) else {
         let message = format!("{header:?} is not a range: expected `FIRST-LAST`");
         return Err(Failure::bad_request(ErrorCode::BlobUploadInvalid, message));
     };
@@ -170,7 +171,7 @@ fn chunk_len(call: &Call, received: u64) -> Result<Option<u64>> {
 /// The location of an upload and its number of received bytes.
 fn status(status: StatusCode, name: &RepositoryName, id: &str, received: u64) -> Response {
     let at = Route::Upload(name.clone(), id.to_owned());
-    Answer::new(status).header(header::LOCATION, at).header(header::RANGE, range::print_received(received)).done()
+    Answer::new(status).header(header::LOCATION, at).header(header::RANGE, print_received(received)).done()
 }
 
 fn created(name: &RepositoryName, digest: &Digest) -> Response {

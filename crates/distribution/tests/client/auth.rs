@@ -1,6 +1,6 @@
 //! Challenges, tokens, and who never gets to see a secret.
 
-use crate::server::{Answer, Asked, Server, answer};
+use crate::server::{Answer, AsRegistry, Asked, Server, answer};
 use modelpack_distribution::client::{Client, ClientOptions, Credentials, Login};
 use modelpack_spec::{Descriptor, Selector, Tag};
 use modelpack_transfer::{Begin, Body, Error, Sink, Source};

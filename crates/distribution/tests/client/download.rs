@@ -1,6 +1,6 @@
 //! Blobs as servers give them: whole, in ranges, broken off, too long, from elsewhere.
 
-use crate::server::{Answer, Asked, Server, answer, cut, pieces};
+use crate::server::{Answer, AsRegistry, Asked, Server, answer, cut, pieces};
 use bytes::Bytes;
 use modelpack_spec::Descriptor;
 use modelpack_transfer::{Error, Result, Source};

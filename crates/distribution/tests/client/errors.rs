@@ -1,6 +1,6 @@
 //! What a user is told, and what is tried again first.
 
-use crate::server::{Server, answer, cut, pieces};
+use crate::server::{AsRegistry, Server, answer, cut, pieces};
 use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Selector, Tag};
 use modelpack_transfer::{Error, Result, Source};
@@ -69,14 +69,14 @@ async fn patience_ends_with_what_the_registry_said() {
 async fn a_registry_that_asks_for_more_patience_than_there_is_is_not_asked_again() {
     for status in [429, 503] {
         let (error, asked) = said(status, &[("retry-after", "3600")], "not now").await;
-        assert!(matches!(&error, Error::Protocol { why, .. } if why == "not now; the registry asks to wait 3600 s"), "{error}");
+        assert!(matches!(&error, Error::Protocol { why, .. } if why == "not now; the server asks to wait 3600 s"), "{error}");
         assert_eq!(asked, 1);
     }
     let by_date = &[("date", "Wed, 21 Oct 2026 07:28:00 GMT"), ("retry-after", "Wed, 21 Oct 2026 08:28:00 GMT")];
     let (error, _) = said(429, by_date, "").await;
-    assert!(error.to_string().ends_with("Too Many Requests; the registry asks to wait 3600 s"), "{error}");
+    assert!(error.to_string().ends_with("Too Many Requests; the server asks to wait 3600 s"), "{error}");
     let (error, _) = said(403, &[("retry-after", "60")], "slower").await;
-    assert!(matches!(&error, Error::Denied { why, .. } if why == "slower; the registry asks to wait 60 s"), "{error}");
+    assert!(matches!(&error, Error::Denied { why, .. } if why == "slower; the server asks to wait 60 s"), "{error}");
 }
 
 #[tokio::test]

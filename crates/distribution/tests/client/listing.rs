@@ -1,6 +1,6 @@
 //! Lists that come in pages, from registries of all kinds.
 
-use crate::server::{Server, answer};
+use crate::server::{AsRegistry, Server, answer};
 use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Digest, Tag};
 use modelpack_transfer::{Error, Notices};

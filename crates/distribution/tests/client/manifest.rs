@@ -1,6 +1,6 @@
 //! Manifests, tags and referrers.
 
-use crate::server::{Asked, Server, answer, pieces};
+use crate::server::{AsRegistry, Asked, Server, answer, pieces};
 use bytes::Bytes;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, ImageManifest, Manifest, Selector, Tag, media_type};
 use modelpack_transfer::{Error, Sink, Source};

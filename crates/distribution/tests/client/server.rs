@@ -1,132 +1,22 @@
-//! A server that answers as a test says, and remembers what it was asked.
+//! A server that answers as a test says, as the registry that the client talks to.
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
 use modelpack_distribution::client::{Client, ClientOptions, Credentials, RemoteRepository};
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
-use tokio::net::TcpListener;
+pub(crate) use modelpack_testkit::server::{Answer, Asked, Server, answer, cut, pieces};
 
-/// A request as it came.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    pub(crate) method: Method,
-    /// Path and query.
-    pub(crate) target: String,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
+/// The repositories of a server.
+pub(crate) trait AsRegistry {
+    /// The repository `a/b`, for a client with these logins.
+    fn repository_with(&self, credentials: Credentials) -> RemoteRepository;
 
-impl Asked {
-    pub(crate) fn is(&self, method: &str, target: &str) -> bool {
-        self.method == method && self.target == target
-    }
-
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-}
-
-/// What a test answers; `None` cuts the connection without an answer.
-pub(crate) type Answer = Option<Response<BoxBody<Bytes, io::Error>>>;
-
-/// An answer with a status, headers and a body.
-pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-    pieces(status, headers, vec![Ok(body.into())])
-}
-
-/// An answer whose body comes in pieces; an error cuts the connection.
-pub(crate) fn pieces(status: u16, headers: &[(&str, &str)], pieces: Vec<io::Result<Bytes>>) -> Answer {
-    let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
-    for (name, value) in headers {
-        response = response.header(*name, *value);
-    }
-    let frames = stream::iter(pieces).then(|piece| async {
-        if piece.is_err() {
-            // The server sends what came before when it finds that there is nothing to do.
-            tokio::task::yield_now().await;
-        }
-        piece.map(Frame::data)
-    });
-    Some(response.body(BodyExt::boxed(StreamBody::new(frames))).unwrap())
-}
-
-/// The end of a connection in the middle of a body.
-pub(crate) fn cut() -> io::Result<Bytes> {
-    Err(io::Error::other("cut"))
-}
-
-/// A running server; it stops when it is dropped.
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Server {
-    /// Starts a server that answers with `handler`, which is told its own address too.
-    pub(crate) async fn start(handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (handler, all) = (Arc::new(handler), asked.clone());
-        let task = tokio::spawn(async move {
-            loop {
-                let Ok((stream, _)) = listener.accept().await else { return };
-                let (handler, all) = (handler.clone(), all.clone());
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let (handler, all) = (handler.clone(), all.clone());
-                    async move {
-                        let (head, body) = request.into_parts();
-                        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-                        let asked = Asked { method: head.method, target: head.uri.to_string(), headers: head.headers, body };
-                        all.lock().unwrap().push(asked.clone());
-                        handler(&asked, address).ok_or_else(|| io::Error::other("cut"))
-                    }
-                });
-                tokio::spawn(async move {
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        Self { address, asked, task }
-    }
-
-    /// Everything asked so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
-    }
-
-    /// How many requests had this method and a target that begins so.
-    pub(crate) fn count(&self, method: &str, target: &str) -> usize {
-        self.asked().iter().filter(|asked| asked.method == method && asked.target.starts_with(target)).count()
-    }
-
-    /// The repository `a/b` of this server, for a client without logins.
-    pub(crate) fn repository(&self) -> RemoteRepository {
+    /// The repository `a/b`, for a client without logins.
+    fn repository(&self) -> RemoteRepository {
         self.repository_with(Credentials::default())
     }
-
-    /// The repository `a/b` of this server, for a client with these logins.
-    pub(crate) fn repository_with(&self, credentials: Credentials) -> RemoteRepository {
-        let client = Client::new(ClientOptions { credentials, ..ClientOptions::default() }).unwrap();
-        client.repository(&format!("{}/a/b", self.address).parse().unwrap()).unwrap()
-    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
+impl AsRegistry for Server {
+    fn repository_with(&self, credentials: Credentials) -> RemoteRepository {
+        let client = Client::new(ClientOptions { credentials, ..ClientOptions::default() }).unwrap();
+        client.repository(&format!("{}/a/b", self.address).parse().unwrap()).unwrap()
     }
 }

@@ -1,6 +1,6 @@
 //! Blobs on their way into a registry, and what is left behind when that fails.
 
-use crate::server::{Answer, Asked, Server, answer};
+use crate::server::{Answer, AsRegistry, Asked, Server, answer};
 use bytes::Bytes;
 use futures_util::stream;
 use modelpack_spec::Descriptor;

@@ -1,5 +1,5 @@
 //! The consumers, one file per project. The rules come from the source code of the projects;
-//! `docs/compatibility.md` lists them.
+//! `docs/reference/compatibility.md` lists them.
 
 mod containerd;
 mod cri_o;

@@ -72,9 +72,9 @@ fn findings_from_the_files_replace_those_from_names() {
 
 #[test]
 fn the_documented_table_has_the_rules_for_every_model() {
-    let documented = include_str!("../../../../docs/compatibility.md");
+    let documented = include_str!("../../../../docs/reference/compatibility.md");
     for rule in &MODEL_RULES {
         let row = format!("| `{}` | {} | {} | {} |", rule.name, rule.severity, rule.reason, rule.change);
-        assert!(documented.contains(&row), "docs/compatibility.md lacks this row:\n{row}");
+        assert!(documented.contains(&row), "docs/reference/compatibility.md lacks this row:\n{row}");
     }
 }

@@ -2,14 +2,12 @@
 
 use crate::directory::{Directory, Obstacle, failed};
 use modelpack_spec::FilePath;
-use modelpack_transfer::{Error, Result};
-use rustix::{
-    fs::{AtFlags, RenameFlags},
-    io::Errno,
-};
+use modelpack_transfer::{Error, Result, platform::rename_without_replacing};
+use rustix::io::Errno;
 use std::{
     collections::BTreeSet,
     fs::{self, File, FileType, Permissions},
+    io::ErrorKind,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::PermissionsExt,
@@ -54,21 +52,13 @@ impl Destination {
         let located = self.locate(path);
         let parent = self.0.make_directory(parents(path)).map_err(in_the_way)?;
         let renamed = if replace {
-            rustix::fs::renameat(from, name, &parent, path.file_name())
+            rustix::fs::renameat(from, name, &parent, path.file_name()).map_err(Into::into)
         } else {
-            match rustix::fs::renameat_with(from, name, &parent, path.file_name(), RenameFlags::NOREPLACE) {
-                // Some network file systems do not support this rename. There the best alternative
-                // is a check before the rename.
-                Err(Errno::INVAL | Errno::NOSYS) => match rustix::fs::statat(&parent, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                    Err(Errno::NOENT) => rustix::fs::renameat(from, name, &parent, path.file_name()),
-                    found => found.and(Err(Errno::EXIST)),
-                },
-                renamed => renamed,
-            }
+            rename_without_replacing(from, name, parent.as_fd(), path.file_name())
         };
         match renamed {
-            Err(Errno::EXIST) => Err(conflict(located, "it appeared while the artifact was unpacked")),
-            renamed => renamed.map_err(failed("rename into place", located)),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Err(conflict(located, "it appeared while the artifact was unpacked")),
+            renamed => renamed.map_err(Error::io("rename into place", located)),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
-use modelpack_transfer::{Body, CHUNK, Cancelled, Error, FileRange, Progress, Result, Upload, verify_blob};
+use modelpack_transfer::{Body, CHUNK, Cancelled, Error, FileRange, Progress, Result, Upload, platform::clone_file, verify_blob};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{FileExt, MetadataExt},
@@ -283,5 +283,5 @@ fn copy_large(
 /// Lets `file` share the blocks of a whole file, where the file system can.
 fn reflink(range: &FileRange, file: &File) -> bool {
     let is_whole = range.offset == 0 && range.file.metadata().is_ok_and(|m| m.len() == range.len);
-    is_whole && rustix::fs::ioctl_ficlone(file, &*range.file).is_ok() && file.metadata().is_ok_and(|m| m.len() == range.len)
+    is_whole && clone_file(&range.file, file) && file.metadata().is_ok_and(|m| m.len() == range.len)
 }

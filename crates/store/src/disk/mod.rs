@@ -11,6 +11,10 @@ mod layout;
 mod lock;
 mod presence;
 mod prune;
+#[cfg(all(target_os = "linux", not(modelpack_portable)))]
+mod read_lease;
+#[cfg(not(all(target_os = "linux", not(modelpack_portable))))]
+#[path = "no_read_lease.rs"]
 mod read_lease;
 mod referrers;
 mod repair;

@@ -8,15 +8,13 @@ use super::{
     blobs::{TEMPORARY, is_absent, replace_file, sync_directory},
     lock,
 };
-use modelpack_transfer::{Error, Result};
-use rustix::{
-    fs::{CWD, FallocateFlags, RenameFlags, fallocate, fstatfs, renameat_with, syncfs},
-    io::Errno,
+use modelpack_transfer::{
+    Error, Result,
+    platform::{FileSystem, allocate, exchange, file_system, sync_file_system},
 };
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
-    ops::Range,
+    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -120,12 +118,7 @@ impl Reserve {
         let file = OpenOptions::new().write(true).open(&reserve).map_err(Error::io("open", &reserve))?;
         file.write_all_at(bytes, 0).map_err(Error::io("write", &reserve))?;
         file.set_len(bytes.len() as u64).and_then(|()| file.sync_all()).map_err(Error::io("write", &reserve))?;
-        let exchanged = match renameat_with(CWD, &reserve, CWD, path, RenameFlags::EXCHANGE) {
-            // A file system that cannot exchange names.
-            Err(Errno::INVAL | Errno::NOSYS) => fs::rename(&reserve, path),
-            exchanged => exchanged.map_err(io::Error::from),
-        };
-        exchanged.map_err(Error::io("rename into place", path))?;
+        exchange(&reserve, path).map_err(Error::io("rename into place", path))?;
         sync_directory(path.parent().unwrap_or(&self.root))?;
         // If there is no room for a new one, the next delete has what the old index is good for.
         let _ = if copies_on_write(&file) {
@@ -144,7 +137,7 @@ impl Reserve {
 
     /// Returns when the file system has written down what is free.
     fn sync(&self) -> io::Result<()> {
-        Ok(syncfs(File::open(&self.root)?)?)
+        sync_file_system(&File::open(&self.root)?)
     }
 }
 
@@ -155,36 +148,13 @@ pub(super) fn is_full(error: &Error) -> bool {
 
 /// Whether the file system writes to other blocks when something is written again, so that a file which was written has no room of its own.
 fn copies_on_write(file: &File) -> bool {
-    const BTRFS: u64 = 0x9123_683e;
-    const BCACHEFS: u64 = 0xca45_1a4e;
-    const ZFS: u64 = 0x2fc1_2fc1;
-    fstatfs(file).is_ok_and(|system| matches!(system.f_type as u64 & 0xffff_ffff, BTRFS | BCACHEFS | ZFS))
-}
-
-fn append_zeros(mut file: &File, range: Range<u64>) -> io::Result<()> {
-    file.seek(SeekFrom::Start(range.start))?;
-    io::copy(&mut io::repeat(0).take(range.end - range.start), &mut file).map(drop)
-}
-
-/// Gives a file, whose length is the beginning of `range`, blocks up to its end; that is its length then. If it fails, the file is as it was.
-fn allocate(file: &File, range: Range<u64>) -> io::Result<()> {
-    let len = range.end - range.start;
-    let allocated = match fallocate(file, FallocateFlags::empty(), range.start, len) {
-        // A file system that cannot promise blocks gives them to bytes that are written.
-        Err(Errno::OPNOTSUPP) => append_zeros(file, range.clone()),
-        allocated => allocated.map_err(io::Error::from),
-    };
-    if allocated.is_err() {
-        // What was allocated in part is given back.
-        file.set_len(range.start)?;
-    }
-    allocated
+    matches!(file_system(file), Some(FileSystem::Btrfs | FileSystem::Bcachefs | FileSystem::Zfs))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
+    use std::{io::Read, os::unix::fs::MetadataExt};
 
     #[test]
     fn it_is_large_enough_for_the_index_and_is_there_again_after_each_use() {
@@ -198,7 +168,7 @@ mod tests {
         fs::write(&index, &large).unwrap();
         for len in (0..large.len()).rev().step_by(50_000) {
             // As on a full disk, and as on any.
-            let before = fs::metadata(&index).unwrap();
+            let (mut reader, before) = (File::open(&index).unwrap(), fs::read(&index).unwrap());
             reserve.ensure(len as u64).unwrap();
             reserve.change_places(&index, &large[..len]).unwrap();
             assert_eq!(fs::read(&index).unwrap(), large[..len]);
@@ -206,7 +176,10 @@ mod tests {
             assert_eq!(fs::read(&index).unwrap(), large[1..len]);
             let again = fs::metadata(reserve.path()).unwrap();
             assert!(again.len() >= LEAST, "{again:?}");
-            assert_ne!(again.ino(), before.ino(), "who reads the old index is not disturbed");
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            assert_eq!(read, before, "whoever reads the old index is not disturbed");
+            assert_ne!(again.ino(), reader.metadata().unwrap().ino(), "nor later, by the next one that is written");
             assert!(again.blocks() * 512 >= again.len(), "its blocks are allocated");
         }
     }

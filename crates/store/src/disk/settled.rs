@@ -10,7 +10,7 @@
 //! as much as all that was not written yet, and a store that has set the time and waits for the disk passes it unseen.
 
 use super::{digest_cache::Stamp, read_lease::ReadLease};
-use rustix::fs::fstatfs;
+use modelpack_transfer::platform::{FileSystem, file_system};
 use std::{fs::File, time::Duration};
 
 /// A file system stamps a change with a clock that may stand still for this long.
@@ -50,10 +50,7 @@ impl Settled {
 /// Not so in memory (tmpfs), where no store does. Servers and programs in user space keep times as they like. Layers of file systems
 /// (overlayfs) ask the one below for times, but not in every version for leases.
 fn marks_stores(file: &File) -> bool {
-    const EXT: u64 = 0xef53;
-    const XFS: u64 = 0x5846_5342;
-    const BTRFS: u64 = 0x9123_683e;
-    fstatfs(file).is_ok_and(|system| matches!(system.f_type as u64 & 0xffff_ffff, EXT | XFS | BTRFS))
+    matches!(file_system(file), Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs))
 }
 
 #[cfg(test)]

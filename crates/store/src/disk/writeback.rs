@@ -1,7 +1,7 @@
 //! Starting to write to the disk while a file is still being received, so that the sync at its end has little left to do.
 
-use rustix::fs::{Advice, fadvise};
-use std::{fs::File, num::NonZeroU64};
+use modelpack_transfer::platform::start_writeback;
+use std::fs::File;
 
 /// How many bytes are written before the kernel is asked to begin with them.
 const STEP: u64 = 32 << 20;
@@ -23,7 +23,7 @@ impl Writeback {
     /// It is advice: a kernel or file system that does not take it writes them at the sync.
     pub fn advance(&mut self, file: &File, written: u64) {
         while written - self.started >= STEP {
-            let _ = fadvise(file, self.started, NonZeroU64::new(STEP), Advice::DontNeed);
+            start_writeback(file, self.started..self.started + STEP);
             self.started += STEP;
         }
     }

@@ -15,11 +15,16 @@ pub struct MemoryFiles {
 }
 
 impl MemoryFiles {
-    /// A tree of these files, none of which may be executed. Of two files with one path the later one counts.
-    pub fn new(files: impl IntoIterator<Item = (FilePath, Bytes)>) -> Self {
-        let bytes: BTreeMap<FilePath, Bytes> = files.into_iter().collect();
-        let entry = |(path, bytes): (&FilePath, &Bytes)| FileEntry { path: path.clone(), size: bytes.len() as u64, executable: false };
-        Self { entries: bytes.iter().map(entry).collect(), bytes }
+    /// A tree of these files: path, bytes, and whether the owner may execute it. Of two files with one path the later one counts.
+    pub fn new(files: impl IntoIterator<Item = (FilePath, Bytes, bool)>) -> Self {
+        let files: BTreeMap<FilePath, (Bytes, bool)> =
+            files.into_iter().map(|(path, bytes, executable)| (path, (bytes, executable))).collect();
+        let entries = files.iter().map(|(path, (bytes, executable))| FileEntry {
+            path: path.clone(),
+            size: bytes.len() as u64,
+            executable: *executable,
+        });
+        Self { entries: entries.collect(), bytes: files.into_iter().map(|(path, (bytes, _))| (path, bytes)).collect() }
     }
 
     fn find(&self, path: &FilePath) -> Result<Arc<dyn OpenFile>> {

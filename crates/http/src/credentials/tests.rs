@@ -124,7 +124,7 @@ fn with_helpers(name: &str) {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let path = env::join_paths([directory.path().to_owned()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap()))).unwrap();
-    let test = format!("client::credentials::tests::{name}");
+    let test = format!("credentials::tests::{name}");
     let output = Command::new(env::current_exe().unwrap()).args(["--exact", &test, "--ignored"]).env("PATH", path).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && printed.contains("1 passed"), "{printed}");

@@ -1,6 +1,7 @@
 //! Credential helpers: programs named `docker-credential-<name>` that keep logins, and speak JSON over their standard streams.
 
-use super::{credentials::Login, failure::printable};
+use super::Login;
+use crate::text::printable;
 use modelpack_transfer::{Error, Notice, Notices, Result};
 use serde::{Deserialize, Serialize};
 use std::{io::ErrorKind, process::Stdio, time::Duration};

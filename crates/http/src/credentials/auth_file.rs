@@ -1,8 +1,9 @@
 //! A file with logins: Docker's `config.json`, or Podman's `auth.json`, which has the same form (containers-auth.json(5)).
 
-use super::{credentials::Login, failure::printable, helper::TOKEN_USER};
+use super::{Login, helper::TOKEN_USER};
+use crate::text::printable;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use modelpack_transfer::{Error, Result};
+use modelpack_transfer::{Error, Result, follow_links};
 use serde_json::{Map, Value, json};
 use std::{
     ffi::OsString,
@@ -14,8 +15,6 @@ use std::{
 
 /// Under this name Docker keeps the login of Docker Hub.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
-/// How many symbolic links in a row are followed to the file.
-const MAX_LINKS: usize = 32;
 
 /// What such a file holds. Fields that are not known are kept as they are.
 pub(super) struct AuthFile {
@@ -39,7 +38,7 @@ impl AuthFile {
     ///
     /// While it works nobody else does: whoever changes the file through this function waits. A link to the file stays one.
     pub(super) fn update(path: &Path, change: impl FnOnce(&mut Self) -> Result<bool>) -> Result<bool> {
-        let path = followed(path)?;
+        let path = follow_links(path).map_err(Error::io("look at", path))?;
         let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(Error::io("create", directory))?;
         let replacement = Replacement::of(&path)?;
@@ -165,18 +164,6 @@ impl Login {
 
 fn invalid(path: &Path, why: impl Into<String>) -> Error {
     Error::Invalid { what: path.display().to_string(), why: why.into() }
-}
-
-/// Where the links at `path` lead, whether or not there is a file.
-fn followed(path: &Path) -> Result<PathBuf> {
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        match fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new(".")).join(target),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(invalid(&path, "it is a symbolic link that leads in a circle"))
 }
 
 /// The file that takes the place of another. It is the lock too: whoever has it locked, and under its name, is the only one who

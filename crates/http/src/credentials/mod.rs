@@ -1,9 +1,9 @@
 //! Who a registry is told that one is: logins in files like Docker's `config.json`, and in the credential helpers that they name.
 
-use super::{
-    auth_file::{AuthFile, key_of},
-    helper,
-};
+mod auth_file;
+mod helper;
+
+use auth_file::{AuthFile, key_of};
 use modelpack_transfer::{Error, Notice, Notices, Result, blocking};
 use std::{
     fmt,
@@ -131,5 +131,4 @@ async fn read(path: &Path) -> Result<AuthFile> {
 }
 
 #[cfg(test)]
-#[path = "credentials_tests.rs"]
 mod tests;

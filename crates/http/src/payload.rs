@@ -12,24 +12,31 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// What a request sends.
-pub(crate) enum Payload {
-    /// Bytes that are kept, so that they can be sent as often as it takes.
+/// What a request sends: bytes that are kept, so that they can be sent as often as it takes, or a [`Body`] in pieces.
+pub struct Payload(Content);
+
+enum Content {
     Bytes(Bytes),
-    /// A blob on its way.
-    Blob(Blob),
+    Stream(Stream),
 }
 
-/// A blob that is sent in pieces.
-pub(crate) struct Blob {
+/// A body that is sent in pieces.
+struct Stream {
+    /// `None` once it was sent and cannot be sent again.
     body: Option<Body>,
     len: Option<u64>,
-    /// Who hashes the pieces as they pass. What was hashed cannot be hashed again, so such a blob is sent once.
+    /// Who hashes the pieces as they pass. What was hashed cannot be hashed again, so such a body is sent once.
     hasher: Option<mpsc::Sender<Bytes>>,
     sending: Arc<Sending>,
 }
 
-/// How far the sending of a blob is.
+impl Stream {
+    fn new(body: Body) -> Self {
+        Self { len: body.len(), body: Some(body), hasher: None, sending: Arc::default() }
+    }
+}
+
+/// How far the sending of a body is.
 #[derive(Default)]
 struct Sending {
     bytes: AtomicU64,
@@ -43,96 +50,94 @@ impl Sending {
     }
 }
 
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self(Content::Bytes(bytes))
+    }
+}
+
 impl Payload {
     /// No bytes.
-    pub(crate) fn empty() -> Self {
-        Self::Bytes(Bytes::new())
+    pub fn empty() -> Self {
+        Bytes::new().into()
     }
 
-    /// A blob. A small one is taken into memory, so that it can be sent again like a file.
-    pub(crate) async fn blob(body: Body) -> Result<Self> {
+    /// A body. A small one that is no file is taken into memory, so that it can be sent again like one; this fails if it cannot be read.
+    pub async fn of(body: Body) -> Result<Self> {
         match body.len() {
             Some(len) if len <= CHUNK as u64 && body.try_clone().is_none() => {
-                let bytes = body.collect(CHUNK, "the blob").await?;
+                let bytes = body.collect(CHUNK, "what is uploaded").await?;
                 check_len(bytes.len() as u64, len)?;
-                Ok(Self::Bytes(bytes.into()))
+                Ok(Bytes::from(bytes).into())
             }
-            len => Ok(Self::Blob(Blob { body: Some(body), len, hasher: None, sending: Arc::default() })),
+            _ => Ok(Self(Content::Stream(Stream::new(body)))),
         }
     }
 
-    /// The same bytes once more, if they can be sent again.
-    pub(crate) fn try_clone(&self) -> Option<Self> {
-        match self {
-            Self::Bytes(bytes) => Some(Self::Bytes(bytes.clone())),
-            Self::Blob(blob) => {
-                let body = blob.body.as_ref()?.try_clone()?;
-                Some(Self::Blob(Blob { body: Some(body), len: blob.len, hasher: None, sending: Arc::default() }))
+    /// The same bytes once more, if they can be sent again. Whoever hashes the one does not hash the other.
+    pub fn try_clone(&self) -> Option<Self> {
+        match &self.0 {
+            Content::Bytes(bytes) => Some(bytes.clone().into()),
+            Content::Stream(stream) => {
+                stream.body.as_ref()?.try_clone().map(|body| Self(Content::Stream(Stream { len: stream.len, ..Stream::new(body) })))
             }
         }
     }
 
-    /// Hands the pieces to a hasher while they are sent.
-    pub(crate) fn hashed_by(mut self, hasher: mpsc::Sender<Bytes>) -> Self {
-        if let Self::Bytes(bytes) = self {
-            self = Self::Blob(Blob {
-                len: Some(bytes.len() as u64),
-                body: Some(Body::from_bytes(bytes)),
-                hasher: None,
-                sending: Arc::default(),
-            });
-        }
-        if let Self::Blob(blob) = &mut self {
-            blob.hasher = Some(hasher);
-        }
-        self
+    /// Hands the pieces to a hasher while they are sent. From then on they can be sent once only.
+    pub fn hashed_by(self, hasher: mpsc::Sender<Bytes>) -> Self {
+        let stream = match self.0 {
+            Content::Bytes(bytes) => Stream::new(Body::from_bytes(bytes)),
+            Content::Stream(stream) => stream,
+        };
+        Self(Content::Stream(Stream { hasher: Some(hasher), ..stream }))
     }
 
     /// The length in bytes, if it is known.
     pub(crate) fn len(&self) -> Option<u64> {
-        match self {
-            Self::Bytes(bytes) => Some(bytes.len() as u64),
-            Self::Blob(blob) => blob.len,
+        match &self.0 {
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::Stream(stream) => stream.len,
         }
     }
 
-    /// Whether the bytes are still there to be sent.
+    /// Whether the bytes were sent and cannot be sent again.
     pub(crate) fn is_spent(&self) -> bool {
-        matches!(self, Self::Blob(Blob { body: None, .. }))
+        matches!(self, Self(Content::Stream(Stream { body: None, .. })))
     }
 
     /// The bytes for one attempt; `None` if they were sent and cannot be sent again.
     pub(crate) fn for_attempt(&mut self) -> Option<reqwest::Body> {
-        match self {
-            Self::Bytes(bytes) => Some(bytes.clone().into()),
-            Self::Blob(blob) => {
-                let again = if blob.hasher.is_none() { blob.body.as_ref()?.try_clone() } else { None };
-                let body = again.or_else(|| blob.body.take())?;
-                blob.sending = Arc::default();
-                let (pieces, sending) = (body.into_stream(), blob.sending.clone());
-                Some(Outgoing { pieces, len: blob.len, hasher: blob.hasher.take(), sending }.into_body())
+        match &mut self.0 {
+            Content::Bytes(bytes) => Some(bytes.clone().into()),
+            Content::Stream(stream) => {
+                let again = if stream.hasher.is_none() { stream.body.as_ref()?.try_clone() } else { None };
+                let body = again.or_else(|| stream.body.take())?;
+                stream.sending = Arc::default();
+                let (pieces, sending) = (body.into_stream(), stream.sending.clone());
+                Some(Outgoing { pieces, len: stream.len, hasher: stream.hasher.take(), sending }.into_body())
             }
         }
     }
 
     /// How many bytes the connection has taken in this attempt.
     pub(crate) fn sent(&self) -> u64 {
-        match self {
-            Self::Bytes(_) => 0,
-            Self::Blob(blob) => blob.sending.bytes.load(Relaxed),
+        match &self.0 {
+            Content::Bytes(_) => 0,
+            Content::Stream(stream) => stream.sending.bytes.load(Relaxed),
         }
     }
 
     /// Why the bytes could not be read, if that is what made the attempt fail.
     pub(crate) fn failure(&self) -> Option<Error> {
-        match self {
-            Self::Bytes(_) => None,
-            Self::Blob(blob) => blob.sending.failure().take(),
+        match &self.0 {
+            Content::Bytes(_) => None,
+            Content::Stream(stream) => stream.sending.failure().take(),
         }
     }
 }
 
-/// A blob that one attempt sends.
+/// A body that one attempt sends.
 struct Outgoing {
     pieces: BoxStream<'static, Result<Bytes>>,
     len: Option<u64>,

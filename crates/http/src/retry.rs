@@ -1,5 +1,6 @@
 //! When something that failed is tried again, and after which pause.
 
+use crate::failure::Failure;
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{DATE, RETRY_AFTER},
@@ -9,19 +10,19 @@ use std::time::{Duration, SystemTime};
 /// How often something is tried without any progress.
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause before something is tried again, whatever a registry asks for.
+/// The longest pause before something is tried again, whatever a server asks for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Where a registry asks for more than all pauses together, another attempt would come too early.
+/// Where a server asks for more than all pauses together, another attempt would come too early.
 const ALL_PAUSES: Duration = LONGEST_PAUSE.saturating_mul(ATTEMPTS - 1);
 
 /// Whether a failure may pass by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Retry {
+pub enum Retry {
     /// It will not, or not soon enough.
     Never,
     /// It may, and the pause is ours to choose.
     Soon,
-    /// It may, and the registry said when.
+    /// It may, and the server said when.
     After(Duration),
 }
 
@@ -46,20 +47,27 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = text(RETRY_AFTER)?.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    // The registry's clock, if it shows one, is the clock that its date is of.
+    // The server's clock, if it shows one, is the clock that its date is of.
     let now = date(DATE).unwrap_or_else(SystemTime::now);
     Some(date(RETRY_AFTER)?.duration_since(now).unwrap_or_default())
 }
 
 /// Counts attempts, and spaces them further and further apart.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
+    /// After a failed attempt, waits until it is time for the next one. Gives the failure back if there should be none.
+    pub async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
+        let Some(pause) = self.pause(failure.retry) else { return Err(failure) };
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
     /// How long to wait before the next attempt; `None` if there should be none.
-    pub(crate) fn pause(&mut self, retry: Retry) -> Option<Duration> {
+    fn pause(&mut self, retry: Retry) -> Option<Duration> {
         self.failures += 1;
         if self.failures >= ATTEMPTS {
             return None;
@@ -72,7 +80,7 @@ impl Backoff {
     }
 
     /// Something was achieved, so the count begins anew.
-    pub(crate) fn progressed(&mut self) {
+    pub fn progressed(&mut self) {
         self.failures = 0;
     }
 }
@@ -101,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_chooses_the_pause_within_reason() {
+    fn a_server_chooses_the_pause_within_reason() {
         assert_eq!(after("2"), Retry::After(Duration::from_secs(2)));
         assert_eq!(after("240"), Retry::After(LONGEST_PAUSE));
         assert_eq!(after("241"), Retry::Never);
@@ -110,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_counts_from_the_clock_of_the_registry() {
+    fn a_date_counts_from_the_clock_of_the_server() {
         let dated = |date: &'static str, until: &'static str| {
             let headers = [(DATE, date.parse().unwrap()), (RETRY_AFTER, until.parse().unwrap())];
             Retry::of(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::from_iter(headers))

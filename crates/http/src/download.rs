@@ -1,12 +1,14 @@
-//! A blob as it comes from a registry: a range of it, asked for again from where it broke off until all of it is there.
+//! A file as it comes from a server: a range of it, asked for again from where it broke off until all of it is there.
 
-use super::{
-    failure::{Failure, shown, unexpected},
-    registry::{PATIENCE, Registry, Request},
+use crate::{
+    failure::{Failure, unexpected},
+    origin::Origin,
+    protocol::Protocol,
+    range,
+    request::{PATIENCE, Request},
     retry::Backoff,
-    scope::Scope,
+    text::shown,
 };
-use crate::protocol::range;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{
@@ -17,28 +19,33 @@ use modelpack_transfer::{Body, Error, Result};
 use reqwest::{Response, Url};
 use std::{ops::Range, sync::Arc};
 
-/// A server may give less than was asked for, or break off, but not so early that a blob takes more answers than these, and one besides for
+/// A server may give less than was asked for, or break off, but not so early that a download takes more answers than these, and one besides for
 /// each [`ENOUGH`] bytes that came.
 const FEW_ANSWERS: u64 = 100;
 const ENOUGH: u64 = 64 << 10;
 
 /// What is downloaded.
-pub(super) struct Blob {
-    pub(super) registry: Arc<Registry>,
-    pub(super) scope: Scope,
-    /// Where the registry itself has it. Each attempt begins here, because addresses that it redirects to expire.
-    pub(super) url: Url,
+pub struct Resource<P: Protocol> {
+    /// Who has it.
+    pub origin: Arc<Origin<P>>,
+    /// What a request for it is about.
+    pub scope: P::Scope,
+    /// Where the origin has it. Each attempt begins here, because addresses that it redirects to expire.
+    pub url: Url,
     /// What it is called in an error.
-    pub(super) what: String,
+    pub what: String,
     /// Its size in bytes, of all of it.
-    pub(super) size: u64,
+    pub size: u64,
 }
 
-/// The bytes `range` of a blob. The registry has answered when this returns.
-pub(super) async fn download(blob: Blob, range: Range<u64>) -> Result<Body> {
+/// The bytes `range` of a resource, which must have them and at least one. The server has answered when this returns.
+///
+/// Where the connection breaks, what is missing is asked for again. A server that does not give ranges is asked for everything, and what
+/// is not wanted is skipped. What comes is not verified.
+pub async fn download<P: Protocol>(resource: Resource<P>, range: Range<u64>) -> Result<Body> {
     let len = range.end - range.start;
     let mut download = Download {
-        blob,
+        resource,
         at: range.start,
         wanted: range,
         answer: None,
@@ -51,13 +58,13 @@ pub(super) async fn download(blob: Blob, range: Range<u64>) -> Result<Body> {
     Ok(Body::from_stream(pieces, Some(len)))
 }
 
-struct Download {
-    blob: Blob,
+struct Download<P: Protocol> {
+    resource: Resource<P>,
     wanted: Range<u64>,
     /// The next byte to hand on.
     at: u64,
     answer: Option<Answer>,
-    /// Whether parts are asked for. It ends when the server does not give them; then all of the blob is asked for, which every server can
+    /// Whether parts are asked for. It ends when the server does not give them; then all of it is asked for, which every server can
     /// give, and what is not wanted is skipped.
     by_range: bool,
     answers: Answers,
@@ -82,14 +89,14 @@ struct Answer {
     response: Response,
     /// How many bytes come before those that are wanted.
     skip: u64,
-    /// Where the body ends, as an offset in the blob.
+    /// Where the body ends, as an offset in the resource.
     end: u64,
 }
 
-impl Download {
-    /// Whether the next request names a range. What is all of the blob is asked for without one.
+impl<P: Protocol> Download<P> {
+    /// Whether the next request names a range. What is all of it is asked for without one.
     fn asks_for_part(&self) -> bool {
-        self.by_range && (self.at..self.wanted.end) != (0..self.blob.size)
+        self.by_range && (self.at..self.wanted.end) != (0..self.resource.size)
     }
 
     /// Asks for what has not come yet.
@@ -98,7 +105,7 @@ impl Download {
             self.answers.count += 1;
             let asked = if self.answers.are_too_many() {
                 let why = "it broke off too often, each time after a few bytes".to_owned();
-                Err(Error::Network { url: shown(&self.blob.url), why }.into())
+                Err(Error::Network { url: shown(&self.resource.url), why }.into())
             } else {
                 self.ask_once().await
             };
@@ -109,22 +116,22 @@ impl Download {
         }
     }
 
-    /// Asks for a part, or for all of the blob.
+    /// Asks for a part, or for all of it.
     async fn ask_once(&self) -> Result<Answer, Failure> {
-        let Blob { registry, scope, url, what, size } = &self.blob;
+        let Resource { origin, scope, url, what, size } = &self.resource;
         let mut request = Request::new(Method::GET, url.clone(), scope, what);
         if self.asks_for_part() {
             let value = HeaderValue::try_from(range::print_request(&(self.at..self.wanted.end))).expect("a range is digits and a dash");
             request = request.header(RANGE, value);
         }
-        let response = registry.attempt(&mut request).await?;
+        let response = origin.attempt(&mut request).await?;
         let came = if response.status() == StatusCode::PARTIAL_CONTENT {
             let came = response.headers().get(CONTENT_RANGE).and_then(|value| range::parse_response(value.to_str().ok()?));
             let fits = |(came, total): &(Range<u64>, Option<u64>)| {
                 came.end <= *size && came.contains(&self.at) && total.is_none_or(|total| total == *size)
             };
             let Some((came, _)) = came.filter(fits) else {
-                return Err(unexpected(&response, "another part of the blob came than the one that was asked for").into());
+                return Err(unexpected(&response, "another part came than the one that was asked for").into());
             };
             came
         } else {
@@ -139,14 +146,14 @@ impl Download {
     }
 
     /// After a failure: waits until it is time to ask again. Where that is of no use, and a part was asked for, it may be the server that does
-    /// not give parts, and all of the blob is asked for next; what is wrong with that is then what is told.
+    /// not give parts, and all of it is asked for next; what is wrong with that is then what is told.
     async fn recover(&mut self, failure: Failure) -> Result<()> {
-        match self.backoff.pause(failure.retry) {
-            Some(pause) => tokio::time::sleep(pause).await,
-            None if self.asks_for_part() && may_be_about_the_part(&failure.error) => {
+        match self.backoff.wait(failure).await {
+            Ok(()) => {}
+            Err(failure) if self.asks_for_part() && may_be_about_the_part(&failure.error) => {
                 (self.by_range, self.answers) = (false, Answers::default());
             }
-            None => return Err(failure.error),
+            Err(failure) => return Err(failure.error),
         }
         Ok(())
     }
@@ -206,7 +213,7 @@ impl Download {
     }
 }
 
-/// Whether an error may come of the server's not giving parts of blobs: not if it wants to know who asks, or has no time.
+/// Whether an error may come of the server's not giving parts: not if it wants to know who asks, or has no time.
 fn may_be_about_the_part(error: &Error) -> bool {
     !matches!(error, Error::Unauthorized { .. } | Error::Protocol { status: 429, .. })
 }

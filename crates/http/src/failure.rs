@@ -1,0 +1,108 @@
+//! What went wrong with a request, as a sentence and as a reason to try again or not.
+
+use crate::{
+    body::read_message,
+    network::{self, MAY_SPEAK_PLAIN_HTTP, MAY_SPEAK_TLS, NO_HANDSHAKE, UNANSWERED},
+    protocol::{ErrorAnswer, Protocol},
+    retry::{Retry, retry_after},
+    text::{host, printable, shown},
+};
+use http::{Method, StatusCode};
+use modelpack_transfer::Error;
+use reqwest::{Response, Url};
+use std::time::Duration;
+
+/// A failure of one attempt.
+#[derive(Debug)]
+pub struct Failure {
+    /// What failed, on what, and why.
+    pub error: Error,
+    /// Whether another attempt may succeed.
+    pub retry: Retry,
+}
+
+impl From<Error> for Failure {
+    /// Another attempt would not help.
+    fn from(error: Error) -> Self {
+        Self { error, retry: Retry::Never }
+    }
+}
+
+impl Failure {
+    /// The connection failed before there was a response, or in the middle of it.
+    pub(crate) fn network(url: &Url, error: &reqwest::Error) -> Self {
+        let (why, retry) = network::explain(error);
+        Self { error: Error::Network { url: shown(url), why }, retry }
+    }
+
+    /// The same, of a server at `url` that has not answered anything yet: it may expect another protocol.
+    pub(crate) fn of_stranger(mut self, url: &Url) -> Self {
+        // A payload may come from a server too, and its failure is nothing of this one's.
+        if let Error::Network { url: failed, why } = &mut self.error
+            && *failed == shown(url)
+        {
+            match &**why {
+                UNANSWERED if url.scheme() == "http" => why.push_str(MAY_SPEAK_TLS),
+                NO_HANDSHAKE => why.push_str(MAY_SPEAK_PLAIN_HTTP),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Nothing came for so long that nothing will.
+    pub(crate) fn stalled(url: &Url, patience: Duration) -> Self {
+        let why = format!("nothing came for {} seconds", patience.as_secs());
+        Self { error: Error::Network { url: shown(url), why }, retry: Retry::Soon }
+    }
+
+    /// A body ended before all of it had come.
+    pub(crate) fn cut_off(url: &Url) -> Self {
+        Self { error: Error::Network { url: shown(url), why: "the connection ended too early".to_owned() }, retry: Retry::Soon }
+    }
+
+    /// A response that is not a success, to a request that asked for `what`. `protocol` says what it means.
+    pub async fn refused(method: &Method, what: &str, protocol: &impl Protocol, response: Response) -> Self {
+        let (status, url, headers) = (response.status(), response.url().clone(), response.headers().clone());
+        let text = read_message(response).await;
+        let meaning = protocol.meaning(&ErrorAnswer { url: &url, status, headers: &headers, text: &text });
+        let why = match &meaning.why {
+            Some(why) => why,
+            // A proxy's page is no help to anybody, a line of text may be.
+            None if text.trim_start().starts_with('<') => "",
+            None => text.lines().next().unwrap_or_default(),
+        };
+        let why = printable(why.trim_matches([':', ' ']));
+        let mut why = if why.is_empty() { status.canonical_reason().unwrap_or("it did not say why").to_owned() } else { why };
+        let pause = retry_after(&headers).map_or(0, |pause| pause.as_secs());
+        if pause > 0 {
+            why.push_str(&format!("; the server asks to wait {pause} s"));
+        }
+        if url.scheme() == "http" && status == StatusCode::BAD_REQUEST && ["HTTPS", "SSL"].iter().any(|name| text.contains(name)) {
+            // How servers answer that expect TLS, each in its own words, and most of them with a page.
+            why.push_str(MAY_SPEAK_TLS);
+        }
+        let error = match status {
+            StatusCode::UNAUTHORIZED => Error::Unauthorized { registry: host(&url).to_owned(), why },
+            StatusCode::FORBIDDEN => Error::Denied { what: format!("{} {what}", verb(method)), why },
+            _ => meaning.error.unwrap_or_else(|| match status {
+                StatusCode::NOT_FOUND => Error::not_found(what),
+                _ => Error::Protocol { url: shown(&url), status: status.as_u16(), why },
+            }),
+        };
+        Self { error, retry: Retry::of(status, &headers) }
+    }
+}
+
+/// A response that is a success, and yet not what was asked for.
+pub fn unexpected(response: &Response, why: impl Into<String>) -> Error {
+    Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into() }
+}
+
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "reading",
+        Method::DELETE => "deleting",
+        _ => "writing",
+    }
+}

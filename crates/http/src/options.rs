@@ -1,0 +1,32 @@
+//! How servers are reached.
+
+use crate::Credentials;
+use modelpack_transfer::Notices;
+
+/// How servers are reached.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// Speak plain HTTP to every server. Loopback hosts are spoken to in plain HTTP in any case.
+    pub plain_http: bool,
+    /// Accept any TLS certificate.
+    pub insecure: bool,
+    /// The proxies to go through.
+    pub proxies: Proxies,
+    /// The logins for registries.
+    pub credentials: Credentials,
+    /// What the client calls itself (`User-Agent`); empty for its default.
+    pub user_agent: String,
+    /// Where notices go.
+    pub notices: Notices,
+}
+
+/// Proxies, as the environment variables of the same names describe them. Loopback hosts are reached directly.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// The URL of the proxy for https, `HTTPS_PROXY`.
+    pub https: Option<String>,
+    /// The URL of the proxy for plain http, `HTTP_PROXY`.
+    pub http: Option<String>,
+    /// Hosts, domains and networks that are reached directly, separated by commas, `NO_PROXY`.
+    pub no_proxy: Option<String>,
+}

@@ -1,0 +1,188 @@
+//! One server: how a request gets an answer out of it, through authentication, redirects and retries.
+
+use crate::{
+    client::HttpClient,
+    failure::{Failure, unexpected},
+    protocol::Protocol,
+    request::Request,
+    retry::Backoff,
+    text::shown,
+};
+use http::{HeaderValue, Method, StatusCode, header::LOCATION};
+use modelpack_transfer::Result;
+use reqwest::{Response, Url};
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+const MAX_REDIRECTS: usize = 8;
+/// How often one request may be refused while there is something else to show: at first nothing is shown, then a token that has expired in
+/// the meantime, then tokens for less and less.
+const MAX_REFUSALS: usize = 5;
+
+/// A server, and the protocol that is spoken with it.
+pub struct Origin<P> {
+    /// Of its path, nothing counts.
+    url: Url,
+    client: HttpClient,
+    protocol: P,
+    /// Whether it has ever answered.
+    has_answered: AtomicBool,
+}
+
+impl<P: Protocol> Origin<P> {
+    /// The server at `url`, of which scheme, host and port count.
+    pub fn new(url: Url, client: HttpClient, protocol: P) -> Self {
+        Self { url, client, protocol, has_answered: AtomicBool::new(false) }
+    }
+
+    /// The URL of a path, which is encoded as a URL wants it, on this server.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        url
+    }
+
+    /// Whether the URL is the server's own: of the same scheme, host and port.
+    pub fn owns(&self, url: &Url) -> bool {
+        url.origin() == self.url.origin()
+    }
+
+    /// Sends a request until it is answered with success, as often as that may help and as it can be repeated.
+    pub async fn send(&self, mut request: Request<'_, P::Scope>) -> Result<Response> {
+        let mut backoff = Backoff::default();
+        loop {
+            let failure = match self.attempt(&mut request).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            if request.payload.is_spent() {
+                return Err(failure.error);
+            }
+            backoff.wait(failure).await.map_err(|failure| failure.error)?;
+        }
+    }
+
+    /// Sends a request once, but for authentication and redirects; fails unless the answer is a success.
+    pub async fn attempt(&self, request: &mut Request<'_, P::Scope>) -> Result<Response, Failure> {
+        let mut url = request.url.clone();
+        let mut refusals = 0;
+        let mut visited = Vec::new();
+        loop {
+            // What authenticates is for this server's eyes only.
+            let authorization = if self.owns(&url) { self.protocol.authorization(request.scope).await? } else { None };
+            let response = self.exchange(&url, request, authorization.as_ref()).await?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response);
+            }
+            if status == StatusCode::UNAUTHORIZED && self.owns(&url) && refusals < MAX_REFUSALS && !request.payload.is_spent() {
+                refusals += 1;
+                if self.protocol.refused(request.scope, response.headers(), authorization.as_ref(), refusals > 1).await? {
+                    continue;
+                }
+            }
+            if is_redirect(status, &request.method) {
+                visited.push(std::mem::replace(&mut url, self.location(&response)?));
+                let to = shown(&url);
+                let why = if visited.contains(&url) {
+                    format!("the redirects lead in a circle, back to {to}")
+                } else if visited.len() > MAX_REDIRECTS {
+                    format!("there are more than {MAX_REDIRECTS} redirects in a row, the last one to {to}")
+                } else if request.payload.is_spent() {
+                    format!("it redirects to {to} after the bytes were sent, and they cannot be sent a second time")
+                } else {
+                    continue;
+                };
+                return Err(unexpected(&response, why).into());
+            }
+            return Err(Failure::refused(&request.method, request.what, &self.protocol, response).await);
+        }
+    }
+
+    /// Where a response leads to (`Location`). Fails if it does not say so by a URL, or by one that is less secure than this server's.
+    pub fn location(&self, response: &Response) -> Result<Url> {
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let location = location.ok_or_else(|| unexpected(response, "it does not say where to go on (Location)"))?;
+        let url = response.url().join(location).map_err(|_| unexpected(response, "its Location is not a URL"))?;
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if self.url.scheme() == "http" => Ok(url),
+            _ => Err(unexpected(response, format!("it leads to {}, which is less secure", shown(&url)))),
+        }
+    }
+
+    /// One request and the beginning of its response.
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: &mut Request<'_, P::Scope>,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Failure> {
+        let response = self.client.exchange(url, request, authorization).await;
+        match response {
+            Ok(response) => {
+                self.has_answered.fetch_or(self.owns(url), Relaxed);
+                Ok(response)
+            }
+            Err(failure) if self.owns(url) && self.has_answered.load(Relaxed) => Err(failure),
+            Err(failure) => Err(failure.of_stranger(url)),
+        }
+    }
+}
+
+/// The URL of a server that is named by its host and an optional port. It is https, but for loopback hosts, and where `plain_http` says so;
+/// `None` if the name is no such name.
+pub fn origin_url(name: &str, plain_http: bool) -> Option<Url> {
+    let url = Url::parse(&format!("https://{name}/")).ok()?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return None;
+    }
+    // Parsed anew, because the two schemes have different ports by default.
+    if plain_http || is_loopback(&url) { Url::parse(&format!("http://{name}/")).ok() } else { Some(url) }
+}
+
+/// A redirect that keeps the method. Of the older ones, which may turn it into GET, only those of GET and HEAD do.
+fn is_redirect(status: StatusCode, method: &Method) -> bool {
+    match status.as_u16() {
+        307 | 308 => true,
+        301..=303 => matches!(*method, Method::GET | Method::HEAD),
+        _ => false,
+    }
+}
+
+/// Whether a host is this machine itself, which is spoken to without TLS.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(name: &str, plain_http: bool) -> Option<String> {
+        origin_url(name, plain_http).map(|url| url.to_string())
+    }
+
+    #[test]
+    fn only_loopback_and_what_the_caller_says_is_plain_http() {
+        for (name, expected) in [
+            ("registry.example.com", "https://registry.example.com/"),
+            ("registry.example.com:5000", "https://registry.example.com:5000/"),
+            ("localhost:5000", "http://localhost:5000/"),
+            ("localhost", "http://localhost/"),
+            ("127.1.2.3", "http://127.1.2.3/"),
+            ("[::1]:5000", "http://[::1]:5000/"),
+            ("localhost.example.com", "https://localhost.example.com/"),
+            ("10.0.0.1:443", "https://10.0.0.1/"),
+        ] {
+            assert_eq!(origin(name, false).as_deref(), Some(expected));
+        }
+        assert_eq!(origin("registry.example.com:443", true).as_deref(), Some("http://registry.example.com:443/"));
+        for bad in ["", "a/b", "user@host", "host?x"] {
+            assert_eq!(origin(bad, false), None, "{bad}");
+        }
+    }
+}
