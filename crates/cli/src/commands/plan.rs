@@ -1,4 +1,4 @@
-//! `--dry-run` of whatever packs a directory: the layers that it would become.
+//! `--dry-run` of all commands that pack: the planned layers.
 
 use super::pack::{explain, missing, warn};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 use modelpack::{PackRequest, Planned, PlannedLayer};
 use serde_json::{Value, json};
 
-/// Prints what would be packed; writes nothing.
+/// Prints the plan and writes nothing.
 pub async fn show(request: &PackRequest, explained: bool, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
     let planned = context.modelpack(&transfer.registry).plan(request).await?;
     let mut value = for_programs(&planned);
@@ -51,7 +51,7 @@ fn for_programs(planned: &Planned) -> Value {
             "kind": layer.kind.name(),
             "encoding": layer.encoding.name(),
             "mediaType": layer.layer_type().to_string(),
-            // Nobody knows how well it compresses.
+            // The size of compressed layers is not known in advance.
             "size": layer.size(),
             "files": files.collect::<Vec<_>>(),
         })

@@ -1,4 +1,4 @@
-//! `modelpack prune`: what no artifact of the store needs is removed.
+//! `modelpack prune`: removes blobs that no artifact of the store needs.
 
 use super::{
     ls::ASK_OWNER,
@@ -7,10 +7,10 @@ use super::{
 use crate::{args::RegistryArgs, context::Context, failure::Failure, text};
 use serde_json::json;
 
-/// Remove from the store what no artifact needs
+/// Remove blobs from the store that no artifact needs
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only say what would be removed
+    /// Only show what would be removed
     #[arg(long)]
     dry_run: bool,
 }
@@ -18,7 +18,7 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let pruned = context.modelpack(&RegistryArgs::default()).prune(args.dry_run).await?;
     for name in &pruned.busy {
-        context.output.note(&format!("{name} is in use: all of it was kept"));
+        context.output.note(&format!("{name} is in use, so it was skipped"));
     }
     for broken in &pruned.broken {
         let advice = match (broken.is_denied, &broken.name) {
@@ -26,7 +26,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             (false, Some(_)) => "`modelpack verify --repair` repairs the store",
             (false, None) => "rename it or move it away",
         };
-        context.output.warn(&format!("{} cannot be read, so all of it was kept: {}; {advice}", name_of(broken), broken.why));
+        context.output.warn(&format!("{} cannot be read, so nothing of it was removed: {}; {advice}", name_of(broken), broken.why));
     }
     let freed = if args.dry_run { "would be freed" } else { "freed" };
     let (blobs, abandoned) = (text::count(pruned.blobs.len(), "blob"), text::count(pruned.abandoned.len(), "abandoned file"));

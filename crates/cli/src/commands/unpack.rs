@@ -1,4 +1,5 @@
-//! `modelpack unpack`: an artifact becomes a directory again. `pull -o` ends here too; `extract` is modctl's name for it.
+//! `modelpack unpack`: unpacks an artifact into a directory. `pull -o` also uses this code;
+//! `extract` is modctl's name for it.
 
 use crate::{
     args::{SelectionArgs, TransferArgs},
@@ -10,21 +11,21 @@ use modelpack::{LeftOut, Place};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Unpack an artifact into a directory, from wherever it is
+/// Unpack an artifact from any place into a directory
 ///
-/// Files that are there already with the same bytes are left as they are.
+/// Existing files with the same bytes are left unchanged.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack unpack registry.example.com/team/tiny:v1 -o ./tiny")]
 pub struct Args {
     /// The artifact
     #[arg(value_name = "PLACE")]
     from: Place,
-    /// Where the files go; made if it is not there
+    /// The directory for the files; created if it does not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Replace files that are in the way
+    /// Replace existing files
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -48,11 +49,11 @@ pub async fn unpack(
     let selection = selection.read()?;
     let ((digest, unpacked), _) = context.transfer(doing, transfer, async |m| m.unpack(from, directory, &selection, force).await).await?;
     for layer in &unpacked.unnamed {
-        context.output.warn(&format!("layer {} ({}) names no file, and was left out", layer.digest, layer.media_type));
+        context.output.warn(&format!("layer {} ({}) has no file name, and was left out", layer.digest, layer.media_type));
     }
     let unchanged = match unpacked.unchanged.len() {
         0 => String::new(),
-        n => format!("; {} there already", text::count(n, "file")),
+        n => format!("; {} already present", text::count(n, "file")),
     };
     let (files, size) = (text::count(unpacked.written.len(), "file"), text::bytes(unpacked.bytes));
     context.output.note(&format!("unpacked {files}, {size}, to {}{unchanged}{}", directory.display(), left_out(unpacked.left_out)));
@@ -65,7 +66,7 @@ pub async fn unpack(
     context.output.result(&digest.to_string(), &value)
 }
 
-/// What a selection left out, to be said after what was unpacked.
+/// A message about files that a selection left out, to be appended to the result.
 fn left_out(left_out: LeftOut) -> String {
     let said = match (left_out.files, left_out.archives) {
         (0, 0) => return String::new(),

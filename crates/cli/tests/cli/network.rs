@@ -52,15 +52,15 @@ fn a_server_with_another_protocol() {
     std::thread::scope(|scope| {
         for line in [format!("pull {address}/tiny:v1"), format!("pull --plain-http {address}/tiny:v1"), format!("ls {address}/tiny")] {
             let cli = &cli;
-            scope.spawn(move || fails(cli, &line, 7, &["may speak TLS", "hint: if it does, leave `--plain-http` out"]));
+            scope.spawn(move || fails(cli, &line, 7, &["may speak TLS", "hint: if it does, omit `--plain-http`"]));
         }
         let line = format!("pull {}/tiny:v1", proxy.address());
         let cli = &cli;
-        scope.spawn(move || fails(cli, &line, 7, &["may speak plain http", "hint: `--plain-http` speaks to a registry without TLS"]));
+        scope.spawn(move || fails(cli, &line, 7, &["may speak plain http", "hint: `--plain-http` uses a registry without TLS"]));
     });
     let said = Failure::Status { code: 400, headers: Vec::new(), body: "Client sent an HTTP request to an HTTPS server.\n".to_owned() };
     let proxy = registry.behind(vec![Fault::on("GET", "/v2/", said)]);
-    fails(&cli, &format!("pull {}/tiny:v1", proxy.address()), 7, &["HTTPS server", "hint: if it does, leave `--plain-http` out"]);
+    fails(&cli, &format!("pull {}/tiny:v1", proxy.address()), 7, &["HTTPS server", "hint: if it does, omit `--plain-http`"]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_model_of_safetensors_and_texts_has_no_findings() {
     let shown = ok(&cli, "scan model");
     assert!(shown.contains("safetensors: the header, checked against the file"), "{shown}");
     assert!(
-        shown.contains("Python code") && shown.contains("nothing found in what was looked at; of 12 files, 12 looked at, 0 in part, 0 not"),
+        shown.contains("Python code") && shown.contains("no findings in the scanned content; of 12 files, 12 scanned, 0 in part, 0 not"),
         "{shown}"
     );
 }
@@ -172,7 +172,7 @@ fn files_that_no_loader_runs_are_listed_and_do_not_prevent_packing() {
         let listed = shown.split_once("Not judged:\n").expect("there is a list").1;
         assert!(listed.contains("  model.tflite: a tflite model\n"), "{shown}");
         assert!(listed.contains("  saved_model.pb: the graph of a TensorFlow SavedModel\n"), "{shown}");
-        assert!(shown.contains("nothing found in what was looked at"), "{shown}");
+        assert!(shown.contains("no findings in the scanned content"), "{shown}");
     }
 }
 
@@ -201,7 +201,7 @@ fn artifacts_of_other_tools_are_scanned_in_every_encoding() {
 fn missing_targets_are_an_error() {
     let cli = cli();
     fails(&cli, "scan tiny", 3, &["tiny"]);
-    fails(&cli, "scan ./tiny", 2, &["no directory"]);
+    fails(&cli, "scan ./tiny", 2, &["not a directory"]);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn lint_reports_missing_parts_by_content_in_a_directory_and_by_names_and_sizes_i
     );
     assert_eq!(report["model"][0]["at"]["path"], "b.gguf");
     let shown = ok(&cli, "lint model");
-    for expected in ["the model, whatever uses it", "not-whole (loss)", &absent(), "change: pack the complete model"] {
+    for expected in ["the model itself", "not-whole (loss)", &absent(), "change: pack the complete model"] {
         assert!(shown.contains(expected), "{expected} not in {shown}");
     }
     // The verdict on tools is independent of this.
