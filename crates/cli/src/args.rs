@@ -100,8 +100,8 @@ pub fn report(error: &clap::Error) -> ExitCode {
         }
         _ => {
             // The message repeats the argument, which may contain any characters.
-            let said = error.render().to_string();
-            let _ = io::stderr().write_all(printable_lines(&brief(&said)).as_bytes());
+            let message = error.render().to_string();
+            let _ = io::stderr().write_all(printable_lines(&brief(&message)).as_bytes());
             Kind::Usage.into()
         }
     }

@@ -126,7 +126,7 @@ impl Failure {
     /// Prints the failure to stderr, with `--json` as one JSON object.
     pub fn report(&self, output: &Output) -> ExitCode {
         let (name, code) = self.kind.name_and_code();
-        let said = match self.kind {
+        let text = match self.kind {
             Kind::OutputClosed | Kind::Difference => return code.into(),
             _ if output.json => {
                 let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
@@ -134,14 +134,14 @@ impl Failure {
             }
             Kind::HungUp | Kind::Interrupted | Kind::Terminated => self.message.clone(),
             _ => {
-                let mut said = format!("error: {}", printable(&self.message));
-                said.extend(self.excerpt.iter().flat_map(|excerpt| ["\n", excerpt]));
-                said.extend(self.hint.iter().flat_map(|hint| ["\nhint: ".into(), printable(&text::brief(hint)).into_owned()]));
-                said
+                let mut text = format!("error: {}", printable(&self.message));
+                text.extend(self.excerpt.iter().flat_map(|excerpt| ["\n", excerpt]));
+                text.extend(self.hint.iter().flat_map(|hint| ["\nhint: ".into(), printable(&text::brief(hint)).into_owned()]));
+                text
             }
         };
         // If stderr is closed, only the exit code shows the failure.
-        let _ = writeln!(io::stderr(), "{said}");
+        let _ = writeln!(io::stderr(), "{text}");
         code.into()
     }
 }

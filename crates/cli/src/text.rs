@@ -163,9 +163,9 @@ mod tests {
     #[test]
     fn the_beginning_and_the_end_of_a_very_long_message_are_shown() {
         let sentence = format!("cannot read {}: it is not there", "é".repeat(100_000));
-        let said = brief(&sentence);
-        assert!(said.starts_with("cannot read éé") && said.ends_with("éé: it is not there"), "{said}");
-        assert!(said.contains("characters left out") && said.chars().count() < 1000, "{said}");
+        let shortened = brief(&sentence);
+        assert!(shortened.starts_with("cannot read éé") && shortened.ends_with("éé: it is not there"), "{shortened}");
+        assert!(shortened.contains("characters left out") && shortened.chars().count() < 1000, "{shortened}");
         let bearable = "x".repeat(BEGINNING + END + 99);
         assert_eq!(brief(&bearable), bearable);
     }

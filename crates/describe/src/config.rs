@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn parameter_sizes_are_rounded_to_one_decimal() {
-        for (said, expected) in [
+        for (value, expected) in [
             ("361.82 M", Some("361.8M")),
             ("8.03B", Some("8B")),
             ("1.25B", Some("1.3B")),
@@ -70,7 +70,7 @@ mod tests {
             ("99999999999999999999.55B", None),
             ("1844674407370955161.99B", None),
         ] {
-            assert_eq!(rounded(said).as_deref(), expected, "{said}");
+            assert_eq!(rounded(value).as_deref(), expected, "{value}");
         }
     }
 }

@@ -170,16 +170,16 @@ impl Metadata {
     pub fn say(&mut self, field: Field, text: &str, source: &str) -> Result<(), InvalidValue> {
         let invalid = || InvalidValue { field: field.name, text: text.to_owned(), allowed: field.allowed };
         let value = Some(text.trim()).filter(|text| !text.is_empty()).and_then(field.read).ok_or_else(invalid)?;
-        let said = self.values.iter_mut().find(|said| said.field == field.name);
-        match said {
-            Some(said) => {
-                match &mut said.value {
+        let existing = self.values.iter_mut().find(|existing| existing.field == field.name);
+        match existing {
+            Some(existing) => {
+                match &mut existing.value {
                     Value::Array(values) if values.contains(&value) => return Ok(()),
                     Value::Array(values) => values.push(value),
                     other => *other = value,
                 }
-                if said.source != source {
-                    said.source = format!("{}, {source}", said.source);
+                if existing.source != source {
+                    existing.source = format!("{}, {source}", existing.source);
                 }
             }
             None => {
@@ -192,8 +192,8 @@ impl Metadata {
 
     /// Adds an annotation of an existing artifact to the manifest, with any key.
     pub fn annotate_as(&mut self, key: &str, value: &str, source: &str) {
-        let said = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
-        self.annotations.insert(key.to_owned(), said);
+        let finding = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
+        self.annotations.insert(key.to_owned(), finding);
     }
 
     /// Records a sentence about a probable mistake of the author.
@@ -203,7 +203,7 @@ impl Metadata {
 
     /// The value of `field`.
     pub fn get(&self, field: Field) -> Option<&Value> {
-        self.values.iter().find(|said| said.field == field.name).map(|said| &said.value)
+        self.values.iter().find(|finding| finding.field == field.name).map(|finding| &finding.value)
     }
 
     /// Adds the annotation `text`, `KEY=VALUE`, to the manifest. Keys of the specification are
@@ -212,8 +212,8 @@ impl Metadata {
         let reserved = ["org.cncf.model.", "org.cnai.model."];
         match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() && reserved.iter().all(|prefix| !key.starts_with(prefix)) => {
-                let said = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
-                self.annotations.insert(key.to_owned(), said);
+                let finding = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
+                self.annotations.insert(key.to_owned(), finding);
                 Ok(())
             }
             _ => Err(InvalidValue {
@@ -263,35 +263,35 @@ impl Description {
         let mut overruled = Vec::new();
         let (mut notes, mut warnings) = (Vec::new(), Vec::new());
         for source in sources {
-            for said in source.values {
-                match values.iter().find(|value| value.field == said.field) {
-                    None => values.push(said),
-                    Some(heard) if heard.value != said.value => overruled.push(said),
+            for finding in source.values {
+                match values.iter().find(|value| value.field == finding.field) {
+                    None => values.push(finding),
+                    Some(chosen) if chosen.value != finding.value => overruled.push(finding),
                     Some(_) => {}
                 }
             }
             notes.extend(source.notes);
             warnings.extend(source.warnings);
-            for (key, said) in source.annotations {
+            for (key, finding) in source.annotations {
                 match annotations.get(&key) {
-                    Some(heard) if heard.value != said.value => overruled.push(as_pair(&key, said)),
+                    Some(chosen) if chosen.value != finding.value => overruled.push(as_pair(&key, finding)),
                     Some(_) => {}
-                    None => _ = annotations.insert(key, said),
+                    None => _ = annotations.insert(key, finding),
                 }
             }
         }
-        values.sort_by_key(|said| Field::ALL.iter().position(|field| field.name == said.field));
+        values.sort_by_key(|finding| Field::ALL.iter().position(|field| field.name == finding.field));
         let inferred = crate::infer::config_of(&values);
-        let texts = annotations.iter().map(|(key, said)| (key.clone(), said.value.as_str().unwrap_or_default().to_owned())).collect();
-        values.extend(annotations.into_iter().map(|(key, said)| as_pair(&key, said)));
+        let texts = annotations.iter().map(|(key, finding)| (key.clone(), finding.value.as_str().unwrap_or_default().to_owned())).collect();
+        values.extend(annotations.into_iter().map(|(key, finding)| as_pair(&key, finding)));
         Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values, overruled, notes, warnings }
     }
 }
 
 /// An annotation in the form of a field value: `KEY=VALUE`.
-fn as_pair(key: &str, said: Finding) -> Finding {
-    let value = format!("{key}={}", said.value.as_str().unwrap_or_default());
-    Finding { value: value.into(), ..said }
+fn as_pair(key: &str, finding: Finding) -> Finding {
+    let value = format!("{key}={}", finding.value.as_str().unwrap_or_default());
+    Finding { value: value.into(), ..finding }
 }
 
 #[cfg(test)]
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn every_field_is_one_of_the_config() {
         for field in Field::ALL {
-            let mut said = Metadata::default();
+            let mut metadata = Metadata::default();
             let text = match field.name {
                 name if name.ends_with("At") || name.ends_with("Cutoff") => "2025-01-31",
                 "config.paramSize" => "7B",
@@ -311,8 +311,8 @@ mod tests {
                 name if ["reasoning", "toolUsage", "reward"].iter().any(|flag| name.ends_with(flag)) => "true",
                 _ => "x",
             };
-            said.say(field, text, "here").unwrap();
-            let Description { descriptor, config, findings, .. } = Description::of([said]);
+            metadata.say(field, text, "here").unwrap();
+            let Description { descriptor, config, findings, .. } = Description::of([metadata]);
             assert!(descriptor.other.is_empty() && config.other.is_empty(), "{}", field.name);
             assert!(config.capabilities.is_none_or(|capabilities| capabilities.other.is_empty()), "{}", field.name);
             assert_eq!(findings.len(), 1);
@@ -335,7 +335,7 @@ mod tests {
         files.say(Field::NAME, "model", "README.md").unwrap();
         files.annotate("a.b=d", "config.json").unwrap();
         let description = Description::of([flags, file, files]);
-        let overruled: Vec<_> = description.overruled.iter().map(|said| (said.value.clone(), said.source.as_str())).collect();
+        let overruled: Vec<_> = description.overruled.iter().map(|finding| (finding.value.clone(), finding.source.as_str())).collect();
         assert_eq!(
             overruled,
             [
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!((description.descriptor.name.as_deref(), description.descriptor.family.as_deref()), (Some("flag"), Some("llama")));
         assert_eq!(description.config.capabilities.unwrap().languages, ["en", "de"]);
         assert_eq!(description.annotations["a.b"], "c=d");
-        let sources: Vec<_> = description.findings.iter().map(|said| (said.field, said.source.as_str())).collect();
+        let sources: Vec<_> = description.findings.iter().map(|finding| (finding.field, finding.source.as_str())).collect();
         assert_eq!(
             sources,
             [
@@ -362,16 +362,16 @@ mod tests {
 
     #[test]
     fn values_are_converted_to_the_specifications_form() {
-        let said = |field: Field, text: &str| {
+        let normalised = |field: Field, text: &str| {
             let mut metadata = Metadata::default();
             metadata.say(field, text, "here").map(|()| metadata.values.remove(0).value)
         };
-        assert_eq!(said(Field::PRECISION, "BF16, fp8_e4m3").unwrap(), "bfloat16,float8_e4m3");
-        assert_eq!(said(Field::KNOWLEDGE_CUTOFF, "2024-05-21").unwrap(), "2024-05-21T00:00:00Z");
-        assert_eq!(said(Field::REASONING, "True").unwrap(), true);
-        assert_eq!(said(Field::LICENSES, "apache-2.0").unwrap(), serde_json::json!(["Apache-2.0"]));
-        assert_eq!(said(Field::LICENSES, "Our Licence 1.0").unwrap(), serde_json::json!(["LicenseRef-our-licence-1.0"]));
-        assert_eq!(said(Field::LICENSES, "MIT OR Apache-2.0").unwrap(), serde_json::json!(["MIT OR Apache-2.0"]));
+        assert_eq!(normalised(Field::PRECISION, "BF16, fp8_e4m3").unwrap(), "bfloat16,float8_e4m3");
+        assert_eq!(normalised(Field::KNOWLEDGE_CUTOFF, "2024-05-21").unwrap(), "2024-05-21T00:00:00Z");
+        assert_eq!(normalised(Field::REASONING, "True").unwrap(), true);
+        assert_eq!(normalised(Field::LICENSES, "apache-2.0").unwrap(), serde_json::json!(["Apache-2.0"]));
+        assert_eq!(normalised(Field::LICENSES, "Our Licence 1.0").unwrap(), serde_json::json!(["LicenseRef-our-licence-1.0"]));
+        assert_eq!(normalised(Field::LICENSES, "MIT OR Apache-2.0").unwrap(), serde_json::json!(["MIT OR Apache-2.0"]));
         for (field, bad) in [
             (Field::PRECISION, "int4"),
             (Field::PARAM_SIZE, "8x7B"),
@@ -381,7 +381,7 @@ mod tests {
             (Field::REWARD, "yes"),
             (Field::NAME, " "),
         ] {
-            let error = said(field, bad).unwrap_err();
+            let error = normalised(field, bad).unwrap_err();
             assert!(error.to_string().contains(field.name), "{error}");
         }
         assert!(Metadata::default().annotate("org.cncf.model.filepath=x", "here").is_err());

@@ -9,17 +9,18 @@ use std::path::PathBuf;
 /// A file that is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// The file, here.
+    /// The source file on the local disk.
     pub source: PathBuf,
     /// Its path in the artifact.
     pub path: FilePath,
-    /// What it is to the model; `None` if its name says, or what it replaces.
+    /// Its kind; `None` to derive it from the name or from the replaced layer.
     pub kind: Option<LayerKind>,
 }
 
 impl Modelpack {
-    /// Writes to `to` the artifact that is at `from` with `files` added to it, or replaced in it if `replace` is set, and nothing else changed;
-    /// a bare reference at the end means the store. Layers that are at the end already are not moved.
+    /// Adds `files` to the artifact at `from`, or replaces existing files if `replace` is set, and
+    /// writes the result to `to`. Nothing else changes. For `to`, a bare reference means the store.
+    /// Layers that the destination already has are not moved.
     pub async fn attach(&self, from: &Place, files: &[Attachment], replace: bool, to: &Place) -> Result<(Place, Attached)> {
         let files = files.to_vec();
         let plan = move || files.into_iter().map(|file| plan_file(&file.source, file.path, file.kind)).collect::<Result<Vec<_>, _>>();
@@ -38,7 +39,7 @@ impl Modelpack {
         PackOptions {
             concurrency: self.options.concurrency,
             progress: self.options.progress.clone(),
-            // Without a store that can be written, files are hashed each time.
+            // Without a writable store, files are hashed each time.
             digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         }
     }

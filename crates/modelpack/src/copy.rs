@@ -1,27 +1,28 @@
-//! Copying an artifact from one place to another: push and pull are two cases of it.
+//! Copies an artifact from one place to another. Push and pull are special cases.
 
 use crate::{Modelpack, Place, Result, open::Opened};
 use modelpack_spec::Digest;
 use modelpack_transfer::copy;
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// Where it came from.
+    /// The source.
     pub from: Place,
-    /// Where it is.
+    /// The destination.
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// How many manifests refer to it where it came from, and were not copied: signatures, SBOMs and the like. `None` if the place could
-    /// not tell quickly.
+    /// The number of manifests at the source that refer to the artifact and were not copied, such
+    /// as signatures and SBOMs. `None` if the source could not answer quickly.
     pub referrers_left_behind: Option<usize>,
 }
 
 impl Modelpack {
-    /// Copies an artifact with everything it names; a bare reference at the end means its registry.
+    /// Copies an artifact with all blobs and manifests that it refers to. For `to`, a bare
+    /// reference means its registry.
     ///
-    /// A layout or archive that is written without a name gets the tag or name that was read.
+    /// A layout or archive that is written without a name gets the tag or name of the source.
     pub async fn copy(&self, from: &Place, to: &Place) -> Result<Copied> {
         let opened = self.open(from).await?;
         let target = self.target(to, opened.repository(), opened.name_of_copy()).await?;
@@ -32,7 +33,8 @@ impl Modelpack {
         Ok(opened.copied_to(to, digest).await)
     }
 
-    /// Copies an artifact from its registry into the store, whatever the store holds already.
+    /// Copies an artifact from its registry into the store, even if the store already has one with
+    /// this name.
     pub async fn pull(&self, reference: &Place) -> Result<Copied> {
         let from = reference.clone().or_registry();
         let to = match &from {
@@ -54,7 +56,7 @@ impl Modelpack {
 }
 
 impl Opened {
-    /// What is said of a copy of it that is whole.
+    /// The description of a complete copy at `to`.
     pub(crate) async fn copied_to(self, to: &Place, digest: Digest) -> Copied {
         let to = to.clone().or_registry();
         let referrers_left_behind = if self.place.is_beside(&to) { Some(0) } else { self.count_referrers().await };

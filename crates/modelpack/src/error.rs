@@ -1,44 +1,44 @@
-//! What can go wrong with a verb.
+//! The errors of the operations.
 
 use crate::{Gap, InvalidPlace, ScanReport};
 use modelpack_spec::Reference;
 use std::path::PathBuf;
 
-/// The result of a verb.
+/// The result of an operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What failed: below, in the store or a registry; in the directory that was packed; or in what was asked for.
+/// The errors: of the store or a registry, of the packed directory, or of the request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A store, a registry, a layout or an archive.
     #[error(transparent)]
     Store(#[from] modelpack_transfer::Error),
-    /// An artifact of the local store is damaged on its disk.
+    /// An artifact of the local store is damaged on disk.
     #[error("{source}")]
     Damaged {
         /// The artifact.
         reference: Box<Reference>,
-        /// What was met.
+        /// The error that revealed the damage.
         source: modelpack_transfer::Error,
     },
-    /// The directory, its Modelfile, or the directory that was unpacked to.
+    /// The directory, its Modelfile, or the directory to unpack into.
     #[error(transparent)]
     Pack(modelpack_pack::Error),
-    /// A file with a document of which nothing says what it is.
-    #[error("{} is neither a config nor a manifest, as far as its fields tell", path.display())]
+    /// A file with a document of unknown type.
+    #[error("{} is neither a config nor a manifest, according to its fields", path.display())]
     UnknownDocument {
         /// The file.
         path: PathBuf,
     },
-    /// What was named is not the name of a place.
+    /// The given name is not a valid place.
     #[error(transparent)]
     Place(#[from] InvalidPlace),
-    /// What was to be packed only if nothing is found in it.
+    /// The scan of the files has findings, but the request requires none.
     #[error("{}", unsafe_files(.0))]
     Unsafe(Box<ScanReport>),
-    /// What was to be packed only if nothing is missing of it.
-    #[error("{}", not_whole(.0))]
+    /// Parts of the model are missing, but the request requires a complete model.
+    #[error("{}", incomplete_model(.0))]
     NotWhole(Vec<Gap>),
 }
 
@@ -51,22 +51,22 @@ impl From<modelpack_pack::Error> for Error {
     }
 }
 
-/// The first finding, and how many there are besides.
+/// The first finding, and the number of further findings.
 fn unsafe_files(report: &ScanReport) -> String {
     let first = report.findings().next().map(|(file, finding)| format!("{}: {finding} ({})", file.path, finding.severity));
     let more = match report.count().saturating_sub(1) {
         0 => String::new(),
         more => format!("; {more} more found"),
     };
-    format!("not packed, for it is not safe: {}{more}", first.unwrap_or_default())
+    format!("not packed, because it is not safe: {}{more}", first.unwrap_or_default())
 }
 
-/// The first gap, and how many there are besides.
-fn not_whole(gaps: &[Gap]) -> String {
+/// The first gap, and the number of further gaps.
+fn incomplete_model(gaps: &[Gap]) -> String {
     let first = gaps.first().map(Gap::to_string).unwrap_or_default();
     let more = match gaps.len().saturating_sub(1) {
         0 => String::new(),
         more => format!("; {more} more found"),
     };
-    format!("not packed, for the model is not whole: {first}{more}")
+    format!("not packed, because the model is incomplete: {first}{more}")
 }

@@ -1,8 +1,10 @@
-//! Pack, move and unpack AI models as OCI artifacts: one call a verb, for programs that embed it.
+//! Packs, moves and unpacks AI models as OCI artifacts. Programs that embed it make one call per
+//! operation.
 //!
-//! [`Modelpack`] opens what a [`Place`] names (a registry, the local store, a layout directory, an archive) as source or sink, and
-//! makes one call below: [`pack`](Modelpack::pack), [`copy`](Modelpack::copy), [`unpack`](Modelpack::unpack) and their kin.
-//! It reads no environment and no terminal: everything comes in [`Options`].
+//! [`Modelpack`] opens a [`Place`] (a registry, the local store, a layout directory, an archive) as
+//! source or sink, and runs an operation such as [`pack`](Modelpack::pack),
+//! [`copy`](Modelpack::copy) or [`unpack`](Modelpack::unpack). It reads no environment variables
+//! and uses no terminal: all settings are in [`Options`].
 
 mod attach;
 mod convert;
@@ -64,22 +66,22 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// What every verb needs to know.
+/// Settings of all operations.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory of the local store; it is created when something is first written to it.
+    /// The directory of the local store. It is created on the first write.
     pub store: PathBuf,
-    /// How registries are spoken to.
+    /// Settings of the registry client.
     pub client: ClientOptions,
-    /// How many blobs are moved at once; at least 1.
+    /// The maximum number of blobs that are moved at once; at least 1.
     pub concurrency: usize,
-    /// Counts the bytes.
+    /// Counts the transferred bytes.
     pub progress: Arc<Progress>,
-    /// Where notices go, those of `client` too.
+    /// The receiver of notices, including those of `client`.
     pub notices: Notices,
 }
 
-/// The verbs. Cheap to make; nothing is opened before it is needed.
+/// The operations. Creation is cheap, because stores and clients are opened on first use.
 pub struct Modelpack {
     options: Options,
     store: OnceLock<Store>,
@@ -88,23 +90,24 @@ pub struct Modelpack {
 }
 
 impl Modelpack {
-    /// The verbs with these options.
+    /// Creates an instance with these options.
     pub fn new(options: Options) -> Self {
         Self { options, store: OnceLock::new(), writable_store: OnceLock::new(), client: OnceLock::new() }
     }
 
-    /// The local store, to be read. It need not be there, and may be read-only.
+    /// The local store for reading. It may be missing or read-only.
     fn store(&self) -> &Store {
         self.store.get_or_init(|| Store::open_existing(&self.options.store, Untagged::Drop))
     }
 
-    /// The local store, to be written: it is made if it is not there, and what writers left in it that were killed goes.
+    /// The local store for writing. It is created if it is missing, and files left by killed
+    /// writers are removed.
     fn writable_store(&self) -> Result<&Store> {
         match self.writable_store.get() {
             Some(store) => Ok(store),
             None => {
                 let store = Store::open(&self.options.store, Untagged::Drop)?;
-                // What cannot be removed is for `prune` to report.
+                // `prune` reports files that cannot be removed.
                 let _ = store.remove_abandoned();
                 Ok(self.writable_store.get_or_init(|| store))
             }

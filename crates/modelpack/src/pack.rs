@@ -1,8 +1,8 @@
-//! Packing files into a place.
+//! Packs files into a place.
 
 use crate::{
     Error, Modelpack, Place, Result, ScanReport,
-    inspect::read_what_it_says,
+    inspect::read_config_contents,
     open::{Opened, artifact_of, image_of},
     scan::scanned,
 };
@@ -19,34 +19,36 @@ use std::{
     sync::Arc,
 };
 
-/// What to pack.
+/// A request to pack.
 #[derive(Clone, Debug, Default)]
 pub struct PackRequest {
-    /// Where the files are.
+    /// The place of the files.
     pub source: PackSource,
-    /// The Modelfile or Kitfile that says which files are packed; without one they are found by looking.
+    /// The Modelfile or Kitfile that selects the files; without one, they are found by a search.
     pub modelfile: Option<ModelfilePath>,
-    /// Which files are left out or taken, whatever the Modelfile says.
+    /// The files that are left out or included; it overrides the Modelfile.
     pub filter: FileFilter,
-    /// What is said of the model. It wins over the Modelfile, which wins over the config of an artifact that is packed, which wins over
-    /// what the files say.
+    /// Metadata of the model. The order of priority is: this field, the Modelfile, the config of
+    /// the artifact that is packed, the files.
     pub metadata: Metadata,
-    /// How its files become layers.
+    /// The rules for making layers from files.
     pub layers: LayerPolicy,
-    /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
+    /// Whether packing fails if [`scan`](Modelpack::scan) has findings in the files.
     pub require_safe: bool,
-    /// Whether nothing is packed if something is missing of the model.
+    /// Whether packing fails if parts of the model are missing.
     pub strict: bool,
-    /// Where zip archives within other archives are put while they are scanned; without it they are not read, which is a finding.
+    /// The directory for zip archives within other archives while they are scanned; without it they
+    /// are not read, which is a finding.
     pub scratch: Option<PathBuf>,
 }
 
-/// Where the files are that are packed.
+/// The place of the files to pack.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PackSource {
-    /// In a directory.
+    /// A directory.
     Directory(PathBuf),
-    /// In an artifact: each layer that stays as it is keeps its bytes, so that it is not moved to where it is already.
+    /// An artifact. Unchanged layers keep their bytes, so that they are not moved if the
+    /// destination has them.
     Place(Place),
 }
 
@@ -56,24 +58,26 @@ impl Default for PackSource {
     }
 }
 
-/// Where a Modelfile is.
+/// The path of a Modelfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelfilePath {
-    /// Anywhere: somebody named this file.
+    /// Any path, which the user gave.
     Named(PathBuf),
-    /// The file of this name in the model's directory itself. Nobody vouches for it, so it may be no link that leads out of the directory.
+    /// The file with this name in the model's directory. It is untrusted, so it must not be a link
+    /// that leads out of the directory.
     InDirectory(&'static str),
 }
 
 impl ModelfilePath {
-    /// The Modelfile of `directory`, or for want of one its Kitfile, if it has one: `Modelfile`, `Kitfile`, `kitfile`, `.kitfile`.
+    /// The Modelfile of `directory`, or else its Kitfile, if it has one: `Modelfile`, `Kitfile`,
+    /// `kitfile`, `.kitfile`.
     pub fn find(directory: &Path) -> Option<Self> {
-        // A link that leads nowhere, or to a directory, is found too: it should say something.
+        // A broken link is found too, so that an error is reported for it.
         let is_there = |name: &&str| directory.join(name).symlink_metadata().is_ok_and(|found| !found.is_dir());
         ["Modelfile", "Kitfile", "kitfile", ".kitfile"].into_iter().find(is_there).map(Self::InDirectory)
     }
 
-    /// Reads the file. `directory` is that of the model, if it is in one.
+    /// Reads the file. `directory` is the model's directory, if the model is in one.
     fn read(&self, directory: Option<&Path>) -> Result<Modelfile> {
         match (self, directory) {
             (Self::InDirectory(name), Some(directory)) => Ok(Modelfile::read_in(directory, name)?),
@@ -82,7 +86,7 @@ impl ModelfilePath {
         }
     }
 
-    /// The path to the file, if the model is in `directory`.
+    /// The path of the file, if the model is in `directory`.
     pub fn path(&self, directory: &Path) -> PathBuf {
         match self {
             Self::Named(path) => path.clone(),
@@ -91,55 +95,56 @@ impl ModelfilePath {
     }
 }
 
-/// What would be packed.
+/// The result of planning.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
     /// The layers, in their order.
     pub layers: Vec<PlannedLayer>,
-    /// What the config and the manifest's annotations say of the model, and where each value came from.
+    /// The metadata in the config and in the manifest's annotations, with the source of each value.
     pub description: Description,
-    /// What is missing of the model.
+    /// The missing parts of the model.
     pub gaps: Vec<Gap>,
 }
 
-/// What was packed.
+/// The result of packing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packed {
-    /// Where it is.
+    /// The destination.
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// How many layers it has.
+    /// The number of layers.
     pub layers: usize,
-    /// How many files are in them.
+    /// The number of files in them.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// What the config and the manifest's annotations say of the model, and where each value came from.
+    /// The metadata in the config and in the manifest's annotations, with the source of each value.
     pub description: Description,
-    /// What was looked at in its files, and found.
+    /// The scanned files and the findings.
     pub scan: ScanReport,
-    /// What is missing of the model.
+    /// The missing parts of the model.
     pub gaps: Vec<Gap>,
 }
 
 impl Modelpack {
-    /// Finds out what would be packed. Writes nothing, and fails where packing would, as far as that is known without reading the files.
+    /// Computes what would be packed. Writes nothing. Fails like packing, except for errors that
+    /// only reading the files can find.
     pub async fn plan(&self, request: &PackRequest) -> Result<Planned> {
         let prepared = self.prepare(request).await?;
         let layers = prepared.layers(request)?;
         preview(&layers, &prepared.description)?;
-        let gaps = self.told_gaps(&prepared, request.strict).await?;
+        let gaps = self.reported_gaps(&prepared, request.strict).await?;
         Ok(Planned { layers, description: prepared.description, gaps })
     }
 
-    /// Packs files; a bare reference means the store. With a registry as the place, no copy is kept here. Notice is given of what is
-    /// missing of the model before anything is written.
+    /// Packs files; a bare reference means the store. If the destination is a registry, no local
+    /// copy is kept. Notices about missing parts of the model are given before anything is written.
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
         let to = to.clone().or_store();
         let prepared = self.prepare(request).await?;
         let layers = prepared.layers(request)?;
-        let gaps = self.told_gaps(&prepared, request.strict).await?;
+        let gaps = self.reported_gaps(&prepared, request.strict).await?;
         let scanned = scanned(layers.iter().flat_map(|layer| &layer.files));
         let scan = prepared.blame(self.scan_files(prepared.plan.content().clone(), &scanned, request.scratch.clone()).await)?;
         if request.require_safe && scan.count() > 0 {
@@ -161,14 +166,16 @@ impl Modelpack {
         })
     }
 
-    /// What is missing of the model, of which notice is given; an error if nothing may be.
-    async fn told_gaps(&self, prepared: &Prepared, strict: bool) -> Result<Vec<Gap>> {
+    /// The missing parts of the model, each with a notice; an error if there are any and `strict`
+    /// is set.
+    async fn reported_gaps(&self, prepared: &Prepared, strict: bool) -> Result<Vec<Gap>> {
         let gaps = prepared.gaps().await?;
         gaps.iter().for_each(|gap| self.options.notices.give(&Notice::Missing { what: gap.to_string() }));
         if strict && !gaps.is_empty() { Err(Error::NotWhole(gaps)) } else { Ok(gaps) }
     }
 
-    /// Finds the files and what they say of the model. Every source of values has its place here: the first that states a field wins.
+    /// Finds the files and their metadata. The sources are listed by priority: for each field, the
+    /// first with a value wins.
     pub(crate) async fn prepare(&self, request: &PackRequest) -> Result<Prepared> {
         let (plan, modelfile, stated, from) = match &request.source {
             PackSource::Directory(directory) => {
@@ -185,13 +192,13 @@ impl Modelpack {
                 let modelfile = request.modelfile.clone();
                 let modelfile = blocking(move || modelfile.map(|path| path.read(None)).transpose()).await?;
                 let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
-                let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
+                let contents = opened.place.blame(read_config_contents(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
                 let (name, source) = (opened.place.to_string(), opened.source.clone());
                 let files = ArtifactFiles::list(name, source, &artifact, self.options.concurrency, &self.options.progress).await;
                 let files = Arc::new(opened.place.blame(files)?);
                 let plan = plan_artifact(&files, modelfile.as_ref(), &request.filter)?;
-                let annotations = image.annotations.iter().chain(&said.annotations).filter(|(key, _)| !is_foreign(key));
-                let stated = stated(&said.config, annotations, &opened.place);
+                let annotations = image.annotations.iter().chain(&contents.annotations).filter(|(key, _)| !is_foreign(key));
+                let stated = stated(&contents.config, annotations, &opened.place);
                 (plan, modelfile, stated, Some(opened))
             }
         };
@@ -209,7 +216,7 @@ impl Modelpack {
     }
 }
 
-/// What an artifact that is packed states of itself.
+/// The metadata of an artifact that is packed.
 fn stated<'a>(config: &Config, annotations: impl Iterator<Item = (&'a String, &'a String)>, place: &Place) -> Metadata {
     let (mut stated, left_out) = Metadata::of_config(config, &format!("the config of {place}"));
     left_out.iter().for_each(|value| stated.warn(format!("{place}: {value}; it is left out")));
@@ -218,22 +225,22 @@ fn stated<'a>(config: &Config, annotations: impl Iterator<Item = (&'a String, &'
     stated
 }
 
-/// Files that are to be packed, and what is said of them.
+/// Files to pack, and their metadata.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) description: Description,
     model: Arc<ModelFiles>,
-    /// The artifact that the files are of, if they are of one: it must not be collected while they are read.
+    /// The artifact that contains the files, if any. It must not be collected while they are read.
     from: Option<Opened>,
 }
 
 impl Prepared {
-    /// The layers that the files become.
+    /// The layers for the files.
     pub(crate) fn layers(&self, request: &PackRequest) -> Result<Vec<PlannedLayer>> {
         Ok(layers(&self.plan, &request.layers)?)
     }
 
-    /// What is missing of the model.
+    /// The missing parts of the model.
     pub(crate) async fn gaps(&self) -> Result<Vec<Gap>> {
         let model = self.model.clone();
         let gaps = blocking(move || gaps(&model)).await;
@@ -241,7 +248,8 @@ impl Prepared {
         Ok(gaps)
     }
 
-    /// The result of reading the files: if bytes are damaged, and they are the store's, then the store is damaged.
+    /// The result of reading the files. If bytes are damaged and the files are in the store, it
+    /// becomes an error about the store.
     pub(crate) fn blame<T, E: Into<Error>>(&self, result: Result<T, E>) -> Result<T> {
         match &self.from {
             Some(opened) => opened.place.blame(result),
@@ -249,7 +257,7 @@ impl Prepared {
         }
     }
 
-    /// The repository from whose blobs a registry may take those that stay.
+    /// The repository from which a registry can mount the unchanged blobs.
     fn repository(&self) -> Option<&RepositoryName> {
         self.from.as_ref().and_then(Opened::repository)
     }

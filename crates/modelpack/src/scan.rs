@@ -1,4 +1,4 @@
-//! Whether loading a model's files could run code.
+//! Checks whether loading a model's files can run code.
 
 use crate::{Modelpack, Place, Result, open::artifact_of};
 use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
@@ -6,20 +6,21 @@ use modelpack_scan::{Report, ScanOptions, ScannedFile, scan_files};
 use modelpack_transfer::{Files, LayerFiles, blocking};
 use std::{path::PathBuf, sync::Arc};
 
-/// What is scanned.
+/// The target of a scan.
 #[derive(Clone, Debug)]
 pub enum ScanTarget {
     /// An artifact.
     Place(Place),
-    /// A directory: the files that are packed when no Modelfile and no ignore file chooses.
+    /// A directory: the files that are packed without a Modelfile and without an ignore file.
     Directory(PathBuf),
 }
 
 impl Modelpack {
-    /// Looks for what loading the files of `target` would run; nothing of them is run, and weights are not read.
+    /// Finds code that would run when the files of `target` are loaded. The scan runs no code from
+    /// them, and does not read tensor data.
     ///
-    /// Zip archives within archive layers are put into a nameless file in `scratch` while they are looked at; without it they are
-    /// not read, which is a finding.
+    /// Zip archives within archive layers are stored in an unnamed file in `scratch` during the
+    /// scan. Without it they are not read, which is a finding.
     pub async fn scan(&self, target: &ScanTarget, scratch: Option<PathBuf>) -> Result<Report> {
         match target {
             ScanTarget::Place(place) => {
@@ -29,7 +30,8 @@ impl Modelpack {
                 opened.place.blame(self.scan_files(Arc::new(layers), &scanned, scratch).await)
             }
             ScanTarget::Directory(directory) => {
-                // An ignore file is as much somebody else's as what it hides.
+                // Ignore files are as untrusted as the files that they hide, so they are not
+                // applied.
                 let include = Patterns::new("scan", ["*"]).expect("a star is a pattern");
                 let everything = FileFilter { include, only_included: true, ..FileFilter::default() };
                 let directory = directory.clone();
@@ -39,14 +41,14 @@ impl Modelpack {
         }
     }
 
-    /// Scans files of a tree.
+    /// Scans the files of a tree.
     pub(crate) async fn scan_files(&self, files: Arc<dyn Files>, scanned: &[ScannedFile], scratch: Option<PathBuf>) -> Result<Report> {
         let options = ScanOptions { concurrency: self.options.concurrency, scratch };
         Ok(scan_files(files, scanned, &options).await?)
     }
 }
 
-/// Files that are to be packed, as those that are scanned.
+/// Files to pack, as input of the scan.
 pub(crate) fn scanned<'a>(files: impl IntoIterator<Item = &'a PlannedFile>) -> Vec<ScannedFile> {
     files.into_iter().map(|file| ScannedFile::new(file.path.clone(), file.size)).collect()
 }

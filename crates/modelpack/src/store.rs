@@ -1,4 +1,4 @@
-//! The local store's own verbs: list, tag, remove, prune.
+//! Operations of the local store: list, tag, remove, prune.
 
 use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
 use modelpack_spec::{Artifact, Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
@@ -6,29 +6,30 @@ use modelpack_store::{Pruned, Repository, Store, Untagged};
 use modelpack_transfer::{Source, blocking, copy};
 use std::{collections::HashSet, path::PathBuf};
 
-/// What the store holds.
+/// The content of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The artifacts, sorted by repository and tag.
     pub artifacts: Vec<Listed>,
-    /// What cannot be read.
+    /// Repositories and manifests that cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A repository of the store, or one manifest of it, that cannot be read.
+/// A repository of the store, or a manifest in one, that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The repository; `None` if its directory is not that of a name.
+    /// The repository; `None` if the name of its directory is not valid.
     pub repository: Option<RepositoryName>,
-    /// The tag of the manifest, if it is one that has a tag.
+    /// The tag of the manifest, if this is a manifest with a tag.
     pub tag: Option<Tag>,
-    /// The digest of the manifest, if it is one.
+    /// The digest of the manifest, if this is a manifest.
     pub digest: Option<Digest>,
     /// The directory of the repository.
     pub layout: PathBuf,
-    /// What is wrong.
+    /// The reason.
     pub why: String,
-    /// Whether this user may not read it, so that it may be sound and repairing it helps nobody.
+    /// Whether the user has no permission to read it. Then it may be intact, and a repair does not
+    /// help.
     pub is_denied: bool,
 }
 
@@ -37,21 +38,21 @@ pub struct Unreadable {
 pub struct Listed {
     /// The repository.
     pub repository: RepositoryName,
-    /// The tag; `None` for a manifest that was written by its digest.
+    /// The tag; `None` for a manifest without a tag.
     pub tag: Option<Tag>,
     /// The digest of the manifest.
     pub digest: Digest,
     /// The size of config and layers in bytes.
     pub size: u64,
-    /// When the model was created, if its config says so.
+    /// The creation time of the model, if its config has one.
     pub created_at: Option<String>,
-    /// The OCI image layout that holds it.
+    /// The OCI image layout that contains it.
     pub layout: PathBuf,
 }
 
 impl Modelpack {
-    /// What the store holds; with a name, only the repository of that name, and those below it. What cannot be read keeps nothing else from
-    /// being listed.
+    /// Lists the store; with a name, only the repository of that name, and those below it.
+    /// Unreadable entries do not prevent the listing of others.
     pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Listing> {
         let store = self.store().clone();
         let (names, unusable) = blocking(move || Ok::<_, StoreError>((store.repositories()?, store.unusable()?))).await?;
@@ -78,7 +79,7 @@ impl Modelpack {
         Ok(listing)
     }
 
-    /// Gives an artifact of the store another name in it; nothing is copied.
+    /// Adds another name for an artifact of the store; nothing is copied.
     pub async fn tag(&self, from: &Place, to: &Place) -> Result<Copied> {
         let (from, to) = (Place::Store(in_store(from)?.clone()), in_store(to)?);
         let Some(_) = to.selector.tag() else { return Err(InvalidPlace::NoTag(to.clone()).into()) };
@@ -90,9 +91,9 @@ impl Modelpack {
         Ok(opened.copied_to(&place, digest).await)
     }
 
-    /// Removes a tag from the store, or with a digest that manifest and all its tags; returns its digest. Of a tag and a digest
-    /// together, the tag goes, and only if it points to that digest. The manifest need not be readable. Blobs stay until
-    /// [`prune`](Self::prune).
+    /// Removes a tag from the store; with a digest, removes that manifest and all its tags. Returns
+    /// the digest. With a tag and a digest, only the tag is removed, and only if it points to that
+    /// digest. The manifest may be unreadable. Blobs are kept until [`prune`](Self::prune).
     pub async fn remove(&self, place: &Place) -> Result<Digest> {
         let reference = in_store(place)?;
         let not_found = || StoreError::not_found(reference.to_string());
@@ -105,7 +106,7 @@ impl Modelpack {
         if let Selector::Both(tag, expected) = &reference.selector
             && digest != *expected
         {
-            // The same bytes have a digest of each algorithm.
+            // The same bytes have one digest per algorithm.
             let is_same = digest.algorithm() != expected.algorithm()
                 && expected.algorithm().digest(repository.manifest(named).await?.bytes()) == *expected;
             if !is_same {
@@ -119,10 +120,10 @@ impl Modelpack {
         if removed { Ok(digest) } else { Err(not_found().into()) }
     }
 
-    /// Removes what no manifest of the store needs; with `dry_run`, only says what that is.
+    /// Removes files that no manifest of the store needs; with `dry_run`, only reports them.
     pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
         let root = self.options.store.clone();
-        // What dead writers left is for it to remove and to report.
+        // This operation removes and reports the files that dead writers left.
         let open = move || if dry_run { Ok(Store::open_existing(&root, Untagged::Drop)) } else { Store::open(&root, Untagged::Drop) };
         Ok(blocking(move || open()?.prune(dry_run)).await?)
     }
@@ -150,7 +151,7 @@ async fn list_manifest(repository: &Repository, tag: Option<Tag>, entry: &Descri
     let size = manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size));
     let artifact = manifest.image().and_then(|image| Artifact::read(image).ok()).filter(Artifact::has_model_config);
     let created_at = match artifact {
-        // What cannot be read is listed all the same.
+        // Unreadable manifests are listed too.
         Some(artifact) => read_config(repository, &artifact.config).await.ok().and_then(|config| config.descriptor.created_at),
         None => None,
     };

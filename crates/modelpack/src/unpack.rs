@@ -6,10 +6,12 @@ use modelpack_spec::Digest;
 use std::path::Path;
 
 impl Modelpack {
-    /// Writes the files of an artifact into `directory`, straight from where it is; returns its digest and what was written.
+    /// Writes the files of an artifact into `directory`, directly from its place. Returns its
+    /// digest and the list of written files.
     ///
-    /// Only what `selection` needs is moved. A file that is there already is left as it is if it is equal; if it is not, that is an error unless `force` is given.
-    /// While another process unpacks into the directory, this waits for it, and says so as a [`Notice`].
+    /// Only the layers that `selection` needs are moved. An existing file is left unchanged if it
+    /// is equal; if it differs, that is an error unless `force` is set. If another process unpacks
+    /// into the directory, this call waits for it, with a [`Notice`].
     pub async fn unpack(&self, from: &Place, directory: &Path, selection: &Selection, force: bool) -> Result<(Digest, Unpacked)> {
         let opened = self.open(from).await?;
         let options = UnpackOptions {

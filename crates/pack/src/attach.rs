@@ -175,10 +175,10 @@ fn to_bytes(config: &Value) -> Vec<u8> {
 /// For each layer the digest of its uncompressed content: from the config, or, if the config has
 /// none (some tools write `{}`), the digest of the layer, unless the layer is compressed.
 fn diff_ids_of(config: &Value, layers: &[Layer]) -> Option<Vec<Digest>> {
-    let said = ["diffIds", "diff_ids"].into_iter().find_map(|key| config["modelfs"].get(key)).filter(|said| !said.is_null());
-    if let Some(said) = said {
-        let said: Vec<Digest> = serde_json::from_value(said.clone()).ok()?;
-        return (said.len() == layers.len()).then_some(said);
+    let declared = ["diffIds", "diff_ids"].into_iter().find_map(|key| config["modelfs"].get(key)).filter(|declared| !declared.is_null());
+    if let Some(declared) = declared {
+        let declared: Vec<Digest> = serde_json::from_value(declared.clone()).ok()?;
+        return (declared.len() == layers.len()).then_some(declared);
     }
     let is_compressed = |layer: &Layer| matches!(layer.content, Content::Archive(encoding) if encoding.is_compressed());
     layers.iter().map(|layer| (!is_compressed(layer)).then(|| layer.descriptor.digest.clone())).collect()

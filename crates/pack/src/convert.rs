@@ -120,8 +120,8 @@ fn input(layer: &Layer) -> Result<LayerInput> {
         }
         Content::Unnamed => return refused(layer, "it has no file name, so it cannot be a layer of a model"),
     };
-    let said = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
-    let untested = said.and_then(|(_, value)| value.parse().ok());
+    let annotation = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
+    let untested = annotation.and_then(|(_, value)| value.parse().ok());
     let (kind, untested) = match (layer.kind, path) {
         (Some(kind), _) => (kind, untested),
         (None, Some(path)) => (classify(path, *size).0, Some(true)),
@@ -140,10 +140,10 @@ fn refused<T>(layer: &Layer, why: &str) -> Result<T> {
 /// The attributes of a raw layer's file: the existing ones, if they are correct.
 fn attributes(layer: &Layer, path: &FilePath) -> FileMetadata {
     let size = layer.descriptor.size;
-    let is_true = |said: &FileMetadata| said.size == size && matches!(said.typeflag, 0 | b'0') && is_date_time(&said.mtime);
-    let said = layer.metadata.clone().filter(is_true);
+    let is_true = |metadata: &FileMetadata| metadata.size == size && matches!(metadata.typeflag, 0 | b'0') && is_date_time(&metadata.mtime);
+    let metadata = layer.metadata.clone().filter(is_true);
     let mode = if layer.is_executable() { 0o755 } else { 0o644 };
-    let own = said.unwrap_or_else(|| FileMetadata { mode, mtime: NO_TIME.to_owned(), ..FileMetadata::default() });
+    let own = metadata.unwrap_or_else(|| FileMetadata { mode, mtime: NO_TIME.to_owned(), ..FileMetadata::default() });
     FileMetadata { name: path.file_name().to_owned(), size, typeflag: 0, ..own }
 }
 

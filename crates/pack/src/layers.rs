@@ -99,7 +99,7 @@ pub fn layers(plan: &Plan, policy: &LayerPolicy) -> Result<Vec<PlannedLayer>> {
         let names = BundleNames::beside(plan.files.iter().map(|file| &file.path).chain(stored.iter().map(|layer| &layer.path)));
         bundle::layers(&others, names, policy.max_layers, stored.len())?
     } else {
-        others.into_iter().map(|(file, said)| PlannedLayer::of(file, said.unwrap_or(Encoding::Raw))).collect()
+        others.into_iter().map(|(file, requested)| PlannedLayer::of(file, requested.unwrap_or(Encoding::Raw))).collect()
     };
     if !stored.is_empty() {
         layers.extend(stored);

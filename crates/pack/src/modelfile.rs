@@ -77,7 +77,7 @@ pub(crate) struct FileCommand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// All files have this kind.
-    Said(LayerKind),
+    Fixed(LayerKind),
     /// The file that the command names has this kind. If the command names a directory, the kinds
     /// of the files below it are inferred from their names, with weights as the default.
     Model(LayerKind),
@@ -86,14 +86,14 @@ pub(crate) enum Kind {
 impl FileCommand {
     /// The kind that decides among commands of the same depth.
     pub(crate) fn layer_kind(&self) -> LayerKind {
-        let (Kind::Said(kind) | Kind::Model(kind)) = self.kind;
+        let (Kind::Fixed(kind) | Kind::Model(kind)) = self.kind;
         kind
     }
 
     /// The kind of a file of this command, and whether it was inferred from the file's name.
     pub(crate) fn kind_of(&self, path: &FilePath, size: u64) -> (LayerKind, bool) {
         match self.kind {
-            Kind::Said(kind) => (kind, false),
+            Kind::Fixed(kind) => (kind, false),
             Kind::Model(kind) if path.components().count() == self.depth => (kind, false),
             Kind::Model(_) => {
                 let (kind, is_known) = classify(path, size);
@@ -216,18 +216,18 @@ impl Modelfile {
             match command {
                 Command::Files(kind) => {
                     let pattern = Pattern::new(&argument.characters).map_err(|problem| line.error(argument.column, problem))?;
-                    modelfile.files.push(FileCommand { kind: Kind::Said(*kind), depth: 0, pattern, place: line.place(argument.column) });
+                    modelfile.files.push(FileCommand { kind: Kind::Fixed(*kind), depth: 0, pattern, place: line.place(argument.column) });
                 }
                 Command::Value(field) => {
                     if let (false, Some(first)) = (field.is_list, given.insert(name, line.number)) {
                         return Err(line.error(line.command_column, ModelfileProblem::Repeated { command: name, first }));
                     }
-                    let said = modelfile.metadata.say(*field, &argument.text(), &format!("{path_name}:{}", line.number));
-                    said.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
+                    let result = modelfile.metadata.say(*field, &argument.text(), &format!("{path_name}:{}", line.number));
+                    result.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
                 }
                 Command::Annotation => {
-                    let said = modelfile.metadata.annotate(&argument.text(), &format!("{path_name}:{}", line.number));
-                    said.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
+                    let result = modelfile.metadata.annotate(&argument.text(), &format!("{path_name}:{}", line.number));
+                    result.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
                 }
             }
         }
@@ -267,13 +267,13 @@ mod tests {
         (error.line, error.column, error.problem.to_string())
     }
 
-    fn said(modelfile: &Modelfile, field: Field) -> Option<&serde_json::Value> {
+    fn value_of(modelfile: &Modelfile, field: Field) -> Option<&serde_json::Value> {
         modelfile.metadata.get(field)
     }
 
     fn name(text: &str) -> String {
         let modelfile = Modelfile::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-        said(&modelfile, Field::NAME).unwrap().as_str().unwrap().to_owned()
+        value_of(&modelfile, Field::NAME).unwrap().as_str().unwrap().to_owned()
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
             (Field::QUANTIZATION, "awq"),
         ];
         for (field, expected) in values {
-            assert_eq!(said(&modelfile, field).unwrap(), expected);
+            assert_eq!(value_of(&modelfile, field).unwrap(), expected);
         }
         let kinds: Vec<_> = modelfile.files.iter().map(|f| (f.layer_kind(), f.place.line, f.place.column)).collect();
         assert_eq!(
@@ -334,7 +334,7 @@ mod tests {
             })
         );
         assert_eq!(description.annotations["org.example.a"], "b=c");
-        let authors = description.findings.iter().find(|said| said.field == Field::AUTHORS.name).unwrap();
+        let authors = description.findings.iter().find(|finding| finding.field == Field::AUTHORS.name).unwrap();
         assert_eq!(authors.source, "Modelfile:1, Modelfile:2");
     }
 
@@ -408,8 +408,8 @@ mod tests {
     fn a_line_may_have_any_length() {
         let long = "x".repeat(200_000);
         let modelfile = Modelfile::parse(&format!("NAME {long}\nFAMILY f")).unwrap();
-        assert_eq!(said(&modelfile, Field::NAME).unwrap(), &long);
-        assert_eq!(said(&modelfile, Field::FAMILY).unwrap(), "f");
+        assert_eq!(value_of(&modelfile, Field::NAME).unwrap(), &long);
+        assert_eq!(value_of(&modelfile, Field::FAMILY).unwrap(), "f");
     }
 
     #[test]
@@ -457,7 +457,7 @@ mod tests {
         ] {
             fs::write(&path, format!("\u{feff}{text}")).unwrap();
             let modelfile = Modelfile::read(&path).unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!(said(&modelfile, Field::NAME).unwrap(), "tiny");
+            assert_eq!(value_of(&modelfile, Field::NAME).unwrap(), "tiny");
         }
     }
 

@@ -134,21 +134,23 @@ impl Patterns {
 
     /// The decision of the last pattern that matches the path or one of its directories.
     pub(crate) fn last_for(&self, path: &Path, is_directory: bool) -> Option<Decision> {
-        let said = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
-        said.max_by_key(|said| self.rules().position(|rule| rule == said.rule))
+        let decision = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
+        decision.max_by_key(|decision| self.rules().position(|rule| rule == decision.rule))
     }
 
     /// Whether a file or directory is matched: the path itself decides, or else its nearest
     /// directory with a decision.
     pub(crate) fn includes(&self, path: &Path, is_directory: bool) -> bool {
-        upwards(path, is_directory).find_map(|(path, is_directory)| self.decide(path, is_directory)).is_some_and(|said| said.is_match)
+        upwards(path, is_directory)
+            .find_map(|(path, is_directory)| self.decide(path, is_directory))
+            .is_some_and(|decision| decision.is_match)
     }
 
     /// The rule that matches a file or one of its directories. Content of a matched directory
     /// cannot be re-included.
     pub(crate) fn excludes(&self, path: &Path, is_directory: bool) -> Option<String> {
-        let said = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
-        said.filter(|said| said.is_match).map(|said| said.rule).last()
+        let decision = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
+        decision.filter(|decision| decision.is_match).map(|decision| decision.rule).last()
     }
 
     /// Whether [`includes`](Self::includes) may be true for something in the directory.

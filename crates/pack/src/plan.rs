@@ -455,7 +455,7 @@ impl<T: Tree> Walk<'_, T> {
             let kitignore = self.kitignore.as_ref().and_then(|ignore| ignore.rule(&candidate.path, is_directory));
             kitignore.or_else(|| directory.ignores.rule(&candidate.path, is_directory))
         };
-        if self.filter.exclude.decide(Path::new(&candidate.path), is_directory).is_some_and(|said| said.is_match) {
+        if self.filter.exclude.decide(Path::new(&candidate.path), is_directory).is_some_and(|decision| decision.is_match) {
             self.left_out(candidate, &Match::Excluded);
         } else if let Some(rule) = ignored() {
             self.left_out(candidate, &Match::Ignored(rule.clone()));

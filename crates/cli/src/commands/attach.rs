@@ -51,10 +51,10 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let attach = async |m: &modelpack::Modelpack| m.attach(&args.source, &files, args.force, &args.target).await;
     let ((to, attached), moved) = context.transfer("attaching", &args.transfer, attach).await?;
     let counts = [(&attached.added, "added"), (&attached.replaced, "replaced"), (&attached.unchanged, "already present")];
-    let said: Vec<String> =
+    let counts: Vec<String> =
         counts.iter().filter(|(files, _)| !files.is_empty()).map(|(files, word)| format!("{} {word}", files.len())).collect();
     let size = text::bytes(moved.moved);
-    context.output.note(&format!("{} of {}; {size} moved to {to}", said.join(", "), text::count(files.len(), "file")));
+    context.output.note(&format!("{} of {}; {size} moved to {to}", counts.join(", "), text::count(files.len(), "file")));
     let digest = attached.manifest.digest().to_string();
     let paths = |paths: &[FilePath]| paths.iter().map(|path| path.as_str().to_owned()).collect::<Vec<_>>();
     let value = json!({

@@ -68,11 +68,11 @@ pub async fn unpack(
 
 /// A message about files that a selection left out, to be appended to the result.
 fn left_out(left_out: LeftOut) -> String {
-    let said = match (left_out.files, left_out.archives) {
+    let left = match (left_out.files, left_out.archives) {
         (0, 0) => return String::new(),
         (files, 0) => text::count(files, "file"),
         (0, archives) => text::count(archives, "archive"),
         (files, archives) => format!("{} and {}", text::count(files, "file"), text::count(archives, "archive")),
     };
-    format!("; left out {said}, {}", text::bytes(left_out.bytes))
+    format!("; left out {left}, {}", text::bytes(left_out.bytes))
 }

@@ -69,10 +69,10 @@ async fn repair_artifact(place: &Place, transfer: &TransferArgs, context: &Conte
 async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
     let (repaired, _) = context.transfer("verifying", transfer, async |m| m.repair_store().await).await?;
     let Repaired { blobs, bytes, removed, moved_aside, unrepaired, repositories, broken } = &repaired;
-    let mut said = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
-    said.extend(removed.iter().map(|(digest, size)| format!("removed {digest}, {}", text::bytes(*size))));
-    said.extend(moved_aside.iter().map(|path| moved(path)));
-    said.extend(repositories.iter().flat_map(lines));
+    let mut report = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
+    report.extend(removed.iter().map(|(digest, size)| format!("removed {digest}, {}", text::bytes(*size))));
+    report.extend(moved_aside.iter().map(|path| moved(path)));
+    report.extend(repositories.iter().flat_map(lines));
     for (digest, why) in unrepaired {
         context.output.warn(&format!("blob {digest} could not be repaired: {why}"));
     }
@@ -88,7 +88,7 @@ async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), 
         "repositories": repositories.iter().map(value).collect::<Vec<_>>(),
         "broken": broken.iter().map(broken_value).collect::<Vec<_>>(),
     });
-    context.output.result(&said.join("\n"), &value)?;
+    context.output.result(&report.join("\n"), &value)?;
     let repositories = if broken.len() == 1 { "repository" } else { "repositories" };
     let what = match (unrepaired.len(), broken.len()) {
         (0, 0) => return Ok(()),

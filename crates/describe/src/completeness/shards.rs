@@ -42,8 +42,8 @@ fn judge(model: &Model<'_>, set: &ShardSet<'_>, indexes: &Indexes, gaps: &mut Ve
     let splits: Option<Vec<Split>> = set.paths.values().map(|path| split_of(model.files[path])).collect();
     let Some(splits) = splits else { return };
     let sum: u64 = splits.iter().map(|split| split.tensors).sum();
-    if let Some(said) = splits.first().and_then(|split| split.said).filter(|said| *said != sum) {
-        gaps.push(Gap::new(file, format_args!("declares {said} tensors for the {} files, but they have {sum}", set.total)));
+    if let Some(declared) = splits.first().and_then(|split| split.declared).filter(|declared| *declared != sum) {
+        gaps.push(Gap::new(file, format_args!("declares {declared} tensors for the {} files, but they have {sum}", set.total)));
     }
 }
 
@@ -56,7 +56,7 @@ struct Split {
     /// The number of tensors in this file.
     tensors: u64,
     /// The declared number of tensors in all files.
-    said: Option<u64>,
+    declared: Option<u64>,
 }
 
 /// `None` for a file that is not split or cannot be read.
@@ -67,8 +67,8 @@ fn split_of(file: &ModelFile) -> Option<Split> {
     let mut tensors = 0;
     let header = Header::read(file.open()?, file.size, |_| tensors += 1).ok()?;
     let count = header.split_count.filter(|count| *count > 1)?;
-    let said = header.split_tensors.and_then(|said| u64::try_from(said).ok());
-    Some(Split { number: header.split_number.unwrap_or(0).into(), count: count.into(), tensors, said })
+    let declared = header.split_tensors.and_then(|declared| u64::try_from(declared).ok());
+    Some(Split { number: header.split_number.unwrap_or(0).into(), count: count.into(), tensors, declared })
 }
 
 impl Split {

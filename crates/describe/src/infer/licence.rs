@@ -143,14 +143,14 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
 /// The SPDX expression for the given name of a licence, or a `LicenseRef-` if SPDX has none. `None`
 /// for names without a meaning.
 pub(crate) fn spdx(name: &str) -> Option<String> {
-    let said = name.trim();
-    let name = said.to_ascii_lowercase();
+    let stated = name.trim();
+    let name = stated.to_ascii_lowercase();
     if matches!(name.as_str(), "other" | "unknown" | "none") || !name.contains(|c: char| c.is_ascii_alphanumeric()) {
         return None;
     }
-    let as_said = || is_licence_expression(said).then(|| said.to_owned());
+    let as_stated = || is_licence_expression(stated).then(|| stated.to_owned());
     let expression = || [(" or ", " OR "), (" and ", " AND ")].iter().find_map(|(word, operator)| joined(&name, word, operator));
-    Some(known(&name).map(str::to_owned).or_else(as_said).or_else(expression).unwrap_or_else(|| reference(&name)))
+    Some(known(&name).map(str::to_owned).or_else(as_stated).or_else(expression).unwrap_or_else(|| reference(&name)))
 }
 
 /// An expression of known licences, joined by one operator.

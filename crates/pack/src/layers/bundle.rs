@@ -50,7 +50,7 @@ pub(super) fn layers(
     limit: usize,
     stored: usize,
 ) -> Result<Vec<PlannedLayer>> {
-    let files: Vec<File<'_>> = planned.iter().map(|(file, said)| File::new(file, *said)).collect();
+    let files: Vec<File<'_>> = planned.iter().map(|(file, requested)| File::new(file, *requested)).collect();
     let mut fewest = files.len();
     for set in SETS {
         for largest in LIMITS {
@@ -61,7 +61,7 @@ pub(super) fn layers(
             fewest = fewest.min(groups.len());
         }
     }
-    let raw = planned.iter().filter(|(_, said)| *said == Some(Encoding::Raw)).count();
+    let raw = planned.iter().filter(|(_, requested)| *requested == Some(Encoding::Raw)).count();
     Err(too_many(fewest + stored, limit, raw))
 }
 
@@ -79,14 +79,14 @@ struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    fn new(planned: &'a PlannedFile, said: Option<Encoding>) -> Self {
-        let bundled = match said {
+    fn new(planned: &'a PlannedFile, requested: Option<Encoding>) -> Self {
+        let bundled = match requested {
             Some(Encoding::Raw) => None,
-            said => said.or(Some(Encoding::Tar)),
+            requested => requested.or(Some(Encoding::Tar)),
         };
         Self {
             planned,
-            alone: said.unwrap_or(Encoding::Raw),
+            alone: requested.unwrap_or(Encoding::Raw),
             bundled: bundled.filter(|_| planned.size <= SMALL),
             class: class(planned),
             len: archive_len([(&planned.path, planned.size)]),

@@ -53,9 +53,9 @@ fn each_file_is_a_layer_with_the_policys_encoding_within_the_limit() {
     let plan = plan([("model.safetensors".to_owned(), 9), ("README.md".to_owned(), 9), ("run.py".to_owned(), 9)]);
     let raw = layers(&plan, &LayerPolicy::default()).unwrap();
     assert_eq!(shown(&raw), [("model.safetensors", "raw", 1), ("run.py", "raw", 1), ("README.md", "raw", 1)]);
-    let said = layers(&plan, &policy(&["tar", "code=tar+zstd", "weight=raw"], 3)).unwrap();
-    assert_eq!(shown(&said), [("model.safetensors", "raw", 1), ("run.py", "tar+zstd", 1), ("README.md", "tar", 1)]);
-    assert_eq!((raw[0].size(), said[1].size(), said[2].size()), (Some(9), None, Some(512 * 4)));
+    let chosen = layers(&plan, &policy(&["tar", "code=tar+zstd", "weight=raw"], 3)).unwrap();
+    assert_eq!(shown(&chosen), [("model.safetensors", "raw", 1), ("run.py", "tar+zstd", 1), ("README.md", "tar", 1)]);
+    assert_eq!((raw[0].size(), chosen[1].size(), chosen[2].size()), (Some(9), None, Some(512 * 4)));
 }
 
 #[test]

@@ -189,7 +189,7 @@ impl Reader<'_> {
             if let Some(remote) = dataset.value.remote_path.as_ref().or(dataset.value.remote_hash.as_ref()) {
                 return Err(self.error(remote.referenced, ModelfileProblem::RemoteDataset));
             }
-            self.name(Kind::Said(LayerKind::Dataset), dataset.value.path.as_ref(), dataset.referenced)?;
+            self.name(Kind::Fixed(LayerKind::Dataset), dataset.value.path.as_ref(), dataset.referenced)?;
         }
         // Prompts and servers are code: the specification has no closer layer type, and KitOps also
         // treats prompts as code.
@@ -200,7 +200,7 @@ impl Reader<'_> {
             (LayerKind::Code, &kitfile.mcp_servers),
         ] {
             for entry in entries.iter().flatten() {
-                self.name(Kind::Said(kind), entry.value.path.as_ref(), entry.referenced)?;
+                self.name(Kind::Fixed(kind), entry.value.path.as_ref(), entry.referenced)?;
             }
         }
         Ok(())
@@ -219,14 +219,14 @@ impl Reader<'_> {
             return Ok(());
         }
         let source = format!("{}:{}", self.name, text.referenced.line());
-        let said = self.modelfile.metadata.say(field, &text.value, &source);
-        said.map_err(|invalid| self.invalid(text.referenced, invalid))
+        let result = self.modelfile.metadata.say(field, &text.value, &source);
+        result.map_err(|invalid| self.invalid(text.referenced, invalid))
     }
 
     fn annotate(&mut self, key: &str, value: &str, at: Location) -> Result<(), ModelfileError> {
         let source = format!("{}:{}", self.name, at.line());
-        let said = self.modelfile.metadata.annotate(&format!("{key}={value}"), &source);
-        said.map_err(|invalid| self.invalid(at, invalid))
+        let result = self.modelfile.metadata.annotate(&format!("{key}={value}"), &source);
+        result.map_err(|invalid| self.invalid(at, invalid))
     }
 
     /// Names the file or directory of an entry. Without a path, this is the whole directory.
@@ -351,18 +351,18 @@ mcpServers:
     fn every_section_is_parsed() {
         let kitfile = parsed(WHOLE);
         let files: Vec<_> = kitfile.files.iter().map(|file| (file.kind, file.pattern.text.as_str(), file.place.line)).collect();
-        let (model, said) = (Kind::Model, Kind::Said);
+        let (model, fixed) = (Kind::Model, Kind::Fixed);
         assert_eq!(
             files,
             [
                 (model(LayerKind::Weight), "./tiny.safetensors", 12),
                 (model(LayerKind::Weight), "more.safetensors", 19),
                 (model(LayerKind::WeightConfig), "config.json", 20),
-                (said(LayerKind::Dataset), "data.csv", 25),
-                (said(LayerKind::Code), "src/", 23),
-                (said(LayerKind::Doc), "README.md", 27),
-                (said(LayerKind::Code), "skills", 29),
-                (said(LayerKind::Code), "s.mcpb", 31),
+                (fixed(LayerKind::Dataset), "data.csv", 25),
+                (fixed(LayerKind::Code), "src/", 23),
+                (fixed(LayerKind::Doc), "README.md", 27),
+                (fixed(LayerKind::Code), "skills", 29),
+                (fixed(LayerKind::Code), "s.mcpb", 31),
             ]
         );
         let description = Description::of([kitfile.metadata.clone()]);
@@ -379,7 +379,7 @@ mcpServers:
         assert_eq!(description.annotations[ModelKit::FRAMEWORK], "PyTorch");
         let parameters: Value = serde_json::from_str(&description.annotations[ModelKit::PARAMETERS]).unwrap();
         assert_eq!(parameters, json!({ "temperature": 0.5, "stop": ["no", "yes"] }));
-        let name = description.findings.iter().find(|said| said.field == Field::NAME.name).unwrap();
+        let name = description.findings.iter().find(|finding| finding.field == Field::NAME.name).unwrap();
         assert_eq!(name.source, "Kitfile:3");
     }
 

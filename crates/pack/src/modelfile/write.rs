@@ -37,10 +37,11 @@ fn values(command: &Command, findings: &[Finding]) -> Option<Vec<String>> {
         Command::Annotation => "annotations",
     };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let values = findings.iter().filter(|said| said.field == name && said.source != CHECKED_OUT).flat_map(|said| match &said.value {
-        Value::Array(values) => values.iter().map(text).collect(),
-        other => vec![text(other)],
-    });
+    let values =
+        findings.iter().filter(|finding| finding.field == name && finding.source != CHECKED_OUT).flat_map(|finding| match &finding.value {
+            Value::Array(values) => values.iter().map(text).collect(),
+            other => vec![text(other)],
+        });
     Some(values.collect())
 }
 
@@ -111,10 +112,10 @@ mod tests {
             authors.iter().for_each(|author| drop(metadata.say(Field::AUTHORS, author, "here")));
             metadata.say(Field::REWARD, &reward.to_string(), "here").unwrap();
             metadata.annotate(&format!("org.example.key={value}"), "here").unwrap();
-            let said = Description::of([metadata]);
-            let modelfile = Modelfile::parse(&generate(&planned, &said.findings)).unwrap();
+            let description = Description::of([metadata]);
+            let modelfile = Modelfile::parse(&generate(&planned, &description.findings)).unwrap();
             let read = Description::of([modelfile.metadata().clone()]);
-            prop_assert_eq!((read.descriptor, read.config, read.annotations), (said.descriptor, said.config, said.annotations));
+            prop_assert_eq!((read.descriptor, read.config, read.annotations), (description.descriptor, description.config, description.annotations));
         }
     }
 }

@@ -135,7 +135,7 @@ fn a_single_pattern_must_have_a_meaning() {
 #[test]
 fn the_deciding_rule_is_reported() {
     let patterns = patterns("*.bin\n\n/d/ \n!d.bin");
-    let rule = |path: &str, is_directory| patterns.decide(Path::new(path), is_directory).map(|said| (said.is_match, said.rule));
+    let rule = |path: &str, is_directory| patterns.decide(Path::new(path), is_directory).map(|decision| (decision.is_match, decision.rule));
     assert_eq!(rule("d", true), Some((true, "ignore:3 \"/d/ \"".to_owned())));
     assert_eq!(rule("d.bin", false), Some((false, "ignore:4 \"!d.bin\"".to_owned())));
     assert_eq!(rule("d", false), None);

@@ -58,8 +58,8 @@ impl Ignores {
         let mut file = self.0.as_deref();
         while let Some(IgnoreFile { directory, patterns, outer }) = file {
             let below = path.strip_prefix(directory.as_str()).expect("an ignore file counts in its own directory");
-            if let Some(said) = patterns.decide(Path::new(below.trim_start_matches('/')), is_directory) {
-                return said.is_match.then_some(said.rule);
+            if let Some(decision) = patterns.decide(Path::new(below.trim_start_matches('/')), is_directory) {
+                return decision.is_match.then_some(decision.rule);
             }
             file = outer.0.as_deref();
         }

@@ -38,7 +38,7 @@ impl KitIgnore {
         if is_directory && self.takes_back {
             return None;
         }
-        self.patterns.last_for(Path::new(path), is_directory).filter(|said| said.is_match).map(|said| said.rule)
+        self.patterns.last_for(Path::new(path), is_directory).filter(|decision| decision.is_match).map(|decision| decision.rule)
     }
 }
 

@@ -57,9 +57,9 @@ fn a_file_that_a_modelfile_names_must_not_be_ignored() {
     let directory = tree(&["a.bin", "d/x", "e/f/y"]);
     ignore(&directory, ".modelpackignore", "*.bin\n/d/\ne/f/\n");
     for (text, path, rule) in [("MODEL a.bin", "a.bin", ":1 \"*.bin\""), ("CODE d", "d", ":2"), ("CODE e/f/y", "e/f/y", ":3")] {
-        let said = plan(directory.path(), Some(&modelfile(text)), &FileFilter::default()).unwrap_err().to_string();
+        let message = plan(directory.path(), Some(&modelfile(text)), &FileFilter::default()).unwrap_err().to_string();
         let ignored = directory.path().join(".modelpackignore");
-        assert!(said.contains(&format!("{path:?} is left out by {}{rule}", ignored.display())), "{said}");
+        assert!(message.contains(&format!("{path:?} is left out by {}{rule}", ignored.display())), "{message}");
         let excluded = filter(&[], &[path.trim_end_matches("/f/y")], false);
         assert!(
             matches!(plan(directory.path(), Some(&modelfile(text)), &excluded), Err(Error::Empty { .. })),
@@ -72,8 +72,8 @@ fn a_file_that_a_modelfile_names_must_not_be_ignored() {
 fn an_invalid_ignore_file_is_refused() {
     let directory = tree(&["sub/a"]);
     ignore(&directory, "sub/.modelpackignore", "ok\n[z-a]\n");
-    let said = refused(directory.path()).to_string();
-    assert!(said.contains("sub/.modelpackignore:2 \"[z-a]\": invalid range"), "{said}");
+    let message = refused(directory.path()).to_string();
+    assert!(message.contains("sub/.modelpackignore:2 \"[z-a]\": invalid range"), "{message}");
     fs::write(directory.path().join("sub/.modelpackignore"), b"\xff").unwrap();
     assert!(refused(directory.path()).to_string().contains("not UTF-8"));
     fs::remove_file(directory.path().join("sub/.modelpackignore")).unwrap();
