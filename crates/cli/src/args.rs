@@ -12,7 +12,7 @@ pub use select::{FilterArgs, InitFilterArgs, SelectionArgs};
 
 use crate::{
     commands::Command,
-    failure::{Failure, Kind},
+    failure::{Ending, Failure, Kind},
     output::Output,
     text::{brief, printable_lines},
 };
@@ -75,12 +75,9 @@ pub struct TransferArgs {
     #[command(flatten)]
     pub registry: RegistryArgs,
     /// The number of files to transfer at the same time
-    #[arg(short, long, value_name = "N", default_value_t = DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(short, long, value_name = "N", default_value_t = modelpack::DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrency: u16,
 }
-
-/// Sufficient to keep a few cores and a fast network busy.
-const DEFAULT_CONCURRENCY: u16 = 5;
 
 /// Prints the requested help, or the error in the arguments.
 pub fn report(error: &clap::Error) -> ExitCode {
@@ -102,7 +99,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
             // The message repeats the argument, which may contain any characters.
             let message = error.render().to_string();
             let _ = io::stderr().write_all(printable_lines(&brief(&message)).as_bytes());
-            Kind::Usage.into()
+            Ending::from(Kind::Usage).into()
         }
     }
 }

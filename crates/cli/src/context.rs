@@ -9,7 +9,7 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{ClientOptions, Modelpack, Notices, Options, Progress, Snapshot};
+use modelpack::{ClientOptions, DEFAULT_CONCURRENCY, Modelpack, Notices, Options, Progress};
 use std::sync::{Arc, Mutex};
 
 pub struct Context {
@@ -21,7 +21,7 @@ pub struct Context {
 impl Context {
     /// The facade, for a command that transfers no blobs.
     pub fn modelpack(&self, registry: &RegistryArgs) -> Modelpack {
-        self.modelpack_with(registry, 1, Arc::default())
+        self.modelpack_with(registry, DEFAULT_CONCURRENCY)
     }
 
     /// Runs `work` and shows its progress. `doing` names the activity, such as `pushing`.
@@ -30,17 +30,17 @@ impl Context {
         doing: &'static str,
         args: &TransferArgs,
         work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<T>,
-    ) -> Result<(T, Snapshot), Failure> {
+    ) -> Result<T, Failure> {
         let progress = Arc::<Progress>::default();
-        let modelpack = self.modelpack_with(&args.registry, args.concurrency.into(), progress.clone());
-        let meter = Meter::start(doing, progress.clone(), &self.output);
+        let modelpack = self.modelpack_with(&args.registry, args.concurrency).with_progress(progress.clone());
+        let meter = Meter::start(doing, progress, &self.output);
         let result = work(&modelpack).await;
         // The progress line must end before other output.
         drop(meter);
-        Ok((result?, progress.snapshot()))
+        Ok(result?)
     }
 
-    fn modelpack_with(&self, registry: &RegistryArgs, concurrency: usize, progress: Arc<Progress>) -> Modelpack {
+    fn modelpack_with(&self, registry: &RegistryArgs, concurrency: u16) -> Modelpack {
         let client = ClientOptions {
             plain_http: registry.plain_http,
             insecure: registry.insecure,
@@ -56,7 +56,8 @@ impl Context {
                 told.push(notice.clone());
             }
         });
-        Modelpack::new(Options { store: self.settings.store.clone(), client, concurrency, progress, notices })
+        let options = Options::new(&self.settings.store).client(client).concurrency(concurrency.into()).notices(notices);
+        Modelpack::new(options)
     }
 
     /// The creation time of the packed model, if there is one. Fails if the value is invalid.

@@ -20,27 +20,23 @@ use crate::{
     output::Output,
     text::{self, printable},
 };
-use modelpack::{InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError, spec::Reference};
-use serde_json::json;
+use modelpack::{
+    InvalidPlace, ModelfileError, ModelfileProblem, PackError, StoreError,
+    spec::{Reference, json::to_line},
+};
+use serde::{Serialize, Serializer};
 use std::{
     io::{self, ErrorKind, Write},
     process::ExitCode,
 };
 
 /// The kind of a failure, for scripts.
+pub use modelpack::ErrorKind as Kind;
+
+/// The reason why the program ends without a complete result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Other,
-    Usage,
-    NotFound,
-    Unauthorized,
-    Verification,
-    Io,
-    Network,
-    Conflict,
-    Input,
-    Unsafe,
-    NotWhole,
+pub enum Ending {
+    Failed(Kind),
     HungUp,
     Interrupted,
     Terminated,
@@ -50,43 +46,58 @@ pub enum Kind {
     OutputClosed,
 }
 
-impl Kind {
-    fn name_and_code(self) -> (&'static str, u8) {
+impl Ending {
+    fn name(self) -> &'static str {
         match self {
-            Self::OutputClosed => ("outputClosed", 0),
-            Self::Other => ("other", 1),
-            Self::Difference => ("difference", 1),
-            Self::Usage => ("usage", 2),
-            Self::NotFound => ("notFound", 3),
-            Self::Unauthorized => ("unauthorized", 4),
-            Self::Verification => ("verification", 5),
-            Self::Io => ("io", 6),
-            Self::Network => ("network", 7),
-            Self::Conflict => ("conflict", 8),
-            Self::Input => ("input", 9),
-            Self::Unsafe => ("unsafe", 10),
-            Self::NotWhole => ("notWhole", 11),
-            Self::HungUp => ("hungUp", 128 + 1),
-            Self::Interrupted => ("interrupted", 128 + 2),
-            Self::Terminated => ("terminated", 128 + 15),
+            Self::Failed(kind) => kind.name(),
+            Self::HungUp => "hungUp",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+            Self::Difference => "difference",
+            Self::OutputClosed => "outputClosed",
         }
     }
 
     pub fn exit_code(self) -> u8 {
-        self.name_and_code().1
+        match self {
+            Self::OutputClosed => 0,
+            Self::Difference => 1,
+            Self::Failed(kind) => match kind {
+                Kind::Usage => 2,
+                Kind::NotFound => 3,
+                Kind::Unauthorized => 4,
+                Kind::Verification => 5,
+                Kind::Io => 6,
+                Kind::Network => 7,
+                Kind::Conflict => 8,
+                Kind::Input => 9,
+                Kind::Unsafe => 10,
+                Kind::NotWhole => 11,
+                _ => 1,
+            },
+            Self::HungUp => 128 + 1,
+            Self::Interrupted => 128 + 2,
+            Self::Terminated => 128 + 15,
+        }
     }
 }
 
-impl From<Kind> for ExitCode {
+impl From<Kind> for Ending {
     fn from(kind: Kind) -> Self {
-        kind.exit_code().into()
+        Self::Failed(kind)
+    }
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        ending.exit_code().into()
     }
 }
 
 /// What failed, on what, why, and a hint.
 #[derive(Debug)]
 pub struct Failure {
-    kind: Kind,
+    ending: Ending,
     message: String,
     /// The wrong line, with a mark.
     excerpt: Option<String>,
@@ -94,8 +105,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: text::brief(&message.into()).into_owned(), excerpt: None, hint: None }
+    pub fn new(ending: impl Into<Ending>, message: impl Into<String>) -> Self {
+        Self { ending: ending.into(), message: text::brief(&message.into()).into_owned(), excerpt: None, hint: None }
     }
 
     /// The message, for a list of results.
@@ -110,29 +121,25 @@ impl Failure {
 
     /// The compared targets differ, as the result shows.
     pub fn difference() -> Self {
-        Self::new(Kind::Difference, "there are differences")
+        Self::new(Ending::Difference, "there are differences")
     }
 
     /// Writing to stdout failed.
     pub fn output(error: io::Error) -> Self {
-        let kind = if error.kind() == ErrorKind::BrokenPipe { Kind::OutputClosed } else { Kind::Io };
-        Self::new(kind, format!("cannot write the result: {error}"))
+        let ending = if error.kind() == ErrorKind::BrokenPipe { Ending::OutputClosed } else { Kind::Io.into() };
+        Self::new(ending, format!("cannot write the result: {error}"))
     }
 
-    pub fn kind(&self) -> Kind {
-        self.kind
+    pub fn ending(&self) -> Ending {
+        self.ending
     }
 
     /// Prints the failure to stderr, with `--json` as one JSON object.
     pub fn report(&self, output: &Output) -> ExitCode {
-        let (name, code) = self.kind.name_and_code();
-        let text = match self.kind {
-            Kind::OutputClosed | Kind::Difference => return code.into(),
-            _ if output.json => {
-                let error = json!({ "kind": name, "message": self.message, "hint": self.hint, "exitCode": code });
-                text::json(&json!({ "error": error }))
-            }
-            Kind::HungUp | Kind::Interrupted | Kind::Terminated => self.message.clone(),
+        let shown = match self.ending {
+            Ending::OutputClosed | Ending::Difference => return self.ending.into(),
+            _ if output.json => to_line(&Printed { error: self }),
+            Ending::HungUp | Ending::Interrupted | Ending::Terminated => self.message.clone(),
             _ => {
                 let mut text = format!("error: {}", printable(&self.message));
                 text.extend(self.excerpt.iter().flat_map(|excerpt| ["\n", excerpt]));
@@ -141,46 +148,56 @@ impl Failure {
             }
         };
         // If stderr is closed, only the exit code shows the failure.
-        let _ = writeln!(io::stderr(), "{text}");
-        code.into()
+        let _ = writeln!(io::stderr(), "{shown}");
+        self.ending.into()
+    }
+}
+
+/// A failure as JSON.
+#[derive(Serialize)]
+struct Printed<'a> {
+    error: &'a Failure,
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Fields<'a> {
+            kind: &'a str,
+            message: &'a str,
+            hint: Option<&'a str>,
+            exit_code: u8,
+        }
+        let (kind, exit_code) = (self.ending.name(), self.ending.exit_code());
+        Fields { kind, message: &self.message, hint: self.hint.as_deref(), exit_code }.serialize(serializer)
     }
 }
 
 impl From<modelpack::Error> for Failure {
     fn from(error: modelpack::Error) -> Self {
         use modelpack::Error;
-        let (kind, hint, excerpt) = match &error {
-            Error::Store(error) => (kind_of_store(error), hint_for_store(error), None),
-            Error::Damaged { reference, source } => (kind_of_store(source), Some(hint_for_damage(reference)), None),
+        let (hint, excerpt) = match &error {
+            Error::Store(error) => (hint_for_store(error), None),
+            Error::Damaged { reference, .. } => (Some(hint_for_damage(reference)), None),
             Error::Pack(error) => {
                 let excerpt = if let PackError::Modelfile { source, .. } = error { Some(excerpt(source)) } else { None };
-                let kind = match error {
-                    PackError::Attached { .. } | PackError::InArchive { .. } => Kind::Conflict,
-                    PackError::NotModelPack { .. } => Kind::Verification,
-                    PackError::NothingSelected { .. } => Kind::NotFound,
-                    _ => Kind::Input,
-                };
-                (kind, hint_for_pack(error), excerpt)
+                (hint_for_pack(error), excerpt)
             }
-            Error::Place(InvalidPlace::Unknown(_)) => (
-                Kind::NotFound,
-                Some("`modelpack ls` lists the artifacts of the store; for a registry, put its host before the name".into()),
-                None,
-            ),
-            Error::Place(_) => (Kind::Usage, None, None),
+            Error::Place(InvalidPlace::Unknown(_)) => {
+                (Some("`modelpack ls` lists the artifacts of the store; for a registry, put its host before the name".into()), None)
+            }
             Error::UnknownDocument { .. } => {
                 let hint = "use `--type` to give its type; an index is validated with its manifests, so give the layout or reference that contains it";
-                (Kind::Usage, Some(hint.to_owned()), None)
+                (Some(hint.to_owned()), None)
             }
             Error::Unsafe(_) => {
-                (Kind::Unsafe, Some("`modelpack scan DIR` shows all findings; leave the file out, or omit `--require-safe`".into()), None)
+                (Some("`modelpack scan DIR` shows all findings; leave the file out, or omit `--require-safe`".into()), None)
             }
-            Error::NotWhole(_) => (
-                Kind::NotWhole,
-                Some("`modelpack lint DIR` shows all missing parts; without `--strict` the incomplete model is packed".into()),
-                None,
-            ),
-            _ => (Kind::Other, None, None),
+            Error::NotWhole(_) => {
+                (Some("`modelpack lint DIR` shows all missing parts; without `--strict` the incomplete model is packed".into()), None)
+            }
+            _ => (None, None),
         };
         let message = match &error {
             Error::Pack(PackError::Modelfile { path, source }) => {
@@ -188,7 +205,7 @@ impl From<modelpack::Error> for Failure {
             }
             error => error.to_string(),
         };
-        Self { excerpt, hint, ..Self::new(kind, message) }
+        Self { excerpt, hint, ..Self::new(error.kind(), message) }
     }
 }
 
@@ -201,26 +218,6 @@ impl From<modelpack::InvalidPattern> for Failure {
 impl From<modelpack::InvalidValue> for Failure {
     fn from(invalid: modelpack::InvalidValue) -> Self {
         Self::new(Kind::Usage, invalid.to_string())
-    }
-}
-
-fn kind_of_store(error: &StoreError) -> Kind {
-    match error {
-        StoreError::NotFound { .. } | StoreError::MissingReference { .. } => Kind::NotFound,
-        StoreError::Unauthorized { .. } | StoreError::Denied { .. } => Kind::Unauthorized,
-        StoreError::WrongDigest { .. }
-        | StoreError::WrongSize { .. }
-        | StoreError::InvalidManifest { .. }
-        | StoreError::InvalidPath { .. }
-        | StoreError::Damaged { .. }
-        | StoreError::Invalid { .. } => Kind::Verification,
-        StoreError::Ambiguous { .. } => Kind::Usage,
-        StoreError::Conflict { .. } => Kind::Conflict,
-        StoreError::Changed { .. } => Kind::Input,
-        StoreError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Kind::NotFound,
-        StoreError::Io { .. } | StoreError::ReadOnly { .. } => Kind::Io,
-        StoreError::Network { .. } | StoreError::Protocol { .. } => Kind::Network,
-        _ => Kind::Other,
     }
 }
 
@@ -316,26 +313,23 @@ fn excerpt(error: &ModelfileError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use modelpack::spec::FilePath;
 
     #[test]
-    fn a_code_means_one_kind() {
-        let io = |kind: ErrorKind| StoreError::Io { action: "open", path: "x".into(), source: kind.into() };
-        let denied = StoreError::Denied { what: "x".into(), why: "y".into() };
-        let network = StoreError::Network { url: "http://x".into(), why: "y".into() };
-        for (error, code) in [
-            (StoreError::not_found("x"), 3),
-            (io(ErrorKind::NotFound), 3),
-            (denied, 4),
-            (StoreError::InvalidPath { what: "x".into(), source: "../x".parse::<FilePath>().unwrap_err() }, 5),
-            (io(ErrorKind::StorageFull), 6),
-            (network, 7),
-            (StoreError::Conflict { path: "x".into(), why: "y".into() }, 8),
-            (StoreError::Changed { path: "x".into() }, 9),
-        ] {
-            let failure = Failure::from(modelpack::Error::Store(error));
-            assert_eq!(failure.kind.exit_code(), code, "{failure:?}");
-        }
+    fn a_kind_has_a_code_of_its_own() {
+        let kinds = [
+            Kind::Other,
+            Kind::Usage,
+            Kind::NotFound,
+            Kind::Unauthorized,
+            Kind::Verification,
+            Kind::Io,
+            Kind::Network,
+            Kind::Conflict,
+            Kind::Input,
+            Kind::Unsafe,
+            Kind::NotWhole,
+        ];
+        assert_eq!(kinds.map(|kind| Ending::from(kind).exit_code()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Ctrl-C and similar signals: the first asks the command to end and clean up, the second ends the
 //! process.
 
-use crate::failure::{Failure, Kind};
+use crate::failure::{Ending, Failure};
 use std::{fs, io, thread};
 use tokio::{
     runtime,
@@ -27,7 +27,7 @@ async fn recv(signals: Option<&mut Signal>) -> Option<()> {
 
 /// Reports when the process was asked to end.
 #[derive(Clone)]
-pub struct Interrupt(watch::Receiver<Option<Kind>>);
+pub struct Interrupt(watch::Receiver<Option<Ending>>);
 
 impl Interrupt {
     /// Handles `SIGINT`, `SIGTERM` and `SIGHUP` from now on. A `SIGHUP` that was ignored when the
@@ -46,16 +46,16 @@ impl Interrupt {
         let listen = async move {
             let mut is_first = true;
             loop {
-                let kind = tokio::select! {
-                    _ = interrupts.recv() => Kind::Interrupted,
-                    _ = terminations.recv() => Kind::Terminated,
-                    Some(_) = recv(hang_ups.as_mut()) => Kind::HungUp,
+                let ending = tokio::select! {
+                    _ = interrupts.recv() => Ending::Interrupted,
+                    _ = terminations.recv() => Ending::Terminated,
+                    Some(_) = recv(hang_ups.as_mut()) => Ending::HungUp,
                 };
                 if !is_first {
-                    std::process::exit(kind.exit_code().into());
+                    std::process::exit(ending.exit_code().into());
                 }
                 is_first = false;
-                sender.send_replace(Some(kind));
+                sender.send_replace(Some(ending));
             }
         };
         thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listen))?;
@@ -63,10 +63,10 @@ impl Interrupt {
     }
 
     /// Waits for the first signal.
-    pub async fn received(&self) -> Kind {
+    pub async fn received(&self) -> Ending {
         let mut receiver = self.0.clone();
-        match receiver.wait_for(Option::is_some).await.map(|kind| *kind) {
-            Ok(Some(kind)) => kind,
+        match receiver.wait_for(Option::is_some).await.map(|ending| *ending) {
+            Ok(Some(ending)) => ending,
             // The signal thread never ends.
             _ => std::future::pending().await,
         }
@@ -76,7 +76,7 @@ impl Interrupt {
     pub async fn or<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             biased;
-            kind = self.received() => Err(Failure::new(kind, "interrupted; run the same command again to continue")),
+            ending = self.received() => Err(Failure::new(ending, "interrupted; run the same command again to continue")),
             result = work => result,
         }
     }

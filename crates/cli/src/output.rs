@@ -1,9 +1,8 @@
 //! Output of the program: results on stdout, everything else on stderr.
 
 use crate::{args::Globals, failure::Failure, text};
-use modelpack::Notice;
+use modelpack::{Notice, spec::json::to_line};
 use serde::Serialize;
-use serde_json::json;
 use std::io::{self, IsTerminal, Write};
 
 /// The amount and format of the output.
@@ -21,7 +20,7 @@ impl Output {
     /// Prints a result: `text`, or `value` with `--json`.
     pub fn result(&self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
         if self.json {
-            self.bytes(format!("{}\n", text::json(value)).as_bytes())
+            self.bytes(format!("{}\n", to_line(value)).as_bytes())
         } else if text.is_empty() {
             Ok(())
         } else {
@@ -49,8 +48,7 @@ impl Output {
         if !notice.is_warning() {
             self.note(&notice.to_string());
         } else if self.json {
-            let message = notice.to_string();
-            say_line(&text::json(&json!({ "warning": { "message": text::brief(&message) } })));
+            say_line(&to_line(&Printed { warning: Warning { message: &text::brief(&notice.to_string()) } }));
         } else {
             self.warn(&notice.to_string());
         }
@@ -62,6 +60,17 @@ impl Output {
             say(&format!("warning: {text}"));
         }
     }
+}
+
+/// A notice as JSON.
+#[derive(Serialize)]
+struct Printed<'a> {
+    warning: Warning<'a>,
+}
+
+#[derive(Serialize)]
+struct Warning<'a> {
+    message: &'a str,
 }
 
 /// Prints a line to stderr, instead of a progress line that a terminal may show. Errors are

@@ -1,16 +1,16 @@
 //! Text for display: sizes, times and tables, and escaping of untrusted text.
 
-use serde::Serialize;
-use std::{borrow::Cow, fmt::Write, time::Duration};
+use modelpack::spec::json::is_steering;
+use std::{borrow::Cow, time::Duration};
 
 /// Untrusted text, with characters that could affect a terminal or reorder a line escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, is_unsafe)
+    escaped(text, is_steering)
 }
 
 /// The same for text of several lines. Tabs and line ends are kept.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| is_unsafe(c) && !matches!(c, '\n' | '\t'))
+    escaped(text, |c| is_steering(c) && !matches!(c, '\n' | '\t'))
 }
 
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -19,34 +19,6 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     }
     let escape = |c: char| if is_escaped(c) { c.escape_debug().to_string() } else { c.to_string() };
     Cow::Owned(text.chars().map(escape).collect())
-}
-
-/// A JSON document in one line. The characters that [`printable`] escapes are written as `\uXXXX`,
-/// which has the same meaning.
-pub fn json(value: &impl Serialize) -> String {
-    let line = serde_json::to_string(value).expect("results have string keys only, so they always serialise");
-    if !line.chars().any(is_unsafe) {
-        return line;
-    }
-    let mut escaped = String::with_capacity(line.len());
-    for c in line.chars() {
-        if is_unsafe(c) {
-            // Such characters occur in JSON strings only.
-            c.encode_utf16(&mut [0; 2])
-                .iter()
-                .for_each(|unit| write!(escaped, "\\u{unit:04x}").expect("a string takes all that is written"));
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
-}
-
-/// Control characters, line separators, and marks of text direction.
-fn is_unsafe(c: char) -> bool {
-    let separates_lines = matches!(c, '\u{2028}' | '\u{2029}');
-    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || separates_lines || directs
 }
 
 /// The number of characters that are shown from the beginning and from the end of a long message.
@@ -149,15 +121,6 @@ mod tests {
         assert_eq!(printable("\u{9b}31m"), "\\u{9b}31m");
         assert_eq!(printable("\u{61c}a"), "\\u{61c}a");
         assert_eq!(printable_lines("a\tb\u{1b}\n\n\u{202e}c\r\n"), "a\tb\\u{1b}\n\n\\u{202e}c\\r\n");
-    }
-
-    #[test]
-    fn escaped_json_has_the_same_value_and_cannot_affect_a_terminal() {
-        let value = serde_json::json!({ "\u{202e}key": "C1 \u{9b}31m, C0 \u{1b}[2J\n, DEL \u{7f}, \u{2066}\u{61c}\u{2028} é 名 😀 \\" });
-        let line = json(&value);
-        assert!(!line.chars().any(is_unsafe), "{line}");
-        assert!(line.contains(r"\u202ekey") && line.contains(r"C1 \u009b31m") && line.contains("é 名 😀"), "{line}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod tests;
 
 use crate::{ModelFile, ModelFiles};
 use modelpack_spec::FilePath;
+use serde::Serialize;
 use std::{collections::BTreeMap, fmt};
 
 /// The largest number of reported gaps. Each gap belongs to a different file.
@@ -23,7 +24,8 @@ const MAX_LISTED: usize = 3;
 const NAME: usize = 200;
 
 /// A missing part of a model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Gap {
     /// The file that shows the gap, or the first of several.
     pub path: FilePath,

@@ -9,6 +9,7 @@ mod classify;
 mod completeness;
 mod config;
 mod infer;
+mod json;
 mod metadata;
 mod model_files;
 

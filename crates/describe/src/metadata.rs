@@ -3,6 +3,7 @@
 
 use crate::infer::{Finding, Inferred, licence};
 use modelpack_spec::{ModelConfig, ModelDescriptor, value};
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -144,7 +145,7 @@ fn read_precision(text: &str) -> Option<Value> {
 }
 
 /// A value that its field does not allow.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{text:?} is not a value of `{field}`; expected {allowed}")]
 pub struct InvalidValue {
     /// The field, or `annotations`.

@@ -6,6 +6,7 @@
 //! and are not normalised: a tool that supports only today's names does not see the older ones.
 
 mod consumer;
+mod json;
 mod model;
 mod report;
 mod subject;

@@ -30,6 +30,18 @@ impl Report {
             .collect();
         self
     }
+
+    /// Like the other constructor, for an artifact whose layers were not hashed. The digests in its
+    /// manifest have no meaning.
+    pub fn without_digests(mut self) -> Self {
+        let findings = self.consumers.iter_mut().flat_map(|report| &mut report.findings).chain(&mut self.model);
+        for finding in findings {
+            if let Location::Layer { digest, .. } = &mut finding.location {
+                *digest = None;
+            }
+        }
+        self
+    }
 }
 
 /// The result for one consumer.
@@ -121,8 +133,8 @@ pub enum Location {
         index: usize,
         /// The path or title in its annotations, under today's or the older names.
         path: Option<String>,
-        /// Its digest.
-        digest: Digest,
+        /// Its digest; `None` if its bytes were not hashed.
+        digest: Option<Digest>,
         /// The name of the field, such as `mediaType`, or the key of the annotation.
         field: &'static str,
     },

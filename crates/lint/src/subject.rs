@@ -164,7 +164,7 @@ impl<'a> Subject<'a> {
 impl<'a> Layer<'a> {
     pub(crate) fn breach(&self, field: &'static str, found: impl Into<String>) -> Breach {
         let path = self.path().map(str::to_owned);
-        let location = Location::Layer { index: self.index, path, digest: self.descriptor.digest.clone(), field };
+        let location = Location::Layer { index: self.index, path, digest: Some(self.descriptor.digest.clone()), field };
         Breach { location, found: found.into() }
     }
 

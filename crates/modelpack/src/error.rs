@@ -1,8 +1,11 @@
 //! The errors of the operations.
 
 use crate::{Gap, InvalidPlace, ScanReport};
+use modelpack_pack::Error as PackError;
 use modelpack_spec::Reference;
-use std::path::PathBuf;
+use modelpack_transfer::Error as StoreError;
+use serde::{Serialize, Serializer};
+use std::{fmt, io, path::PathBuf};
 
 /// The result of an operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -42,6 +45,121 @@ pub enum Error {
     NotWhole(Vec<Gap>),
 }
 
+/// What kind of failure an error is. The program has an exit code for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// What was asked for: a reference or place that does not parse or could be several things, an option that is of no use.
+    Usage,
+    /// A directory, tag, manifest or blob is not there.
+    NotFound,
+    /// The registry wants credentials, or other ones, or does not allow it.
+    Unauthorized,
+    /// A wrong digest or size, an artifact that is invalid or hostile.
+    Verification,
+    /// A file or disk: not readable, not writable, full.
+    Io,
+    /// No server, a connection that broke, an answer that the protocol does not foresee.
+    Network,
+    /// Something is in the way.
+    Conflict,
+    /// What is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed.
+    Input,
+    /// Loading a file could run code, or the file is not what its format wants, or could not be read.
+    Unsafe,
+    /// Something is missing of a model that is to be packed whole or not at all.
+    NotWhole,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// The name for programs, such as `notFound`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::NotFound => "notFound",
+            Self::Unauthorized => "unauthorized",
+            Self::Verification => "verification",
+            Self::Io => "io",
+            Self::Network => "network",
+            Self::Conflict => "conflict",
+            Self::Input => "input",
+            Self::Unsafe => "unsafe",
+            Self::NotWhole => "notWhole",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for ErrorKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl Error {
+    /// What kind of failure it is.
+    ///
+    /// ```
+    /// # use modelpack::{ErrorKind, Modelpack, Options};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let error = modelpack.inspect(&"store:absent:v1".parse()?).await.unwrap_err();
+    /// assert_eq!((error.kind(), error.kind().name()), (ErrorKind::NotFound, "notFound"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) | Self::Damaged { source: error, .. } => kind_of_store(error),
+            Self::Pack(error) => kind_of_pack(error),
+            Self::Place(InvalidPlace::Unknown(_)) => ErrorKind::NotFound,
+            Self::Place(_) | Self::UnknownDocument { .. } => ErrorKind::Usage,
+            Self::Unsafe(_) => ErrorKind::Unsafe,
+            Self::NotWhole(_) => ErrorKind::NotWhole,
+        }
+    }
+}
+
+fn kind_of_store(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::NotFound { .. } | StoreError::MissingReference { .. } => ErrorKind::NotFound,
+        StoreError::Unauthorized { .. } | StoreError::Denied { .. } => ErrorKind::Unauthorized,
+        StoreError::WrongDigest { .. }
+        | StoreError::WrongSize { .. }
+        | StoreError::InvalidManifest { .. }
+        | StoreError::InvalidPath { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::Invalid { .. } => ErrorKind::Verification,
+        StoreError::Ambiguous { .. } => ErrorKind::Usage,
+        StoreError::Conflict { .. } => ErrorKind::Conflict,
+        StoreError::Changed { .. } => ErrorKind::Input,
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
+        StoreError::Io { .. } | StoreError::ReadOnly { .. } => ErrorKind::Io,
+        StoreError::Network { .. } | StoreError::Protocol { .. } => ErrorKind::Network,
+        _ => ErrorKind::Other,
+    }
+}
+
+fn kind_of_pack(error: &PackError) -> ErrorKind {
+    match error {
+        PackError::Store(error) => kind_of_store(error),
+        PackError::Attached { .. } | PackError::InArchive { .. } => ErrorKind::Conflict,
+        PackError::NotModelPack { .. } => ErrorKind::Verification,
+        PackError::NothingSelected { .. } => ErrorKind::NotFound,
+        _ => ErrorKind::Input,
+    }
+}
+
 impl From<modelpack_pack::Error> for Error {
     fn from(error: modelpack_pack::Error) -> Self {
         match error {
@@ -69,4 +187,41 @@ fn incomplete_model(gaps: &[Gap]) -> String {
         more => format!("; {more} more found"),
     };
     format!("not packed, because the model is incomplete: {first}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use modelpack_spec::FilePath;
+
+    #[test]
+    fn an_error_has_one_kind() {
+        let io = |kind: io::ErrorKind| StoreError::Io { action: "open", path: "x".into(), source: kind.into() };
+        let denied = StoreError::Denied { what: "x".into(), why: "y".into() };
+        let network = StoreError::Network { url: "http://x".into(), why: "y".into() };
+        for (error, kind) in [
+            (StoreError::not_found("x"), "notFound"),
+            (io(io::ErrorKind::NotFound), "notFound"),
+            (denied, "unauthorized"),
+            (StoreError::InvalidPath { what: "x".into(), source: "../x".parse::<FilePath>().unwrap_err() }, "verification"),
+            (io(io::ErrorKind::StorageFull), "io"),
+            (network, "network"),
+            (StoreError::Conflict { path: "x".into(), why: "y".into() }, "conflict"),
+            (StoreError::Changed { path: "x".into() }, "input"),
+        ] {
+            assert_eq!(Error::Store(error).kind().name(), kind);
+        }
+    }
+
+    #[test]
+    fn an_error_keeps_what_it_came_from() {
+        let full = StoreError::Io { action: "write", path: "x".into(), source: io::ErrorKind::StorageFull.into() };
+        let error: &dyn std::error::Error = &Error::from(PackError::from(full));
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>()).expect("the error of the system");
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        let reference: Reference = "a:v1".parse().unwrap();
+        let damaged =
+            Error::Damaged { reference: reference.into(), source: StoreError::Damaged { repository: "a".into(), why: "w".into() } };
+        assert!(std::error::Error::source(&damaged).is_some_and(|source| source.is::<StoreError>()));
+    }
 }

@@ -4,16 +4,21 @@ use crate::{
     Error, Modelpack, Place, Result, StoreError,
     open::{artifact_of, image_of},
 };
-use modelpack_spec::{Artifact, Config, ConfigContents, Content, Descriptor, Digest, FilePath, LayerKind, Manifest};
+use modelpack_spec::{Artifact, Config, ConfigContents, Content, Descriptor, Digest, FilePath, Layer, LayerKind, Manifest};
 use modelpack_transfer::Source;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// An artifact as described by its manifest and config.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Inspection {
     /// The place where it was found.
+    #[serde(rename = "reference")]
     pub place: Place,
-    /// The manifest, with its bytes.
+    /// The manifest, with its bytes. It serialises as its digest, media type and size in bytes.
+    #[serde(flatten, serialize_with = "without_bytes")]
     pub manifest: Manifest,
     /// The type of the artifact, with its current name.
     pub artifact_type: Option<String>,
@@ -30,7 +35,9 @@ pub struct Inspection {
 }
 
 /// A layer as described by its descriptor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct InspectedLayer {
     /// The file's path, or the path in an archive layer's annotations.
     pub path: Option<FilePath>,
@@ -43,11 +50,57 @@ pub struct InspectedLayer {
     /// Its size in bytes.
     pub size: u64,
     /// Whether it is an archive and not a single file.
+    #[serde(rename = "archive")]
     pub is_archive: bool,
+    /// Whether its owner may execute it, as far as its annotations say.
+    #[serde(rename = "executable")]
+    pub is_executable: bool,
+}
+
+impl From<Layer> for InspectedLayer {
+    fn from(layer: Layer) -> Self {
+        Self {
+            is_archive: matches!(layer.content, Content::Archive(_)),
+            is_executable: layer.is_executable(),
+            path: layer.path,
+            kind: layer.kind,
+            media_type: layer.descriptor.media_type,
+            digest: layer.descriptor.digest,
+            size: layer.descriptor.size,
+        }
+    }
+}
+
+/// What is known of a manifest before it is read.
+fn without_bytes<S: Serializer>(manifest: &Manifest, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Summary<'a> {
+        digest: &'a Digest,
+        media_type: &'a str,
+        size: usize,
+    }
+    Summary { digest: manifest.digest(), media_type: manifest.media_type(), size: manifest.bytes().len() }.serialize(serializer)
 }
 
 impl Modelpack {
     /// Reads only manifest and config.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// let inspection = modelpack.inspect(&"tiny:v1".parse()?).await?;
+    /// let config = inspection.config.expect("it was packed here");
+    /// assert_eq!(config.descriptor.family.as_deref(), Some("llama"));
+    /// assert_eq!(inspection.layers[0].path, Some("config.json".parse()?));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn inspect(&self, place: &Place) -> Result<Inspection> {
         let opened = self.open(place).await?;
         if opened.manifest.image().is_none() {
@@ -64,15 +117,7 @@ impl Modelpack {
         }
         let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
         let contents = opened.place.blame(read_config_contents(opened.source.as_ref(), &mut artifact).await)?;
-        let layers = artifact.layers.into_iter().map(|layer| InspectedLayer {
-            is_archive: matches!(layer.content, Content::Archive(_)),
-            path: layer.path,
-            kind: layer.kind,
-            media_type: layer.descriptor.media_type,
-            digest: layer.descriptor.digest,
-            size: layer.descriptor.size,
-        });
-        let layers = layers.collect();
+        let layers = artifact.layers.into_iter().map(InspectedLayer::from).collect();
         let (config, noted) = contents.map(|contents| (contents.config, contents.annotations)).unzip();
         let annotations = image.annotations.clone().into_iter().chain(noted.unwrap_or_default()).collect();
         Ok(Inspection {

@@ -5,6 +5,9 @@
 //! source or sink, and runs an operation such as [`pack`](Modelpack::pack),
 //! [`copy`](Modelpack::copy) or [`unpack`](Modelpack::unpack). It reads no environment variables
 //! and uses no terminal: all settings are in [`Options`].
+//!
+//! What a verb returns serialises, and the program's `--json` prints just that; `docs/json.md` lists the fields. An [`Error`] has a
+//! [`kind`](Error::kind).
 
 mod attach;
 mod convert;
@@ -17,8 +20,10 @@ mod list;
 mod model;
 mod modelfile;
 mod open;
+mod options;
 mod pack;
 mod place;
+mod prune;
 mod registry;
 mod repair;
 mod scan;
@@ -27,63 +32,59 @@ mod unpack;
 mod validate;
 mod verify;
 
-pub use attach::Attachment;
+pub use attach::{AttachOptions, Attached, Attachment};
 pub use convert::ConvertedCopy;
 pub use copy::Copied;
-pub use diff::{Aspect, Diff, DiffSize, LayerChange, ValueChange};
-pub use error::{Error, Result};
+pub use diff::{Aspect, Change, Diff, DiffSide, DiffSize, LayerChange, ValueChange};
+pub use error::{Error, ErrorKind, Result};
 pub use inspect::{InspectedLayer, Inspection};
-pub use list::{ListTarget, ListedEntry};
+pub use lint::Linted;
+pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
 pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
-    Attached, Description, Error as PackError, Field, FileFilter, Finding, Gap, InvalidLayerRule, InvalidPattern, InvalidValue,
-    LayerPolicy, LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset,
-    Selection, UnpackOptions, Unpacked,
+    Description, Error as PackError, Field, FileFilter, Finding, Gap, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
+    LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
 pub use modelpack_spec as spec;
-pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, Pruned, Repaired, RepairedRepository};
+pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedRepository};
 pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
 pub use modelpack_validate as validation;
+pub use options::{DEFAULT_CONCURRENCY, Options};
 pub use pack::{ModelfilePath, PackRequest, PackSource, Packed, Planned};
 pub use place::{InvalidPlace, Place};
-pub use registry::serve;
-pub use repair::RepairedArtifact;
-pub use scan::ScanTarget;
-pub use store::{Listed, Listing, Unreadable};
-pub use validate::{Subject, ValidateOptions, ValidateTarget, Validation};
+pub use prune::{PruneOptions, Pruned, RemovedBlob, RemovedFile};
+pub use registry::{LoggedIn, LoggedOut, serve};
+pub use repair::{RepairedArtifact, RepairedStore, UnrepairedBlob};
+pub use scan::{ScanOptions, ScanTarget, Scanned};
+pub use store::{Listed, Listing, RemovedName, Unreadable};
+pub use unpack::{UnpackOptions, Unpacked};
+pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
 use modelpack_distribution::client::Client;
 use modelpack_store::{Store, Untagged};
 use modelpack_transfer::CopyOptions;
-use std::{
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
-/// Settings of all operations.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The directory of the local store. It is created on the first write.
-    pub store: PathBuf,
-    /// Settings of the registry client.
-    pub client: ClientOptions,
-    /// The maximum number of blobs that are moved at once; at least 1.
-    pub concurrency: usize,
-    /// Counts the transferred bytes.
-    pub progress: Arc<Progress>,
-    /// The receiver of notices, including those of `client`.
-    pub notices: Notices,
+/// The verbs. Cheap to make: nothing is opened before it is needed. A clone shares what was opened: the store, connections and the tokens
+/// of registries.
+///
+/// Every future may be dropped: what was under way is undone, and what was finished stays.
+#[derive(Clone)]
+pub struct Modelpack {
+    options: Arc<Options>,
+    opened: Arc<OpenedOnce>,
+    progress: Arc<Progress>,
 }
 
-/// The operations. Creation is cheap, because stores and clients are opened on first use.
-pub struct Modelpack {
-    options: Options,
+/// What is opened when it is first needed, and kept.
+#[derive(Default)]
+struct OpenedOnce {
     store: OnceLock<Store>,
     writable_store: OnceLock<Store>,
     client: OnceLock<Client>,
@@ -92,41 +93,71 @@ pub struct Modelpack {
 impl Modelpack {
     /// Creates an instance with these options.
     pub fn new(options: Options) -> Self {
-        Self { options, store: OnceLock::new(), writable_store: OnceLock::new(), client: OnceLock::new() }
+        Self { options: Arc::new(options), opened: Arc::default(), progress: Arc::default() }
+    }
+
+    /// The same verbs, whose bytes `progress` counts. They share with these what is opened, so one such handle a call costs nothing.
+    ///
+    /// ```no_run
+    /// # use modelpack::{Modelpack, Options, Place, Progress};
+    /// # use std::sync::Arc;
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let modelpack = Modelpack::new(Options::new("/var/lib/models"));
+    /// let places: [Place; 2] = ["registry.example.com/tiny:v1".parse()?, "registry.example.com/large:v1".parse()?];
+    /// let pulls = places.map(|place| {
+    ///     let progress = Arc::<Progress>::default();
+    ///     let modelpack = modelpack.with_progress(progress.clone());
+    ///     (progress, tokio::spawn(async move { modelpack.pull(&place).await }))
+    /// });
+    /// // Anybody may read the counters at any time.
+    /// for (progress, pull) in pulls {
+    ///     println!("{} of {} bytes", progress.snapshot().moved, progress.snapshot().total);
+    ///     pull.await??;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_progress(&self, progress: Arc<Progress>) -> Self {
+        Self { progress, ..self.clone() }
+    }
+
+    /// The same verbs for one call, whose bytes are counted apart, and in this handle's progress too.
+    fn one_call(&self) -> Self {
+        self.with_progress(Arc::new(Progress::part_of(self.progress.clone())))
     }
 
     /// The local store for reading. It may be missing or read-only.
     fn store(&self) -> &Store {
-        self.store.get_or_init(|| Store::open_existing(&self.options.store, Untagged::Drop))
+        self.opened.store.get_or_init(|| Store::open_existing(&self.options.store, Untagged::Drop))
     }
 
     /// The local store for writing. It is created if it is missing, and files left by killed
     /// writers are removed.
     fn writable_store(&self) -> Result<&Store> {
-        match self.writable_store.get() {
+        match self.opened.writable_store.get() {
             Some(store) => Ok(store),
             None => {
                 let store = Store::open(&self.options.store, Untagged::Drop)?;
                 // `prune` reports files that cannot be removed.
                 let _ = store.remove_abandoned();
-                Ok(self.writable_store.get_or_init(|| store))
+                Ok(self.opened.writable_store.get_or_init(|| store))
             }
         }
     }
 
     fn client(&self) -> Result<&Client> {
-        match self.client.get() {
+        match self.opened.client.get() {
             Some(client) => Ok(client),
             None => {
                 let notices = self.options.notices.clone();
                 let client = Client::new(ClientOptions { notices, ..self.options.client.clone() })?;
-                Ok(self.client.get_or_init(|| client))
+                Ok(self.opened.client.get_or_init(|| client))
             }
         }
     }
 
     fn copy_options(&self) -> CopyOptions {
-        CopyOptions { concurrency: self.options.concurrency, progress: self.options.progress.clone() }
+        CopyOptions { concurrency: self.options.concurrency, progress: self.progress.clone() }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{InvalidPlace, Modelpack, Place, Result};
 use modelpack_spec::{Digest, Reference, RepositoryName, Tag};
 use modelpack_store::{Archive, Entry, Layout};
 use modelpack_transfer::blocking;
+use serde::Serialize;
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
@@ -66,13 +67,16 @@ impl FromStr for ListTarget {
 }
 
 /// A manifest of a layout or archive, as listed in its index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ListedEntry {
     /// Its name, which may be any text; `None` if it has none.
     pub name: Option<String>,
     /// The digest of the manifest.
     pub digest: Digest,
     /// Whether it refers to another manifest, like a signature or an SBOM.
+    #[serde(rename = "referrer")]
     pub is_referrer: bool,
     /// The type of the artifact, or of its config; `None` if it cannot be read, or is an index
     /// without a type.
@@ -81,13 +85,63 @@ pub struct ListedEntry {
     pub size: Option<u64>,
 }
 
+/// A tag of a repository in its registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ListedTag {
+    /// The repository, with its registry's host.
+    pub repository: RepositoryName,
+    /// The tag.
+    pub tag: Tag,
+}
+
+/// A repository of a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ListedRepository {
+    /// The repository, with its registry's host: `HOST/NAME`.
+    pub repository: String,
+}
+
 impl Modelpack {
     /// The entries of the index of a layout directory, in its order.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let layout = scratch.path().join("layout");
+    /// modelpack.pack(&PackRequest::new(scratch.path()), &format!("oci:{}:v1", layout.display()).parse()?).await?;
+    /// let entries = modelpack.list_layout(&layout).await?;
+    /// assert_eq!(entries[0].name.as_deref(), Some("v1"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list_layout(&self, path: &Path) -> Result<Vec<ListedEntry>> {
         Ok(Layout::at(path).entries().await?.into_iter().map(ListedEntry::from).collect())
     }
 
     /// The entries of the index of an archive, in its order.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let archive = scratch.path().join("tiny.tar");
+    /// modelpack.pack(&PackRequest::new(scratch.path()), &format!("oci-archive:{}", archive.display()).parse()?).await?;
+    /// let entries = modelpack.list_archive(&archive).await?;
+    /// assert_eq!(entries[0].name.as_deref(), Some("latest"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list_archive(&self, path: &Path) -> Result<Vec<ListedEntry>> {
         let path = path.to_owned();
         let entries = blocking(move || Archive::open(&path).map(|archive| archive.entries())).await?;
@@ -96,17 +150,36 @@ impl Modelpack {
 
     /// The tags of a repository in its registry, in the registry's order. Entries that are not
     /// valid tags are left out, with a notice.
-    pub async fn list_tags(&self, repository: &RepositoryName) -> Result<Vec<Tag>> {
-        Ok(self.client()?.repository(repository)?.tags().await?)
+    ///
+    /// ```no_run
+    /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
+    /// for listed in modelpack.list_tags(&"registry.example.com/team/tiny".parse()?).await? {
+    ///     println!("{}:{}", listed.repository, listed.tag);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_tags(&self, repository: &RepositoryName) -> Result<Vec<ListedTag>> {
+        let tags = self.client()?.repository(repository)?.tags().await?;
+        Ok(tags.into_iter().map(|tag| ListedTag { repository: repository.clone(), tag }).collect())
     }
 
-    /// The repositories of a registry, by its host and port, without the host and in the registry's
-    /// order. Entries that are not valid repository names are left out, with a notice.
+    /// The repositories of a registry, by its host and port, in the registry's order. What it lists and can be no repository is left out,
+    /// with a notice.
     ///
-    /// Fails with [`NotFound`](crate::StoreError::NotFound) if the registry does not support this
-    /// listing, which is common.
-    pub async fn list_repositories(&self, host: &str) -> Result<Vec<RepositoryName>> {
-        Ok(self.client()?.repositories(host).await?)
+    /// Fails with [`NotFound`](crate::ErrorKind::NotFound) if the registry does not list them, as many do not.
+    ///
+    /// ```no_run
+    /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
+    /// for listed in modelpack.list_repositories("registry.example.com").await? {
+    ///     println!("{}", listed.repository);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_repositories(&self, host: &str) -> Result<Vec<ListedRepository>> {
+        let names = self.client()?.repositories(host).await?;
+        Ok(names.into_iter().map(|name| ListedRepository { repository: format!("{host}/{name}") }).collect())
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{Modelpack, PackRequest, Place, Result, open::image_of};
 use modelpack_pack::{Gap, pack, preview};
 use modelpack_spec::{Descriptor, Manifest, Selector, Tag};
 use modelpack_transfer::{Begin, Error as StoreError, Sink, Source};
+use std::fmt;
 
 /// A model: an artifact, or files that could become one.
 #[derive(Clone, Debug)]
@@ -12,6 +13,16 @@ pub enum Model {
     Place(Place),
     /// Files, and the request to pack them.
     Files(Box<PackRequest>),
+}
+
+/// The name of the artifact, or of what is packed.
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(place) => place.fmt(f),
+            Self::Files(request) => request.source.fmt(f),
+        }
+    }
 }
 
 /// Manifest and config of a model, stored or not.

@@ -14,13 +14,16 @@ use modelpack_pack::{
 use modelpack_spec::{Config, Digest, RepositoryName, Tag};
 use modelpack_store::EntrySelector;
 use modelpack_transfer::{Notice, blocking};
+use serde::{Serialize, Serializer};
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 /// A request to pack.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct PackRequest {
     /// The place of the files.
     pub source: PackSource,
@@ -42,6 +45,48 @@ pub struct PackRequest {
     pub scratch: Option<PathBuf>,
 }
 
+impl PackRequest {
+    /// All files of a directory or artifact. A Modelfile in the directory counts only if it is named ([`ModelfilePath::find`]).
+    pub fn new(source: impl Into<PackSource>) -> Self {
+        Self { source: source.into(), ..Self::default() }
+    }
+
+    /// Which files are packed, as a Modelfile or Kitfile says; with `None` they are found by looking.
+    pub fn modelfile(self, modelfile: Option<ModelfilePath>) -> Self {
+        Self { modelfile, ..self }
+    }
+
+    /// The files that are left out or included; it overrides the Modelfile.
+    pub fn filter(self, filter: FileFilter) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// What is said of the model; wins over its Modelfile, which wins over its files.
+    pub fn metadata(self, metadata: Metadata) -> Self {
+        Self { metadata, ..self }
+    }
+
+    /// The rules for making layers from files.
+    pub fn layers(self, layers: LayerPolicy) -> Self {
+        Self { layers, ..self }
+    }
+
+    /// Whether packing fails if [`scan`](Modelpack::scan) has findings in the files.
+    pub fn require_safe(self, require_safe: bool) -> Self {
+        Self { require_safe, ..self }
+    }
+
+    /// Whether packing fails if parts of the model are missing.
+    pub fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
+    }
+
+    /// Where zip archives within other archives are put while they are scanned.
+    pub fn scratch(self, scratch: impl Into<PathBuf>) -> Self {
+        Self { scratch: Some(scratch.into()), ..self }
+    }
+}
+
 /// The place of the files to pack.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PackSource {
@@ -55,6 +100,39 @@ pub enum PackSource {
 impl Default for PackSource {
     fn default() -> Self {
         Self::Directory(PathBuf::from("."))
+    }
+}
+
+impl fmt::Display for PackSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Place(place) => place.fmt(f),
+        }
+    }
+}
+
+impl From<&Path> for PackSource {
+    fn from(directory: &Path) -> Self {
+        Self::Directory(directory.to_owned())
+    }
+}
+
+impl From<&PathBuf> for PackSource {
+    fn from(directory: &PathBuf) -> Self {
+        Self::Directory(directory.clone())
+    }
+}
+
+impl From<PathBuf> for PackSource {
+    fn from(directory: PathBuf) -> Self {
+        Self::Directory(directory)
+    }
+}
+
+impl From<Place> for PackSource {
+    fn from(place: Place) -> Self {
+        Self::Place(place)
     }
 }
 
@@ -96,20 +174,31 @@ impl ModelfilePath {
 }
 
 /// The result of planning.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Planned {
     /// The layers, in their order.
     pub layers: Vec<PlannedLayer>,
+    /// The number of files in them.
+    pub files: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
     /// The metadata in the config and in the manifest's annotations, with the source of each value.
+    #[serde(flatten)]
     pub description: Description,
     /// The missing parts of the model.
+    #[serde(rename = "missing")]
     pub gaps: Vec<Gap>,
 }
 
 /// The result of packing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Packed {
     /// The destination.
+    #[serde(rename = "reference")]
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
@@ -119,30 +208,72 @@ pub struct Packed {
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
+    /// How many bytes of blobs were moved.
+    pub moved: u64,
+    /// How many bytes of blobs were there already.
+    pub present: u64,
     /// The metadata in the config and in the manifest's annotations, with the source of each value.
+    #[serde(flatten)]
     pub description: Description,
-    /// The scanned files and the findings.
+    /// What was looked at in its files, and found. Of the files only those serialise in which something was found.
+    #[serde(serialize_with = "found")]
     pub scan: ScanReport,
     /// The missing parts of the model.
+    #[serde(rename = "missing")]
     pub gaps: Vec<Gap>,
+}
+
+fn found<S: Serializer>(scan: &ScanReport, serializer: S) -> Result<S::Ok, S::Error> {
+    let files = scan.files.iter().filter(|file| !file.findings.is_empty()).cloned().collect();
+    ScanReport { files }.serialize(serializer)
 }
 
 impl Modelpack {
     /// Computes what would be packed. Writes nothing. Fails like packing, except for errors that
     /// only reading the files can find.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("config.json"), r#"{"model_type":"llama"}"#)?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let planned = modelpack.plan(&PackRequest::new(scratch.path())).await?;
+    /// assert_eq!(planned.layers[0].path.as_str(), "config.json");
+    /// let family = &planned.description.findings[0];
+    /// assert_eq!((family.field, &family.value), ("descriptor.family", &"llama".into()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn plan(&self, request: &PackRequest) -> Result<Planned> {
         let prepared = self.prepare(request).await?;
         let layers = prepared.layers(request)?;
         preview(&layers, &prepared.description)?;
         let gaps = self.reported_gaps(&prepared, request.strict).await?;
-        Ok(Planned { layers, description: prepared.description, gaps })
+        let (files, bytes) = (layers.iter().map(|layer| layer.files.len()).sum(), layers.iter().map(PlannedLayer::bytes).sum());
+        Ok(Planned { layers, files, bytes, description: prepared.description, gaps })
     }
 
     /// Packs files; a bare reference means the store. If the destination is a registry, no local
     /// copy is kept. Notices about missing parts of the model are given before anything is written.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let packed = modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// assert_eq!((packed.to.to_string().as_str(), packed.files), ("store:tiny:v1", 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn pack(&self, request: &PackRequest, to: &Place) -> Result<Packed> {
+        let call = self.one_call();
         let to = to.clone().or_store();
-        let prepared = self.prepare(request).await?;
+        let prepared = call.prepare(request).await?;
         let layers = prepared.layers(request)?;
         let gaps = self.reported_gaps(&prepared, request.strict).await?;
         let scanned = scanned(layers.iter().flat_map(|layer| &layer.files));
@@ -151,15 +282,18 @@ impl Modelpack {
             return Err(Error::Unsafe(Box::new(scan)));
         }
         let target = self.target(&to, prepared.repository(), EntrySelector::Name(Tag::latest().to_string())).await?;
-        let options = self.pack_options();
+        let options = call.pack_options();
         let manifest = prepared.blame(pack(&layers, &prepared.description, target.sink(), &target.selector, &options).await)?;
         target.finish().await?;
+        let counted = call.progress.snapshot();
         Ok(Packed {
             to,
             digest: manifest.digest().clone(),
             layers: layers.len(),
             files: layers.iter().map(|layer| layer.files.len()).sum(),
             bytes: layers.iter().map(PlannedLayer::bytes).sum(),
+            moved: counted.moved,
+            present: counted.skipped,
             description: prepared.description,
             scan,
             gaps,
@@ -194,7 +328,7 @@ impl Modelpack {
                 let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
                 let contents = opened.place.blame(read_config_contents(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
                 let (name, source) = (opened.place.to_string(), opened.source.clone());
-                let files = ArtifactFiles::list(name, source, &artifact, self.options.concurrency, &self.options.progress).await;
+                let files = ArtifactFiles::list(name, source, &artifact, self.options.concurrency, &self.progress).await;
                 let files = Arc::new(opened.place.blame(files)?);
                 let plan = plan_artifact(&files, modelfile.as_ref(), &request.filter)?;
                 let annotations = image.annotations.iter().chain(&contents.annotations).filter(|(key, _)| !is_foreign(key));

@@ -2,6 +2,7 @@
 
 use modelpack_spec::{Digest, InvalidReference, Reference, Tag};
 use modelpack_store::{EntrySelector, Layout};
+use serde::{Serialize, Serializer};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -61,6 +62,13 @@ impl fmt::Display for Place {
             Self::Archive(path, at) => write!(f, "oci-archive:{}{}", path.display(), selector(at)),
             Self::Reference(reference) => write!(f, "{reference}"),
         }
+    }
+}
+
+/// The text that it is parsed from.
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

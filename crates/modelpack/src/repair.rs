@@ -1,22 +1,26 @@
 //! Repairs the local store: one artifact from its registry, or the whole store without a registry.
 
 use crate::{
-    Modelpack, Place, Result, StoreError,
+    BrokenRepository, Modelpack, Place, RemovedBlob, Result, StoreError,
     open::{damage, with_host},
     store::in_store,
 };
 use async_trait::async_trait;
 use modelpack_distribution::client::RemoteRepository;
 use modelpack_spec::{Descriptor, Digest, Manifest, Reference, Selector};
-use modelpack_store::{Repaired, RepairedRepository, Repository};
+use modelpack_store::{RepairedRepository, Repository};
 use modelpack_transfer::{Begin, Body, Sink, Source, blocking, copy};
+use serde::Serialize;
 use std::{
     ops::Range,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
 /// An artifact of the store in which each blob matches its digest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RepairedArtifact {
     /// The digest of the manifest.
     pub digest: Digest,
@@ -30,9 +34,57 @@ pub struct RepairedArtifact {
     pub repository: Option<RepairedRepository>,
 }
 
+/// What was read and mended in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RepairedStore {
+    /// The number of blobs that were read.
+    pub blobs: usize,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Blobs that were removed because they had other bytes than their digests say, or were no files, sorted by digest.
+    pub removed: Vec<RemovedBlob>,
+    /// Directories that had the names of blobs and hold something: where they are now.
+    #[serde(serialize_with = "modelpack_spec::json::paths")]
+    pub moved_aside: Vec<PathBuf>,
+    /// Blobs that may not be read or could not be removed, sorted by digest.
+    pub unrepaired: Vec<UnrepairedBlob>,
+    /// Repositories in which something was mended or is missing, sorted by name.
+    pub repositories: Vec<RepairedRepository>,
+    /// Repositories that could not be mended.
+    pub broken: Vec<BrokenRepository>,
+}
+
+/// A blob that could not be read or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct UnrepairedBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Why.
+    #[serde(rename = "reason")]
+    pub why: String,
+}
+
 impl Modelpack {
     /// Reads every blob of an artifact in the store. Damaged or missing blobs are fetched from the
     /// registry of the reference.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"registry.example.com/tiny:v1".parse()?).await?;
+    /// let repaired = modelpack.repair(&"registry.example.com/tiny:v1".parse()?).await?;
+    /// assert!(repaired.fetched.is_empty(), "nothing was damaged");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn repair(&self, place: &Place) -> Result<RepairedArtifact> {
         let reference = in_store(place)?;
         let repository = self.writable_store()?.repository(&reference.repository);
@@ -73,8 +125,31 @@ impl Modelpack {
 
     /// Reads every blob of the store and removes damaged blobs, and the entries that depend on
     /// them. Fetches nothing.
-    pub async fn repair_store(&self) -> Result<Repaired> {
-        Ok(self.writable_store()?.repair(&self.copy_options()).await?)
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// let repaired = modelpack.repair_store().await?;
+    /// assert_eq!((repaired.blobs, repaired.removed.len()), (3, 0), "manifest, config and file");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn repair_store(&self) -> Result<RepairedStore> {
+        let repaired = self.writable_store()?.repair(&self.copy_options()).await?;
+        Ok(RepairedStore {
+            blobs: repaired.blobs,
+            bytes: repaired.bytes,
+            removed: repaired.removed.into_iter().map(RemovedBlob::from).collect(),
+            moved_aside: repaired.moved_aside,
+            unrepaired: repaired.unrepaired.into_iter().map(|(digest, why)| UnrepairedBlob { digest, why }).collect(),
+            repositories: repaired.repositories,
+            broken: repaired.broken,
+        })
     }
 }
 

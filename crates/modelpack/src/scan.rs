@@ -2,9 +2,10 @@
 
 use crate::{Modelpack, Place, Result, open::artifact_of};
 use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
-use modelpack_scan::{Report, ScanOptions, ScannedFile, scan_files};
+use modelpack_scan::{Report, ScannedFile, scan_files};
 use modelpack_transfer::{Files, LayerFiles, blocking};
-use std::{path::PathBuf, sync::Arc};
+use serde::Serialize;
+use std::{fmt, path::PathBuf, sync::Arc};
 
 /// The target of a scan.
 #[derive(Clone, Debug)]
@@ -15,13 +16,77 @@ pub enum ScanTarget {
     Directory(PathBuf),
 }
 
+impl fmt::Display for ScanTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(place) => place.fmt(f),
+            Self::Directory(directory) => directory.display().fmt(f),
+        }
+    }
+}
+
+/// How a model is scanned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScanOptions {
+    /// The directory in which zip archives within archive layers are put into a nameless file while they are looked at. Without it they are
+    /// not read, which is a finding.
+    pub scratch: Option<PathBuf>,
+}
+
+impl ScanOptions {
+    /// Puts zip archives within archive layers into a nameless file in this directory while they are looked at.
+    pub fn scratch(self, scratch: impl Into<PathBuf>) -> Self {
+        Self { scratch: Some(scratch.into()) }
+    }
+}
+
+/// The files of a directory that are not scanned.
+const HIDDEN: &str = "hidden files, and files of operating systems and tools";
+
+/// What came of scanning a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Scanned {
+    /// What was scanned, as it was named.
+    pub target: String,
+    /// What was found in its files.
+    #[serde(flatten)]
+    pub report: Report,
+    /// What of it was not looked at, in words; empty for an artifact.
+    pub not_looked_at: Vec<String>,
+}
+
 impl Modelpack {
     /// Finds code that would run when the files of `target` are loaded. The scan runs no code from
     /// them, and does not read tensor data.
     ///
-    /// Zip archives within archive layers are stored in an unnamed file in `scratch` during the
-    /// scan. Without it they are not read, which is a finding.
-    pub async fn scan(&self, target: &ScanTarget, scratch: Option<PathBuf>) -> Result<Report> {
+    /// ```
+    /// # use modelpack::{Modelpack, Options, ScanOptions, ScanTarget};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # let model = scratch.path();
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// // A pickle that calls `os.system`.
+    /// std::fs::write(model.join("loader.pkl"), b"cos\nsystem\n(S'true'\ntR.")?;
+    /// let scanned = modelpack.scan(&ScanTarget::Directory(model.into()), &ScanOptions::default()).await?;
+    /// let (file, finding) = scanned.report.findings().next().expect("it is found");
+    /// assert_eq!((file.path.as_str(), finding.global.as_deref()), ("loader.pkl", Some("os.system")));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn scan(&self, target: &ScanTarget, options: &ScanOptions) -> Result<Scanned> {
+        let report = self.report_on(target, options.scratch.clone()).await?;
+        let not_looked_at = match target {
+            ScanTarget::Place(_) => Vec::new(),
+            ScanTarget::Directory(_) => vec![HIDDEN.to_owned()],
+        };
+        Ok(Scanned { target: target.to_string(), report, not_looked_at })
+    }
+
+    async fn report_on(&self, target: &ScanTarget, scratch: Option<PathBuf>) -> Result<Report> {
         match target {
             ScanTarget::Place(place) => {
                 let opened = self.open(place).await?;
@@ -43,7 +108,7 @@ impl Modelpack {
 
     /// Scans the files of a tree.
     pub(crate) async fn scan_files(&self, files: Arc<dyn Files>, scanned: &[ScannedFile], scratch: Option<PathBuf>) -> Result<Report> {
-        let options = ScanOptions { concurrency: self.options.concurrency, scratch };
+        let options = modelpack_scan::ScanOptions { concurrency: self.options.concurrency, scratch };
         Ok(scan_files(files, scanned, &options).await?)
     }
 }

@@ -1,13 +1,15 @@
-//! Operations of the local store: list, tag, remove, prune.
+//! The local store's own verbs: list, tag, remove.
 
 use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
 use modelpack_spec::{Artifact, Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
-use modelpack_store::{Pruned, Repository, Store, Untagged};
+use modelpack_store::Repository;
 use modelpack_transfer::{Source, blocking, copy};
+use serde::{Serialize, Serializer};
 use std::{collections::HashSet, path::PathBuf};
 
-/// The content of the store.
+/// What the store holds. It serialises as one list: the artifacts, then what cannot be read, with the reason as `error`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listing {
     /// The artifacts, sorted by repository and tag.
     pub artifacts: Vec<Listed>,
@@ -15,8 +17,23 @@ pub struct Listing {
     pub unreadable: Vec<Unreadable>,
 }
 
+impl Serialize for Listing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum Entry<'a> {
+            Artifact(&'a Listed),
+            Unreadable(&'a Unreadable),
+        }
+        let artifacts = self.artifacts.iter().map(Entry::Artifact);
+        serializer.collect_seq(artifacts.chain(self.unreadable.iter().map(Entry::Unreadable)))
+    }
+}
+
 /// A repository of the store, or a manifest in one, that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Unreadable {
     /// The repository; `None` if the name of its directory is not valid.
     pub repository: Option<RepositoryName>,
@@ -25,16 +42,21 @@ pub struct Unreadable {
     /// The digest of the manifest, if this is a manifest.
     pub digest: Option<Digest>,
     /// The directory of the repository.
+    #[serde(serialize_with = "modelpack_spec::json::path")]
     pub layout: PathBuf,
     /// The reason.
+    #[serde(rename = "error")]
     pub why: String,
     /// Whether the user has no permission to read it. Then it may be intact, and a repair does not
     /// help.
+    #[serde(rename = "denied")]
     pub is_denied: bool,
 }
 
 /// An artifact in the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Listed {
     /// The repository.
     pub repository: RepositoryName,
@@ -47,12 +69,39 @@ pub struct Listed {
     /// The creation time of the model, if its config has one.
     pub created_at: Option<String>,
     /// The OCI image layout that contains it.
+    #[serde(serialize_with = "modelpack_spec::json::path")]
     pub layout: PathBuf,
+}
+
+/// A name that was taken from an artifact of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct RemovedName {
+    /// What was removed.
+    pub reference: Place,
+    /// The digest of the manifest that it named.
+    pub digest: Digest,
 }
 
 impl Modelpack {
     /// Lists the store; with a name, only the repository of that name, and those below it.
     /// Unreadable entries do not prevent the listing of others.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// modelpack.pack(&PackRequest::new(scratch.path()), &"team/tiny:v1".parse()?).await?;
+    /// let listing = modelpack.list(Some(&"team".parse()?)).await?;
+    /// assert_eq!(listing.artifacts[0].repository.as_str(), "team/tiny");
+    /// assert!(listing.unreadable.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Listing> {
         let store = self.store().clone();
         let (names, unusable) = blocking(move || Ok::<_, StoreError>((store.repositories()?, store.unusable()?))).await?;
@@ -79,22 +128,52 @@ impl Modelpack {
         Ok(listing)
     }
 
-    /// Adds another name for an artifact of the store; nothing is copied.
+    /// Gives an artifact of the store another name in it; no bytes are moved within the store.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// let tagged = modelpack.tag(&"tiny:v1".parse()?, &"registry.example.com/team/tiny:v1".parse()?).await?;
+    /// assert_eq!(tagged.to.to_string(), "store:registry.example.com/team/tiny:v1");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn tag(&self, from: &Place, to: &Place) -> Result<Copied> {
+        let call = self.one_call();
         let (from, to) = (Place::Store(in_store(from)?.clone()), in_store(to)?);
         let Some(_) = to.selector.tag() else { return Err(InvalidPlace::NoTag(to.clone()).into()) };
         let opened = self.open(&from).await?;
         let place = Place::Store(to.clone());
         let target = self.target(&place, None, opened.name_of_copy()).await?;
-        copy(opened.source.as_ref(), &opened.manifest, target.sink(), &to.selector, &self.copy_options()).await?;
+        copy(opened.source.as_ref(), &opened.manifest, target.sink(), &to.selector, &call.copy_options()).await?;
         let digest = opened.manifest.digest().clone();
-        Ok(opened.copied_to(&place, digest).await)
+        Ok(opened.copied_to(&place, digest, call.progress.snapshot()).await)
     }
 
-    /// Removes a tag from the store; with a digest, removes that manifest and all its tags. Returns
-    /// the digest. With a tag and a digest, only the tag is removed, and only if it points to that
-    /// digest. The manifest may be unreadable. Blobs are kept until [`prune`](Self::prune).
-    pub async fn remove(&self, place: &Place) -> Result<Digest> {
+    /// Removes a tag from the store, or with a digest that manifest and all its tags. Of a tag and a digest
+    /// together, the tag goes, and only if it points to that digest. The manifest need not be readable. Blobs stay until
+    /// [`prune`](Self::prune).
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// let removed = modelpack.remove(&"tiny:v1".parse()?).await?;
+    /// assert_eq!(removed.reference.to_string(), "store:tiny:v1");
+    /// assert!(modelpack.list(None).await?.artifacts.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn remove(&self, place: &Place) -> Result<RemovedName> {
         let reference = in_store(place)?;
         let not_found = || StoreError::not_found(reference.to_string());
         let repository = self.writable_store()?.repository(&reference.repository);
@@ -117,15 +196,7 @@ impl Modelpack {
             Selector::Tag(tag) | Selector::Both(tag, _) => repository.delete_tag(tag).await?,
             Selector::Digest(digest) => repository.delete_manifest(digest).await?,
         };
-        if removed { Ok(digest) } else { Err(not_found().into()) }
-    }
-
-    /// Removes files that no manifest of the store needs; with `dry_run`, only reports them.
-    pub async fn prune(&self, dry_run: bool) -> Result<Pruned> {
-        let root = self.options.store.clone();
-        // This operation removes and reports the files that dead writers left.
-        let open = move || if dry_run { Ok(Store::open_existing(&root, Untagged::Drop)) } else { Store::open(&root, Untagged::Drop) };
-        Ok(blocking(move || open()?.prune(dry_run)).await?)
+        if removed { Ok(RemovedName { reference: Place::Store(reference.clone()), digest }) } else { Err(not_found().into()) }
     }
 }
 

@@ -1,29 +1,97 @@
 //! Unpacking an artifact into a directory.
 
 use crate::{Modelpack, Notice, Place, Result};
-use modelpack_pack::{Selection, UnpackOptions, Unpacked, unpack};
-use modelpack_spec::Digest;
-use std::path::Path;
+use modelpack_pack::{LeftOut, Selection, unpack};
+use modelpack_spec::{Descriptor, Digest, FilePath};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// How an artifact is unpacked.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct UnpackOptions {
+    /// Which of its files are written; by default all.
+    pub selection: Selection,
+    /// Whether files that are in the way are replaced. Only files are, never directories or links.
+    pub replace: bool,
+}
+
+impl UnpackOptions {
+    /// Writes these files only.
+    pub fn selection(self, selection: Selection) -> Self {
+        Self { selection, ..self }
+    }
+
+    /// Whether files that are in the way are replaced.
+    pub fn replace(self, replace: bool) -> Self {
+        Self { replace, ..self }
+    }
+}
+
+/// What was unpacked, each list in the order of its paths or layers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Unpacked {
+    /// The digest of the artifact's manifest.
+    pub digest: Digest,
+    /// The directory that was written to.
+    #[serde(serialize_with = "modelpack_spec::json::path")]
+    pub directory: PathBuf,
+    /// The size of the files that were written, in bytes.
+    pub bytes: u64,
+    /// Files that were written.
+    pub written: Vec<FilePath>,
+    /// Files that were there already, with the right content.
+    pub unchanged: Vec<FilePath>,
+    /// Layers that nothing says the file of; they are not unpacked.
+    pub unnamed: Vec<Descriptor>,
+    /// What was not selected.
+    pub left_out: LeftOut,
+}
 
 impl Modelpack {
-    /// Writes the files of an artifact into `directory`, directly from its place. Returns its
-    /// digest and the list of written files.
+    /// Writes the files of an artifact into `directory`, straight from where it is.
     ///
-    /// Only the layers that `selection` needs are moved. An existing file is left unchanged if it
-    /// is equal; if it differs, that is an error unless `force` is set. If another process unpacks
-    /// into the directory, this call waits for it, with a [`Notice`].
-    pub async fn unpack(&self, from: &Place, directory: &Path, selection: &Selection, force: bool) -> Result<(Digest, Unpacked)> {
+    /// Only what the selection needs is moved. A file that is there already is left as it is if it is equal; if it is not, that is an error
+    /// unless `options` allow to replace it. While another process unpacks into the directory, this waits for it, and says so as a
+    /// [`Notice`].
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest, UnpackOptions};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # let (model, directory) = (scratch.path().join("model"), scratch.path().join("out"));
+    /// # std::fs::create_dir(&model)?;
+    /// # std::fs::write(model.join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// # modelpack.pack(&PackRequest::new(&model), &"tiny:v1".parse()?).await?;
+    /// let unpacked = modelpack.unpack(&"tiny:v1".parse()?, &directory, &UnpackOptions::default()).await?;
+    /// assert_eq!((unpacked.written, unpacked.bytes), (vec!["README.md".parse()?], 6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn unpack(&self, from: &Place, directory: &Path, options: &UnpackOptions) -> Result<Unpacked> {
         let opened = self.open(from).await?;
-        let options = UnpackOptions {
-            selection: selection.clone(),
-            force,
+        let options = modelpack_pack::UnpackOptions {
+            selection: options.selection.clone(),
+            force: options.replace,
             concurrency: self.options.concurrency,
-            progress: self.options.progress.clone(),
+            progress: self.progress.clone(),
             digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         };
         let waits = || self.options.notices.give(&Notice::Waiting { path: directory.to_owned() });
         let unpacked = unpack(opened.source.as_ref(), &opened.manifest, directory, &options, waits).await;
         let unpacked = opened.place.blame(unpacked)?;
-        Ok((opened.manifest.digest().clone(), unpacked))
+        Ok(Unpacked {
+            digest: opened.manifest.digest().clone(),
+            directory: directory.to_owned(),
+            bytes: unpacked.bytes,
+            written: unpacked.written,
+            unchanged: unpacked.unchanged,
+            unnamed: unpacked.unnamed,
+            left_out: unpacked.left_out,
+        })
     }
 }

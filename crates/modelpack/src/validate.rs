@@ -5,9 +5,11 @@ use modelpack_pack::{Allowance, content_digest};
 use modelpack_spec::{Artifact, Digest, Manifest, Selector, media_type};
 use modelpack_store::Layout;
 use modelpack_transfer::{Source, blocking, read_bytes};
-use modelpack_validate::{Document, MAX_BYTES, Report, Unread, unread, validate_artifact, validate_document};
+use modelpack_validate::{Document, MAX_BYTES, Problem, Report, Unread, unread, validate_artifact, validate_document};
+use serde::{Serialize, Serializer};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
     fs::File,
     io::Read,
     path::PathBuf,
@@ -29,14 +31,36 @@ pub enum ValidateTarget {
 
 /// Options of a validation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ValidateOptions {
     /// Whether layers are read if a diffId can be checked only with their content. This applies to
     /// all compressed layers, which may be gigabytes.
     pub layers: bool,
 }
 
+impl ValidateOptions {
+    /// Whether layers are read where only their content says if a diffId is true.
+    pub fn layers(self, layers: bool) -> Self {
+        Self { layers }
+    }
+}
+
+/// What came of judging a target.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Validated {
+    /// What was judged, as it was named.
+    pub target: String,
+    /// Whether nothing is wrong with anything in it.
+    pub valid: bool,
+    /// What came of each document and artifact in it.
+    pub results: Vec<Validation>,
+}
+
 /// The result for a document or an artifact.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Validation {
     /// The subject.
     pub subject: Subject,
@@ -55,13 +79,74 @@ pub enum Subject {
     Planned,
 }
 
+impl Serialize for Validation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Judged<'a> {
+            subject: Kind,
+            digest: Option<&'a Digest>,
+            valid: bool,
+            problems: &'a [Problem],
+            omitted: usize,
+            unread_layers: &'a [usize],
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        enum Kind {
+            Artifact,
+            PlannedArtifact,
+            #[serde(untagged)]
+            Document(Document),
+        }
+        let Report { problems, omitted, unread } = &self.report;
+        let (subject, digest) = match &self.subject {
+            Subject::Document(document) => (Kind::Document(*document), None),
+            Subject::Artifact(digest) => (Kind::Artifact, Some(digest)),
+            Subject::Planned => (Kind::PlannedArtifact, None),
+        };
+        let valid = self.report.is_valid();
+        Judged { subject, digest, valid, problems, omitted: *omitted, unread_layers: unread }.serialize(serializer)
+    }
+}
+
+impl fmt::Display for ValidateTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, _) | Self::Layout(path) => path.display().fmt(f),
+            Self::Model(model) => model.fmt(f),
+        }
+    }
+}
+
 impl Modelpack {
     /// Validates documents and artifacts against the specification, and reports all problems. Fails
     /// if something cannot be read.
     ///
     /// For an artifact, manifest and config are read, and layers only if `options` requires it. An
     /// index or a layout gives a result for each artifact in it.
-    pub async fn validate(&self, target: &ValidateTarget, options: ValidateOptions) -> Result<Vec<Validation>> {
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, ValidateOptions, ValidateTarget};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// let config = scratch.path().join("config.json");
+    /// std::fs::write(&config, r#"{"descriptor":{},"config":{"precision":16},"modelfs":{"type":"layers"}}"#)?;
+    /// let validated = modelpack.validate(&ValidateTarget::File(config, None), &ValidateOptions::default()).await?;
+    /// assert!(!validated.valid);
+    /// assert!(validated.results[0].report.problems.iter().any(|problem| problem.pointer == "/config/precision"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn validate(&self, target: &ValidateTarget, options: &ValidateOptions) -> Result<Validated> {
+        let results = self.judge(target, *options).await?;
+        let valid = results.iter().all(|validation| validation.report.is_valid());
+        Ok(Validated { target: target.to_string(), valid, results })
+    }
+
+    async fn judge(&self, target: &ValidateTarget, options: ValidateOptions) -> Result<Vec<Validation>> {
         match target {
             ValidateTarget::File(path, document) => {
                 let (path, document) = (path.clone(), *document);
@@ -164,10 +249,10 @@ impl Modelpack {
         }
         let stored = distinct.values().fold(0, |sum: u64, (layer, _)| sum.saturating_add(layer.layer.size));
         let allowance = Allowance::of(stored);
-        self.options.progress.expect(stored);
+        self.progress.expect(stored);
         let mut contents = BTreeMap::new();
         for (Unread { layer, encoding, algorithm, .. }, indices) in distinct.into_values() {
-            let body = source.blob(&layer, 0..layer.size).await?.counted(self.options.progress.clone());
+            let body = source.blob(&layer, 0..layer.size).await?.counted(self.progress.clone());
             let content = match content_digest(&layer, encoding, algorithm, body, allowance.clone()).await {
                 Ok(digest) => Ok(digest),
                 Err(StoreError::Invalid { why, .. }) => Err(why),

@@ -4,10 +4,13 @@ use crate::{Modelpack, Place, Result};
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest, Hasher, Manifest, Selector};
 use modelpack_transfer::{Begin, Body, Sink, Upload, copy, verify_blob};
+use serde::Serialize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// The result of a successful verification.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Verified {
     /// The digest of the manifest.
     pub digest: Digest,
@@ -20,6 +23,20 @@ pub struct Verified {
 impl Modelpack {
     /// Reads every blob of an artifact and compares it with its digest and size. Fails at the first
     /// difference.
+    ///
+    /// ```
+    /// # use modelpack::{Modelpack, Options, PackRequest};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// # std::fs::write(scratch.path().join("README.md"), "# Tiny")?;
+    /// # let modelpack = Modelpack::new(Options::new(scratch.path().join("store")));
+    /// # modelpack.pack(&PackRequest::new(scratch.path()), &"tiny:v1".parse()?).await?;
+    /// let verified = modelpack.verify(&"tiny:v1".parse()?).await?;
+    /// assert_eq!(verified.blobs, 2, "the config and one file");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn verify(&self, place: &Place) -> Result<Verified> {
         let opened = self.open(place).await?;
         let nowhere = Nowhere::default();

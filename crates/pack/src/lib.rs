@@ -11,6 +11,7 @@ mod directory;
 mod directory_files;
 mod error;
 mod git;
+mod json;
 mod known_digests;
 mod layers;
 mod modelfile;

@@ -17,6 +17,23 @@ pub struct Selection {
     pub exclude: Patterns,
 }
 
+impl Selection {
+    /// Includes the files that match, in addition to those of a preset.
+    pub fn include(self, include: Patterns) -> Self {
+        Self { include, ..self }
+    }
+
+    /// Includes the files of these presets, in addition to those that match `include`.
+    pub fn presets(self, presets: impl IntoIterator<Item = Preset>) -> Self {
+        Self { presets: presets.into_iter().collect(), ..self }
+    }
+
+    /// Leaves out the files that match, even if `include` or a preset selects them.
+    pub fn exclude(self, exclude: Patterns) -> Self {
+        Self { exclude, ..self }
+    }
+}
+
 /// A predefined group of a model's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {

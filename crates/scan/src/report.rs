@@ -1,5 +1,6 @@
 //! The report of a scan.
 
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// Further findings of a file are only counted.
@@ -8,7 +9,8 @@ const MAX_FINDINGS: usize = 100;
 const MAX_LINES: usize = 20;
 
 /// The severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Severity {
     /// Loading the file runs code, files or programs of an attacker's choice, or is a known way to
     /// do so.
@@ -34,7 +36,8 @@ impl fmt::Display for Severity {
 }
 
 /// A fact about a file that users should know before they load it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
@@ -82,7 +85,8 @@ impl fmt::Display for Finding {
 }
 
 /// The findings for one file, and the parts of it that were scanned.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FileReport {
     /// Its path in the model.
     pub path: String,
@@ -153,7 +157,7 @@ fn push(lines: &mut Vec<String>, line: String) {
     }
 }
 
-/// The results for the files of a model.
+/// The results for the files of a model. Its JSON form includes the number of findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The files in their order in the model.
@@ -169,5 +173,16 @@ impl Report {
     /// The number of findings.
     pub fn count(&self) -> usize {
         self.files.iter().map(|file| file.findings.len() + file.more_findings).sum()
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Counted<'a> {
+            findings: usize,
+            files: &'a [FileReport],
+        }
+        Counted { findings: self.count(), files: &self.files }.serialize(serializer)
     }
 }

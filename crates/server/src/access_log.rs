@@ -5,11 +5,11 @@ use bytes::Bytes;
 use http::header;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
-use modelpack_spec::value::date;
+use modelpack_spec::{json, value::date};
 use modelpack_transfer::Error;
 use serde::Serialize;
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     io::{self, Write},
     net::SocketAddr,
     pin::Pin,
@@ -230,20 +230,7 @@ fn shortened(text: &str, limit: usize) -> String {
 
 /// A JSON document as one line of visible ASCII.
 fn json_line(document: &impl Serialize) -> String {
-    let json = serde_json::to_string(document).expect("a line has string keys only, so it always serialises");
-    let mut line = String::with_capacity(json.len() + 1);
-    for c in json.chars() {
-        if matches!(c, ' '..='~') {
-            line.push(c);
-        } else {
-            // Such characters occur in JSON strings only.
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(line, "\\u{unit:04x}").expect("a string takes all that is written");
-            }
-        }
-    }
-    line.push('\n');
-    line
+    json::to_ascii_line(document) + "\n"
 }
 
 /// `time` as an RFC 3339 UTC time with milliseconds.

@@ -13,6 +13,7 @@ mod config;
 mod descriptor;
 mod digest;
 mod docker_model;
+pub mod json;
 mod lenient;
 mod licence;
 mod manifest;

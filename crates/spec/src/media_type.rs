@@ -2,6 +2,7 @@
 //!
 //! The older family `application/vnd.cnai.model.*` is read as today's. Only today's is written.
 
+use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
 /// `artifactType` of a model's manifest.
@@ -117,6 +118,12 @@ impl LayerKind {
     }
 }
 
+impl Serialize for LayerKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// How a layer's bytes hold its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -157,6 +164,12 @@ impl Encoding {
             Self::TarGzip => Some("tar.gz"),
             Self::TarZstd => Some("tar.zst"),
         }
+    }
+}
+
+impl Serialize for Encoding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

@@ -2,6 +2,7 @@
 //! specification.
 
 use crate::Digest;
+use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
 /// A tag: at most 128 characters of letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`.
@@ -243,6 +244,19 @@ impl FromStr for Reference {
         Ok(Self { repository, selector })
     }
 }
+
+// The JSON form of each type is the text from which it is parsed.
+macro_rules! serialises_as_text {
+    ($($type:ident),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )*};
+}
+
+serialises_as_text!(Tag, RepositoryName, Reference);
 
 /// The text is not a valid reference, or not a valid part of one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -104,30 +104,34 @@ pub async fn put_bytes(sink: &dyn Sink, media_type: &str, bytes: Vec<u8>) -> Res
 /// Runs `work` on every item, at most `limit` at once, and returns the results in the order of the items.
 ///
 /// After a failure no further item is begun; those under way are finished, and the first error is returned.
-pub async fn for_each_concurrent<I, T, E, F>(
+pub fn for_each_concurrent<I, T, E, F>(
     limit: usize,
     items: impl IntoIterator<Item = I>,
     mut work: impl FnMut(I) -> F,
-) -> Result<Vec<T>, E>
+) -> impl Future<Output = Result<Vec<T>, E>>
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut running = stream::FuturesUnordered::new();
-    let mut items = items.into_iter().enumerate();
-    let mut results = Vec::new();
-    let mut failed = None;
-    loop {
-        while running.len() < limit.max(1) && failed.is_none() {
-            let Some((at, item)) = items.next() else { break };
-            let work = work(item);
-            running.push(async move { work.await.map(|result| (at, result)) });
+    // Held across no wait: adaptors over borrowed items would keep the future from being `Send`.
+    let items: Vec<I> = items.into_iter().collect();
+    async move {
+        let mut running = stream::FuturesUnordered::new();
+        let mut items = items.into_iter().enumerate();
+        let mut results = Vec::new();
+        let mut failed = None;
+        loop {
+            while running.len() < limit.max(1) && failed.is_none() {
+                let Some((at, item)) = items.next() else { break };
+                let work = work(item);
+                running.push(async move { work.await.map(|result| (at, result)) });
+            }
+            match running.next().await {
+                Some(Ok(result)) => results.push(result),
+                Some(Err(error)) => failed = failed.or(Some(error)),
+                None => break,
+            }
         }
-        match running.next().await {
-            Some(Ok(result)) => results.push(result),
-            Some(Err(error)) => failed = failed.or(Some(error)),
-            None => break,
-        }
+        results.sort_unstable_by_key(|(at, _)| *at);
+        failed.map_or_else(|| Ok(results.into_iter().map(|(_, result)| result).collect()), Err)
     }
-    results.sort_unstable_by_key(|(at, _)| *at);
-    failed.map_or_else(|| Ok(results.into_iter().map(|(_, result)| result).collect()), Err)
 }

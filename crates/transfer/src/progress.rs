@@ -1,10 +1,15 @@
 //! How far a transfer is: counters that a transfer moves and whoever shows them reads.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// Counters of bytes, shared between a transfer and whoever shows it.
 #[derive(Debug, Default)]
 pub struct Progress {
+    /// Counts these bytes too.
+    whole: Option<Arc<Progress>>,
     total: AtomicU64,
     hashed: AtomicU64,
     moved: AtomicU64,
@@ -25,24 +30,37 @@ pub struct Snapshot {
 }
 
 impl Progress {
+    /// Counters that begin at zero. What they count, `whole` counts too.
+    pub fn part_of(whole: Arc<Self>) -> Self {
+        Self { whole: Some(whole), ..Self::default() }
+    }
+
     /// More bytes will be moved or skipped.
     pub fn expect(&self, bytes: u64) {
-        self.total.fetch_add(bytes, Relaxed);
+        self.add(bytes, |counters| &counters.total);
     }
 
     /// Bytes were read for their digest alone.
     pub fn hashed(&self, bytes: u64) {
-        self.hashed.fetch_add(bytes, Relaxed);
+        self.add(bytes, |counters| &counters.hashed);
     }
 
     /// Bytes were moved.
     pub fn moved(&self, bytes: u64) {
-        self.moved.fetch_add(bytes, Relaxed);
+        self.add(bytes, |counters| &counters.moved);
     }
 
     /// Bytes were there already.
     pub fn skipped(&self, bytes: u64) {
-        self.skipped.fetch_add(bytes, Relaxed);
+        self.add(bytes, |counters| &counters.skipped);
+    }
+
+    fn add(&self, bytes: u64, counter: fn(&Self) -> &AtomicU64) {
+        let mut counters = Some(self);
+        while let Some(these) = counters {
+            counter(these).fetch_add(bytes, Relaxed);
+            counters = these.whole.as_deref();
+        }
     }
 
     /// The counters now.
@@ -53,5 +71,24 @@ impl Progress {
             moved: self.moved.load(Relaxed),
             skipped: self.skipped.load(Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_part_counts_the_whole_counts_too() {
+        let whole = Arc::new(Progress::default());
+        let parts = [Progress::part_of(whole.clone()), Progress::part_of(whole.clone())];
+        parts.iter().zip([1, 10]).for_each(|(part, bytes)| {
+            part.expect(4 * bytes);
+            part.hashed(bytes);
+            part.moved(2 * bytes);
+            part.skipped(3 * bytes);
+        });
+        assert_eq!(parts[0].snapshot(), Snapshot { total: 4, hashed: 1, moved: 2, skipped: 3 });
+        assert_eq!(whole.snapshot(), Snapshot { total: 44, hashed: 11, moved: 22, skipped: 33 });
     }
 }

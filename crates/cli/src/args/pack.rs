@@ -33,7 +33,7 @@ impl PackArgs {
         if let (None, true, Some(time)) = (&self.metadata.created_at, dated, context.created_at()?) {
             metadata.say(Field::CREATED_AT, &time, "SOURCE_DATE_EPOCH")?;
         }
-        let scratch = Some(context.settings.scratch.clone());
-        Ok(PackRequest { metadata, require_safe: self.require_safe, strict: self.strict, scratch, ..self.plan.request(source)? })
+        let request = self.plan.request(source)?.metadata(metadata).scratch(&context.settings.scratch);
+        Ok(request.require_safe(self.require_safe).strict(self.strict))
     }
 }

@@ -28,16 +28,12 @@ impl PlanArgs {
     pub fn request(&self, source: PackSource) -> Result<PackRequest, Failure> {
         let default = LayerPolicy::default();
         let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
-        Ok(PackRequest {
-            modelfile: self.modelfile.clone().map(ModelfilePath::Named).or_else(|| match &source {
-                PackSource::Directory(directory) => ModelfilePath::find(directory),
-                PackSource::Place(_) => None,
-            }),
-            source,
-            filter: self.filter.read()?,
-            layers: LayerPolicy { rules: self.layers.clone(), max_layers },
-            ..PackRequest::default()
-        })
+        let modelfile = self.modelfile.clone().map(ModelfilePath::Named).or_else(|| match &source {
+            PackSource::Directory(directory) => ModelfilePath::find(directory),
+            PackSource::Place(_) => None,
+        });
+        let layers = LayerPolicy { rules: self.layers.clone(), max_layers };
+        Ok(PackRequest::new(source).modelfile(modelfile).filter(self.filter.read()?).layers(layers))
     }
 
     /// The directory `name` if it exists, or else the place with this name.

@@ -7,10 +7,9 @@ use crate::{
     text,
 };
 use modelpack::{
-    Attachment, Place,
+    AttachOptions, Attachment, Place,
     spec::{FilePath, LayerKind},
 };
-use serde_json::json;
 use std::path::{Component, Path, PathBuf};
 
 /// Add files to an artifact, or replace files in it; the rest stays unchanged
@@ -45,23 +44,18 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let attachment = |source: &PathBuf| {
         let path = path_in_artifact(source, args.directory.as_deref())?;
-        Ok(Attachment { source: source.clone(), path, kind: args.kind })
+        Ok(Attachment::new(source, path).kind(args.kind))
     };
     let files = args.files.iter().map(attachment).collect::<Result<Vec<_>, Failure>>()?;
-    let attach = async |m: &modelpack::Modelpack| m.attach(&args.source, &files, args.force, &args.target).await;
-    let ((to, attached), moved) = context.transfer("attaching", &args.transfer, attach).await?;
+    let options = AttachOptions::default().replace(args.force);
+    let attach = async |m: &modelpack::Modelpack| m.attach(&args.source, &files, &args.target, &options).await;
+    let attached = context.transfer("attaching", &args.transfer, attach).await?;
     let counts = [(&attached.added, "added"), (&attached.replaced, "replaced"), (&attached.unchanged, "already present")];
     let counts: Vec<String> =
         counts.iter().filter(|(files, _)| !files.is_empty()).map(|(files, word)| format!("{} {word}", files.len())).collect();
-    let size = text::bytes(moved.moved);
+    let (size, to) = (text::bytes(attached.moved), &attached.to);
     context.output.note(&format!("{} of {}; {size} moved to {to}", counts.join(", "), text::count(files.len(), "file")));
-    let digest = attached.manifest.digest().to_string();
-    let paths = |paths: &[FilePath]| paths.iter().map(|path| path.as_str().to_owned()).collect::<Vec<_>>();
-    let value = json!({
-        "reference": to.to_string(), "digest": digest, "added": paths(&attached.added), "replaced": paths(&attached.replaced),
-        "unchanged": paths(&attached.unchanged), "moved": moved.moved, "present": moved.skipped,
-    });
-    context.output.result(&digest, &value)
+    context.output.result(&attached.digest.to_string(), &attached)
 }
 
 fn kind(text: &str) -> Result<LayerKind, String> {

@@ -2,7 +2,7 @@
 
 use crate::{args::TransferArgs, context::Context, failure::Failure, text};
 use modelpack::{Copied, Modelpack, Place};
-use serde_json::json;
+use serde::Serialize;
 
 /// Copy an artifact from any place to any other
 #[derive(clap::Args)]
@@ -32,14 +32,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match args.form {
         None => copy("copying", &args.transfer, context, async |m| m.copy(&args.from, &args.to).await).await,
         Some(Form::Modelpack) => {
-            copy("converting", &args.transfer, context, async |m| {
-                let converted = m.convert(&args.from, &args.to).await?;
-                for value in &converted.left_out {
-                    context.output.note(&format!("left out: {value}"));
-                }
-                Ok(converted.copied)
-            })
-            .await
+            let convert = async |m: &Modelpack| m.convert(&args.from, &args.to).await;
+            let converted = context.transfer("converting", &args.transfer, convert).await?;
+            for value in &converted.invalid_values {
+                context.output.note(&format!("left out: {value}"));
+            }
+            print(&converted.copied, &converted, context)
         }
     }
 }
@@ -51,15 +49,16 @@ pub async fn copy(
     context: &Context,
     work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<Copied>,
 ) -> Result<(), Failure> {
-    let (copied, moved) = context.transfer(doing, transfer, work).await?;
-    let (size, present) = (text::bytes(moved.moved), text::bytes(moved.skipped));
+    let copied = context.transfer(doing, transfer, work).await?;
+    print(&copied, &copied, context)
+}
+
+/// Prints the digest of the copy, with a notice about the moved bytes; `result` is the JSON output.
+fn print(copied: &Copied, result: &impl Serialize, context: &Context) -> Result<(), Failure> {
+    let (size, present) = (text::bytes(copied.moved), text::bytes(copied.present));
     context.output.note(&format!("{} to {}: {size} moved, {present} already present", copied.from, copied.to));
-    note_referrers(&copied, context);
-    let value = json!({
-        "from": copied.from.to_string(), "to": copied.to.to_string(), "digest": copied.digest.to_string(),
-        "moved": moved.moved, "present": moved.skipped, "referrersLeftBehind": copied.referrers_left_behind,
-    });
-    context.output.result(&copied.digest.to_string(), &value)
+    note_referrers(copied, context);
+    context.output.result(&copied.digest.to_string(), result)
 }
 
 /// Reports referrers of the original that the copy does not have.

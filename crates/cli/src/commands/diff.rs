@@ -6,12 +6,9 @@ use crate::{
     failure::Failure,
     text::{self, Align, printable, shortened, table},
 };
-use modelpack::{
-    Aspect, Diff, LayerChange, Model, ValueChange,
-    spec::{Content, Layer, LayerType},
-};
-use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use modelpack::{Aspect, Change, Diff, InspectedLayer, LayerChange, Model, ValueChange, spec::LayerType};
+use serde_json::Value;
+use std::path::PathBuf;
 
 /// The number of characters of a value that are shown.
 const VALUE: usize = 60;
@@ -39,15 +36,15 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let (a, b) = (args.plan.model(&args.a)?, args.plan.model(&args.b)?);
     args.plan.expect_directory([&a, &b].iter().any(|model| matches!(model, Model::Files(_))))?;
-    let (diff, _) = context.transfer("comparing", &args.transfer, async |m| m.diff(&a, &b).await).await?;
-    context.output.result(&for_people(&args, &diff), &for_programs(&args, &diff))?;
-    if diff.is_equal() { Ok(()) } else { Err(Failure::difference()) }
+    let diff = context.transfer("comparing", &args.transfer, async |m| m.diff(&a, &b).await).await?;
+    context.output.result(&for_people(&diff), &diff)?;
+    if diff.equal { Ok(()) } else { Err(Failure::difference()) }
 }
 
-fn for_people(args: &Args, diff: &Diff) -> String {
-    let name = |target: &Path| printable(&target.to_string_lossy()).into_owned();
-    let rows = [("A", &args.a, &diff.digests[0]), ("B", &args.b, &diff.digests[1])];
-    let mut parts = vec![table([Align::Left; 3], &rows.map(|(side, target, digest)| [side.to_owned(), name(target), digest.to_string()]))];
+fn for_people(diff: &Diff) -> String {
+    let rows = [("A", &diff.a), ("B", &diff.b)];
+    let rows = rows.map(|(name, side)| [name.to_owned(), printable(&side.target).into_owned(), side.digest.to_string()]);
+    let mut parts = vec![table([Align::Left; 3], &rows)];
     let annotations = diff.annotations.iter().map(|change| value_row("annotation ", change));
     let values: Vec<_> = diff.metadata.iter().map(|change| value_row("", change)).chain(annotations).collect();
     if !values.is_empty() {
@@ -75,7 +72,7 @@ fn value_row(prefix: &str, change: &ValueChange) -> [String; 4] {
 }
 
 fn file_row(change: &LayerChange) -> [String; 3] {
-    let old_and_new = |show: &dyn Fn(&Layer) -> String| {
+    let old_and_new = |show: &dyn Fn(&InspectedLayer) -> String| {
         let mut shown: Vec<String> = [&change.old, &change.new].into_iter().flatten().map(show).collect();
         shown.dedup();
         shown.join(" -> ")
@@ -85,44 +82,34 @@ fn file_row(change: &LayerChange) -> [String; 3] {
         name = format!("{name}, {}", old_and_new(&type_of));
     }
     if let (true, Some(new)) = (change.aspects.contains(&Aspect::Executable), &change.new) {
-        name = format!("{name}, {}", if new.is_executable() { "now executable" } else { "no longer executable" });
+        name = format!("{name}, {}", if new.is_executable { "now executable" } else { "no longer executable" });
     }
-    [what(change).to_owned(), old_and_new(&|layer| text::bytes(layer.descriptor.size)), name]
+    [change.change.name().to_owned(), old_and_new(&|layer| text::bytes(layer.size)), name]
 }
 
-/// The kind of change of a layer, in one word.
-fn what(change: &LayerChange) -> &'static str {
-    match (&change.old, &change.new) {
-        (None, _) => "added",
-        (_, None) => "removed",
-        _ if change.aspects.contains(&Aspect::Path) => "renamed",
-        _ => "changed",
-    }
+fn path_of(layer: &InspectedLayer) -> String {
+    let path = layer.path.as_ref().map_or_else(|| layer.digest.to_string(), |path| printable(path.as_str()).into_owned());
+    if layer.is_archive { format!("{path} (archive)") } else { path }
 }
 
-fn path_of(layer: &Layer) -> String {
-    let path = layer.path.as_ref().map_or_else(|| layer.descriptor.digest.to_string(), |path| printable(path.as_str()).into_owned());
-    if matches!(layer.content, Content::Archive(_)) { format!("{path} (archive)") } else { path }
-}
-
-fn type_of(layer: &Layer) -> String {
-    match layer.descriptor.media_type.parse::<LayerType>() {
+fn type_of(layer: &InspectedLayer) -> String {
+    match layer.media_type.parse::<LayerType>() {
         Ok(known) => format!("{} {}", known.kind.name(), known.encoding.name()),
-        Err(_) => printable(&layer.descriptor.media_type).into_owned(),
+        Err(_) => printable(&layer.media_type).into_owned(),
     }
 }
 
 fn summary(diff: &Diff) -> String {
     let same = format!("{}, {}", text::count(diff.same.layers, "layer"), text::bytes(diff.same.bytes));
-    if diff.is_equal() {
-        let form = if diff.digests[0] == diff.digests[1] { "" } else { "; the manifests differ only in form, such as the order of layers" };
+    if diff.equal {
+        let form = if diff.a.digest == diff.b.digest { "" } else { "; the manifests differ only in form, such as the order of layers" };
         return format!("No difference: {same}{form}");
     }
     let mut counts = Vec::new();
-    for word in ["changed", "renamed", "added", "removed"] {
-        let number = diff.layers.iter().filter(|change| what(change) == word).count();
+    for kind in [Change::Changed, Change::Renamed, Change::Added, Change::Removed] {
+        let number = diff.layers.iter().filter(|change| change.change == kind).count();
         if number > 0 {
-            counts.push(format!("{number} {word}"));
+            counts.push(format!("{number} {}", kind.name()));
         }
     }
     counts.push(format!("the same: {same}"));
@@ -131,35 +118,4 @@ fn summary(diff: &Diff) -> String {
         layers => format!("{}, {}", text::count(layers, "layer"), text::bytes(diff.to_fetch.bytes)),
     };
     format!("{}\nA download of B by a client that has A fetches {needed}", counts.join("; "))
-}
-
-fn for_programs(args: &Args, diff: &Diff) -> Value {
-    let values = |changes: &[ValueChange]| -> Value {
-        changes.iter().map(|change| json!({ "field": change.name, "old": change.old, "new": change.new })).collect()
-    };
-    let layer = |layer: &Layer| {
-        json!({
-            "path": layer.path.as_ref().map(|path| path.as_str()),
-            "kind": layer.kind.map(|kind| kind.name()),
-            "mediaType": layer.descriptor.media_type,
-            "digest": layer.descriptor.digest.to_string(),
-            "size": layer.descriptor.size,
-            "archive": matches!(layer.content, Content::Archive(_)),
-            "executable": layer.is_executable(),
-        })
-    };
-    let layers = diff.layers.iter().map(|change| {
-        let differs: Vec<&str> = change.aspects.iter().map(|aspect| aspect.name()).collect();
-        json!({ "change": what(change), "differs": differs, "old": change.old.as_ref().map(layer), "new": change.new.as_ref().map(layer) })
-    });
-    json!({
-        "a": { "target": args.a.to_string_lossy(), "digest": diff.digests[0].to_string() },
-        "b": { "target": args.b.to_string_lossy(), "digest": diff.digests[1].to_string() },
-        "equal": diff.is_equal(),
-        "metadata": values(&diff.metadata),
-        "annotations": values(&diff.annotations),
-        "layers": layers.collect::<Vec<_>>(),
-        "same": { "layers": diff.same.layers, "bytes": diff.same.bytes },
-        "toFetch": { "layers": diff.to_fetch.layers, "bytes": diff.to_fetch.bytes },
-    })
 }

@@ -5,8 +5,9 @@ use crate::{
     context::Context,
     failure::{Failure, Kind},
 };
-use modelpack::{PackRequest, PackSource};
-use serde_json::json;
+use modelpack::PackRequest;
+use modelpack::spec::json;
+use serde::Serialize;
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
@@ -38,6 +39,13 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     write(args, &output, context).await
 }
 
+/// The Modelfile that was written.
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(serialize_with = "json::path")]
+    modelfile: &'a Path,
+}
+
 /// `modelfile generate` writes to the working directory.
 pub async fn generate(args: Args, context: &Context) -> Result<(), Failure> {
     let output = args.output.clone().unwrap_or_else(|| ".".into());
@@ -46,12 +54,7 @@ pub async fn generate(args: Args, context: &Context) -> Result<(), Failure> {
 
 async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failure> {
     let path = output.join("Modelfile");
-    let request = PackRequest {
-        source: PackSource::Directory(args.directory),
-        filter: args.filter.read()?,
-        metadata: args.metadata.read()?,
-        ..PackRequest::default()
-    };
+    let request = PackRequest::new(args.directory).filter(args.filter.read()?).metadata(args.metadata.read()?);
     let text = context.modelpack(&Default::default()).modelfile(&request).await?;
     fs::create_dir_all(output).and_then(|()| save(&path, &text, args.overwrite)).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
@@ -59,7 +62,7 @@ async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failu
         }
         _ => Failure::new(Kind::Io, format!("cannot write {}: {e}", path.display())),
     })?;
-    context.output.result(&path.to_string_lossy(), &json!({ "modelfile": path.to_string_lossy() }))
+    context.output.result(&path.to_string_lossy(), &Written { modelfile: &path })
 }
 
 fn save(path: &Path, text: &str, overwrite: bool) -> std::io::Result<()> {

@@ -10,7 +10,6 @@ use modelpack::{
     InspectedLayer, Inspection, Place,
     spec::{Config, Descriptor, annotation},
 };
-use serde_json::{Value, json};
 
 /// The number of characters of a description that are shown.
 const DESCRIPTION: usize = 100;
@@ -34,7 +33,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     if args.raw {
         return context.output.bytes(inspection.manifest.bytes());
     }
-    context.output.result(&for_people(&inspection), &for_programs(&inspection))
+    context.output.result(&for_people(&inspection), &inspection)
 }
 
 fn for_people(inspection: &Inspection) -> String {
@@ -130,32 +129,4 @@ fn layer_row(layer: &InspectedLayer) -> [String; 3] {
 fn manifest_row(manifest: &Descriptor) -> [String; 3] {
     let kind = manifest.artifact_type.as_ref().unwrap_or(&manifest.media_type);
     [text::bytes(manifest.size), manifest.digest.to_string(), printable(kind).into_owned()]
-}
-
-fn for_programs(inspection: &Inspection) -> Value {
-    let layers: Vec<Value> = inspection
-        .layers
-        .iter()
-        .map(|layer| {
-            json!({
-                "path": layer.path.as_ref().map(|path| path.as_str()),
-                "kind": layer.kind.map(|kind| kind.name()),
-                "mediaType": layer.media_type,
-                "digest": layer.digest.to_string(),
-                "size": layer.size,
-                "archive": layer.is_archive,
-            })
-        })
-        .collect();
-    json!({
-        "reference": inspection.place.to_string(),
-        "digest": inspection.manifest.digest().to_string(),
-        "mediaType": inspection.manifest.media_type(),
-        "artifactType": inspection.artifact_type,
-        "size": inspection.manifest.bytes().len(),
-        "config": inspection.config,
-        "layers": layers,
-        "manifests": inspection.manifests,
-        "annotations": inspection.manifest.image().map(|_| &inspection.annotations),
-    })
 }

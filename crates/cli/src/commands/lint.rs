@@ -9,9 +9,8 @@ use crate::{
 use clap::builder::PossibleValuesParser;
 use modelpack::{
     Model,
-    consumers::{CONSUMERS, Consumer, ConsumerReport, Finding, Location, Verdict},
+    consumers::{CONSUMERS, Finding, Location, Report, Verdict},
 };
-use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// The number of places that are shown for a rule. The JSON output has all of them.
@@ -41,31 +40,28 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let target = args.plan.model(&args.target)?;
     args.plan.expect_directory(matches!(target, Model::Files(_)))?;
-    let report = context.modelpack(&args.registry).lint(&target).await?;
-    let asked = |consumer: &Consumer| args.wanted.is_empty() || args.wanted.iter().any(|id| id == consumer.id);
-    let reports: Vec<&ConsumerReport> = report.consumers.iter().filter(|report| asked(report.consumer)).collect();
-    let is_stored = matches!(target, Model::Place(_));
-    let consumers: Vec<Value> = reports.iter().map(|report| for_programs(report, is_stored)).collect();
-    let model: Vec<Value> = report.model.iter().map(|finding| finding_for_programs(finding, is_stored)).collect();
-    let value = json!({ "target": args.target.to_string_lossy(), "model": model, "consumers": consumers });
-    context.output.result(&for_people(&report.model, &reports), &value)?;
-    let unable: Vec<&str> = reports.iter().filter(|report| report.verdict == Verdict::Cannot).map(|report| report.consumer.id).collect();
+    let mut linted = context.modelpack(&args.registry).lint(&target).await?;
+    let reports = &mut linted.report.consumers;
+    reports.retain(|report| args.wanted.is_empty() || args.wanted.iter().any(|id| id == report.consumer.id));
+    context.output.result(&for_people(&linted.report), &linted)?;
+    let reports = linted.report.consumers.iter();
+    let unable: Vec<&str> = reports.filter(|report| report.verdict == Verdict::Cannot).map(|report| report.consumer.id).collect();
     if args.wanted.is_empty() || unable.is_empty() {
         return Ok(());
     }
     Err(Failure::new(Kind::Other, format!("{} cannot use {}", unable.join(" and "), args.target.display())))
 }
 
-fn for_people(model: &[Finding], reports: &[&ConsumerReport]) -> String {
+fn for_people(report: &Report) -> String {
     let header = ["CONSUMER", "VERDICT", "VERSIONS"].map(str::to_owned);
-    let rows = reports.iter().map(|report| {
+    let rows = report.consumers.iter().map(|report| {
         let consumer = report.consumer;
         [consumer.id.to_owned(), report.verdict.to_string(), format!("{} {}", consumer.name, consumer.versions)]
     });
     let rows: Vec<_> = [header].into_iter().chain(rows).collect();
     let mut parts = vec![table([Align::Left; 3], &rows)];
-    parts.extend((!model.is_empty()).then(|| explanation("the model itself", model)));
-    let findings = reports.iter().filter(|report| !report.findings.is_empty());
+    parts.extend((!report.model.is_empty()).then(|| explanation("the model itself", &report.model)));
+    let findings = report.consumers.iter().filter(|report| !report.findings.is_empty());
     parts.extend(findings.map(|report| explanation(&format!("{}: {}", report.consumer.id, report.verdict), &report.findings)));
     parts.join("\n\n")
 }
@@ -90,7 +86,9 @@ fn place_of(finding: &Finding) -> String {
         Location::Manifest(pointer) => format!("manifest {pointer}"),
         Location::Config(pointer) => format!("config {pointer}"),
         Location::Layer { index, path, digest, field } => {
-            format!("layer {index}, {}, {field}", path.clone().unwrap_or_else(|| digest.to_string()))
+            let name = path.clone().or_else(|| digest.as_ref().map(ToString::to_string));
+            let name = name.map(|name| format!(", {name}")).unwrap_or_default();
+            format!("layer {index}{name}, {field}")
         }
     };
     let line = format!("{at}: {}", finding.found);
@@ -98,29 +96,4 @@ fn place_of(finding: &Finding) -> String {
         Some((end, _)) => format!("{}…", printable(&line[..end])),
         None => printable(&line).into_owned(),
     }
-}
-
-fn for_programs(report: &ConsumerReport, is_stored: bool) -> Value {
-    let findings: Vec<Value> = report.findings.iter().map(|finding| finding_for_programs(finding, is_stored)).collect();
-    let consumer = report.consumer;
-    json!({
-        "id": consumer.id, "name": consumer.name, "versions": consumer.versions,
-        "verdict": report.verdict.to_string(), "findings": findings,
-    })
-}
-
-fn finding_for_programs(finding: &Finding, is_stored: bool) -> Value {
-    let at = match &finding.location {
-        Location::Manifest(pointer) => json!({ "document": "manifest", "pointer": pointer }),
-        Location::Config(pointer) => json!({ "document": "config", "pointer": pointer }),
-        Location::Layer { index, path, digest, field } => {
-            // The files of a directory were not hashed.
-            let digest = is_stored.then(|| digest.to_string());
-            json!({ "document": "manifest", "layer": index, "path": path, "digest": digest, "field": field })
-        }
-    };
-    json!({
-        "rule": finding.rule.name, "severity": finding.rule.severity.to_string(), "at": at, "found": finding.found,
-        "reason": finding.rule.reason, "change": finding.rule.change,
-    })
 }

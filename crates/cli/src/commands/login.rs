@@ -7,7 +7,6 @@ use crate::{
     failure::{Failure, Kind},
 };
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use serde_json::json;
 use std::{
     fs::File,
     io::{self, IsTerminal, Read, Write},
@@ -58,12 +57,12 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         return Err(Failure::new(Kind::Usage, "user name and password must not be empty"));
     }
     let modelpack = context.modelpack(&args.options);
-    modelpack.login(&args.registry, &username, &password).await.map_err(|error| {
+    let logged_in = modelpack.login(&args.registry, &username, &password).await.map_err(|error| {
         let failure = Failure::from(error);
-        if failure.kind() == Kind::Unauthorized { failure.hint("check user name and password") } else { failure }
+        if failure.ending() == Kind::Unauthorized.into() { failure.hint("check user name and password") } else { failure }
     })?;
     context.output.note(&format!("logged in to {} as {username}", args.registry));
-    context.output.result("", &json!({ "registry": args.registry, "username": username }))
+    context.output.result("", &logged_in)
 }
 
 /// Prompts at the terminal.

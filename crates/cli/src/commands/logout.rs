@@ -2,7 +2,6 @@
 
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::spec::RepositoryName;
-use serde_json::json;
 
 /// Remove the credentials of a registry
 #[derive(clap::Args)]
@@ -13,10 +12,10 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let removed = context.modelpack(&RegistryArgs::default()).logout(&args.registry).await?;
-    let done = if removed { "logged out of" } else { "there was no login for" };
+    let logged_out = context.modelpack(&RegistryArgs::default()).logout(&args.registry).await?;
+    let done = if logged_out.removed { "logged out of" } else { "there was no login for" };
     context.output.note(&format!("{done} {}", args.registry));
-    context.output.result("", &json!({ "registry": args.registry, "removed": removed }))
+    context.output.result("", &logged_out)
 }
 
 /// A registry's host and port, with the grammar of references. A scheme before it and a slash after

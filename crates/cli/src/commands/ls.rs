@@ -7,7 +7,7 @@ use crate::{
     text::{self, Align, printable},
 };
 use modelpack::{ListTarget, ListedEntry, Listing, Unreadable};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// List the content of a store, a registry, a layout or an archive
 #[derive(clap::Args)]
@@ -39,30 +39,26 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         Some(ListTarget::Archive(path)) => entries(&modelpack.list_archive(&path).await?, context),
         Some(ListTarget::Tags(name)) => {
             let tags = modelpack.list_tags(&name).await?;
-            let values: Vec<Value> = tags.iter().map(|tag| json!({ "repository": name.to_string(), "tag": tag.to_string() })).collect();
-            lines(tags.iter().map(ToString::to_string), &values, context)
+            lines(tags.iter().map(|listed| listed.tag.as_str()), &tags, context)
         }
         Some(ListTarget::Repositories(host)) => {
-            let names = modelpack.list_repositories(&host).await.map_err(|error| without_catalogue(error.into(), &host))?;
-            let names: Vec<String> = names.iter().map(|name| format!("{host}/{name}")).collect();
-            let values: Vec<Value> = names.iter().map(|name| json!({ "repository": name })).collect();
-            lines(names, &values, context)
+            let listed = modelpack.list_repositories(&host).await.map_err(|error| without_catalogue(error.into(), &host))?;
+            lines(listed.iter().map(|listed| listed.repository.as_str()), &listed, context)
         }
     }
 }
 
 /// Adds a hint, because many registries do not list their repositories.
 fn without_catalogue(failure: Failure, host: &str) -> Failure {
-    match failure.kind() {
-        Kind::NotFound => failure.hint(format!("not every registry has one; `modelpack ls {host}/NAME` lists the tags of a repository")),
-        _ => failure,
+    if failure.ending() != Kind::NotFound.into() {
+        return failure;
     }
+    failure.hint(format!("not every registry has one; `modelpack ls {host}/NAME` lists the tags of a repository"))
 }
 
 /// Prints one name per line.
-fn lines(names: impl IntoIterator<Item = String>, values: &[Value], context: &Context) -> Result<(), Failure> {
-    let names: Vec<String> = names.into_iter().collect();
-    context.output.result(&names.join("\n"), &values)
+fn lines<'a>(names: impl Iterator<Item = &'a str>, listed: &impl Serialize, context: &Context) -> Result<(), Failure> {
+    context.output.result(&names.collect::<Vec<_>>().join("\n"), listed)
 }
 
 fn entries(listed: &[ListedEntry], context: &Context) -> Result<(), Failure> {
@@ -76,28 +72,15 @@ fn entries(listed: &[ListedEntry], context: &Context) -> Result<(), Failure> {
             format!("{}{}", printable(kind), if entry.is_referrer { " (refers to another)" } else { "" }),
         ]
     }));
-    let values: Vec<Value> = listed
-        .iter()
-        .map(|entry| {
-            json!({
-                "name": entry.name,
-                "digest": entry.digest.to_string(),
-                "artifactType": entry.artifact_type,
-                "size": entry.size,
-                "referrer": entry.is_referrer,
-            })
-        })
-        .collect();
-    context.output.result(&text::table([Align::Left, Align::Left, Align::Right, Align::Left], &rows), &values)
+    context.output.result(&text::table([Align::Left, Align::Left, Align::Right, Align::Left], &rows), &listed)
 }
 
 fn artifacts(listing: &Listing, context: &Context) -> Result<(), Failure> {
-    let Listing { artifacts: listed, unreadable } = listing;
-    for broken in unreadable {
+    for broken in &listing.unreadable {
         context.output.warn(&describe(broken));
     }
     let mut rows = vec![["REPOSITORY", "TAG", "DIGEST", "CREATED", "SIZE"].map(str::to_owned)];
-    rows.extend(listed.iter().map(|artifact| {
+    rows.extend(listing.artifacts.iter().map(|artifact| {
         [
             artifact.repository.to_string(),
             artifact.tag.as_ref().map_or("-".into(), ToString::to_string),
@@ -106,34 +89,12 @@ fn artifacts(listing: &Listing, context: &Context) -> Result<(), Failure> {
             text::bytes(artifact.size),
         ]
     }));
-    let mut values: Vec<Value> = listed
-        .iter()
-        .map(|artifact| {
-            json!({
-                "repository": artifact.repository.to_string(),
-                "tag": artifact.tag.as_ref().map(ToString::to_string),
-                "digest": artifact.digest.to_string(),
-                "createdAt": artifact.created_at,
-                "size": artifact.size,
-                "layout": artifact.layout.to_string_lossy(),
-            })
-        })
-        .collect();
-    values.extend(unreadable.iter().map(|broken| {
-        json!({
-            "repository": broken.repository.as_ref().map(ToString::to_string),
-            "tag": broken.tag.as_ref().map(ToString::to_string),
-            "digest": broken.digest.as_ref().map(ToString::to_string),
-            "layout": broken.layout.to_string_lossy(),
-            "error": broken.why,
-        })
-    }));
-    context.output.result(&text::table([Align::Left, Align::Left, Align::Left, Align::Left, Align::Right], &rows), &values)
+    context.output.result(&text::table([Align::Left, Align::Left, Align::Left, Align::Left, Align::Right], &rows), listing)
 }
 
 /// A message about an unreadable repository or artifact, with advice.
 fn describe(broken: &Unreadable) -> String {
-    let Unreadable { repository, tag, digest, layout, why, is_denied } = broken;
+    let Unreadable { repository, tag, digest, layout, why, is_denied, .. } = broken;
     let Some(repository) = repository else {
         let advice = if *is_denied { ASK_OWNER } else { "rename it or move it away" };
         return format!("{} is skipped: {why}; {advice}", layout.display());

@@ -7,8 +7,8 @@ use crate::{
     failure::{Failure, Kind},
     text,
 };
-use modelpack::{Description, Finding, Gap, ModelfilePath, PackRequest, PackSource, Place};
-use serde_json::{Value, json};
+use modelpack::{Description, Finding, ModelfilePath, PackRequest, PackSource, Place};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// The maximum length of a value in an explanation, in characters: the length of the longest commit
@@ -59,7 +59,7 @@ pub async fn pack(
     let packed = pack_request(&request, to, args, transfer, context).await;
     packed.map_err(|failure| match &request.source {
         // The argument can be either, so the message names both.
-        PackSource::Place(Place::Reference(_)) if failure.kind() == Kind::NotFound => {
+        PackSource::Place(Place::Reference(_)) if failure.ending() == Kind::NotFound.into() => {
             Failure::new(Kind::NotFound, format!("the directory {} was not found, and {}", from.display(), failure.message()))
         }
         _ => failure,
@@ -78,23 +78,17 @@ async fn pack_request(
         _ => return plan::show(request, args.explain, transfer, context).await,
     };
     let doing = if matches!(to, Place::Registry(_)) { "pushing" } else { "packing" };
-    let (packed, moved) = context.transfer(doing, transfer, async |m| m.pack(request, to).await).await?;
+    let packed = context.transfer(doing, transfer, async |m| m.pack(request, to).await).await?;
     warn(&packed.description, context);
     scan::warn(&packed.scan, &context.output);
-    let present = if moved.skipped > 0 { format!("; {} of it already present", text::bytes(moved.skipped)) } else { String::new() };
+    let present = if packed.present > 0 { format!("; {} of it already present", text::bytes(packed.present)) } else { String::new() };
     let layers = if packed.layers == packed.files { String::new() } else { format!(" in {}", text::count(packed.layers, "layer")) };
     let files = text::count(packed.files, "file");
     context.output.note(&format!("packed {files}{layers}, {}, to {}{present}", text::bytes(packed.bytes), packed.to));
-    let mut value = json!({
-        "reference": packed.to.to_string(), "digest": packed.digest.to_string(), "layers": packed.layers,
-        "files": packed.files, "bytes": packed.bytes, "present": moved.skipped,
-        "scan": scan::for_programs(&packed.scan, |file| !file.findings.is_empty()), "warnings": packed.description.warnings,
-        "missing": missing(&packed.gaps),
-    });
     if args.explain {
-        explain(&packed.description, &mut value, context);
+        explain(&packed.description, context);
     }
-    context.output.result(&packed.digest.to_string(), &value)
+    context.output.result(&packed.digest.to_string(), &packed)
 }
 
 /// Warns of files that should contain metadata of the model, but gave none.
@@ -102,22 +96,15 @@ pub fn warn(description: &Description, context: &Context) {
     description.warnings.iter().for_each(|warning| context.output.warn(warning));
 }
 
-/// The missing parts of a model, for the JSON result. Text output has them as warnings on stderr.
-pub fn missing(gaps: &[Gap]) -> Value {
-    gaps.iter().map(|gap| json!({ "path": gap.path, "message": gap.message })).collect()
-}
-
-/// Adds each value of the config and its source to the notices and to the JSON result.
-pub fn explain(description: &Description, value: &mut Value, context: &Context) {
-    explanation(&description.findings, &description.overruled).lines().for_each(|line| context.output.note(line));
-    description.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
-    value["notes"] = description.notes.clone().into();
-    value["metadata"] = findings(&description.findings, &description.overruled);
+/// Prints each value of the config and its source as notices. The JSON result contains them too.
+pub fn explain(said: &Description, context: &Context) {
+    explanation(said).lines().for_each(|line| context.output.note(line));
+    said.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
 }
 
 /// A table of each value of the config and its source, each followed by the values that it
 /// overruled.
-fn explanation(findings: &[Finding], overruled: &[Finding]) -> String {
+fn explanation(description: &Description) -> String {
     let shown = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
@@ -127,35 +114,13 @@ fn explanation(findings: &[Finding], overruled: &[Finding]) -> String {
     let row = |field: &str, finding: &Finding, note: &str| {
         [field.to_owned(), cell(&shown(&finding.value)), format!("{}{note}", text::printable(&finding.source))]
     };
-    if findings.is_empty() {
+    if description.findings.is_empty() {
         return "no metadata of the model was found".to_owned();
     }
     let mut rows = vec![["FIELD", "VALUE", "FROM"].map(str::to_owned)];
-    for finding in findings {
-        rows.push(row(finding.field, finding, ""));
-        rows.extend(others(finding, overruled).map(|other| row("", other, " (overruled)")));
+    for said in &description.findings {
+        rows.push(row(said.field, said, ""));
+        rows.extend(description.overruled_by(said).map(|other| row("", other, " (overruled)")));
     }
     text::table([text::Align::Left; 3], &rows)
-}
-
-fn findings(findings: &[Finding], overruled: &[Finding]) -> Value {
-    let entry = |finding: &Finding| {
-        let mut entry = json!({ "field": finding.field, "value": finding.value, "from": finding.source });
-        let others: Vec<_> = others(finding, overruled).map(|other| json!({ "value": other.value, "from": other.source })).collect();
-        if !others.is_empty() {
-            entry["overruled"] = others.into();
-        }
-        entry
-    };
-    findings.iter().map(entry).collect()
-}
-
-/// The values that `finding` overruled: those of the same field, or of the annotation with the same
-/// key.
-fn others<'a>(finding: &'a Finding, overruled: &'a [Finding]) -> impl Iterator<Item = &'a Finding> {
-    fn key(finding: &Finding) -> Option<&str> {
-        let pair = finding.value.as_str().filter(|_| finding.field == "annotations")?;
-        pair.split_once('=').map(|(key, _)| key)
-    }
-    overruled.iter().filter(move |other| other.field == finding.field && key(other) == key(finding))
 }

@@ -1,11 +1,8 @@
 //! `modelpack prune`: removes blobs that no artifact of the store needs.
 
-use super::{
-    ls::ASK_OWNER,
-    verify::{broken_value, name_of},
-};
+use super::{ls::ASK_OWNER, verify::name_of};
 use crate::{args::RegistryArgs, context::Context, failure::Failure, text};
-use serde_json::json;
+use modelpack::PruneOptions;
 
 /// Remove blobs from the store that no artifact needs
 #[derive(clap::Args)]
@@ -16,7 +13,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    let pruned = context.modelpack(&RegistryArgs::default()).prune(args.dry_run).await?;
+    let pruned = context.modelpack(&RegistryArgs::default()).prune(&PruneOptions::default().dry_run(args.dry_run)).await?;
     for name in &pruned.busy {
         context.output.note(&format!("{name} is in use, so it was skipped"));
     }
@@ -30,16 +27,6 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let freed = if args.dry_run { "would be freed" } else { "freed" };
     let (blobs, abandoned) = (text::count(pruned.blobs.len(), "blob"), text::count(pruned.abandoned.len(), "abandoned file"));
-    let text = format!("{} {freed}: {blobs}, {abandoned}", text::bytes(pruned.bytes()));
-    let names = |names: &[modelpack::spec::RepositoryName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let value = json!({
-        "dryRun": args.dry_run,
-        "bytes": pruned.bytes(),
-        "blobs": pruned.blobs.iter().map(|(digest, size)| json!({ "digest": digest.to_string(), "size": size })).collect::<Vec<_>>(),
-        "abandoned": pruned.abandoned.iter().map(|(path, size)| json!({ "path": path.to_string_lossy(), "size": size })).collect::<Vec<_>>(),
-        "repositories": names(&pruned.repositories),
-        "busy": names(&pruned.busy),
-        "broken": pruned.broken.iter().map(broken_value).collect::<Vec<_>>(),
-    });
-    context.output.result(&text, &value)
+    let text = format!("{} {freed}: {blobs}, {abandoned}", text::bytes(pruned.bytes));
+    context.output.result(&text, &pruned)
 }

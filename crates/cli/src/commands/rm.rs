@@ -2,7 +2,6 @@
 
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::Place;
-use serde_json::json;
 
 /// Remove tags from the store or, with a digest, the manifest and all its tags
 ///
@@ -17,9 +16,8 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let modelpack = context.modelpack(&RegistryArgs::default());
     for place in args.references {
-        let digest = modelpack.remove(&place).await?;
-        let value = json!({ "reference": place.or_store().to_string(), "digest": digest.to_string() });
-        context.output.result(&digest.to_string(), &value)?;
+        let removed = modelpack.remove(&place).await?;
+        context.output.result(&removed.digest.to_string(), &removed)?;
     }
     Ok(())
 }

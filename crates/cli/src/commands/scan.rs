@@ -8,15 +8,11 @@ use crate::{
     output::Output,
     text::{Align, bytes, count, printable, shortened, table},
 };
-use modelpack::{FileReport, ScanFinding, ScanReport, ScanTarget, Severity};
-use serde_json::{Value, json};
+use modelpack::{FileReport, ScanOptions, ScanReport, ScanTarget, Scanned, Severity};
 use std::path::PathBuf;
 
 /// The number of findings that are warnings when packing; `scan` shows all.
 const WARNED: usize = 5;
-
-/// The files of a directory that are not scanned.
-const HIDDEN: &str = "hidden files, and files of operating systems and tools";
 
 /// The number of characters of a line that are shown, because names come from the files.
 const LINE: usize = 300;
@@ -40,17 +36,10 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let target = target(&args)?;
-    let scratch = Some(context.settings.scratch.clone());
-    let (report, _) = context.transfer("scanning", &args.transfer, async |m| m.scan(&target, scratch).await).await?;
-    let mut value = for_programs(&report, |_| true);
-    value["target"] = args.target.to_string_lossy().into();
-    let mut text = for_people(&report);
-    if matches!(target, ScanTarget::Directory(_)) {
-        value["notLookedAt"] = json!([HIDDEN]);
-        text.push_str(&format!("; not at {HIDDEN}"));
-    }
-    context.output.result(&text, &value)?;
-    match report.count() {
+    let options = ScanOptions::default().scratch(&context.settings.scratch);
+    let scanned = context.transfer("scanning", &args.transfer, async |m| m.scan(&target, &options).await).await?;
+    context.output.result(&for_people(&scanned), &scanned)?;
+    match scanned.report.count() {
         0 => Ok(()),
         found => Err(Failure::new(Kind::Unsafe, format!("{} in {}", count(found, "finding"), args.target.display()))),
     }
@@ -74,7 +63,7 @@ pub fn warn(report: &ScanReport, output: &Output) {
     }
 }
 
-fn for_people(report: &ScanReport) -> String {
+fn for_people(Scanned { report, not_looked_at, .. }: &Scanned) -> String {
     let header = ["FILE", "SIZE", "FOUND", "LOOKED AT"].map(str::to_owned);
     let rows = report.files.iter().map(|file| {
         let found = match file.findings.len() + file.more_findings {
@@ -92,7 +81,8 @@ fn for_people(report: &ScanReport) -> String {
     }));
     parts.extend(section("Not judged", report, |file| file.not_judged.clone()));
     parts.extend(section("Notes", report, |file| file.notes.clone()));
-    parts.push(summary(report));
+    let not_at = not_looked_at.iter().map(|what| format!("; not at {what}"));
+    parts.push(summary(report) + &not_at.collect::<String>());
     parts.join("\n\n")
 }
 
@@ -138,22 +128,4 @@ fn line(text: &str) -> String {
         Some((end, _)) => format!("{}…", printable(&text[..end])),
         None => printable(text).into_owned(),
     }
-}
-
-/// The report of the `wanted` files as JSON.
-pub fn for_programs(report: &ScanReport, wanted: impl Fn(&FileReport) -> bool) -> Value {
-    let finding = |finding: &ScanFinding| {
-        json!({
-            "severity": finding.severity.to_string(), "message": finding.message, "global": finding.global,
-            "within": finding.within, "pickle": finding.pickle, "position": finding.position,
-        })
-    };
-    let file = |file: &FileReport| {
-        json!({
-            "path": file.path, "size": file.size, "lookedAt": file.looked_at, "notJudged": file.not_judged,
-            "pickles": file.pickles, "findings": file.findings.iter().map(finding).collect::<Vec<_>>(),
-            "moreFindings": file.more_findings, "notes": file.notes,
-        })
-    };
-    json!({ "findings": report.count(), "files": report.files.iter().filter(|file| wanted(file)).map(file).collect::<Vec<_>>() })
 }

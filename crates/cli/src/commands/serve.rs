@@ -1,10 +1,15 @@
 //! `modelpack serve`: a registry over a directory.
 
 use crate::{context::Context, failure::Failure};
+use modelpack::spec::json;
 use modelpack::{AccessLog, RegistryOptions, ServerOptions, StoreError, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
-use std::{io, net::SocketAddr, path::PathBuf};
+use serde::Serialize;
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// Serve a registry; Ctrl-C finishes requests in progress and stops it
 #[derive(clap::Args)]
@@ -20,6 +25,14 @@ pub struct Args {
     access_log: bool,
 }
 
+/// The address and the store of the running registry.
+#[derive(Serialize)]
+struct Serving<'a> {
+    address: SocketAddr,
+    #[serde(serialize_with = "json::path")]
+    root: &'a Path,
+}
+
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let root = args.root.unwrap_or_else(|| context.settings.store.join("registry"));
     let access_log = args.access_log.then(|| AccessLog::new(io::stderr())).transpose();
@@ -32,7 +45,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     })?;
     let address = server.address();
     context.output.note(&format!("serving http://{address} from {}", root.display()));
-    context.output.result("", &json!({ "address": address.to_string(), "root": root.to_string_lossy() }))?;
+    context.output.result("", &Serving { address, root: &root })?;
     let shutdown = async {
         context.interrupt.received().await;
     };

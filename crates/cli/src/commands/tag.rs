@@ -3,7 +3,6 @@
 use super::cp::note_referrers;
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::Place;
-use serde_json::json;
 
 /// Give an artifact of the store another name
 #[derive(clap::Args)]
@@ -20,6 +19,5 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let tagged = context.modelpack(&RegistryArgs::default()).tag(&args.from, &args.to).await?;
     note_referrers(&tagged, context);
-    let value = json!({ "from": tagged.from.to_string(), "to": tagged.to.to_string(), "digest": tagged.digest.to_string() });
-    context.output.result(&tagged.digest.to_string(), &value)
+    context.output.result(&tagged.digest.to_string(), &tagged)
 }

@@ -7,8 +7,7 @@ use crate::{
     failure::Failure,
     text,
 };
-use modelpack::{LeftOut, Place};
-use serde_json::json;
+use modelpack::{LeftOut, Place, UnpackOptions};
 use std::path::{Path, PathBuf};
 
 /// Unpack an artifact from any place into a directory
@@ -46,8 +45,8 @@ pub async fn unpack(
     transfer: &TransferArgs,
     context: &Context,
 ) -> Result<(), Failure> {
-    let selection = selection.read()?;
-    let ((digest, unpacked), _) = context.transfer(doing, transfer, async |m| m.unpack(from, directory, &selection, force).await).await?;
+    let options = UnpackOptions::default().selection(selection.read()?).replace(force);
+    let unpacked = context.transfer(doing, transfer, async |m| m.unpack(from, directory, &options).await).await?;
     for layer in &unpacked.unnamed {
         context.output.warn(&format!("layer {} ({}) has no file name, and was left out", layer.digest, layer.media_type));
     }
@@ -57,13 +56,7 @@ pub async fn unpack(
     };
     let (files, size) = (text::count(unpacked.written.len(), "file"), text::bytes(unpacked.bytes));
     context.output.note(&format!("unpacked {files}, {size}, to {}{unchanged}{}", directory.display(), left_out(unpacked.left_out)));
-    let paths = |paths: &[modelpack::spec::FilePath]| paths.iter().map(|path| path.as_str().to_owned()).collect::<Vec<_>>();
-    let value = json!({
-        "digest": digest.to_string(), "directory": directory.to_string_lossy(), "bytes": unpacked.bytes,
-        "written": paths(&unpacked.written), "unchanged": paths(&unpacked.unchanged), "unnamed": unpacked.unnamed,
-        "leftOut": { "files": unpacked.left_out.files, "archives": unpacked.left_out.archives, "bytes": unpacked.left_out.bytes },
-    });
-    context.output.result(&digest.to_string(), &value)
+    context.output.result(&unpacked.digest.to_string(), &unpacked)
 }
 
 /// A message about files that a selection left out, to be appended to the result.

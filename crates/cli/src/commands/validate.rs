@@ -6,8 +6,8 @@ use crate::{
     failure::{Failure, Kind},
     text::{count, printable},
 };
-use modelpack::{Model, Subject, ValidateOptions, ValidateTarget, Validation, validation::Document};
-use serde_json::{Value, json};
+use modelpack::{Model, Subject, ValidateOptions, ValidateTarget, Validated, Validation, spec::json, validation::Document};
+use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 
 /// Check configs, manifests and artifacts against the specification, and show all problems
@@ -38,7 +38,7 @@ enum DocumentType {
 /// A target and its result.
 struct Outcome<'a> {
     target: &'a Path,
-    result: Result<Vec<Validation>, Failure>,
+    result: Result<Validated, Failure>,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -56,8 +56,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let invalid: Vec<&Path> = outcomes.iter().filter(|outcome| outcome.is_invalid()).map(|outcome| outcome.target).collect();
     let all_valid = outcomes.iter().all(|outcome| outcome.result.is_ok()) && invalid.is_empty();
-    let value = json!({ "valid": all_valid, "targets": outcomes.iter().map(Outcome::for_programs).collect::<Vec<_>>() });
-    context.output.result(&outcomes.iter().map(Outcome::for_people).collect::<Vec<_>>().join("\n"), &value)?;
+    let said = outcomes.iter().map(Outcome::for_people).collect::<Vec<_>>().join("\n");
+    context.output.result(&said, &Whole { valid: all_valid, targets: &outcomes })?;
     let failure = match &invalid[..] {
         [] => None,
         [only] => Some(format!("{} is not valid", only.display())),
@@ -72,14 +72,13 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     outcomes.into_iter().find_map(|outcome| outcome.result.err()).map_or(Ok(()), Err)
 }
 
-async fn validate(target: &ValidateTarget, args: &Args, context: &Context) -> Result<Vec<Validation>, Failure> {
-    let options = ValidateOptions { layers: args.read_layers };
+async fn validate(target: &ValidateTarget, args: &Args, context: &Context) -> Result<Validated, Failure> {
+    let options = ValidateOptions::default().layers(args.read_layers);
     if !args.read_layers {
-        return Ok(context.modelpack(&args.registry).validate(target, options).await?);
+        return Ok(context.modelpack(&args.registry).validate(target, &options).await?);
     }
     let transfer = TransferArgs { registry: args.registry.clone(), concurrency: 1 };
-    let (validations, _) = context.transfer("reading", &transfer, async |m| m.validate(target, options).await).await?;
-    Ok(validations)
+    context.transfer("reading", &transfer, async |m| m.validate(target, &options).await).await
 }
 
 /// An existing file or directory, or else a place.
@@ -100,25 +99,38 @@ fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
 
 impl Outcome<'_> {
     fn is_invalid(&self) -> bool {
-        self.result.as_ref().is_ok_and(|validations| validations.iter().any(|validation| !validation.report.is_valid()))
+        self.result.as_ref().is_ok_and(|validated| !validated.valid)
     }
 
     fn for_people(&self) -> String {
         let target = self.target.display().to_string();
         match &self.result {
-            Ok(validations) => validations.iter().map(|validation| explanation(&target, validation)).collect::<Vec<_>>().join("\n"),
+            Ok(validated) => validated.results.iter().map(|validation| explanation(&target, validation)).collect::<Vec<_>>().join("\n"),
             Err(failure) => printable(&format!("{target}: not read: {}", failure.message())).into_owned(),
         }
     }
+}
 
-    fn for_programs(&self) -> Value {
-        let target = self.target.to_string_lossy();
+/// The results for all targets.
+#[derive(Serialize)]
+struct Whole<'a> {
+    valid: bool,
+    targets: &'a [Outcome<'a>],
+}
+
+/// The result for a target, or the error if it could not be read.
+impl Serialize for Outcome<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct NotRead<'a> {
+            #[serde(serialize_with = "json::path")]
+            target: &'a Path,
+            valid: Option<bool>,
+            error: &'a str,
+        }
         match &self.result {
-            Ok(validations) => {
-                let results: Vec<Value> = validations.iter().map(for_programs).collect();
-                json!({ "target": target, "valid": !self.is_invalid(), "results": results })
-            }
-            Err(failure) => json!({ "target": target, "valid": null, "error": failure.message() }),
+            Ok(validated) => validated.serialize(serializer),
+            Err(failure) => NotRead { target: self.target, valid: None, error: failure.message() }.serialize(serializer),
         }
     }
 }
@@ -145,17 +157,4 @@ fn explanation(target: &str, validation: &Validation) -> String {
         lines.push(format!("  not checked: the content of {layers} against its diffId; `--read-layers` checks it"));
     }
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
-}
-
-fn for_programs(validation: &Validation) -> Value {
-    let report = &validation.report;
-    let (subject, digest) = match &validation.subject {
-        Subject::Document(document) => (json!(document), None),
-        Subject::Artifact(digest) => (json!("artifact"), Some(digest.to_string())),
-        Subject::Planned => (json!("plannedArtifact"), None),
-    };
-    json!({
-        "subject": subject, "digest": digest, "valid": report.is_valid(),
-        "problems": report.problems, "omitted": report.omitted, "unreadLayers": report.unread,
-    })
 }

@@ -7,8 +7,7 @@ use crate::{
     failure::{Failure, Kind},
     text,
 };
-use modelpack::{BrokenRepository, Place, Repaired, RepairedArtifact, RepairedRepository};
-use serde_json::{Value, json};
+use modelpack::{BrokenRepository, Place, RepairedRepository, RepairedStore, UnrepairedBlob};
 use std::path::Path;
 
 /// Read every byte of an artifact and compare it with its digest
@@ -40,55 +39,37 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
 }
 
 async fn verify(place: &Place, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
-    let (verified, _) = context.transfer("verifying", transfer, async |m| m.verify(place).await).await?;
+    let verified = context.transfer("verifying", transfer, async |m| m.verify(place).await).await?;
     context.output.note(&format!("verified {}, {}", text::count(verified.blobs, "blob"), text::bytes(verified.bytes)));
-    let value = json!({ "digest": verified.digest.to_string(), "blobs": verified.blobs, "bytes": verified.bytes });
-    context.output.result(&verified.digest.to_string(), &value)
+    context.output.result(&verified.digest.to_string(), &verified)
 }
 
 async fn repair_artifact(place: &Place, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
-    let (repaired, _) = context.transfer("verifying", transfer, async |m| m.repair(place).await).await?;
-    let RepairedArtifact { digest, blobs, bytes, fetched, repository } = repaired;
-    for line in repository.iter().flat_map(lines) {
+    let repaired = context.transfer("verifying", transfer, async |m| m.repair(place).await).await?;
+    for line in repaired.repository.iter().flat_map(lines) {
         context.output.note(&line);
     }
-    for blob in &fetched {
+    for blob in &repaired.fetched {
         context.output.note(&format!("fetched {} again, {}", blob.digest, text::bytes(blob.size)));
     }
-    context.output.note(&format!("verified {}, {}", text::count(blobs, "blob"), text::bytes(bytes)));
-    let value = json!({
-        "digest": digest.to_string(),
-        "blobs": blobs,
-        "bytes": bytes,
-        "fetched": fetched.iter().map(|blob| json!({ "digest": blob.digest.to_string(), "size": blob.size })).collect::<Vec<_>>(),
-        "repository": repository.as_ref().map(value),
-    });
-    context.output.result(&digest.to_string(), &value)
+    context.output.note(&format!("verified {}, {}", text::count(repaired.blobs, "blob"), text::bytes(repaired.bytes)));
+    context.output.result(&repaired.digest.to_string(), &repaired)
 }
 
 async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
-    let (repaired, _) = context.transfer("verifying", transfer, async |m| m.repair_store().await).await?;
-    let Repaired { blobs, bytes, removed, moved_aside, unrepaired, repositories, broken } = &repaired;
-    let mut report = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
-    report.extend(removed.iter().map(|(digest, size)| format!("removed {digest}, {}", text::bytes(*size))));
-    report.extend(moved_aside.iter().map(|path| moved(path)));
-    report.extend(repositories.iter().flat_map(lines));
-    for (digest, why) in unrepaired {
+    let repaired = context.transfer("verifying", transfer, async |m| m.repair_store().await).await?;
+    let RepairedStore { blobs, bytes, removed, moved_aside, unrepaired, repositories, broken, .. } = &repaired;
+    let mut said = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
+    said.extend(removed.iter().map(|blob| format!("removed {}, {}", blob.digest, text::bytes(blob.size))));
+    said.extend(moved_aside.iter().map(|path| moved(path)));
+    said.extend(repositories.iter().flat_map(lines));
+    for UnrepairedBlob { digest, why, .. } in unrepaired {
         context.output.warn(&format!("blob {digest} could not be repaired: {why}"));
     }
     for repository in broken {
         context.output.warn(&format!("{} could not be repaired: {}", name_of(repository), repository.why));
     }
-    let value = json!({
-        "blobs": blobs,
-        "bytes": bytes,
-        "removed": removed.iter().map(|(digest, size)| json!({ "digest": digest.to_string(), "size": size })).collect::<Vec<_>>(),
-        "movedAside": moved_aside.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
-        "unrepaired": unrepaired.iter().map(|(digest, why)| json!({ "digest": digest.to_string(), "reason": why })).collect::<Vec<_>>(),
-        "repositories": repositories.iter().map(value).collect::<Vec<_>>(),
-        "broken": broken.iter().map(broken_value).collect::<Vec<_>>(),
-    });
-    context.output.result(&report.join("\n"), &value)?;
+    context.output.result(&said.join("\n"), &repaired)?;
     let repositories = if broken.len() == 1 { "repository" } else { "repositories" };
     let what = match (unrepaired.len(), broken.len()) {
         (0, 0) => return Ok(()),
@@ -108,7 +89,7 @@ fn moved(path: &Path) -> String {
 
 /// The changes to a repository, and its missing blobs, one per line.
 fn lines(repository: &RepairedRepository) -> Vec<String> {
-    let RepairedRepository { name, rebuilt, completed, moved_aside, kept, lost_tags, lost_manifests, incomplete } = repository;
+    let RepairedRepository { name, rebuilt, completed, moved_aside, kept, lost_tags, lost_manifests, incomplete, .. } = repository;
     let mut lines = Vec::new();
     if let Some(why) = rebuilt {
         lines.push(format!("{name}: the index was recreated from the existing manifests: {why}"));
@@ -128,33 +109,7 @@ fn lines(repository: &RepairedRepository) -> Vec<String> {
     lines
 }
 
-fn value(repository: &RepairedRepository) -> Value {
-    let strings = |items: &[_]| items.iter().map(|digest: &modelpack::spec::Digest| digest.to_string()).collect::<Vec<_>>();
-    let tags = |tags: &[modelpack::spec::Tag]| tags.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let incomplete = repository.incomplete.iter().map(
-        |manifest| json!({ "digest": manifest.manifest.to_string(), "tags": tags(&manifest.tags), "missing": strings(&manifest.missing) }),
-    );
-    json!({
-        "repository": repository.name.to_string(),
-        "rebuilt": repository.rebuilt,
-        "completed": repository.completed,
-        "movedAside": repository.moved_aside.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
-        "kept": strings(&repository.kept),
-        "lostTags": tags(&repository.lost_tags),
-        "lostManifests": strings(&repository.lost_manifests),
-        "incomplete": incomplete.collect::<Vec<_>>(),
-    })
-}
-
 /// The name of a repository that cannot be read, or its directory.
 pub fn name_of(broken: &BrokenRepository) -> String {
     broken.name.as_ref().map_or_else(|| broken.directory.display().to_string(), ToString::to_string)
-}
-
-pub fn broken_value(broken: &BrokenRepository) -> Value {
-    json!({
-        "repository": broken.name.as_ref().map(ToString::to_string),
-        "directory": broken.directory.to_string_lossy(),
-        "reason": broken.why,
-    })
 }

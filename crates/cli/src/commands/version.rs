@@ -1,7 +1,7 @@
 //! `modelpack version`.
 
 use crate::{failure::Failure, output::Output};
-use serde_json::json;
+use serde::Serialize;
 
 const NAME: &str = "modelpack";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -10,6 +10,13 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(clap::Args)]
 pub struct Args {}
 
+/// The name and version of the program.
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
 pub fn run(output: &Output) -> Result<(), Failure> {
-    output.result(&format!("{NAME} {VERSION}"), &json!({ "name": NAME, "version": VERSION }))
+    output.result(&format!("{NAME} {VERSION}"), &Version { name: NAME, version: VERSION })
 }

@@ -1,6 +1,8 @@
 //! The comparison of two artifacts by their manifests and configs.
 
+use crate::InspectedLayer;
 use modelpack_spec::{Artifact, Config, Digest, FileMetadata, Layer, LayerType, annotation};
+use serde::Serialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -9,6 +11,7 @@ use std::{
 
 /// The data of an artifact that is compared.
 pub(super) struct Side {
+    target: String,
     digest: Digest,
     /// Each field of the config by its path, such as `config.paramSize`, and the type of the
     /// artifact.
@@ -18,10 +21,16 @@ pub(super) struct Side {
 }
 
 /// The differences between two artifacts, A and B.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Diff {
-    /// The digests of the manifests of A and B.
-    pub digests: [Digest; 2],
+    /// A.
+    pub a: DiffSide,
+    /// B.
+    pub b: DiffSide,
+    /// Whether there is no difference except in form, such as the order of layers.
+    pub equal: bool,
     /// Fields of the config by their paths, such as `config.paramSize`, and `artifactType`.
     pub metadata: Vec<ValueChange>,
     /// Annotations of the manifests.
@@ -35,8 +44,20 @@ pub struct Diff {
     pub to_fetch: DiffSize,
 }
 
+/// What is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct DiffSide {
+    /// The artifact or directory, as it was named.
+    pub target: String,
+    /// The digest of its manifest; of a directory, that which it would be packed to.
+    pub digest: Digest,
+}
+
 /// A number of layers and their size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DiffSize {
     /// The number of layers.
     pub layers: usize,
@@ -45,9 +66,11 @@ pub struct DiffSize {
 }
 
 /// A value that differs between A and B.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ValueChange {
     /// The name of the value.
+    #[serde(rename = "field")]
     pub name: String,
     /// In A.
     pub old: Option<Value>,
@@ -56,18 +79,65 @@ pub struct ValueChange {
 }
 
 /// A layer that differs between A and B.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct LayerChange {
-    /// In A; `None` if it is added.
-    pub old: Option<Layer>,
-    /// In B; `None` if it is removed.
-    pub new: Option<Layer>,
+    /// What became of it.
+    pub change: Change,
     /// The aspects in which the layer differs, if it is in A and B.
+    #[serde(rename = "differs")]
     pub aspects: Vec<Aspect>,
+    /// In A; `None` if it is added.
+    pub old: Option<InspectedLayer>,
+    /// In B; `None` if it is removed.
+    pub new: Option<InspectedLayer>,
+}
+
+/// What became of a layer of A in B.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Change {
+    /// B alone has it.
+    Added,
+    /// A alone has it.
+    Removed,
+    /// It has another path, whatever else differs.
+    Renamed,
+    /// It has the same path, and something else differs.
+    Changed,
+}
+
+impl Change {
+    /// The name for programs: `added`, `removed`, `renamed` or `changed`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Renamed => "renamed",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl LayerChange {
+    fn new(old: Option<&Layer>, new: Option<&Layer>, aspects: Vec<Aspect>) -> Self {
+        let change = match (old, new) {
+            (None, _) => Change::Added,
+            (_, None) => Change::Removed,
+            _ if aspects.contains(&Aspect::Path) => Change::Renamed,
+            _ => Change::Changed,
+        };
+        let summary = |layer: &Layer| InspectedLayer::from(layer.clone());
+        Self { change, aspects, old: old.map(summary), new: new.map(summary) }
+    }
 }
 
 /// An aspect in which a layer differs between A and B.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Aspect {
     /// The path: the layer is renamed.
     Path,
@@ -94,13 +164,6 @@ impl Aspect {
     }
 }
 
-impl Diff {
-    /// Whether there is no difference except in form, such as the order of layers.
-    pub fn is_equal(&self) -> bool {
-        self.metadata.is_empty() && self.annotations.is_empty() && self.layers.is_empty()
-    }
-}
-
 impl DiffSize {
     fn add(&mut self, layer: &Layer) {
         self.layers += 1;
@@ -109,7 +172,7 @@ impl DiffSize {
 }
 
 impl Side {
-    pub(super) fn new(digest: Digest, artifact: Artifact, config: &Config, annotations: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(target: String, digest: Digest, artifact: Artifact, config: &Config, annotations: BTreeMap<String, String>) -> Self {
         let mut metadata = BTreeMap::new();
         let mut config = serde_json::to_value(config).expect("a config has string keys only");
         if let Some(fields) = config.as_object_mut() {
@@ -119,7 +182,7 @@ impl Side {
         collect(String::new(), config, &mut metadata);
         metadata.extend(artifact.artifact_type.map(|value| ("artifactType".to_owned(), value.into())));
         let annotations = annotations.into_iter().map(|(key, value)| (key, value.into())).collect();
-        Self { digest, metadata, annotations, layers: artifact.layers }
+        Self { target, digest, metadata, annotations, layers: artifact.layers }
     }
 }
 
@@ -149,13 +212,16 @@ pub(super) fn compare(a: Side, b: Side) -> Diff {
         }
     }
     let (layers, same) = compare_layers(&a.layers, &b.layers);
+    let (metadata, annotations) = (compare_values(a.metadata, b.metadata), compare_values(a.annotations, b.annotations));
     Diff {
-        metadata: compare_values(a.metadata, b.metadata),
-        annotations: compare_values(a.annotations, b.annotations),
+        equal: metadata.is_empty() && annotations.is_empty() && layers.is_empty(),
+        a: DiffSide { target: a.target, digest: a.digest },
+        b: DiffSide { target: b.target, digest: b.digest },
+        metadata,
+        annotations,
         layers,
         same,
         to_fetch,
-        digests: [a.digest, b.digest],
     }
 }
 
@@ -186,14 +252,12 @@ fn compare_layers(a: &[Layer], b: &[Layer]) -> (Vec<LayerChange>, DiffSize) {
         if aspects.is_empty() {
             same.add(old);
         } else {
-            changes.push(LayerChange { old: Some(old.clone()), new: Some(new.clone()), aspects });
+            changes.push(LayerChange::new(Some(old), Some(new), aspects));
         }
     }
-    changes.extend(a.into_iter().map(|old| LayerChange { old: Some(old.clone()), new: None, aspects: Vec::new() }));
-    changes.extend(b.into_iter().map(|new| LayerChange { old: None, new: Some(new.clone()), aspects: Vec::new() }));
-    let place = |change: &LayerChange| {
-        change.old.as_ref().or(change.new.as_ref()).map(|layer| (layer.path.clone(), layer.descriptor.digest.clone()))
-    };
+    changes.extend(a.into_iter().map(|old| LayerChange::new(Some(old), None, Vec::new())));
+    changes.extend(b.into_iter().map(|new| LayerChange::new(None, Some(new), Vec::new())));
+    let place = |change: &LayerChange| change.old.as_ref().or(change.new.as_ref()).map(|layer| (layer.path.clone(), layer.digest.clone()));
     changes.sort_by_cached_key(place);
     (changes, same)
 }
@@ -279,7 +343,7 @@ mod tests {
         };
         let manifest = Manifest::from_image(image).unwrap();
         let artifact = Artifact::read(manifest.image().unwrap()).unwrap();
-        Side::new(manifest.digest().clone(), artifact, &Config::parse(config.as_bytes()).unwrap(), annotations)
+        Side::new(String::new(), manifest.digest().clone(), artifact, &Config::parse(config.as_bytes()).unwrap(), annotations)
     }
 
     fn files(a: &[File<'_>], b: &[File<'_>]) -> Diff {
@@ -289,7 +353,7 @@ mod tests {
 
     /// Each change as a line: old path, new path, aspects.
     fn changes(diff: &Diff) -> Vec<String> {
-        let path = |layer: &Option<Layer>| layer.as_ref().map_or("-".to_owned(), |layer| layer.path.as_ref().unwrap().to_string());
+        let path = |layer: &Option<InspectedLayer>| layer.as_ref().map_or("-".to_owned(), |layer| layer.path.as_ref().unwrap().to_string());
         let line = |change: &LayerChange| {
             let words = [path(&change.old), path(&change.new)].into_iter().chain(change.aspects.iter().map(|a| a.name().to_owned()));
             words.collect::<Vec<_>>().join(" ")
@@ -306,7 +370,7 @@ mod tests {
         let diff = files(&a, &b);
         assert_eq!(changes(&diff), ["changed changed content", "gone -", "kind kind type", "- more", "old new path"]);
         assert_eq!((diff.same, diff.to_fetch), (DiffSize { layers: 1, bytes: 1 }, DiffSize { layers: 2, bytes: 3 }));
-        assert!(!diff.is_equal());
+        assert!(!diff.equal);
     }
 
     #[test]
@@ -336,7 +400,7 @@ mod tests {
         old.annotations = [("org.cnai.model.filepath".to_owned(), "x".to_owned())].into();
         let a = side("{}", vec![old, layer((RAW, "y", "2"))], &[]);
         let diff = compare(a, side("{}", vec![layer((RAW, "y", "2")), layer((RAW, "x", "1"))], &[]));
-        assert!(diff.is_equal() && diff.digests[0] != diff.digests[1], "{diff:?}");
+        assert!(diff.equal && diff.a.digest != diff.b.digest, "{diff:?}");
     }
 
     #[test]
@@ -387,7 +451,7 @@ mod tests {
                 compare(side("{}", list(&a), &[]), side("{}", list(&b), &[])),
                 compare(side("{}", list(&b), &[]), side("{}", list(&a), &[])),
             );
-            prop_assert_eq!(there.is_equal(), a == b);
+            prop_assert_eq!(there.equal, a == b);
             prop_assert_eq!(there.same, back.same);
             let count = |diff: &Diff, has: fn(&LayerChange) -> bool| diff.layers.iter().filter(|change| has(change)).count();
             prop_assert_eq!(count(&there, |c| c.old.is_some()) + there.same.layers, a.len());

@@ -32,6 +32,7 @@ use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, M
 use modelpack_store::DigestCache;
 use modelpack_transfer::{Error, Progress, Source, blocking, for_each_concurrent};
 use raw::{Found, RawFile};
+use serde::Serialize;
 use staging::Staging;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use turn::Turn;
@@ -68,7 +69,8 @@ pub struct Unpacked {
 }
 
 /// What a selection left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LeftOut {
     /// The number of files, without those in archives that were not fetched.
     pub files: usize,

@@ -12,6 +12,7 @@ use super::{
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName};
 use modelpack_transfer::{Error, Result, verify_manifest};
+use serde::Serialize;
 use std::{
     collections::HashSet,
     fs,
@@ -34,15 +35,21 @@ pub struct Pruned {
 }
 
 /// A repository of the store that cannot be read, or not in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct BrokenRepository {
     /// Its name; `None` if its directory is not that of a name.
+    #[serde(rename = "repository")]
     pub name: Option<RepositoryName>,
     /// Its directory.
+    #[serde(serialize_with = "modelpack_spec::json::path")]
     pub directory: PathBuf,
     /// What is wrong with it.
+    #[serde(rename = "reason")]
     pub why: String,
     /// Whether this user may not read it, so that it may be sound and repairing it helps nobody.
+    #[serde(rename = "denied")]
     pub is_denied: bool,
 }
 

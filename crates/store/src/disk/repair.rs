@@ -11,6 +11,7 @@ use super::{
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
 use modelpack_transfer::{CopyOptions, Error, FileRange, Progress, Result, blocking, for_each_concurrent, verify_manifest};
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs, io,
@@ -42,15 +43,19 @@ pub struct Repaired {
 }
 
 /// What was mended in a repository, and what it still lacks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct RepairedRepository {
     /// Its name.
+    #[serde(rename = "repository")]
     pub name: RepositoryName,
     /// What was wrong with its index, if it had to be made again from the manifests that are there.
     pub rebuilt: Option<String>,
     /// Whether `oci-layout` was gone and was made again.
     pub completed: bool,
     /// Directories that stood in the place of its files and hold something: where they are now.
+    #[serde(serialize_with = "modelpack_spec::json::paths")]
     pub moved_aside: Vec<PathBuf>,
     /// Manifests that no entry of the index named and that have one without a tag now, because the index named others that are not there;
     /// sorted by digest. Of an index that was made again they are not told.
@@ -64,9 +69,12 @@ pub struct RepairedRepository {
 }
 
 /// A manifest that names blobs or manifests which its repository does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Incomplete {
     /// The manifest.
+    #[serde(rename = "digest")]
     pub manifest: Digest,
     /// Its tags.
     pub tags: Vec<Tag>,

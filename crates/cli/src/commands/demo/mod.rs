@@ -15,7 +15,7 @@ use clap::Parser;
 use compare::compare;
 use modelpack::{RegistryOptions, ServerOptions, serve};
 use scratch::Scratch;
-use serde_json::json;
+use serde::Serialize;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -28,6 +28,15 @@ pub struct Args {
     /// The model's directory; default a small generated model
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
+}
+
+/// The result of comparing the packed files with the unpacked files.
+#[derive(Serialize)]
+struct Compared {
+    identical: bool,
+    files: usize,
+    /// Their size.
+    bytes: u64,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -59,7 +68,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         let files = context.modelpack(&RegistryArgs::default()).inspect(&place).await?.layers;
         let (files, bytes) = compare(model, unpacked, files).await?;
         let same = format!("# the same: names, bytes and executable bits of {}, {}", text::count(files, "file"), text::bytes(bytes));
-        context.output.result(&same, &json!({ "identical": true, "files": files, "bytes": bytes }))
+        context.output.result(&same, &Compared { identical: true, files, bytes })
     };
     tokio::select! {
         shown = shown => shown,
