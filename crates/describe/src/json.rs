@@ -5,14 +5,14 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 impl Description {
-    /// The values that `said` overruled: those of the same field, or of the annotation with the
+    /// The values that `finding` overruled: those of the same field, or of the annotation with the
     /// same key.
-    pub fn overruled_by(&self, said: &Finding) -> impl Iterator<Item = &Finding> {
-        let key = |said: &Finding| {
-            let pair = said.value.as_str().filter(|_| said.field == "annotations")?;
+    pub fn overruled_by(&self, finding: &Finding) -> impl Iterator<Item = &Finding> {
+        let key = |finding: &Finding| {
+            let pair = finding.value.as_str().filter(|_| finding.field == "annotations")?;
             pair.split_once('=').map(|(key, _)| key.to_owned())
         };
-        let (field, wanted) = (said.field, key(said));
+        let (field, wanted) = (finding.field, key(finding));
         self.overruled.iter().filter(move |other| other.field == field && key(other) == wanted)
     }
 }
@@ -22,12 +22,12 @@ impl Serialize for Description {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Whole<'a> {
-            metadata: Vec<Said<'a>>,
+            metadata: Vec<Printed<'a>>,
             notes: &'a [String],
             warnings: &'a [String],
         }
         #[derive(Serialize)]
-        struct Said<'a> {
+        struct Printed<'a> {
             field: &'a str,
             value: &'a Value,
             from: &'a str,
@@ -42,11 +42,11 @@ impl Serialize for Description {
         fn otherwise(other: &Finding) -> Otherwise<'_> {
             Otherwise { value: &other.value, from: &other.source }
         }
-        let metadata = self.findings.iter().map(|said| Said {
-            field: said.field,
-            value: &said.value,
-            from: &said.source,
-            overruled: self.overruled_by(said).map(otherwise).collect(),
+        let metadata = self.findings.iter().map(|finding| Printed {
+            field: finding.field,
+            value: &finding.value,
+            from: &finding.source,
+            overruled: self.overruled_by(finding).map(otherwise).collect(),
         });
         Whole { metadata: metadata.collect(), notes: &self.notes, warnings: &self.warnings }.serialize(serializer)
     }

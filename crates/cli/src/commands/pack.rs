@@ -97,9 +97,9 @@ pub fn warn(description: &Description, context: &Context) {
 }
 
 /// Prints each value of the config and its source as notices. The JSON result contains them too.
-pub fn explain(said: &Description, context: &Context) {
-    explanation(said).lines().for_each(|line| context.output.note(line));
-    said.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
+pub fn explain(description: &Description, context: &Context) {
+    explanation(description).lines().for_each(|line| context.output.note(line));
+    description.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
 }
 
 /// A table of each value of the config and its source, each followed by the values that it
@@ -118,9 +118,9 @@ fn explanation(description: &Description) -> String {
         return "no metadata of the model was found".to_owned();
     }
     let mut rows = vec![["FIELD", "VALUE", "FROM"].map(str::to_owned)];
-    for said in &description.findings {
-        rows.push(row(said.field, said, ""));
-        rows.extend(description.overruled_by(said).map(|other| row("", other, " (overruled)")));
+    for finding in &description.findings {
+        rows.push(row(finding.field, finding, ""));
+        rows.extend(description.overruled_by(finding).map(|other| row("", other, " (overruled)")));
     }
     text::table([text::Align::Left; 3], &rows)
 }

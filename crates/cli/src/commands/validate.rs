@@ -56,8 +56,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let invalid: Vec<&Path> = outcomes.iter().filter(|outcome| outcome.is_invalid()).map(|outcome| outcome.target).collect();
     let all_valid = outcomes.iter().all(|outcome| outcome.result.is_ok()) && invalid.is_empty();
-    let said = outcomes.iter().map(Outcome::for_people).collect::<Vec<_>>().join("\n");
-    context.output.result(&said, &Whole { valid: all_valid, targets: &outcomes })?;
+    let text = outcomes.iter().map(Outcome::for_people).collect::<Vec<_>>().join("\n");
+    context.output.result(&text, &Whole { valid: all_valid, targets: &outcomes })?;
     let failure = match &invalid[..] {
         [] => None,
         [only] => Some(format!("{} is not valid", only.display())),

@@ -59,17 +59,17 @@ async fn repair_artifact(place: &Place, transfer: &TransferArgs, context: &Conte
 async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
     let repaired = context.transfer("verifying", transfer, async |m| m.repair_store().await).await?;
     let RepairedStore { blobs, bytes, removed, moved_aside, unrepaired, repositories, broken, .. } = &repaired;
-    let mut said = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
-    said.extend(removed.iter().map(|blob| format!("removed {}, {}", blob.digest, text::bytes(blob.size))));
-    said.extend(moved_aside.iter().map(|path| moved(path)));
-    said.extend(repositories.iter().flat_map(lines));
+    let mut report = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
+    report.extend(removed.iter().map(|blob| format!("removed {}, {}", blob.digest, text::bytes(blob.size))));
+    report.extend(moved_aside.iter().map(|path| moved(path)));
+    report.extend(repositories.iter().flat_map(lines));
     for UnrepairedBlob { digest, why, .. } in unrepaired {
         context.output.warn(&format!("blob {digest} could not be repaired: {why}"));
     }
     for repository in broken {
         context.output.warn(&format!("{} could not be repaired: {}", name_of(repository), repository.why));
     }
-    context.output.result(&said.join("\n"), &repaired)?;
+    context.output.result(&report.join("\n"), &repaired)?;
     let repositories = if broken.len() == 1 { "repository" } else { "repositories" };
     let what = match (unrepaired.len(), broken.len()) {
         (0, 0) => return Ok(()),
