@@ -16,9 +16,9 @@ pub struct Copied {
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// How many bytes of blobs were moved.
+    /// The number of bytes of blobs that were moved.
     pub moved: u64,
-    /// How many bytes of blobs were there already.
+    /// The number of bytes of blobs that were already present.
     pub present: u64,
     /// The number of manifests at the source that refer to the artifact and were not copied, such
     /// as signatures and SBOMs. `None` if the source could not answer quickly.
@@ -42,7 +42,7 @@ impl Modelpack {
     /// let layout = format!("oci:{}:v1", scratch.path().join("layout").display());
     /// let copied = modelpack.copy(&"store:tiny:v1".parse()?, &layout.parse()?).await?;
     /// assert!(copied.moved > 0 && copied.present == 0);
-    /// // A second time there is nothing to move.
+    /// A second copy moves no bytes.
     /// assert_eq!(modelpack.copy(&"store:tiny:v1".parse()?, &layout.parse()?).await?.moved, 0);
     /// # Ok(())
     /// # }
@@ -82,7 +82,7 @@ impl Modelpack {
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
     /// let pushed = modelpack.push(&"registry.example.com/team/tiny:v1".parse()?).await?;
-    /// println!("{} is in the registry, {} bytes were there already", pushed.digest, pushed.present);
+    /// println!("{} is in the registry, {} bytes were already present", pushed.digest, pushed.present);
     /// # Ok(())
     /// # }
     /// ```

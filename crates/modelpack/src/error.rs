@@ -45,36 +45,38 @@ pub enum Error {
     NotWhole(Vec<Gap>),
 }
 
-/// What kind of failure an error is. The program has an exit code for each.
+/// The kinds of errors. The program has an exit code for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// What was asked for: a reference or place that does not parse or could be several things, an option that is of no use.
+    /// An invalid request: a reference or place that does not parse or is ambiguous, or an option
+    /// that does not apply.
     Usage,
-    /// A directory, tag, manifest or blob is not there.
+    /// A directory, tag, manifest or blob does not exist.
     NotFound,
-    /// The registry wants credentials, or other ones, or does not allow it.
+    /// The registry requires credentials, rejects the given ones, or denies the operation.
     Unauthorized,
-    /// A wrong digest or size, an artifact that is invalid or hostile.
+    /// A wrong digest or size, or an artifact that is invalid or malicious.
     Verification,
-    /// A file or disk: not readable, not writable, full.
+    /// A file or disk error: not readable, not writable, full.
     Io,
-    /// No server, a connection that broke, an answer that the protocol does not foresee.
+    /// No server, a broken connection, or an answer that violates the protocol.
     Network,
-    /// Something is in the way.
+    /// A conflict with existing files.
     Conflict,
-    /// What is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed.
+    /// The files to pack: a Modelfile with an error, an empty directory, a link out of the
+    /// directory, a file that changed.
     Input,
-    /// Loading a file could run code, or the file is not what its format wants, or could not be read.
+    /// Loading a file could run code, or the file violates its format or could not be read.
     Unsafe,
-    /// Something is missing of a model that is to be packed whole or not at all.
+    /// Parts of the model are missing, but a complete model is required.
     NotWhole,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
 impl ErrorKind {
-    /// The name for programs, such as `notFound`.
+    /// The name in JSON output, such as `notFound`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -105,7 +107,7 @@ impl Serialize for ErrorKind {
 }
 
 impl Error {
-    /// What kind of failure it is.
+    /// The kind of the error.
     ///
     /// ```
     /// # use modelpack::{ErrorKind, Modelpack, Options};

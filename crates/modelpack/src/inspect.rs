@@ -17,7 +17,7 @@ pub struct Inspection {
     /// The place where it was found.
     #[serde(rename = "reference")]
     pub place: Place,
-    /// The manifest, with its bytes. It serialises as its digest, media type and size in bytes.
+    /// The manifest with its bytes. The JSON form consists of digest, media type and size in bytes.
     #[serde(flatten, serialize_with = "without_bytes")]
     pub manifest: Manifest,
     /// The type of the artifact, with its current name.
@@ -52,7 +52,7 @@ pub struct InspectedLayer {
     /// Whether it is an archive and not a single file.
     #[serde(rename = "archive")]
     pub is_archive: bool,
-    /// Whether its owner may execute it, as far as its annotations say.
+    /// Whether the owner may execute it, according to its annotations.
     #[serde(rename = "executable")]
     pub is_executable: bool,
 }
@@ -71,7 +71,7 @@ impl From<Layer> for InspectedLayer {
     }
 }
 
-/// What is known of a manifest before it is read.
+/// The data of a manifest that is known before it is read.
 fn without_bytes<S: Serializer>(manifest: &Manifest, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]

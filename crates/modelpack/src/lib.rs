@@ -6,8 +6,8 @@
 //! [`copy`](Modelpack::copy) or [`unpack`](Modelpack::unpack). It reads no environment variables
 //! and uses no terminal: all settings are in [`Options`].
 //!
-//! What a verb returns serialises, and the program's `--json` prints just that; `docs/json.md` lists the fields. An [`Error`] has a
-//! [`kind`](Error::kind).
+//! The results of operations can be serialised, and `--json` of the program prints them in this
+//! form; `docs/json.md` lists the fields. An [`Error`] has a [`kind`](Error::kind).
 
 mod attach;
 mod convert;
@@ -71,10 +71,10 @@ use modelpack_store::{Store, Untagged};
 use modelpack_transfer::CopyOptions;
 use std::sync::{Arc, OnceLock};
 
-/// The verbs. Cheap to make: nothing is opened before it is needed. A clone shares what was opened: the store, connections and the tokens
-/// of registries.
+/// The operations. Creation is cheap, because stores and clients are opened on first use. Clones
+/// share the opened store, the connections and the tokens of registries.
 ///
-/// Every future may be dropped: what was under way is undone, and what was finished stays.
+/// Every future can be dropped: unfinished work is undone, and finished work is kept.
 #[derive(Clone)]
 pub struct Modelpack {
     options: Arc<Options>,
@@ -82,7 +82,7 @@ pub struct Modelpack {
     progress: Arc<Progress>,
 }
 
-/// What is opened when it is first needed, and kept.
+/// The stores and clients, which are opened on first use and then kept.
 #[derive(Default)]
 struct OpenedOnce {
     store: OnceLock<Store>,
@@ -96,7 +96,8 @@ impl Modelpack {
         Self { options: Arc::new(options), opened: Arc::default(), progress: Arc::default() }
     }
 
-    /// The same verbs, whose bytes `progress` counts. They share with these what is opened, so one such handle a call costs nothing.
+    /// The same operations, with `progress` as the counter of their bytes. Both handles share the
+    /// opened stores and clients, so a handle per call is cheap.
     ///
     /// ```no_run
     /// # use modelpack::{Modelpack, Options, Place, Progress};
@@ -109,7 +110,7 @@ impl Modelpack {
     ///     let modelpack = modelpack.with_progress(progress.clone());
     ///     (progress, tokio::spawn(async move { modelpack.pull(&place).await }))
     /// });
-    /// // Anybody may read the counters at any time.
+    /// // The counters can be read at any time.
     /// for (progress, pull) in pulls {
     ///     println!("{} of {} bytes", progress.snapshot().moved, progress.snapshot().total);
     ///     pull.await??;
@@ -121,7 +122,8 @@ impl Modelpack {
         Self { progress, ..self.clone() }
     }
 
-    /// The same verbs for one call, whose bytes are counted apart, and in this handle's progress too.
+    /// The same operations for one call. Its bytes are counted separately, and also in the progress
+    /// of this handle.
     fn one_call(&self) -> Self {
         self.with_progress(Arc::new(Progress::part_of(self.progress.clone())))
     }

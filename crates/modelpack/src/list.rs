@@ -90,7 +90,7 @@ pub struct ListedEntry {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ListedTag {
-    /// The repository, with its registry's host.
+    /// The repository with the host of its registry.
     pub repository: RepositoryName,
     /// The tag.
     pub tag: Tag,
@@ -101,7 +101,7 @@ pub struct ListedTag {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ListedRepository {
-    /// The repository, with its registry's host: `HOST/NAME`.
+    /// The repository with the host of its registry: `HOST/NAME`.
     pub repository: String,
 }
 
@@ -164,10 +164,11 @@ impl Modelpack {
         Ok(tags.into_iter().map(|tag| ListedTag { repository: repository.clone(), tag }).collect())
     }
 
-    /// The repositories of a registry, by its host and port, in the registry's order. What it lists and can be no repository is left out,
-    /// with a notice.
+    /// The repositories of a registry, by its host and port, in the registry's order. Entries that
+    /// are not valid repository names are left out, with a notice.
     ///
-    /// Fails with [`NotFound`](crate::ErrorKind::NotFound) if the registry does not list them, as many do not.
+    /// Fails with [`NotFound`](crate::ErrorKind::NotFound) if the registry does not support this
+    /// listing, which is common.
     ///
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {

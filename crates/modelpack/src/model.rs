@@ -15,7 +15,7 @@ pub enum Model {
     Files(Box<PackRequest>),
 }
 
-/// The name of the artifact, or of what is packed.
+/// The name of the artifact or of the files, as given.
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -46,12 +46,14 @@ pub struct PackRequest {
 }
 
 impl PackRequest {
-    /// All files of a directory or artifact. A Modelfile in the directory counts only if it is named ([`ModelfilePath::find`]).
+    /// Packs all files of a directory or artifact. A Modelfile in the directory is used only if it
+    /// is given with [`ModelfilePath::find`].
     pub fn new(source: impl Into<PackSource>) -> Self {
         Self { source: source.into(), ..Self::default() }
     }
 
-    /// Which files are packed, as a Modelfile or Kitfile says; with `None` they are found by looking.
+    /// Sets the Modelfile or Kitfile that selects the files; with `None` they are found by a
+    /// search.
     pub fn modelfile(self, modelfile: Option<ModelfilePath>) -> Self {
         Self { modelfile, ..self }
     }
@@ -61,7 +63,8 @@ impl PackRequest {
         Self { filter, ..self }
     }
 
-    /// What is said of the model; wins over its Modelfile, which wins over its files.
+    /// Sets metadata of the model. It has priority over the Modelfile, which has priority over the
+    /// files.
     pub fn metadata(self, metadata: Metadata) -> Self {
         Self { metadata, ..self }
     }
@@ -81,7 +84,7 @@ impl PackRequest {
         Self { strict, ..self }
     }
 
-    /// Where zip archives within other archives are put while they are scanned.
+    /// Sets the directory for zip archives within other archives while they are scanned.
     pub fn scratch(self, scratch: impl Into<PathBuf>) -> Self {
         Self { scratch: Some(scratch.into()), ..self }
     }
@@ -208,14 +211,14 @@ pub struct Packed {
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// How many bytes of blobs were moved.
+    /// The number of bytes of blobs that were moved.
     pub moved: u64,
-    /// How many bytes of blobs were there already.
+    /// The number of bytes of blobs that were already present.
     pub present: u64,
     /// The metadata in the config and in the manifest's annotations, with the source of each value.
     #[serde(flatten)]
     pub description: Description,
-    /// What was looked at in its files, and found. Of the files only those serialise in which something was found.
+    /// The scanned files and the findings. The JSON form contains only files with findings.
     #[serde(serialize_with = "found")]
     pub scan: ScanReport,
     /// The missing parts of the model.

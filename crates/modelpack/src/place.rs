@@ -65,7 +65,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The text that it is parsed from.
+/// Prints the text from which it is parsed.
 impl Serialize for Place {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

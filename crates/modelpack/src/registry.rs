@@ -9,7 +9,7 @@ use modelpack_transfer::blocking;
 use serde::Serialize;
 use std::{net::SocketAddr, path::Path};
 
-/// A login that a registry took, and that is kept.
+/// A login that the registry accepted, and that was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -20,7 +20,7 @@ pub struct LoggedIn {
     pub username: String,
 }
 
-/// A registry whose login is not kept any more.
+/// A registry whose login was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -48,7 +48,7 @@ impl Modelpack {
         Ok(LoggedIn { registry: registry.to_owned(), username: username.to_owned() })
     }
 
-    /// Forgets the credentials of a registry.
+    /// Removes the credentials of a registry.
     ///
     /// ```
     /// # use modelpack::{ClientOptions, Credentials, Modelpack, Options};
@@ -77,7 +77,7 @@ impl Modelpack {
 /// # let root = tempfile::tempdir()?;
 /// let server = serve(root.path(), "127.0.0.1:0".parse()?, RegistryOptions::default(), ServerOptions::default()).await?;
 /// println!("serving http://{}", server.address());
-/// // It serves until this future is ready.
+/// // It serves until this future completes.
 /// server.run(async {}).await?;
 /// # Ok(())
 /// # }

@@ -34,7 +34,7 @@ pub struct RepairedArtifact {
     pub repository: Option<RepairedRepository>,
 }
 
-/// What was read and mended in the store.
+/// The result of a repair of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -43,16 +43,18 @@ pub struct RepairedStore {
     pub blobs: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Blobs that were removed because they had other bytes than their digests say, or were no files, sorted by digest.
+    /// Removed blobs, sorted by digest: their bytes did not match their digests, or they were not
+    /// files.
     pub removed: Vec<RemovedBlob>,
-    /// Directories that had the names of blobs and hold something: where they are now.
+    /// The new paths of directories that had the names of blobs and were not empty.
     #[serde(serialize_with = "modelpack_spec::json::paths")]
     pub moved_aside: Vec<PathBuf>,
-    /// Blobs that may not be read or could not be removed, sorted by digest.
+    /// Blobs that could not be read for lack of permission, or could not be removed, sorted by
+    /// digest.
     pub unrepaired: Vec<UnrepairedBlob>,
-    /// Repositories in which something was mended or is missing, sorted by name.
+    /// Repositories with repairs or missing manifests, sorted by name.
     pub repositories: Vec<RepairedRepository>,
-    /// Repositories that could not be mended.
+    /// Repositories that could not be repaired.
     pub broken: Vec<BrokenRepository>,
 }
 
@@ -63,7 +65,7 @@ pub struct RepairedStore {
 pub struct UnrepairedBlob {
     /// Its digest.
     pub digest: Digest,
-    /// Why.
+    /// The reason.
     #[serde(rename = "reason")]
     pub why: String,
 }

@@ -25,17 +25,18 @@ impl fmt::Display for ScanTarget {
     }
 }
 
-/// How a model is scanned.
+/// Options of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScanOptions {
-    /// The directory in which zip archives within archive layers are put into a nameless file while they are looked at. Without it they are
-    /// not read, which is a finding.
+    /// The directory for an unnamed file with zip archives within archive layers during the scan.
+    /// Without it they are not read, which is a finding.
     pub scratch: Option<PathBuf>,
 }
 
 impl ScanOptions {
-    /// Puts zip archives within archive layers into a nameless file in this directory while they are looked at.
+    /// Sets the directory for an unnamed file with zip archives within archive layers during the
+    /// scan.
     pub fn scratch(self, scratch: impl Into<PathBuf>) -> Self {
         Self { scratch: Some(scratch.into()) }
     }
@@ -44,17 +45,17 @@ impl ScanOptions {
 /// The files of a directory that are not scanned.
 const HIDDEN: &str = "hidden files, and files of operating systems and tools";
 
-/// What came of scanning a model.
+/// The result of scanning a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Scanned {
-    /// What was scanned, as it was named.
+    /// The name of the target, as given.
     pub target: String,
-    /// What was found in its files.
+    /// The findings in its files.
     #[serde(flatten)]
     pub report: Report,
-    /// What of it was not looked at, in words; empty for an artifact.
+    /// Descriptions of the files that were not scanned; empty for an artifact.
     pub not_looked_at: Vec<String>,
 }
 

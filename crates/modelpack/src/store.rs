@@ -1,4 +1,4 @@
-//! The local store's own verbs: list, tag, remove.
+//! Operations of the local store: list, tag, remove.
 
 use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
 use modelpack_spec::{Artifact, Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
@@ -7,7 +7,8 @@ use modelpack_transfer::{Source, blocking, copy};
 use serde::{Serialize, Serializer};
 use std::{collections::HashSet, path::PathBuf};
 
-/// What the store holds. It serialises as one list: the artifacts, then what cannot be read, with the reason as `error`.
+/// The content of the store. The JSON form is one list: the artifacts, then the unreadable entries,
+/// with the reason as `error`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
@@ -73,14 +74,14 @@ pub struct Listed {
     pub layout: PathBuf,
 }
 
-/// A name that was taken from an artifact of the store.
+/// A name that was removed from the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RemovedName {
-    /// What was removed.
+    /// The removed reference.
     pub reference: Place,
-    /// The digest of the manifest that it named.
+    /// The digest of its manifest.
     pub digest: Digest,
 }
 
@@ -128,7 +129,7 @@ impl Modelpack {
         Ok(listing)
     }
 
-    /// Gives an artifact of the store another name in it; no bytes are moved within the store.
+    /// Adds another name for an artifact of the store; no bytes are moved within the store.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -155,9 +156,9 @@ impl Modelpack {
         Ok(opened.copied_to(&place, digest, call.progress.snapshot()).await)
     }
 
-    /// Removes a tag from the store, or with a digest that manifest and all its tags. Of a tag and a digest
-    /// together, the tag goes, and only if it points to that digest. The manifest need not be readable. Blobs stay until
-    /// [`prune`](Self::prune).
+    /// Removes a tag from the store; with a digest, removes that manifest and all its tags. With a
+    /// tag and a digest, only the tag is removed, and only if it points to that digest. The
+    /// manifest may be unreadable. Blobs are kept until [`prune`](Self::prune).
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};

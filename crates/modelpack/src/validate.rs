@@ -39,22 +39,22 @@ pub struct ValidateOptions {
 }
 
 impl ValidateOptions {
-    /// Whether layers are read where only their content says if a diffId is true.
+    /// Sets whether layers are read if a diffId can be checked only with their content.
     pub fn layers(self, layers: bool) -> Self {
         Self { layers }
     }
 }
 
-/// What came of judging a target.
+/// The result of validating a target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Validated {
-    /// What was judged, as it was named.
+    /// The name of the target, as given.
     pub target: String,
-    /// Whether nothing is wrong with anything in it.
+    /// Whether there are no problems.
     pub valid: bool,
-    /// What came of each document and artifact in it.
+    /// The results for each document and artifact in it.
     pub results: Vec<Validation>,
 }
 

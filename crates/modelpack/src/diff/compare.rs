@@ -25,9 +25,9 @@ pub(super) struct Side {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Diff {
-    /// A.
+    /// The side A.
     pub a: DiffSide,
-    /// B.
+    /// The side B.
     pub b: DiffSide,
     /// Whether there is no difference except in form, such as the order of layers.
     pub equal: bool,
@@ -44,14 +44,14 @@ pub struct Diff {
     pub to_fetch: DiffSize,
 }
 
-/// What is compared.
+/// A side of the comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DiffSide {
-    /// The artifact or directory, as it was named.
+    /// The name of the artifact or directory, as given.
     pub target: String,
-    /// The digest of its manifest; of a directory, that which it would be packed to.
+    /// The digest of its manifest; for a directory, of the manifest that it would be packed to.
     pub digest: Digest,
 }
 
@@ -83,34 +83,34 @@ pub struct ValueChange {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LayerChange {
-    /// What became of it.
+    /// The kind of change.
     pub change: Change,
     /// The aspects in which the layer differs, if it is in A and B.
     #[serde(rename = "differs")]
     pub aspects: Vec<Aspect>,
-    /// In A; `None` if it is added.
+    /// The layer in A; `None` if it is added.
     pub old: Option<InspectedLayer>,
-    /// In B; `None` if it is removed.
+    /// The layer in B; `None` if it is removed.
     pub new: Option<InspectedLayer>,
 }
 
-/// What became of a layer of A in B.
+/// The kinds of change of a layer from A to B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Change {
-    /// B alone has it.
+    /// The layer is only in B.
     Added,
-    /// A alone has it.
+    /// The layer is only in A.
     Removed,
-    /// It has another path, whatever else differs.
+    /// The layer has another path, and may differ in other aspects too.
     Renamed,
-    /// It has the same path, and something else differs.
+    /// The layer has the same path, but differs in other aspects.
     Changed,
 }
 
 impl Change {
-    /// The name for programs: `added`, `removed`, `renamed` or `changed`.
+    /// The name in JSON output: `added`, `removed`, `renamed` or `changed`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Added => "added",
