@@ -1,5 +1,6 @@
 //! The arguments that every command takes, and those that several share.
 
+mod help;
 mod metadata;
 mod pack;
 mod plan;
@@ -16,7 +17,7 @@ use crate::{
     output::Output,
     text::{brief, printable_lines},
 };
-use clap::{Parser, error::ErrorKind};
+use clap::{ArgAction, FromArgMatches, Parser, error::ErrorKind};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -44,6 +45,13 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// The arguments of this process.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&help::command().try_get_matches()?)
+    }
+}
+
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Globals {
@@ -56,6 +64,9 @@ pub struct Globals {
     /// Print results, and errors, as JSON
     #[arg(long, global = true)]
     pub json: bool,
+    /// Log requests and retries to stderr, never credentials; -vv logs more; see also $MODELPACK_LOG
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
 }
 
 /// Options for access to registries.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 0 | | done |
 //! | 1 | `other` | anything else; `diff` found a difference, which is no failure |
-//! | 2 | `usage` | the arguments: a flag, a reference or place that does not parse |
+//! | 2 | `usage` | the arguments: a flag, a reference or place that does not parse; or a setting: an environment variable, a file with logins, a credential helper |
 //! | 3 | `notFound` | a directory, tag, manifest or blob is not there |
 //! | 4 | `unauthorized` | the registry wants credentials, or other ones, or does not allow it |
 //! | 5 | `verification` | a wrong digest or size, an artifact that is invalid or hostile |
@@ -224,6 +224,16 @@ impl From<modelpack::InvalidValue> for Failure {
 fn hint_for_store(error: &StoreError) -> Option<String> {
     let hint = match error {
         StoreError::Unauthorized { registry, .. } => return Some(format!("log in with `modelpack login {registry}`")),
+        StoreError::Setting { setting, .. } if setting.to_lowercase().ends_with("_proxy") => {
+            return Some(format!(
+                "set it as in {setting}=http://proxy.example.com:3128, or unset it; NO_PROXY names the hosts that are reached directly"
+            ));
+        }
+        StoreError::CredentialsFile { .. } => "correct the file, or name another one with REGISTRY_AUTH_FILE",
+        StoreError::CredentialHelper { helper, named_by, .. } => {
+            let file = named_by.display();
+            return Some(format!("try it with `echo REGISTRY | {helper} get`; without its name in {file} the program does without it"));
+        }
         StoreError::Denied { .. } => "log in as a user with this permission, with `modelpack login`",
         StoreError::Ambiguous { .. } => {
             "put one of these after the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` lists all of them"

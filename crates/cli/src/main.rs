@@ -13,6 +13,7 @@ mod commands;
 mod context;
 mod failure;
 mod interrupt;
+mod log;
 mod output;
 mod progress;
 mod settings;
@@ -20,7 +21,6 @@ mod source_date;
 mod text;
 
 use args::Cli;
-use clap::Parser;
 use commands::{Command, completion, version};
 use context::Context;
 use failure::Failure;
@@ -34,7 +34,7 @@ use std::{process::ExitCode, time::Duration};
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let Cli { globals, command } = match Cli::try_parse() {
+    let Cli { globals, command } = match Cli::of_process() {
         Ok(cli) => cli,
         Err(error) => return args::report(&error),
     };
@@ -52,11 +52,13 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, globals: args::Globals, output: Output) -> Result<(), Failure> {
+    let settings = Settings::read(globals.store, |name| std::env::var_os(name));
+    log::start(globals.verbose, settings.log.as_deref(), output)?;
     let cannot_start = |e: std::io::Error| Failure::new(failure::Kind::Other, format!("cannot start: {e}"));
     let interrupt = Interrupt::listen().map_err(cannot_start)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_start)?;
     let ends_itself = command.ends_itself();
-    let context = Context { settings: Settings::read(globals.store, |name| std::env::var_os(name)), output, interrupt };
+    let context = Context { settings, output, interrupt };
     let result = runtime.block_on(async {
         let work = command.run(&context);
         if ends_itself { work.await } else { context.interrupt.or(work).await }

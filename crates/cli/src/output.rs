@@ -54,6 +54,15 @@ impl Output {
         }
     }
 
+    /// Prints a line of the log: `text`, or `value` with `--json`.
+    pub fn log(&self, text: &str, value: &impl Serialize) {
+        if self.json {
+            say_line(&to_line(value));
+        } else {
+            say(text);
+        }
+    }
+
     /// Prints a warning. Not printed with `--json`, because the result contains it.
     pub fn warn(&self, text: &str) {
         if !self.json {

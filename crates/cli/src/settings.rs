@@ -1,6 +1,6 @@
 //! Settings from the environment. They are read here once, and nowhere else.
 
-use modelpack::{Credentials, Proxies};
+use modelpack::{Credentials, Proxies, ProxyUrl};
 use std::{ffi::OsString, path::PathBuf};
 
 /// The data directory for a process without a home directory.
@@ -15,6 +15,8 @@ pub struct Settings {
     pub credentials: Credentials,
     /// Proxies.
     pub proxies: Proxies,
+    /// `MODELPACK_LOG` as it stands: what is logged if no flag says it.
+    pub log: Option<String>,
     /// The unparsed `SOURCE_DATE_EPOCH`.
     pub source_date_epoch: Option<String>,
     /// The directory for temporary files.
@@ -28,7 +30,9 @@ impl Settings {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let path = |name: &str| variable(name).map(PathBuf::from);
         let text = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
-        let either_case = |name: &str| text(&name.to_lowercase()).or_else(|| text(name));
+        let either_case =
+            |name: &str| [name.to_lowercase(), name.to_owned()].into_iter().find_map(|name| text(&name).map(|value| (name, value)));
+        let proxy = |name: &str| either_case(name).map(|(setting, url)| ProxyUrl { url, setting });
         let home = path("HOME");
         let data = || {
             let own = path("XDG_DATA_HOME").or_else(|| home.as_ref().map(|home| home.join(".local/share")));
@@ -37,7 +41,12 @@ impl Settings {
         Self {
             store: store.or_else(|| path("MODELPACK_STORE")).unwrap_or_else(data),
             credentials: Credentials::in_files(login_files(path)),
-            proxies: Proxies { https: either_case("HTTPS_PROXY"), http: either_case("HTTP_PROXY"), no_proxy: either_case("NO_PROXY") },
+            proxies: Proxies {
+                https: proxy("HTTPS_PROXY"),
+                http: proxy("HTTP_PROXY"),
+                no_proxy: either_case("NO_PROXY").map(|(_, hosts)| hosts),
+            },
+            log: text("MODELPACK_LOG"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
         }
@@ -103,8 +112,11 @@ mod tests {
 
     #[test]
     fn proxies_are_read_in_both_cases() {
-        let proxies = settings(None, &[("https_proxy", "http://a:1"), ("HTTPS_PROXY", "http://b:1"), ("NO_PROXY", "c")]).proxies;
-        assert_eq!((proxies.https.as_deref(), proxies.http.as_deref()), (Some("http://a:1"), None));
+        let environment = [("https_proxy", "http://a:1"), ("HTTPS_PROXY", "http://b:1"), ("HTTP_PROXY", "http://c:1"), ("NO_PROXY", "c")];
+        let proxies = settings(None, &environment).proxies;
+        let named = |proxy: Option<ProxyUrl>| proxy.map(|proxy| (proxy.setting, proxy.url));
+        assert_eq!(named(proxies.https), Some(("https_proxy".to_owned(), "http://a:1".to_owned())));
+        assert_eq!(named(proxies.http), Some(("HTTP_PROXY".to_owned(), "http://c:1".to_owned())));
         assert_eq!(proxies.no_proxy.as_deref(), Some("c"));
     }
 }

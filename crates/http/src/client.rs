@@ -1,41 +1,69 @@
 //! Connections to servers, and one request over one of them.
 
-use crate::{
-    failure::Failure,
-    network,
-    options::{ClientOptions, Proxies},
-    request::Request,
-    text::shown,
-};
+use crate::{failure::Failure, network, options::ClientOptions, proxy::Routes, request::Request, text::shown};
 use http::{
-    HeaderValue, Method,
-    header::{AUTHORIZATION, CONTENT_LENGTH},
+    HeaderName, HeaderValue, Method,
+    header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
 };
 use modelpack_transfer::{Error, Result};
-use reqwest::{NoProxy, Proxy, Response, Url, redirect::Policy};
-use std::{pin::pin, time::Duration};
+use reqwest::{Response, Url, redirect::Policy};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{debug, info};
 
+const USER_AGENT: &str = concat!("modelpack/", env!("CARGO_PKG_VERSION"));
 const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// Connections live longer idle than a registry takes to commit a blob, so that the next one finds them open.
 const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
-/// Never asked for by proxy.
-const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Connections to any number of servers, over HTTP/1.1. Clones share them.
 #[derive(Clone, Debug)]
-pub struct HttpClient(reqwest::Client);
+pub struct HttpClient {
+    client: reqwest::Client,
+    routes: Arc<Routes>,
+}
 
 impl HttpClient {
     /// A client; nothing is connected to yet.
     ///
-    /// Fails if a proxy or the user agent cannot be understood.
+    /// Fails with [`Error::Setting`] if a proxy or the user agent cannot be understood.
     pub fn new(options: &ClientOptions) -> Result<Self> {
-        let built = match configured(options)?.build() {
+        // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let routes = Routes::new(&options.proxies)?;
+        let user_agent = if options.user_agent.is_empty() { USER_AGENT } else { &options.user_agent };
+        let user_agent = HeaderValue::try_from(user_agent).map_err(|e| {
+            let why = "it has characters that cannot stand in a header".to_owned();
+            Error::Setting { setting: "the user agent".to_owned(), why, source: Some(e.into()) }
+        })?;
+        let configured = || {
+            let builder = reqwest::Client::builder()
+                .user_agent(user_agent.clone())
+                // Several connections carry more than one connection of HTTP/2 does.
+                .http1_only()
+                .no_proxy()
+                .redirect(Policy::none())
+                .referer(false)
+                .tls_danger_accept_invalid_certs(options.insecure)
+                .tcp_nodelay(true)
+                .tcp_keepalive(Duration::from_secs(30))
+                .connect_timeout(CONNECT_PATIENCE)
+                .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
+            routes.configure(builder)
+        };
+        let built = match configured().and_then(reqwest::ClientBuilder::build) {
             Ok(client) => Ok(client),
             // A machine without any CA certificate can still speak plain http; https fails there when it is tried.
-            Err(_) => configured(options)?.tls_certs_only([]).build(),
+            Err(_) => configured().and_then(|builder| builder.tls_certs_only([]).build()),
         };
-        built.map(Self).map_err(|e| invalid("the HTTP client", &e))
+        let client = built.map_err(|e| {
+            let why = network::causes(&e).last().map_or_else(String::new, ToString::to_string);
+            Error::Setting { setting: "the HTTP client".to_owned(), why, source: Some(e.into()) }
+        })?;
+        Ok(Self { client, routes: Arc::new(routes) })
     }
 
     /// Sends a request to `url` once, and gives the answer when its head has come, whatever its status is. Nothing is followed, repeated
@@ -49,7 +77,30 @@ impl HttpClient {
         request: &mut Request<'_, S>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
-        let mut sending = self.0.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+        let begun = Instant::now();
+        debug!(
+            method = %request.method,
+            url = %shown(url),
+            range = header(request, RANGE),
+            bytes = request.payload.len(),
+            shows = authorization.map(scheme),
+            proxy = self.routes.proxy(url),
+            "request"
+        );
+        let answer = self.send(url, request, authorization).await;
+        let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &answer {
+            Ok(response) => {
+                let (status, bytes) = (response.status().as_u16(), response.content_length());
+                info!(method = %request.method, url = %shown(url), status, bytes, milliseconds, "answer");
+            }
+            Err(failure) => info!(method = %request.method, url = %shown(url), why = failure.why(), milliseconds, "no answer"),
+        }
+        answer
+    }
+
+    async fn send<S>(&self, url: &Url, request: &mut Request<'_, S>, authorization: Option<&HeaderValue>) -> Result<Response, Failure> {
+        let mut sending = self.client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
         if let Some(authorization) = authorization {
             sending = sending.header(AUTHORIZATION, authorization.clone());
         }
@@ -65,8 +116,11 @@ impl HttpClient {
         let mut sent = 0;
         loop {
             match tokio::time::timeout(request.patience, &mut answer).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(request.payload.failure().map_or_else(|| Failure::network(url, &error), Failure::from)),
+                Ok(Ok(response)) => return self.routes.refusal(&response).map_or(Ok(response), |error| Err(error.into())),
+                Ok(Err(error)) => {
+                    let failure = || self.routes.explain(url, Failure::network(url, &error), &error);
+                    return Err(request.payload.failure().map_or_else(failure, Failure::from));
+                }
                 Err(_) if request.payload.sent() > sent => sent = request.payload.sent(),
                 Err(_) => return Err(Failure::stalled(url, request.patience)),
             }
@@ -74,31 +128,18 @@ impl HttpClient {
     }
 }
 
-fn configured(options: &ClientOptions) -> Result<reqwest::ClientBuilder> {
-    let user_agent = if options.user_agent.is_empty() { concat!("modelpack/", env!("CARGO_PKG_VERSION")) } else { &options.user_agent };
-    let mut builder = reqwest::Client::builder()
-        .user_agent(user_agent)
-        // Several connections carry more than one connection of HTTP/2 does.
-        .http1_only()
-        .no_proxy()
-        .redirect(Policy::none())
-        .referer(false)
-        .tls_danger_accept_invalid_certs(options.insecure)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(30))
-        .connect_timeout(CONNECT_PATIENCE)
-        .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
-    let Proxies { https, http, no_proxy } = &options.proxies;
-    let exceptions = no_proxy.as_deref().map_or_else(|| LOOPBACK.to_owned(), |list| format!("{list},{LOOPBACK}"));
-    for proxy in [https.as_deref().map(Proxy::https), http.as_deref().map(Proxy::http)].into_iter().flatten() {
-        let proxy = proxy.map_err(|e| invalid("the URL of a proxy", &e))?;
-        builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&exceptions)));
-    }
-    Ok(builder)
+/// A header of a request as the log shows it.
+fn header<'r, S>(request: &'r Request<'_, S>, name: HeaderName) -> Option<&'r str> {
+    request.headers.get(name)?.to_str().ok()
 }
 
-/// An error about the options, in the words of its root cause.
-fn invalid(what: &str, error: &reqwest::Error) -> Error {
-    let why = network::causes(error).last().map_or_else(String::new, ToString::to_string);
-    Error::Invalid { what: what.to_owned(), why }
+/// How a request authenticates, without what it shows.
+fn scheme(authorization: &HeaderValue) -> &str {
+    let scheme = authorization.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    // A token without a scheme is a secret.
+    match scheme {
+        b"Basic" => "Basic",
+        b"Bearer" => "Bearer",
+        _ => "something else",
+    }
 }

@@ -18,6 +18,7 @@ use http::{
 use modelpack_transfer::{Body, Error, Result};
 use reqwest::{Response, Url};
 use std::{ops::Range, sync::Arc};
+use tracing::info;
 
 /// A server may give less than was asked for, or break off, but not so early that a download takes more answers than these, and one besides for
 /// each [`ENOUGH`] bytes that came.
@@ -151,6 +152,7 @@ impl<P: Protocol> Download<P> {
         match self.backoff.wait(failure).await {
             Ok(()) => {}
             Err(failure) if self.asks_for_part() && may_be_about_the_part(&failure.error) => {
+                info!(what = self.resource.what, why = %failure.error, "asking for everything, since a part is not given");
                 (self.by_range, self.answers) = (false, Answers::default());
             }
             Err(failure) => return Err(failure.error),
@@ -193,6 +195,12 @@ impl<P: Protocol> Download<P> {
                 Ok(Err(error)) => Failure::network(answer.response.url(), &error),
                 Err(_) => Failure::stalled(answer.response.url(), PATIENCE),
             };
+            info!(
+                what = self.resource.what,
+                came = self.at - self.wanted.start,
+                of = self.wanted.end - self.wanted.start,
+                "a body broke off"
+            );
             self.recover(failure).await.map_err(|error| self.told(error))?;
         }
     }

@@ -41,9 +41,9 @@ impl Failure {
         if let Error::Network { url: failed, why } = &mut self.error
             && *failed == shown(url)
         {
-            match &**why {
-                UNANSWERED if url.scheme() == "http" => why.push_str(MAY_SPEAK_TLS),
-                NO_HANDSHAKE => why.push_str(MAY_SPEAK_PLAIN_HTTP),
+            match why {
+                _ if why.starts_with(UNANSWERED) && url.scheme() == "http" => why.push_str(MAY_SPEAK_TLS),
+                _ if why.starts_with(NO_HANDSHAKE) => why.push_str(MAY_SPEAK_PLAIN_HTTP),
                 _ => {}
             }
         }
@@ -59,6 +59,14 @@ impl Failure {
     /// A body ended before all of it had come.
     pub(crate) fn cut_off(url: &Url) -> Self {
         Self { error: Error::Network { url: shown(url), why: "the connection ended too early".to_owned() }, retry: Retry::Soon }
+    }
+
+    /// Why it failed, without the URL that it is about.
+    pub(crate) fn why(&self) -> String {
+        match &self.error {
+            Error::Network { why, .. } => why.clone(),
+            error => error.to_string(),
+        }
     }
 
     /// A response that is not a success, to a request that asked for `what`. `protocol` says what it means.

@@ -1,6 +1,6 @@
 //! How servers are reached.
 
-use crate::Credentials;
+use crate::{Credentials, Proxies};
 use modelpack_transfer::Notices;
 
 /// How servers are reached.
@@ -18,15 +18,4 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// Where notices go.
     pub notices: Notices,
-}
-
-/// Proxies, as the environment variables of the same names describe them. Loopback hosts are reached directly.
-#[derive(Clone, Debug, Default)]
-pub struct Proxies {
-    /// The URL of the proxy for https, `HTTPS_PROXY`.
-    pub https: Option<String>,
-    /// The URL of the proxy for plain http, `HTTP_PROXY`.
-    pub http: Option<String>,
-    /// Hosts, domains and networks that are reached directly, separated by commas, `NO_PROXY`.
-    pub no_proxy: Option<String>,
 }

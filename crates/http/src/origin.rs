@@ -15,6 +15,7 @@ use std::{
     net::IpAddr,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
+use tracing::{debug, info};
 
 const MAX_REDIRECTS: usize = 8;
 /// How often one request may be refused while there is something else to show: at first nothing is shown, then a token that has expired in
@@ -79,6 +80,7 @@ impl<P: Protocol> Origin<P> {
             }
             if status == StatusCode::UNAUTHORIZED && self.owns(&url) && refusals < MAX_REFUSALS && !request.payload.is_spent() {
                 refusals += 1;
+                debug!(url = %shown(&url), "credentials are asked for, or other ones");
                 if self.protocol.refused(request.scope, response.headers(), authorization.as_ref(), refusals > 1).await? {
                     continue;
                 }
@@ -93,6 +95,7 @@ impl<P: Protocol> Origin<P> {
                 } else if request.payload.is_spent() {
                     format!("it redirects to {to} after the bytes were sent, and they cannot be sent a second time")
                 } else {
+                    info!(status = status.as_u16(), %to, "redirected");
                     continue;
                 };
                 return Err(unexpected(&response, why).into());

@@ -6,6 +6,7 @@ use http::{
     header::{DATE, RETRY_AFTER},
 };
 use std::time::{Duration, SystemTime};
+use tracing::info;
 
 /// How often something is tried without any progress.
 const ATTEMPTS: u32 = 5;
@@ -62,6 +63,7 @@ impl Backoff {
     /// After a failed attempt, waits until it is time for the next one. Gives the failure back if there should be none.
     pub async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(pause) = self.pause(failure.retry) else { return Err(failure) };
+        info!(why = %failure.error, attempt = self.failures + 1, milliseconds = pause.as_millis() as u64, "trying again after a pause");
         tokio::time::sleep(pause).await;
         Ok(())
     }

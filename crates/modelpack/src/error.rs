@@ -142,7 +142,11 @@ fn kind_of_store(error: &StoreError) -> ErrorKind {
         | StoreError::InvalidPath { .. }
         | StoreError::Damaged { .. }
         | StoreError::Invalid { .. } => ErrorKind::Verification,
-        StoreError::Ambiguous { .. } => ErrorKind::Usage,
+        StoreError::Ambiguous { .. }
+        | StoreError::InvalidName { .. }
+        | StoreError::Setting { .. }
+        | StoreError::CredentialsFile { .. }
+        | StoreError::CredentialHelper { .. } => ErrorKind::Usage,
         StoreError::Conflict { .. } => ErrorKind::Conflict,
         StoreError::Changed { .. } => ErrorKind::Input,
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,
@@ -209,6 +213,10 @@ mod tests {
             (io(io::ErrorKind::StorageFull), "io"),
             (network, "network"),
             (StoreError::Conflict { path: "x".into(), why: "y".into() }, "conflict"),
+            (StoreError::InvalidName { name: "x".into(), why: "y".into() }, "usage"),
+            (StoreError::Setting { setting: "x".into(), why: "y".into(), source: None }, "usage"),
+            (StoreError::CredentialsFile { path: "x".into(), why: "y".into(), source: None }, "usage"),
+            (StoreError::CredentialHelper { helper: "x".into(), named_by: "y".into(), why: "z".into(), source: None }, "usage"),
             (StoreError::Changed { path: "x".into() }, "input"),
         ] {
             assert_eq!(Error::Store(error).kind().name(), kind);

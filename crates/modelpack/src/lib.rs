@@ -8,6 +8,8 @@
 //!
 //! The results of operations can be serialised, and `--json` of the program prints them in this
 //! form; `docs/json.md` lists the fields. An [`Error`] has a [`kind`](Error::kind).
+//!
+//! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`.
 
 mod attach;
 mod convert;
@@ -29,6 +31,7 @@ mod repair;
 mod scan;
 mod store;
 mod unpack;
+#[cfg(feature = "validate")]
 mod validate;
 mod verify;
 
@@ -41,7 +44,7 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies};
+pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
@@ -53,6 +56,7 @@ pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Serve
 pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedRepository};
 pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
+#[cfg(feature = "validate")]
 pub use modelpack_validate as validation;
 pub use options::{DEFAULT_CONCURRENCY, Options};
 pub use pack::{ModelfilePath, PackRequest, PackSource, Packed, Planned};
@@ -63,6 +67,7 @@ pub use repair::{RepairedArtifact, RepairedStore, UnrepairedBlob};
 pub use scan::{ScanOptions, ScanTarget, Scanned};
 pub use store::{Listed, Listing, RemovedName, Unreadable};
 pub use unpack::{UnpackOptions, Unpacked};
+#[cfg(feature = "validate")]
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
@@ -129,33 +134,26 @@ impl Modelpack {
     }
 
     /// The local store for reading. It may be missing or read-only.
-    fn store(&self) -> &Store {
-        self.opened.store.get_or_init(|| Store::open_existing(&self.options.store, Untagged::Drop))
+    fn store(&self) -> Result<&Store> {
+        get_or_try_init(&self.opened.store, || Ok(Store::open_existing(&self.options.store, Untagged::Drop)?))
     }
 
     /// The local store for writing. It is created if it is missing, and files left by killed
     /// writers are removed.
     fn writable_store(&self) -> Result<&Store> {
-        match self.opened.writable_store.get() {
-            Some(store) => Ok(store),
-            None => {
-                let store = Store::open(&self.options.store, Untagged::Drop)?;
-                // `prune` reports files that cannot be removed.
-                let _ = store.remove_abandoned();
-                Ok(self.opened.writable_store.get_or_init(|| store))
-            }
-        }
+        get_or_try_init(&self.opened.writable_store, || {
+            let store = Store::open(&self.options.store, Untagged::Drop)?;
+            // `prune` reports files that cannot be removed.
+            let _ = store.remove_abandoned();
+            Ok(store)
+        })
     }
 
     fn client(&self) -> Result<&Client> {
-        match self.opened.client.get() {
-            Some(client) => Ok(client),
-            None => {
-                let notices = self.options.notices.clone();
-                let client = Client::new(ClientOptions { notices, ..self.options.client.clone() })?;
-                Ok(self.opened.client.get_or_init(|| client))
-            }
-        }
+        get_or_try_init(&self.opened.client, || {
+            let notices = self.options.notices.clone();
+            Ok(Client::new(ClientOptions { notices, ..self.options.client.clone() })?)
+        })
     }
 
     fn copy_options(&self) -> CopyOptions {
@@ -163,6 +161,14 @@ impl Modelpack {
     }
 }
 
-#[cfg(doctest)]
+/// What `cell` holds. If it holds nothing, it holds from now on what `make` returns.
+fn get_or_try_init<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+    match cell.get() {
+        Some(made) => Ok(made),
+        None => make().map(|made| cell.get_or_init(|| made)),
+    }
+}
+
+#[cfg(all(doctest, feature = "validate"))]
 #[doc = include_str!("../../../docs/embedding.md")]
 struct DocumentedExample;

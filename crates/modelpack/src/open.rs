@@ -93,7 +93,7 @@ impl Modelpack {
                 Ok(Opened { source: Arc::new(remote), manifest, place: place.clone(), name, referrers, _lease: None })
             }
             Place::Store(reference) => {
-                let repository = self.store().repository(&reference.repository);
+                let repository = self.store()?.repository(&reference.repository);
                 let this = repository.clone();
                 let lease = blocking(move || this.lease_to_read()).await?;
                 let manifest = self.select(&repository, reference).await.map_err(|error| damage(reference, error))?;

@@ -95,7 +95,7 @@ impl Modelpack {
     pub async fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
         let (root, dry_run) = (self.options.store.clone(), options.dry_run);
         // This operation removes and reports the files that dead writers left.
-        let open = move || if dry_run { Ok(Store::open_existing(&root, Untagged::Drop)) } else { Store::open(&root, Untagged::Drop) };
+        let open = move || if dry_run { Store::open_existing(&root, Untagged::Drop) } else { Store::open(&root, Untagged::Drop) };
         let pruned = blocking(move || open()?.prune(dry_run)).await?;
         Ok(Pruned {
             dry_run,

@@ -99,7 +99,7 @@ impl Modelpack {
                 // Ignore files are as untrusted as the files that they hide, so they are not
                 // applied.
                 let include = Patterns::new("scan", ["*"]).expect("a star is a pattern");
-                let everything = FileFilter { include, only_included: true, ..FileFilter::default() };
+                let everything = FileFilter::default().include(include).only_included(true);
                 let directory = directory.clone();
                 let plan = blocking(move || plan(&directory, None, &everything)).await?;
                 self.scan_files(plan.content().clone(), &scanned(&plan.files), scratch).await

@@ -104,7 +104,7 @@ impl Modelpack {
     /// # }
     /// ```
     pub async fn list(&self, below: Option<&RepositoryName>) -> Result<Listing> {
-        let store = self.store().clone();
+        let store = self.store()?.clone();
         let (names, unusable) = blocking(move || Ok::<_, StoreError>((store.repositories()?, store.unusable()?))).await?;
         let is_below = |name: &RepositoryName| {
             let rest = below.map(|below| name.as_str().strip_prefix(below.as_str()));
@@ -112,7 +112,7 @@ impl Modelpack {
         };
         let mut listing = Listing::default();
         for name in names.into_iter().filter(is_below) {
-            let repository = self.store().repository(&name);
+            let repository = self.store()?.repository(&name);
             if let Err(error) = list_repository(&repository, &mut listing).await {
                 listing.unreadable.push(unreadable(&repository, None, None, error));
             }

@@ -2,8 +2,8 @@
 
 use crate::{Modelpack, Place, Result};
 use async_trait::async_trait;
-use modelpack_spec::{Descriptor, Digest, Hasher, Manifest, Selector};
-use modelpack_transfer::{Begin, Body, Sink, Upload, copy, verify_blob};
+use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
+use modelpack_transfer::{Begin, Body, Sink, Upload, Verifier, copy};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -60,10 +60,10 @@ impl Sink for Nowhere {
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, modelpack_transfer::Error> {
-        let blob = blob.expect("a copy gives the descriptor of every blob").clone();
+        let blob = blob.expect("a copy names every blob");
         self.blobs.fetch_add(1, Relaxed);
         self.bytes.fetch_add(blob.size, Relaxed);
-        Ok(Begin::Upload(Box::new(Verification { hasher: Some(Hasher::new(blob.digest.algorithm())), len: 0, blob })))
+        Ok(Begin::Upload(Box::new(Verification(Verifier::of(blob)))))
     }
 
     async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), modelpack_transfer::Error> {
@@ -71,31 +71,17 @@ impl Sink for Nowhere {
     }
 }
 
-struct Verification {
-    blob: Descriptor,
-    hasher: Option<Hasher>,
-    len: u64,
-}
+struct Verification(Verifier);
 
 #[async_trait]
 impl Upload for Verification {
     async fn write(&mut self, body: Body) -> Result<(), modelpack_transfer::Error> {
-        let hasher = self.hasher.take().unwrap_or_else(|| Hasher::new(self.blob.digest.algorithm()));
-        let ((hasher, len), read) = body
-            .drain((hasher, self.len), |(hasher, len), piece| {
-                hasher.update(piece);
-                *len += piece.len() as u64;
-                Ok(())
-            })
-            .await;
-        (self.hasher, self.len) = (Some(hasher), len);
+        let (verifier, read) = body.drain(self.0.clone(), |verifier, piece| verifier.update(piece)).await;
+        self.0 = verifier;
         read
     }
 
-    async fn commit(self: Box<Self>, _: Option<&Descriptor>) -> Result<(Digest, u64), modelpack_transfer::Error> {
-        let hasher = self.hasher.unwrap_or_else(|| Hasher::new(self.blob.digest.algorithm()));
-        let found = hasher.finish();
-        verify_blob(&format!("blob {}", self.blob.digest), &self.blob, &found, self.len)?;
-        Ok((found, self.len))
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64), modelpack_transfer::Error> {
+        Ok(self.0.finish_as(expected)?.into_parts())
     }
 }

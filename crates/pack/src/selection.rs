@@ -8,6 +8,7 @@ use std::{fmt, path::Path, str::FromStr, sync::LazyLock};
 /// A selection of files: those that an include or a preset matches (all files if there is neither),
 /// without those that are excluded.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Selection {
     /// Selects files by their paths.
     pub include: Patterns,

@@ -57,7 +57,7 @@ fn policy() -> impl Strategy<Value = LayerPolicy> {
     let selector = || proptest::sample::select(vec!["", "code=", "doc=", "config=", "<20=", "n*=", "**/*a*=", "code,>10="]);
     let rules =
         collection::vec((selector(), encoding()).prop_map(|(selector, encoding)| format!("{selector}{encoding}").parse().unwrap()), 0..4);
-    (rules, 1..10_usize).prop_map(|(rules, max_layers)| LayerPolicy { rules, max_layers })
+    (rules, 1..10_usize).prop_map(|(rules, max_layers)| LayerPolicy::default().rules(rules).max_layers(max_layers))
 }
 
 /// Packs twice, which must give the same, and unpacks; `None` if the policy allows too few layers.

@@ -28,7 +28,7 @@ fn options() -> PackOptions {
 async fn packed(rules: &[&str], max_layers: usize) -> (MemoryStore, ArtifactFiles, String) {
     let directory = directory();
     let store = MemoryStore::new();
-    let policy = LayerPolicy { rules: rules.iter().map(|rule| rule.parse().unwrap()).collect(), max_layers };
+    let policy = LayerPolicy::default().rules(rules.iter().map(|rule| rule.parse().unwrap())).max_layers(max_layers);
     let layers = layers(&plan(directory.path(), None, &FileFilter::default()).unwrap(), &policy).unwrap();
     let at = Selector::Tag(Tag::latest());
     let manifest = pack(&layers, &Description::default(), &store, &at, &options()).await.unwrap();
@@ -60,7 +60,7 @@ async fn what_is_packed_of_an_artifact_is_that_artifact() {
         let (store, files, digest) = packed(rules, max_layers).await;
         let plan = plan_artifact(&Arc::new(files), None, &FileFilter::default()).unwrap();
         // The rules are not said again: archives stay because they hold the same files.
-        let layers = layers(&plan, &LayerPolicy { max_layers, ..LayerPolicy::default() }).unwrap();
+        let layers = layers(&plan, &LayerPolicy::default().max_layers(max_layers)).unwrap();
         let at = Selector::Tag("again".parse().unwrap());
         let again = pack(&layers, &Description::default(), &store, &at, &options()).await.unwrap();
         assert_eq!(again.digest().to_string(), digest, "{rules:?}, {max_layers} layers");
@@ -74,7 +74,7 @@ async fn a_layer_that_does_not_stay_is_packed_anew_from_verified_bytes() {
     for (rules, max_layers) in WAYS {
         let (store, files, _) = packed(rules, max_layers).await;
         let plan = plan_artifact(&Arc::new(files), None, &FileFilter::default()).unwrap();
-        let policy = LayerPolicy { rules: vec!["raw".parse().unwrap()], ..LayerPolicy::default() };
+        let policy = LayerPolicy::default().rules(["raw".parse().unwrap()]);
         let at = Selector::Tag("raw".parse().unwrap());
         let raw = pack(&layers(&plan, &policy).unwrap(), &Description::default(), &store, &at, &options()).await.unwrap();
         assert_eq!(raw.digest().to_string(), expected, "{rules:?}, {max_layers} layers: as if packed raw from the directory");

@@ -40,8 +40,8 @@ fn model() -> (tempfile::TempDir, Vec<PlannedLayer>) {
 }
 
 fn layers_of(directory: &Path, rules: &[&str], max_layers: usize) -> Vec<PlannedLayer> {
-    let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-    layers(&plan(directory, None, &FileFilter::default()).unwrap(), &LayerPolicy { rules, max_layers }).unwrap()
+    let rules = rules.iter().map(|rule| rule.parse().unwrap());
+    layers(&plan(directory, None, &FileFilter::default()).unwrap(), &LayerPolicy::default().rules(rules).max_layers(max_layers)).unwrap()
 }
 
 /// The bytes of a blob.

@@ -108,7 +108,7 @@ async fn replacements_after_planning_are_not_packed() {
     for (what, replace) in REPLACEMENTS {
         for rule in ["raw", "tar", "tar+zstd"] {
             let scene = Scene::new();
-            let policy = LayerPolicy { rules: vec![rule.parse().unwrap()], max_layers: 512 };
+            let policy = LayerPolicy::default().rules([rule.parse().unwrap()]).max_layers(512);
             let layers = layers(&plan(&scene.model(), None, &FileFilter::default()).unwrap(), &policy).unwrap();
             replace(&scene);
             let store = MemoryStore::new();
@@ -206,7 +206,7 @@ async fn no_secret_is_packed_if_a_file_or_directory_becomes_a_link_at_any_moment
             let said = infer(&plan.model());
             assert_ne!(said.descriptor.family.as_deref(), Some("theft"), "{name}, {link:?}, run {run}");
             let store = MemoryStore::new();
-            let layers = layers(&plan, &LayerPolicy { rules: vec![rule], max_layers: 512 }).unwrap();
+            let layers = layers(&plan, &LayerPolicy::default().rules([rule]).max_layers(512)).unwrap();
             let Ok(manifest) = pack(&layers, &Description::of([said.into()]), &store, &at(), &options()).await else { continue };
             packed += 1;
             assert!(!holds(&bytes_of(&store, &manifest).await, SECRET), "{name}, {link:?}, run {run} packed a file outside the model");

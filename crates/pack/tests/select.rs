@@ -16,7 +16,7 @@ use tempfile::{TempDir, tempdir};
 
 fn selection(include: &[&str], presets: &[Preset], exclude: &[&str]) -> UnpackOptions {
     let (include, exclude) = (Patterns::new("--include", include).unwrap(), Patterns::new("--exclude", exclude).unwrap());
-    UnpackOptions { selection: Selection { include, presets: presets.to_vec(), exclude }, ..options() }
+    UnpackOptions { selection: Selection::default().include(include).presets(presets.to_vec()).exclude(exclude), ..options() }
 }
 
 async fn part(artifact: &Artifact, options: &UnpackOptions) -> (TempDir, Result<Unpacked, Error>) {
@@ -161,7 +161,7 @@ proptest! {
         presets in collection::vec(proptest::sample::select(Preset::ALL.to_vec()), 0..2),
     ) {
         let (Ok(include), Ok(exclude)) = (Patterns::new("i", include), Patterns::new("e", exclude)) else { return Ok(()) };
-        let selected = UnpackOptions { selection: Selection { include, exclude, presets }, ..options() };
+        let selected = UnpackOptions { selection: Selection::default().include(include).exclude(exclude).presets(presets), ..options() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut artifact = Artifact::new();

@@ -154,7 +154,7 @@ async fn has_no_file(artifact: &Artifact, selection: Selection, words: &[&str]) 
 
 #[tokio::test]
 async fn an_artifact_without_files_fails_with_a_reason() {
-    let nothing_is_selected = || Selection { include: Patterns::new("i", ["*.onnx"]).unwrap(), ..Selection::default() };
+    let nothing_is_selected = || Selection::default().include(Patterns::new("i", ["*.onnx"]).unwrap());
     for selection in [Selection::default(), nothing_is_selected()] {
         has_no_file(&Artifact::new(), selection.clone(), &["no layers"]).await;
         let mut image = Artifact::new();
@@ -205,7 +205,7 @@ async fn docker_layers_are_unpacked_to_the_files_of_their_types() {
     assert_eq!(listing(to.path()), all);
     assert_eq!(fs::read(to.path().join("model-00002-of-00002.safetensors")).unwrap(), b"two");
     let part = tempdir().unwrap();
-    let selection = Selection { include: Patterns::new("i", ["config.json"]).unwrap(), ..Selection::default() };
+    let selection = Selection::default().include(Patterns::new("i", ["config.json"]).unwrap());
     artifact.unpack_with(part.path(), &UnpackOptions { selection, ..options() }).await.unwrap();
     assert_eq!(listing(part.path()), ["config.json"]);
 

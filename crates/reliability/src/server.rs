@@ -17,7 +17,7 @@ impl Server {
     /// Serves until it is stopped.
     pub fn run(self) -> Result<(), Box<dyn Error>> {
         tokio::runtime::Runtime::new()?.block_on(async {
-            let registry = RegistryOptions { lease_idle: Duration::from_secs(self.lease_seconds), ..RegistryOptions::default() };
+            let registry = RegistryOptions::default().lease_idle(Duration::from_secs(self.lease_seconds));
             let server = serve(&self.root, (Ipv4Addr::LOCALHOST, 0).into(), registry, ServerOptions::default()).await?;
             println!("serving http://{} from {}", server.address(), self.root.display());
             let mut terminated = signal(SignalKind::terminate())?;

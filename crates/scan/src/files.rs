@@ -7,8 +7,8 @@ use crate::{
     input::Input,
 };
 use modelpack_formats::compressed::{Allowance, Compression, decompressed};
-use modelpack_spec::{Descriptor, Encoding, FilePath, Hasher};
-use modelpack_transfer::{Error, FileReader, Files, FilesReader, LayerFile, Result, blocking, for_each_concurrent, verify_blob};
+use modelpack_spec::{Descriptor, Encoding, FilePath};
+use modelpack_transfer::{Error, FileReader, Files, FilesReader, LayerFile, Result, Verifier, blocking, for_each_concurrent};
 use std::{
     io::{self, BufReader, Read},
     path::PathBuf,
@@ -91,12 +91,12 @@ fn scan_one(file: &ScannedFile, reader: &FilesReader, scratch: Option<PathBuf>) 
             more.take_entry(file);
         }
     };
-    let mut hashed = Hashed { reader: content, hasher: Hasher::new(descriptor.digest.algorithm()), len: 0 };
+    let mut hashed = Hashed { reader: content, verifier: Verifier::named(&what, descriptor) };
     let read = decompressed(compression, BufReader::new(&mut hashed), &allowance).and_then(|stream| scan_tar(stream, context, &mut each));
     let drained = io::copy(&mut hashed, &mut io::sink());
     reader.failure()?;
-    drained.map_err(|error| Error::Invalid { what: what.clone(), why: error.to_string() })?;
-    verify_blob(&what, descriptor, &hashed.hasher.finish(), hashed.len)?;
+    drained.map_err(|error| error.downcast().unwrap_or_else(|error| Error::Invalid { what, why: error.to_string() }))?;
+    hashed.verifier.finish()?;
     if count > 0 {
         more.looked(format!("each of {count} more files"));
         files.push(more);
@@ -113,15 +113,13 @@ fn scan_one(file: &ScannedFile, reader: &FilesReader, scratch: Option<PathBuf>) 
 /// Hashes bytes as they are read.
 struct Hashed {
     reader: FileReader,
-    hasher: Hasher,
-    len: u64,
+    verifier: Verifier,
 }
 
 impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.reader.read(buffer)?;
-        self.hasher.update(&buffer[..n]);
-        self.len += n as u64;
+        self.verifier.update(&buffer[..n]).map_err(io::Error::other)?;
         Ok(n)
     }
 }

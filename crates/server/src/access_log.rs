@@ -30,7 +30,7 @@ use tokio::{
 const QUEUE: usize = 1024;
 
 /// How many characters of a path and of a `User-Agent` are logged.
-const PATH_LEN: usize = 1024;
+pub(crate) const PATH_LEN: usize = 1024;
 const USER_AGENT_LEN: usize = 256;
 
 /// How long writing the last lines may take when the server ends.
@@ -221,7 +221,7 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Counted<B> {
 }
 
 /// The first `limit` characters.
-fn shortened(text: &str, limit: usize) -> String {
+pub(crate) fn shortened(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
+use tracing::debug;
 
 /// What a connection waits for its client to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ impl Clients {
         let overdue = |wait: &Wait| now.saturating_duration_since(wait.since).checked_sub(wait.what.patience(all_idle));
         let first = waits.begun.iter().filter_map(|(id, wait)| Some((overdue(wait)?, *id))).max();
         if let Some(wait) = first.and_then(|(_, id)| waits.begun.remove(&id)) {
+            debug!(waits_for = ?wait.what, "an idle client is disconnected, because another one waits");
             wait.given_up.send_replace(true);
         }
     }

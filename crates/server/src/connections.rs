@@ -24,6 +24,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tracing::debug;
 
 /// How long a connection may be idle between requests, and how long the head of a request may take.
 /// Clients keep idle connections for up to 90 s, and it is better if the client closes them.
@@ -71,6 +72,7 @@ impl Connections {
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return place;
         }
+        debug!(limit = self.limit, "all connections are in use, and another one waits");
         self.state.send_replace(State::Crowded);
         let mut place = pin!(self.places.clone().acquire_owned());
         let place = loop {
@@ -88,7 +90,9 @@ impl Connections {
         let (service, client, state) = (self.service.clone(), self.clients.connected(), self.state.subscribe());
         self.running.spawn(async move {
             let _place = place;
+            debug!(%remote, "connection accepted");
             serve(service, client, stream, remote, state).await;
+            debug!(%remote, "connection closed");
         });
     }
 

@@ -13,9 +13,11 @@ use modelpack_store::Store;
 use modelpack_transfer::{Error, Result};
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time};
+use tracing::{info, warn};
 
 /// Options of a server that do not depend on the protocol.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ServerOptions {
     /// How long a body may be idle before its connection is closed; shorter while another
     /// connection waits for a place. There is no limit on the total time of a body.
@@ -27,6 +29,28 @@ pub struct ServerOptions {
     pub access: Arc<dyn Access>,
     /// The access log, if requests are logged.
     pub access_log: Option<AccessLog>,
+}
+
+impl ServerOptions {
+    /// Closes a connection whose body is idle for this long.
+    pub fn body_idle(self, body_idle: Duration) -> Self {
+        Self { body_idle, ..self }
+    }
+
+    /// The process may open this many files and sockets.
+    pub fn descriptors(self, descriptors: usize) -> Self {
+        Self { descriptors, ..self }
+    }
+
+    /// Asks `access` who may do what.
+    pub fn access(self, access: impl Access) -> Self {
+        Self { access: Arc::new(access), ..self }
+    }
+
+    /// Logs requests; `None` logs none.
+    pub fn access_log(self, access_log: impl Into<Option<AccessLog>>) -> Self {
+        Self { access_log: access_log.into(), ..self }
+    }
 }
 
 impl Default for ServerOptions {
@@ -82,7 +106,8 @@ impl Server {
     /// in progress and returns. Requests whose clients are then idle for five seconds are ended;
     /// the others may take as long as they need.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<()> {
-        let Self { listener, repositories, views, limits, options, .. } = self;
+        let Self { listener, address, repositories, views, limits, options } = self;
+        info!(%address, connections = limits.connections, "serving");
         let mut background = JoinSet::new();
         for view in &views {
             background.spawn(view.clone().background());
@@ -97,15 +122,20 @@ impl Server {
             };
             // Either no descriptor is free, or the client disconnected at once. Other connections
             // continue, and some will end.
-            let Ok((stream, remote)) = accepted else {
-                time::sleep(Duration::from_millis(50)).await;
-                continue;
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
             };
             tokio::select! {
                 () = &mut shutdown => break,
                 place = connections.place() => connections.serve(stream, remote, place),
             }
         }
+        info!("shutting down");
         background.abort_all();
         drop(listener);
         connections.finish().await;

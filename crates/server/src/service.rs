@@ -2,6 +2,7 @@
 
 use crate::{
     access::Identity,
+    access_log::{PATH_LEN, shortened},
     clients::Client,
     limits::OpenConnections,
     probe::{Probe, Readiness},
@@ -13,7 +14,12 @@ use crate::{
 };
 use http::StatusCode;
 use hyper::body::Incoming;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tracing::{Level, enabled, error, info};
 
 /// State that all connections of a server share.
 pub(crate) struct Service {
@@ -45,13 +51,21 @@ impl Service {
             return self.readiness.answer(probe, &head.method, is_stopping).await;
         }
         let body = RequestBody::new(incoming, &head.headers, self.options.body_idle, client);
-        match &self.options.access_log {
+        let begun = Instant::now();
+        // Without the query, which may contain credentials.
+        let asked = enabled!(Level::INFO).then(|| (head.method.clone(), shortened(head.uri.path(), PATH_LEN)));
+        let response = match &self.options.access_log {
             Some(log) => {
                 let entry = log.entry(&head, remote, body.received());
                 entry.answered(self.view_answer(head, body).await)
             }
             None => self.view_answer(head, body).await,
+        };
+        if let Some((method, path)) = asked {
+            let milliseconds = begun.elapsed().as_millis() as u64;
+            info!(%remote, %method, path, status = response.status().as_u16(), milliseconds, "request");
         }
+        response
     }
 
     async fn view_answer(&self, head: Head, body: RequestBody) -> Response {
@@ -63,7 +77,10 @@ impl Service {
         // effect.
         match tokio::spawn(view.clone().answer(request)).await {
             Ok(response) => response,
-            Err(_panicked) => view.answer_to_panic(),
+            Err(panicked) => {
+                error!(%panicked, "a request panicked");
+                view.answer_to_panic()
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
-//! A tar archive of an OCI image layout, as `oci-archive:` names it: a model in one file that can be carried.
+//! A tar archive of an OCI image layout, as `oci-archive:` names it: a model in one file.
 
 use crate::{
     disk::{Entries, Entry, EntrySelector, Index, Selected},
     partial::Partial,
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES, Manifest, Selector};
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector};
 use modelpack_transfer::{
-    Begin, Body, Cancelled, Error, FileRange, Result, Sink, Source, Upload, blocking, blocking_cancellable, verify_blob, verify_manifest,
+    Begin, Body, Cancelled, Error, FileRange, Result, Sink, Source, Upload, Verifier, blocking, blocking_cancellable, verify_manifest,
     verify_selected,
 };
 use std::{
@@ -24,7 +24,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 const BLOCK: u64 = 512;
 
-/// An archive that is read. Blobs are read where they lie, in any order.
+/// An archive that is read. Blobs are read directly from the archive file, in any order.
 #[derive(Clone)]
 pub struct Archive(Arc<Contents>);
 
@@ -36,7 +36,7 @@ struct Contents {
 }
 
 impl Archive {
-    /// Opens an archive and finds what lies in it; blocks.
+    /// Opens an archive and finds its entries; blocks.
     pub fn open(path: &Path) -> Result<Self> {
         let FileRange { file, len, .. } = match FileRange::open(path) {
             Ok(whole) => whole,
@@ -87,7 +87,7 @@ impl Archive {
         self.with_entries(|entries| entries.all())
     }
 
-    /// How many manifests refer to the one with `digest`, which was found under `name` if it has one; blocks.
+    /// How many manifests refer to the manifest with `digest`. `name` is its name, if it has one; blocks.
     pub fn count_referrers(&self, digest: &Digest, name: Option<&str>) -> usize {
         self.with_entries(|entries| entries.count_referrers(digest, name))
     }
@@ -128,37 +128,37 @@ impl Source for Archive {
     }
 }
 
-/// An archive that is written: nothing is visible at its path before [`finish`](Self::finish), and nobody else writes it until then.
+/// An archive that is written. Nothing is visible at its path before [`finish`](Self::finish), and no other process writes it until then.
 ///
-/// Blobs lie in it one after the other, so they are written one at a time, whoever asks for more.
+/// The blobs in an archive follow one another, so only one is written at a time. A second one waits for the first.
 pub struct ArchiveWriter {
-    /// What it is called in an error.
+    /// Its name in an error.
     name: String,
-    /// The name that a manifest written by a tag gets instead of that tag.
+    /// The name that a manifest gets instead of the tag that it is written with.
     entry_name: Option<String>,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
     partial: Partial,
-    /// Where the next entry begins; what lies behind it is of no account.
+    /// Where the next entry begins. Bytes of the file after this offset have no meaning.
     end: u64,
     index: Index,
     blobs: HashMap<Digest, u64>,
 }
 
 impl ArchiveWriter {
-    /// Begins an archive that will be at `path`. What an archive there holds already is carried over.
+    /// Begins to write an archive to `path`. If there is an archive already, its content is copied into the new one.
     ///
-    /// A manifest that is written by a tag gets the name `entry_name` instead, if there is one: the name of an entry may be any text, such as
-    /// a whole reference. While another process writes the same archive, this waits for it, and calls `waits` once.
+    /// A manifest that is written with a tag gets the name `entry_name` instead of the tag, if that is given. It may be any text, such as a
+    /// whole reference. If another process writes the same archive, this calls `waits` once and waits until that process has finished.
     pub async fn create(path: &Path, entry_name: Option<String>, waits: impl FnOnce()) -> Result<Self> {
         let partial = Partial::create(path, waits).await?;
         let state = blocking_cancellable(move |cancelled| State::begin(partial, cancelled)).await?;
         Ok(Self { name: path.display().to_string(), entry_name, state: Arc::new(Mutex::new(state)) })
     }
 
-    /// Completes the archive and puts it in its place, durably.
+    /// Completes the archive and renames it to its path, durably.
     pub async fn finish(self) -> Result<()> {
         let mut state = self.state.lock_owned().await;
         blocking(move || {
@@ -178,7 +178,7 @@ impl ArchiveWriter {
 }
 
 impl State {
-    /// Begins with what the archive holds already. Nobody else writes it, so it stays as it is read.
+    /// Copies what the archive holds already. No other process writes it, so it does not change meanwhile.
     fn begin(partial: Partial, cancelled: &Cancelled) -> Result<Self> {
         let path = partial.destination().to_owned();
         let mut state = Self { partial, end: 0, index: Index::empty(), blobs: HashMap::new() };
@@ -207,7 +207,7 @@ impl State {
         self.partial.file().write_all_at(bytes, at).map_err(Error::io("write", self.partial.path()))
     }
 
-    /// Writes the header of the entry whose `size` bytes lie behind it already, and moves on to the next.
+    /// Writes the header of an entry whose `size` bytes are already in the file, and moves on to the next entry.
     fn close_entry(&mut self, name: &str, size: u64) -> Result<()> {
         let mut header = tar::Header::new_ustar();
         header.set_path(name).map_err(Error::io("write", self.partial.path()))?;
@@ -227,7 +227,7 @@ impl State {
 fn blob_name(digest: &Digest) -> Result<String> {
     match digest.algorithm() {
         Algorithm::Sha256 => Ok(format!("blobs/sha256/{}", digest.hex())),
-        // Such a name is longer than a plain tar header takes.
+        // Such a name does not fit into a plain tar header.
         Algorithm::Sha512 => Err(Error::Invalid { what: format!("blob {digest}"), why: "archives hold only sha256 blobs".into() }),
     }
 }
@@ -243,8 +243,11 @@ impl Sink for ArchiveWriter {
         if blob.is_some_and(|b| state.blobs.get(&b.digest) == Some(&b.size)) {
             return Ok(Begin::Exists);
         }
-        let upload = ArchiveUpload { hasher: Hasher::new(Algorithm::Sha256), len: 0, expected: blob.cloned(), state: Some(state) };
-        Ok(Begin::Upload(Box::new(upload)))
+        if let Some(blob) = blob {
+            blob_name(&blob.digest)?;
+        }
+        let verifier = blob.map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
+        Ok(Begin::Upload(Box::new(ArchiveUpload(Some((state, verifier))))))
     }
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
@@ -260,43 +263,38 @@ impl Sink for ArchiveWriter {
     }
 }
 
-struct ArchiveUpload {
-    hasher: Hasher,
-    len: u64,
-    expected: Option<Descriptor>,
-    /// Absent while a write is under way, and for good if that write was abandoned.
-    state: Option<OwnedMutexGuard<State>>,
+/// `None` during a write, and for ever if the future of a write was dropped.
+struct ArchiveUpload(Option<(OwnedMutexGuard<State>, Verifier)>);
+
+impl ArchiveUpload {
+    fn take(&mut self) -> Result<(OwnedMutexGuard<State>, Verifier)> {
+        let abandoned = || Error::Invalid { what: "the archive".into(), why: "an earlier write to this upload was abandoned".into() };
+        self.0.take().ok_or_else(abandoned)
+    }
 }
 
 #[async_trait]
 impl Upload for ArchiveUpload {
     async fn write(&mut self, body: Body) -> Result<()> {
-        let abandoned = || Error::Invalid { what: "the archive".into(), why: "an earlier write to this upload was abandoned".into() };
-        let state = self.state.take().ok_or_else(abandoned)?;
-        let taken = (state, self.hasher.clone(), self.len);
-        let ((state, hasher, len), result) = body
-            .drain(taken, |(state, hasher, len), piece| {
-                state.write_at(piece, state.end + BLOCK + *len)?;
-                hasher.update(piece);
-                *len += piece.len() as u64;
-                Ok(())
+        let (taken, result) = body
+            .drain(self.take()?, |(state, verifier), piece| {
+                state.write_at(piece, state.end + BLOCK + verifier.count())?;
+                verifier.update(piece)
             })
             .await;
-        (self.state, self.hasher, self.len) = (Some(state), hasher, len);
+        self.0 = Some(taken);
         result
     }
 
-    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
-        let Self { hasher, len, state, expected: begun } = *self;
-        let (expected, found) = (expected.cloned().or(begun), hasher.finish());
-        if let Some(expected) = expected {
-            verify_blob(&format!("blob {}", expected.digest), &expected, &found, len)?;
-        }
-        let mut state = state.ok_or_else(|| Error::Invalid { what: "the archive".into(), why: "a write to it was abandoned".into() })?;
-        let name = blob_name(&found)?;
-        state.blobs.insert(found.clone(), len);
-        blocking(move || state.close_entry(&name, len)).await?;
-        Ok((found, len))
+    async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+        let (mut state, verifier) = self.take()?;
+        let (digest, size) = verifier.finish_as(expected)?.into_parts();
+        blocking(move || {
+            state.close_entry(&blob_name(&digest)?, size)?;
+            state.blobs.insert(digest.clone(), size);
+            Ok((digest, size))
+        })
+        .await
     }
 }
 

@@ -1,7 +1,7 @@
-//! What keeps artifacts on disk: the local store, OCI image layout directories, and tar archives of them.
+//! Artifacts on disk: the local store, OCI image layout directories, and tar archives of them.
 //!
-//! Each is a source and a sink of the seam in `modelpack-transfer`. Files are verified where they are written: [`BlobWriter`] for directories,
-//! [`ArchiveWriter`] for archives.
+//! Each implements the source and the sink of `modelpack-transfer`. [`BlobWriter`] verifies what is written to directories, and
+//! [`ArchiveWriter`] what is written to archives.
 
 mod archive;
 mod disk;

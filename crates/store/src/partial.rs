@@ -1,4 +1,5 @@
-//! A file that is written beside the one that it will replace, and takes its place when it is whole. It is the lock as well: one writer at a time.
+//! A file that is written next to the file that it will replace. It is renamed when it is complete. It is also the lock that lets in only
+//! one writer at a time.
 
 use modelpack_transfer::{Error, Result, blocking, follow_links};
 use rustix::fs::OFlags;
@@ -10,13 +11,13 @@ use std::{
     time::Duration,
 };
 
-/// How often a writer that waits looks whether it may begin.
+/// How often a waiting writer checks whether it may begin.
 const POLL: Duration = Duration::from_millis(50);
 
-/// `.NAME.modelpack-partial`, next to the file `NAME` that it will be. It is removed when dropped before it was published.
+/// `.NAME.modelpack-partial`, next to the file `NAME` that it will replace. If it is dropped before it was published, the file is removed.
 ///
-/// Its writer holds a lock on it, which the system drops when the writer ends. So one that can be locked is what a dead writer left, and
-/// the next writer removes it.
+/// Its writer holds a lock on it. The operating system releases the lock when the writer ends. So a file that can be locked is left from a
+/// dead writer, and the next writer removes it.
 pub(crate) struct Partial {
     path: PathBuf,
     destination: PathBuf,
@@ -25,7 +26,7 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
-    /// Begins to replace `destination`, as soon as nobody else does. `waits` is called once if that is not at once.
+    /// Begins to replace `destination` as soon as no other process does. Calls `waits` once if it has to wait.
     pub(crate) async fn create(destination: &Path, waits: impl FnOnce()) -> Result<Self> {
         let mut waits = Some(waits);
         loop {
@@ -36,17 +37,17 @@ impl Partial {
             if let Some(waits) = waits.take() {
                 waits();
             }
-            // A wait for the lock itself could not be given up.
+            // To wait for the lock itself could not be cancelled.
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Begins to replace `destination`, unless somebody else does.
+    /// Begins to replace `destination`, unless another process does.
     fn try_create(destination: &Path) -> Result<Option<Self>> {
-        // Whoever writes to a link and whoever writes to its target write to the same file.
+        // A writer to a link and a writer to its target write to the same file.
         let destination = follow_links(destination).map_err(Error::io("look at", destination))?;
         let mut name = std::ffi::OsString::from(".");
-        let no_name = || Error::Invalid { what: destination.display().to_string(), why: "it names no file".into() };
+        let no_name = || Error::InvalidName { name: destination.display().to_string(), why: "it names no file".into() };
         name.push(destination.file_name().ok_or_else(no_name)?);
         name.push(".modelpack-partial");
         let path = destination.with_file_name(name);
@@ -54,13 +55,13 @@ impl Partial {
         loop {
             match open(OpenOptions::new().create_new(true)) {
                 Ok(file) => {
-                    // Another writer may have found it before it was locked, and have taken it for that of a dead one.
+                    // Another writer may have found the file before it was locked, and removed it as that of a dead writer.
                     if try_lock(&file, &path)? && is_at(&file, &path)? {
                         return Ok(Some(Self { path, destination, file, published: false }));
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    // Neither is a link followed nor a pipe waited for, whoever laid it there.
+                    // Another user may have put a link or a pipe there: no link is followed, and no pipe is waited for.
                     let file = match open(OpenOptions::new().custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)) {
                         Ok(file) => file,
                         Err(e) if e.kind() == ErrorKind::NotFound => continue,
@@ -69,7 +70,7 @@ impl Partial {
                     if !try_lock(&file, &path)? {
                         return Ok(None);
                     }
-                    // It is not written to: somebody may still have it open.
+                    // Nothing is written to it: another process may still have it open.
                     if is_at(&file, &path)? {
                         fs::remove_file(&path).map_err(Error::io("remove", &path))?;
                     }
@@ -79,26 +80,26 @@ impl Partial {
         }
     }
 
-    /// Where it will be, with links followed.
+    /// The path of the file that it will replace, after following links.
     pub(crate) fn destination(&self) -> &Path {
         &self.destination
     }
 
-    /// Where it is written.
+    /// Its own path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file, readable and writable.
+    /// The open file, for reading and writing.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Puts it in its place, durably; blocks.
+    /// Renames it to the path of the file that it replaces, durably; blocks.
     pub(crate) fn publish(&mut self) -> Result<()> {
         self.file.sync_all().map_err(Error::io("sync", &self.path))?;
         fs::rename(&self.path, &self.destination).map_err(Error::io("rename into place", &self.destination))?;
-        // From now on its old name may be that of another writer's.
+        // From now on its old name may be that of another writer's file.
         self.published = true;
         let directory = self.destination.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory).and_then(|d| d.sync_all()).map_err(Error::io("sync", directory))
@@ -122,7 +123,7 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
     }
 }
 
-/// Whether the open file is the one that has this name.
+/// Whether the open file is the one with this name.
 fn is_at(file: &File, path: &Path) -> Result<bool> {
     let opened = file.metadata().map_err(Error::io("look at", path))?;
     match fs::symlink_metadata(path) {

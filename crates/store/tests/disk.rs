@@ -66,6 +66,31 @@ async fn large_files_are_hashed_beside_the_copy() {
 }
 
 #[tokio::test]
+async fn a_large_file_that_has_other_bytes_than_promised_or_more_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = open(root.path()).repository(&name("a"));
+    let path = root.path().join("large");
+    let content = vec![7; 9 << 20];
+    fs::write(&path, &content).unwrap();
+    let mut other = content.clone();
+    other[8 << 20] = 8;
+    for promised in [&other[..], &content[..8 << 20], &content[..1]] {
+        let blob = Descriptor::of("x/x", promised);
+        let Begin::Upload(mut upload) = repository.begin(Some(&blob)).await.unwrap() else { panic!("it is not there") };
+        let written = upload.write(Body::from_file(FileRange::open(&path).unwrap())).await;
+        let refused = match written {
+            Ok(()) => upload.commit(None).await.unwrap_err(),
+            Err(error) => error,
+        };
+        let is_size = promised.len() < content.len();
+        assert!(matches!(refused, Error::WrongSize { .. }) == is_size, "{refused}");
+        assert!(matches!(refused, Error::WrongDigest { .. }) != is_size, "{refused}");
+        assert_eq!(repository.blob_size(&blob.digest).await.unwrap(), None);
+    }
+    assert_eq!(fs::read_dir(root.path().join("ingest")).unwrap().count(), 0, "no file is left over");
+}
+
+#[tokio::test]
 async fn a_sha512_blob_is_verified_whatever_it_was_hashed_with_while_written() {
     let root = tempfile::tempdir().unwrap();
     let repository = open(root.path()).repository(&name("a"));

@@ -1,15 +1,15 @@
-//! What the tests of all crates share, and nothing else uses.
+//! What the tests of all crates share. Nothing else uses it, and it is never in the released binary.
 //!
-//! [`write_small_model`] and [`write_odd_names`] write real directories and [`assert_same_tree`] compares them; [`torch_archive`] makes
-//! weights as PyTorch writes them; [`fixture`] finds artifacts that other tools wrote; [`FaultProxy`] stands before a real server and
-//! breaks its traffic; [`server`] answers a client as a test says; [`TinyDisk`] fills up; [`SharedMapping`] changes a file that nobody writes to; [`Cli`] runs the real binary. Everything here panics when it cannot do its work, because a test could not go on; only
-//! [`write_small_model`] reports. None of our own crates is used, so that each of them can use this one.
+//! [`write_odd_names`] writes a real directory, and [`assert_same_tree`] compares two; [`torch_archive`] makes weights as PyTorch writes
+//! them; [`fixture`] finds artifacts that other tools wrote; [`FaultProxy`] stands before a real server and breaks its traffic; [`server`]
+//! answers a client as a test says; [`TinyDisk`] fills up; [`SharedMapping`] changes a file that nobody writes to; [`Cli`] runs the real
+//! binary. Everything here panics when it cannot do its work, because a test could not go on. It uses none of the other crates, so that
+//! each of them can use it in its tests.
 
 mod archives;
 mod cli;
 mod limited;
 mod mapping;
-mod model;
 mod proxy;
 #[cfg(feature = "server")]
 pub mod server;
@@ -20,7 +20,6 @@ pub use archives::{tar_of, zip_of};
 pub use cli::{Cli, Output, Running, Signal};
 pub use limited::TinyDisk;
 pub use mapping::SharedMapping;
-pub use model::write_small_model;
 pub use proxy::{Failure, Fault, FaultProxy, SeenRequest};
 pub use torch::{TorchTensor, torch_archive, torch_pickle};
 pub use tree::{assert_same_tree, difference, write_odd_names};

@@ -2,7 +2,7 @@
 
 use crate::verify::verify_part;
 use crate::{
-    Error, Progress, Result,
+    Error, Progress, Result, VerifiedBlob, Verifier,
     platform::read_cached,
     produced::{Producer, stream_of},
 };
@@ -28,19 +28,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many bytes are read, hashed, written or sent at once: smaller pieces cost throughput, larger ones memory.
+/// How many bytes are read, hashed, written or sent at a time. Smaller pieces reduce the throughput, larger ones need more memory.
 pub const CHUNK: usize = 256 << 10;
 
-/// A task that is not back for longer keeps others waiting.
+/// If a task works for longer than this without a pause, other tasks have to wait.
 const QUICK: Duration = Duration::from_millis(10);
 
-/// Bytes that a [`Source`](crate::Source) gives and an [`Upload`](crate::Upload) takes, read once.
+/// Bytes that a [`Source`](crate::Source) returns and an [`Upload`](crate::Upload) writes. They are read once.
 ///
-/// A file stays a file until somebody needs a stream, so that a sink on disk can let the kernel move it.
+/// A file becomes a stream only if a reader needs one, so that a sink on disk can let the kernel copy or clone it.
 pub struct Body {
     content: Content,
     progress: Option<Arc<Progress>>,
-    /// How many bytes this body and its clones have counted.
+    /// How many bytes of this body and its clones have been counted.
     counted: Arc<AtomicU64>,
 }
 
@@ -55,7 +55,7 @@ enum Content {
 pub struct FileRange {
     /// The file.
     pub file: Arc<File>,
-    /// What to call it in an error.
+    /// Its name in an error.
     pub path: PathBuf,
     /// Where the range begins.
     pub offset: u64,
@@ -64,7 +64,7 @@ pub struct FileRange {
 }
 
 impl FileRange {
-    /// The whole of the file at `path`. A pipe, which would be waited for, a device or a directory is an error.
+    /// Opens the whole file at `path`. Fails if it is a pipe, a device or a directory, and does not wait for the other end of a pipe.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32).open(path)?;
         let metadata = file.metadata()?;
@@ -74,7 +74,8 @@ impl FileRange {
         Ok(Self { file: Arc::new(file), path: path.to_owned(), offset: 0, len: metadata.len() })
     }
 
-    /// Reads at most `buffer.len()` bytes at `at`, counted from the beginning of the range; fails if the file has become shorter.
+    /// Reads at most `buffer.len()` bytes at `at`, counted from the beginning of the range. Fails with [`Error::Changed`] if the file has
+    /// become shorter.
     pub fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
         let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
         if want == 0 {
@@ -90,7 +91,7 @@ impl FileRange {
         }
     }
 
-    /// Gives all bytes to `take`, from the beginning to the end, at most [`CHUNK`] at a time. Stops at its error.
+    /// Calls `take` with all bytes in order, at most [`CHUNK`] at a time. Stops if it fails, and returns its error.
     pub fn read_all(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut buffer = vec![0; CHUNK.min(usize::try_from(self.len).unwrap_or(CHUNK))];
         let mut at = 0;
@@ -102,9 +103,9 @@ impl FileRange {
         Ok(())
     }
 
-    /// All bytes of a range that the caller knows to be small.
+    /// Reads all bytes of a range that the caller knows to be small.
     pub fn read(&self) -> Result<Vec<u8>> {
-        // While a buffer grows, it is there twice.
+        // A buffer that grows is copied, and needs the memory twice for that time.
         let mut bytes = Vec::with_capacity(self.len.min(MAX_MANIFEST_BYTES as u64) as usize);
         self.read_all(|piece| {
             bytes.extend_from_slice(piece);
@@ -113,7 +114,7 @@ impl FileRange {
         Ok(bytes)
     }
 
-    /// The digest of all bytes.
+    /// Reads all bytes and returns their digest.
     pub fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
         let mut hasher = Hasher::new(algorithm);
         self.read_all(|piece| {
@@ -123,7 +124,13 @@ impl FileRange {
         Ok(hasher.finish())
     }
 
-    /// The bytes from the beginning to the end, read a [`CHUNK`] at a time.
+    /// Reads all bytes into `verifier`. Fails if they are not the expected ones.
+    pub fn verify(&self, mut verifier: Verifier) -> Result<VerifiedBlob> {
+        self.read_all(|piece| verifier.update(piece))?;
+        verifier.finish()
+    }
+
+    /// A reader of all bytes, which reads [`CHUNK`] bytes at a time.
     pub fn buffered(&self) -> impl io::BufRead + '_ {
         struct Bytes<'a>(&'a FileRange, u64);
         impl io::Read for Bytes<'_> {
@@ -136,13 +143,13 @@ impl FileRange {
         io::BufReader::with_capacity(CHUNK, Bytes(self, 0))
     }
 
-    /// A part of this range, which holds `blob`; `what` names the blob in an error.
+    /// A part of this range, which holds all of `blob`. `what` is the blob's name in an error.
     pub fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
         verify_part(&part, blob, self.len, what)?;
         Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
     }
 
-    /// The same as [`read_at`](Self::read_at) if the bytes are in memory; `None` if the disk would have to be waited for.
+    /// Like [`read_at`](Self::read_at) if the bytes are in the page cache. `None` if the read might have to wait for the disk, or fails.
     fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
         let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
         read_cached(&self.file, &mut buffer[..want], self.offset + at)
@@ -155,12 +162,12 @@ impl Body {
         Self { content: Content::File(range), progress: None, counted: Arc::default() }
     }
 
-    /// A stream; `len` in bytes if it is known beforehand.
+    /// A stream. `len` is its length in bytes, if that is known.
     pub fn from_stream(stream: impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static, len: Option<u64>) -> Self {
         Self { content: Content::Stream { stream: stream.boxed(), len }, progress: None, counted: Arc::default() }
     }
 
-    /// Bytes that `producer` writes while they are consumed; `len` in bytes if it is known beforehand.
+    /// Bytes that `producer` writes while they are consumed. `len` is their number, if that is known.
     pub fn from_producer(producer: Arc<Producer>, len: Option<u64>) -> Self {
         Self { content: Content::Produced { producer, len }, progress: None, counted: Arc::default() }
     }
@@ -172,7 +179,7 @@ impl Body {
         Self::from_stream(stream::iter((len > 0).then_some(Ok(bytes))), Some(len))
     }
 
-    /// The length in bytes, if it is known beforehand.
+    /// The length in bytes, if it is known.
     pub fn len(&self) -> Option<u64> {
         match &self.content {
             Content::File(range) => Some(range.len),
@@ -185,14 +192,14 @@ impl Body {
         self.len() == Some(0)
     }
 
-    /// Counts the bytes as moved while they are consumed.
+    /// Counts the bytes in `progress` as transferred while they are consumed.
     pub fn counted(mut self, progress: Arc<Progress>) -> Self {
         self.progress = Some(progress);
         self
     }
 
-    /// The same bytes once more, if they are in a file or are produced; a stream can be read only once. Clones count together what the
-    /// one that comes furthest counts.
+    /// A second body with the same bytes, if they are in a file or are produced. A stream can be read only once, so for it this is `None`.
+    /// Each byte is counted once, even if several clones are read.
     pub fn try_clone(&self) -> Option<Self> {
         let content = match &self.content {
             Content::File(range) => Content::File(range.clone()),
@@ -202,7 +209,7 @@ impl Body {
         Some(Self { content, progress: self.progress.clone(), counted: self.counted.clone() })
     }
 
-    /// The file that the bytes are in, if they are.
+    /// The file with the bytes, if they are in a file.
     pub fn file(&self) -> Option<&FileRange> {
         match &self.content {
             Content::File(range) => Some(range),
@@ -210,7 +217,7 @@ impl Body {
         }
     }
 
-    /// What is produced, made a stream.
+    /// The same body, but with produced bytes as a stream.
     fn started(self) -> Self {
         let content = match self.content {
             Content::Produced { producer, len } => Content::Stream { stream: stream_of(producer), len },
@@ -219,7 +226,7 @@ impl Body {
         Self { content, ..self }
     }
 
-    /// Where its bytes are counted, if they are.
+    /// Where its bytes are counted, if they are counted.
     pub fn progress(&self) -> Option<&Arc<Progress>> {
         self.progress.as_ref()
     }
@@ -229,8 +236,8 @@ impl Body {
         self.into_pieces(CHUNK)
     }
 
-    /// The bytes as a stream; those of a file in pieces of `size` bytes. Small pieces cost time, large ones memory for each reader that
-    /// does not keep up.
+    /// The bytes as a stream. Those of a file come in pieces of `size` bytes: small pieces need more time, and large ones need more memory
+    /// for each slow reader.
     pub fn into_pieces(self, size: usize) -> BoxStream<'static, Result<Bytes>> {
         let progress = self.progress;
         let stream = match self.content {
@@ -251,7 +258,7 @@ impl Body {
         }
     }
 
-    /// All bytes; fails with [`Error::Invalid`] if there are more than `limit`.
+    /// Reads all bytes into memory. Fails with [`Error::Invalid`] if there are more than `limit`.
     pub async fn collect(self, limit: usize, what: &str) -> Result<Vec<u8>> {
         let too_large = || Error::Invalid { what: what.to_owned(), why: format!("it has more than {limit} bytes") };
         let mut all = Vec::new();
@@ -266,10 +273,10 @@ impl Body {
         Ok(all)
     }
 
-    /// Like [`drain`](Self::drain), but hands the pieces of a stream over in the task that receives them, as long as that is quick.
+    /// Like [`drain`](Self::drain), but calls `take` in the task that receives the stream, as long as these calls are quick.
     ///
-    /// With as many blobs under way as there are processors, waking a thread for each piece only costs. The first piece that
-    /// takes long, because a disk is slow, is the last that a task waits for: the rest goes to a thread.
+    /// If as many blobs are transferred as there are processors, to wake a thread for each piece only costs time. After the first call that
+    /// takes long, because the disk is slow, a thread does the rest.
     pub async fn drain_in_place<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
     where
         S: Send + 'static,
@@ -294,9 +301,9 @@ impl Body {
         this.drain(state, take).await
     }
 
-    /// Hands all bytes in order to `take`, on a thread that may block, and gives `state` back.
+    /// Calls `take` with all bytes in order, on a thread that may block, and returns `state`.
     ///
-    /// The state comes back after an error too, with what was taken until then.
+    /// The state is returned after an error too, with what was taken until then.
     pub async fn drain<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
     where
         S: Send + 'static,
@@ -324,8 +331,8 @@ impl Body {
                 return blocking_cancellable(read).await;
             }
         };
-        // The next pieces are received while a thread takes the last ones. Between them no thread waits: a sender that has stopped to send
-        // must not keep one.
+        // The next pieces are received while a thread takes the previous ones. No thread waits for pieces, so a sender that stops sending
+        // does not occupy one.
         let mut taking: BoxFuture<'static, (S, F, Result<()>)> = ready((state, take, Ok(()))).boxed();
         loop {
             let (batch, end) = Batch::receive(&mut stream).await;
@@ -351,7 +358,7 @@ impl Body {
     }
 }
 
-/// Pieces as they came from the network, handed on together so that threads are not woken for each.
+/// Pieces as they came from the network. A thread gets them together, so that it is not woken for each.
 #[derive(Default)]
 struct Batch {
     pieces: Vec<Bytes>,
@@ -359,7 +366,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// About [`CHUNK`] bytes, or fewer and how the stream ended.
+    /// Receives about [`CHUNK`] bytes. If the stream ended before that, also returns how it ended.
     async fn receive(stream: &mut BoxStream<'static, Result<Bytes>>) -> (Self, Option<Result<()>>) {
         let mut batch = Self::default();
         while batch.len < CHUNK {
@@ -401,8 +408,8 @@ fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes
     .boxed()
 }
 
-/// Buffers that come back when the pieces made of them are dropped: a stream needs no more than its reader holds at once,
-/// and none is cleared or given to the allocator in between.
+/// Buffers that are used again when the pieces made of them are dropped. A stream needs no more buffers than its reader holds at the same
+/// time, and none is cleared or freed in between.
 #[derive(Clone)]
 struct Buffers {
     size: usize,
@@ -442,17 +449,17 @@ impl Drop for Piece {
     }
 }
 
-/// Whether whoever waits for some blocking work has gone away.
+/// Tells blocking work whether its result is still needed.
 pub struct Cancelled(Arc<AtomicBool>);
 
 impl Cancelled {
-    /// Fails if nobody waits for the result any more, so that the work ends early; nobody sees the error.
+    /// Fails if the result is not needed any more, so that the work ends early. Nobody sees this error.
     pub fn check(&self, path: &Path) -> Result<()> {
         if self.0.load(Relaxed) { Err(Error::io("go on with", path)(io::ErrorKind::Interrupted.into())) } else { Ok(()) }
     }
 }
 
-/// Like [`blocking`], for work that may be long: it is told when the returned future is dropped.
+/// Like [`blocking`], for work that may be long. The work can ask whether the returned future was dropped.
 pub async fn blocking_cancellable<T: Send + 'static>(work: impl FnOnce(&Cancelled) -> T + Send + 'static) -> T {
     struct CancelOnDrop(Arc<AtomicBool>);
     impl Drop for CancelOnDrop {
@@ -465,7 +472,7 @@ pub async fn blocking_cancellable<T: Send + 'static>(work: impl FnOnce(&Cancelle
     blocking(move || work(&cancelled)).await
 }
 
-/// Runs `work` on a thread that may block: the one place where blocking work leaves the async world.
+/// Runs `work` on a thread that may block. All blocking work of async code goes through here.
 ///
 /// The work runs to its end even if the returned future is dropped.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -477,7 +484,7 @@ pub(crate) async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
         Ok(value) => value,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends before the work began, and whoever waits for it ends with the runtime.
+            // The runtime ended before the work began. The task that waits for it ends with the runtime.
             Err(_) => std::future::pending().await,
         },
     }
@@ -520,7 +527,7 @@ mod tests {
             });
             tokio::select! {
                 _ = received => unreachable!("the stream never ends"),
-                // The one thread that there is is free again.
+                // The only thread is free again.
                 () = async { blocking(|| ()).await; blocking(|| ()).await } => {}
                 () = tokio::time::sleep(Duration::from_secs(60)) => panic!("the thread waits for the stream"),
             }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 pub async fn check(source: &dyn Source, sink: &dyn Sink) {
     nothing_is_there_at_first(source).await;
     wrong_bytes_are_never_visible(source, sink).await;
+    what_was_promised_at_the_beginning_counts_at_the_end(source, sink).await;
     an_abandoned_upload_is_never_visible(source, sink).await;
     blobs_come_back_whole_and_in_ranges(source, sink).await;
     a_manifest_needs_its_blobs(sink).await;
@@ -59,6 +60,18 @@ async fn wrong_bytes_are_never_visible(source: &dyn Source, sink: &dyn Sink) {
         assert!(committed.is_err(), "{lie:?} was taken for {expected:?}");
         assert_absent(source, &expected).await;
     }
+}
+
+async fn what_was_promised_at_the_beginning_counts_at_the_end(source: &dyn Source, sink: &dyn Sink) {
+    let (begun, other) = (Descriptor::of("x/x", b"begun"), Descriptor::of("x/x", b"other"));
+    let mut upload = upload(sink, Some(&begun)).await;
+    let committed = match upload.write(Body::from_bytes(&b"other"[..])).await {
+        Ok(()) => upload.commit(Some(&other)).await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    assert!(committed.is_err(), "a blob that was begun as another one was committed");
+    assert_absent(source, &begun).await;
+    assert_absent(source, &other).await;
 }
 
 async fn an_abandoned_upload_is_never_visible(source: &dyn Source, sink: &dyn Sink) {

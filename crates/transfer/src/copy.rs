@@ -1,27 +1,27 @@
-//! The copy engine: the one way from a source to a sink.
+//! The copy engine: the only way from a source to a sink.
 
-use crate::{Begin, Body, Error, Progress, Result, Sink, Source, verify_blob};
+use crate::{Begin, Body, Error, Progress, Result, Sink, Source, Verifier};
 use futures_util::{StreamExt, stream};
 use modelpack_spec::{Descriptor, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
 use std::{collections::HashSet, sync::Arc};
 
-/// How deep indexes may name indexes.
+/// How many levels of indexes an index may have below it.
 const MAX_DEPTH: usize = 4;
 
-/// How a copy is done.
+/// Options of a copy.
 #[derive(Clone, Debug)]
 pub struct CopyOptions {
-    /// How many blobs are moved at once; at least 1.
+    /// How many blobs are copied at the same time. At least 1.
     pub concurrency: usize,
-    /// Counts the bytes.
+    /// Where the copied bytes are counted.
     pub progress: Arc<Progress>,
 }
 
-/// Copies `manifest`, with everything it names, and lets `to` point to it.
+/// Copies `manifest` with everything that it names, and sets the tag of `to`, if there is one, to it.
 ///
-/// Blobs go before the config, the config before the manifest, manifests before the index that names them. A blob that the sink
-/// holds is not moved. After a failure no further blob is begun, those under way are finished, and the first error is returned; a
-/// second attempt finds what was finished.
+/// Layers are written before the config, the config before the manifest, and manifests before the index that names them. A blob that the
+/// sink holds is not copied. After a failure no further blob is begun, those that were begun are finished, and the first error is
+/// returned. A second attempt does not copy again what was finished.
 pub async fn copy(source: &dyn Source, manifest: &Manifest, sink: &dyn Sink, to: &Selector, options: &CopyOptions) -> Result<()> {
     copy_tree(source, manifest, sink, to, options, 0).await
 }
@@ -70,18 +70,22 @@ async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, prog
     Ok(())
 }
 
-/// The bytes of a blob that is small enough to be kept in memory, verified; `what` names it in an error.
+/// Reads and verifies a blob that is small enough to be kept in memory. `what` is its name in an error.
 ///
-/// Fails with [`Error::Invalid`] beyond `limit` bytes, and if they are not those that the descriptor names.
+/// Fails with [`Error::Invalid`] if the blob has more than `limit` bytes, and with [`Error::WrongSize`] or [`Error::WrongDigest`] if its
+/// bytes are not those of the descriptor.
 pub async fn read_bytes(source: &dyn Source, blob: &Descriptor, limit: usize, what: &str) -> Result<Vec<u8>> {
     let bytes = source.blob(blob, 0..blob.size).await?.collect(limit, what).await?;
-    verify_blob(what, blob, &blob.digest.algorithm().digest(&bytes), bytes.len() as u64)?;
+    let mut verifier = Verifier::named(what, blob);
+    verifier.update(&bytes)?;
+    verifier.finish()?;
     Ok(bytes)
 }
 
-/// The bytes of an artifact's config, verified, whatever tool wrote it.
+/// Reads and verifies the config of an artifact that any tool may have written.
 ///
-/// Fails with [`Error::Invalid`] if they are more than [`MAX_CONFIG_BYTES`], or would take far more memory as values than as bytes.
+/// Fails with [`Error::Invalid`] if it has more than [`MAX_CONFIG_BYTES`] bytes, or so many values that they would need far more memory
+/// than the bytes.
 pub async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Vec<u8>> {
     let what = format!("config {}", config.digest);
     let bytes = read_bytes(source, config, MAX_CONFIG_BYTES, &what).await?;
@@ -91,7 +95,7 @@ pub async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Vec
     Ok(bytes)
 }
 
-/// Writes bytes in memory as a blob, unless the sink holds it.
+/// Writes bytes in memory as a blob, unless the sink holds that blob.
 pub async fn put_bytes(sink: &dyn Sink, media_type: &str, bytes: Vec<u8>) -> Result<Descriptor> {
     let blob = Descriptor::of(media_type, &bytes);
     if let Begin::Upload(mut upload) = sink.begin(Some(&blob)).await? {
@@ -101,9 +105,9 @@ pub async fn put_bytes(sink: &dyn Sink, media_type: &str, bytes: Vec<u8>) -> Res
     Ok(blob)
 }
 
-/// Runs `work` on every item, at most `limit` at once, and returns the results in the order of the items.
+/// Runs `work` on every item, on at most `limit` at the same time, and returns the results in the order of the items.
 ///
-/// After a failure no further item is begun; those under way are finished, and the first error is returned.
+/// After a failure no further item is begun. Those that were begun are finished, and the first error is returned.
 pub fn for_each_concurrent<I, T, E, F>(
     limit: usize,
     items: impl IntoIterator<Item = I>,

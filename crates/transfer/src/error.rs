@@ -1,7 +1,10 @@
 //! What can go wrong between a source and a sink.
 
 use modelpack_spec::{Digest, InvalidManifest, InvalidPath};
-use std::{io, path::PathBuf};
+use std::{error::Error as StdError, io, path::PathBuf};
+
+/// What made something fail.
+pub type Cause = Box<dyn StdError + Send + Sync>;
 
 /// The result of an operation on a source or sink.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -68,13 +71,53 @@ pub enum Error {
         /// Why.
         source: InvalidPath,
     },
-    /// Anything else in a document or archive that may not be used.
+    /// Anything else in an artifact, document or archive that may not be used.
     #[error("{what}: {why}")]
     Invalid {
         /// The document.
         what: String,
         /// Why.
         why: String,
+    },
+    /// A name that cannot be used: of a registry, a repository or a file.
+    #[error("{name}: {why}")]
+    InvalidName {
+        /// The name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A setting that cannot be used, such as the URL of a proxy.
+    #[error("{setting}: {why}")]
+    Setting {
+        /// Where it was set: an environment variable or an option.
+        setting: String,
+        /// Why, without secrets.
+        why: String,
+        /// What made it fail, if there is more to know.
+        source: Option<Cause>,
+    },
+    /// A file with logins that cannot be understood.
+    #[error("{}: {why}", path.display())]
+    CredentialsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why, with line and column where they are known, and without secrets.
+        why: String,
+        /// What made it fail, if there is more to know.
+        source: Option<Cause>,
+    },
+    /// A credential helper that failed, or answered what cannot be understood.
+    #[error("the credential helper {helper}: {why} ({} names it)", named_by.display())]
+    CredentialHelper {
+        /// The program.
+        helper: String,
+        /// The file with logins that names it.
+        named_by: PathBuf,
+        /// Why, without secrets.
+        why: String,
+        /// What made it fail, if there is more to know.
+        source: Option<Cause>,
     },
     /// A layout or archive holds several manifests that could be meant.
     #[error("{what} could be any of several manifests, so one must be named: {}{}", candidates.join(", "), if *omitted { " and more" } else { "" })]

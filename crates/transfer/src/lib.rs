@@ -1,7 +1,7 @@
 //! Sources and sinks of content-addressed artifacts, and the copy engine between them.
 //!
-//! [`Source`] and [`Sink`] are the seam: a registry, a layout directory, an archive, memory are each one or both. [`copy`] is the one
-//! way between them. What is written is verified where it is written ([`verify_blob`], [`verify_manifest`]), so that no caller can pass by it.
+//! A registry, a layout directory, an archive and a store in memory are each a [`Source`], a [`Sink`] or both. [`copy`] is the only way
+//! from one to the other. Bytes are verified where they are written ([`Verifier`], [`verify_manifest`]), and no caller can avoid that.
 
 mod body;
 pub mod contract;
@@ -16,11 +16,12 @@ mod produced;
 mod progress;
 mod seam;
 mod symlink;
+mod verifier;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
     contract as files_contract,
@@ -32,4 +33,5 @@ pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
 pub use seam::{Begin, Sink, Source, Upload};
 pub use symlink::follow_links;
+pub use verifier::{VerifiedBlob, Verifier};
 pub use verify::{verify_blob, verify_bytes, verify_manifest, verify_selected};

@@ -1,7 +1,7 @@
-//! A store in memory: the reference implementation of the seam, for tests and for artifacts that are small.
+//! A store in memory: the reference implementation of the seam, for tests and for small artifacts.
 
-use crate::verify::{verify_blob, verify_part, verify_selected};
-use crate::{Begin, Body, Error, Result, Sink, Source, Upload};
+use crate::verify::{verify_part, verify_selected};
+use crate::{Begin, Body, Error, Result, Sink, Source, Upload, Verifier};
 use async_trait::async_trait;
 use bytes::Bytes;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, Selector, Tag};
@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-/// One repository in memory. Clones share it.
+/// One repository in memory. Clones share their content.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore(Arc<Mutex<Contents>>);
 
@@ -23,7 +23,7 @@ struct Contents {
 }
 
 impl MemoryStore {
-    /// A repository without anything in it.
+    /// An empty repository.
     pub fn new() -> Self {
         Self::default()
     }
@@ -93,12 +93,10 @@ impl Upload for MemoryUpload {
     }
 
     async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
-        let expected = expected.or(self.expected.as_ref());
-        let algorithm = expected.map_or(Algorithm::Sha256, |d| d.digest.algorithm());
-        let (digest, size) = (algorithm.digest(&self.bytes), self.bytes.len() as u64);
-        if let Some(expected) = expected {
-            verify_blob(&format!("blob {}", expected.digest), expected, &digest, size)?;
-        }
+        let named = self.expected.as_ref().or(expected);
+        let mut verifier = named.map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
+        verifier.update(&self.bytes)?;
+        let (digest, size) = verifier.finish_as(expected)?.into_parts();
         self.store.contents().blobs.insert(digest.clone(), self.bytes.into());
         Ok((digest, size))
     }

@@ -1,9 +1,9 @@
-//! What a caller should know although nothing failed.
+//! Notices: what a caller should know although nothing failed.
 
 use modelpack_spec::Digest;
 use std::{fmt, path::PathBuf, sync::Arc};
 
-/// Something that is probably not as it should be, or that explains how the work goes. Its text is a sentence without a full stop.
+/// Something that is probably not as the user expects, or that explains how the work goes on. Its text is a sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -24,29 +24,29 @@ pub enum Notice {
         list: String,
         /// How many there are.
         count: usize,
-        /// The first ones, without control characters and not longer than a sentence bears.
+        /// The first of them, without control characters, and shortened to what fits into a sentence.
         examples: Vec<String>,
     },
-    /// A place where logins may be kept cannot be asked; the others were.
+    /// A credential helper or file cannot be read. The other ones were read.
     LoginsUnavailable {
         /// The credential helper or file.
         what: String,
-        /// Why it cannot be asked.
+        /// Why it cannot be read.
         why: String,
     },
-    /// The login for a registry was removed, and another file, which belongs to another program, has one too.
+    /// The login for a registry was removed, but the file of another program has a login for it too.
     LoginRemains {
         /// Host and port.
         registry: String,
         /// The file.
         file: PathBuf,
     },
-    /// Something is missing of a model that is packed.
+    /// A model that is packed lacks something.
     Missing {
-        /// What it is, and by which file that is known.
+        /// What it lacks, and which file says so.
         what: String,
     },
-    /// Another process writes to this file or directory, and the work goes on when that process has finished.
+    /// Another process writes to this file or directory. The work goes on when that process has finished.
     Waiting {
         /// The file or directory.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// Whether something is probably not as it should be. If not, the notice says how the work goes.
+    /// Whether something is probably not as the user expects. If not, the notice explains how the work goes on.
     pub fn is_warning(&self) -> bool {
         !matches!(self, Self::Waiting { .. })
     }
@@ -82,19 +82,19 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Where notices go, as they come up. By default they go nowhere.
+/// Where notices are sent at once when something happens. By default they are dropped.
 #[derive(Clone, Default)]
 pub struct Notices(Option<Arc<Take>>);
 
 type Take = dyn Fn(&Notice) + Send + Sync;
 
 impl Notices {
-    /// Every notice is given to `take`, which may be called from several threads at once.
+    /// Calls `take` with every notice, from several threads at the same time if need be.
     pub fn to(take: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(take)))
     }
 
-    /// Hands a notice on.
+    /// Sends a notice.
     pub fn give(&self, notice: &Notice) {
         if let Some(take) = &self.0 {
             take(notice);

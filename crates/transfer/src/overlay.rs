@@ -1,4 +1,4 @@
-//! An artifact that differs from another in a few blobs: what is new lies over the source of the rest.
+//! An artifact that differs from another one in a few blobs: a source of the new blobs over the source of all others.
 
 use crate::{Body, FileRange, Result, Source, verify::verify_part};
 use async_trait::async_trait;
@@ -6,9 +6,9 @@ use bytes::Bytes;
 use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
 use std::{collections::HashMap, ops::Range};
 
-/// A [`Source`] with blobs of its own before those of another.
+/// A [`Source`] with blobs of its own. All other blobs come from another source.
 ///
-/// So [`copy`](crate::copy()) writes an artifact that was made from one that exists, and moves only what the sink does not hold.
+/// With it, [`copy`](crate::copy()) writes an artifact that was made from an existing one, and copies only what the sink does not hold.
 pub struct Overlay<'a> {
     below: &'a dyn Source,
     blobs: HashMap<Digest, Blob>,
@@ -20,7 +20,7 @@ enum Blob {
 }
 
 impl<'a> Overlay<'a> {
-    /// `below` as it is.
+    /// An overlay over `below`, without blobs of its own yet.
     pub fn new(below: &'a dyn Source) -> Self {
         Self { below, blobs: HashMap::new() }
     }
@@ -30,7 +30,7 @@ impl<'a> Overlay<'a> {
         self.blobs.insert(digest, Blob::Bytes(bytes.into()));
     }
 
-    /// Adds a blob that is a file. Whoever keeps its bytes verifies them, so a file that changes meanwhile is noticed.
+    /// Adds a blob that is a file. The sink verifies its bytes, so it notices if the file changes.
     pub fn file(&mut self, digest: Digest, file: FileRange) {
         self.blobs.insert(digest, Blob::File(file));
     }

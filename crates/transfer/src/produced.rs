@@ -1,4 +1,4 @@
-//! Bodies whose bytes are made while they are consumed.
+//! Bodies whose bytes are produced while they are consumed.
 
 use crate::{CHUNK, Result, body::joined};
 use bytes::Bytes;
@@ -9,13 +9,15 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-/// Writes the bytes of a body from beginning to end, each time the same ones. It may block. A write fails when nobody wants the rest.
+/// Writes the bytes of a body from the beginning to the end. Each call writes the same bytes. It may block. Its writes fail if the
+/// consumer has stopped.
 pub type Producer = dyn Fn(&mut dyn Write) -> Result<()> + Send + Sync;
 
-/// How many pieces of [`CHUNK`] bytes may wait for whoever consumes them.
+/// How many pieces of [`CHUNK`] bytes may wait for the consumer.
 const WAITING: usize = 2;
 
-/// The bytes that `producer` writes, on a thread that works as far ahead as pieces may wait. Its error is the stream's last item.
+/// The bytes that `producer` writes. It runs on a thread of its own and is ahead of the consumer by the pieces that may wait. If it
+/// fails, its error is the last item of the stream.
 pub(crate) fn stream_of(producer: Arc<Producer>) -> BoxStream<'static, Result<Bytes>> {
     Box::pin(stream::unfold(State::Idle(producer), async |mut state| {
         loop {
@@ -23,7 +25,7 @@ pub(crate) fn stream_of(producer: Arc<Producer>) -> BoxStream<'static, Result<By
                 State::Idle(producer) => state = start(producer),
                 State::Running(mut pieces, worker) => match pieces.recv().await {
                     Some(piece) => return Some((Ok(piece), State::Running(pieces, worker))),
-                    // The last piece came, or the producer failed: only it can tell which.
+                    // Either this was the last piece, or the producer failed: only its result tells which.
                     None => return joined(worker).await.err().map(|error| (Err(error), State::Ended)),
                 },
                 State::Ended => return None,
@@ -43,14 +45,14 @@ fn start(producer: Arc<Producer>) -> State {
     let worker = tokio::task::spawn_blocking(move || {
         let mut writer = Pieces { sender, piece: Vec::with_capacity(CHUNK) };
         producer(&mut writer)?;
-        // If nobody takes the last piece, nobody waits for it.
+        // If the consumer has stopped, nobody needs the last piece.
         let _ = writer.flush();
         Ok(())
     });
     State::Running(pieces, worker)
 }
 
-/// Hands on what is written, a [`CHUNK`] at a time.
+/// Sends what is written in pieces of [`CHUNK`] bytes.
 struct Pieces {
     sender: mpsc::Sender<Bytes>,
     piece: Vec<u8>,

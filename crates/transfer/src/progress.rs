@@ -1,11 +1,11 @@
-//! How far a transfer is: counters that a transfer moves and whoever shows them reads.
+//! Progress: the counters of a transfer. The transfer increases them, and whatever shows the progress reads them.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// Counters of bytes, shared between a transfer and whoever shows it.
+/// Counters of bytes, shared between a transfer and whatever shows its progress.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Counts these bytes too.
@@ -19,38 +19,38 @@ pub struct Progress {
 /// The counters at one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// What is known to be done in all; grows while more is found.
+    /// The bytes to transfer, as far as they are known. Grows while more is found.
     pub total: u64,
-    /// Read only to learn a digest.
+    /// The bytes that were read only to compute a digest.
     pub hashed: u64,
-    /// Moved.
+    /// The bytes that were transferred.
     pub moved: u64,
-    /// Not moved, because it was there already.
+    /// The bytes that were not transferred, because the destination held them already.
     pub skipped: u64,
 }
 
 impl Progress {
-    /// Counters that begin at zero. What they count, `whole` counts too.
+    /// Counters that begin at zero. Bytes that they count are counted in `whole` too.
     pub fn part_of(whole: Arc<Self>) -> Self {
         Self { whole: Some(whole), ..Self::default() }
     }
 
-    /// More bytes will be moved or skipped.
+    /// Counts bytes that will be transferred or skipped.
     pub fn expect(&self, bytes: u64) {
         self.add(bytes, |counters| &counters.total);
     }
 
-    /// Bytes were read for their digest alone.
+    /// Counts bytes that were read only to compute a digest.
     pub fn hashed(&self, bytes: u64) {
         self.add(bytes, |counters| &counters.hashed);
     }
 
-    /// Bytes were moved.
+    /// Counts bytes that were transferred.
     pub fn moved(&self, bytes: u64) {
         self.add(bytes, |counters| &counters.moved);
     }
 
-    /// Bytes were there already.
+    /// Counts bytes that the destination held already.
     pub fn skipped(&self, bytes: u64) {
         self.add(bytes, |counters| &counters.skipped);
     }
@@ -63,7 +63,7 @@ impl Progress {
         }
     }
 
-    /// The counters now.
+    /// The present values of the counters.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             total: self.total.load(Relaxed),

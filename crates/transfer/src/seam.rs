@@ -1,4 +1,4 @@
-//! The seam: where artifacts come from and where they go. Everything that moves an artifact is a [`Source`], a [`Sink`], or both.
+//! The seam: where artifacts are read from and written to. Every place of artifacts is a [`Source`], a [`Sink`], or both.
 
 use crate::{Body, Result};
 use async_trait::async_trait;
@@ -7,55 +7,56 @@ use std::ops::Range;
 
 /// A repository that is read.
 ///
-/// A future that is dropped stops what it does and leaves nothing behind. Implementations are used by several tasks at once.
+/// If a future is dropped, its work stops and leaves nothing behind. Several tasks use an implementation at the same time.
 #[async_trait]
 pub trait Source: Send + Sync {
-    /// The manifest that `at` selects, its bytes verified against the digest if one is named.
+    /// The manifest that `at` selects. If `at` names a digest, the bytes are verified against it.
     ///
-    /// Of a tag and a digest together the digest decides, wherever the tag points to, and whether or not there is such a tag.
+    /// If `at` names a tag and a digest, only the digest counts: it does not matter where the tag points to, or whether it exists.
     /// Fails with [`NotFound`](crate::Error::NotFound) if there is no such manifest.
     async fn manifest(&self, at: &Selector) -> Result<Manifest>;
 
-    /// The bytes `range` of a blob; `0..blob.size` is all of it. They are not verified here: whoever keeps them does.
+    /// The bytes `range` of a blob. `0..blob.size` is all of it. A source does not verify them: the sink does.
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body>;
 }
 
 /// A repository that is written.
 ///
-/// Callers write blobs before the manifest that names them. What is written is visible when `commit` or `put_manifest` has
-/// returned, verified and durable, and not before; a future that is dropped leaves nothing visible.
+/// Callers write blobs before the manifest that names them. When `commit` or `put_manifest` returns, what was written is verified, durable
+/// and visible. It is not visible before that. If a future is dropped, nothing becomes visible.
 #[async_trait]
 pub trait Sink: Send + Sync {
-    /// Whether [`begin`](Sink::begin) should be told the digest even if the bytes must be read once more for it: true
-    /// where moving bytes that are there already costs more than hashing them.
+    /// Whether callers should give [`begin`](Sink::begin) the descriptor even if they must read the bytes once more to know the digest. True
+    /// if sending bytes that the sink holds already costs more than hashing them.
     fn wants_digest(&self) -> bool;
 
-    /// Asks to write a blob. With a descriptor, the sink may answer that it holds the blob; without one, the digest is
+    /// Begins to write a blob. If there is a descriptor, the sink may answer that it holds the blob. Without a descriptor, the digest is
     /// computed from what is written.
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin>;
 
-    /// Writes a manifest and sets the tag, if `at` names one, whether or not the manifest was there before.
+    /// Writes a manifest, and sets the tag if `at` names one. The tag is set even if the sink holds the manifest already.
     ///
     /// Fails with [`WrongDigest`](crate::Error::WrongDigest) if `at` names another digest than the manifest's, and with
-    /// [`MissingReference`](crate::Error::MissingReference) if a blob it needs is not held.
+    /// [`MissingReference`](crate::Error::MissingReference) if the sink does not hold a blob that the manifest names.
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()>;
 }
 
 /// The answer to [`Sink::begin`].
 pub enum Begin {
-    /// The sink holds the blob: nothing to do.
+    /// The sink holds the blob. There is nothing to write.
     Exists,
-    /// The sink takes the bytes.
+    /// The sink needs the bytes.
     Upload(Box<dyn Upload>),
 }
 
-/// A blob that is being written. Dropping it discards what was written.
+/// A blob that is being written. If it is dropped, what was written is discarded.
 #[async_trait]
 pub trait Upload: Send {
-    /// Appends all of `body`. A blob without bytes is written too, once, with an empty body.
+    /// Appends all bytes of `body`. A blob without bytes needs one write with an empty body.
     async fn write(&mut self, body: Body) -> Result<()>;
 
-    /// Makes the blob visible, if what was written has the size and digest of `expected` (or of the descriptor that
-    /// [`Sink::begin`] was given), and returns digest and size.
+    /// Makes the blob visible, and returns its digest and its size in bytes.
+    ///
+    /// Fails if the size or digest of what was written differs from `expected`, or from the descriptor that [`Sink::begin`] was given.
     async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)>;
 }

@@ -32,7 +32,7 @@ impl PlanArgs {
             PackSource::Directory(directory) => ModelfilePath::find(directory),
             PackSource::Place(_) => None,
         });
-        let layers = LayerPolicy { rules: self.layers.clone(), max_layers };
+        let layers = LayerPolicy::default().rules(self.layers.clone()).max_layers(max_layers);
         Ok(PackRequest::new(source).modelfile(modelfile).filter(self.filter.read()?).layers(layers))
     }
 

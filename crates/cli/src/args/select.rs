@@ -22,7 +22,7 @@ pub struct FilterArgs {
 impl FilterArgs {
     pub fn read(&self) -> Result<FileFilter, Failure> {
         let (include, exclude) = (Patterns::new(INCLUDE, &self.include)?, Patterns::new(EXCLUDE, &self.exclude)?);
-        Ok(FileFilter { include, exclude, only_included: true })
+        Ok(FileFilter::default().include(include).exclude(exclude).only_included(true))
     }
 }
 
@@ -40,7 +40,7 @@ pub struct InitFilterArgs {
 impl InitFilterArgs {
     pub fn read(&self) -> Result<FileFilter, Failure> {
         let (include, exclude) = (Patterns::new(INCLUDE, &self.include)?, Patterns::new(EXCLUDE, &self.exclude)?);
-        Ok(FileFilter { include, exclude, only_included: false })
+        Ok(FileFilter::default().include(include).exclude(exclude).only_included(false))
     }
 }
 
@@ -63,6 +63,6 @@ pub struct SelectionArgs {
 impl SelectionArgs {
     pub fn read(&self) -> Result<Selection, Failure> {
         let (include, exclude) = (Patterns::new(INCLUDE, &self.include)?, Patterns::new(EXCLUDE, &self.exclude)?);
-        Ok(Selection { include, exclude, presets: self.presets.clone() })
+        Ok(Selection::default().include(include).exclude(exclude).presets(self.presets.clone()))
     }
 }

@@ -37,7 +37,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let root = args.root.unwrap_or_else(|| context.settings.store.join("registry"));
     let access_log = args.access_log.then(|| AccessLog::new(io::stderr())).transpose();
     let access_log = access_log.map_err(StoreError::io("start the thread of", "the access log")).map_err(modelpack::Error::from)?;
-    let options = ServerOptions { descriptors: all_descriptors(), access_log, ..ServerOptions::default() };
+    let options = ServerOptions::default().descriptors(all_descriptors()).access_log(access_log);
     let server = serve(&root, args.listen, RegistryOptions::default(), options).await.map_err(|error| {
         let is_read_only = matches!(error, modelpack::Error::Store(StoreError::ReadOnly { .. }));
         let failure = Failure::from(error);

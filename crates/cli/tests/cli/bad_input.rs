@@ -1,8 +1,11 @@
 //! User errors: each failure reports what, where and why, and the same command succeeds when its
 //! cause is gone.
 
-use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, fails, json, ok, run};
-use modelpack_testkit::{Cli, write_small_model};
+use crate::{
+    harness::{Registry, cli, cli_with_model, expect_nothing_visible, fails, json, ok, run},
+    small_model::write_small_model,
+};
+use modelpack_testkit::Cli;
 use std::{
     fs::{self, Permissions},
     os::unix::{

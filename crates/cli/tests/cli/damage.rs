@@ -1,7 +1,10 @@
 //! Damage in the store: only the damaged part is lost, errors contain the command that repairs it,
 //! and that command, or a transfer of the right bytes, repairs it.
 
-use crate::harness::{Registry, cli_with_model, fails, json, ok, run, store};
+use crate::{
+    harness::{Registry, cli_with_model, fails, json, ok, run, store},
+    json::expect_documented,
+};
 use modelpack_testkit::{Cli, Output, assert_same_tree};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
@@ -318,7 +321,9 @@ fn a_blob_that_its_owner_cannot_read_counts_as_damaged() {
             assert!(refused.contains("Permission denied") && refused.contains(&format!("verify --repair {reference}")), "{refused}");
 
             let repaired = run("verify --repair --json").expect_code(5);
-            assert!(repaired.stdout.contains("unrepaired") && repaired.stdout.contains(digest), "{repaired:?}");
+            let result: Value = serde_json::from_str(&repaired.stdout).unwrap();
+            assert_eq!(result["unrepaired"][0]["digest"], **digest, "{repaired:?}");
+            expect_documented("verify --repair", &result);
             assert!(repaired.stderr.contains("could not be repaired") && path.exists(), "{repaired:?}");
 
             run(command).expect_code(0);

@@ -1,7 +1,10 @@
 //! The same files give the same digest, independent of user, place and time.
 
-use crate::harness::{cli, cli_with_model, json, ok};
-use modelpack_testkit::{Cli, write_small_model};
+use crate::{
+    harness::{cli, cli_with_model, json, ok},
+    small_model::write_small_model,
+};
+use modelpack_testkit::Cli;
 use std::{
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,

@@ -1,6 +1,7 @@
 //! Shared by the tests: the program, models, and a registry that the program serves.
 
-use modelpack_testkit::{Cli, Fault, FaultProxy, Output, Running, Signal, write_small_model};
+use crate::small_model::write_small_model;
+use modelpack_testkit::{Cli, Fault, FaultProxy, Output, Running, Signal};
 use serde_json::Value;
 use std::{
     fs,

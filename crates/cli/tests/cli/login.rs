@@ -173,3 +173,68 @@ fn podmans_logins_are_used_and_dockers_take_precedence() {
     assert!(read_json(&own)["auths"][&host].is_object(), "a login is stored in the file from which it is read");
     push(&[("REGISTRY_AUTH_FILE", "none.json")]).expect_code(0);
 }
+
+#[test]
+fn a_file_of_logins_that_cannot_be_understood_is_named_and_is_no_bad_artifact() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let proxy = guarded(&registry);
+    let host = proxy.address().to_string();
+    let config = cli.home().join(".docker/config.json");
+    fs::create_dir(cli.home().join(".docker")).unwrap();
+    let name = config.display().to_string();
+    let broken = [
+        ("{\"auths\": {\n  \"x\": }".to_owned(), "it is not a JSON object: expected value at line 2 column 8"),
+        ("\"secret word\"".to_owned(), "it is not a JSON object"),
+        (format!(r#"{{"auths": {{"{host}": {{"auth": "secret word"}}}}}}"#), "is not the Base64 form of `user:password`"),
+    ];
+    for (content, why) in broken {
+        fs::write(&config, &content).unwrap();
+        let failed = fails(&cli, &format!("push model {host}/tiny:v1"), 2, &[&name, why, "hint: ", "REGISTRY_AUTH_FILE"]);
+        assert!(!failed.stderr.contains("secret word"), "{}", failed.stderr);
+    }
+    fs::write(&config, "{").unwrap();
+    login(&cli, &host, "secret word").expect_code(2);
+    assert_eq!(fs::read_to_string(&config).unwrap(), "{", "it is left as it is");
+    let json = cli.run(["push", "model", &format!("{host}/tiny:v1"), "--json"]).expect_code(2);
+    let error: Value = serde_json::from_str(&json.stderr).unwrap();
+    assert_eq!(error["error"]["kind"], "usage");
+
+    fs::remove_file(&config).unwrap();
+    login(&cli, &host, "secret word").expect_code(0);
+    ok(&cli, &format!("push model {host}/tiny:v1"));
+}
+
+#[test]
+fn a_helper_that_fails_is_named_with_the_file_that_names_it() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    let proxy = guarded(&registry);
+    let host = proxy.address().to_string();
+    let (config, helper) = (cli.home().join(".docker/config.json"), cli.home().join("docker-credential-vault"));
+    fs::create_dir(cli.home().join(".docker")).unwrap();
+    fs::write(&config, format!(r#"{{"credHelpers": {{"{host}": "vault"}}}}"#)).unwrap();
+    let push = || {
+        let path = format!("{}:{}", cli.home().display(), std::env::var("PATH").unwrap());
+        let mut command = cli.command();
+        command.args(["push", "model", &format!("{host}/tiny:v1")]).env("PATH", path);
+        Output::from(command.output().unwrap())
+    };
+    let says = |script: &str| {
+        fs::write(&helper, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    for (script, why) in [
+        ("echo 'the vault is sealed' >&2; exit 1", "the vault is sealed"),
+        ("exit 3", "exit status: 3"),
+        ("echo 'secret word'", "its answer is not the JSON object of a login"),
+        (r#"echo '{"Username": "me", "Secret": ["secret word"]}'"#, "its answer is not the JSON object of a login"),
+    ] {
+        says(script);
+        let failed = push().expect_code(2);
+        let expected = format!("error: the credential helper docker-credential-vault: {why} ({} names it)\nhint: ", config.display());
+        assert!(failed.stderr.contains(&expected) && !failed.stderr.contains("secret word"), "{}", failed.stderr);
+    }
+    says(r#"echo '{"ServerURL": "x", "Username": "me", "Secret": "secret word"}'"#);
+    push().expect_code(0);
+}

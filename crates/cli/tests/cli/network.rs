@@ -2,8 +2,13 @@
 //! the cause is gone.
 
 use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, json, ok, store};
-use modelpack_testkit::{Cli, Failure, Fault, assert_same_tree};
-use std::{fs, net::TcpListener, path::PathBuf};
+use modelpack_testkit::{Cli, Failure, Fault, Output, assert_same_tree};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    path::PathBuf,
+};
 
 /// The model in a registry, and a new home directory to pull into.
 fn pushed() -> (Registry, Cli, PathBuf, Cli) {
@@ -213,4 +218,63 @@ fn requests_that_a_registry_does_not_allow() {
         Failure::Status { code: 403, headers: Vec::new(), body: r#"{"errors":[{"code":"DENIED","message":"not for you"}]}"#.into() };
     let proxy = registry.behind(vec![Fault::on("POST", "/blobs/uploads/", denied)]);
     fails(&packer, &format!("push model {}/other:v1", proxy.address()), 4, &["not for you", "hint: "]);
+}
+
+/// Pulls `line` with a variable of the environment, and expects a failure that says `words` and no password.
+#[track_caller]
+fn fails_with(cli: &Cli, (name, value): (&str, &str), line: &str, code: i32, words: &[&str]) {
+    let output = Output::from(cli.command().args(line.split_whitespace()).env(name, value).output().unwrap()).expect_code(code);
+    let told = &output.stderr;
+    assert!(words.iter().all(|word| told.contains(word)) && !told.contains("hidden"), "{name}={value}: {words:?} not all in:\n{told}");
+}
+
+#[test]
+fn a_proxy_that_is_wrong_is_told_with_the_variable_that_names_it() {
+    let cli = cli();
+    let pull = "pull registry.example.com/tiny:v1";
+    for (name, value, why) in [
+        ("HTTPS_PROXY", "http://[", "HTTPS_PROXY: it is not the URL of a proxy, such as http://"),
+        ("https_proxy", "http://user:hidden@", "https_proxy: it is not the URL of a proxy"),
+        ("HTTP_PROXY", "two words", "HTTP_PROXY: it is not the URL of a proxy"),
+        // The library would go without a proxy that it does not know.
+        ("HTTPS_PROXY", "ftp://user:hidden@proxy.example.com", "HTTPS_PROXY: `ftp://proxy.example.com/` is not the URL of a proxy"),
+    ] {
+        fails_with(&cli, (name, value), pull, 2, &["error: ", why, "hint: set it as in "]);
+    }
+    // A name of this kind (RFC 6761) is never found, and its search needs no network.
+    fails_with(&cli, ("HTTPS_PROXY", "nonsense.invalid"), pull, 2, &["HTTPS_PROXY: the proxy http://nonsense.invalid cannot be used"]);
+    ok(&cli, "ls");
+}
+
+#[test]
+fn a_proxy_that_does_not_do_its_work_is_named() {
+    let cli = cli();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (name, flag) in [("HTTPS_PROXY", ""), ("HTTP_PROXY", "--plain-http")] {
+        let line = format!("pull registry.example.com/tiny:v1 {flag}");
+        let named = format!("through the proxy http://{closed} ({name})");
+        fails_with(&cli, (name, &format!("http://user:hidden@{closed}")), &line, 7, &["no server listens there", &named]);
+
+        for (status, code, why) in [
+            ("407 Proxy Authentication Required", 2, format!("{name}: the proxy http://PROXY asks for a user name and a password")),
+            ("403 Forbidden", if flag.is_empty() { 7 } else { 4 }, String::new()),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            std::thread::spawn(move || {
+                for connection in listener.incoming() {
+                    let mut connection = connection.unwrap();
+                    let mut head = BufReader::new(&connection).lines();
+                    while head.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                    let _ = write!(connection, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                }
+            });
+            let why = if flag.is_empty() && code == 7 {
+                format!("the proxy refused to open a connection, through the proxy http://{address} ({name})")
+            } else {
+                why.replace("PROXY asks", &format!("{address} asks"))
+            };
+            fails_with(&cli, (name, &address), &line, code, &[&why]);
+        }
+    }
 }

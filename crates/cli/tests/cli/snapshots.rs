@@ -97,8 +97,10 @@ fn errors() {
 fn help() {
     let cli = cli();
     let top = ok(&cli, "--help");
-    let commands = top.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<&str> = commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).collect();
+    // The commands are in groups, between the usage and the options.
+    let commands = top.lines().skip_while(|line| !line.starts_with("Usage:")).skip(1).take_while(|line| *line != "Options:");
+    let commands = commands.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.contains(&"pack") && names.contains(&"version"), "{top}");
     let lines: Vec<String> = names.iter().map(|name| format!("{name} --help")).collect();
     let lines: Vec<&str> = ["--help"].into_iter().chain(lines.iter().map(String::as_str)).collect();

@@ -24,6 +24,16 @@ fn packed_artifacts_are_listed_with_their_layouts() {
 }
 
 #[test]
+fn a_store_of_a_newer_version_is_refused_by_what_reads_and_by_what_writes() {
+    let (cli, _model) = cli_with_model();
+    ok(&cli, "pack model -t tiny:v1");
+    fs::write(store(&cli).join("version"), "2\n").unwrap();
+    for command in ["ls", "inspect tiny:v1", "unpack tiny:v1 -o out", "pack model -t tiny:v2", "rm tiny:v1", "prune", "prune --dry-run"] {
+        fails(&cli, command, 6, &["cannot open the store", "format version 2", "Use a newer version of modelpack, or another store"]);
+    }
+}
+
+#[test]
 fn tag_adds_a_name_and_rm_removes_names() {
     let (cli, model) = cli_with_model();
     let digest = ok(&cli, "pack model -t tiny:v1");

@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
+use tracing::{debug, info};
 
 const TOKEN_PATIENCE: Duration = Duration::from_secs(60);
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -148,6 +149,7 @@ impl Authority {
                 Ok(response) => break response,
                 Err(failure) => match wanted.narrower().filter(|_| is_refusal(&failure)) {
                     Some(narrower) => {
+                        info!(refused = %wanted, asking_for = %narrower, "the token service refused a scope");
                         state.refused.insert(wanted.to_string());
                         wanted = narrower;
                     }
@@ -165,6 +167,7 @@ impl Authority {
         let lifetime = answer.and_then(|a| a.expires_in).map_or(DEFAULT_LIFETIME, Duration::from_secs);
         // A day at most, so that no answer can overflow the clock.
         let lifetime = lifetime.min(Duration::from_secs(24 * 60 * 60));
+        debug!(registry = self.registry, scope = %wanted, seconds = lifetime.as_secs(), "token");
         let token = Token { header, scope: wanted, renew_at: asked_at + lifetime - MARGIN.min(lifetime / 5) };
         Ok(state.tokens.entry(scope.clone()).insert_entry(token).into_mut())
     }

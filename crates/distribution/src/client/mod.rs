@@ -10,7 +10,7 @@ mod repository;
 mod scope;
 mod upload;
 
-pub use modelpack_http::{ClientOptions, Credentials, Login, Proxies};
+pub use modelpack_http::{ClientOptions, Credentials, Login, Proxies, ProxyUrl};
 pub use repository::RemoteRepository;
 
 use crate::protocol::route::Route;
@@ -48,8 +48,8 @@ impl Client {
 
     /// A repository, which need not exist. Fails if the name has no host.
     pub fn repository(&self, name: &RepositoryName) -> Result<RemoteRepository> {
-        let host = name.host().ok_or_else(|| Error::Invalid {
-            what: name.to_string(),
+        let host = name.host().ok_or_else(|| Error::InvalidName {
+            name: name.to_string(),
             why: "it names no registry; a reference to one begins with a host, as in `registry.example.com/team/model`".to_owned(),
         })?;
         Ok(RemoteRepository::new(self.registry(host)?, name))

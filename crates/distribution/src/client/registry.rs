@@ -19,7 +19,7 @@ impl Registry {
     pub(crate) fn new(name: &str, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Result<Self> {
         let host = if name == "docker.io" { "registry-1.docker.io" } else { name };
         let url = origin_url(host, options.plain_http)
-            .ok_or_else(|| Error::Invalid { what: name.to_owned(), why: "it is not a host with an optional port".to_owned() })?;
+            .ok_or_else(|| Error::InvalidName { name: name.to_owned(), why: "it is not a host with an optional port".to_owned() })?;
         let authority = Authority::new(name, &url, http, options, login);
         let origin = Arc::new(Origin::new(url, http.clone(), authority));
         Ok(Self { name: name.to_owned(), origin, notices: options.notices.clone() })

@@ -21,6 +21,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
+use tracing::{debug, info};
 
 const MANIFEST_TYPES: [&str; 4] =
     [media_type::IMAGE_MANIFEST, media_type::IMAGE_INDEX, media_type::DOCKER_MANIFEST, media_type::DOCKER_LIST];
@@ -157,6 +158,7 @@ impl RemoteRepository {
             // Some registries refuse a mount that they should only decline.
             Err(Error::NotFound { .. }) => Ok(Mounted::No(None)),
             Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::Protocol { .. }) => {
+                info!(from = %mounts.from, "the registry refuses to mount blobs, so they are sent");
                 mounts.are_refused.store(true, Relaxed);
                 Ok(Mounted::No(None))
             }
@@ -302,11 +304,15 @@ impl Sink for RemoteRepository {
         let mut session = None;
         if let Some(blob) = blob {
             if self.holds(blob).await? {
+                debug!(blob = %blob.digest, "the registry has the blob already");
                 return Ok(Begin::Exists);
             }
             if let Some(mounts) = self.mounts_from() {
                 match self.mount(blob, mounts).await? {
-                    Mounted::Yes => return Ok(Begin::Exists),
+                    Mounted::Yes => {
+                        debug!(blob = %blob.digest, from = %mounts.from, "the registry mounted the blob");
+                        return Ok(Begin::Exists);
+                    }
                     Mounted::No(opened) => session = opened,
                 }
             }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
 use modelpack_http::{Backoff, Failure, Payload, Request, Response, Retry, Url, unexpected};
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
-use modelpack_transfer::{Body, Error, Result, Upload, blocking, verify_blob};
+use modelpack_spec::{Algorithm, Descriptor, Digest};
+use modelpack_transfer::{Body, Error, Result, Upload, Verifier, blocking, verify_blob};
 use std::time::Duration;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
@@ -33,7 +33,7 @@ pub(super) struct RemoteUpload {
 /// What has been written so far.
 enum Written {
     /// Some bytes into a session; the digest is known when they are all there.
-    Pieces { hasher: Hasher, len: u64 },
+    Pieces(Verifier),
     /// The whole blob, which the registry has verified.
     Blob(Descriptor),
 }
@@ -42,9 +42,8 @@ impl RemoteUpload {
     /// Begins an upload, in a session that is open already or in a new one.
     pub(super) async fn begin(repository: RemoteRepository, blob: Option<Descriptor>, session: Option<Url>) -> Result<Self> {
         let what = blob.as_ref().map_or_else(|| format!("a blob of {repository}"), |blob| repository.blob_name(&blob.digest));
-        let algorithm = blob.as_ref().map_or(Algorithm::Sha256, |blob| blob.digest.algorithm());
-        let written = Written::Pieces { hasher: Hasher::new(algorithm), len: 0 };
-        let mut upload = Self { repository, blob, what, session, written };
+        let verifier = blob.as_ref().map_or_else(|| Verifier::unknown(Algorithm::Sha256), |blob| Verifier::named(&what, blob));
+        let mut upload = Self { repository, blob, what, session, written: Written::Pieces(verifier) };
         upload.session().await?;
         Ok(upload)
     }
@@ -78,14 +77,14 @@ impl RemoteUpload {
     }
 
     /// Sends the next bytes of a blob whose digest is not known, or which comes in several pieces.
-    async fn write_piece(&mut self, payload: Payload, hasher: Hasher, len: u64) -> Result<()> {
+    async fn write_piece(&mut self, payload: Payload, verifier: Verifier) -> Result<()> {
         let mut next = Some(payload);
         let mut backoff = Backoff::default();
         while let Some(payload) = next {
             // What came before this piece cannot be sent again.
-            next = payload.try_clone().filter(|_| len == 0);
+            next = payload.try_clone().filter(|_| verifier.count() == 0);
             let url = self.session().await?;
-            match self.write_hashed(url, payload, hasher.clone(), len).await {
+            match self.write_hashed(url, payload, verifier.clone()).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => self.pause_or_fail(&mut backoff, failure, next.is_some()).await?,
             }
@@ -93,21 +92,22 @@ impl RemoteUpload {
         Ok(())
     }
 
-    async fn write_hashed(&mut self, url: Url, payload: Payload, mut hasher: Hasher, mut len: u64) -> Result<(), Failure> {
+    async fn write_hashed(&mut self, url: Url, payload: Payload, mut verifier: Verifier) -> Result<(), Failure> {
         let (pieces, mut to_hash) = mpsc::channel::<Bytes>(HASHING_QUEUE);
         let hashing = tokio::spawn(blocking(move || {
+            let mut taken = Ok(());
+            // What follows bytes that are refused is taken too: whoever sends it does not wait then.
             while let Some(piece) = to_hash.blocking_recv() {
-                hasher.update(&piece);
-                len += piece.len() as u64;
+                taken = taken.and_then(|()| verifier.update(&piece));
             }
-            (hasher, len)
+            taken.map(|()| verifier)
         }));
         let response = self.request(Method::PATCH, url, payload.hashed_by(pieces)).await?;
-        let Ok(Ok((hasher, len))) = timeout(HASHING_PATIENCE, hashing).await else {
+        let Ok(Ok(hashed)) = timeout(HASHING_PATIENCE, hashing).await else {
             return Err(unexpected(&response, "it answered before it had all bytes").into());
         };
         self.session = Some(self.repository.registry().origin.location(&response)?);
-        self.written = Written::Pieces { hasher, len };
+        self.written = Written::Pieces(hashed?);
         Ok(())
     }
 
@@ -134,13 +134,13 @@ impl Upload for RemoteUpload {
     async fn write(&mut self, body: Body) -> Result<()> {
         let len = body.len();
         match &self.written {
-            Written::Pieces { hasher, len: before } => {
-                let (hasher, before) = (hasher.clone(), *before);
+            Written::Pieces(verifier) => {
+                let verifier = verifier.clone();
                 let payload = Payload::of(body).await?;
-                match self.blob.clone().filter(|blob| before == 0 && len == Some(blob.size)) {
+                match self.blob.clone().filter(|blob| verifier.count() == 0 && len == Some(blob.size)) {
                     Some(blob) => self.write_blob(payload, blob).await,
                     None if len == Some(0) => Ok(()),
-                    None => self.write_piece(payload, hasher, before).await,
+                    None => self.write_piece(payload, verifier).await,
                 }
             }
             Written::Blob(_) if len == Some(0) => Ok(()),
@@ -153,13 +153,13 @@ impl Upload for RemoteUpload {
 
     async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
         let (digest, size) = match &self.written {
-            Written::Pieces { hasher, len } => (hasher.clone().finish(), *len),
-            Written::Blob(blob) => (blob.digest.clone(), blob.size),
+            Written::Pieces(verifier) => verifier.clone().finish_as(expected)?.into_parts(),
+            Written::Blob(blob) => {
+                expected.map_or(Ok(()), |expected| verify_blob(&self.what, expected, &blob.digest, blob.size))?;
+                (blob.digest.clone(), blob.size)
+            }
         };
-        for expected in self.blob.iter().chain(expected) {
-            verify_blob(&self.what, expected, &digest, size)?;
-        }
-        if let Written::Pieces { .. } = self.written {
+        if let Written::Pieces(_) = self.written {
             let url = with_digest(self.session().await?, &digest);
             let blob = Descriptor::new("", digest.clone(), size);
             let mut backoff = Backoff::default();

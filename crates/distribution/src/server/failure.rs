@@ -10,6 +10,7 @@ use modelpack_server::{Answer, Denied, Response};
 use modelpack_spec::{InvalidDigest, InvalidManifest};
 use modelpack_transfer::Error;
 use std::{fmt, io};
+use tracing::{Level, enabled, error};
 
 pub(super) type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -47,6 +48,7 @@ impl Failure {
     pub(super) fn of_read(error: Error) -> Self {
         match error {
             Error::WrongDigest { .. } | Error::WrongSize { .. } | Error::InvalidManifest { .. } => {
+                error!(%error, "stored data is damaged");
                 Self::internal("the registry's copy of this is damaged")
             }
             error => error.into(),
@@ -97,8 +99,19 @@ impl From<InvalidManifest> for Failure {
 
 impl From<Error> for Failure {
     /// Converts an error of a write. The message contains no paths, because clients must not see
-    /// the registry's file paths.
+    /// the registry's file paths; the log contains them.
     fn from(error: Error) -> Self {
+        let why = enabled!(Level::ERROR).then(|| error.to_string());
+        let failure = Self::of_write(error);
+        if failure.status.is_server_error() {
+            error!(why, "the store failed");
+        }
+        failure
+    }
+}
+
+impl Failure {
+    fn of_write(error: Error) -> Self {
         match error {
             Error::WrongDigest { .. } => Self::bad_request(ErrorCode::DigestInvalid, error.to_string()),
             Error::WrongSize { .. } => Self::bad_request(ErrorCode::SizeInvalid, error.to_string()),

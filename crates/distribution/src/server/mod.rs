@@ -20,6 +20,7 @@ use std::time::Duration;
 
 /// Options of a registry.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RegistryOptions {
     /// Whether clients may delete tags, manifests and blobs.
     pub allow_delete: bool,
@@ -28,6 +29,23 @@ pub struct RegistryOptions {
     /// How long a repository is protected from garbage collection after a push, so that the next
     /// request of the push finds the blobs of the earlier ones.
     pub lease_idle: Duration,
+}
+
+impl RegistryOptions {
+    /// Whether clients may delete tags, manifests and blobs.
+    pub fn allow_delete(self, allow_delete: bool) -> Self {
+        Self { allow_delete, ..self }
+    }
+
+    /// Keeps an upload for this long after its last request.
+    pub fn upload_idle(self, upload_idle: Duration) -> Self {
+        Self { upload_idle, ..self }
+    }
+
+    /// Protects a repository from garbage collection for this long after a push.
+    pub fn lease_idle(self, lease_idle: Duration) -> Self {
+        Self { lease_idle, ..self }
+    }
 }
 
 impl Default for RegistryOptions {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{OwnedMutexGuard, watch};
+use tracing::debug;
 
 /// How many uploads may be open at the same time. Each uses some hundred bytes of memory and, once
 /// it has bytes, a file. Beyond the limit, the upload that has been unused for longest is
@@ -158,6 +159,9 @@ impl Sessions {
     pub(super) fn reap(&self, now: Instant) {
         let is_over = |used: Option<Instant>| used.is_none_or(|used| now.saturating_duration_since(used) >= self.idle);
         let over: Vec<_> = self.open().extract_if(|_, slot| slot.used().is_some_and(is_over)).collect();
+        if !over.is_empty() {
+            debug!(uploads = over.len(), "unused uploads are discarded");
+        }
         drop(over);
     }
 }

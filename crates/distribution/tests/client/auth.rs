@@ -385,5 +385,5 @@ async fn a_login_is_tried_before_it_is_kept() {
     let error = client.ping(&host, login("wrong")).await.unwrap_err();
     assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
     assert!(server.asked().iter().all(|asked| asked.is("GET", "/v2/")));
-    assert!(matches!(client.ping("not/a/host", None).await, Err(Error::Invalid { .. })));
+    assert!(matches!(client.ping("not/a/host", None).await, Err(Error::InvalidName { .. })));
 }

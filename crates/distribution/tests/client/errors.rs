@@ -225,7 +225,7 @@ async fn a_long_answer_is_told_in_short() {
 async fn a_proxy_that_is_no_url_is_an_error() {
     let mut options = ClientOptions::default();
     options.proxies.https = Some("http://[".into());
-    assert!(matches!(Client::new(options), Err(Error::Invalid { .. })));
+    assert!(matches!(Client::new(options), Err(Error::Setting { setting, .. }) if setting == "the proxy"));
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn a_proxy_is_asked_for_other_hosts_and_never_for_the_loopback() {
     let proxy = Server::start(|_, _| answer(200, &[], "{}")).await;
     let server = Server::start(|_, _| answer(200, &[], "{}")).await;
     let mut options = ClientOptions { plain_http: true, ..ClientOptions::default() };
-    options.proxies.http = Some(format!("http://{}", proxy.address));
+    options.proxies.http = Some(format!("http://{}", proxy.address).into());
     options.proxies.no_proxy = Some("other.example.com".into());
     let client = Client::new(options).unwrap();
     client.ping("registry.example.com", None).await.unwrap();

@@ -5,7 +5,7 @@ use modelpack_server::{Access, Action, Identity, ServerOptions};
 use modelpack_spec::{Descriptor, Digest, RepositoryName, media_type};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 use tempfile::TempDir;
 
 /// A policy in which the first component of the repository's name determines the allowed actions.
@@ -26,7 +26,7 @@ impl Access for ByName {
 
 /// The registry in `directory`, restarted with the policy.
 async fn restricted(directory: &Path) -> Registry {
-    Registry::start_in(directory, ServerOptions { access: Arc::new(ByName), ..ServerOptions::default() }).await
+    Registry::start_in(directory, ServerOptions::default().access(ByName)).await
 }
 
 /// The content of a repository that was pushed before the policy applied.

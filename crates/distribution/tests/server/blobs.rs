@@ -89,7 +89,7 @@ async fn a_deleted_blob_is_gone_from_its_repository_only() {
 async fn a_registry_without_deletes_refuses_them_but_lets_uploads_be_cancelled() {
     let directory = tempfile::tempdir().unwrap();
     let (store, server) = Registry::bind_in(directory.path(), ServerOptions::default()).await;
-    let view = View::new(server.repositories(), RegistryOptions { allow_delete: false, ..RegistryOptions::default() });
+    let view = View::new(server.repositories(), RegistryOptions::default().allow_delete(false));
     let registry = Registry::run(store, server.with_view(view));
     let digest = registry.push_blob("a/b", *b"x").await;
     for path in [format!("/v2/a/b/blobs/{digest}"), format!("/v2/a/b/manifests/{digest}"), "/v2/a/b/manifests/v1".to_owned()] {

@@ -15,6 +15,12 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// A client with connections of its own. It speaks plain HTTP, but `reqwest` wants a TLS provider in a build of the whole workspace.
+pub(crate) fn http_client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
+}
+
 pub(crate) struct Registry {
     pub(crate) store: Store,
     pub(crate) address: SocketAddr,
@@ -54,7 +60,7 @@ impl Registry {
         let running = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        let client = Client::builder().no_proxy().build().unwrap();
+        let client = http_client();
         Self { store, address, client, stop, running, _directory: None }
     }
 

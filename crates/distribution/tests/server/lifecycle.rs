@@ -41,7 +41,7 @@ async fn shutting_down_does_not_wait_for_idle_clients() {
     // The idle timeout is longer than the test's timeout, so only the shutdown can end these
     // requests.
     const PATIENCE: Duration = Duration::from_secs(60);
-    let registry = Registry::start_with(ServerOptions { body_idle: 10 * PATIENCE, ..ServerOptions::default() }).await;
+    let registry = Registry::start_with(ServerOptions::default().body_idle(10 * PATIENCE)).await;
     let upload = registry.begin("a/b").await;
     let large = registry.push_blob("a/b", noise(16 << 20)).await;
     let mut sends = registry.connect().await;

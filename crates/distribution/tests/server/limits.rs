@@ -1,6 +1,6 @@
 //! The registry with few descriptors, few threads, and half-dead clients.
 
-use crate::harness::{Registry, begin_request, failure, header, name, noise};
+use crate::harness::{Registry, begin_request, failure, header, http_client, name, noise};
 use futures_util::future::join_all;
 use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
@@ -46,7 +46,7 @@ async fn repositories_and_open_uploads_use_no_descriptors() {
 #[tokio::test]
 async fn idle_connections_make_room_for_others() {
     // This number of descriptors allows ten connections.
-    let registry = Registry::start_with(ServerOptions { descriptors: 64, ..ServerOptions::default() }).await;
+    let registry = Registry::start_with(ServerOptions::default().descriptors(64)).await;
     let mut idle = Vec::new();
     for _ in 0..40 {
         let mut stream = timeout(PATIENCE, registry.connect()).await.unwrap();
@@ -64,7 +64,7 @@ async fn idle_connections_make_room_for_others() {
 async fn idle_clients_make_room_for_others_and_their_uploads_continue() {
     // The idle timeout is longer than the test's timeout, so only the need for places can end these
     // requests.
-    let options = ServerOptions { descriptors: 64, body_idle: 10 * PATIENCE, ..ServerOptions::default() };
+    let options = ServerOptions::default().descriptors(64).body_idle(10 * PATIENCE);
     let registry = Registry::start_with(options).await;
     let content = noise(50_000);
     let digest = Digest::of(&content);
@@ -97,7 +97,7 @@ async fn idle_clients_make_room_for_others_and_their_uploads_continue() {
 impl Registry {
     /// Pushes a blob on a separate connection.
     async fn push_blob_as_others_do(&self, i: usize) -> StatusCode {
-        let (client, content) = (reqwest::Client::builder().no_proxy().build().unwrap(), noise(100_000 + i));
+        let (client, content) = (http_client(), noise(100_000 + i));
         let digest = Digest::of(&content);
         let request = client.post(self.url(&format!("/v2/a/b/blobs/uploads/?digest={digest}"))).body(content);
         request.send().await.unwrap().status()
@@ -219,7 +219,7 @@ async fn a_put_with_the_wrong_digest_leaves_its_upload_unchanged() {
 async fn a_half_dead_connection_does_not_block_its_upload() {
     // The idle timeout is longer than the test's timeout, so only the second request can end the
     // first one.
-    let registry = Registry::start_with(ServerOptions { body_idle: 10 * PATIENCE, ..ServerOptions::default() }).await;
+    let registry = Registry::start_with(ServerOptions::default().body_idle(10 * PATIENCE)).await;
     let content = noise(50_000);
     let digest = Digest::of(&content);
     let upload = registry.begin("a/b").await;

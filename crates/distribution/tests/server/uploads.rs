@@ -162,7 +162,7 @@ async fn an_upload_with_a_lost_connection_continues_after_the_last_byte() {
 
 #[tokio::test]
 async fn an_idle_body_is_given_up_and_its_upload_can_continue() {
-    let registry = Registry::start_with(ServerOptions { body_idle: Duration::from_millis(50), ..ServerOptions::default() }).await;
+    let registry = Registry::start_with(ServerOptions::default().body_idle(Duration::from_millis(50))).await;
     let upload = registry.begin("a/b").await;
     let mut connection = registry.connect().await;
     begin_request(&mut connection, "PATCH", &upload, 1000).await;

@@ -1,6 +1,9 @@
 //! A file with logins: Docker's `config.json`, or Podman's `auth.json`, which has the same form (containers-auth.json(5)).
 
-use super::{Login, helper::TOKEN_USER};
+use super::{
+    Login,
+    helper::{Helper, TOKEN_USER},
+};
 use crate::text::printable;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use modelpack_transfer::{Error, Result, follow_links};
@@ -27,7 +30,7 @@ impl AuthFile {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let content = match fs::read(path) {
             Ok(bytes) if bytes.trim_ascii().is_empty() => Map::new(),
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| invalid(path, printable(&format!("it is not a JSON object: {e}"))))?,
+            Ok(bytes) => parse(&bytes, path)?,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Map::new(),
             Err(e) => return Err(Error::io("read", path)(e)),
         };
@@ -51,16 +54,16 @@ impl AuthFile {
     }
 
     /// The helper that keeps the logins of a repository: its own, or the one for all.
-    pub(super) fn helper(&self, registry: &str, repository: &str) -> Option<String> {
+    pub(super) fn helper(&self, registry: &str, repository: &str) -> Option<Helper> {
         let own = self.entries("credHelpers", registry, repository).into_iter().next();
-        let helper = own.or_else(|| self.content.get("credsStore"))?.as_str()?;
-        (!helper.is_empty()).then(|| helper.to_owned())
+        let helper = own.map(|(_, helper)| helper).or_else(|| self.content.get("credsStore"))?.as_str()?;
+        (!helper.is_empty()).then(|| Helper::new(helper, &self.path))
     }
 
     /// The login for a repository: that of the longest part of its name that has one.
     pub(super) fn login(&self, registry: &str, repository: &str) -> Result<Option<Login>> {
         // Docker leaves empty entries behind for logins that a helper keeps, so the next one may have more to say.
-        let logins = self.entries("auths", registry, repository).into_iter().map(|entry| login(entry, &self.path));
+        let logins = self.entries("auths", registry, repository).into_iter().map(|(key, entry)| login(key, entry, &self.path));
         logins.filter_map(Result::transpose).next().transpose()
     }
 
@@ -81,18 +84,18 @@ impl AuthFile {
         auths.len() < before
     }
 
-    /// The values of an object whose keys cover a repository, the most specific first. Of several spellings of a key, the one that
+    /// The entries of an object whose keys cover a repository, the most specific first. Of several spellings of a key, the one that
     /// Docker writes comes first.
-    fn entries(&self, object: &str, registry: &str, repository: &str) -> Vec<&Value> {
+    fn entries(&self, object: &str, registry: &str, repository: &str) -> Vec<(&str, &Value)> {
         let Some(object) = self.content.get(object).and_then(Value::as_object) else { return Vec::new() };
         let covering = object.iter().filter_map(|(text, value)| {
             let key = Key::parse(text);
             let rank = (key.namespace.len(), *text == key_of(registry), text == registry);
-            key.covers(registry, repository).then_some((rank, value))
+            key.covers(registry, repository).then_some((rank, (text.as_str(), value)))
         });
         let mut covering: Vec<_> = covering.collect();
         covering.sort_by(|(a, _), (b, _)| b.cmp(a));
-        covering.into_iter().map(|(_, value)| value).collect()
+        covering.into_iter().map(|(_, entry)| entry).collect()
     }
 }
 
@@ -136,7 +139,7 @@ pub(super) fn key_of(registry: &str) -> String {
 }
 
 /// What an entry of `auths` says.
-fn login(entry: &Value, path: &Path) -> Result<Option<Login>> {
+fn login(key: &str, entry: &Value, path: &Path) -> Result<Option<Login>> {
     let field = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     if let Some(token) = field("identitytoken") {
         return Ok(Some(Login::IdentityToken(token.to_owned())));
@@ -147,7 +150,7 @@ fn login(entry: &Value, path: &Path) -> Result<Option<Login>> {
     let Some(auth) = field("auth") else { return Ok(None) };
     let decoded = STANDARD.decode(auth.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let Some((username, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) else {
-        return Err(invalid(path, "an `auth` is not the Base64 form of `user:password`"));
+        return Err(invalid(path, format!("the `auth` of {:?} is not the Base64 form of `user:password`", printable(key))));
     };
     Ok(Some(Login::of(username, password.trim_end_matches('\0'))))
 }
@@ -162,8 +165,20 @@ impl Login {
     }
 }
 
+/// The object that is all of a file. What is wrong with it is told by its place: its text may be a secret.
+fn parse(bytes: &[u8], path: &Path) -> Result<Map<String, Value>> {
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(content)) => Ok(content),
+        Ok(_) => Err(invalid(path, "it is not a JSON object")),
+        Err(e) => {
+            let why = format!("it is not a JSON object: {}", printable(&e.to_string()));
+            Err(Error::CredentialsFile { path: path.to_owned(), why, source: Some(e.into()) })
+        }
+    }
+}
+
 fn invalid(path: &Path, why: impl Into<String>) -> Error {
-    Error::Invalid { what: path.display().to_string(), why: why.into() }
+    Error::CredentialsFile { path: path.to_owned(), why: why.into(), source: None }
 }
 
 /// The file that takes the place of another. It is the lock too: whoever has it locked, and under its name, is the only one who

@@ -10,6 +10,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
 };
+use tracing::debug;
 
 /// What a registry, or its token service, is shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -71,14 +72,17 @@ impl Credentials {
                 read => read?,
             };
             if let Some(helper) = file.helper(registry, repository)
-                && let Some(login) = helper::get(&helper, &key_of(registry), notices).await?
+                && let Some(login) = helper.get(&key_of(registry), notices).await?
             {
+                debug!(registry, file = %path.display(), helper = helper.program(), "login found");
                 return Ok(Some(login));
             }
             if let Some(login) = file.login(registry, repository)? {
+                debug!(registry, file = %path.display(), "login found");
                 return Ok(Some(login));
             }
         }
+        debug!(registry, "no login found");
         Ok(None)
     }
 
@@ -87,10 +91,14 @@ impl Credentials {
     ///
     /// Fails if there is no file to keep it in.
     pub async fn store(&self, registry: &str, username: &str, secret: &str, notices: &Notices) -> Result<()> {
-        let what = || Error::Invalid { what: format!("the login for {registry}"), why: "no file is named to keep it in".to_owned() };
-        let path = self.files.first().cloned().ok_or_else(what)?;
+        let no_file = || Error::Setting {
+            setting: format!("the login for {registry}"),
+            why: "no file is named to keep it in".to_owned(),
+            source: None,
+        };
+        let path = self.files.first().cloned().ok_or_else(no_file)?;
         if let Some(helper) = read(&path).await?.helper(registry, "")
-            && helper::store(&helper, &key_of(registry), username, secret, notices).await?
+            && helper.store(&key_of(registry), username, secret, notices).await?
         {
             return Ok(());
         }
@@ -106,9 +114,9 @@ impl Credentials {
         let mut file = read(path).await?;
         let mut erased = false;
         if let Some(helper) = file.helper(registry, "")
-            && helper::get(&helper, &key_of(registry), notices).await?.is_some()
+            && helper.get(&key_of(registry), notices).await?.is_some()
         {
-            helper::erase(&helper, &key_of(registry), notices).await?;
+            helper.erase(&key_of(registry), notices).await?;
             erased = true;
         }
         // A file without the login is not touched, and one that is not there is not made.

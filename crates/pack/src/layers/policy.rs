@@ -9,6 +9,7 @@ const MAX_LAYERS: usize = 512;
 
 /// How the files of a model become layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerPolicy {
     /// The rules for encodings. The last rule that matches a file applies. A file without a rule is
     /// raw, or part of a tar bundle if there are too many layers; a rule with `raw` prevents
@@ -25,6 +26,16 @@ impl Default for LayerPolicy {
 }
 
 impl LayerPolicy {
+    /// Encodes files by these rules, of which the last that is for a file counts.
+    pub fn rules(self, rules: impl IntoIterator<Item = LayerRule>) -> Self {
+        Self { rules: rules.into_iter().collect(), ..self }
+    }
+
+    /// Bundles small files if there would be more layers than this; at least 1.
+    pub fn max_layers(self, max_layers: usize) -> Self {
+        Self { max_layers, ..self }
+    }
+
     /// The encoding that the rules give for a file.
     pub(super) fn encoding_of(&self, file: &PlannedFile) -> Option<Encoding> {
         self.rules.iter().rev().find(|rule| rule.is_for(file)).map(|rule| rule.encoding)

@@ -10,6 +10,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// A filter for the files of a directory, which overrides its Modelfile. Paths are relative to the
 /// directory.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct FileFilter {
     /// Files that are left out in any case. Excluded directories are not searched.
     pub exclude: Patterns,
@@ -23,6 +24,21 @@ pub struct FileFilter {
 }
 
 impl FileFilter {
+    /// Takes the files that match, though they are usually left out.
+    pub fn include(self, include: Patterns) -> Self {
+        Self { include, ..self }
+    }
+
+    /// Leaves out the files that match, whatever takes them.
+    pub fn exclude(self, exclude: Patterns) -> Self {
+        Self { exclude, ..self }
+    }
+
+    /// Whether nothing else is taken than what is included, unless nothing is.
+    pub fn only_included(self, only_included: bool) -> Self {
+        Self { only_included, ..self }
+    }
+
     /// Whether only included files are taken.
     pub(super) fn takes_included_only(&self) -> bool {
         self.only_included && !self.include.is_empty()

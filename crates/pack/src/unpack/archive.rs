@@ -6,7 +6,6 @@ use super::{
     contents::{Contents, invalid},
     destination::conflict,
     staging::Staging,
-    verifier::Verifier,
 };
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, future};
@@ -16,7 +15,7 @@ use modelpack_formats::{
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, FilePath, Hasher};
 use modelpack_store::Writeback;
-use modelpack_transfer::{Body, CHUNK, Error, Result, blocking, for_each_concurrent};
+use modelpack_transfer::{Body, CHUNK, Error, Result, Verifier, blocking, for_each_concurrent};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
@@ -195,7 +194,7 @@ pub async fn content_digest(
     allowance: Allowance,
 ) -> Result<Digest> {
     let what = format!("layer {}", layer.digest);
-    let (of, verifier) = (what.clone(), Verifier::new(&what, layer));
+    let (of, verifier) = (what.clone(), Verifier::named(&what, layer));
     let read = move |pipe: &mut Pipe| {
         let decoder = decoder(encoding, pipe, &allowance).map_err(|e| blame(&of, e))?;
         let mut content = BufReader::with_capacity(CHUNK, decoder);
@@ -246,7 +245,7 @@ impl ArchiveReader {
         mut each: impl FnMut(ArchivedFile, &mut dyn Read) -> Result<()> + Send + 'static,
     ) -> Result<Digest> {
         let Self { what, layer, encoding, contents, allowance } = self;
-        let (of, verifier) = (what.clone(), Verifier::new(&what, &layer));
+        let (of, verifier) = (what.clone(), Verifier::named(&what, &layer));
         let read = move |pipe: &mut Pipe| {
             let blame = |e| blame(&of, e);
             let decoder = decoder(encoding, pipe, &allowance).map_err(blame)?;
@@ -278,7 +277,7 @@ impl ArchiveReader {
         mut each: impl FnMut(FilePath, &mut dyn Read) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let Self { what, layer, encoding, contents, allowance } = self;
-        let (of, verifier) = (what.clone(), Verifier::new(&what, &layer));
+        let (of, verifier) = (what.clone(), Verifier::named(&what, &layer));
         let read = move |pipe: &mut Pipe| {
             contents.lock().expect("no code panics while it holds the contents").insert_file(&of, &path)?;
             let mut decoder = decoder(encoding, pipe, &allowance).map_err(|e| blame(&of, e))?;
@@ -429,7 +428,7 @@ impl Pipe {
     /// Reads the rest. Fails if the bytes are not the expected ones.
     fn finish(mut self) -> io::Result<()> {
         io::copy(&mut self, &mut io::sink())?;
-        self.verifier.finish().map_err(io::Error::other)
+        self.verifier.finish().map(drop).map_err(io::Error::other)
     }
 }
 

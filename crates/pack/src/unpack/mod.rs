@@ -16,7 +16,6 @@ mod occupied;
 mod raw;
 mod staging;
 mod turn;
-mod verifier;
 
 pub use archive::content_digest;
 pub(crate) use archive::{ArchiveReader, ArchivedFile, decoder};
@@ -30,13 +29,12 @@ use contents::invalid;
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
-use modelpack_transfer::{Error, Progress, Source, blocking, for_each_concurrent};
+use modelpack_transfer::{Error, Progress, Source, Verifier, blocking, for_each_concurrent};
 use raw::{Found, RawFile};
 use serde::Serialize;
 use staging::Staging;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use turn::Turn;
-use verifier::Verifier;
 
 /// Options for unpacking.
 #[derive(Clone, Debug)]
@@ -353,7 +351,7 @@ impl Unpacking<'_> {
     async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, form: Form<'_>) -> Result<archive::Archived, Error> {
         let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(self.options.progress.clone());
         let what = name(layer);
-        let verifier = Verifier::new(&what, &layer.descriptor);
+        let verifier = Verifier::named(&what, &layer.descriptor);
         let file = form.file.map(|path| (path.clone(), layer.is_executable()));
         let (selection, layer) = (self.options.selection.clone(), layer.clone());
         let is_selected = move |path: &FilePath, size| selection.selects(path, size, &layer);

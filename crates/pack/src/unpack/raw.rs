@@ -5,11 +5,10 @@ use super::{
     destination::{Destination, conflict},
     name,
     staging::{StagedFile, Staging},
-    verifier::Verifier,
 };
 use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
 use modelpack_store::{DigestCache, Settled, Stamp, Writeback};
-use modelpack_transfer::{Body, Error, FileRange, Result, blocking};
+use modelpack_transfer::{Body, Error, FileRange, Result, Verifier, blocking};
 use std::{
     fs::File,
     io::Write,
@@ -104,14 +103,14 @@ impl Unpacking<'_> {
         let of = staging.clone();
         let staged = blocking(move || of.create_file(executable)).await?;
         let located = self.destination.locate(file.path);
-        let incoming = Incoming { staged, verifier: Verifier::new(&name(file.layer), blob), writeback: Writeback::default() };
+        let incoming = Incoming { staged, verifier: Verifier::named(name(file.layer), blob), writeback: Writeback::default() };
         let path = located.clone();
         let (incoming, result) = body.drain(incoming, move |incoming, piece| incoming.append(piece, &path)).await;
         result?;
-        let (staging, path, digest, force) = (staging.clone(), file.path.clone(), blob.digest.clone(), self.options.force);
+        let (staging, path, force) = (staging.clone(), file.path.clone(), self.options.force);
         blocking(move || {
             let Incoming { staged, verifier, .. } = incoming;
-            verifier.finish()?;
+            let digest = verifier.finish()?.into_parts().0;
             staging.sync(&staged, &path)?;
             let metadata = staged.file.metadata().map_err(Error::io("look at", located))?;
             staging.rename(&staged.name, &path, force)?;
@@ -151,7 +150,7 @@ impl Incoming {
     fn append(&mut self, piece: &[u8], located: &Path) -> Result<()> {
         self.verifier.update(piece)?;
         self.staged.file.write_all(piece).map_err(Error::io("write", located))?;
-        self.writeback.advance(&self.staged.file, self.verifier.len());
+        self.writeback.advance(&self.staged.file, self.verifier.count());
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ impl Write for Lines {
 
 async fn start() -> (Running, Lines) {
     let lines = Lines::default();
-    let options = ServerOptions { access_log: Some(AccessLog::new(lines.clone()).unwrap()), ..ServerOptions::default() };
+    let options = ServerOptions::default().access_log(AccessLog::new(lines.clone()).unwrap());
     let with_views = |server: Server| {
         let repositories = server.repositories();
         server.with_view(Tiny(repositories)).with_view(Echo)

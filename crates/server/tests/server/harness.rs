@@ -29,7 +29,7 @@ impl Running {
         let running = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        Self { address, client: Client::builder().no_proxy().build().unwrap(), stop, running, directory }
+        Self { address, client: http_client(), stop, running, directory }
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -39,6 +39,12 @@ impl Running {
     pub(crate) fn get(&self, path: &str) -> reqwest::RequestBuilder {
         self.request(Method::GET, path)
     }
+}
+
+/// A client with connections of its own. It speaks plain HTTP, but `reqwest` wants a TLS provider in a build of the whole workspace.
+fn http_client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
 }
 
 /// A text protocol for clients with the user agent `tiny`. It lists the names of the repositories.

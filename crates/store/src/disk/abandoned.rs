@@ -1,7 +1,7 @@
-//! Files that a writer left when it was killed.
+//! Files that a killed writer left.
 //!
-//! A writer holds a lock on its file. A file whose lock is free has lost its writer, unless it is an upload that waits for its client:
-//! then the process that it belongs to is there ([`presence`]).
+//! A writer holds a lock on its file. If the lock is free, the writer is dead, unless the file is an upload that waits for its client: then
+//! its process shows that it is alive by another lock ([`presence`]).
 
 use super::{
     blobs::{TEMPORARY, files, is_absent},
@@ -13,11 +13,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How the name of a blob that is being written begins.
+/// The beginning of the name of a blob that is being written.
 pub(super) const PREFIX: &str = ".ingest-";
 
-/// Removes the abandoned files in `directory` whose names begin with `prefix`; with `dry_run`, only finds them. Returns them with their
-/// sizes in bytes.
+/// Removes the abandoned files in `directory` whose names begin with `prefix`, and returns them with their sizes in bytes. With `dry_run`,
+/// only finds them.
 pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
     let mut abandoned = Vec::new();
     for (path, size) in files(directory)? {
@@ -37,8 +37,8 @@ pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec
     Ok(abandoned)
 }
 
-/// Removes what was to replace a file in `directory`, and whose writer was killed; with `dry_run`, only finds it. The caller sees to it
-/// that nobody is writing one now.
+/// Removes the temporary files in `directory` that should replace others, and that a killed writer left. With `dry_run`, only finds them.
+/// The caller holds a lock, so no process is writing such a file now.
 pub(super) fn sweep_temporaries(directory: &Path, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
     let mut abandoned = Vec::new();
     for (path, size) in files(directory)? {
@@ -50,7 +50,7 @@ pub(super) fn sweep_temporaries(directory: &Path, dry_run: bool) -> Result<Vec<(
     Ok(abandoned)
 }
 
-/// Removes a file; `false` if its writer finished or gave it up just now, so that it is not there.
+/// Removes a file. Returns `false` if it is not there any more, because its writer has finished or discarded it.
 fn is_removed(path: &Path) -> Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),

@@ -1,13 +1,15 @@
-//! Writing one blob: bytes go to a file and through the hash once, and become visible in one step when they are verified.
+//! Writing one blob. Each byte is written to a file and hashed once. When the blob is verified, it becomes visible in one step.
 
 use super::{
     blobs::{Blobs, is_absent},
-    repository::Links,
+    links::Links,
     writeback::Writeback,
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
-use modelpack_transfer::{Body, CHUNK, Cancelled, Error, FileRange, Progress, Result, Upload, platform::clone_file, verify_blob};
+use modelpack_spec::{Descriptor, Digest};
+use modelpack_transfer::{
+    Body, CHUNK, Cancelled, Error, FileRange, Progress, Result, Upload, VerifiedBlob, Verifier, platform::clone_file,
+};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{FileExt, MetadataExt},
@@ -16,99 +18,99 @@ use std::{
     thread,
 };
 
-/// From this size on a file is hashed on a thread of its own while another copies it.
+/// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
 const LARGE: u64 = 8 << 20;
 
 /// A blob that is being written to a store on disk.
 ///
-/// This is the one place where bytes enter a store: whatever is committed has been hashed here.
+/// Bytes enter a store only here: whatever is committed was verified here.
 pub struct BlobWriter {
     target: Target,
-    /// Absent while a write is under way, and for good if that write was abandoned.
+    /// `None` during a write, and for ever if the future of a write was dropped.
     state: Option<State>,
 }
 
-/// Where a blob is written, and what it will be.
+/// Where a blob is written.
 struct Target {
     blobs: Blobs,
     links: Option<Links>,
-    expected: Option<Descriptor>,
     path: PathBuf,
+}
+
+impl Target {
+    /// All bytes that were written.
+    fn written(&self, state: &State) -> FileRange {
+        FileRange { file: state.file.clone(), path: self.path.clone(), offset: 0, len: state.verifier.count() }
+    }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // After a commit the file is elsewhere; a leftover that cannot be removed is collected later.
+        // After a commit the file has another name. If the file cannot be removed, collection removes it later.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A blob that is written in several requests, between two of them: no file is open. Dropping it discards what was written.
+/// A blob that is written in several requests, between two of them. No file is open. If it is dropped, what was written is discarded.
 pub struct SuspendedWriter {
     target: Target,
-    hasher: Hasher,
-    len: u64,
+    verifier: Verifier,
 }
 
-/// Where a blob that is being written stood at some time. See [`SuspendedWriter::rewind`].
+/// The state of a blob that is being written, to which it can go back. See [`SuspendedWriter::rewind`].
 #[derive(Clone)]
-pub struct Mark {
-    hasher: Hasher,
-    len: u64,
-}
+pub struct Mark(Verifier);
 
 struct State {
     file: Arc<File>,
-    hasher: Hasher,
-    len: u64,
+    /// Has taken all bytes that are in the file.
+    verifier: Verifier,
     writeback: Writeback,
 }
 
 impl State {
     fn append(&mut self, bytes: &[u8], path: &PathBuf) -> Result<()> {
-        self.file.write_all_at(bytes, self.len).map_err(Error::io("write", path))?;
-        self.hasher.update(bytes);
-        self.len += bytes.len() as u64;
-        self.writeback.advance(&self.file, self.len);
+        self.file.write_all_at(bytes, self.verifier.count()).map_err(Error::io("write", path))?;
+        self.verifier.update(bytes)?;
+        self.writeback.advance(&self.file, self.verifier.count());
         Ok(())
     }
 }
 
 impl BlobWriter {
-    /// Begins a blob; blocks. The file is locked, which tells it from one whose writer is gone.
-    pub(super) fn create(blobs: Blobs, links: Option<Links>, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<Self> {
+    /// Begins a blob; blocks. The file is locked, which distinguishes it from a file whose writer is dead.
+    pub(super) fn create(blobs: Blobs, links: Option<Links>, verifier: Verifier) -> Result<Self> {
         let (file, path) = loop {
             let path = blobs.ingest.join(blobs.presence.name_file());
             let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
             file.lock().map_err(Error::io("lock", &path))?;
-            // Before it was locked, it looked like a dead writer's, and may have been removed.
+            // Before it was locked, it looked like the file of a dead writer, and may have been removed.
             if file.metadata().map_err(Error::io("look at", &path))?.nlink() > 0 {
                 break (file, path);
             }
         };
-        let state = State { file: Arc::new(file), hasher: Hasher::new(algorithm), len: 0, writeback: Writeback::default() };
-        Ok(Self { target: Target { blobs, links, expected, path }, state: Some(state) })
+        let state = State { file: Arc::new(file), verifier, writeback: Writeback::default() };
+        Ok(Self { target: Target { blobs, links, path }, state: Some(state) })
     }
 
-    /// Closes the file until the upload goes on; blocks. As long as this process lives, collection keeps what was written.
+    /// Closes the file until the upload continues; blocks. As long as this process lives, collection keeps what was written.
     ///
-    /// Fails if an earlier write was abandoned.
+    /// Fails if the future of an earlier write was dropped.
     pub fn suspend(mut self) -> Result<SuspendedWriter> {
-        let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
+        let State { file, verifier, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
         self.target.blobs.presence.show(&self.target.blobs.ingest)?;
         drop(file);
-        Ok(SuspendedWriter { target: self.target, hasher, len })
+        Ok(SuspendedWriter { target: self.target, verifier })
     }
 
-    /// All bytes that were written, of a blob that is known to be small; blocks.
+    /// Reads all bytes that were written, of a blob that the caller knows to be small; blocks.
     pub fn read_back(&self) -> Result<Vec<u8>> {
-        let State { file, len, .. } = self.state.as_ref().ok_or_else(|| self.abandoned())?;
-        FileRange { file: file.clone(), path: self.target.path.clone(), offset: 0, len: *len }.read()
+        self.target.written(self.state.as_ref().ok_or_else(|| self.abandoned())?).read()
     }
 
     /// How many bytes were written.
     pub fn len(&self) -> u64 {
-        self.state.as_ref().map_or(0, |s| s.len)
+        self.state.as_ref().map_or(0, |state| state.verifier.count())
     }
 
     /// Whether no byte was written yet.
@@ -120,12 +122,12 @@ impl BlobWriter {
         Error::Invalid { what: self.target.path.display().to_string(), why: "an earlier write to this upload was abandoned".to_owned() }
     }
 
-    /// Commits the blob as `digest`, of whichever algorithm, and returns its size in bytes.
+    /// Commits the blob with the digest `digest`, of any algorithm, and returns its size in bytes.
     ///
-    /// Fails with [`Error::WrongDigest`] if the bytes have another digest; the bytes are gone then.
+    /// Fails with [`Error::WrongDigest`] if the bytes have another digest. The bytes are discarded then.
     pub async fn commit_as(self, digest: &Digest) -> Result<u64> {
-        let digest = digest.clone();
-        modelpack_transfer::blocking(move || self.commit_blocking(Some(&digest)).map(|(_, size)| size)).await
+        let blob = Descriptor::new("", digest.clone(), self.len());
+        modelpack_transfer::blocking(move || self.commit_blocking(Some(&blob))).await.map(|committed| committed.size())
     }
 
     /// Appends bytes in memory; blocks.
@@ -134,69 +136,65 @@ impl BlobWriter {
         self.state.as_mut().ok_or(abandoned)?.append(bytes, &self.target.path)
     }
 
-    pub(super) fn commit_blocking(mut self, expected: Option<&Digest>) -> Result<(Digest, u64)> {
-        let State { file, hasher, len, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
-        let expected = expected.or(self.target.expected.as_ref().map(|d| &d.digest));
-        let mut found = hasher.finish();
-        if let Some(expected) = expected
-            && expected.algorithm() != found.algorithm()
-        {
-            let whole = FileRange { file: file.clone(), path: self.target.path.clone(), offset: 0, len };
-            found = whole.digest(expected.algorithm())?;
-        }
-        let promised = self.target.expected.clone().or_else(|| expected.map(|digest| Descriptor::new("", digest.clone(), len)));
-        if let Some(blob) = promised {
-            verify_blob(&format!("blob {}", blob.digest), &blob, &found, len)?;
-        }
-        if len > 0 {
+    /// Commits the blob. If `expected` is given, fails unless the blob is that one; blocks.
+    pub(super) fn commit_blocking(mut self, expected: Option<&Descriptor>) -> Result<VerifiedBlob> {
+        let state = self.state.take().ok_or_else(|| self.abandoned())?;
+        let (written, State { file, verifier, .. }) = (self.target.written(&state), state);
+        let blob = match expected.filter(|expected| expected.digest.algorithm() != verifier.algorithm()) {
+            // While it was written it was hashed with another algorithm.
+            Some(expected) => verifier.finish().and_then(|_| written.verify(Verifier::of(expected)))?,
+            None => verifier.finish_as(expected)?,
+        };
+        if blob.size() > 0 {
             file.sync_data().map_err(Error::io("sync", &self.target.path))?;
         }
         let _collection_waits = self.target.blobs.guard()?;
-        self.target.blobs.adopt(&file, &self.target.path, &found)?;
+        self.target.blobs.adopt(&file, &self.target.path, &blob)?;
         if let Some(links) = &self.target.links {
-            links.add(&found)?;
+            links.add(blob.digest())?;
         }
-        Ok((found, len))
+        Ok(blob)
     }
 }
 
 impl SuspendedWriter {
     /// How many bytes were written.
     pub fn len(&self) -> u64 {
-        self.len
+        self.verifier.count()
     }
 
     /// Whether no byte was written yet.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The digest of the bytes that were written so far.
     pub fn digest(&self) -> Digest {
-        self.hasher.clone().finish()
+        self.verifier.digest()
     }
 
-    /// Where the upload stands.
+    /// The present state of the upload.
     pub fn mark(&self) -> Mark {
-        Mark { hasher: self.hasher.clone(), len: self.len }
+        Mark(self.verifier.clone())
     }
 
-    /// Discards what was written after `mark`, which is of this upload; blocks.
+    /// Discards what was written after `mark`, which must be of this upload; blocks.
     pub fn rewind(self, mark: Mark) -> Result<Self> {
         let mut writer = self.resume()?;
-        let Mark { hasher, len } = mark;
+        let Mark(verifier) = mark;
         if let Some(state) = &mut writer.state {
+            let len = verifier.count();
             state.file.set_len(len).map_err(Error::io("shorten", &writer.target.path))?;
-            *state = State { file: state.file.clone(), hasher, len, writeback: Writeback::starting_at(len) };
+            *state = State { file: state.file.clone(), verifier, writeback: Writeback::starting_at(len) };
         }
         writer.suspend()
     }
 
     /// Opens the file again; blocks.
     ///
-    /// Fails with [`Error::NotFound`] if somebody has removed it.
+    /// Fails with [`Error::NotFound`] if the file was removed.
     pub fn resume(self) -> Result<BlobWriter> {
-        let Self { target, hasher, len } = self;
+        let Self { target, verifier } = self;
         let gone = || Error::not_found(format!("the upload {}", target.path.display()));
         let file = OpenOptions::new().read(true).write(true).open(&target.path);
         let file = file.map_err(|e| if is_absent(&e) { gone() } else { Error::io("open", &target.path)(e) })?;
@@ -204,8 +202,8 @@ impl SuspendedWriter {
         if file.metadata().map_err(Error::io("look at", &target.path))?.nlink() == 0 {
             return Err(gone());
         }
-        let state = State { file: Arc::new(file), hasher, len, writeback: Writeback::starting_at(len) };
-        Ok(BlobWriter { target, state: Some(state) })
+        let writeback = Writeback::starting_at(verifier.count());
+        Ok(BlobWriter { target, state: Some(State { file: Arc::new(file), verifier, writeback }) })
     }
 }
 
@@ -227,16 +225,13 @@ impl Upload for BlobWriter {
     }
 
     async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
-        let mut writer = *self;
-        if expected.is_some() {
-            writer.target.expected = expected.cloned();
-        }
-        modelpack_transfer::blocking(move || writer.commit_blocking(None)).await
+        let expected = expected.cloned();
+        let committed = modelpack_transfer::blocking(move || self.commit_blocking(expected.as_ref())).await?;
+        Ok(committed.into_parts())
     }
 }
 
-/// Appends a large file. This thread reads and writes while a second one hashes what was written, so that one blob alone
-/// keeps two processors busy.
+/// Appends a large file. This thread reads and writes, and a second one hashes what was written. So a single blob uses two processors.
 fn copy_large(
     mut state: State,
     range: &FileRange,
@@ -244,43 +239,54 @@ fn copy_large(
     progress: Option<&Progress>,
     cancelled: &Cancelled,
 ) -> (State, Result<()>) {
-    let cloned = state.len == 0 && reflink(range, &state.file);
-    let State { file, hasher, len, writeback } = &mut state;
+    let begin = state.verifier.count();
+    let cloned = begin == 0 && reflink(range, &state.file);
+    let State { file, verifier, writeback } = &mut state;
     let result = thread::scope(|scope| {
         let (to_hash, pieces) = mpsc::sync_channel::<(Vec<u8>, usize)>(2);
         let (give_back, spare) = mpsc::channel::<Vec<u8>>();
         (0..4).try_for_each(|_| give_back.send(vec![0; CHUNK])).expect("the receiver is alive");
-        scope.spawn(move || {
+        let hashing = scope.spawn(move || {
             for (buffer, n) in pieces {
-                hasher.update(&buffer[..n]);
-                // At the end nobody waits for buffers any more, and pieces are still to be hashed.
+                verifier.update(&buffer[..n])?;
+                // At the end the copying thread needs no buffers any more, but some pieces are not hashed yet.
                 let _ = give_back.send(buffer);
             }
+            Ok(())
         });
-        // What was cloned is hashed from the clone: only those bytes are kept, whatever becomes of the original.
+        // A clone is hashed, and not its original: the clone is what is kept, and the original may change.
         let source = if cloned { FileRange { file: file.clone(), path: path.clone(), offset: 0, len: range.len } } else { range.clone() };
-        let mut at = 0;
-        while at < range.len {
-            cancelled.check(&range.path)?;
-            let mut buffer = spare.recv().expect("the hashing thread returns each buffer");
-            let n = source.read_at(&mut buffer, at)?;
-            if !cloned {
-                file.write_all_at(&buffer[..n], *len).map_err(Error::io("write", path))?;
+        let mut copy = move || {
+            let mut at = 0;
+            while at < range.len {
+                cancelled.check(&range.path)?;
+                // If the hashing thread refused a piece, it has ended.
+                let Ok(mut buffer) = spare.recv() else { break };
+                let n = source.read_at(&mut buffer, at)?;
+                if !cloned {
+                    file.write_all_at(&buffer[..n], begin + at).map_err(Error::io("write", path))?;
+                }
+                if to_hash.send((buffer, n)).is_err() {
+                    break;
+                }
+                at += n as u64;
+                writeback.advance(file, begin + at);
+                if let Some(progress) = progress {
+                    progress.moved(n as u64);
+                }
             }
-            to_hash.send((buffer, n)).expect("the hashing thread is alive while pieces may come");
-            at += n as u64;
-            *len += n as u64;
-            writeback.advance(file, *len);
-            if let Some(progress) = progress {
-                progress.moved(n as u64);
-            }
-        }
-        Ok(())
+            Ok(())
+        };
+        let copied = copy();
+        // The hashing thread ends when its sender is dropped.
+        drop(copy);
+        let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        copied.and(hashed)
     });
     (state, result)
 }
 
-/// Lets `file` share the blocks of a whole file, where the file system can.
+/// Lets `file` share the blocks of a whole file, if the file system supports that.
 fn reflink(range: &FileRange, file: &File) -> bool {
     let is_whole = range.offset == 0 && range.file.metadata().is_ok_and(|m| m.len() == range.len);
     is_whole && clone_file(&range.file, file) && file.metadata().is_ok_and(|m| m.len() == range.len)

@@ -6,7 +6,7 @@ use super::{
     presence::Presence,
 };
 use modelpack_spec::{Algorithm, Digest};
-use modelpack_transfer::{Error, FileRange, Result};
+use modelpack_transfer::{Error, FileRange, Result, VerifiedBlob};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
@@ -19,14 +19,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Blobs on disk, and where new ones are written before they are verified. Both are on one file system.
+/// A directory of blobs, and the directory in which new blobs are written before they are verified. Both are on the same file system.
 #[derive(Clone, Debug)]
 pub(super) struct Blobs {
     pub(super) directory: PathBuf,
     pub(super) ingest: PathBuf,
-    /// Held shared while a blob is added or linked, alone while blobs are collected; `None` where nothing is ever collected.
+    /// A lock: shared while a blob is added or linked, exclusive while blobs are collected. `None` if nothing is ever collected.
     pub(super) lock: Option<PathBuf>,
-    /// Who writes.
+    /// Shows that this process lives and has uploads.
     pub(super) presence: Arc<Presence>,
 }
 
@@ -35,7 +35,7 @@ impl Blobs {
         self.directory.join(digest.algorithm().name()).join(digest.hex())
     }
 
-    /// The size in bytes of the file that has the name of a blob; `None` if there is none, or something that is no file.
+    /// The size in bytes of the file with the name of a blob. `None` if there is none, or if it is not a regular file.
     pub(super) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let path = self.path(digest);
         match fs::metadata(&path) {
@@ -45,7 +45,7 @@ impl Blobs {
         }
     }
 
-    /// The whole of a blob that is here.
+    /// Opens a whole blob, if it is here.
     pub(super) fn open(&self, digest: &Digest) -> Result<Option<FileRange>> {
         let path = self.path(digest);
         match FileRange::open(&path) {
@@ -55,12 +55,12 @@ impl Blobs {
         }
     }
 
-    /// Keeps collection away while the result is held.
+    /// Prevents collection while the result is held.
     pub(super) fn guard(&self) -> Result<Option<Lease>> {
         self.lock.as_deref().map(lock::shared).transpose().map(Option::flatten)
     }
 
-    /// The whole of a blob that is here and can be read. What cannot be read is as good as damaged to whoever may replace it.
+    /// Opens a whole blob, if it is here and can be read. For a process that may replace it, a blob that cannot be read is a damaged one.
     pub(super) fn open_readable(&self, digest: &Digest) -> Result<Option<FileRange>> {
         match self.open(digest) {
             Err(Error::Io { source, .. }) if is_no_file(&source) || source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
@@ -74,10 +74,9 @@ impl Blobs {
         accessat(CWD, &directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
     }
 
-    /// The size in bytes of a blob of which it may be said that it is here, so that nobody need bring it; blocks.
+    /// The size in bytes of a blob, if it is here and intact, so that it need not be transferred again; blocks.
     ///
-    /// A file that was written to after it was verified is read once more, and with other bytes it is not the blob. A file of at most `small`
-    /// bytes is read whatever its times say.
+    /// A file that was changed after it was verified is read and verified again. A file of at most `small` bytes is always verified again.
     pub(super) fn held(&self, digest: &Digest, small: u64) -> Result<Option<u64>> {
         let Some(blob) = self.open_readable(digest)? else { return Ok(None) };
         let metadata = blob.file.metadata().map_err(Error::io("look at", &blob.path))?;
@@ -85,11 +84,13 @@ impl Blobs {
         Ok((is_believed || is_intact(&blob, digest)?).then_some(blob.len))
     }
 
-    /// Makes a written, verified and synced file the blob `digest`, durably. It replaces whatever has that name, which may be damaged.
-    pub(super) fn adopt(&self, file: &File, at: &Path, digest: &Digest) -> Result<()> {
+    /// Renames a file that was written, verified and synced to the name of `blob`, durably. It replaces what has that name, which may be
+    /// damaged.
+    pub(super) fn adopt(&self, file: &File, at: &Path, blob: &VerifiedBlob) -> Result<()> {
+        let digest = blob.digest();
         let path = self.path(digest);
-        // Where this fails it is only read once more, by who is told that it is here.
-        let _ = file.metadata().and_then(|metadata| file.set_modified(verified(metadata.len())));
+        // If this fails, the blob is only verified once more when it is looked up.
+        let _ = file.set_modified(verified(blob.size()));
         let parent = self.directory.join(digest.algorithm().name());
         if digest.algorithm() != Algorithm::Sha256 {
             fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
@@ -107,12 +108,12 @@ impl Blobs {
     }
 }
 
-/// The modification time of every blob of `len` bytes that was verified where it lies. No file gets it by being written to, so a blob with
-/// another one may have changed. Which second it is tells the length, so that a blob whose end is lost shows it even if its time was kept.
+/// The modification time of every verified blob of `len` bytes. No write gives a file this time, so a blob with another time may have
+/// changed. The time depends on the length, so a blob that has lost its end has a wrong time even if the time was restored.
 fn verified(len: u64) -> SystemTime {
     /// The second after 2000-01-01T00:00:00Z. Every file system can store it and the time that may be added.
     const FIRST: u64 = 946_684_801;
-    /// How many lengths are told apart: a prime number, because the end of a file is most often lost at the end of a block.
+    /// How many lengths have different times. A prime number, because files are mostly cut at the end of a block.
     const LENGTHS: u64 = 16_777_213;
     SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST + len % LENGTHS)
 }
@@ -121,25 +122,25 @@ fn is_marked(metadata: &fs::Metadata) -> bool {
     metadata.modified().is_ok_and(|time| time == verified(metadata.len()))
 }
 
-/// Reads all of `blob`, and says whether it has its digest. If it has, it need not be read again before somebody writes to it.
+/// Reads all of `blob`, and returns whether it has its digest. If so, it need not be read again until it is written to.
 pub(super) fn is_intact(blob: &FileRange, digest: &Digest) -> Result<bool> {
     let look = || blob.file.metadata().map_err(Error::io("look at", &blob.path));
     let before = Stamp::of(&look()?);
     let intact = match blob.digest(digest.algorithm()) {
         Ok(found) => found == *digest,
-        // Bytes that cannot be read are not there.
+        // Bytes that cannot be read count as missing.
         Err(Error::Io { .. } | Error::Changed { .. }) => false,
         Err(e) => return Err(e),
     };
     let after = look()?;
     if intact && Stamp::of(&after) == before && !is_marked(&after) {
-        // Only its owner may; for anybody else it is read each time.
+        // Only the owner of the file may do this. For other users it is read each time.
         let _ = blob.file.set_modified(verified(blob.len));
     }
     Ok(intact)
 }
 
-/// The plain files in a directory with their sizes in bytes; none if it is not there.
+/// The regular files in a directory with their sizes in bytes. Empty if there is no directory.
 pub(super) fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -159,8 +160,8 @@ pub(super) fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
     Ok(files)
 }
 
-/// Removes what is no file at `path`: a pipe, a device, a link or an empty directory. A directory that holds something is moved aside; returns
-/// where it is then.
+/// Removes what is at `path` if it is not a regular file: a pipe, a device, a link or an empty directory. A directory that is not empty is
+/// renamed, and its new path is returned.
 pub(super) fn clear(path: &Path) -> Result<Option<PathBuf>> {
     let is_directory = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => return Ok(None),
@@ -181,8 +182,7 @@ pub(super) fn clear(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Whether an error says that there is no file whose bytes anybody could read: a directory, a pipe or a loop of links in its place, or a disk
-/// that fails.
+/// Whether an error says that nobody can read the file: because it is a directory, a pipe or a loop of links, or because the disk fails.
 pub(super) fn is_no_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
         || matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR | Errno::LOOP | Errno::NXIO))
@@ -192,15 +192,15 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Makes the names in a directory as durable as the files.
+/// Makes the names in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> Result<()> {
-    // The parent of a relative name without a slash is empty.
+    // The parent of a relative path without a slash is empty.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync", path))
 }
 
-/// Replaces the file at `path` by `bytes`, so that readers see the old or the new one whole, durably. The caller holds a lock, so that
-/// nobody else replaces it; what an earlier one who was killed left is replaced too.
+/// Replaces the content of the file at `path` by `bytes`, durably. Readers see either all of the old or all of the new content. The caller
+/// holds a lock, so no other process replaces it. A temporary file that a killed process left is replaced too.
 pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut name = std::ffi::OsString::from(TEMPORARY);
@@ -219,17 +219,17 @@ pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     };
     let written = write();
     if written.is_err() {
-        // The error that matters is the first one; what is left of the temporary file is harmless.
+        // The first error is the important one. If the temporary file stays, it does no harm.
         let _ = fs::remove_file(&temporary);
     }
     written?;
     sync_directory(directory)
 }
 
-/// How the name of a file that will replace another one begins.
+/// The beginning of the name of a temporary file that will replace another file.
 pub(super) const TEMPORARY: &str = ".new-";
 
-/// A name that nobody else chooses.
+/// A random name, which no other process uses.
 pub(super) fn random_name() -> String {
     let number = getrandom::u64().expect("the operating system has random numbers");
     format!("{number:016x}")

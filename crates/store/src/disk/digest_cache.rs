@@ -1,8 +1,8 @@
 //! Digests of files outside the store, so that an unchanged file is not hashed again.
 //!
-//! An entry says which digest a file had when its identity, size and times were these. It decides what need not be moved; bytes
-//! that are moved are hashed all the same. So that it never says what is not so, nothing is remembered unless every later change must
-//! show in the times: see [`Settled`].
+//! An entry says which digest a file with this identity, size and times has. It decides only what need not be transferred: bytes that are
+//! transferred are hashed anyway. To never be wrong, the cache remembers a file only if every later change must change its times: see
+//! [`Settled`].
 
 use super::{
     blobs::{TEMPORARY, random_name},
@@ -17,8 +17,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Has another text each time the machine starts. What was remembered before is not believed: when the power fails, a file system may
-/// have kept a file's new bytes and not yet its new times, and devices may have other numbers afterwards.
+/// A file with another text after each start of the machine. Entries from before the start are not trusted: after a power failure a file
+/// may have its new bytes with its old times, and devices may have other numbers.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Digests by device, inode, size, modification time and change time.
@@ -29,9 +29,9 @@ pub struct DigestCache {
 
 /// What identifies the content of a file as long as nobody changes it.
 ///
-/// It changes with every write to the file. It need not change with what another program stores into a shared mapping of the file, or
-/// on a file system that keeps no exact times. So a stamp that differs says that the file may be another one now, but only one that is
-/// [`Settled`] says that it is still the same.
+/// It changes with every write to the file. It may stay the same if another program stores into a shared mapping of the file, or if the file
+/// system has no exact times. So a different stamp says that the file may have changed, but only a stamp that is [`Settled`] says that the
+/// file is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -58,19 +58,19 @@ impl Stamp {
         self.size
     }
 
-    /// Whether it differs from `other` by the number of the file at most.
+    /// Whether it is equal to `other`, or differs only in the inode number.
     pub fn is_renumbered(&self, other: &Self) -> bool {
         *self == Self { inode: self.inode, ..*other }
     }
 
     /// Whether this is of a file that had the stamp `whole` and was then only renamed.
     ///
-    /// It must have got its name later than its last byte by the clock of the file system: before, nobody else knew of it.
+    /// By the clock of the file system, it must have got its name later than its last byte: before that, no other process knew it.
     pub fn is_renamed(&self, whole: &Self) -> bool {
         *self == Self { changed: self.changed, ..*whole } && self.changed > self.modified
     }
 
-    /// How long ago the file was changed; `None` if that is in the future, or the time is in whole seconds.
+    /// How long ago the file was changed. `None` if the time is in the future, or has only whole seconds.
     pub(super) fn age(&self) -> Option<Duration> {
         let nanoseconds = u32::try_from(self.changed.1).ok().filter(|nanoseconds| *nanoseconds > 0)?;
         let changed = Duration::new(u64::try_from(self.changed.0).ok()?, nanoseconds);
@@ -84,24 +84,24 @@ impl DigestCache {
         Self { directory }
     }
 
-    /// The digest that a file with this stamp has, if it was remembered; blocks.
+    /// The digest of the file with this stamp, if it was remembered; blocks.
     pub fn lookup(&self, stamp: &Stamp) -> Option<Digest> {
         let text = fs::read_to_string(self.path(stamp)?).ok()?;
         let (entry, digest) = text.trim_end().rsplit_once(' ')?;
         (entry == line(stamp)?).then(|| digest.parse().ok()).flatten()
     }
 
-    /// Makes ready to remember the digest of `file`, which is open for reading only, before it is hashed; blocks, for some milliseconds
-    /// at most.
+    /// Prepares to remember the digest of `file`, which is open for reading only. To be called before the file is hashed. Blocks for a few
+    /// milliseconds.
     ///
-    /// `None` if it is so small that hashing it costs no more than this, or if it could change without a trace.
+    /// `None` if the file is so small that hashing it is as fast as this, or if it could change without a change of its times.
     pub fn prepare(&self, file: &File) -> Option<Settled> {
         let size = file.metadata().ok()?.size();
         if size >= CHUNK as u64 { Settled::of(file) } else { None }
     }
 
-    /// Remembers the digest of `file`, which was hashed after it was found to be settled; blocks. Nothing is remembered of a file that
-    /// has changed since.
+    /// Remembers the digest of `file`, which was hashed after it was found to be settled; blocks. A file that has changed since then is not
+    /// remembered.
     pub fn remember(&self, file: &File, settled: &Settled, digest: &Digest) -> Result<()> {
         let stamp = settled.stamp();
         let Some((path, line)) = self.path(stamp).zip(line(stamp)) else { return Ok(()) };
@@ -110,7 +110,7 @@ impl DigestCache {
             return Ok(());
         }
         let temporary = self.directory.join(format!("{TEMPORARY}{}", random_name()));
-        // Lost or half an entry costs one hash, so nothing is synced.
+        // If an entry is lost or incomplete, the file is only hashed once more. So nothing is synced.
         fs::write(&temporary, format!("{line} {digest}\n")).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io("rename into place", path))
     }
@@ -120,7 +120,7 @@ impl DigestCache {
     }
 }
 
-/// What an entry says beside the digest. Those of older versions, which remembered whatever they had hashed, begin with the size.
+/// The text of an entry before the digest. Entries of older versions, which remembered every file that they had hashed, begin with the size.
 fn line(stamp: &Stamp) -> Option<String> {
     let boot = fs::read_to_string(BOOT_ID).ok()?;
     let Stamp { size, modified, changed, .. } = stamp;
@@ -152,7 +152,7 @@ mod tests {
         cache.lookup(&Stamp::of(&fs::metadata(path).unwrap()))
     }
 
-    /// The file as [`DigestCache::prepare`] finds it; says so and gives nothing if its file system is one of those that are not trusted.
+    /// The result of [`DigestCache::prepare`]. Prints a line and returns `None` if the file system is not trusted.
     fn settled(cache: &DigestCache, file: &File) -> Option<Settled> {
         let settled = cache.prepare(file);
         if settled.is_none() {

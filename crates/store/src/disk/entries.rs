@@ -1,4 +1,5 @@
-//! Which manifest of an OCI image layout is meant. Anybody may have written the layout: names are any text, and signatures lie beside what they sign.
+//! Selecting a manifest of an OCI image layout. Any tool may have written the layout: names are any text, and signatures lie next to what
+//! they sign.
 
 use super::{
     Layout,
@@ -11,23 +12,23 @@ use std::{
     fmt,
 };
 
-/// How `cosign save` marks what an entry is.
+/// The annotation with which `cosign save` tells the kind of an entry.
 const COSIGN_KIND: &str = "kind";
 const COSIGN: &str = "dev.cosignproject.cosign/";
-/// The kinds that are no signatures, attestations or SBOMs.
+/// The kinds that are not signatures, attestations or SBOMs.
 const COSIGN_SUBJECTS: [&str; 2] = ["image", "imageIndex"];
 /// How many names an error lists.
 const MAX_CANDIDATES: usize = 20;
 
-/// Which entry of the index of an OCI image layout is meant.
+/// Selects an entry of the index of an OCI image layout.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EntrySelector {
-    /// The one with this name (`org.opencontainers.image.ref.name`), any text; or the only one whose name is a whole reference with this
-    /// tag.
+    /// The entry with this name (`org.opencontainers.image.ref.name`), which is any text, or the only entry whose name is a whole reference
+    /// with this tag.
     Name(String),
-    /// The manifest with this digest, which may be one that only another manifest names.
+    /// The manifest with this digest. It need not have an entry if another manifest names it.
     Digest(Digest),
-    /// The manifest with this digest, which has this name as far as it is known.
+    /// The manifest with this digest, which should have this name.
     Both(String, Digest),
 }
 
@@ -50,7 +51,7 @@ impl EntrySelector {
 }
 
 impl fmt::Display for EntrySelector {
-    /// As it ends the name of a place: `:NAME`, `@DIGEST` or `:NAME@DIGEST`.
+    /// The selector as it follows the path in the name of a place: `:NAME`, `@DIGEST` or `:NAME@DIGEST`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, ":{name}"),
@@ -60,10 +61,10 @@ impl fmt::Display for EntrySelector {
     }
 }
 
-/// The manifest that was meant.
+/// The manifest that was selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
-    /// The whole name of its entry; `None` if it has none or several, or was asked for by its digest.
+    /// The whole name of its entry. `None` if it has no name or several, or was selected by its digest.
     pub name: Option<String>,
     /// Its digest.
     pub digest: Digest,
@@ -76,27 +77,27 @@ pub struct Entry {
     pub name: Option<String>,
     /// The manifest.
     pub descriptor: Descriptor,
-    /// Whether it is a referrer: a signature, an SBOM or the like, that belongs to another manifest.
+    /// Whether it is a referrer: a signature, an SBOM or the like that belongs to another manifest.
     pub is_referrer: bool,
-    /// The type of the artifact, or of its config; `None` if the manifest cannot be read, or is an index that says none.
+    /// The type of the artifact, or of its config. `None` if the manifest cannot be read, or is an index without a type.
     pub artifact_type: Option<String>,
-    /// The size of config and layers in bytes; `None` if the manifest cannot be read.
+    /// The size of config and layers together, in bytes. `None` if the manifest cannot be read.
     pub size: Option<u64>,
 }
 
-/// The entries of an index, and how the manifests that they name are read.
+/// The entries of an index, and a function that reads the manifests that they name.
 pub(crate) struct Entries<'a, R> {
-    /// The layout or archive, as an error names it.
+    /// The name of the layout or archive in an error.
     pub(crate) of: &'a str,
     pub(crate) index: &'a Index,
     pub(crate) read: R,
 }
 
 impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
-    /// The manifest that `at` selects, or without it the only one.
+    /// The manifest that `at` selects. Without `at`, the only manifest.
     ///
-    /// Referrers count only if nothing else could be meant. Fails with [`Error::NotFound`], and with [`Error::Ambiguous`] if there are
-    /// several to choose from.
+    /// Referrers count only if there is no other manifest. Fails with [`Error::NotFound`], or with [`Error::Ambiguous`] if several manifests are
+    /// possible.
     pub(crate) fn find(&self, at: Option<&EntrySelector>) -> Result<Selected> {
         let (candidates, none) = match at {
             None => (self.index.entries().iter().collect(), format!("a manifest in {}", self.of)),
@@ -105,7 +106,7 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
         };
         match distinct(&candidates) {
             0 => {
-                // Of a name and a digest the digest decides.
+                // If there are a name and a digest, only the digest counts.
                 let selected = |digest: &Digest| Selected { name: None, digest: digest.clone() };
                 return at.and_then(EntrySelector::digest).map(selected).ok_or_else(|| Error::not_found(none));
             }
@@ -118,7 +119,7 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
                 digests.insert(&candidate.digest);
                 others.push(*candidate);
             }
-            // As many as an error lists are enough to know that it is one.
+            // The number of names that an error lists is enough to know that it is ambiguous.
             if digests.len() > MAX_CANDIDATES {
                 break;
             }
@@ -143,7 +144,7 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
         Error::Ambiguous { what: format!("{}{}", self.of, at.map(ToString::to_string).unwrap_or_default()), candidates, omitted }
     }
 
-    /// The entries with a name, or for want of one those whose name is a whole reference that ends in it.
+    /// The entries with this name. If there are none, those whose name is a whole reference that ends in it.
     fn named(&self, at: &EntrySelector) -> Vec<&Descriptor> {
         let name = at.name().unwrap_or_default();
         let matching =
@@ -176,7 +177,7 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
         self.index.entries().iter().map(entry).collect()
     }
 
-    /// How many manifests refer to the one with `digest`, which was found under `name` if it has one.
+    /// How many manifests refer to the manifest with `digest`. `name` is its name, if it has one.
     pub(crate) fn count_referrers(&self, digest: &Digest, name: Option<&str>) -> usize {
         let fallback = Tag::of_referrers(digest);
         let fallback = fallback.as_str();
@@ -202,48 +203,48 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
         referrers.len()
     }
 
-    /// Whether an entry belongs to another one. What cannot be read is nobody's.
+    /// Whether an entry belongs to another one. An entry whose manifest cannot be read does not.
     fn is_referrer(&self, entry: &Descriptor) -> bool {
         is_marked_as_referrer(entry) || (self.read)(entry).is_ok_and(|manifest| manifest.subject().is_some())
     }
 }
 
-/// Whether the index alone says that an entry belongs to another one.
+/// Whether the index itself says that an entry belongs to another one.
 fn is_marked_as_referrer(entry: &Descriptor) -> bool {
     tag_of(entry).is_some_and(is_referrers_tag) || is_cosign_referrer(entry)
 }
 
-/// How many different manifests these are.
+/// How many different manifests these entries name.
 fn distinct(entries: &[&Descriptor]) -> usize {
     entries.iter().map(|entry| &entry.digest).collect::<BTreeSet<_>>().len()
 }
 
-/// One manifest that has these entries, with its name if there is just one.
+/// The manifest that these entries name, with its name if there is only one.
 fn selected(entries: &[&Descriptor]) -> Selected {
     let names: BTreeSet<_> = entries.iter().filter_map(|entry| name_of(entry)).collect();
     let name = names.first().filter(|_| names.len() == 1).map(|name| (*name).to_owned());
     Selected { name, digest: entries[0].digest.clone() }
 }
 
-/// Whether a tag is one under which referrers are kept where no API lists them: `sha256-<hex>` (OCI distribution specification,
-/// "Referrers Tag Schema"), and with an ending such as `.sig`, `.att` or `.sbom` what cosign writes.
+/// Whether a tag is one of those that hold referrers if no API lists them: `sha256-<hex>` (OCI distribution specification, "Referrers Tag
+/// Schema"), or the same with an ending such as `.sig`, `.att` or `.sbom`, which cosign writes.
 fn is_referrers_tag(tag: &str) -> bool {
     let Some((algorithm, rest)) = tag.split_once('-') else { return false };
     let hex = rest.split_once('.').map_or(rest, |(hex, _)| hex);
     matches!(algorithm, "sha256" | "sha512") && hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether `cosign save` wrote this entry for what it saved beside an image, under the image's own name.
+/// Whether `cosign save` wrote this entry for something that it saved next to an image, with the name of the image.
 pub(super) fn is_cosign_referrer(entry: &Descriptor) -> bool {
     let kind = entry.annotations.get(COSIGN_KIND).and_then(|kind| kind.strip_prefix(COSIGN));
     kind.is_some_and(|kind| !COSIGN_SUBJECTS.contains(&kind))
 }
 
 impl Layout {
-    /// The manifest that `at` selects, or without it the only one. Signatures and the like, which refer to other manifests, count only if
-    /// nothing else could be meant.
+    /// The manifest that `at` selects. Without `at`, the only manifest. Referrers, such as signatures, count only if there is no other
+    /// manifest.
     ///
-    /// Fails with [`Error::NotFound`], and with [`Error::Ambiguous`] if there are several to choose from. A digest is taken as it is.
+    /// Fails with [`Error::NotFound`], or with [`Error::Ambiguous`] if several manifests are possible. A digest is never ambiguous.
     pub async fn find(&self, at: Option<&EntrySelector>) -> Result<Selected> {
         let at = at.cloned();
         self.with_entries(move |entries| entries.find(at.as_ref())).await
@@ -254,7 +255,7 @@ impl Layout {
         self.with_entries(|entries| Ok(entries.all())).await
     }
 
-    /// How many manifests refer to the one with `digest`, which was found under `name` if it has one.
+    /// How many manifests refer to the manifest with `digest`. `name` is its name, if it has one.
     pub async fn count_referrers(&self, digest: &Digest, name: Option<&str>) -> Result<usize> {
         let (digest, name) = (digest.clone(), name.map(str::to_owned));
         self.with_entries(move |entries| Ok(entries.count_referrers(&digest, name.as_deref()))).await

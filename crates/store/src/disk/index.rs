@@ -9,18 +9,18 @@ use std::path::Path;
 /// The name of the file in a layout.
 pub(super) const FILE: &str = "index.json";
 
-/// The largest `index.json` that is read as a whole, in bytes. An index that anybody wrote by hand is far smaller.
+/// The largest `index.json` that is read as a whole, in bytes. An index that a person wrote is far smaller.
 const MAX_WHOLE: u64 = MAX_MANIFEST_BYTES as u64;
 
-/// The longest artifact type that an entry repeats from its manifest, in bytes.
+/// The longest artifact type, in bytes, that is copied from a manifest into its entry.
 const MAX_MEDIA_TYPE: usize = 255;
 
-/// The manifests of a layout: an entry for each tag, and one without tag for each manifest that was written by its digest.
+/// The manifests of a layout: an entry for each tag, and an entry without a tag for each manifest that was written by its digest.
 #[derive(Clone)]
 pub(crate) struct Index(ImageIndex);
 
 impl Index {
-    /// Reads the index in `layout`; `None` if there is no layout.
+    /// Reads the index in `layout`. `None` if there is no layout.
     pub(super) fn read(layout: &Path) -> Result<Option<Self>> {
         let path = layout.join(FILE);
         let whole = match FileRange::open(&path) {
@@ -31,10 +31,10 @@ impl Index {
         Self::read_from(&whole, &path.display().to_string()).map(Some)
     }
 
-    /// Reads an `index.json` that lies in `range`; `what` names it in an error.
+    /// Reads the `index.json` in `range`. `what` is its name in an error.
     ///
-    /// However large it is, it costs no more memory than its entries: of one over [`MAX_WHOLE`] other fields are passed over, and
-    /// are not there any more when it is written again. Fails with [`Error::Invalid`] if one of its entries is as large as no manifest may be.
+    /// It needs no more memory than its entries need. If it is larger than [`MAX_WHOLE`], other fields are ignored, and lost when it is written
+    /// again. Fails with [`Error::Invalid`] if an entry is larger than a manifest may be.
     pub(crate) fn read_from(range: &FileRange, what: &str) -> Result<Self> {
         if range.len <= MAX_WHOLE {
             return Self::parse(&range.read()?, what);
@@ -56,14 +56,14 @@ impl Index {
         Self(ImageIndex::new(Vec::new()))
     }
 
-    /// The tags, sorted, and what they point to.
+    /// The sorted tags, and what they point to.
     pub(super) fn tags(&self) -> Vec<(Tag, Descriptor)> {
         let mut tags: Vec<_> = self.0.manifests.iter().filter_map(|d| Some((tag_of(d)?.parse::<Tag>().ok()?, untagged(d)))).collect();
         tags.sort_by(|(a, _), (b, _)| a.cmp(b));
         tags
     }
 
-    /// Each manifest once, without its tags.
+    /// All manifests, each once, without their tags.
     pub(super) fn manifests(&self) -> Vec<Descriptor> {
         let mut all: Vec<_> = self.0.manifests.iter().map(untagged).collect();
         all.sort_by(|a, b| a.digest.cmp(&b.digest));
@@ -84,7 +84,7 @@ impl Index {
         }
     }
 
-    /// The entry with this tag: the one that has it as its name, or else the only one whose name ends in it.
+    /// The entry with this tag: the entry with this name, or else the only entry whose name ends in it.
     fn position(&self, tag: &Tag) -> Option<usize> {
         let all = || self.0.manifests.iter().enumerate();
         let exact = all().find(|(_, d)| name_of(d) == Some(tag.as_str()));
@@ -95,16 +95,16 @@ impl Index {
         exact.or_else(only).map(|(at, _)| at)
     }
 
-    /// What `at` selects, which for a digest may be a manifest that has no entry because another manifest names it.
+    /// What `at` selects. A digest may select a manifest without an entry, because another manifest names it.
     pub(crate) fn select(&self, at: &Selector) -> Option<Descriptor> {
         let nested = || at.digest().map(|d| Descriptor::new("", d.clone(), 0));
         self.find(at).cloned().or_else(nested)
     }
 
-    /// Adds `manifest`, and lets `name`, which is a tag or the name of an entry in a layout, point to it.
+    /// Adds `manifest`, and lets `name` point to it, which is a tag or the name of an entry in a layout.
     pub(crate) fn put(&mut self, name: Option<&str>, manifest: &Manifest, displaced: Untagged) {
         let mut entry = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
-        // What is longer is no media type (RFC 6838, section 4.2), and would only make every reader of the index pay for it.
+        // A longer text is not a media type (RFC 6838, section 4.2), and would only make the index larger for every reader.
         entry.artifact_type = manifest.image().and_then(|image| image.artifact_type.clone()).filter(|kind| kind.len() <= MAX_MEDIA_TYPE);
         self.put_entry(name, entry, displaced);
     }
@@ -124,14 +124,14 @@ impl Index {
                 entry.annotations.insert(annotation::REF_NAME.to_owned(), name.to_owned());
                 self.0.manifests.push(entry);
             }
-            // Where untagged manifests are kept anyway, any entry keeps this one.
+            // If untagged manifests are kept anyway, any entry keeps this one.
             None if displaced == Untagged::Keep && self.0.manifests.iter().any(|d| d.digest == manifest.digest) => {}
             None if self.0.manifests.iter().any(is_same_untagged) => {}
             None => self.0.manifests.push(manifest),
         }
     }
 
-    /// Removes a tag; says whether there was one.
+    /// Removes a tag. Returns whether it was there.
     pub(super) fn remove_tag(&mut self, tag: &Tag, untagged_manifests: Untagged) -> bool {
         let at = self.position(tag);
         at.into_iter().for_each(|at| self.remove(at, untagged_manifests));
@@ -145,7 +145,7 @@ impl Index {
         }
     }
 
-    /// Removes a manifest with all its tags; says whether there was one.
+    /// Removes a manifest with all its tags. Returns whether it was there.
     pub(super) fn remove_manifest(&mut self, digest: &Digest) -> bool {
         let before = self.0.manifests.len();
         self.0.manifests.retain(|d| d.digest != *digest);
@@ -153,12 +153,12 @@ impl Index {
     }
 }
 
-/// The name of an entry: any text, most often a tag or a whole reference.
+/// The name of an entry: any text, but mostly a tag or a whole reference.
 pub(crate) fn name_of(entry: &Descriptor) -> Option<&str> {
     entry.annotations.get(annotation::REF_NAME).map(String::as_str).filter(|name| !name.is_empty())
 }
 
-/// The tag in the name of an entry: the name itself, or how a whole reference ends.
+/// The tag in the name of an entry: the name itself, or the end of a whole reference.
 pub(crate) fn tag_of(entry: &Descriptor) -> Option<&str> {
     let name = name_of(entry)?;
     Some(name.rsplit_once(':').map_or(name, |(_, tag)| tag))

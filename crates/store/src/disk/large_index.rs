@@ -1,4 +1,4 @@
-//! The entries of an `index.json` that is too large to be held as a whole, read one after the other.
+//! Reads the entries of an `index.json` one after the other, if it is too large to be kept in memory as a whole.
 
 use modelpack_spec::{Descriptor, MAX_MANIFEST_BYTES};
 use modelpack_transfer::{Error, FileRange, Result};
@@ -9,12 +9,12 @@ use std::{
     io::{self, Read},
 };
 
-/// The largest entry, and the longest name of a field, in bytes. Nobody writes a larger one: it says less than its manifest.
+/// The largest entry, and the longest name of a field, in bytes. An entry says less than its manifest, so no tool writes a larger one.
 const MAX_PART: u64 = MAX_MANIFEST_BYTES as u64;
 
-/// Reads the entries of the `index.json` in `range`, whatever else is in it; `what` names it in an error.
+/// Reads the entries of the `index.json` in `range`, and ignores what else is in it. `what` is its name in an error.
 ///
-/// Fails with [`Error::Invalid`] as soon as an entry has more than [`MAX_PART`] bytes, before they are in memory.
+/// Fails with [`Error::Invalid`] as soon as an entry has more than [`MAX_PART`] bytes, and before they are in memory.
 pub(super) fn read_entries(range: &FileRange, what: &str) -> Result<Vec<Descriptor>> {
     let limit = Limit::default();
     let mut json = serde_json::Deserializer::from_reader(Limited { bytes: range.buffered(), limit: &limit });
@@ -32,29 +32,29 @@ pub(super) fn read_entries(range: &FileRange, what: &str) -> Result<Vec<Descript
     })
 }
 
-/// How much more may be read.
+/// How many more bytes may be read.
 #[derive(Default)]
 struct Limit {
-    /// Bytes until the part that is kept must have ended; `None` while all is passed over.
+    /// After how many bytes the part that is kept must end. `None` while everything is ignored.
     left: Cell<Option<u64>>,
-    /// Which entry is read, counted from 1; `None` outside of them.
+    /// The number of the entry that is read, counted from 1. `None` outside of the entries.
     entry: Cell<Option<u64>>,
 }
 
 impl Limit {
-    /// What follows is kept, an entry if it has a number.
+    /// What follows is kept. If it has a number, it is an entry.
     fn keep(&self, entry: Option<u64>) {
         self.left.set(Some(MAX_PART));
         self.entry.set(entry);
     }
 
-    /// What follows is passed over.
+    /// What follows is ignored.
     fn pass_over(&self) {
         self.left.set(None);
     }
 }
 
-/// Bytes that end where the limit says.
+/// A reader that fails at the limit.
 struct Limited<'a, R> {
     bytes: R,
     limit: &'a Limit,

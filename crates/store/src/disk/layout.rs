@@ -1,17 +1,18 @@
-//! An OCI image layout directory (OCI image specification, `image-layout.md`): read as anybody wrote it, written so that anybody reads it.
+//! An OCI image layout directory (OCI image specification, `image-layout.md`). It may come from any tool, and any tool can read what is
+//! written here.
 
 use super::{
     BlobWriter, Untagged, abandoned,
     blobs::{Blobs, clear, is_no_file, replace_file, sync_directory},
     index::{self, Index},
+    links::Links,
     lock,
     presence::Presence,
-    repository::Links,
     reserve::Reserve,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, blocking, verify_blob, verify_selected};
+use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, Verifier, blocking, verify_selected};
 use std::{
     fs, io,
     ops::Range,
@@ -25,20 +26,20 @@ pub struct Layout(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// What to call it in an error.
+    /// Its name in an error.
     name: String,
     directory: PathBuf,
     blobs: Blobs,
-    /// Held while the index is replaced.
+    /// The lock that is held while the index is replaced.
     lock: PathBuf,
-    /// What makes it a repository of a store; a layout directory for itself has none of it.
+    /// What it shares with a store, if it is a repository of one.
     shared: Option<Shared>,
     untagged: Untagged,
-    /// The name that a manifest written by a tag gets instead of that tag.
+    /// The name that a manifest gets instead of the tag that it is written with.
     entry_name: Option<String>,
 }
 
-/// A manifest as it lies in a layout: verified, and not parsed.
+/// A manifest of a layout, verified and not parsed.
 pub struct StoredManifest {
     /// Its media type.
     pub media_type: String,
@@ -50,23 +51,23 @@ pub struct StoredManifest {
     pub body: Body,
 }
 
-/// What a repository has of the store that it is in.
+/// What a repository shares with its store.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    /// What it holds of the pool that it shares with others; a layout directory holds all that is there.
+    /// Which blobs of the pool it holds. A layout directory without a store holds all its blobs.
     pub(super) links: Links,
-    /// What deletes need on a full disk.
+    /// Disk blocks for deletes on a full disk.
     pub(super) reserve: Reserve,
 }
 
 impl Layout {
-    /// The layout in `directory`, which need not exist before something is written. Nothing is touched yet.
+    /// The layout in `directory`, which need not exist before something is written. The directory is not read or changed yet.
     pub fn at(directory: &Path) -> Self {
         Self::naming(directory, None)
     }
 
-    /// The layout in `directory`, in which a manifest that is written by a tag gets the name `entry_name` instead of that tag, if there is
-    /// one: the name of an entry may be any text, such as a whole reference.
+    /// The layout in `directory`, in which a manifest that is written with a tag gets the name `entry_name` instead of the tag, if that is
+    /// given. It may be any text, such as a whole reference.
     pub fn naming(directory: &Path, entry_name: Option<String>) -> Self {
         let blobs =
             Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None, presence: Arc::new(Presence::new()) };
@@ -97,12 +98,12 @@ impl Layout {
         self.is_complete() || self.0.shared.is_some() && self.0.directory.join(index::FILE).symlink_metadata().is_ok()
     }
 
-    /// Whether the directory says that it is a layout, which is said when all else is there.
+    /// Whether the directory has the file that makes it a layout. This file is written last.
     pub(super) fn is_complete(&self) -> bool {
         self.0.directory.join(LAYOUT_FILE).is_file()
     }
 
-    /// Makes the file again that says that the directory is a layout, unless it does; says whether that was so. The caller holds the lock.
+    /// Writes the file that makes the directory a layout, if it is missing. Returns whether it was missing. The caller holds the lock.
     pub(super) fn complete(&self) -> Result<bool> {
         const CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
         if self.is_complete() {
@@ -114,7 +115,7 @@ impl Layout {
         Ok(true)
     }
 
-    /// What it is called in an error.
+    /// Its name in an error.
     pub(super) fn name(&self) -> &str {
         &self.0.name
     }
@@ -123,9 +124,9 @@ impl Layout {
         self.0.shared.as_ref().map(|shared| &shared.links)
     }
 
-    /// Reads the index; `None` if there is no layout.
+    /// Reads the index. `None` if there is no layout.
     ///
-    /// Fails with [`Error::Damaged`] if this is a repository of a store and its index cannot be read or is gone.
+    /// Fails with [`Error::Damaged`] if this is a repository of a store and its index cannot be read or is missing.
     pub(super) fn read_index(&self) -> Result<Option<Index>> {
         let read = || match Index::read(&self.0.directory) {
             Err(Error::Invalid { what, why }) if self.0.shared.is_some() => Err(self.damaged(format!("{what}: {why}"))),
@@ -138,7 +139,7 @@ impl Layout {
         if index.is_some() || self.0.shared.is_none() || !self.is_complete() {
             return Ok(index);
         }
-        // It may have been made since. The index is made before, and removed after, what makes it a layout.
+        // It may have been created meanwhile. The index is written before the file that makes it a layout, and removed after it.
         let without = || self.damaged(format!("it has no {}", index::FILE));
         read()?.ok_or_else(without).map(Some)
     }
@@ -156,19 +157,19 @@ impl Layout {
         Ok(self.read_index()?.unwrap_or_else(Index::empty))
     }
 
-    /// The entry that `at` selects, without reading the manifest that it names; `None` if there is none.
+    /// The entry that `at` selects, without reading its manifest. `None` if there is no such entry.
     pub async fn entry(&self, at: &Selector) -> Result<Option<Descriptor>> {
         let (this, at) = (self.clone(), at.clone());
         blocking(move || Ok(this.index_or_empty()?.find(&at).cloned())).await
     }
 
-    /// The tags, sorted, and what they point to; none if there is no layout.
+    /// The sorted tags, and what they point to. Empty if there is no layout.
     pub async fn tags(&self) -> Result<Vec<(Tag, Descriptor)>> {
         let this = self.clone();
         blocking(move || Ok(this.index_or_empty()?.tags())).await
     }
 
-    /// Each manifest once, sorted by digest; none if there is no layout.
+    /// All manifests, each once, sorted by digest. Empty if there is no layout.
     pub async fn manifests(&self) -> Result<Vec<Descriptor>> {
         let this = self.clone();
         blocking(move || this.manifests_blocking()).await
@@ -184,13 +185,13 @@ impl Layout {
         blocking(move || this.read_manifest(&entry)).await
     }
 
-    /// Removes a tag; says whether there was one.
+    /// Removes a tag. Returns whether it was there.
     pub async fn delete_tag(&self, tag: &Tag) -> Result<bool> {
         let (this, tag) = (self.clone(), tag.clone());
         blocking(move || this.update(Change::Removes, |index| index.remove_tag(&tag, this.0.untagged))).await
     }
 
-    /// Removes a manifest and all its tags; says whether there was one. Its blobs stay.
+    /// Removes a manifest and all its tags, but not its blobs. Returns whether it was there.
     pub async fn delete_manifest(&self, digest: &Digest) -> Result<bool> {
         let (this, digest) = (self.clone(), digest.clone());
         blocking(move || {
@@ -203,7 +204,7 @@ impl Layout {
         .await
     }
 
-    /// Changes the index under its lock; writes it only if `change` says that it changed something.
+    /// Changes the index while its lock is held. Writes it only if `change` returns that it changed something.
     pub(super) fn update(&self, kind: Change, change: impl FnOnce(&mut Index) -> bool) -> Result<bool> {
         if !self.exists() {
             return Ok(false);
@@ -217,7 +218,7 @@ impl Layout {
         Ok(changed)
     }
 
-    /// Keeps others from changing the index while the result is held.
+    /// Prevents other processes from changing the index while the result is held.
     pub(super) fn lock(&self) -> Result<lock::Lease> {
         lock::exclusive(&self.0.lock)
     }
@@ -235,7 +236,7 @@ impl Layout {
         }
     }
 
-    /// Removes what dead writers left in the directory; says how much that was. In a store, the store does it.
+    /// Removes the files that dead writers left in the directory, and returns them with their sizes in bytes. In a store, the store does this.
     pub async fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
         let this = self.clone();
         blocking(move || {
@@ -250,7 +251,7 @@ impl Layout {
         .await
     }
 
-    /// The size in bytes of a blob that this layout holds. A blob that was changed since it was verified is not held.
+    /// The size in bytes of a blob that this layout holds. It does not hold a blob that was damaged after it was verified.
     pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let (this, digest) = (self.clone(), digest.clone());
         blocking(move || this.blob_size_blocking(&digest)).await
@@ -270,7 +271,7 @@ impl Layout {
     pub(super) fn open_blob(&self, digest: &Digest) -> Result<FileRange> {
         let linked = self.links().map_or(Ok(true), |links| links.contain(digest))?;
         let opened = match if linked { self.0.blobs.open(digest) } else { Ok(None) } {
-            // To whoever may replace it, a blob that may not be read is damaged too.
+            // For a process that may replace it, a blob that it may not read is a damaged one.
             Err(Error::Io { source, .. })
                 if self.0.shared.is_some()
                     && (is_no_file(&source) || source.kind() == io::ErrorKind::PermissionDenied && self.0.blobs.is_writable()) =>
@@ -285,13 +286,13 @@ impl Layout {
         })
     }
 
-    /// Begins a blob, hashing with `algorithm` as it is written; creates the layout if there is none.
-    pub(super) fn begin_blocking(&self, algorithm: Algorithm, expected: Option<Descriptor>) -> Result<BlobWriter> {
+    /// Begins a blob. Creates the layout if there is none.
+    pub(super) fn begin_blocking(&self, verifier: Verifier) -> Result<BlobWriter> {
         self.create()?;
-        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, expected)
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), verifier)
     }
 
-    /// Makes the directory a layout, unless it is one.
+    /// Makes the directory a layout, if it is not a layout yet.
     pub(super) fn create(&self) -> Result<()> {
         if self.is_complete() {
             return Ok(());
@@ -302,7 +303,7 @@ impl Layout {
             fs::create_dir_all(created).map_err(Error::io("create", created))?;
         }
         let _lock = self.lock()?;
-        // Somebody else may have been first, and need not be followed.
+        // Another process may have done it meanwhile.
         if self.is_complete() {
             return Ok(());
         }
@@ -326,7 +327,7 @@ impl Layout {
         self.read_manifest(&entry).map_err(|e| if e.is_not_found() { self.no_manifest(at) } else { e })
     }
 
-    /// The file of a manifest that is not too large, and what to call it in an error.
+    /// The file of a manifest, if that is not too large, and its name in an error.
     pub(super) fn open_manifest(&self, digest: &Digest) -> Result<(String, FileRange)> {
         let what = format!("manifest {digest} in {}", self.0.name);
         let range = self.open_blob(digest)?;
@@ -349,21 +350,20 @@ impl Layout {
         let entry = self.select(at)?;
         let read = || {
             if entry.media_type.is_empty() {
-                // Only its bytes can say whether it is a manifest at all, and of which type.
+                // Only its bytes tell whether it is a manifest, and its type.
                 return Ok((self.read_manifest(&entry)?.media_type().to_owned(), self.open_manifest(&entry.digest)?.1));
             }
             let (what, range) = self.open_manifest(&entry.digest)?;
-            let promised = Descriptor::new("", entry.digest.clone(), range.len);
-            verify_blob(&what, &promised, &range.digest(entry.digest.algorithm())?, range.len)?;
+            range.verify(Verifier::named(what, &Descriptor::new("", entry.digest.clone(), range.len)))?;
             Ok((entry.media_type.clone(), range))
         };
         let (media_type, range) = read().map_err(|e: Error| if e.is_not_found() { self.no_manifest(at) } else { e })?;
         Ok(StoredManifest { media_type, digest: entry.digest, size: range.len, body: Body::from_file(range) })
     }
 
-    /// Begins the bytes of a manifest; the layout need not be there yet.
+    /// Begins the bytes of a manifest. The layout need not exist yet.
     pub(super) fn spool_blocking(&self, algorithm: Algorithm) -> Result<BlobWriter> {
-        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), algorithm, None)
+        BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), Verifier::unknown(algorithm))
     }
 
     fn put_manifest_blocking(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
@@ -381,7 +381,7 @@ impl Layout {
         self.commit_manifest(at, manifest, spooled)
     }
 
-    /// Refuses a manifest that is written under another digest than its own, or that needs what is not here.
+    /// Fails if a manifest is written with another digest than its own, or names something that is not here.
     fn check(&self, at: &[Selector], manifest: &Manifest) -> Result<()> {
         at.iter().try_for_each(|at| verify_selected(at, manifest))?;
         self.check_held(manifest.blobs().chain(manifest.manifests()).map(|named| &named.digest))
@@ -390,7 +390,7 @@ impl Layout {
     /// Fails with [`Error::MissingReference`] if this layout lacks one of the blobs that a manifest names.
     pub(super) fn check_held<'a>(&self, named: impl IntoIterator<Item = &'a Digest>) -> Result<()> {
         for digest in named {
-            // A manifest may name very many: what was told to be there a moment ago is not read again.
+            // A manifest may name very many blobs. Those that were reported as held a moment ago are not read again.
             if self.held(digest, 0)?.is_none() {
                 return Err(Error::MissingReference { digest: digest.clone(), repository: self.0.name.clone() });
             }
@@ -399,7 +399,8 @@ impl Layout {
     }
 
     fn commit_manifest(&self, at: &[Selector], manifest: &Manifest, writer: BlobWriter) -> Result<()> {
-        writer.commit_blocking(Some(manifest.digest()))?;
+        let bytes = Descriptor::new(manifest.media_type(), manifest.digest().clone(), manifest.bytes().len() as u64);
+        writer.commit_blocking(Some(&bytes))?;
         self.update(Change::Adds, |index| {
             for at in at {
                 let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
@@ -438,9 +439,9 @@ impl Sink for Layout {
         let (this, blob) = (self.clone(), blob.cloned());
         blocking(move || {
             if let Some(blob) = &blob {
-                // A config, like all that is held in memory, is read sooner than it is lost.
+                // Blobs that are small enough for memory, such as configs, are always read: this costs less than to miss a damage.
                 let is_held = this.0.blobs.held(&blob.digest, MAX_CONFIG_BYTES as u64)? == Some(blob.size);
-                // Collection may have taken it while it was read.
+                // Collection may have removed it while it was read.
                 let _collection_waits = this.0.blobs.guard()?;
                 if is_held && this.0.blobs.size(&blob.digest)? == Some(blob.size) {
                     if let Some(links) = this.links() {
@@ -450,8 +451,8 @@ impl Sink for Layout {
                     return Ok(Begin::Exists);
                 }
             }
-            let algorithm = blob.as_ref().map_or(Algorithm::Sha256, |b| b.digest.algorithm());
-            Ok(Begin::Upload(Box::new(this.begin_blocking(algorithm, blob)?)))
+            let verifier = blob.as_ref().map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
+            Ok(Begin::Upload(Box::new(this.begin_blocking(verifier)?)))
         })
         .await
     }
@@ -462,7 +463,7 @@ impl Sink for Layout {
     }
 }
 
-/// A blob of at most this many bytes is read each time before anybody is told that it is there.
+/// A blob of at most this many bytes is read and verified each time that it is looked up.
 pub(super) const SMALL: u64 = 1 << 20;
 
 /// The name of the file that makes a directory a layout.
@@ -473,6 +474,6 @@ pub(super) const LAYOUT_FILE: &str = "oci-layout";
 pub(super) enum Change {
     /// It may become longer.
     Adds,
-    /// It becomes shorter, which must be possible on a full disk too.
+    /// It becomes shorter. That must also be possible on a full disk.
     Removes,
 }

@@ -1,4 +1,4 @@
-//! File locks. The operating system drops them when their holder ends, however it ends, so none is ever stale.
+//! File locks. The operating system releases them when their holder ends in any way, so no lock is ever stale.
 
 use modelpack_transfer::{Error, Result};
 use rustix::fs::OFlags;
@@ -16,11 +16,11 @@ pub struct Lease {
     file: File,
 }
 
-/// The longest time for which a lease may be held ahead.
+/// The longest time in the future until which a lease may be held.
 const MAX_AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 fn open(path: &Path) -> Result<File> {
-    // A directory is locked as it is; anything else is a file made for locking. Writable, because network file systems
+    // A directory is locked itself. Anything else is a file for locking only. It is opened for writing, because network file systems
     // grant exclusive locks on nothing else.
     let mut options = OpenOptions::new();
     if path.is_dir() {
@@ -28,10 +28,10 @@ fn open(path: &Path) -> Result<File> {
     } else {
         options.create(true).truncate(false).write(true)
     };
-    // A pipe in its place would be waited for.
+    // Without this flag, opening a pipe would wait for its other end.
     let nonblocking = OFlags::NONBLOCK.bits() as i32;
     match options.custom_flags(nonblocking).open(path) {
-        // A store that may only be read is locked as far as it can be.
+        // A store that may only be read is locked as far as possible.
         Err(e) if matches!(e.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
             OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(|_| e)
         }
@@ -40,17 +40,17 @@ fn open(path: &Path) -> Result<File> {
     .map_err(Error::io("open the lock", path))
 }
 
-/// Waits until no one else holds `path` at all.
+/// Waits until no other process holds the lock `path`, shared or exclusive, and takes it exclusively.
 pub(super) fn exclusive(path: &Path) -> Result<Lease> {
     let file = open(path)?;
     file.lock().map_err(Error::io("lock", path))?;
     Ok(Lease { file })
 }
 
-/// Holds `path` together with others who share it. It is opened to be read if it is there, so that a store that cannot be written can
-/// be locked too.
+/// Takes the lock `path` shared with others. If it exists it is opened for reading, so that a store that cannot be written can be locked
+/// too.
 ///
-/// A lock file that was removed while it was waited for locks nothing: `None`, and the caller begins anew.
+/// Returns `None` if the lock file was removed meanwhile. Then it locks nothing, and the caller tries again.
 pub(super) fn shared(path: &Path) -> Result<Option<Lease>> {
     let read = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
     let file = match read {
@@ -62,10 +62,10 @@ pub(super) fn shared(path: &Path) -> Result<Option<Lease>> {
     Ok((held.nlink() > 0).then_some(Lease { file }))
 }
 
-/// Lets `path` count as held until `until`, though nobody keeps it open; what was said before and is later stays.
+/// Lets the lock `path` count as held until the time `until`, although no process keeps it open. A later time that was set before stays.
 ///
-/// The caller holds the lock, shared or alone. The time is kept as the modification time of the file, which a lock file that is only
-/// locked never has in the future. So a server that holds very many leases needs no descriptor for each, and they outlive it.
+/// The caller holds the lock, shared or exclusive. The time is stored as the modification time of the file. A lock file that is only
+/// locked never has a time in the future. So a server with very many leases needs no descriptor for each, and the leases outlive it.
 pub(super) fn hold_until(lease: &Lease, path: &Path, until: SystemTime) -> Result<()> {
     let known = lease.file.metadata().and_then(|metadata| metadata.modified()).map_err(Error::io("read the lock", path))?;
     if known < until {
@@ -74,14 +74,14 @@ pub(super) fn hold_until(lease: &Lease, path: &Path, until: SystemTime) -> Resul
     Ok(())
 }
 
-/// Whether a lock that the caller holds alone counts as held until a time to come. A time that lies too far ahead is that of a clock
-/// that was wrong, and does not count.
+/// Whether a lock that the caller holds exclusively counts as held until a time in the future. A time too far in the future comes from a
+/// wrong clock, and does not count.
 pub(super) fn is_held_on(lease: &Lease, path: &Path) -> Result<bool> {
     let until = lease.file.metadata().and_then(|metadata| metadata.modified()).map_err(Error::io("read the lock", path))?;
     Ok(until.duration_since(SystemTime::now()).is_ok_and(|ahead| ahead <= MAX_AHEAD))
 }
 
-/// Holds `path` alone if no one holds it now.
+/// Takes the lock `path` exclusively if no other process holds it now.
 pub(super) fn try_exclusive(path: &Path) -> Result<Option<Lease>> {
     let file = open(path)?;
     match file.try_lock() {

@@ -1,13 +1,15 @@
 //! Collection: removing what no manifest needs.
 //!
-//! A repository that somebody holds a lease on keeps every blob it links to, and so does one that cannot be read. From the others the
-//! links that no manifest needs are removed; then, while nothing is added to the pool, every blob that no repository links to.
+//! A repository that a process holds a lease on keeps every blob that it links to, and so does a repository that cannot be read. From the
+//! other repositories the links that no manifest needs are removed. Then every blob that no repository links to is removed, while no
+//! process can add anything to the pool.
 
 use super::{
     Lease, Repository, Store, abandoned,
     blobs::{files, is_absent},
+    links::{LINKS, Links},
     lock,
-    repository::{Links, is_read_only},
+    repository::is_read_only,
     store::DIGESTS,
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName};
@@ -24,22 +26,22 @@ use std::{
 pub struct Pruned {
     /// Blobs, with their sizes in bytes, sorted by digest.
     pub blobs: Vec<(Digest, u64)>,
-    /// Files of writers that are gone, in bytes.
+    /// Files that dead writers left, with their sizes in bytes.
     pub abandoned: Vec<(PathBuf, u64)>,
-    /// Repositories in which nothing is left.
+    /// Repositories that were removed because they were empty.
     pub repositories: Vec<RepositoryName>,
-    /// Repositories that were in use, of which everything was kept.
+    /// Repositories that were in use. Everything in them was kept.
     pub busy: Vec<RepositoryName>,
-    /// Repositories that could not be read, of which everything was kept, because nobody knows what they need.
+    /// Repositories that could not be read. Everything in them was kept, because it is not known what they need.
     pub broken: Vec<BrokenRepository>,
 }
 
-/// A repository of the store that cannot be read, or not in full.
+/// A repository of the store that cannot be read completely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BrokenRepository {
-    /// Its name; `None` if its directory is not that of a name.
+    /// Its name. `None` if the path of its directory is not that of a repository.
     #[serde(rename = "repository")]
     pub name: Option<RepositoryName>,
     /// Its directory.
@@ -48,24 +50,24 @@ pub struct BrokenRepository {
     /// What is wrong with it.
     #[serde(rename = "reason")]
     pub why: String,
-    /// Whether this user may not read it, so that it may be sound and repairing it helps nobody.
+    /// Whether only the permission to read it is missing. Then it may be intact, and a repair does not help.
     #[serde(rename = "denied")]
     pub is_denied: bool,
 }
 
 impl Pruned {
-    /// How many bytes are free that were not, or would be.
+    /// How many bytes were freed, or would be.
     pub fn bytes(&self) -> u64 {
         self.blobs.iter().map(|(_, size)| size).chain(self.abandoned.iter().map(|(_, size)| size)).sum()
     }
 }
 
 impl Store {
-    /// Removes every blob that no manifest needs, what dead writers left, and empty repositories; with `dry_run`, only says what
-    /// would be removed; blocks.
+    /// Removes every blob that no manifest needs, what dead writers left, and empty repositories. With `dry_run`, only returns what would be
+    /// removed; blocks.
     ///
-    /// Never takes what a running pack, push or pull needs: they hold leases. A repository that cannot be read keeps all that it has,
-    /// and is reported; the others are collected.
+    /// It never removes what a running pack, push or pull needs, because they hold leases. A repository that cannot be read keeps everything,
+    /// and is reported. The other repositories are collected.
     pub fn prune(&self, dry_run: bool) -> Result<Pruned> {
         let mut pruned = Pruned::default();
         let mut unneeded = HashSet::new();
@@ -74,7 +76,7 @@ impl Store {
             if let Err(error) = prune_repository(&repository, dry_run, &mut unneeded, &mut pruned) {
                 let directory = repository.layout().path().to_owned();
                 let is_denied = error.is_denied();
-                // The message need not name what the report names beside it.
+                // The report names the repository itself.
                 let why = if let Error::Damaged { why, .. } = error { why } else { error.to_string() };
                 pruned.broken.push(BrokenRepository { name: Some(name), directory, why, is_denied });
             }
@@ -83,7 +85,7 @@ impl Store {
         let _nothing_is_added = if dry_run { as_far_as_possible(locked)? } else { Some(locked?) };
         self.sweep_pool(dry_run, &unneeded, &mut pruned)?;
         pruned.abandoned.extend(self.sweep_abandoned(dry_run)?);
-        // Who writes to the cache does without an entry if its file is gone.
+        // If the file of a process that writes to the cache is removed, that process only does not add its entry.
         pruned.abandoned.extend(abandoned::sweep_temporaries(&self.root().join(DIGESTS), dry_run)?);
         Ok(pruned)
     }
@@ -99,13 +101,13 @@ impl Store {
                 Ok(links) => {
                     linked.extend(links.into_iter().filter(|digest| !removed_links.contains(&(directory.clone(), digest.clone()))));
                 }
-                // Its repository is among the broken ones already.
+                // The repository is already reported as broken.
                 Err(_) => is_known = false,
             }
         }
         pruned.broken.extend(found.unusable);
         if !is_known {
-            // Any blob might be linked to from where nobody can look.
+            // A directory that cannot be listed may hold a link to any blob.
             return Ok(());
         }
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -126,8 +128,8 @@ impl Store {
     }
 }
 
-/// A lock for whoever only looks: `None` where nobody made the file to lock and it cannot be made, as in a store that is read-only. Then
-/// nobody holds it either.
+/// A lock for a dry run. `None` if the lock file does not exist and cannot be created, as in a read-only store. Then no other process holds
+/// it either.
 fn as_far_as_possible<T>(locked: Result<T>) -> Result<Option<T>> {
     match locked {
         Err(Error::Io { source, .. }) if is_absent(&source) => Ok(None),
@@ -136,8 +138,8 @@ fn as_far_as_possible<T>(locked: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Removes the links of a repository that nothing in it needs, and the repository if that leaves nothing. A dry run puts those links into
-/// `unneeded` instead, each with the repository's directory.
+/// Removes the links of a repository that nothing in it needs, and the repository itself if nothing is left. A dry run adds these links to
+/// `unneeded` instead, each with the directory of the repository.
 fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashSet<(PathBuf, Digest)>, pruned: &mut Pruned) -> Result<()> {
     let path = repository.lease_path();
     let locked = lock::try_exclusive(&path);
@@ -171,7 +173,7 @@ fn prune_repository(repository: &Repository, dry_run: bool, unneeded: &mut HashS
 
 /// What the manifests of a repository need: themselves, their configs and layers, and the manifests that indexes name.
 ///
-/// Fails if a manifest is damaged, because then nobody knows.
+/// Fails if a manifest is damaged, because then this is not known.
 fn needed(repository: &Repository) -> Result<HashSet<Digest>> {
     let mut needed = HashSet::new();
     let mut to_visit: Vec<Descriptor> = repository.layout().manifests_blocking()?;
@@ -187,7 +189,7 @@ fn needed(repository: &Repository) -> Result<HashSet<Digest>> {
     Ok(needed)
 }
 
-/// The manifest that an entry names; `None` if it was deleted, or if those bytes are intact and no manifest: they need nothing more.
+/// The manifest that an entry names. `None` if it was deleted, or if its bytes are intact but are not a manifest: then they need nothing.
 fn read_as_manifest(repository: &Repository, entry: &Descriptor) -> Result<Option<Manifest>> {
     let blob = match repository.layout().open_blob(&entry.digest) {
         Ok(blob) => blob,
@@ -196,12 +198,12 @@ fn read_as_manifest(repository: &Repository, entry: &Descriptor) -> Result<Optio
     };
     let what = format!("manifest {}", entry.digest);
     if blob.len > MAX_MANIFEST_BYTES as u64 {
-        // Larger than any manifest. It is damaged only if it should be smaller.
+        // Larger than any manifest may be. It is damaged only if its entry gives another size.
         let is_intact = blob.len == entry.size || blob.digest(entry.digest.algorithm())? == entry.digest;
         let too_large = || repository.layout().damaged(format!("{what} has {} bytes, and should have {}", blob.len, entry.size));
         return if is_intact { Ok(None) } else { Err(too_large()) };
     }
-    // Not by the media type of the entry: two entries may contradict each other, and what the bytes need does not depend on them.
+    // The media type of the entry is not used: two entries may contradict each other, and what the bytes need does not depend on it.
     match verify_manifest(&what, blob.read()?, None, &entry.digest) {
         Ok(manifest) => Ok(Some(manifest)),
         Err(Error::InvalidManifest { .. }) => Ok(None),
@@ -209,9 +211,9 @@ fn read_as_manifest(repository: &Repository, entry: &Descriptor) -> Result<Optio
     }
 }
 
-/// Removes what makes a directory a repository, and then the directory, unless another repository lies inside it.
-/// `oci-layout` goes first, without which nothing is a repository; the file of the lease, which the caller holds alone, goes last,
-/// so that nobody makes the repository again before all of it is gone.
+/// Removes the files that make a directory a repository, and then the directory, unless another repository lies inside it.
+/// `oci-layout` is removed first: without it the directory is no repository. The lease, which the caller holds exclusively, is removed
+/// last, so that no process creates the repository again before all of it is removed.
 fn remove_layout(layout: &Path) -> Result<()> {
     let remove = |name: &str, removed: std::io::Result<()>| match removed {
         Err(e) if !is_absent(&e) => Err(Error::io("remove", layout.join(name))(e)),
@@ -219,9 +221,9 @@ fn remove_layout(layout: &Path) -> Result<()> {
     };
     let remove_file = |name: &str| remove(name, fs::remove_file(layout.join(name)));
     ["oci-layout", "index.json", "blobs", "_lock"].into_iter().try_for_each(remove_file)?;
-    remove("_links", fs::remove_dir_all(layout.join("_links")))?;
+    remove(LINKS, fs::remove_dir_all(layout.join(LINKS)))?;
     remove_file("_lease")?;
-    // Not empty if another repository's name goes on from this one.
+    // It is not empty if the name of another repository begins with this name.
     let _ = fs::remove_dir(layout);
     Ok(())
 }

@@ -1,20 +1,20 @@
-//! What refers to a manifest of a repository.
+//! The referrers of a manifest in a repository.
 
 use super::Layout;
 use modelpack_spec::{Digest, Referrer, Selector, Tag};
 use modelpack_transfer::{Error, Result, verify_bytes};
 use std::collections::BTreeMap;
 
-/// Which part of a list of referrers is asked for.
+/// Which part of a list of referrers to return.
 #[derive(Clone, Debug)]
 pub struct ReferrersPage {
     /// Only those of this artifact type.
     pub artifact_type: Option<String>,
     /// Only those whose digest, as text, comes after this.
     pub after: Option<String>,
-    /// At most so many.
+    /// At most this many referrers.
     pub count: usize,
-    /// At most about so many bytes of JSON, but at least one referrer, so that pages come to an end.
+    /// At most about this many bytes of JSON, but at least one referrer, so that the list has an end.
     pub bytes: usize,
 }
 
@@ -72,7 +72,7 @@ impl Layout {
         Ok(candidates)
     }
 
-    /// `None` if it is not there any more, or is listed and is a blob that never was a manifest.
+    /// `None` if the manifest is not there any more, or if a blob that is not a manifest was listed.
     fn read_referrer(&self, digest: &Digest, candidate: &Candidate) -> Result<Option<Referrer>> {
         let read = || {
             let (what, range) = self.open_manifest(digest)?;
@@ -91,7 +91,7 @@ impl Layout {
 }
 
 struct Candidate {
-    /// Empty if nobody has said it.
+    /// Empty if it is not known.
     media_type: String,
     is_listed: bool,
 }

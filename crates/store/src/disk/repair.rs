@@ -1,6 +1,6 @@
-//! Making a damaged store say the truth again: what is not there, or not what its name says, is claimed no longer.
+//! Repairing a damaged store: afterwards it does not claim to have what is missing or has other bytes than its name says.
 //!
-//! Nothing is fetched here. A blob that was removed comes back with the next pull, pack or push that has it.
+//! Nothing is downloaded here. The next pull, pack or push that has a removed blob writes it again.
 
 use super::{
     BrokenRepository, Repository, Store, Untagged,
@@ -19,30 +19,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The largest `index.json` that is searched for tags when it cannot be read as what it is, in bytes.
+/// The largest `index.json`, in bytes, that is searched for tags if it cannot be parsed.
 const MAX_OLD_INDEX: u64 = 64 << 20;
 
-/// What was read and mended in a store.
+/// What was read and repaired in a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
     /// How many blobs were read.
     pub blobs: usize,
     /// How many bytes they have.
     pub bytes: u64,
-    /// Blobs that were removed because they had other bytes than their digests say, or were no files, with their sizes in bytes, sorted by
-    /// digest.
+    /// Blobs that were removed because their bytes had other digests, or because they were not regular files. With their sizes in bytes,
+    /// sorted by digest.
     pub removed: Vec<(Digest, u64)>,
-    /// Directories that had the names of blobs and hold something: where they are now.
+    /// Directories that had the names of blobs and were not empty: their new paths.
     pub moved_aside: Vec<PathBuf>,
     /// Blobs that may not be read or could not be removed, and why, sorted by digest.
     pub unrepaired: Vec<(Digest, String)>,
-    /// Repositories in which something was mended or is missing, sorted by name.
+    /// Repositories in which something was repaired or is missing, sorted by name.
     pub repositories: Vec<RepairedRepository>,
-    /// Repositories that could not be mended.
+    /// Repositories that could not be repaired.
     pub broken: Vec<BrokenRepository>,
 }
 
-/// What was mended in a repository, and what it still lacks.
+/// What was repaired in a repository, and what it still lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -50,25 +50,25 @@ pub struct RepairedRepository {
     /// Its name.
     #[serde(rename = "repository")]
     pub name: RepositoryName,
-    /// What was wrong with its index, if it had to be made again from the manifests that are there.
+    /// What was wrong with its index, if that had to be made again from the existing manifests.
     pub rebuilt: Option<String>,
-    /// Whether `oci-layout` was gone and was made again.
+    /// Whether `oci-layout` was missing and was written again.
     pub completed: bool,
-    /// Directories that stood in the place of its files and hold something: where they are now.
+    /// Directories that had the names of its files and were not empty: their new paths.
     #[serde(serialize_with = "modelpack_spec::json::paths")]
     pub moved_aside: Vec<PathBuf>,
-    /// Manifests that no entry of the index named and that have one without a tag now, because the index named others that are not there;
-    /// sorted by digest. Of an index that was made again they are not told.
+    /// Manifests that had no entry in the index, and now have one without a tag. They get one if the index named other manifests that are
+    /// missing. Sorted by digest. Empty if the index was made again.
     pub kept: Vec<Digest>,
-    /// Tags that were removed: their manifests are gone, or, in an index that was made again, nothing says which they were.
+    /// Tags that were removed, because their manifests are missing, or because the index was made again and their manifests are not known.
     pub lost_tags: Vec<Tag>,
-    /// Manifests that were in the index and are gone, sorted by digest.
+    /// Manifests that were in the index and are missing, sorted by digest.
     pub lost_manifests: Vec<Digest>,
-    /// Manifests that are there and name something that is not, sorted by digest.
+    /// Existing manifests that name something that is missing, sorted by digest.
     pub incomplete: Vec<Incomplete>,
 }
 
-/// A manifest that names blobs or manifests which its repository does not hold.
+/// A manifest that names blobs or manifests that its repository does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -78,15 +78,15 @@ pub struct Incomplete {
     pub manifest: Digest,
     /// Its tags.
     pub tags: Vec<Tag>,
-    /// What it names and is not there.
+    /// What it names and its repository does not hold.
     pub missing: Vec<Digest>,
 }
 
 impl Store {
-    /// Reads every blob of the store and removes those that are damaged; makes the index of a repository again if it cannot be read;
-    /// removes tags whose manifests are gone. Says what it did, and which manifests lack something now.
+    /// Reads every blob of the store and removes the damaged ones. Makes the index of a repository again if it cannot be read. Removes tags
+    /// whose manifests are missing. Returns what it did, and which manifests lack something now.
     ///
-    /// Others may use the store meanwhile.
+    /// Other processes may use the store meanwhile.
     pub async fn repair(&self, options: &CopyOptions) -> Result<Repaired> {
         let this = self.clone();
         let blobs = blocking(move || this.pool_files()).await?;
@@ -111,7 +111,7 @@ impl Store {
         blocking(move || this.repair_repositories(repaired)).await
     }
 
-    /// Whatever has the name of a blob, with its size in bytes as far as it is a file.
+    /// Everything with the name of a blob, with its size in bytes if it is a regular file.
     fn pool_files(&self) -> Result<Vec<(PathBuf, Digest, u64)>> {
         let mut found = Vec::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -134,7 +134,7 @@ impl Store {
     fn remove_if_damaged(&self, path: &Path, digest: &Digest, progress: &Progress) -> Result<Outcome> {
         let blob = match self.pool().open(digest) {
             Ok(Some(blob)) => blob,
-            // It was removed meanwhile, or it is a link to nowhere.
+            // It was removed meanwhile, or it is a broken link.
             Ok(None) => return self.remove_if_no_file(path),
             Err(Error::Io { source, .. }) if is_no_file(&source) => return self.remove_if_no_file(path),
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -148,7 +148,7 @@ impl Store {
             return Ok(Outcome::Sound);
         }
         let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;
-        // Somebody may have brought the right bytes in the meantime.
+        // Another process may have written the right bytes meanwhile.
         let read = blob.file.metadata().map_err(Error::io("look at", path))?;
         match fs::metadata(path) {
             Ok(now) if (now.dev(), now.ino()) == (read.dev(), read.ino()) => {
@@ -158,7 +158,7 @@ impl Store {
         }
     }
 
-    /// Removes what is no file from the place of a blob.
+    /// Removes what has the name of a blob and is not a regular file.
     fn remove_if_no_file(&self, path: &Path) -> Result<Outcome> {
         let _nothing_is_added = self.pool().lock.as_deref().map(lock::exclusive).transpose()?;
         Ok(match fs::symlink_metadata(path) {
@@ -191,9 +191,9 @@ impl Store {
     }
 }
 
-/// What became of a blob that was read.
+/// The result for a blob that was read.
 enum Outcome {
-    /// It is as it should be, or is no longer there.
+    /// It is intact, or was removed meanwhile.
     Sound,
     Removed,
     MovedAside(PathBuf),
@@ -220,7 +220,7 @@ impl Repository {
         self.remove_dangling_links()?;
         let mut index = match self.layout().read_index() {
             Ok(Some(index)) => index,
-            // It is being removed.
+            // The repository is being removed.
             Ok(None) => return Ok(None),
             Err(Error::Damaged { why, .. }) => {
                 let (mut index, manifests) = (Index::empty(), self.linked_manifests()?);
@@ -255,7 +255,7 @@ impl Repository {
             for digest in &mended.lost_manifests {
                 index.remove_manifest(digest);
             }
-            // It may be the index that names the wrong one.
+            // Perhaps the index names a wrong manifest.
             mended.kept = self.keep_unnamed(&mut index, &self.linked_manifests()?);
             self.layout().write_index(&index, Change::Removes)?;
         }
@@ -264,7 +264,7 @@ impl Repository {
         Ok((!is_sound).then_some(mended))
     }
 
-    /// Whether the store has a blob, with the bytes that its digest says. All of it is read, whatever is known of it.
+    /// Whether the store has a blob with the bytes of its digest. All of it is read, even if it looks unchanged.
     pub async fn is_intact(&self, blob: &Descriptor) -> Result<bool> {
         let (this, digest) = (self.clone(), blob.digest.clone());
         blocking(move || this.pool().open_readable(&digest)?.map_or(Ok(false), |blob| is_intact(&blob, &digest))).await
@@ -307,7 +307,7 @@ impl Repository {
         Ok(missing.into_iter().collect())
     }
 
-    /// The manifest with these bytes, if they are there, as they should be, and a manifest.
+    /// The manifest with this digest, if it is here and intact, and is a manifest.
     fn manifest_if_intact(&self, digest: &Digest) -> Result<Option<Manifest>> {
         match self.layout().open_blob(digest) {
             Ok(blob) if blob.len <= MAX_MANIFEST_BYTES as u64 => Ok(verify_manifest("", blob.read()?, None, digest).ok()),
@@ -332,7 +332,7 @@ impl Repository {
 
     /// Adds the manifests to `index` that neither it nor another one names; returns their digests.
     fn keep_unnamed(&self, index: &mut Index, manifests: &BTreeMap<Digest, Manifest>) -> Vec<Digest> {
-        // What another one names is part of that.
+        // A manifest that another one names needs no entry.
         let parts = manifests.values().flat_map(|manifest| manifest.blobs().chain(manifest.manifests()));
         let named: HashSet<Digest> = parts.chain(index.entries()).map(|named| named.digest.clone()).collect();
         let unnamed: Vec<_> = manifests.iter().filter(|(digest, _)| !named.contains(*digest)).collect();
@@ -342,7 +342,7 @@ impl Repository {
 
     /// Sets the tags that the damaged index still tells; returns those of which it tells no more than that there were such.
     fn restore_tags(&self, index: &mut Index, manifests: &BTreeMap<Digest, Manifest>) -> Vec<Tag> {
-        // Of one that is larger than any that a person or tool writes, only the manifests come back.
+        // If the index is larger than any that a person or a tool writes, only the manifests are restored.
         let old = FileRange::open(&self.layout().path().join(index::FILE)).ok().filter(|old| old.len <= MAX_OLD_INDEX);
         let old = old.and_then(|old| old.read().ok()).unwrap_or_default();
         let mut lost = Vec::new();
@@ -356,7 +356,7 @@ impl Repository {
     }
 }
 
-/// The tags in an index that is damaged, with their digests: of every entry that is whole.
+/// The tags in a damaged index with their digests, of every complete entry.
 fn tags_in(index: &[u8]) -> Vec<(Tag, Digest)> {
     let (mut tags, mut rest) = (Vec::new(), index);
     while let Some(at) = rest.iter().position(|byte| *byte == b'{') {

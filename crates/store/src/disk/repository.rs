@@ -2,8 +2,9 @@
 
 use super::{
     BlobWriter, Layout, StoredManifest,
-    blobs::{Blobs, is_absent, sync_directory},
+    blobs::{Blobs, is_absent},
     layout::SMALL,
+    links::Links,
     lock,
     referrers::{Referrers, ReferrersPage},
     reserve::is_full,
@@ -11,110 +12,18 @@ use super::{
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, blocking};
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    io,
-    ops::Range,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::SystemTime,
-};
+use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, Verifier, blocking};
+use std::{collections::BTreeSet, fs, io, ops::Range, path::PathBuf, sync::Arc, time::SystemTime};
 
-/// Which blobs of the pool a repository holds: an empty file `<algorithm>/<hex>` for each.
-///
-/// A blob that no repository links to is garbage; that is all collection looks at.
-#[derive(Clone, Debug)]
-pub(super) struct Links(PathBuf);
-
-/// The directory of a repository's links in that of the repository.
-pub(super) const LINKS: &str = "_links";
-
-impl Links {
-    /// The links of the repository in this directory.
-    pub(super) fn of(repository: &Path) -> Self {
-        Self(repository.join(LINKS))
-    }
-
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.0.join(digest.algorithm().name()).join(digest.hex())
-    }
-
-    /// Makes the directories of a new repository in `layout`, whose `blobs` becomes a link to `pool`.
-    pub(super) fn create(&self, layout: &Path, pool: &Path) -> Result<()> {
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let directory = self.0.join(algorithm.name());
-            fs::create_dir_all(&directory).map_err(Error::io("create", directory))?;
-        }
-        let link = layout.join("blobs");
-        if fs::symlink_metadata(&link).is_err() {
-            symlink(relative(layout, pool), &link).map_err(Error::io("create", &link))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn contain(&self, digest: &Digest) -> Result<bool> {
-        let path = self.path(digest);
-        path.try_exists().map_err(Error::io("look at", path))
-    }
-
-    /// Links a blob, durably. The caller keeps collection away until the blob is there.
-    pub(super) fn add(&self, digest: &Digest) -> Result<()> {
-        let path = self.path(digest);
-        match File::create_new(&path) {
-            Ok(_) => sync_directory(path.parent().expect("a link has a directory")),
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            Err(e) => Err(Error::io("create", path)(e)),
-        }
-    }
-
-    /// Removes a link; says whether there was one.
-    pub(super) fn remove(&self, digest: &Digest) -> Result<bool> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(e) if is_absent(&e) => Ok(false),
-            Err(e) => Err(Error::io("remove", path)(e)),
-        }
-    }
-
-    /// All linked digests; files with other names are passed over.
-    pub(super) fn all(&self) -> Result<Vec<Digest>> {
-        let mut all = Vec::new();
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let directory = self.0.join(algorithm.name());
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(e) if is_absent(&e) => continue,
-                Err(e) => return Err(Error::io("list", directory)(e)),
-            };
-            for entry in entries {
-                let name = entry.map_err(Error::io("list", &directory))?.file_name();
-                all.extend(name.to_str().and_then(|hex| format!("{}:{hex}", algorithm.name()).parse::<Digest>().ok()));
-            }
-        }
-        Ok(all)
-    }
-}
-
-/// Whether an error says that something may be read and not written.
+/// Whether an error says that something may be read but not written.
 pub(super) fn is_read_only(error: &Error) -> bool {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
 }
 
-/// `to` as seen from the directory `from`; both absolute or both relative to the same directory.
-fn relative(from: &Path, to: &Path) -> PathBuf {
-    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
-    let up = from.components().skip(common).map(|_| Path::new(".."));
-    up.chain(to.components().skip(common).map(|c| Path::new(c.as_os_str()))).collect()
-}
-
 /// A repository of a [`Store`](super::Store).
 ///
-/// Whoever writes to it, or reads more than one thing of it, holds a [`Lease`](super::Lease) meanwhile, so that collection takes
+/// A process that writes to it, or reads more than one thing of it, holds a [`Lease`](super::Lease) meanwhile, so that collection removes
 /// nothing in between.
 #[derive(Clone, Debug)]
 pub struct Repository {
@@ -156,25 +65,25 @@ impl Repository {
         self.layout.blob_size(digest).await
     }
 
-    /// Whether this repository holds a blob, as far as one look at its links says; blocks. The blob itself may be damaged or gone.
+    /// Whether this repository has a link to a blob; blocks. The blob itself may be damaged or missing.
     pub fn links_to(&self, digest: &Digest) -> Result<bool> {
         self.links().contain(digest)
     }
 
-    /// Fails with [`Error::MissingReference`] if this repository does not hold, as [`blob_size`](Self::blob_size) says, one of the blobs
-    /// that a manifest names.
+    /// Fails with [`Error::MissingReference`] if this repository does not hold one of the blobs `named`, which a manifest names. See
+    /// [`blob_size`](Self::blob_size).
     pub async fn check_held(&self, named: BTreeSet<Digest>) -> Result<()> {
         let layout = self.layout.clone();
         blocking(move || layout.check_held(&named)).await
     }
 
-    /// Begins a blob whose digest is not known yet, hashing with `algorithm` as it is written.
+    /// Begins a blob whose digest is not known yet. It is hashed with `algorithm` while it is written.
     pub async fn begin_upload(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         let layout = self.layout.clone();
-        blocking(move || layout.begin_blocking(algorithm, None)).await
+        blocking(move || layout.begin_blocking(Verifier::unknown(algorithm))).await
     }
 
-    /// Begins the bytes of a manifest, hashing with `algorithm` as they are written. Nothing of the repository is made or changed
+    /// Begins the bytes of a manifest. They are hashed with `algorithm` while they are written. Nothing of the repository is created or changed
     /// before [`put_spooled`](Self::put_spooled).
     pub async fn spool(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         let layout = self.layout.clone();
@@ -188,13 +97,14 @@ impl Repository {
         blocking(move || layout.put_spooled_blocking(&at, &manifest, spooled)).await
     }
 
-    /// What `at` selects, to be handed on as it is: its bytes are verified, and not looked at.
+    /// The manifest that `at` selects, to be sent as it is. Its bytes are verified and not parsed.
     pub async fn stored_manifest(&self, at: &Selector) -> Result<StoredManifest> {
         let (layout, at) = (self.layout.clone(), at.clone());
         blocking(move || layout.stored_manifest_blocking(&at)).await
     }
 
-    /// Takes a blob that another repository holds, or, without one, that any repository of the store holds; says whether it was there.
+    /// Adds a link to a blob that the repository `from` holds. Without `from`, any repository of the store may hold it. Returns whether the blob
+    /// was there.
     pub async fn mount(&self, digest: &Digest, from: Option<&Self>) -> Result<bool> {
         let (this, digest, from) = (self.clone(), digest.clone(), from.cloned());
         blocking(move || {
@@ -202,7 +112,7 @@ impl Repository {
                 Some(from) => from.layout.blob_size_blocking(&digest)?,
                 None => this.pool().held(&digest, SMALL)?,
             };
-            // Collection may have taken it while it was read.
+            // Collection may have removed it while it was read.
             let _collection_waits = this.pool().guard()?;
             let held = held.is_some() && this.pool().size(&digest)? == held;
             if held {
@@ -214,49 +124,49 @@ impl Repository {
         .await
     }
 
-    /// Lets go of a blob; says whether this repository held it.
+    /// Removes the link to a blob. Returns whether this repository held the blob.
     pub async fn delete_blob(&self, digest: &Digest) -> Result<bool> {
         let (links, digest) = (self.links(), digest.clone());
         blocking(move || links.remove(&digest)).await
     }
 
-    /// Removes a manifest and all its tags; says whether there was one.
+    /// Removes a manifest and all its tags. Returns whether the manifest was there.
     pub async fn delete_manifest(&self, digest: &Digest) -> Result<bool> {
         self.layout.delete_manifest(digest).await
     }
 
-    /// Removes a tag; says whether there was one.
+    /// Removes a tag. Returns whether it was there.
     pub async fn delete_tag(&self, tag: &Tag) -> Result<bool> {
         self.layout.delete_tag(tag).await
     }
 
-    /// The tags, sorted, and what they point to.
+    /// The sorted tags, and what they point to.
     pub async fn tags(&self) -> Result<Vec<(Tag, Descriptor)>> {
         self.layout.tags().await
     }
 
-    /// Each manifest once.
+    /// All manifests, each once.
     pub async fn manifests(&self) -> Result<Vec<Descriptor>> {
         self.layout.manifests().await
     }
 
-    /// The manifests whose subject is `digest`, and those that are listed under the fallback tag of clients that found no referrers API
-    /// (OCI distribution specification, "Enabling the Referrers API"), sorted by digest. Fails if one of
-    /// them is damaged: nobody knows then what it referred to.
+    /// The manifests whose subject is `digest`, and those that an index with the fallback tag lists, which clients write if they find no
+    /// referrers API (OCI distribution specification, "Enabling the Referrers API"). Sorted by digest. Fails if one of them is damaged, because
+    /// then it is not known what it refers to.
     ///
-    /// One manifest after the other is read, and no more is kept in memory than `page` takes.
+    /// The manifests are read one after the other, and no more is kept in memory than belongs to `page`.
     pub async fn referrers(&self, digest: &Digest, page: ReferrersPage) -> Result<Referrers> {
         let (layout, digest) = (self.layout.clone(), digest.clone());
         blocking(move || layout.referrers_blocking(&digest, &page)).await
     }
 
-    /// Where the lease is taken.
+    /// The file that is locked for a lease.
     pub(super) fn lease_path(&self) -> PathBuf {
         self.layout.path().join("_lease")
     }
 
-    /// Keeps collection away from this repository while it is read and the result is held; `None` if it is not there, or if nobody made
-    /// the file to lock and it cannot be made, as in a store that is read-only.
+    /// Prevents collection in this repository while it is read and the result is held. `None` if the repository is not there, or if the lock
+    /// file does not exist and cannot be created, as in a read-only store.
     pub fn lease_to_read(&self) -> Result<Option<super::Lease>> {
         while self.exists() {
             match lock::shared(&self.lease_path()) {
@@ -271,12 +181,12 @@ impl Repository {
         Ok(None)
     }
 
-    /// Keeps collection away from this repository while the result is held; creates the repository if it is not there.
+    /// Prevents collection in this repository while the result is held. Creates the repository if it is not there.
     pub fn lease(&self) -> Result<super::Lease> {
         let directory = self.layout.path();
         loop {
             fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
-            // Collection may be removing the directory: whoever waited for it begins anew.
+            // Collection may be removing the directory: then this tries again.
             match lock::shared(&self.lease_path()) {
                 Ok(Some(lease)) => {
                     self.layout.create()?;
@@ -289,8 +199,8 @@ impl Repository {
         }
     }
 
-    /// Keeps collection away from this repository until the time `until`, even if this process ends before; creates the repository if
-    /// it is not there; blocks. A time that was set before and is later stays; one that is more than a day ahead does not count.
+    /// Prevents collection in this repository until the time `until`, even if this process ends before. Creates the repository if it is not
+    /// there; blocks. A later time that was set before stays. A time more than a day in the future does not count.
     pub fn lease_until(&self, until: SystemTime) -> Result<()> {
         lock::hold_until(&self.lease()?, &self.lease_path(), until)
     }
@@ -319,16 +229,5 @@ impl Sink for Repository {
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
         self.layout.put_manifest(at, manifest).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_layouts_blobs_are_a_relative_link() {
-        assert_eq!(relative(Path::new("/s/repositories/a/b"), Path::new("/s/blobs")), Path::new("../../../blobs"));
-        assert_eq!(relative(Path::new("s/repositories/a"), Path::new("s/blobs")), Path::new("../../blobs"));
     }
 }

@@ -1,8 +1,9 @@
-//! Room that deletes need on a disk that is full.
+//! Disk blocks that deletes need on a full disk.
 //!
-//! To remove a name, `index.json` is replaced by a shorter one, which needs a few blocks before it frees others. The reserve is a file
-//! that has those blocks: the new content is written into it, and the two files change names. So the old index is the next reserve, where
-//! written blocks can be written again. Where they cannot (btrfs and its like copy on write), the old index goes, and a new reserve takes its blocks.
+//! To remove a tag, `index.json` is replaced by a shorter one. That needs a few blocks before it frees others. The reserve is a file that
+//! has these blocks: the new index is written into it, and the two files exchange their names. So the old index is the next reserve. On a
+//! file system that copies on write, such as btrfs, blocks in use cannot be overwritten: there the old index is removed, and a new reserve
+//! gets its blocks.
 
 use super::{
     blobs::{TEMPORARY, is_absent, replace_file, sync_directory},
@@ -19,12 +20,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The least that is kept, in bytes.
+/// The smallest size of the reserve, in bytes.
 const LEAST: u64 = 64 << 10;
-/// What file systems allocate at once, in bytes.
+/// The block size of file systems, in bytes.
 const BLOCK: usize = 4096;
 
-/// A file in the directory of the store; everybody who uses it locks that directory.
+/// A file in the directory of the store. Each process that uses it locks that directory.
 #[derive(Clone, Debug)]
 pub(super) struct Reserve {
     root: PathBuf,
@@ -47,7 +48,7 @@ impl Reserve {
         }
     }
 
-    /// Makes sure that an index of `len` bytes can be replaced on a full disk; fails if there is no room for that.
+    /// Makes sure that an index of `len` bytes can be replaced on a full disk. Fails if there is not enough space for that.
     pub(super) fn ensure(&self, len: u64) -> Result<()> {
         let wanted = len.max(LEAST).next_power_of_two();
         if self.len()? >= len.max(LEAST) {
@@ -58,7 +59,7 @@ impl Reserve {
         self.grow(present, wanted).or_else(|e| if is_full(&e) { self.grow(present, len) } else { Err(e) })
     }
 
-    /// Makes the file larger. Its length says how many bytes of blocks it has for sure.
+    /// Makes the file larger. Blocks are allocated for all of its length.
     fn grow(&self, present: u64, wanted: u64) -> Result<()> {
         if wanted <= present {
             return Ok(());
@@ -68,20 +69,20 @@ impl Reserve {
         allocate(&file, present..wanted).map_err(Error::io("allocate", path))
     }
 
-    /// Puts a new file in the place of one that was an index: somebody who opened it then may still be reading.
+    /// Replaces the file by a new one, if it was an index before: another process may still be reading it.
     fn renew(&self, len: u64) -> Result<()> {
         let (path, new) = (self.path(), self.root.join(format!("{TEMPORARY}reserve")));
         let file = File::create(&new).map_err(Error::io("create", &new))?;
         let renewed = allocate(&file, 0..len).and_then(|()| fs::rename(&new, &path));
         if renewed.is_err() {
-            // The next attempt takes the same name.
+            // The next attempt uses the same name.
             let _ = fs::remove_file(&new);
         }
         renewed.map_err(Error::io("allocate", path))
     }
 
-    /// Replaces the file at `path` by `bytes`, durably and at once, on a full disk too. One at a time: what one delete frees is there for
-    /// the next one, and not lost to another that runs beside it.
+    /// Replaces the content of the file at `path` by `bytes`, durably and in one step, also on a full disk. Only one process does this at a
+    /// time, so that the blocks that one delete frees become the reserve of the next one.
     pub(super) fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let _lock = lock::exclusive(&self.root)?;
         let size = self.len()?;
@@ -91,19 +92,19 @@ impl Reserve {
         };
         let replaced = replace_file(path, bytes);
         let replaced = if_full(replaced, &|error| if size < bytes.len() as u64 { Err(error) } else { self.change_places(path, bytes) });
-        // The reserve could not be written: its blocks had been written before, on a file system that copies on write.
+        // The reserve could not be written, because the file system copies on write and its blocks were written before.
         let replaced = if_full(replaced, &|error| self.give_back().map_or(Err(error), |()| replace_file(path, bytes)));
         self.grow_again(size.max(LEAST))?;
         replaced
     }
 
-    /// Makes it `wanted` bytes large if it can be, else as large as there is room for: the next delete needs less.
+    /// Makes the reserve `wanted` bytes large, or as large as the disk allows: the next delete needs less.
     fn grow_again(&self, wanted: u64) -> Result<()> {
         let present = self.len()?;
         if self.grow(present, wanted).is_ok() {
             return Ok(());
         }
-        // What was freed just now may be free only when the file system has written that down.
+        // Blocks that were freed just now may become available only after the file system has written that.
         let _ = self.sync();
         let mut again = wanted;
         while again > present && self.grow(present, again).is_err() {
@@ -112,7 +113,7 @@ impl Reserve {
         Ok(())
     }
 
-    /// Writes into the reserve, and lets the file at `path` be the reserve from then on.
+    /// Writes into the reserve and exchanges it with the file at `path`, which is the reserve after that.
     fn change_places(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let reserve = self.path();
         let file = OpenOptions::new().write(true).open(&reserve).map_err(Error::io("open", &reserve))?;
@@ -120,7 +121,7 @@ impl Reserve {
         file.set_len(bytes.len() as u64).and_then(|()| file.sync_all()).map_err(Error::io("write", &reserve))?;
         exchange(&reserve, path).map_err(Error::io("rename into place", path))?;
         sync_directory(path.parent().unwrap_or(&self.root))?;
-        // If there is no room for a new one, the next delete has what the old index is good for.
+        // If there is no space for a new one, the old index serves as the reserve of the next delete.
         let _ = if copies_on_write(&file) {
             self.give_back().map_err(Error::io("free", reserve))
         } else {
@@ -129,24 +130,24 @@ impl Reserve {
         Ok(())
     }
 
-    /// Gives its blocks back to the file system. Not by cutting the file: it may have been an index, which somebody still reads.
+    /// Frees its blocks. The file is removed and not truncated, because it may have been an index that another process still reads.
     fn give_back(&self) -> io::Result<()> {
         fs::remove_file(self.path())?;
         self.sync()
     }
 
-    /// Returns when the file system has written down what is free.
+    /// Returns when the file system has written which blocks are free.
     fn sync(&self) -> io::Result<()> {
         sync_file_system(&File::open(&self.root)?)
     }
 }
 
-/// Whether an error says that the disk, or the share of it that this user may have, is full.
+/// Whether an error says that the disk, or the quota of the user, is full.
 pub(super) fn is_full(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
-/// Whether the file system writes to other blocks when something is written again, so that a file which was written has no room of its own.
+/// Whether the file system writes to new blocks when a file is overwritten, so that overwriting needs free space.
 fn copies_on_write(file: &File) -> bool {
     matches!(file_system(file), Some(FileSystem::Btrfs | FileSystem::Bcachefs | FileSystem::Zfs))
 }
@@ -167,7 +168,7 @@ mod tests {
         }
         fs::write(&index, &large).unwrap();
         for len in (0..large.len()).rev().step_by(50_000) {
-            // As on a full disk, and as on any.
+            // As on a full disk, and then as on any disk.
             let (mut reader, before) = (File::open(&index).unwrap(), fs::read(&index).unwrap());
             reserve.ensure(len as u64).unwrap();
             reserve.change_places(&index, &large[..len]).unwrap();

@@ -1,36 +1,36 @@
-//! Whether a change of a file from now on must show in its times.
+//! Whether every change of a file from now on must change its times.
 //!
-//! A write to a file changes its times. A store into a shared mapping does so only if it is the first to a page since that was last
-//! written to the disk: until then the page is dirty, and every other store goes unnoticed. So the times of a file that somebody has mapped
-//! say nothing. But a mapping that is made later notices its first store to each page, dirty or not: what counts is
-//! that nobody can write to the file at the moment of the stamp. That is what a [`ReadLease`] says, which is held while the stamp is taken. It
-//! speaks for writes that have begun and set the time already, too.
+//! A write to a file changes its times. A store into a shared mapping does so only if it is the first store to its page since the page was
+//! last written to the disk. Until then the page is dirty, and other stores to it do not change the times. So the times of a file that a
+//! process has mapped say nothing. But a mapping that is created later changes the times at its first store to each page, dirty or not. So
+//! it is enough that no process can write to the file at the moment of the stamp. A [`ReadLease`], which is held while the stamp is taken,
+//! guarantees that. It also excludes a write that has begun and has already set the time.
 //!
-//! Writing the file's dirty pages to the disk first would do nearly the same, without a lease and for files of others. But it costs
-//! as much as all that was not written yet, and a store that has set the time and waits for the disk passes it unseen.
+//! To write the dirty pages to the disk first would do nearly the same, without a lease and for files of other users. But it takes as long
+//! as the disk needs for them, and it misses a store that has set the time and waits for the disk.
 
 use super::{digest_cache::Stamp, read_lease::ReadLease};
 use modelpack_transfer::platform::{FileSystem, file_system};
 use std::{fs::File, time::Duration};
 
-/// A file system stamps a change with a clock that may stand still for this long.
+/// The clock that a file system uses for times may stand still for this long.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A stamp that was taken when nobody could write to its file. As long as the file has it, its content is what it was then.
+/// A stamp that was taken when no process could write to its file. As long as the file has this stamp, its content is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled(Stamp);
 
 impl Settled {
     /// The stamp of `file`, which is open for reading only; blocks, for some milliseconds at most.
     ///
-    /// `None` where a change might not show: on a file system that is not known for it, if somebody has the file open or mapped for writing,
-    /// or might have, because the kernel tells only the file's owner.
+    /// `None` if a change might leave the times as they are: on a file system that is not known to change them, if a process has the file open
+    /// or mapped for writing, or if that is not known, because the kernel tells it only to the owner of the file.
     pub fn of(file: &File) -> Option<Self> {
         if !marks_stores(file) {
             return None;
         }
         let stamp = || Some(Stamp::of(&file.metadata().ok()?));
-        // What was changed a moment ago might change again under the same time.
+        // A file that was changed a moment ago might change again with the same time.
         std::thread::sleep(TICK.saturating_sub(stamp()?.age()?));
         let lease = ReadLease::take(file)?;
         let stamp = stamp()?;
@@ -44,11 +44,11 @@ impl Settled {
     }
 }
 
-/// Whether the file lies on a file system of which it is known that the first store through a mapping to a page that is not mapped for
-/// writing changes the file's times.
+/// Whether the file lies on a file system of which it is known that the first store through a mapping to each page changes the times of
+/// the file.
 ///
-/// Not so in memory (tmpfs), where no store does. Servers and programs in user space keep times as they like. Layers of file systems
-/// (overlayfs) ask the one below for times, but not in every version for leases.
+/// In memory (tmpfs) no store does. Network servers and programs in user space set times as they like. overlayfs asks the file system
+/// below for times, but not in every version for leases.
 fn marks_stores(file: &File) -> bool {
     matches!(file_system(file), Some(FileSystem::Ext | FileSystem::Xfs | FileSystem::Btrfs))
 }
@@ -60,7 +60,7 @@ mod tests {
     use std::{fs, path::PathBuf};
     use tempfile::TempDir;
 
-    /// A file on a file system whose times are believed; says so and gives nothing if the temporary directory is on none.
+    /// A file on a file system whose times are trusted. Prints a line and returns `None` if the temporary directory is on another one.
     fn file() -> Option<(TempDir, PathBuf)> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");

@@ -6,16 +6,18 @@
 //! ingest/                      blobs that are being written, each locked by its writer
 //! writers/                     a lock for each process that has uploads which wait for their clients
 //! digests/                     digests of files outside the store that were read before
-//! lock                         held shared to add a blob, alone to collect
+//! lock                         held shared to add a blob, exclusively to collect
 //! reserve                      what deletes need on a full disk
+//! version                      the version of this format
 //! ```
 
 use super::{
     BrokenRepository, DigestCache, Layout, Lease, Repository, Untagged, abandoned,
     blobs::{Blobs, is_absent},
+    format,
     layout::Shared,
+    links::{LINKS, Links},
     presence::{self, Presence},
-    repository::{LINKS, Links},
     reserve::Reserve,
 };
 use modelpack_spec::{Algorithm, RepositoryName};
@@ -30,7 +32,7 @@ use std::{
 /// The directory of the [`DigestCache`].
 pub(super) const DIGESTS: &str = "digests";
 
-/// A store on disk. Any number of processes may use it at once. Cloning is cheap.
+/// A store on disk. Any number of processes may use it at the same time. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Store(Arc<Inner>);
 
@@ -46,10 +48,11 @@ pub(super) struct Inner {
 impl Store {
     /// Opens the store in `root` to read and write it; it is created if it is not there; blocks.
     ///
-    /// Fails with [`Error::ReadOnly`] if this process may only read it.
+    /// Fails with [`Error::ReadOnly`] if this process may only read it, and with [`Error::Io`] if a newer version of this program wrote it
+    /// in a format that this one does not know. Nothing is changed then.
     pub fn open(root: &Path, untagged: Untagged) -> Result<Self> {
         fs::create_dir_all(root).map_err(Error::io("create the store", root))?;
-        let store = Self::open_existing(root, untagged);
+        let store = Self::open_existing(root, untagged)?;
         let Inner { root, pool, reserve, .. } = &*store.0;
         let read_only = |source: io::Error| Error::ReadOnly { store: root.clone(), source };
         accessat(CWD, root, Access::WRITE_OK, AtFlags::EACCESS).map_err(|e| read_only(e.into()))?;
@@ -57,14 +60,18 @@ impl Store {
         for directory in [&sha256, &pool.ingest, &store.repositories_directory(), &root.join(DIGESTS)] {
             fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         }
-        // On a disk that is full already there is none. Whatever adds to the store must make it first.
+        // On a disk that is already full there is no reserve. Every write that adds to the store must create it first.
         let _ = reserve.ensure(0);
+        format::write(root);
         Ok(store)
     }
 
-    /// The store in `root`, to be read: nothing is made or changed, so it may be read-only, another user's, or not be there.
-    pub fn open_existing(root: &Path, untagged: Untagged) -> Self {
+    /// Opens the store in `root` to read it; blocks. Nothing is made or changed, so it may be read-only, another user's, or not be there.
+    ///
+    /// Fails with [`Error::Io`] if a newer version of this program wrote it in a format that this one does not know.
+    pub fn open_existing(root: &Path, untagged: Untagged) -> Result<Self> {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        format::check(&root)?;
         let pool = Blobs {
             directory: root.join("blobs"),
             ingest: root.join("ingest"),
@@ -72,7 +79,7 @@ impl Store {
             presence: Arc::new(Presence::new()),
         };
         let (digests, reserve) = (DigestCache::at(root.join(DIGESTS)), Reserve::of(&root));
-        Self(Arc::new(Inner { digests, pool, untagged, reserve, root }))
+        Ok(Self(Arc::new(Inner { digests, pool, untagged, reserve, root })))
     }
 
     /// The directory of the store, absolute.
@@ -84,7 +91,7 @@ impl Store {
         &self.0.pool
     }
 
-    /// The repository with this name, whether or not anything was written to it.
+    /// The repository with this name. It need not exist yet.
     pub fn repository(&self, name: &RepositoryName) -> Repository {
         let directory = self.repositories_directory().join(encode(name.as_str()));
         let shared = Shared { links: Links::of(&directory), reserve: self.0.reserve.clone() };
@@ -92,7 +99,7 @@ impl Store {
         Repository::new(name.clone(), layout, self.0.clone())
     }
 
-    /// Removes what writers of blobs that were killed left; returns the files with their sizes in bytes; blocks.
+    /// Removes the files that killed writers of blobs left, and returns them with their sizes in bytes; blocks.
     pub fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
         self.sweep_abandoned(false)
     }
@@ -100,7 +107,7 @@ impl Store {
     pub(super) fn sweep_abandoned(&self, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
         let ingest = &self.0.pool.ingest;
         let blobs = abandoned::sweep(ingest, "", dry_run)?;
-        // Those are locks and have no bytes, so nobody need hear of them.
+        // These are locks without bytes, so they are not reported.
         abandoned::sweep(&presence::locks(ingest), "", dry_run)?;
         Ok(blobs)
     }
@@ -109,13 +116,13 @@ impl Store {
         self.0.root.join("repositories")
     }
 
-    /// Keeps collection away from a repository while the result is held; blocks.
+    /// Prevents collection in a repository while the result is held; blocks.
     pub fn lease(&self, name: &RepositoryName) -> Result<Lease> {
         self.repository(name).lease()
     }
 
-    /// Fails if the store cannot be read now, because its directory is gone or its disk does not answer; blocks. It looks at the
-    /// directories that every read begins with, and at nothing in them.
+    /// Fails if the store cannot be read now, because its directory is missing or its disk does not answer; blocks. It lists only the
+    /// directories that every read begins with.
     pub fn check_readable(&self) -> Result<()> {
         for directory in [&self.0.pool.directory, &self.repositories_directory()] {
             let first = fs::read_dir(directory).and_then(|mut entries| entries.next().transpose());
@@ -129,12 +136,12 @@ impl Store {
         Ok(self.find()?.repositories)
     }
 
-    /// The directories below `repositories/` that cannot be used as repositories, and why; blocks.
+    /// The directories below `repositories/` that cannot be used as repositories, with the reasons; blocks.
     pub fn unusable(&self) -> Result<Vec<BrokenRepository>> {
         Ok(self.find()?.unusable)
     }
 
-    /// What lies in `repositories/`. Nothing that is wrong with a directory in it fails this.
+    /// What lies in `repositories/`. A directory in it that cannot be used is not an error.
     pub(super) fn find(&self) -> Result<Found> {
         let (top, mut found) = (self.repositories_directory(), Found::default());
         match fs::read_dir(&top) {
@@ -152,18 +159,18 @@ impl Store {
     }
 }
 
-/// The directory of a repository below `repositories/`. No name has `+` or begins a component with `_`, so none clashes with
-/// another or with what lies inside a layout; and no path has a `:`, which ends the path where layouts are named as `oci:PATH:TAG`.
+/// The directory of a repository below `repositories/`. No name contains `+`, and no component of a name begins with `_`, so no directory
+/// has the path of another one, or of a file inside a layout. No path contains `:`, because it would end the path in `oci:PATH:TAG`.
 fn encode(name: &str) -> String {
     let component = |c: &str| if matches!(c, "blobs" | "index.json" | "oci-layout") { format!("_{c}") } else { c.replace(':', "+") };
     name.split('/').map(component).collect::<Vec<_>>().join("/")
 }
 
-/// The repository whose directory below `repositories/` this is, or why it is none.
+/// The repository whose directory below `repositories/` this is, or why it is not the directory of a repository.
 fn decode(directory: &Path) -> Result<RepositoryName, String> {
     let text = directory.to_str().ok_or_else(|| "its path is not UTF-8".to_owned())?;
     let name = text.split('/').map(decode_component).collect::<Vec<_>>().join("/");
-    // A served repository may look as if it had a host, and not a valid one.
+    // The name of a repository in a registry may look as if it began with an invalid host.
     let parsed = name.parse().or_else(|_| RepositoryName::without_host(&name));
     let name: RepositoryName = parsed.map_err(|e| format!("its path is not that of a repository: {e}"))?;
     if encode(name.as_str()) == text { Ok(name) } else { Err(format!("the repository {name} has another path")) }
@@ -180,7 +187,7 @@ fn decode_component(component: &str) -> String {
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) repositories: Vec<RepositoryName>,
-    /// Directories that are repositories but for their names, or that could not be listed.
+    /// Directories that look like repositories but have no valid name, or that could not be listed.
     pub(super) unusable: Vec<BrokenRepository>,
     /// Whether a directory could not be listed, so that there may be more.
     pub(super) is_incomplete: bool,
@@ -195,11 +202,11 @@ impl Found {
 /// Looks for repositories in the directory `below` the directory `top`.
 fn find_in(top: &Path, below: &Path, found: &mut Found) {
     let directory = top.join(below);
-    // What cannot be looked at may be one: listing it will say.
+    // What cannot be examined may be a directory: the attempt to list it will tell.
     let is_directory = |entry: &fs::DirEntry| entry.file_type().map_or(true, |kind| kind.is_dir()) && entry.file_name() != LINKS;
     let inner = match fs::read_dir(&directory).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
         Ok(entries) => entries.into_iter().filter(is_directory),
-        // Removed meanwhile.
+        // It was removed meanwhile.
         Err(e) if is_absent(&e) => return,
         Err(e) => {
             found.is_incomplete = true;
@@ -209,7 +216,7 @@ fn find_in(top: &Path, below: &Path, found: &mut Found) {
     for entry in inner {
         let below = below.join(entry.file_name());
         let path = entry.path();
-        // A repository that is being made or removed has the one or the other. Passing over one would let collection take its blobs.
+        // A repository that is being created or removed has one of these two. If it were ignored, collection would remove its blobs.
         if path.join("oci-layout").exists() || path.join(LINKS).exists() {
             match decode(&below) {
                 Ok(name) => found.repositories.push(name),

@@ -1,6 +1,7 @@
 //! `modelpack demo`: all main commands once, in temporary directories, as a user would type them.
 
 mod compare;
+mod model;
 mod scratch;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
 };
 use clap::Parser;
 use compare::compare;
+use model::write_small_model;
 use modelpack::{RegistryOptions, ServerOptions, serve};
 use scratch::Scratch;
 use serde::Serialize;
@@ -119,7 +121,7 @@ fn quoted(word: &str) -> String {
 }
 
 async fn make_model(directory: PathBuf) -> Result<PathBuf, Failure> {
-    let made = tokio::task::spawn_blocking(move || modelpack_testkit::write_small_model(&directory).map(|()| directory)).await;
+    let made = tokio::task::spawn_blocking(move || write_small_model(&directory).map(|()| directory)).await;
     let made = made.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
     made.map_err(|e| Failure::new(Kind::Io, format!("cannot create a model: {e}")))
 }
