@@ -166,7 +166,11 @@ mod tests {
         assert_eq!(enabled("warn,modelpack_server=info"), [false, false, true]);
         for bad in ["verbose", "info,hyper=trace", "modelpack_http=loud", "a=b=c"] {
             let failure = parse(bad).unwrap_err();
-            assert!(failure.kind() == Kind::Usage && failure.message().starts_with("MODELPACK_LOG: "), "{bad}: {}", failure.message());
+            assert!(
+                failure.ending() == Kind::Usage.into() && failure.message().starts_with("MODELPACK_LOG: "),
+                "{bad}: {}",
+                failure.message()
+            );
         }
     }
 }

@@ -128,7 +128,7 @@ proptest! {
             let directory = tempfile::tempdir().unwrap();
             write(directory.path(), &names);
             let max_layers = if rule == "raw" { 512 } else { max_layers };
-            let policy = LayerPolicy { rules: vec![rule.parse().unwrap()], max_layers };
+            let policy = LayerPolicy::default().rules([rule.parse().unwrap()]).max_layers(max_layers);
             pack_without_config(directory.path(), &policy, &Layout::at(&layout)).await;
             let expected = told(&modelpack, directory.path().into()).await;
 

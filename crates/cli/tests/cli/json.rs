@@ -232,7 +232,7 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
     fs::write(model.join("loader.pkl"), pickle).unwrap();
     fs::write(model.join("more.zip"), modelpack_testkit::zip_of(&[("loader.pkl", pickle)])).unwrap();
     let cut = cli.home().join("cut");
-    modelpack_testkit::write_small_model(&cut).unwrap();
+    crate::small_model::write_small_model(&cut).unwrap();
     fs::remove_file(cut.join("model-00002-of-00002.safetensors")).unwrap();
     fs::write(cli.home().join("NOTES.md"), "Notes.").unwrap();
     fs::write(cli.home().join("config.json"), r#"{"descriptor":{"authors":"me"}}"#).unwrap();
