@@ -372,7 +372,7 @@ fn every_command_in_the_documents_has_the_documented_result() {
 
 #[test]
 #[ignore = "it needs a model of 253 MB, in the directory $MODELPACK_TUTORIAL_PARTS; .ci/run runs it"]
-fn the_tutorial_is_true_of_its_model() {
+fn the_tutorial_matches_its_model() {
     let text = fs::read_to_string(root().join(TUTORIAL)).unwrap();
     let mut reader = Reader::new(202, &text);
     reader.given.push(("PARTS", std::env::var_os("MODELPACK_TUTORIAL_PARTS").expect("the model is given").into()));
