@@ -15,7 +15,7 @@ pub struct Settings {
     pub credentials: Credentials,
     /// Proxies.
     pub proxies: Proxies,
-    /// `MODELPACK_LOG` as it stands: what is logged if no flag says it.
+    /// The value of `MODELPACK_LOG`: the filter of the log without `--verbose`.
     pub log: Option<String>,
     /// The unparsed `SOURCE_DATE_EPOCH`.
     pub source_date_epoch: Option<String>,

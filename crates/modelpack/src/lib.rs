@@ -161,7 +161,7 @@ impl Modelpack {
     }
 }
 
-/// What `cell` holds. If it holds nothing, it holds from now on what `make` returns.
+/// The value of `cell`. If it is empty, it is filled with the result of `make`.
 fn get_or_try_init<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     match cell.get() {
         Some(made) => Ok(made),

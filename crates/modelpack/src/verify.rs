@@ -60,7 +60,7 @@ impl Sink for Nowhere {
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, modelpack_transfer::Error> {
-        let blob = blob.expect("a copy names every blob");
+        let blob = blob.expect("a copy gives the descriptor of every blob");
         self.blobs.fetch_add(1, Relaxed);
         self.bytes.fetch_add(blob.size, Relaxed);
         Ok(Begin::Upload(Box::new(Verification(Verifier::of(blob)))))

@@ -26,12 +26,13 @@ impl Default for LayerPolicy {
 }
 
 impl LayerPolicy {
-    /// Encodes files by these rules, of which the last that is for a file counts.
+    /// Sets the rules for the encoding; the last rule that matches a file applies.
     pub fn rules(self, rules: impl IntoIterator<Item = LayerRule>) -> Self {
         Self { rules: rules.into_iter().collect(), ..self }
     }
 
-    /// Bundles small files if there would be more layers than this; at least 1.
+    /// Sets the maximum number of layers, at least 1. Small files are bundled if there would be
+    /// more.
     pub fn max_layers(self, max_layers: usize) -> Self {
         Self { max_layers, ..self }
     }

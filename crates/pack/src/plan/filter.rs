@@ -24,17 +24,17 @@ pub struct FileFilter {
 }
 
 impl FileFilter {
-    /// Takes the files that match, though they are usually left out.
+    /// Includes the files that match, even if they are left out by default.
     pub fn include(self, include: Patterns) -> Self {
         Self { include, ..self }
     }
 
-    /// Leaves out the files that match, whatever takes them.
+    /// Leaves out the files that match, even if other rules include them.
     pub fn exclude(self, exclude: Patterns) -> Self {
         Self { exclude, ..self }
     }
 
-    /// Whether nothing else is taken than what is included, unless nothing is.
+    /// Sets whether only the included files are packed, if there are any.
     pub fn only_included(self, only_included: bool) -> Self {
         Self { only_included, ..self }
     }
