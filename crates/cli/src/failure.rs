@@ -232,7 +232,7 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::CredentialsFile { .. } => "correct the file, or name another one with REGISTRY_AUTH_FILE",
         StoreError::CredentialHelper { helper, named_by, .. } => {
             let file = named_by.display();
-            return Some(format!("try it with `echo REGISTRY | {helper} get`; without its name in {file} the program does without it"));
+            return Some(format!("test it with `echo REGISTRY | {helper} get`, or remove its name from {file}"));
         }
         StoreError::Denied { .. } => "log in as a user with this permission, with `modelpack login`",
         StoreError::Ambiguous { .. } => {
