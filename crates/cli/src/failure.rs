@@ -94,7 +94,7 @@ impl From<Ending> for ExitCode {
     }
 }
 
-/// What failed, on what, why, and a hint.
+/// A failure: the operation, its object, the reason, and a hint.
 #[derive(Debug)]
 pub struct Failure {
     ending: Ending,

@@ -31,7 +31,7 @@ pub struct FileMetadata {
     pub typeflag: u8,
 }
 
-/// How a layer's bytes become files.
+/// The way in which the bytes of a layer are stored: as one file or as an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The bytes are the file with this path.
@@ -52,7 +52,7 @@ pub struct Layer {
     pub descriptor: Descriptor,
     /// The role of the layer in the model, if its media type tells it.
     pub kind: Option<LayerKind>,
-    /// How its bytes become files.
+    /// Whether its bytes are one file or an archive.
     pub content: Content,
     /// The path in the layer's annotations (an archive may have one too), or else the path that the
     /// media type implies.

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Kind};
 use modelpack::{LayerPolicy, LayerRule, Model, ModelfilePath, PackRequest, PackSource, Place};
 use std::path::{Path, PathBuf};
 
-/// Which files of a directory are packed, and as which layers.
+/// The files of a directory that are packed, and their layers.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct PlanArgs {
     /// A Modelfile or Kitfile with the files and metadata; default the one in DIR, if there is one

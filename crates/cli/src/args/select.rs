@@ -6,7 +6,7 @@ use modelpack::{FileFilter, Patterns, Preset, Selection};
 const INCLUDE: &str = "--include";
 const EXCLUDE: &str = "--exclude";
 
-/// Which files of a directory are packed.
+/// The selection of the files of a directory that are packed.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct FilterArgs {
     /// Pack only files that match this .gitignore pattern, including hidden and ignored ones;
@@ -44,7 +44,7 @@ impl InitFilterArgs {
     }
 }
 
-/// Which files of an artifact are unpacked.
+/// The selection of the files of an artifact that are unpacked.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct SelectionArgs {
     /// Only files that match this .gitignore pattern; repeatable

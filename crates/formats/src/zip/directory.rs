@@ -9,7 +9,7 @@ use std::{
 
 /// The largest directory, so that its names fit into memory.
 const MAX_DIRECTORY: u64 = 64 << 20;
-/// How many contradictions are reported.
+/// The maximum number of contradictions that are reported.
 const MAX_PROBLEMS: usize = 20;
 /// The size of the end record without its comment, and the longest comment.
 const END: u64 = 22;

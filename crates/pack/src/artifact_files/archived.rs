@@ -21,7 +21,7 @@ const BEGINNING: u64 = 1 << 20;
 /// The limit for the beginnings of all files of an artifact together, in bytes.
 const ALL_BEGINNINGS: u64 = 64 << 20;
 
-/// How many bytes may still be kept. Clones share the number.
+/// The number of bytes that may still be kept. Clones share the number.
 #[derive(Clone)]
 pub(super) struct Beginnings(Arc<AtomicU64>);
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// The number of layers that registries accept.
 const MAX_LAYERS: usize = 512;
 
-/// How the files of a model become layers.
+/// The rules by which the files of a model become layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerPolicy {

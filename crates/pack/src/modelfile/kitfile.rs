@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 64;
 /// The maximum number of values in a Kitfile.
 const MAX_NODES: usize = 100_000;
-/// How many values aliases may repeat.
+/// The maximum number of values that aliases may repeat.
 const MAX_REPEATED: usize = 10_000;
 /// The longest type of a model part, in bytes.
 const MAX_TYPE: usize = 64;
