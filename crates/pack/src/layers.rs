@@ -28,7 +28,7 @@ use std::collections::HashSet;
 pub struct PlannedLayer {
     /// The kind of its files.
     pub kind: LayerKind,
-    /// How its bytes hold its files.
+    /// The encoding of the layer.
     pub encoding: Encoding,
     /// The path of its file. For several files, a name that no file or directory of the model has.
     pub path: FilePath,

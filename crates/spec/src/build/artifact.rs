@@ -18,7 +18,7 @@ const MAX_SIZE: u64 = i64::MAX as u64;
 pub struct LayerInput {
     /// The role of the layer in the model.
     pub kind: LayerKind,
-    /// How the layer's bytes hold its files.
+    /// The encoding of the layer.
     pub encoding: Encoding,
     /// The digest of the layer's bytes.
     pub digest: Digest,
