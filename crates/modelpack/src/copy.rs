@@ -42,7 +42,7 @@ impl Modelpack {
     /// let layout = format!("oci:{}:v1", scratch.path().join("layout").display());
     /// let copied = modelpack.copy(&"store:tiny:v1".parse()?, &layout.parse()?).await?;
     /// assert!(copied.moved > 0 && copied.present == 0);
-    /// A second copy moves no bytes.
+    /// // A second copy moves no bytes.
     /// assert_eq!(modelpack.copy(&"store:tiny:v1".parse()?, &layout.parse()?).await?.moved, 0);
     /// # Ok(())
     /// # }

@@ -66,7 +66,7 @@ fn a_push_of_a_directory_accepts_the_same_flags() {
     ok(&cli, &format!("push model {reference} --vendor example --precision bf16"));
     assert_eq!(json(&cli, &format!("inspect {reference}"))["config"]["descriptor"]["vendor"], "example");
     ok(&cli, &format!("pack model -t {reference}"));
-    fails(&cli, &format!("push {reference} --vendor example"), 2, &["a directory is packed"]);
+    fails(&cli, &format!("push {reference} --vendor example"), 2, &["flags for packing a directory"]);
 }
 
 #[test]
