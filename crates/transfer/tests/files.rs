@@ -1,12 +1,12 @@
 //! The trees of files that need no disk keep the contract of `Files`.
 
-use modelpack_spec::{Artifact, Descriptor, ImageManifest, annotation, media_type};
+use modelpack_spec::{Artifact, Descriptor, FilePath, ImageManifest, annotation, media_type};
 use modelpack_transfer::{
-    Files, FilesReader, LayerFiles, MemoryFiles, MemoryStore, blocking,
+    FileEntry, Files, FilesReader, LayerFiles, MemoryFiles, MemoryStore, OpenFile, Result, blocking,
     files_contract::{check, expected_files},
     put_bytes,
 };
-use std::{collections::BTreeMap, io::Read, sync::Arc};
+use std::{collections::BTreeMap, io::Read, sync::Arc, time::Duration};
 
 async fn artifact(store: &MemoryStore) -> Artifact {
     let mut layers = Vec::new();
@@ -75,4 +75,39 @@ async fn a_file_that_cannot_be_fetched_is_a_failure_that_is_kept() {
         reader.failure().expect("it is told once");
     })
     .await;
+}
+
+/// Files that are opened only when three of them are being opened.
+struct Together {
+    files: MemoryFiles,
+    opening: tokio::sync::Barrier,
+}
+
+#[async_trait::async_trait]
+impl Files for Together {
+    fn entries(&self) -> &[FileEntry] {
+        self.files.entries()
+    }
+
+    async fn open(&self, path: &FilePath) -> Result<Arc<dyn OpenFile>> {
+        self.opening.wait().await;
+        self.files.open(path).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_beginnings_of_several_files_are_fetched_at_once() {
+    let files = (0..6).map(|n| (format!("shard-{n}").parse().unwrap(), vec![n; 100].into(), false));
+    let files = Arc::new(Together { files: MemoryFiles::new(files), opening: tokio::sync::Barrier::new(3) });
+    let reader = FilesReader::new(files.clone());
+    let wanted = files.entries().iter().map(|entry| (&entry.path, entry.size));
+    tokio::time::timeout(Duration::from_secs(60), reader.fetch_beginnings(wanted, 3)).await.expect("three are opened at once");
+    let path = files.entries()[4].path.clone();
+    let first = blocking(move || {
+        let mut first = [0; 10];
+        // Nothing is opened again: alone, it would wait for two others.
+        reader.open(&path, 100).unwrap().read_exact(&mut first).unwrap();
+        first
+    });
+    assert_eq!(first.await, [4; 10]);
 }
