@@ -30,10 +30,10 @@ Places:
                            registry; `push` and `cp` write to its registry, all else to the store
   docker://REFERENCE       a registry
   store:REFERENCE          the local store
-  oci:PATH[:NAME]          an OCI image layout directory, and a manifest in it by its tag or whole
-                           name; without one, the only model that is there
-  oci-archive:FILE[:NAME]  a tar archive of one
-A digest, as in oci:PATH@DIGEST, names any manifest that is there.";
+  oci:PATH[:NAME]          an OCI image layout directory, and the tag or full name of a
+                           manifest in it; without a name, the only model in it
+  oci-archive:FILE[:NAME]  a tar archive of an image layout
+A digest, as in oci:PATH@DIGEST, selects a manifest by its digest.";
 
 /// Pack AI models into OCI artifacts, move them through any registry, unpack them.
 #[derive(Parser)]
@@ -69,34 +69,34 @@ pub struct Globals {
     pub verbose: u8,
 }
 
-/// How registries are spoken to.
+/// Options for access to registries.
 #[derive(Clone, Default, clap::Args)]
 pub struct RegistryArgs {
-    /// Speak plain http to registries (to those on this machine it is spoken in any case)
+    /// Use plain HTTP for registries (always used for registries on this machine)
     #[arg(long)]
     pub plain_http: bool,
-    /// Take any TLS certificate
+    /// Accept any TLS certificate
     #[arg(long)]
     pub insecure: bool,
 }
 
-/// How blobs are moved.
+/// Options for transfers.
 #[derive(Clone, clap::Args)]
 pub struct TransferArgs {
     #[command(flatten)]
     pub registry: RegistryArgs,
-    /// How many files are moved at once
+    /// The number of files to transfer at the same time
     #[arg(short, long, value_name = "N", default_value_t = modelpack::DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub concurrency: u16,
 }
 
-/// Prints the help that was asked for, or what is wrong with the arguments.
+/// Prints the requested help, or the error in the arguments.
 pub fn report(error: &clap::Error) -> ExitCode {
-    // The arguments are not known, so what they say of the output is looked for.
+    // The arguments were not parsed, so the flag is searched in them directly.
     let json = std::env::args_os().any(|argument| argument == "--json");
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Whoever closed the output has read enough.
+            // An error means that the reader has closed the output, which is not a failure.
             let _ = error.print();
             ExitCode::SUCCESS
         }
@@ -107,9 +107,9 @@ pub fn report(error: &clap::Error) -> ExitCode {
             Failure::new(Kind::Usage, message).report(&Output { json, quiet: true })
         }
         _ => {
-            // What is wrong with an argument repeats it, whoever wrote it.
-            let said = error.render().to_string();
-            let _ = io::stderr().write_all(printable_lines(&brief(&said)).as_bytes());
+            // The message repeats the argument, which may contain any characters.
+            let message = error.render().to_string();
+            let _ = io::stderr().write_all(printable_lines(&brief(&message)).as_bytes());
             Ending::from(Kind::Usage).into()
         }
     }

@@ -1,4 +1,4 @@
-//! What a command needs besides its arguments.
+//! Data that a command needs besides its arguments.
 
 use crate::{
     args::{RegistryArgs, TransferArgs},
@@ -19,12 +19,12 @@ pub struct Context {
 }
 
 impl Context {
-    /// The verbs, for a command that moves no blobs.
+    /// The facade, for a command that transfers no blobs.
     pub fn modelpack(&self, registry: &RegistryArgs) -> Modelpack {
         self.modelpack_with(registry, DEFAULT_CONCURRENCY)
     }
 
-    /// Does `work` while its progress is shown: `doing` is what it does, such as `pushing`.
+    /// Runs `work` and shows its progress. `doing` names the activity, such as `pushing`.
     pub async fn transfer<T>(
         &self,
         doing: &'static str,
@@ -35,19 +35,14 @@ impl Context {
         let modelpack = self.modelpack_with(&args.registry, args.concurrency).with_progress(progress.clone());
         let meter = Meter::start(doing, progress, &self.output);
         let result = work(&modelpack).await;
-        // Before anything else is printed.
+        // The progress line must end before other output.
         drop(meter);
         Ok(result?)
     }
 
     fn modelpack_with(&self, registry: &RegistryArgs, concurrency: u16) -> Modelpack {
-        let client = ClientOptions {
-            plain_http: registry.plain_http,
-            insecure: registry.insecure,
-            proxies: self.settings.proxies.clone(),
-            credentials: self.settings.credentials.clone(),
-            ..ClientOptions::default()
-        };
+        let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
+        let client = client.proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
         let (output, told) = (self.output, Mutex::new(Vec::new()));
         let notices = Notices::to(move |notice| {
             let mut told = told.lock().expect("no one panics while holding what was told");
@@ -60,7 +55,7 @@ impl Context {
         Modelpack::new(options)
     }
 
-    /// When the model that is packed was created, if anything says so; fails if that cannot be understood.
+    /// The creation time of the packed model, if there is one. Fails if the value is invalid.
     pub fn created_at(&self) -> Result<Option<String>, Failure> {
         self.settings.source_date_epoch.as_deref().map(source_date::to_rfc3339).transpose()
     }

@@ -1,4 +1,4 @@
-//! How the program fails: the exit codes, what is printed, and hints at what can be done.
+//! Failures of the program: exit codes, messages, and hints.
 //!
 //! | code | kind | meaning |
 //! |---|---|---|
@@ -30,19 +30,19 @@ use std::{
     process::ExitCode,
 };
 
-/// What kind of failure it is, for scripts.
+/// The kind of a failure, for scripts.
 pub use modelpack::ErrorKind as Kind;
 
-/// How the program ends, if it is not done.
+/// The reason why the program ends without a complete result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     Failed(Kind),
     HungUp,
     Interrupted,
     Terminated,
-    /// What was compared is not the same: the result says it, and the exit code.
+    /// The compared targets differ. Only the result and the exit code show it.
     Difference,
-    /// Whoever read stdout has closed it. They have read enough.
+    /// The reader of stdout has closed it, which is not an error.
     OutputClosed,
 }
 
@@ -94,12 +94,12 @@ impl From<Ending> for ExitCode {
     }
 }
 
-/// What failed, on what, why, and what can be done about it.
+/// A failure: the operation, its object, the reason, and a hint.
 #[derive(Debug)]
 pub struct Failure {
     ending: Ending,
     message: String,
-    /// The line that is wrong, with a mark.
+    /// The wrong line, with a mark.
     excerpt: Option<String>,
     hint: Option<String>,
 }
@@ -109,51 +109,52 @@ impl Failure {
         Self { ending: ending.into(), message: text::brief(&message.into()).into_owned(), excerpt: None, hint: None }
     }
 
-    /// What failed, for a list of results.
+    /// The message, for a list of results.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Says what can be done.
+    /// Adds a hint.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// What was compared is not the same, as the result says.
+    /// The compared targets differ, as the result shows.
     pub fn difference() -> Self {
         Self::new(Ending::Difference, "there are differences")
     }
 
-    /// Stdout could not be written.
+    /// Writing to stdout failed.
     pub fn output(error: io::Error) -> Self {
         let ending = if error.kind() == ErrorKind::BrokenPipe { Ending::OutputClosed } else { Kind::Io.into() };
         Self::new(ending, format!("cannot write the result: {error}"))
     }
 
-    pub fn ending(&self) -> Ending {
-        self.ending
+    /// Whether it is a failure of this kind.
+    pub fn is(&self, kind: Kind) -> bool {
+        self.ending == Ending::Failed(kind)
     }
 
-    /// Prints the failure to stderr, as one JSON object if a program reads it.
+    /// Prints the failure to stderr, with `--json` as one JSON object.
     pub fn report(&self, output: &Output) -> ExitCode {
-        let said = match self.ending {
+        let shown = match self.ending {
             Ending::OutputClosed | Ending::Difference => return self.ending.into(),
             _ if output.json => to_line(&Printed { error: self }),
             Ending::HungUp | Ending::Interrupted | Ending::Terminated => self.message.clone(),
             _ => {
-                let mut said = format!("error: {}", printable(&self.message));
-                said.extend(self.excerpt.iter().flat_map(|excerpt| ["\n", excerpt]));
-                said.extend(self.hint.iter().flat_map(|hint| ["\nhint: ".into(), printable(&text::brief(hint)).into_owned()]));
-                said
+                let mut text = format!("error: {}", printable(&self.message));
+                text.extend(self.excerpt.iter().flat_map(|excerpt| ["\n", excerpt]));
+                text.extend(self.hint.iter().flat_map(|hint| ["\nhint: ".into(), printable(&text::brief(hint)).into_owned()]));
+                text
             }
         };
-        // If stderr is gone, the exit code still says it.
-        let _ = writeln!(io::stderr(), "{said}");
+        // If stderr is closed, only the exit code shows the failure.
+        let _ = writeln!(io::stderr(), "{shown}");
         self.ending.into()
     }
 }
 
-/// A failure as a program reads it.
+/// A failure as JSON.
 #[derive(Serialize)]
 struct Printed<'a> {
     error: &'a Failure,
@@ -185,17 +186,17 @@ impl From<modelpack::Error> for Failure {
                 (hint_for_pack(error), excerpt)
             }
             Error::Place(InvalidPlace::Unknown(_)) => {
-                (Some("`modelpack ls` shows what the store holds; a registry's host stands before the name".into()), None)
+                (Some("`modelpack ls` lists the artifacts of the store; for a registry, put its host before the name".into()), None)
             }
             Error::UnknownDocument { .. } => {
-                let hint = "`--type` says which it is; an index is judged with what it lists, so name the layout or reference that has it";
+                let hint = "use `--type` to give its type; an index is validated with its manifests, so give the layout or reference that contains it";
                 (Some(hint.to_owned()), None)
             }
             Error::Unsafe(_) => {
-                (Some("`modelpack scan DIR` shows all that is found; leave the file out, or `--require-safe`".into()), None)
+                (Some("`modelpack scan DIR` shows all findings; leave the file out, or omit `--require-safe`".into()), None)
             }
             Error::NotWhole(_) => {
-                (Some("`modelpack lint DIR` shows all that is missing; without `--strict` it is packed as it is".into()), None)
+                (Some("`modelpack lint DIR` shows all missing parts; without `--strict` the incomplete model is packed".into()), None)
             }
             _ => (None, None),
         };
@@ -232,25 +233,25 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::CredentialsFile { .. } => "correct the file, or name another one with REGISTRY_AUTH_FILE",
         StoreError::CredentialHelper { helper, named_by, .. } => {
             let file = named_by.display();
-            return Some(format!("try it with `echo REGISTRY | {helper} get`; without its name in {file} the program does without it"));
+            return Some(format!("test it with `echo REGISTRY | {helper} get`, or remove its name from {file}"));
         }
-        StoreError::Denied { .. } => "log in as somebody who may, with `modelpack login`",
+        StoreError::Denied { .. } => "log in as a user with this permission, with `modelpack login`",
         StoreError::Ambiguous { .. } => {
-            "put one of these behind the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` shows all that is there"
+            "put one of these after the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` lists all of them"
         }
-        StoreError::Conflict { .. } => "move it away, or choose another directory; `--force` replaces files, but no directories or links",
-        StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and says what is lost",
-        StoreError::ReadOnly { .. } => "`--store DIR` names another store; what only reads may use this one",
-        StoreError::Changed { .. } => "run the same command again when nothing writes to it",
+        StoreError::Conflict { .. } => "move it away, or choose another directory; `--force` replaces files, but not directories or links",
+        StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and reports losses",
+        StoreError::ReadOnly { .. } => "use `--store DIR` with another store; commands that only read can use this one",
+        StoreError::Changed { .. } => "run the same command again when no program writes to it",
         StoreError::Network { url, why }
             if url.starts_with("https:") && (why.starts_with("TLS ") || why.contains("may speak plain http")) =>
         {
-            "`--plain-http` speaks to a registry without TLS; `--insecure` takes any certificate"
+            "`--plain-http` uses a registry without TLS; `--insecure` accepts any certificate"
         }
         StoreError::Network { url, why } | StoreError::Protocol { url, why, .. }
             if url.starts_with("http:") && why.contains("may speak TLS") =>
         {
-            "if it does, leave `--plain-http` out; with this machine itself (localhost, 127.0.0.1) the program speaks plain HTTP only"
+            "if it does, omit `--plain-http`; for this machine itself (localhost, 127.0.0.1) only plain HTTP is supported"
         }
         StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             "free some space, for instance with `modelpack prune`, and run the same command again"
@@ -263,9 +264,9 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
 fn hint_for_damage(reference: &Reference) -> String {
     let command = format!("`modelpack verify --repair {reference}`");
     match reference.repository.host() {
-        Some(registry) => format!("{command} fetches what is damaged in the store from {registry} again"),
+        Some(registry) => format!("{command} fetches damaged blobs again from {registry}"),
         None => {
-            format!("its name has no registry to fetch it from, so pack the same files again; {command} says whether all is there then")
+            format!("its name has no registry to fetch it from, so pack the same files again; then {command} checks that it is complete")
         }
     }
 }
@@ -273,29 +274,31 @@ fn hint_for_damage(reference: &Reference) -> String {
 fn hint_for_pack(error: &PackError) -> Option<String> {
     let hint = match error {
         PackError::Empty { rules, .. } if !rules.is_empty() => {
-            return Some(format!("look at what leaves files out: {}", rules.join(", ")));
+            return Some(format!("check the patterns that leave files out: {}", rules.join(", ")));
         }
         PackError::Modelfile { source, .. } if matches!(source.problem, ModelfileProblem::Ignored { .. }) => {
-            "remove the line here or the pattern there, or take the file back with a pattern after it that begins with `!`"
+            "remove this line or that pattern, or include the file again with a later pattern that begins with `!`"
         }
         PackError::Pattern(_) => "the grammar is that of .gitignore; `\\` before a character makes it literal",
         PackError::NothingSelected { .. } => "`modelpack inspect` lists all files; a pattern with a slash is anchored at the top",
         PackError::Empty { .. } => "hidden files are left out, unless a Modelfile names them",
         PackError::LinkOutside { .. } => {
-            "put the file itself in the place of the link, or leave the link out with `--exclude`; `-f` takes a Modelfile from anywhere"
+            "replace the link by the file, or leave the link out with `--exclude`; `-f` accepts a Modelfile in any place"
         }
         PackError::LinkDangling { .. } | PackError::LinkCycle { .. } | PackError::NotAFile { .. } => {
             "remove it, or leave it out with `--exclude`, or with a Modelfile that names the files to pack"
         }
         PackError::LayerRule { .. } => "a kind is weight, config, code, dataset or doc; a pattern with `*` may match nothing",
         PackError::TooManyLayers { raw: 0, .. } => {
-            "`--max-layers` allows more, which not every registry takes; files of more than 64 MiB or of different kinds are not bundled"
+            "`--max-layers` allows more, which not every registry accepts; files of more than 64 MiB or of different kinds are not bundled"
         }
         PackError::TooManyLayers { raw, .. } => {
-            return Some(format!("{raw} files have to be raw by `--layer`: give fewer to that rule, or allow more with `--max-layers`"));
+            return Some(format!(
+                "{raw} files must be raw because of `--layer`: match fewer files with that rule, or allow more layers with `--max-layers`"
+            ));
         }
-        PackError::Config(_) => "change the value in the Modelfile, or leave it out",
-        PackError::NotModelPack { .. } => "`modelpack cp --to modelpack` turns other artifacts into one that files can be attached to",
+        PackError::Config(_) => "change the value in the Modelfile, or remove it",
+        PackError::NotModelPack { .. } => "`modelpack cp --to modelpack` converts other artifacts, so that files can be attached",
         PackError::Attached { .. } => "`--force` replaces it",
         PackError::InArchive { .. } => "unpack the artifact, change the file in it and pack it again",
         PackError::NotUtf8 { .. } | PackError::InvalidPath { .. } => "rename the file",
@@ -304,13 +307,13 @@ fn hint_for_pack(error: &PackError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// How many characters of a line are shown before and after the place where something is wrong.
+/// The number of characters that are shown before and after the error in a line.
 const EXCERPT: usize = 100;
 
-/// The line of a Modelfile, or of a long one a part, and a mark under the column.
+/// The line of a Modelfile, or a part of a long one, with a mark under the column.
 fn excerpt(error: &ModelfileError) -> String {
     let skipped = (error.column - 1).saturating_sub(EXCERPT);
-    // Each character takes the place of one, so that the mark stands where it should.
+    // Each character is replaced by one character, so that the mark is under the right column.
     let shown = |c: char| if printable(c.encode_utf8(&mut [0; 4])).len() == c.len_utf8() { c } else { ' ' };
     let line: String = error.text.chars().skip(skipped).take(2 * EXCERPT).map(shown).collect();
     let number = error.line.to_string();
@@ -341,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_stands_under_the_column_whatever_the_line_holds() {
+    fn the_mark_is_under_the_column_for_any_line() {
         let error =
             ModelfileError { line: 12, column: 5, text: "A\tÄ\u{1b}x".into(), problem: modelpack::ModelfileProblem::UnclosedQuote };
         assert_eq!(excerpt(&error), "   |\n12 | A Ä x\n   |     ^");

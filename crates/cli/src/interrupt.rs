@@ -1,4 +1,5 @@
-//! Ctrl-C and its kin: the first asks the command to end and clean up, the second ends the process.
+//! Ctrl-C and similar signals: the first asks the command to end and clean up, the second ends the
+//! process.
 
 use crate::failure::{Ending, Failure};
 use std::{fs, io, thread};
@@ -8,14 +9,15 @@ use tokio::{
     sync::watch,
 };
 
-/// Whether `SIGHUP` is ignored. Where the system does not tell, it is taken to be, so that it does what it does without us.
+/// Whether `SIGHUP` is ignored. If this is unknown, it counts as ignored, so that its effect is not
+/// changed.
 fn ignores_hang_up() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     ignored.is_none_or(|mask| mask & 1 != 0)
 }
 
-/// The next of these signals; never, if they are not listened to.
+/// The next of these signals; never, if they are not handled.
 async fn recv(signals: Option<&mut Signal>) -> Option<()> {
     match signals {
         Some(signals) => signals.recv().await,
@@ -23,15 +25,17 @@ async fn recv(signals: Option<&mut Signal>) -> Option<()> {
     }
 }
 
-/// Tells when the process was asked to end.
+/// Reports when the process was asked to end.
 #[derive(Clone)]
 pub struct Interrupt(watch::Receiver<Option<Ending>>);
 
 impl Interrupt {
-    /// From now on `SIGINT`, `SIGTERM` and `SIGHUP` are heard; but a `SIGHUP` that was ignored when the program started stays so, as
-    /// `nohup` wants it. `SIGQUIT` ends the process as it always does, for whoever wants to see where it stands.
+    /// Handles `SIGINT`, `SIGTERM` and `SIGHUP` from now on. A `SIGHUP` that was ignored when the
+    /// program started stays ignored, as `nohup` requires. `SIGQUIT` still ends the process, which
+    /// is useful for debugging.
     ///
-    /// A thread of its own listens, so that the second is heard whatever the others do.
+    /// A separate thread waits for the signals, so the second signal has an effect even if other
+    /// threads are busy.
     pub fn listen() -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
         let (sender, receiver) = watch::channel(None);
@@ -63,16 +67,16 @@ impl Interrupt {
         let mut receiver = self.0.clone();
         match receiver.wait_for(Option::is_some).await.map(|ending| *ending) {
             Ok(Some(ending)) => ending,
-            // The listening thread never ends.
+            // The signal thread never ends.
             _ => std::future::pending().await,
         }
     }
 
-    /// Does `work`, or drops it when a signal comes, which cancels it.
+    /// Runs `work`, or cancels it when a signal arrives.
     pub async fn or<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             biased;
-            ending = self.received() => Err(Failure::new(ending, "interrupted; run the same command again to go on")),
+            ending = self.received() => Err(Failure::new(ending, "interrupted; run the same command again to continue")),
             result = work => result,
         }
     }

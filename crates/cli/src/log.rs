@@ -1,4 +1,5 @@
-//! The log on stderr: what the libraries report while they work. Without `--verbose` and `MODELPACK_LOG` there is none.
+//! The log on stderr, with the events of the libraries. Without `--verbose` and `MODELPACK_LOG`
+//! there is no log.
 
 use crate::{
     failure::{Failure, Kind},
@@ -14,13 +15,15 @@ use tracing::{
 };
 use tracing_subscriber::filter::Targets;
 
-/// How the targets of all crates of this project begin. The crates of others do not log: what they say may contain secrets.
+/// The prefix of the targets of all crates of this project. Other crates are not logged, because
+/// their events may contain secrets.
 const OURS: &str = "modelpack";
 const VARIABLE: &str = "MODELPACK_LOG";
 
-/// Starts the log. `verbose` is how often `--verbose` was given; without it, `filter` is what `MODELPACK_LOG` says, if it says something.
+/// Starts the log. `verbose` is the number of `--verbose` flags. If it is zero, `filter` is the
+/// value of `MODELPACK_LOG`, if set.
 ///
-/// Fails if the filter is none.
+/// Fails if the filter is not valid.
 pub fn start(verbose: u8, filter: Option<&str>, output: Output) -> Result<(), Failure> {
     let level = |level: LevelFilter| Targets::new().with_target(OURS, level);
     let targets = match (verbose, filter) {
@@ -79,7 +82,7 @@ impl Subscriber for Log {
         self.output.log(&text, &json!({ "log": { "level": name, "target": target, "message": message, "fields": fields } }));
     }
 
-    // There are no spans.
+    // Spans are not used.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }
@@ -93,7 +96,7 @@ impl Subscriber for Log {
     fn exit(&self, _: &Id) {}
 }
 
-/// A value in a line of text: with quotes if it has several words.
+/// A value in a line of text, with quotes if it has several words.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) if text.is_empty() || text.contains([' ', '"']) => value.to_string(),
@@ -102,11 +105,11 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Default)]
 struct Line {
     message: String,
-    /// In their order.
+    /// The fields in their order.
     fields: Vec<(&'static str, Value)>,
 }
 
@@ -166,11 +169,7 @@ mod tests {
         assert_eq!(enabled("warn,modelpack_server=info"), [false, false, true]);
         for bad in ["verbose", "info,hyper=trace", "modelpack_http=loud", "a=b=c"] {
             let failure = parse(bad).unwrap_err();
-            assert!(
-                failure.ending() == Kind::Usage.into() && failure.message().starts_with("MODELPACK_LOG: "),
-                "{bad}: {}",
-                failure.message()
-            );
+            assert!(failure.is(Kind::Usage) && failure.message().starts_with("MODELPACK_LOG: "), "{bad}: {}", failure.message());
         }
     }
 }

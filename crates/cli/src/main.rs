@@ -1,8 +1,11 @@
-//! The binary `modelpack`: arguments become validated options, options one call of the facade, its result is printed.
+//! The binary `modelpack`: arguments become validated options, options one call of the facade, and
+//! its result is printed.
 //!
-//! Results go to stdout, everything else to stderr. All environment is read in `settings`; all that can fail ends in `failure`.
+//! Results go to stdout, everything else to stderr. The environment is read only in `settings`; all
+//! errors become a `Failure`.
 
-// Nothing of a program is reachable from outside: here `pub` is what a module offers to the others.
+// The modules of a program are not reachable from outside. Here `pub` marks the items that a module
+// offers to the others.
 #![allow(unreachable_pub)]
 
 mod args;
@@ -26,7 +29,8 @@ use output::Output;
 use settings::Settings;
 use std::{process::ExitCode, time::Duration};
 
-/// How long the end waits for threads that were told to stop, so that they remove their temporary files.
+/// How long the program waits at its end for cancelled threads, so that they can remove their
+/// temporary files.
 const CLEAN_UP: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -36,7 +40,7 @@ fn main() -> ExitCode {
     };
     let output = Output::new(&globals);
     let result = match command {
-        // These must start at once: no runtime, no store, no client.
+        // These must start at once, without a runtime, store or client.
         Command::Version(_) => version::run(&output),
         Command::Completion(args) => completion::run(&args, &output),
         command => run(command, globals, output),

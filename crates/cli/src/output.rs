@@ -1,11 +1,11 @@
-//! What the program says: results on stdout, everything else on stderr.
+//! Output of the program: results on stdout, everything else on stderr.
 
 use crate::{args::Globals, failure::Failure, text};
 use modelpack::{Notice, spec::json::to_line};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-/// How much is said, and in which form.
+/// The amount and format of the output.
 #[derive(Clone, Copy)]
 pub struct Output {
     pub json: bool,
@@ -17,7 +17,7 @@ impl Output {
         Self { json: globals.json, quiet: globals.quiet }
     }
 
-    /// Prints a result: `text` for a person, `value` for a program.
+    /// Prints a result: `text`, or `value` with `--json`.
     pub fn result(&self, text: &str, value: &impl Serialize) -> Result<(), Failure> {
         if self.json {
             self.bytes(format!("{}\n", to_line(value)).as_bytes())
@@ -28,20 +28,22 @@ impl Output {
         }
     }
 
-    /// Prints a result that is bytes already.
+    /// Prints a result that consists of bytes.
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::output)
     }
 
-    /// Tells a person what was done or chosen. A program reads the result.
+    /// Prints a note about what was done or chosen. Not printed with `--json`, because the result
+    /// contains it.
     pub fn note(&self, text: &str) {
         if !self.json && !self.quiet {
             say(text);
         }
     }
 
-    /// Tells a person or a program what is probably not as it should be, and a person how the work goes, while the command goes on.
+    /// Prints a notice while the command continues: a warning, with `--json` too, or information
+    /// about the progress, without `--json` only.
     pub fn notice(&self, notice: &Notice) {
         if !notice.is_warning() {
             self.note(&notice.to_string());
@@ -52,7 +54,7 @@ impl Output {
         }
     }
 
-    /// A line of the log: `text` for a person, `value` for a program.
+    /// Prints a line of the log: `text`, or `value` with `--json`.
     pub fn log(&self, text: &str, value: &impl Serialize) {
         if self.json {
             say_line(&to_line(value));
@@ -61,7 +63,7 @@ impl Output {
         }
     }
 
-    /// Tells a person what is probably not as it should be. A program finds it in the result.
+    /// Prints a warning. Not printed with `--json`, because the result contains it.
     pub fn warn(&self, text: &str) {
         if !self.json {
             say(&format!("warning: {text}"));
@@ -69,7 +71,7 @@ impl Output {
     }
 }
 
-/// A notice as a program reads it.
+/// A notice as JSON.
 #[derive(Serialize)]
 struct Printed<'a> {
     warning: Warning<'a>,
@@ -80,12 +82,14 @@ struct Warning<'a> {
     message: &'a str,
 }
 
-/// A line on stderr, in place of a line of progress that a terminal may show. Nobody is left to tell if that fails.
+/// Prints a line to stderr, instead of a progress line that a terminal may show. Errors are
+/// ignored, because they cannot be reported.
 fn say(text: &str) {
     say_line(&text::printable(&text::brief(text)));
 }
 
-/// A line on stderr as it is. On a terminal it takes the place of a progress line, which is drawn again below it.
+/// Prints a line to stderr unchanged. On a terminal it replaces a progress line, which is then
+/// drawn again below it.
 fn say_line(line: &str) {
     let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
     let _ = io::stderr().write_all(format!("{clear}{line}\n").as_bytes());

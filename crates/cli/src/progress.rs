@@ -1,4 +1,4 @@
-//! How far a transfer is, shown on stderr while it works: one line drawn again and again on a terminal, a line now and then elsewhere.
+//! Progress of a transfer on stderr: one redrawn line on a terminal, occasional lines elsewhere.
 
 use crate::{
     output::Output,
@@ -17,18 +17,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often a terminal's line is drawn.
+/// The interval for redrawing the line on a terminal.
 const FRAME: Duration = Duration::from_millis(125);
-/// How often a line is printed where there is no terminal. Quick jobs end before the first.
+/// The interval for lines without a terminal. Short transfers end before the first line.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// The rate is that of so much time.
+/// The time over which the rate is computed.
 const WINDOW: Duration = Duration::from_secs(4);
 
-/// Shows a transfer's progress until it is dropped. A thread of its own draws, so that busy tasks do not hold it up.
+/// Shows a transfer's progress until it is dropped. A separate thread draws, so that busy tasks do
+/// not delay it.
 pub struct Meter(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Meter {
-    /// `doing` is what is done, such as `pushing`.
+    /// `doing` names the activity, such as `pushing`.
     pub fn start(doing: &'static str, progress: Arc<Progress>, output: &Output) -> Self {
         if output.json || output.quiet {
             return Self(None);
@@ -40,7 +41,8 @@ impl Meter {
             let mut drawn = false;
             while stopped.recv_timeout(if is_terminal { FRAME } else { INTERVAL }) == Err(RecvTimeoutError::Timeout) {
                 let snapshot = progress.snapshot();
-                // What waits for something else has nothing to tell yet. A terminal shows that it is alive.
+                // While the transfer waits, there is no progress to print. A terminal still shows
+                // that the program is running.
                 if !is_terminal && snapshot == Snapshot::default() {
                     continue;
                 }
@@ -56,7 +58,7 @@ impl Meter {
                 redraw("");
             }
         };
-        // Without a thread the transfer works as well, unseen.
+        // If the thread cannot be started, the transfer works without progress output.
         Self(thread::Builder::new().name("progress".into()).spawn(draw).ok().map(|thread| (stop, thread)))
     }
 }
@@ -65,7 +67,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.0.take() {
             drop(stop);
-            // The thread only draws; if it panicked, the transfer did not.
+            // The thread only draws, so a panic in it does not affect the transfer.
             let _ = thread.join();
         }
     }
@@ -74,12 +76,12 @@ impl Drop for Meter {
 /// Replaces the line that the cursor is in.
 fn redraw(line: &str) {
     let columns = tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col)).max(2);
-    // One column less, since some terminals wrap a full line.
+    // One column less, because some terminals wrap a full line.
     let line: String = line.chars().take(columns - 1).collect();
     print(&format!("\r\x1b[K{line}"));
 }
 
-/// What cannot be shown is not needed.
+/// Errors are ignored: progress output is optional.
 fn print(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
@@ -91,7 +93,7 @@ struct Rate(VecDeque<(Instant, u64)>);
 impl Rate {
     fn line(&mut self, doing: &str, now: Snapshot, at: Instant) -> String {
         let done = now.moved + now.skipped;
-        // Bytes that are hashed before they are moved are read twice.
+        // Bytes that are hashed before the transfer are read twice.
         let (worked, work) = if now.hashed > 0 { (now.hashed + done, 2 * now.total) } else { (done, now.total) };
         let mut parts = vec![format!("{doing} {} of {}", bytes(done), bytes(now.total))];
         if now.hashed > done {
@@ -105,7 +107,7 @@ impl Rate {
         parts.join(", ")
     }
 
-    /// Bytes per second since the beginning of the window; `None` before anything is known.
+    /// Bytes per second since the beginning of the window; `None` while it is unknown.
     fn per_second(&mut self, total: u64, at: Instant) -> Option<f64> {
         self.0.push_back((at, total));
         while self.0.len() > 2 && at.duration_since(self.0[1].0) >= WINDOW {
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_much_how_fast_and_how_long() {
+    fn a_line_has_amount_rate_and_time_left() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         let total = 4_000_000_000;
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_last_seconds_and_a_stall_has_none() {
+    fn the_rate_covers_the_last_seconds_and_is_absent_during_a_stall() {
         let (mut rate, start) = (Rate::default(), Instant::now());
         let mut line = String::new();
         for (second, moved) in [(0, 0), (1, 900), (2, 900), (4, 900), (6, 900)] {

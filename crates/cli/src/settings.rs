@@ -1,30 +1,31 @@
-//! What the environment says. It is read here, once, and nowhere else.
+//! Settings from the environment. They are read here once, and nowhere else.
 
 use modelpack::{Credentials, Proxies, ProxyUrl};
 use std::{ffi::OsString, path::PathBuf};
 
-/// Where a process without a home keeps its data.
+/// The data directory for a process without a home directory.
 const SYSTEM_DATA: &str = "/var/lib";
 
-/// What does not change from one call of the program to the next.
+/// Settings that do not change between calls of the program.
 #[derive(Clone)]
 pub struct Settings {
     /// The directory of the local store.
     pub store: PathBuf,
-    /// The logins of Docker and Podman, which are ours too.
+    /// The credentials of Docker and Podman, which are used and stored in the same files.
     pub credentials: Credentials,
     /// Proxies.
     pub proxies: Proxies,
-    /// `MODELPACK_LOG` as it stands: what is logged if no flag says it.
+    /// The value of `MODELPACK_LOG`: the filter of the log without `--verbose`.
     pub log: Option<String>,
-    /// `SOURCE_DATE_EPOCH` as it stands.
+    /// The unparsed `SOURCE_DATE_EPOCH`.
     pub source_date_epoch: Option<String>,
-    /// Where files go that are only needed for a moment.
+    /// The directory for temporary files.
     pub scratch: PathBuf,
 }
 
 impl Settings {
-    /// Reads the environment through `variable`; an empty variable is none. `store` wins over all it says.
+    /// Reads the environment through `variable`. An empty variable counts as unset. `store`
+    /// overrides the environment.
     pub fn read(store: Option<PathBuf>, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let path = |name: &str| variable(name).map(PathBuf::from);
@@ -52,15 +53,16 @@ impl Settings {
     }
 }
 
-/// The files with logins, in the order in which they are read; new logins go to the first. Docker's comes before Podman's, since
-/// that is where `login` has always put them. `REGISTRY_AUTH_FILE` stands for all of them, as it does for Podman and its kin.
+/// The credential files in reading order. New credentials are stored in the first. Docker's file
+/// comes before Podman's, because `login` has always used it. `REGISTRY_AUTH_FILE` replaces all of
+/// them, as in Podman and related tools.
 fn login_files(path: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     if let Some(file) = path("REGISTRY_AUTH_FILE") {
         return vec![file];
     }
     let home = |below: &str| path("HOME").map(|home| home.join(below));
     let docker = path("DOCKER_CONFIG").or_else(|| home(".docker"));
-    // Where Podman runs without a session of its user, as root does, it keeps them here.
+    // Podman's location if the user has no session, as is usual for root.
     let session = || PathBuf::from(format!("/run/containers/{}", rustix::process::getuid().as_raw()));
     let runtime = path("XDG_RUNTIME_DIR").map_or_else(session, |runtime| runtime.join("containers"));
     let lasting = path("XDG_CONFIG_HOME").or_else(|| home(".config")).map(|config| config.join("containers"));
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_are_where_docker_and_podman_keep_them() {
+    fn credentials_are_in_the_files_of_docker_and_podman() {
         let all =
             [("HOME", "/h"), ("DOCKER_CONFIG", "/d"), ("XDG_RUNTIME_DIR", "/r"), ("XDG_CONFIG_HOME", "/c"), ("REGISTRY_AUTH_FILE", "/a")];
         assert_eq!(files(&all), ["/a"]);
@@ -98,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_store_is_where_the_closest_word_says() {
+    fn the_most_specific_setting_determines_the_store() {
         let all = [("HOME", "/home/a"), ("XDG_DATA_HOME", "/data"), ("MODELPACK_STORE", "/store")];
         assert_eq!(store(Some("flag"), &all), Path::new("flag"));
         assert_eq!(store(None, &all), Path::new("/store"));

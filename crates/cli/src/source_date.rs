@@ -1,12 +1,12 @@
-//! `SOURCE_DATE_EPOCH` (reproducible-builds.org): the one clock that packing reads.
+//! `SOURCE_DATE_EPOCH` (reproducible-builds.org): the only time source of packing.
 
 use crate::failure::{Failure, Kind};
 use modelpack::spec::value::date;
 
-/// The last second that RFC 3339 can write, in the year 9999.
+/// The last second that RFC 3339 can represent, in the year 9999.
 const LAST: u64 = 253_402_300_799;
 
-/// Seconds since 1970, as text, in the form of RFC 3339; fails if it is not such a number.
+/// Converts seconds since 1970, as text, to RFC 3339. Fails if the text is not such a number.
 pub fn to_rfc3339(text: &str) -> Result<String, Failure> {
     let seconds = text.parse::<u64>().ok().filter(|&seconds| seconds <= LAST && text.bytes().all(|b| b.is_ascii_digit()));
     let seconds = seconds.ok_or_else(|| {
@@ -36,9 +36,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_of_seconds_is_refused() {
+    fn other_texts_than_seconds_are_refused() {
         for text in ["", "yesterday", "-1", "+1", "1.5", " 1", "253402300800", "99999999999999999999999"] {
-            assert_eq!(to_rfc3339(text).unwrap_err().ending(), Kind::Usage.into(), "{text:?}");
+            assert!(to_rfc3339(text).unwrap_err().is(Kind::Usage), "{text:?}");
         }
     }
 }

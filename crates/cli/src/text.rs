@@ -1,14 +1,14 @@
-//! Text for people: sizes, times and tables, and the words of others made harmless.
+//! Text for display: sizes, times and tables, and escaping of untrusted text.
 
 use modelpack::spec::json::is_steering;
 use std::{borrow::Cow, time::Duration};
 
-/// Text that may come from anybody, with what could steer a terminal or reorder a line written as an escape.
+/// Untrusted text, with characters that could affect a terminal or reorder a line escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_steering)
 }
 
-/// The same for text in several lines, whose tabs and line ends stay.
+/// The same for text of several lines. Tabs and line ends are kept.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_steering(c) && !matches!(c, '\n' | '\t'))
 }
@@ -21,15 +21,16 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// How many characters of a long message are shown from its beginning, and how many from its end.
+/// The number of characters that are shown from the beginning and from the end of a long message.
 const BEGINNING: usize = 600;
 const END: usize = 300;
 
-/// A message as it is, or if it is very long its beginning, how much was left out, and its end: a message begins with what failed and
-/// ends with why, and the words of somebody else may stand between.
+/// The message or, if it is very long, its beginning, the number of characters left out, and its
+/// end. A message begins with what failed and ends with the reason; untrusted text may be between
+/// them.
 pub fn brief(message: &str) -> Cow<'_, str> {
     let left_out = message.chars().count().saturating_sub(BEGINNING + END);
-    // The note is not worth less than this.
+    // For fewer characters, the note would not save space.
     if left_out < 100 {
         return Cow::Borrowed(message);
     }
@@ -43,7 +44,7 @@ pub fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for larger in ["kB", "MB", "GB", "TB", "PB"] {
-        // What would be printed as 1000.0 is one of the next unit.
+        // A value that would print as 1000.0 is printed in the next unit.
         if value < 999.95 {
             break;
         }
@@ -68,7 +69,7 @@ pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// The first `limit` characters of a long text, in one line.
+/// The first `limit` characters of a text, in one line.
 pub fn shortened(text: &str, limit: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(limit) {
@@ -77,14 +78,14 @@ pub fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
-/// How the cells of a column stand.
+/// The alignment of the cells of a column.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Align {
     Left,
     Right,
 }
 
-/// Rows in columns, two spaces apart, a row a line.
+/// Rows in columns with two spaces between them, one row per line.
 pub fn table<const N: usize>(align: [Align; N], rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
     let lines = rows.iter().map(|row| {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_name_reaches_the_terminal_as_a_command() {
+    fn names_cannot_affect_the_terminal() {
         assert_eq!(printable("名前 é.txt"), "名前 é.txt");
         assert_eq!(printable("a\u{1b}[2Jb\r\nc\u{7f}"), "a\\u{1b}[2Jb\\r\\nc\\u{7f}");
         assert_eq!(printable("\u{202e}txt.exe"), "\\u{202e}txt.exe");
@@ -123,11 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn of_a_very_long_message_the_beginning_and_the_end_are_shown() {
+    fn the_beginning_and_the_end_of_a_very_long_message_are_shown() {
         let sentence = format!("cannot read {}: it is not there", "é".repeat(100_000));
-        let said = brief(&sentence);
-        assert!(said.starts_with("cannot read éé") && said.ends_with("éé: it is not there"), "{said}");
-        assert!(said.contains("characters left out") && said.chars().count() < 1000, "{said}");
+        let shortened = brief(&sentence);
+        assert!(shortened.starts_with("cannot read éé") && shortened.ends_with("éé: it is not there"), "{shortened}");
+        assert!(shortened.contains("characters left out") && shortened.chars().count() < 1000, "{shortened}");
         let bearable = "x".repeat(BEGINNING + END + 99);
         assert_eq!(brief(&bearable), bearable);
     }

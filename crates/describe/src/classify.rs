@@ -1,17 +1,21 @@
-//! What a file is to its model, told from its name: the tables of file types that the field's packers share.
+//! Determines the kind of a file from its name, with the tables of file types that packing tools
+//! share.
 //!
-//! The specification leaves this open. The tables agree with those of `modctl`, so that both tools type a model's layers alike, but for
-//! files of tokenizers that `modctl` does not know: an engine needs them to start, and what pulls weights and configs alone must get them.
+//! The specification does not define these rules. The tables agree with those of `modctl`, so that
+//! both tools give the layers of a model the same types. The exception is tokenizer files that
+//! `modctl` does not know: an engine needs them to start, so a pull of weights and configs alone
+//! must include them.
 
 use modelpack_spec::{FilePath, LayerKind};
 
-/// A file of an unknown type that is larger than this many bytes is taken for weights.
+/// An unknown file larger than this, in bytes, is classified as weights.
 const LARGE: u64 = 128_000_000;
 
-/// What the file is to its model, and whether its name said so.
+/// The kind of the file, and whether the name determined it.
 ///
-/// Upper and lower case are the same, and only the last component of the path counts. A name that fits several kinds is of the
-/// first of weight config, weight, code and doc. A file whose name says nothing is weight if it is larger than 128 MB, else code.
+/// Only the last component of the path is used, and case is ignored. If a name matches several
+/// kinds, the first of weight config, weight, code and doc wins. A file with an unknown name is a
+/// weight if it is larger than 128 MB, and code otherwise.
 pub fn classify(path: &FilePath, size: u64) -> (LayerKind, bool) {
     let name = path.file_name().to_lowercase();
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
@@ -37,15 +41,16 @@ fn is_config(name: &str, extension: &str) -> bool {
         // General
         "json" | "jsonl" | "json5" | "jsonc" | "yaml" | "yml" | "toml" | "ini" | "config" | "cfg" | "conf" | "properties" | "props"
         | "prop" | "xml" | "xsd" | "rng"
-        // Of models
+        // Model files
         | "modelcard" | "meta" | "tiktoken" | "hparams" | "params" | "hyperparams" | "wandb" | "mlflow" | "tensorboard"
     );
     by_extension || whole || sentencepiece || name.contains("tokenizer.model") || name.starts_with("config.json.") || is_of_tokenizer(name)
 }
 
-/// Whether it is a file of a tokenizer that is not in modctl's table: `vocab.bpe` of GPT-2 and CLIP, `source.spm` of Marian, `spm.model` of
-/// DeBERTa, `ice_text.model` of ChatGLM, `dict.txt` of fairseq, `tokens.txt` of speech engines, the templates of a chat beside the first.
-/// The name is in lower case.
+/// Whether it is a tokenizer file that modctl's table lacks: `vocab.bpe` of GPT-2 and CLIP,
+/// `source.spm` of Marian, `spm.model` of DeBERTa, `ice_text.model` of ChatGLM, `dict.txt` of
+/// fairseq, `tokens.txt` of speech engines, additional chat templates. `name` must be in lower
+/// case.
 pub fn is_of_tokenizer(name: &str) -> bool {
     let stem = name.strip_suffix(".gz").unwrap_or(name);
     let (stem, extension) = stem.rsplit_once('.').unwrap_or((stem, ""));
@@ -65,13 +70,13 @@ fn is_weight(name: &str, extension: &str) -> bool {
     #[rustfmt::skip]
     let by_extension = matches!(
         extension,
-        // PyTorch and its kin
+        // PyTorch and related frameworks
         "safetensors" | "bin" | "pt" | "pth" | "mar" | "pte" | "pt2" | "ptl" | "ckpt" | "checkpoint" | "dist_ckpt"
         // TensorFlow, Keras
         | "tflite" | "h5" | "hdf" | "hdf5" | "pb" | "meta" | "index" | "keras"
         // GGML
         | "gguf" | "ggml" | "ggmf" | "ggjt" | "q4_0" | "q4_1" | "q5_0" | "q5_1" | "q8_0" | "f16" | "f32" | "llamafile"
-        // What a file holds
+        // By content
         | "tensor" | "weights" | "state" | "embedding" | "vocab" | "model"
         // Other engines and frameworks
         | "ot" | "engine" | "trt" | "onnx" | "mlmodel" | "coreml" | "mil" | "mleap" | "surml" | "caffemodel" | "prototxt" | "dlc"
@@ -79,7 +84,8 @@ fn is_weight(name: &str, extension: &str) -> bool {
         // Arrays, objects and tables
         | "msgpack" | "pkl" | "pickle" | "joblib" | "npy" | "npz" | "nc" | "arrow" | "parquet" | "db"
     );
-    // Not in modctl's table: `.onnx.data`, which is what PyTorch's exporter calls the weights of a large model today.
+    // Not in modctl's table: `.onnx.data`, the name that PyTorch's current exporter gives the
+    // weights of a large model.
     by_extension
         || [".bin.", ".data-", ".gguf.", ".onnx_data", ".onnx.data", ".llamafile."].iter().any(|part| name.contains(part))
         || is_shard(name)
@@ -104,13 +110,14 @@ fn is_code(name: &str, extension: &str) -> bool {
         // Scripts
         | "bash" | "zsh" | "fish" | "csh" | "tcsh" | "ksh" | "ps1" | "psm1" | "psd1" | "bat" | "cmd" | "vbs" | "wsf" | "applescript"
         | "scpt" | "awk" | "sed" | "expect"
-        // Builds
+        // Build files
         | "env" | "dockerfile" | "mk" | "cmake" | "gradle" | "sbt" | "mill" | "bazel" | "bzl" | "buck" | "ninja" | "gyp" | "gypi" | "waf"
         | "gemspec"
         // Libraries
         | "so" | "dll" | "dylib" | "lib" | "a"
     );
-    // Project files whose extension makes them configuration, such as `package.json`, never come here.
+    // Project files with the extension of a config file, such as `package.json`, were already
+    // classified as configs.
     let whole = matches!(
         name,
         "cmakelists.txt" | "yarn.lock" | "poetry.lock" | "cargo.lock" | "go.mod" | "go.sum" | "composer.lock" | "mix.lock" | "rebar.lock"
@@ -152,9 +159,9 @@ fn is_doc(name: &str, extension: &str) -> bool {
         // Markup
         | "tex" | "latex" | "ltx" | "bib" | "rst" | "asciidoc" | "adoc" | "textile" | "wiki" | "mediawiki" | "org" | "texi" | "texinfo"
         | "info" | "man"
-        // Pictures
+        // Images
         | "jpg" | "jpeg" | "png" | "gif" | "bmp" | "tiff" | "ico" | "webp" | "heic" | "heif" | "hevc" | "svg"
-        // Films
+        // Videos
         | "mp4" | "mov" | "avi" | "mkv" | "webm" | "m4v" | "flv" | "wmv" | "mpg" | "mpeg"
     );
     by_extension
@@ -274,21 +281,21 @@ mod tests {
     }
 
     #[test]
-    fn case_does_not_count_and_neither_do_directories() {
+    fn case_and_directories_are_ignored() {
         check(LayerKind::Weight, &["MODEL.SAFETENSORS", "docs.md/weights.GGUF"]);
         check(LayerKind::Doc, &["model.bin/readme.MD"]);
         check(LayerKind::Code, &["MAKEFILE"]);
     }
 
     #[test]
-    fn the_first_kind_that_fits_wins() {
+    fn the_first_matching_kind_wins() {
         check(LayerKind::WeightConfig, &["model.meta", "pyproject.toml", "requirements.yaml", "README.json", "setup.cfg"]);
         check(LayerKind::Weight, &["README.bin", "tensor1_2.py"]);
         check(LayerKind::Code, &["setup.py", "requirements.txt"]);
     }
 
     #[test]
-    fn size_decides_where_the_name_says_nothing() {
+    fn size_decides_for_unknown_names() {
         for name in ["blob", "data.xyz", "tensor_1", "tensorx1_1", "tensor1_x"] {
             let path: FilePath = name.parse().unwrap();
             assert_eq!(classify(&path, 128_000_000), (LayerKind::Code, false), "{name}");

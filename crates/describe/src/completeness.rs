@@ -1,6 +1,7 @@
-//! Whether a model is whole: what its own files name, and is not among them.
+//! Checks that a model is complete: that everything that its own files name is among its files.
 //!
-//! Only the files that are packed count, for they are all that whoever pulls the artifact gets. Weights are read by their headers.
+//! Only the packed files count, because a user who pulls the artifact gets no others. Only the
+//! headers of weights are read.
 
 mod cut;
 mod index;
@@ -15,20 +16,20 @@ use modelpack_spec::FilePath;
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt};
 
-/// More gaps are not told: each has a file of its own.
+/// The largest number of reported gaps. Each gap belongs to a different file.
 const MAX_GAPS: usize = 50;
-/// How many names are told of those that are missing together.
-const TOLD: usize = 3;
-/// Names from files are not told beyond this, in characters.
+/// How many names are listed for files or tensors that are missing together.
+const MAX_LISTED: usize = 3;
+/// The largest length of a name from a file in a message, in characters.
 const NAME: usize = 200;
 
-/// Something that is missing of a model.
+/// A missing part of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gap {
-    /// The file by which it is known, or the first of several.
+    /// The file that shows the gap, or the first of several.
     pub path: FilePath,
-    /// What is missing: a sentence without a full stop, the path in it.
+    /// What is missing: a sentence without a full stop, which contains the path.
     pub message: String,
 }
 
@@ -38,10 +39,12 @@ impl fmt::Display for Gap {
     }
 }
 
-/// What is missing of the model in `files`: shards that an index, a name or a header tells of; tensors that are not in the file in which the
-/// index has them; bytes that lie in a file of their own, or behind the end of one that was cut; files that are only pointers to what git keeps elsewhere; weights without a byte.
+/// Finds the missing parts of a model: shards that an index, a name or a header mentions; tensors
+/// that are not in the file that the index gives; bytes in an external file, or after the end of an
+/// incomplete file; pointers that git keeps instead of the files; weights without content.
 ///
-/// Blocks on the headers of weights, on indexes, and on all files that are small. Some 20 bytes of memory for each tensor of an index.
+/// Blocks to read the headers of weights, indexes, and all small files. Uses some 20 bytes of
+/// memory for each tensor of an index.
 pub fn gaps(model: &ModelFiles) -> Vec<Gap> {
     let model = Model::new(&model.files);
     let mut gaps = stand_ins::gaps(&model);
@@ -53,7 +56,7 @@ pub fn gaps(model: &ModelFiles) -> Vec<Gap> {
     gaps
 }
 
-/// The files by their paths.
+/// The files by path.
 struct Model<'a> {
     files: BTreeMap<&'a str, &'a ModelFile>,
 }
@@ -63,12 +66,12 @@ impl<'a> Model<'a> {
         Self { files: files.into_iter().map(|file| (file.path.as_str(), file)).collect() }
     }
 
-    /// The files of one directory, not of those in it.
+    /// The files of one directory, without its subdirectories.
     fn files_in(&self, directory: &str) -> impl Iterator<Item = &'a ModelFile> {
         self.files.values().copied().filter(move |file| split(file.path.as_str()).0 == directory)
     }
 
-    /// The file that another in `directory` calls `name`, a relative path with slashes.
+    /// The file that a file in `directory` names `name`, a relative path with slashes.
     fn beside(&self, directory: &str, name: &str) -> Option<&'a ModelFile> {
         let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         self.files.get(join(directory, &parts.join("/")).as_str()).copied()
@@ -80,7 +83,8 @@ impl Gap {
         Self { path: file.path.clone(), message: format!("{} {why}", file.path) }
     }
 
-    /// One for all of `files`, if there are any: what `one` says of a single file, and what `several` says of more.
+    /// One gap for all of `files`, if there are any. `one` is the description of a single file,
+    /// `several` that of more.
     fn of_all(files: &[&ModelFile], one: &str, several: &str) -> Option<Self> {
         match files {
             [] => None,
@@ -94,7 +98,7 @@ impl Gap {
     }
 }
 
-/// Names from a file, of which the first are kept.
+/// Names from a file. Only the first ones are kept.
 #[derive(Default)]
 struct Names {
     count: usize,
@@ -104,7 +108,7 @@ struct Names {
 impl Names {
     fn add(&mut self, name: &str) {
         self.count += 1;
-        if self.first.len() < TOLD {
+        if self.first.len() < MAX_LISTED {
             let shown: String = name.chars().take(NAME).collect();
             self.first.push(if shown.len() < name.len() { format!("{shown}…") } else { shown });
         }
@@ -121,7 +125,7 @@ impl fmt::Display for Names {
     }
 }
 
-/// The directory of a path, empty for the root, and the name.
+/// Splits a path into its directory (empty for the root) and its file name.
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }

@@ -1,12 +1,13 @@
-//! What a config states, as metadata: the values of an artifact that exists.
+//! Metadata from the config of an existing artifact.
 
 use crate::{Field, InvalidValue, Metadata};
 use modelpack_spec::{Config, value::is_param_size};
 use serde_json::Value;
 
 impl Metadata {
-    /// The values of `config` as the specification wants them, and those that cannot be made so. A number of parameters is rounded to
-    /// the one decimal that the specification allows. `source` is what states them, such as `config`.
+    /// The values of `config` in the specification's form, and those that cannot be converted. A
+    /// number of parameters is rounded to the one decimal that the specification allows. `source`
+    /// names the origin of the values, such as `config`.
     pub fn of_config(config: &Config, source: &str) -> (Self, Vec<InvalidValue>) {
         let tree = serde_json::to_value(config).expect("a config has string keys only, so it always serialises");
         let (mut metadata, mut left_out) = (Self::default(), Vec::new());
@@ -27,7 +28,7 @@ impl Metadata {
     }
 }
 
-/// A number of parameters such as `361.82 M`, with one decimal and without spaces.
+/// Converts a number of parameters such as `361.82 M` to one with one decimal and without spaces.
 fn rounded(size: &str) -> Option<String> {
     let size = size.trim();
     let unit = size.chars().next_back().filter(char::is_ascii_alphabetic)?;
@@ -50,8 +51,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_of_parameters_are_rounded_to_one_decimal() {
-        for (said, expected) in [
+    fn parameter_sizes_are_rounded_to_one_decimal() {
+        for (value, expected) in [
             ("361.82 M", Some("361.8M")),
             ("8.03B", Some("8B")),
             ("1.25B", Some("1.3B")),
@@ -69,7 +70,7 @@ mod tests {
             ("99999999999999999999.55B", None),
             ("1844674407370955161.99B", None),
         ] {
-            assert_eq!(rounded(said).as_deref(), expected, "{said}");
+            assert_eq!(rounded(value).as_deref(), expected, "{value}");
         }
     }
 }

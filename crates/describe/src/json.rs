@@ -1,32 +1,33 @@
-//! How a description is written as JSON.
+//! The JSON form of a description.
 
 use crate::{Description, Finding};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 impl Description {
-    /// What was said otherwise than `said`: of the same field, or of the annotation of the same key.
-    pub fn overruled_by(&self, said: &Finding) -> impl Iterator<Item = &Finding> {
-        let key = |said: &Finding| {
-            let pair = said.value.as_str().filter(|_| said.field == "annotations")?;
+    /// The values that `finding` overruled: those of the same field, or of the annotation with the
+    /// same key.
+    pub fn overruled_by(&self, finding: &Finding) -> impl Iterator<Item = &Finding> {
+        let key = |finding: &Finding| {
+            let pair = finding.value.as_str().filter(|_| finding.field == "annotations")?;
             pair.split_once('=').map(|(key, _)| key.to_owned())
         };
-        let (field, wanted) = (said.field, key(said));
+        let (field, wanted) = (finding.field, key(finding));
         self.overruled.iter().filter(move |other| other.field == field && key(other) == wanted)
     }
 }
 
-/// Each value with where it came from and what it overruled, the notes, and the warnings.
+/// Each value with its source and the values that it overruled, the notes, and the warnings.
 impl Serialize for Description {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Whole<'a> {
-            metadata: Vec<Said<'a>>,
+            metadata: Vec<Printed<'a>>,
             notes: &'a [String],
             warnings: &'a [String],
         }
         #[derive(Serialize)]
-        struct Said<'a> {
+        struct Printed<'a> {
             field: &'a str,
             value: &'a Value,
             from: &'a str,
@@ -41,11 +42,11 @@ impl Serialize for Description {
         fn otherwise(other: &Finding) -> Otherwise<'_> {
             Otherwise { value: &other.value, from: &other.source }
         }
-        let metadata = self.findings.iter().map(|said| Said {
-            field: said.field,
-            value: &said.value,
-            from: &said.source,
-            overruled: self.overruled_by(said).map(otherwise).collect(),
+        let metadata = self.findings.iter().map(|finding| Printed {
+            field: finding.field,
+            value: &finding.value,
+            from: &finding.source,
+            overruled: self.overruled_by(finding).map(otherwise).collect(),
         });
         Whole { metadata: metadata.collect(), notes: &self.notes, warnings: &self.warnings }.serialize(serializer)
     }

@@ -1,8 +1,9 @@
-//! What the files of a model tell of it.
+//! The metadata of a model, from its files.
 //!
-//! [`classify()`] tells from a file's name what it is to the model. [`infer()`] fills the fields of the config from the files,
-//! [`Metadata`] holds what a source states, and a [`Description`] merges several sources. [`gaps()`] finds what is missing of the
-//! model. All of them read [`ModelFiles`], which may be anywhere.
+//! [`classify()`] determines the kind of a file from its name. [`infer()`] fills the fields of the
+//! config from the files. [`Metadata`] holds the values of one source, and a [`Description`] merges
+//! several sources. [`gaps()`] finds the missing parts of a model. All of them read [`ModelFiles`],
+//! which may be in any place.
 
 mod classify;
 mod completeness;

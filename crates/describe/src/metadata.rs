@@ -1,4 +1,5 @@
-//! What is said of a model: the fields of its config, what each may hold, and who said it.
+//! Metadata of a model: the fields of its config, the allowed values of each, and the sources of
+//! the values.
 
 use crate::infer::{Finding, Inferred, licence};
 use modelpack_spec::{ModelConfig, ModelDescriptor, value};
@@ -6,12 +7,12 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A field of the config that somebody can fill (specification, `docs/config.md`).
+/// A field of the config that a source can fill (specification, `docs/config.md`).
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
-    /// Its name with the objects it is in: `config.capabilities.languages`.
+    /// Its name with its parent objects: `config.capabilities.languages`.
     pub name: &'static str,
-    /// Whether it is a list, to which each value adds.
+    /// Whether it is a list. Each value is added to a list.
     pub is_list: bool,
     read: fn(&str) -> Option<Value>,
     allowed: &'static str,
@@ -43,7 +44,7 @@ const fn modality(name: &'static str) -> Field {
     Field { name, is_list: true, read, allowed: "one of text, image, audio, video, embedding, other" }
 }
 
-#[allow(missing_docs, reason = "each is the field that it names")]
+#[allow(missing_docs, reason = "each constant is the field with its name")]
 impl Field {
     pub const CREATED_AT: Self = date_time("descriptor.createdAt");
     pub const AUTHORS: Self = texts("descriptor.authors");
@@ -88,7 +89,7 @@ impl Field {
         ..texts("config.capabilities.languages")
     };
 
-    /// Every field, as the specification orders them.
+    /// All fields, in the order of the specification.
     pub const ALL: [Self; 25] = [
         Self::CREATED_AT,
         Self::AUTHORS,
@@ -118,14 +119,14 @@ impl Field {
     ];
 }
 
-/// A time, or the date alone of its midnight of UTC.
+/// A time, or a date alone, which means midnight UTC.
 fn read_date_time(text: &str) -> Option<Value> {
     let midnight = || format!("{text}T00:00:00Z");
     let time = if text.len() == "2025-01-31".len() { midnight() } else { text.to_owned() };
     value::is_date_time(&time).then(|| time.into())
 }
 
-/// The specification's words, for which many others are in use.
+/// Converts common names of numeric types to the specification's names.
 fn read_precision(text: &str) -> Option<Value> {
     let word = |text: &str| {
         let word = text.trim().to_ascii_lowercase();
@@ -143,19 +144,19 @@ fn read_precision(text: &str) -> Option<Value> {
     words.map(|words| words.join(",")).filter(|words| value::is_precision(words)).map(Value::String)
 }
 
-/// A value that its field cannot hold.
+/// A value that its field does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
 #[error("{text:?} is not a value of `{field}`; expected {allowed}")]
 pub struct InvalidValue {
     /// The field, or `annotations`.
     pub field: &'static str,
-    /// What it should hold.
+    /// The refused value.
     pub text: String,
-    /// What it can hold.
+    /// A description of the allowed values.
     pub allowed: &'static str,
 }
 
-/// What one source says of a model, each value with where it was said.
+/// The values of one source, each with its origin.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     pub(crate) values: Vec<Finding>,
@@ -165,20 +166,21 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Says `text` of `field`: adds to a list, and replaces any other value. `source` is where it was said, such as `--name`.
+    /// Sets `field` to `text`, or adds `text` to a list. `source` is the origin of the value, such
+    /// as `--name`.
     pub fn say(&mut self, field: Field, text: &str, source: &str) -> Result<(), InvalidValue> {
         let invalid = || InvalidValue { field: field.name, text: text.to_owned(), allowed: field.allowed };
         let value = Some(text.trim()).filter(|text| !text.is_empty()).and_then(field.read).ok_or_else(invalid)?;
-        let said = self.values.iter_mut().find(|said| said.field == field.name);
-        match said {
-            Some(said) => {
-                match &mut said.value {
+        let existing = self.values.iter_mut().find(|existing| existing.field == field.name);
+        match existing {
+            Some(existing) => {
+                match &mut existing.value {
                     Value::Array(values) if values.contains(&value) => return Ok(()),
                     Value::Array(values) => values.push(value),
                     other => *other = value,
                 }
-                if said.source != source {
-                    said.source = format!("{}, {source}", said.source);
+                if existing.source != source {
+                    existing.source = format!("{}, {source}", existing.source);
                 }
             }
             None => {
@@ -189,29 +191,30 @@ impl Metadata {
         Ok(())
     }
 
-    /// Gives the manifest an annotation that an artifact has, whatever its key.
+    /// Adds an annotation of an existing artifact to the manifest, with any key.
     pub fn annotate_as(&mut self, key: &str, value: &str, source: &str) {
-        let said = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
-        self.annotations.insert(key.to_owned(), said);
+        let finding = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
+        self.annotations.insert(key.to_owned(), finding);
     }
 
-    /// Records a sentence about what is probably not as its author meant it.
+    /// Records a sentence about a probable mistake of the author.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
-    /// What is said of `field`.
+    /// The value of `field`.
     pub fn get(&self, field: Field) -> Option<&Value> {
-        self.values.iter().find(|said| said.field == field.name).map(|said| &said.value)
+        self.values.iter().find(|finding| finding.field == field.name).map(|finding| &finding.value)
     }
 
-    /// Gives the manifest the annotation `text`, `KEY=VALUE`. The keys of the specification itself are not to be had.
+    /// Adds the annotation `text`, `KEY=VALUE`, to the manifest. Keys of the specification are
+    /// refused.
     pub fn annotate(&mut self, text: &str, source: &str) -> Result<(), InvalidValue> {
         let reserved = ["org.cncf.model.", "org.cnai.model."];
         match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() && reserved.iter().all(|prefix| !key.starts_with(prefix)) => {
-                let said = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
-                self.annotations.insert(key.to_owned(), said);
+                let finding = Finding { field: ANNOTATIONS, value: value.into(), source: source.to_owned() };
+                self.annotations.insert(key.to_owned(), finding);
                 Ok(())
             }
             _ => Err(InvalidValue {
@@ -230,10 +233,10 @@ impl From<Inferred> for Metadata {
     }
 }
 
-/// The name under which annotations of the manifest stand among the fields.
+/// The name of the manifest's annotations among the fields.
 const ANNOTATIONS: &str = "annotations";
 
-/// A model as all sources together describe it.
+/// The description of a model, merged from all sources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
     /// General information.
@@ -242,53 +245,54 @@ pub struct Description {
     pub config: ModelConfig,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
-    /// Every value above with its source, in the specification's order, annotations last.
+    /// Every value above with its source, in the order of the specification; annotations come last.
     pub findings: Vec<Finding>,
-    /// What other sources said otherwise, in the order in which they were asked.
+    /// Differing values of sources with lower priority, in the order of the sources.
     pub overruled: Vec<Finding>,
-    /// Which weight files said nothing, and why, each in a sentence.
+    /// Sentences about weight files without usable metadata.
     pub notes: Vec<String>,
-    /// Which side files could not be read, and why, each in a sentence: what they would have said is missing above.
+    /// Sentences about side files that could not be read. Their values are missing above.
     pub warnings: Vec<String>,
 }
 
 impl Description {
-    /// The word of the first of `sources` that speaks of a field.
+    /// Merges `sources`, which are in order of priority: the first source with a value for a field
+    /// wins.
     pub fn of(sources: impl IntoIterator<Item = Metadata>) -> Self {
         let mut values: Vec<Finding> = Vec::new();
         let mut annotations: BTreeMap<String, Finding> = BTreeMap::new();
         let mut overruled = Vec::new();
         let (mut notes, mut warnings) = (Vec::new(), Vec::new());
         for source in sources {
-            for said in source.values {
-                match values.iter().find(|value| value.field == said.field) {
-                    None => values.push(said),
-                    Some(heard) if heard.value != said.value => overruled.push(said),
+            for finding in source.values {
+                match values.iter().find(|value| value.field == finding.field) {
+                    None => values.push(finding),
+                    Some(chosen) if chosen.value != finding.value => overruled.push(finding),
                     Some(_) => {}
                 }
             }
             notes.extend(source.notes);
             warnings.extend(source.warnings);
-            for (key, said) in source.annotations {
+            for (key, finding) in source.annotations {
                 match annotations.get(&key) {
-                    Some(heard) if heard.value != said.value => overruled.push(as_pair(&key, said)),
+                    Some(chosen) if chosen.value != finding.value => overruled.push(as_pair(&key, finding)),
                     Some(_) => {}
-                    None => _ = annotations.insert(key, said),
+                    None => _ = annotations.insert(key, finding),
                 }
             }
         }
-        values.sort_by_key(|said| Field::ALL.iter().position(|field| field.name == said.field));
+        values.sort_by_key(|finding| Field::ALL.iter().position(|field| field.name == finding.field));
         let inferred = crate::infer::config_of(&values);
-        let texts = annotations.iter().map(|(key, said)| (key.clone(), said.value.as_str().unwrap_or_default().to_owned())).collect();
-        values.extend(annotations.into_iter().map(|(key, said)| as_pair(&key, said)));
+        let texts = annotations.iter().map(|(key, finding)| (key.clone(), finding.value.as_str().unwrap_or_default().to_owned())).collect();
+        values.extend(annotations.into_iter().map(|(key, finding)| as_pair(&key, finding)));
         Self { descriptor: inferred.0, config: inferred.1, annotations: texts, findings: values, overruled, notes, warnings }
     }
 }
 
-/// An annotation as it stands among the fields: its value with its key before it.
-fn as_pair(key: &str, said: Finding) -> Finding {
-    let value = format!("{key}={}", said.value.as_str().unwrap_or_default());
-    Finding { value: value.into(), ..said }
+/// An annotation in the form of a field value: `KEY=VALUE`.
+fn as_pair(key: &str, finding: Finding) -> Finding {
+    let value = format!("{key}={}", finding.value.as_str().unwrap_or_default());
+    Finding { value: value.into(), ..finding }
 }
 
 #[cfg(test)]
@@ -298,7 +302,7 @@ mod tests {
     #[test]
     fn every_field_is_one_of_the_config() {
         for field in Field::ALL {
-            let mut said = Metadata::default();
+            let mut metadata = Metadata::default();
             let text = match field.name {
                 name if name.ends_with("At") || name.ends_with("Cutoff") => "2025-01-31",
                 "config.paramSize" => "7B",
@@ -308,8 +312,8 @@ mod tests {
                 name if ["reasoning", "toolUsage", "reward"].iter().any(|flag| name.ends_with(flag)) => "true",
                 _ => "x",
             };
-            said.say(field, text, "here").unwrap();
-            let Description { descriptor, config, findings, .. } = Description::of([said]);
+            metadata.say(field, text, "here").unwrap();
+            let Description { descriptor, config, findings, .. } = Description::of([metadata]);
             assert!(descriptor.other.is_empty() && config.other.is_empty(), "{}", field.name);
             assert!(config.capabilities.is_none_or(|capabilities| capabilities.other.is_empty()), "{}", field.name);
             assert_eq!(findings.len(), 1);
@@ -317,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_source_that_speaks_of_a_field_is_heard() {
+    fn the_first_source_with_a_value_wins() {
         let mut flags = Metadata::default();
         flags.say(Field::NAME, "flag", "--name").unwrap();
         flags.say(Field::LANGUAGES, "EN", "--language").unwrap();
@@ -332,7 +336,7 @@ mod tests {
         files.say(Field::NAME, "model", "README.md").unwrap();
         files.annotate("a.b=d", "config.json").unwrap();
         let description = Description::of([flags, file, files]);
-        let overruled: Vec<_> = description.overruled.iter().map(|said| (said.value.clone(), said.source.as_str())).collect();
+        let overruled: Vec<_> = description.overruled.iter().map(|finding| (finding.value.clone(), finding.source.as_str())).collect();
         assert_eq!(
             overruled,
             [
@@ -345,7 +349,7 @@ mod tests {
         assert_eq!((description.descriptor.name.as_deref(), description.descriptor.family.as_deref()), (Some("flag"), Some("llama")));
         assert_eq!(description.config.capabilities.unwrap().languages, ["en", "de"]);
         assert_eq!(description.annotations["a.b"], "c=d");
-        let sources: Vec<_> = description.findings.iter().map(|said| (said.field, said.source.as_str())).collect();
+        let sources: Vec<_> = description.findings.iter().map(|finding| (finding.field, finding.source.as_str())).collect();
         assert_eq!(
             sources,
             [
@@ -358,17 +362,17 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_the_specification() {
-        let said = |field: Field, text: &str| {
+    fn values_are_converted_to_the_specifications_form() {
+        let normalised = |field: Field, text: &str| {
             let mut metadata = Metadata::default();
             metadata.say(field, text, "here").map(|()| metadata.values.remove(0).value)
         };
-        assert_eq!(said(Field::PRECISION, "BF16, fp8_e4m3").unwrap(), "bfloat16,float8_e4m3");
-        assert_eq!(said(Field::KNOWLEDGE_CUTOFF, "2024-05-21").unwrap(), "2024-05-21T00:00:00Z");
-        assert_eq!(said(Field::REASONING, "True").unwrap(), true);
-        assert_eq!(said(Field::LICENSES, "apache-2.0").unwrap(), serde_json::json!(["Apache-2.0"]));
-        assert_eq!(said(Field::LICENSES, "Our Licence 1.0").unwrap(), serde_json::json!(["LicenseRef-our-licence-1.0"]));
-        assert_eq!(said(Field::LICENSES, "MIT OR Apache-2.0").unwrap(), serde_json::json!(["MIT OR Apache-2.0"]));
+        assert_eq!(normalised(Field::PRECISION, "BF16, fp8_e4m3").unwrap(), "bfloat16,float8_e4m3");
+        assert_eq!(normalised(Field::KNOWLEDGE_CUTOFF, "2024-05-21").unwrap(), "2024-05-21T00:00:00Z");
+        assert_eq!(normalised(Field::REASONING, "True").unwrap(), true);
+        assert_eq!(normalised(Field::LICENSES, "apache-2.0").unwrap(), serde_json::json!(["Apache-2.0"]));
+        assert_eq!(normalised(Field::LICENSES, "Our Licence 1.0").unwrap(), serde_json::json!(["LicenseRef-our-licence-1.0"]));
+        assert_eq!(normalised(Field::LICENSES, "MIT OR Apache-2.0").unwrap(), serde_json::json!(["MIT OR Apache-2.0"]));
         for (field, bad) in [
             (Field::PRECISION, "int4"),
             (Field::PARAM_SIZE, "8x7B"),
@@ -378,7 +382,7 @@ mod tests {
             (Field::REWARD, "yes"),
             (Field::NAME, " "),
         ] {
-            let error = said(field, bad).unwrap_err();
+            let error = normalised(field, bad).unwrap_err();
             assert!(error.to_string().contains(field.name), "{error}");
         }
         assert!(Metadata::default().annotate("org.cncf.model.filepath=x", "here").is_err());

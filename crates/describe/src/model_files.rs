@@ -1,4 +1,4 @@
-//! The files of one model, and what each is to it.
+//! The files of one model and their kinds.
 
 use modelpack_spec::{FilePath, LayerKind};
 use modelpack_transfer::{Error, FileReader, FilesReader, Origin};
@@ -13,19 +13,19 @@ pub struct ModelFile {
     pub path: FilePath,
     /// Its size in bytes.
     pub size: u64,
-    /// What it is to the model.
+    /// The kind of the file.
     pub kind: LayerKind,
     content: FilesReader,
 }
 
 impl ModelFile {
-    /// The file, open, unless it changed since it was listed: then packing fails.
+    /// Opens the file. `None` if it changed since it was listed; packing then fails.
     pub(crate) fn open(&self) -> Option<FileReader> {
         self.content.open(&self.path, self.size).ok()
     }
 }
 
-/// The files of one model. Some files of their tree may be none of the model's.
+/// The files of one model. Other files of their tree need not belong to the model.
 pub struct ModelFiles {
     pub(crate) files: Vec<ModelFile>,
     content: FilesReader,
@@ -38,7 +38,7 @@ impl ModelFiles {
         Self { files: files.into_iter().map(file).collect(), content }
     }
 
-    /// The first failure to read a file that is not on this machine. What was told since may be less than the files say.
+    /// The first failure to read a remote file. After a failure, results may be incomplete.
     pub fn failure(&self) -> Result<(), Error> {
         self.content.failure()
     }
@@ -47,17 +47,18 @@ impl ModelFiles {
         self.content.files().origin()
     }
 
-    /// Fetches the beginnings of weights and small files that are not on this machine, `concurrency` at once: what
-    /// [`infer`](crate::infer()) and [`gaps`](crate::gaps()) read first.
+    /// Fetches the beginnings of remote weights and small files, `concurrency` at the same time:
+    /// the data that [`infer`](crate::infer()) and [`gaps`](crate::gaps()) read first.
     pub async fn fetch_headers(&self, concurrency: usize) {
-        // Weights first: if there are more files than fit into memory, each of their headers is a round trip saved.
+        // Weights come first: if not all files fit into memory, each header of a weight that is
+        // kept saves a round trip.
         let (weights, others): (Vec<_>, Vec<_>) = self.files.iter().partition(|file| file.kind == LayerKind::Weight);
         let files = weights.into_iter().chain(others).map(|file| (&file.path, file.size));
         self.content.fetch_beginnings(files, concurrency).await;
     }
 }
 
-/// Models for tests, whose files are in memory.
+/// Models for tests, with files in memory.
 #[cfg(test)]
 mod for_tests {
     use super::*;
@@ -65,13 +66,13 @@ mod for_tests {
     use modelpack_transfer::MemoryFiles;
     use std::sync::Arc;
 
-    /// What `work` makes of the model of these files.
+    /// The result of `work` for a model with these files.
     pub(crate) fn with_model<T>(files: &[(&str, Vec<u8>)], work: impl FnOnce(&ModelFiles) -> T) -> T {
         let content = MemoryFiles::new(files.iter().map(|(path, bytes)| (path.parse().unwrap(), bytes.clone().into(), false)));
         with(content, files.iter().map(|(path, bytes)| (*path, bytes.len() as u64)), work)
     }
 
-    /// What `work` makes of the model of files that are listed, and cannot be opened.
+    /// The result of `work` for a model whose files are listed but cannot be opened.
     pub(crate) fn with_absent_files<T>(paths: &[&str], work: impl FnOnce(&ModelFiles) -> T) -> T {
         with(MemoryFiles::default(), paths.iter().map(|path| (*path, 2)), work)
     }

@@ -75,7 +75,7 @@ pub enum Event<'a> {
     Null,
 }
 
-/// What the grammar allows next.
+/// The tokens that the grammar allows next.
 #[derive(Clone, Copy)]
 enum Expected {
     Value,

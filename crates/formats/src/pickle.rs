@@ -77,7 +77,7 @@ pub struct Step<'a> {
     pub event: Event<'a>,
 }
 
-/// How the walk of one pickle ended.
+/// The end of the walk of one pickle.
 #[derive(Debug)]
 pub enum Ending {
     /// At STOP. The number is the id of the resulting mapping, if the result is one.

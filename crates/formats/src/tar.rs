@@ -146,8 +146,8 @@ impl<R: Read> Entries<R> {
 
     fn entry(&mut self, header: &Header, size: u64, extended: Extended) -> io::Result<Entry> {
         let size = match extended.size {
-            Some(said) if said < OCTAL_SIZE_END && said != size => return Err(malformed("an entry has two different sizes")),
-            said => said.unwrap_or(size),
+            Some(declared) if declared < OCTAL_SIZE_END && declared != size => return Err(malformed("an entry has two different sizes")),
+            declared => declared.unwrap_or(size),
         };
         let path = extended.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let path = String::from_utf8(path)
@@ -308,13 +308,13 @@ fn number(field: &[u8]) -> io::Result<u64> {
 /// archive: the first header's checksum is right.
 pub fn is_header(first: &[u8]) -> bool {
     let Some((first, _)) = first.split_first_chunk::<512>() else { return false };
-    let Ok(said) = number(&first[148..156]) else { return false };
+    let Ok(declared) = number(&first[148..156]) else { return false };
     // Some programs sum the bytes as signed numbers.
     let others = || first[..148].iter().chain(&first[156..]);
     let unsigned: i64 = others().map(|b| i64::from(*b)).sum();
     let signed: i64 = others().map(|b| i64::from(*b as i8)).sum();
     let spaces = 8 * i64::from(b' ');
-    unsigned > 0 && [unsigned, signed].iter().any(|sum| u64::try_from(sum + spaces) == Ok(said))
+    unsigned > 0 && [unsigned, signed].iter().any(|sum| u64::try_from(sum + spaces) == Ok(declared))
 }
 
 /// Checks the checksum, and that the header has one of the two supported layouts.

@@ -1,6 +1,6 @@
 //! The body of an answer, read up to a limit.
 
-use crate::{failure::Failure, request::PATIENCE};
+use crate::{client::HttpClient, failure::Failure};
 use modelpack_transfer::Error;
 use reqwest::Response;
 use std::time::Duration;
@@ -9,20 +9,22 @@ use std::time::Duration;
 const MAX_ERROR_BYTES: usize = 16 << 10;
 const ERROR_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The whole body of a response, which `what` names in an error.
-///
-/// Fails with [`Error::Invalid`] if it has more than `limit` bytes, whatever its headers say, and if it breaks off or nothing comes for a
-/// minute.
-pub async fn read_limited(mut response: Response, limit: usize, what: &str) -> Result<Vec<u8>, Failure> {
-    let url = response.url().clone();
-    let mut bytes = Vec::new();
-    loop {
-        let piece = tokio::time::timeout(PATIENCE, response.chunk()).await.map_err(|_| Failure::stalled(&url, PATIENCE))?;
-        let Some(piece) = piece.map_err(|e| Failure::network(&url, &e))? else { return Ok(bytes) };
-        if bytes.len() + piece.len() > limit {
-            return Err(Error::Invalid { what: what.to_owned(), why: format!("it has more than {limit} bytes") }.into());
+impl HttpClient {
+    /// The whole body of a response, which `what` names in an error.
+    ///
+    /// Fails with [`Error::Invalid`] if it has more than `limit` bytes, whatever its headers say, and if it breaks off or nothing comes for
+    /// as long as the idle time-out.
+    pub async fn read_limited(&self, mut response: Response, limit: usize, what: &str) -> Result<Vec<u8>, Failure> {
+        let (url, idle) = (response.url().clone(), self.timeouts().idle);
+        let mut bytes = Vec::new();
+        loop {
+            let piece = tokio::time::timeout(idle, response.chunk()).await.map_err(|_| Failure::stalled(&url, idle))?;
+            let Some(piece) = piece.map_err(|e| Failure::network(&url, &e))? else { return Ok(bytes) };
+            if bytes.len() + piece.len() > limit {
+                return Err(Error::Invalid { what: what.to_owned(), why: format!("it has more than {limit} bytes") }.into());
+            }
+            bytes.extend_from_slice(&piece);
         }
-        bytes.extend_from_slice(&piece);
     }
 }
 

@@ -1,6 +1,14 @@
 //! Connections to servers, and one request.
 
-use crate::{failure::Failure, network, options::ClientOptions, proxy::Routes, request::Request, text::shown};
+use crate::{
+    failure::Failure,
+    network,
+    options::{ClientOptions, RetryOptions, Timeouts},
+    proxy::Routes,
+    request::Request,
+    retry::Backoff,
+    text::shown,
+};
 use http::{
     HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
@@ -15,7 +23,6 @@ use std::{
 use tracing::{debug, info};
 
 const USER_AGENT: &str = concat!("modelpack/", env!("CARGO_PKG_VERSION"));
-const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
 /// How long an idle connection stays open: longer than a registry takes to commit a blob, so that the next request can use it.
 const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
 
@@ -24,6 +31,8 @@ const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
 pub struct HttpClient {
     client: reqwest::Client,
     routes: Arc<Routes>,
+    retry: RetryOptions,
+    timeouts: Timeouts,
 }
 
 impl HttpClient {
@@ -50,7 +59,7 @@ impl HttpClient {
                 .tls_danger_accept_invalid_certs(options.insecure)
                 .tcp_nodelay(true)
                 .tcp_keepalive(Duration::from_secs(30))
-                .connect_timeout(CONNECT_PATIENCE)
+                .connect_timeout(options.timeouts.connect)
                 .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
             routes.configure(builder)
         };
@@ -63,13 +72,28 @@ impl HttpClient {
             let why = network::causes(&e).last().map_or_else(String::new, ToString::to_string);
             Error::Setting { setting: "the HTTP client".to_owned(), why, source: Some(e.into()) }
         })?;
-        Ok(Self { client, routes: Arc::new(routes) })
+        Ok(Self { client, routes: Arc::new(routes), retry: options.retry, timeouts: options.timeouts })
+    }
+
+    /// How often a request that failed is repeated.
+    pub fn retry(&self) -> &RetryOptions {
+        &self.retry
+    }
+
+    /// Counts the attempts of one request.
+    pub fn backoff(&self) -> Backoff {
+        Backoff::new(self.retry)
+    }
+
+    /// How long it waits for a server.
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     /// Sends a request to `url` once, and returns the answer when its head has come, whatever its status is. Redirects are not followed. Of
     /// all credentials, only `authorization` is sent.
     ///
-    /// Fails if no answer comes, if no byte is sent or received for as long as the request's patience, if the payload cannot be read, or if
+    /// Fails if no answer comes, if no byte is sent or received for as long as the time-outs allow, if the payload cannot be read, or if
     /// it was sent before and cannot be sent again.
     pub async fn exchange<S>(
         &self,
@@ -112,17 +136,18 @@ impl HttpClient {
             sending =
                 sending.body(body.ok_or_else(|| Error::Network { url: shown(url), why: "what was sent cannot be sent again".to_owned() })?);
         }
+        let patience = request.patience(&self.timeouts);
         let mut answer = pin!(sending.send());
         let mut sent = 0;
         loop {
-            match tokio::time::timeout(request.patience, &mut answer).await {
+            match tokio::time::timeout(patience, &mut answer).await {
                 Ok(Ok(response)) => return self.routes.refusal(&response).map_or(Ok(response), |error| Err(error.into())),
                 Ok(Err(error)) => {
                     let failure = || self.routes.explain(url, Failure::network(url, &error), &error);
                     return Err(request.payload.failure().map_or_else(failure, Failure::from));
                 }
                 Err(_) if request.payload.sent() > sent => sent = request.payload.sent(),
-                Err(_) => return Err(Failure::stalled(url, request.patience)),
+                Err(_) => return Err(Failure::stalled(url, patience)),
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     origin::Origin,
     protocol::Protocol,
     range,
-    request::{PATIENCE, Request},
+    request::Request,
     retry::Backoff,
     text::shown,
 };
@@ -45,16 +45,9 @@ pub struct Resource<P: Protocol> {
 /// If the connection breaks, the missing bytes are requested again. If the server does not support ranges, the whole file is requested, and
 /// the other bytes are skipped. The bytes are not verified.
 pub async fn download<P: Protocol>(resource: Resource<P>, range: Range<u64>) -> Result<Body> {
-    let len = range.end - range.start;
-    let mut download = Download {
-        resource,
-        at: range.start,
-        wanted: range,
-        answer: None,
-        by_range: true,
-        answers: Answers::default(),
-        backoff: Backoff::default(),
-    };
+    let (len, backoff) = (range.end - range.start, resource.origin.client().backoff());
+    let mut download =
+        Download { resource, at: range.start, wanted: range, answer: None, by_range: true, answers: Answers::default(), backoff };
     download.answer = Some(download.ask().await?);
     let pieces = stream::try_unfold(download, |mut download| async move { Ok(download.next().await?.map(|piece| (piece, download))) });
     Ok(Body::from_stream(pieces, Some(len)))
@@ -168,8 +161,8 @@ impl<P: Protocol> Download<P> {
                 None if self.at == self.wanted.end => return Ok(None),
                 None => self.ask().await.map_err(|error| self.told(error))?,
             };
-            let missing = self.wanted.end - self.at;
-            let failure = match tokio::time::timeout(PATIENCE, answer.response.chunk()).await {
+            let (missing, idle) = (self.wanted.end - self.at, self.resource.origin.client().timeouts().idle);
+            let failure = match tokio::time::timeout(idle, answer.response.chunk()).await {
                 Ok(Ok(Some(mut piece))) => {
                     let skipped = piece.split_to(answer.skip.min(piece.len() as u64) as usize);
                     answer.skip -= skipped.len() as u64;
@@ -194,7 +187,7 @@ impl<P: Protocol> Download<P> {
                 Ok(Ok(None)) if self.at == answer.end && answer.skip == 0 => continue,
                 Ok(Ok(None)) => Failure::cut_off(answer.response.url()),
                 Ok(Err(error)) => Failure::network(answer.response.url(), &error),
-                Err(_) => Failure::stalled(answer.response.url(), PATIENCE),
+                Err(_) => Failure::stalled(answer.response.url(), idle),
             };
             info!(
                 what = self.resource.what,

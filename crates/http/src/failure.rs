@@ -3,6 +3,7 @@
 use crate::{
     body::read_message,
     network::{self, MAY_SPEAK_PLAIN_HTTP, MAY_SPEAK_TLS, NO_HANDSHAKE, UNANSWERED},
+    options::RetryOptions,
     protocol::{ErrorAnswer, Protocol},
     retry::{Retry, retry_after},
     text::{host, printable, shown},
@@ -52,7 +53,7 @@ impl Failure {
 
     /// No byte came for a long time.
     pub(crate) fn stalled(url: &Url, patience: Duration) -> Self {
-        let why = format!("nothing came for {} seconds", patience.as_secs());
+        let why = format!("nothing came for {} seconds", patience.as_secs_f64());
         Self { error: Error::Network { url: shown(url), why }, retry: Retry::Soon }
     }
 
@@ -69,8 +70,9 @@ impl Failure {
         }
     }
 
-    /// A response that is not a success, to a request that asked for `what`. `protocol` says what it means.
-    pub async fn refused(method: &Method, what: &str, protocol: &impl Protocol, response: Response) -> Self {
+    /// A response that is not a success, to a request that asked for `what`. `protocol` says what it means, `retry` whether it is worth to
+    /// repeat the request.
+    pub async fn refused(method: &Method, what: &str, protocol: &impl Protocol, response: Response, retry: &RetryOptions) -> Self {
         let (status, url, headers) = (response.status(), response.url().clone(), response.headers().clone());
         let text = read_message(response).await;
         let meaning = protocol.meaning(&ErrorAnswer { url: &url, status, headers: &headers, text: &text });
@@ -98,7 +100,7 @@ impl Failure {
                 _ => Error::Protocol { url: shown(&url), status: status.as_u16(), why },
             }),
         };
-        Self { error, retry: Retry::of(status, &headers) }
+        Self { error, retry: Retry::of(status, &headers, retry) }
     }
 }
 

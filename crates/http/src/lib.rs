@@ -28,12 +28,11 @@ mod request;
 mod retry;
 mod text;
 
-pub use body::read_limited;
 pub use client::HttpClient;
 pub use credentials::{Credentials, Login};
 pub use download::{Resource, download};
 pub use failure::{Failure, unexpected};
-pub use options::ClientOptions;
+pub use options::{ClientOptions, RetryOptions, Timeouts};
 pub use origin::{Origin, origin_url};
 pub use payload::Payload;
 pub use protocol::{ErrorAnswer, Meaning, Protocol};

@@ -2,9 +2,11 @@
 
 use crate::{Credentials, Proxies};
 use modelpack_transfer::Notices;
+use std::time::Duration;
 
 /// How servers are reached.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ClientOptions {
     /// Use plain HTTP for every server. For loopback hosts, it is always used.
     pub plain_http: bool,
@@ -16,6 +18,132 @@ pub struct ClientOptions {
     pub credentials: Credentials,
     /// The `User-Agent`; empty for the default.
     pub user_agent: String,
+    /// How often a request that failed is repeated.
+    pub retry: RetryOptions,
+    /// How long the client waits for a server.
+    pub timeouts: Timeouts,
     /// Receives the notices.
     pub notices: Notices,
+}
+
+impl ClientOptions {
+    /// Whether plain HTTP is spoken to every server.
+    pub fn plain_http(self, plain_http: bool) -> Self {
+        Self { plain_http, ..self }
+    }
+
+    /// Whether any TLS certificate is accepted.
+    pub fn insecure(self, insecure: bool) -> Self {
+        Self { insecure, ..self }
+    }
+
+    /// Goes through these proxies.
+    pub fn proxies(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Uses these logins.
+    pub fn credentials(self, credentials: Credentials) -> Self {
+        Self { credentials, ..self }
+    }
+
+    /// Sends this `User-Agent`.
+    pub fn user_agent(self, user_agent: impl Into<String>) -> Self {
+        Self { user_agent: user_agent.into(), ..self }
+    }
+
+    /// Repeats requests that failed like this.
+    pub fn retry(self, retry: RetryOptions) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// Waits for servers no longer than this.
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// Gives notices to `notices`.
+    pub fn notices(self, notices: Notices) -> Self {
+        Self { notices, ..self }
+    }
+}
+
+/// How often a request that failed is repeated, and after which pauses. Only failures that may pass are repeated.
+///
+/// Each pause is twice as long as the one before, less up to a half at random. If the server asks for a pause, that pause is made. If it
+/// asks for more than all pauses together can be, the request is not repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryOptions {
+    /// How often a request is sent while no progress is made; 1 repeats nothing.
+    pub attempts: u32,
+    /// The first pause.
+    pub first_pause: Duration,
+    /// The longest pause, also if a server asks for a longer one.
+    pub longest_pause: Duration,
+}
+
+impl Default for RetryOptions {
+    /// 5 attempts, with pauses from 200 ms to one minute.
+    fn default() -> Self {
+        Self { attempts: 5, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(60) }
+    }
+}
+
+impl RetryOptions {
+    /// Sends a request this often while no progress is made.
+    pub fn attempts(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// Pauses for this long at first.
+    pub fn first_pause(self, first_pause: Duration) -> Self {
+        Self { first_pause, ..self }
+    }
+
+    /// Pauses for no longer than this.
+    pub fn longest_pause(self, longest_pause: Duration) -> Self {
+        Self { longest_pause, ..self }
+    }
+
+    /// All pauses together, at most.
+    pub(crate) fn all_pauses(&self) -> Duration {
+        self.longest_pause.saturating_mul(self.attempts.saturating_sub(1))
+    }
+}
+
+/// How long the client waits for a server. There is no limit on the total time of a transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Until a connection is established.
+    pub connect: Duration,
+    /// Until an answer begins, or the next bytes of a body come or go.
+    pub idle: Duration,
+    /// Until the answer to a request with a body begins, after the last byte was sent: the server may read all of it once more.
+    pub upload: Duration,
+}
+
+impl Default for Timeouts {
+    /// 15 seconds to connect, one minute without progress, ten minutes for the answer to an upload.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(15), idle: Duration::from_secs(60), upload: Duration::from_secs(10 * 60) }
+    }
+}
+
+impl Timeouts {
+    /// Waits this long for a connection.
+    pub fn connect(self, connect: Duration) -> Self {
+        Self { connect, ..self }
+    }
+
+    /// Waits this long for the next progress.
+    pub fn idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// Waits this long for the answer to an upload.
+    pub fn upload(self, upload: Duration) -> Self {
+        Self { upload, ..self }
+    }
 }

@@ -5,7 +5,6 @@ use crate::{
     failure::{Failure, unexpected},
     protocol::Protocol,
     request::Request,
-    retry::Backoff,
     text::shown,
 };
 use http::{HeaderValue, Method, StatusCode, header::LOCATION};
@@ -45,6 +44,11 @@ impl<P: Protocol> Origin<P> {
         url
     }
 
+    /// The client that its requests are sent by.
+    pub fn client(&self) -> &HttpClient {
+        &self.client
+    }
+
     /// Whether the URL belongs to this server: it has the same scheme, host and port.
     pub fn owns(&self, url: &Url) -> bool {
         url.origin() == self.url.origin()
@@ -53,7 +57,7 @@ impl<P: Protocol> Origin<P> {
     /// Sends a request, and repeats it after failures that may be temporary, if its payload can be sent again. Returns the first successful
     /// answer.
     pub async fn send(&self, mut request: Request<'_, P::Scope>) -> Result<Response> {
-        let mut backoff = Backoff::default();
+        let mut backoff = self.client.backoff();
         loop {
             let failure = match self.attempt(&mut request).await {
                 Ok(response) => return Ok(response),
@@ -101,7 +105,7 @@ impl<P: Protocol> Origin<P> {
                 };
                 return Err(unexpected(&response, why).into());
             }
-            return Err(Failure::refused(&request.method, request.what, &self.protocol, response).await);
+            return Err(Failure::refused(&request.method, request.what, &self.protocol, response, self.client.retry()).await);
         }
     }
 

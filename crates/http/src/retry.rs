@@ -1,20 +1,12 @@
 //! When a failed request is repeated, and after which pause.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, options::RetryOptions};
 use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{DATE, RETRY_AFTER},
 };
 use std::time::{Duration, SystemTime};
 use tracing::info;
-
-/// The maximum number of attempts without progress.
-const ATTEMPTS: u32 = 5;
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause before an attempt, even if a server asks for a longer one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// If a server asks for a longer pause than all pauses together, there is no further attempt, because it would be too early.
-const ALL_PAUSES: Duration = LONGEST_PAUSE.saturating_mul(ATTEMPTS - 1);
 
 /// Whether a failure may be temporary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +21,15 @@ pub enum Retry {
 
 impl Retry {
     /// What the status and the headers of a response say.
-    pub(crate) fn of(status: StatusCode, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(status: StatusCode, headers: &HeaderMap, options: &RetryOptions) -> Self {
         if !matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504) {
             return Self::Never;
         }
         match retry_after(headers) {
             None => Self::Soon,
-            Some(pause) if pause > ALL_PAUSES => Self::Never,
-            Some(pause) => Self::After(pause.min(LONGEST_PAUSE)),
+            // Another attempt would come too early.
+            Some(pause) if pause > options.all_pauses() => Self::Never,
+            Some(pause) => Self::After(pause.min(options.longest_pause)),
         }
     }
 }
@@ -54,13 +47,19 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Counts attempts, and makes the pause before each one longer than the one before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Backoff {
+    options: RetryOptions,
     failures: u32,
 }
 
 impl Backoff {
-    /// After a failed attempt, waits until the next attempt should be made. Returns the failure if there should be no further attempt.
+    /// Nothing has failed yet.
+    pub fn new(options: RetryOptions) -> Self {
+        Self { options, failures: 0 }
+    }
+
+    /// After a failed attempt, waits until it is time for the next one. Gives the failure back if there should be none.
     pub async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(pause) = self.pause(failure.retry) else { return Err(failure) };
         info!(why = %failure.error, attempt = self.failures + 1, milliseconds = pause.as_millis() as u64, "trying again after a pause");
@@ -71,12 +70,16 @@ impl Backoff {
     /// How long to wait before the next attempt; `None` if there should be no further attempt.
     fn pause(&mut self, retry: Retry) -> Option<Duration> {
         self.failures += 1;
-        if self.failures >= ATTEMPTS {
+        let RetryOptions { attempts, first_pause, longest_pause } = self.options;
+        if self.failures >= attempts {
             return None;
         }
         match retry {
             Retry::Never => None,
-            Retry::Soon => Some((FIRST_PAUSE * 2u32.pow(self.failures - 1)).mul_f64(jitter())),
+            Retry::Soon => {
+                let doubled = first_pause.saturating_mul(2u32.saturating_pow(self.failures - 1));
+                Some(doubled.min(longest_pause).mul_f64(jitter()))
+            }
             Retry::After(pause) => Some(pause),
         }
     }
@@ -96,17 +99,23 @@ fn jitter() -> f64 {
 mod tests {
     use super::*;
 
+    const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+    fn of(status: StatusCode, headers: &HeaderMap) -> Retry {
+        Retry::of(status, headers, &RetryOptions::default())
+    }
+
     fn after(seconds: &'static str) -> Retry {
-        Retry::of(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::from_iter([(RETRY_AFTER, seconds.parse().unwrap())]))
+        of(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::from_iter([(RETRY_AFTER, seconds.parse().unwrap())]))
     }
 
     #[test]
     fn only_failures_that_may_pass_are_retried() {
         for passing in [408, 429, 500, 502, 503, 504] {
-            assert_eq!(Retry::of(StatusCode::from_u16(passing).unwrap(), &HeaderMap::new()), Retry::Soon, "{passing}");
+            assert_eq!(of(StatusCode::from_u16(passing).unwrap(), &HeaderMap::new()), Retry::Soon, "{passing}");
         }
         for lasting in [400, 401, 403, 404, 405, 409, 413, 416, 501] {
-            assert_eq!(Retry::of(StatusCode::from_u16(lasting).unwrap(), &HeaderMap::new()), Retry::Never, "{lasting}");
+            assert_eq!(of(StatusCode::from_u16(lasting).unwrap(), &HeaderMap::new()), Retry::Never, "{lasting}");
         }
     }
 
@@ -123,7 +132,7 @@ mod tests {
     fn a_date_counts_from_the_clock_of_the_server() {
         let dated = |date: &'static str, until: &'static str| {
             let headers = [(DATE, date.parse().unwrap()), (RETRY_AFTER, until.parse().unwrap())];
-            Retry::of(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::from_iter(headers))
+            of(StatusCode::SERVICE_UNAVAILABLE, &HeaderMap::from_iter(headers))
         };
         let seven = "Wed, 21 Oct 2026 07:00:00 GMT";
         assert_eq!(dated(seven, "Wed, 21 Oct 2026 07:00:03 GMT"), Retry::After(Duration::from_secs(3)));
@@ -137,12 +146,30 @@ mod tests {
 
     #[test]
     fn attempts_end_and_pauses_grow() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(RetryOptions::default());
         let pauses: Vec<_> = std::iter::from_fn(|| backoff.pause(Retry::Soon)).collect();
-        assert_eq!(pauses.len() as u32, ATTEMPTS - 1);
+        assert_eq!(pauses.len(), 4);
         assert!(pauses.is_sorted(), "{pauses:?}");
         backoff.progressed();
         assert!(backoff.pause(Retry::Soon).is_some());
         assert_eq!(backoff.pause(Retry::Never), None);
+    }
+
+    #[test]
+    fn options_bound_attempts_and_pauses() {
+        let second = Duration::from_secs(1);
+        let options = RetryOptions::default().attempts(40).first_pause(second).longest_pause(3 * second);
+        let mut backoff = Backoff::new(options);
+        let pauses: Vec<_> = std::iter::from_fn(|| backoff.pause(Retry::Soon)).collect();
+        assert_eq!(pauses.len(), 39);
+        assert!(pauses[0] <= second && pauses.iter().all(|pause| *pause <= 3 * second), "{pauses:?}");
+        assert!(pauses.last().is_some_and(|pause| *pause >= 3 * second / 2), "{pauses:?}");
+        assert_eq!(Backoff::new(RetryOptions::default().attempts(1)).pause(Retry::Soon), None);
+
+        let asked = |seconds: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, seconds.parse().unwrap())]);
+            Retry::of(StatusCode::SERVICE_UNAVAILABLE, &headers, &RetryOptions::default().attempts(3).longest_pause(3 * second))
+        };
+        assert_eq!((asked("4"), asked("6"), asked("7")), (Retry::After(3 * second), Retry::After(3 * second), Retry::Never));
     }
 }

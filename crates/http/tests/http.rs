@@ -3,13 +3,20 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
-use modelpack_http::{ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, download, origin_url};
+use modelpack_http::{
+    ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, download,
+    origin_url,
+};
 use modelpack_testkit::server::{Answer, Asked, Server, answer, cut, pieces};
 use modelpack_transfer::{Body, Error, Result};
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
+use tokio::net::TcpListener;
 
 /// Shows the token of the drawer that a request is about, once it was asked for one. Each refusal makes the next token.
 #[derive(Default)]
@@ -147,5 +154,29 @@ async fn what_failed_is_sent_again_and_a_refusal_reads_as_its_protocol_says() {
         let origin = self::origin(&server);
         let error = origin.send(get(&origin, "/letter")).await.unwrap_err().to_string();
         assert!(error.ends_with(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn options_say_how_often_a_server_is_asked_and_how_long_it_is_waited_for() {
+    let busy = Server::start(|_, _| answer(503, &[], "busy")).await;
+    let retry = RetryOptions::default().attempts(3).first_pause(Duration::ZERO);
+    let origin_of = |name: &str, options| {
+        Arc::new(Origin::new(origin_url(name, false).unwrap(), HttpClient::new(&options).unwrap(), Tokens::default()))
+    };
+    let origin = origin_of(&busy.address.to_string(), ClientOptions::default().retry(retry));
+    let error = origin.send(get(&origin, "/letter")).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { status: 503, .. }), "{error}");
+    assert_eq!(busy.asked().len(), 3);
+
+    // It takes connections, and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let timeouts = Timeouts::default().idle(Duration::from_millis(10)).upload(Duration::from_millis(20));
+    let options = ClientOptions::default().retry(retry.attempts(1)).timeouts(timeouts);
+    let origin = origin_of(&silent.local_addr().unwrap().to_string(), options);
+    let upload = Request::new(Method::PUT, origin.url("/letter"), &TOP, "the letter").payload(Payload::from(Bytes::from("dear")));
+    for (request, waited) in [(get(&origin, "/letter"), "0.01"), (upload, "0.02")] {
+        let error = origin.send(request).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("nothing came for {waited} seconds")), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! How a report is written as JSON.
+//! The JSON form of a report.
 
 use crate::{Consumer, ConsumerReport, Finding, Location, Report, Severity, Verdict};
 use modelpack_spec::Digest;

@@ -49,7 +49,7 @@ pub struct Rule {
     pub severity: Severity,
     /// The consumer's behaviour and the resulting requirement.
     pub reason: &'static str,
-    /// What to change in the artifact.
+    /// The required change of the artifact.
     pub change: &'static str,
     /// Finds the places where an artifact breaks the rule.
     breaches: fn(&Subject<'_>) -> Vec<Breach>,

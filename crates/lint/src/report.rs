@@ -31,7 +31,8 @@ impl Report {
         self
     }
 
-    /// The same, of an artifact whose layers were not hashed: the digests in its manifest mean nothing.
+    /// Like the other constructor, for an artifact whose layers were not hashed. The digests in its
+    /// manifest have no meaning.
     pub fn without_digests(mut self) -> Self {
         let findings = self.consumers.iter_mut().flat_map(|report| &mut report.findings).chain(&mut self.model);
         for finding in findings {

@@ -1,4 +1,5 @@
-//! Shows what an artifact holds, and fetches only what an engine needs beside the weights.
+//! Lists the content of an artifact, and fetches only the files that an engine needs besides the
+//! weights.
 //!
 //! `cargo run -p modelpack --example choose_files -- REFERENCE DIR`
 
@@ -12,14 +13,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let place: Place = reference.parse()?;
     let modelpack = Modelpack::new(Options::new(std::env::temp_dir().join("modelpack")));
 
-    // Manifest and config are read, and no layer.
+    // Only manifest and config are read, no layers.
     let inspection = modelpack.inspect(&place).await?;
     for layer in &inspection.layers {
         let (kind, path) = (layer.kind.map_or("-", |kind| kind.name()), layer.path.as_ref().map_or("-", |path| path.as_str()));
         println!("{:>12}  {kind:<13}  {path}", layer.size);
     }
 
-    // The patterns are those of .gitignore; the text before them says in an error where they came from.
+    // The patterns use the syntax of .gitignore. Errors name their source by the first argument.
     let selection = Selection::default().presets([Preset::Config]).exclude(Patterns::new("exclude", ["*.bin"])?);
     let options = UnpackOptions::default().selection(selection);
     let unpacked = modelpack.unpack(&place, Path::new(directory), &options).await?;

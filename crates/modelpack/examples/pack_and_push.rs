@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let place: Place = reference.parse()?;
     let modelpack = Modelpack::new(Options::new(store).notices(Notices::to(|notice| eprintln!("warning: {notice}"))));
 
-    // Nothing is written yet: this finds out what would be packed.
+    // Plans the packing: nothing is written yet.
     let directory = PathBuf::from(directory);
     let request = PackRequest::new(&directory).modelfile(ModelfilePath::find(&directory)).strict(true);
     let planned = modelpack.plan(&request).await?;
@@ -23,6 +23,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let packed = modelpack.pack(&request, &place).await?;
     println!("packed {} files, {} bytes, as {}", packed.files, packed.bytes, packed.digest);
     let pushed = modelpack.push(&place).await?;
-    println!("pushed to {}: {} bytes moved, {} there already", pushed.to, pushed.moved, pushed.present);
+    println!("pushed to {}: {} bytes moved, {} already present", pushed.to, pushed.moved, pushed.present);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Pulls an artifact from its registry straight into a directory, keeps no other copy, and shows how far it is.
+//! Pulls an artifact from its registry directly into a directory without another copy, and shows
+//! the progress.
 //!
 //! `cargo run -p modelpack --example pull_with_progress -- registry.example.com/team/model:v1 DIR`
 
@@ -13,7 +14,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(directory);
 
     let progress = Arc::<Progress>::default();
-    // The store keeps the digests of files, so that a second call need not hash them.
+    // The store caches the digests of files, so that a second call does not hash them again.
     let modelpack = Modelpack::new(Options::new(std::env::temp_dir().join("modelpack"))).with_progress(progress.clone());
     let pull = tokio::spawn(async move { modelpack.unpack(&from, &directory, &UnpackOptions::default()).await });
     while !pull.is_finished() {
@@ -25,10 +26,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     match pull.await? {
         Ok(unpacked) => {
-            println!("{}: {} files written, {} there already", unpacked.digest, unpacked.written.len(), unpacked.unchanged.len())
+            println!("{}: {} files written, {} already present", unpacked.digest, unpacked.written.len(), unpacked.unchanged.len())
         }
         Err(error) if error.kind() == ErrorKind::Network => {
-            return Err(format!("{error}; the same call goes on where this one stopped").into());
+            return Err(format!("{error}; the same call continues where this one stopped").into());
         }
         Err(error) => return Err(error.into()),
     }

@@ -11,66 +11,67 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attachment {
-    /// The file, here.
+    /// The source file on the local disk.
     pub source: PathBuf,
     /// Its path in the artifact.
     pub path: FilePath,
-    /// What it is to the model; `None` if its name says, or what it replaces.
+    /// Its kind; `None` to derive it from the name or from the replaced layer.
     pub kind: Option<LayerKind>,
 }
 
 impl Attachment {
-    /// The file `source` of this machine, which gets `path` in the artifact.
+    /// Attaches the local file `source` with the path `path` in the artifact.
     pub fn new(source: impl Into<PathBuf>, path: FilePath) -> Self {
         Self { source: source.into(), path, kind: None }
     }
 
-    /// Says what it is to the model; `None` leaves it to its name, or to what it replaces.
+    /// Sets the kind; `None` derives it from the name or from the replaced layer.
     pub fn kind(self, kind: Option<LayerKind>) -> Self {
         Self { kind, ..self }
     }
 }
 
-/// How files are attached.
+/// Options for attaching files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttachOptions {
-    /// Whether files that are in the artifact with other bytes are replaced; else they are an error.
+    /// Whether existing files with other bytes are replaced; otherwise they are an error.
     pub replace: bool,
 }
 
 impl AttachOptions {
-    /// Whether files that are in the artifact with other bytes are replaced.
+    /// Sets whether existing files with other bytes are replaced.
     pub fn replace(self, replace: bool) -> Self {
         Self { replace }
     }
 }
 
-/// What came of attaching.
+/// The result of attaching files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Attached {
-    /// Where the new artifact is.
+    /// The place of the new artifact.
     #[serde(rename = "reference")]
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// Files that were not in the old one.
+    /// Files that were not in the old artifact.
     pub added: Vec<FilePath>,
-    /// Files that were in it with other bytes, or as something else.
+    /// Files that were in the old artifact with other bytes or of another kind.
     pub replaced: Vec<FilePath>,
-    /// Files that were in it as they are.
+    /// Files that were in the old artifact unchanged.
     pub unchanged: Vec<FilePath>,
-    /// How many bytes of blobs were moved.
+    /// The number of bytes of blobs that were moved.
     pub moved: u64,
-    /// How many bytes of blobs were there already.
+    /// The number of bytes of blobs that were already present.
     pub present: u64,
 }
 
 impl Modelpack {
-    /// Writes to `to` the artifact that is at `from` with `files` added to it, or replaced in it if `options` allow, and nothing else changed;
-    /// a bare reference at the end means the store. Layers that are at the end already are not moved.
+    /// Adds `files` to the artifact at `from`, or replaces existing files if `options` allow it,
+    /// and writes the result to `to`. Nothing else changes. For `to`, a bare reference means the
+    /// store. Layers that the destination already has are not moved.
     ///
     /// ```
     /// # use modelpack::{AttachOptions, Attachment, Modelpack, Options, PackRequest};
@@ -118,7 +119,7 @@ impl Modelpack {
         PackOptions {
             concurrency: self.options.concurrency,
             progress: self.progress.clone(),
-            // Without a store that can be written, files are hashed each time.
+            // Without a writable store, files are hashed each time.
             digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         }
     }

@@ -1,19 +1,19 @@
-//! Copying an artifact of another tool as one of the specification.
+//! Copies an artifact of another tool and converts it to the ModelPack specification.
 
 use crate::{
     Copied, Modelpack, Place, Result,
-    inspect::read_what_it_says,
+    inspect::read_config_contents,
     open::{artifact_of, image_of},
 };
 use modelpack_pack::{InvalidValue, convert};
 use serde::Serialize;
 
-/// What was copied as an artifact of the specification.
+/// The result of a copy that was converted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ConvertedCopy {
-    /// Where it came from, and where the converted one is.
+    /// The source and the destination of the copy.
     #[serde(flatten)]
     pub copied: Copied,
     /// Values of the old config that the specification does not allow, and that are left out.
@@ -21,11 +21,13 @@ pub struct ConvertedCopy {
 }
 
 impl Modelpack {
-    /// Copies an artifact as [`copy`](Self::copy) does, and makes it one of the specification in today's names: a KitOps ModelKit, a model of
-    /// Docker or Ollama, what `oras` pushed, or a model in older names.
+    /// Copies an artifact like [`copy`](Self::copy), and converts it to the current names of the
+    /// specification. It can be a KitOps ModelKit, a model of Docker or Ollama, an artifact pushed
+    /// with `oras`, or a model with older names.
     ///
-    /// Config and manifest are new; layers keep their bytes, so that no weight is moved that is there already. Without a tag anywhere the
-    /// artifact is tagged `latest`. Fails if nothing says which file a layer is.
+    /// Config and manifest are new. Layers keep their bytes, so that weights are not moved if the
+    /// destination already has them. The artifact is tagged `latest` if neither side has a tag.
+    /// Fails if the file path of a layer is unknown.
     ///
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
@@ -39,11 +41,11 @@ impl Modelpack {
         let call = self.one_call();
         let opened = self.open(from).await?;
         let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
-        let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
-        let annotations = image.annotations.clone().into_iter().chain(said.annotations).collect();
+        let contents = opened.place.blame(read_config_contents(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
+        let annotations = image.annotations.clone().into_iter().chain(contents.annotations).collect();
         let target = self.target(to, opened.repository(), opened.name_of_successor()).await?;
         let (source, at) = (opened.source.as_ref(), &target.selector);
-        let converted = convert(source, &artifact, &said.config, &annotations, target.sink(), at, &call.copy_options()).await;
+        let converted = convert(source, &artifact, &contents.config, &annotations, target.sink(), at, &call.copy_options()).await;
         let converted = opened.place.blame(converted)?;
         target.finish().await?;
         let copied = opened.copied_to(to, converted.manifest.digest().clone(), call.progress.snapshot()).await;

@@ -1,34 +1,35 @@
-//! Copying an artifact from one place to another: push and pull are two cases of it.
+//! Copies an artifact from one place to another. Push and pull are special cases.
 
 use crate::{Modelpack, Place, Result, open::Opened};
 use modelpack_spec::Digest;
 use modelpack_transfer::{Snapshot, copy};
 use serde::Serialize;
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Copied {
-    /// Where it came from.
+    /// The source.
     pub from: Place,
-    /// Where it is.
+    /// The destination.
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// How many bytes of blobs were moved.
+    /// The number of bytes of blobs that were moved.
     pub moved: u64,
-    /// How many bytes of blobs were there already.
+    /// The number of bytes of blobs that were already present.
     pub present: u64,
-    /// How many manifests refer to it where it came from, and were not copied: signatures, SBOMs and the like. `None` if the place could
-    /// not tell quickly.
+    /// The number of manifests at the source that refer to the artifact and were not copied, such
+    /// as signatures and SBOMs. `None` if the source could not answer quickly.
     pub referrers_left_behind: Option<usize>,
 }
 
 impl Modelpack {
-    /// Copies an artifact with everything it names; a bare reference at the end means its registry.
+    /// Copies an artifact with all blobs and manifests that it refers to. For `to`, a bare
+    /// reference means its registry.
     ///
-    /// A layout or archive that is written without a name gets the tag or name that was read.
+    /// A layout or archive that is written without a name gets the tag or name of the source.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -41,7 +42,7 @@ impl Modelpack {
     /// let layout = format!("oci:{}:v1", scratch.path().join("layout").display());
     /// let copied = modelpack.copy(&"store:tiny:v1".parse()?, &layout.parse()?).await?;
     /// assert!(copied.moved > 0 && copied.present == 0);
-    /// // A second time there is nothing to move.
+    /// // A second copy moves no bytes.
     /// assert_eq!(modelpack.copy(&"store:tiny:v1".parse()?, &layout.parse()?).await?.moved, 0);
     /// # Ok(())
     /// # }
@@ -57,7 +58,8 @@ impl Modelpack {
         Ok(opened.copied_to(to, digest, call.progress.snapshot()).await)
     }
 
-    /// Copies an artifact from its registry into the store, whatever the store holds already.
+    /// Copies an artifact from its registry into the store, even if the store already has one with
+    /// this name.
     ///
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
@@ -80,7 +82,7 @@ impl Modelpack {
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
     /// let pushed = modelpack.push(&"registry.example.com/team/tiny:v1".parse()?).await?;
-    /// println!("{} is in the registry, {} bytes were there already", pushed.digest, pushed.present);
+    /// println!("{} is in the registry, {} bytes were already present", pushed.digest, pushed.present);
     /// # Ok(())
     /// # }
     /// ```
@@ -95,7 +97,7 @@ impl Modelpack {
 }
 
 impl Opened {
-    /// What is said of a copy of it that is whole.
+    /// The description of a complete copy at `to`.
     pub(crate) async fn copied_to(self, to: &Place, digest: Digest, counted: Snapshot) -> Copied {
         let to = to.clone().or_registry();
         let referrers_left_behind = if self.place.is_beside(&to) { Some(0) } else { self.count_referrers().await };

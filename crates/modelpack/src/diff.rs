@@ -1,4 +1,4 @@
-//! What two artifacts, or files that are not packed yet, differ in.
+//! The differences between two artifacts, or between files that are not packed yet.
 
 mod compare;
 
@@ -6,15 +6,16 @@ pub use compare::{Aspect, Change, Diff, DiffSide, DiffSize, LayerChange, ValueCh
 
 use crate::{
     Model, Modelpack, Result,
-    inspect::what_it_says,
+    inspect::config_contents,
     model::Digests,
     open::{artifact_of, image_of},
 };
 use compare::{Side, compare};
 
 impl Modelpack {
-    /// Compares two artifacts, or what files would be packed to. Of artifacts manifest and config are read, and no layer. Files that are
-    /// not packed yet are hashed, if the digest cache does not know them.
+    /// Compares two artifacts, or the artifacts that files would be packed to. For artifacts, only
+    /// manifest and config are read, no layers. Files that are not packed yet are hashed, unless
+    /// the digest cache knows them.
     ///
     /// ```
     /// # use modelpack::{Aspect, Model, Modelpack, Options, PackRequest};
@@ -42,7 +43,7 @@ impl Modelpack {
     async fn side(&self, side: &Model) -> Result<Side> {
         let subject = self.subject(side, Digests::Computed).await?;
         let (image, mut artifact) = (image_of(&subject.manifest)?, artifact_of(&subject.manifest)?);
-        let said = subject.config.map(|config| what_it_says(&mut artifact, &config)).transpose()?.flatten().unwrap_or_default();
-        Ok(Side::new(side.to_string(), subject.manifest.digest().clone(), artifact, &said.config, image.annotations.clone()))
+        let contents = subject.config.map(|config| config_contents(&mut artifact, &config)).transpose()?.flatten().unwrap_or_default();
+        Ok(Side::new(side.to_string(), subject.manifest.digest().clone(), artifact, &contents.config, image.annotations.clone()))
     }
 }

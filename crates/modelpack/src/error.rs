@@ -1,4 +1,4 @@
-//! What can go wrong with a verb.
+//! The errors of the operations.
 
 use crate::{Gap, InvalidPlace, ScanReport};
 use modelpack_pack::Error as PackError;
@@ -7,74 +7,76 @@ use modelpack_transfer::Error as StoreError;
 use serde::{Serialize, Serializer};
 use std::{fmt, io, path::PathBuf};
 
-/// The result of a verb.
+/// The result of an operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What failed: below, in the store or a registry; in the directory that was packed; or in what was asked for.
+/// The errors: of the store or a registry, of the packed directory, or of the request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A store, a registry, a layout or an archive.
     #[error(transparent)]
     Store(#[from] modelpack_transfer::Error),
-    /// An artifact of the local store is damaged on its disk.
+    /// An artifact of the local store is damaged on disk.
     #[error("{source}")]
     Damaged {
         /// The artifact.
         reference: Box<Reference>,
-        /// What was met.
+        /// The error that revealed the damage.
         source: modelpack_transfer::Error,
     },
-    /// The directory, its Modelfile, or the directory that was unpacked to.
+    /// The directory, its Modelfile, or the directory to unpack into.
     #[error(transparent)]
     Pack(modelpack_pack::Error),
-    /// A file with a document of which nothing says what it is.
-    #[error("{} is neither a config nor a manifest, as far as its fields tell", path.display())]
+    /// A file with a document of unknown type.
+    #[error("{} is neither a config nor a manifest, according to its fields", path.display())]
     UnknownDocument {
         /// The file.
         path: PathBuf,
     },
-    /// What was named is not the name of a place.
+    /// The given name is not a valid place.
     #[error(transparent)]
     Place(#[from] InvalidPlace),
-    /// What was to be packed only if nothing is found in it.
+    /// The scan of the files has findings, but the request requires none.
     #[error("{}", unsafe_files(.0))]
     Unsafe(Box<ScanReport>),
-    /// What was to be packed only if nothing is missing of it.
-    #[error("{}", not_whole(.0))]
+    /// Parts of the model are missing, but the request requires a complete model.
+    #[error("{}", incomplete_model(.0))]
     NotWhole(Vec<Gap>),
 }
 
-/// What kind of failure an error is. The program has an exit code for each.
+/// The kinds of errors. The program has an exit code for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// What was asked for: a reference or place that does not parse or could be several things, an option that is of no use.
+    /// An invalid request: a reference or place that does not parse or is ambiguous, or an option
+    /// that does not apply.
     Usage,
-    /// A directory, tag, manifest or blob is not there.
+    /// A directory, tag, manifest or blob does not exist.
     NotFound,
-    /// The registry wants credentials, or other ones, or does not allow it.
+    /// The registry requires credentials, rejects the given ones, or denies the operation.
     Unauthorized,
-    /// A wrong digest or size, an artifact that is invalid or hostile.
+    /// A wrong digest or size, or an artifact that is invalid or malicious.
     Verification,
-    /// A file or disk: not readable, not writable, full.
+    /// A file or disk error: not readable, not writable, full.
     Io,
-    /// No server, a connection that broke, an answer that the protocol does not foresee.
+    /// No server, a broken connection, or an answer that violates the protocol.
     Network,
-    /// Something is in the way.
+    /// A conflict with existing files.
     Conflict,
-    /// What is packed: a Modelfile, an empty directory, a link that leaves it, a file that changed.
+    /// The files to pack: a Modelfile with an error, an empty directory, a link out of the
+    /// directory, a file that changed.
     Input,
-    /// Loading a file could run code, or the file is not what its format wants, or could not be read.
+    /// Loading a file could run code, or the file violates its format or could not be read.
     Unsafe,
-    /// Something is missing of a model that is to be packed whole or not at all.
+    /// Parts of the model are missing, but a complete model is required.
     NotWhole,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
 impl ErrorKind {
-    /// The name for programs, such as `notFound`.
+    /// The name in JSON output, such as `notFound`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -105,7 +107,7 @@ impl Serialize for ErrorKind {
 }
 
 impl Error {
-    /// What kind of failure it is.
+    /// The kind of the error.
     ///
     /// ```
     /// # use modelpack::{ErrorKind, Modelpack, Options};
@@ -173,24 +175,24 @@ impl From<modelpack_pack::Error> for Error {
     }
 }
 
-/// The first finding, and how many there are besides.
+/// The first finding, and the number of further findings.
 fn unsafe_files(report: &ScanReport) -> String {
     let first = report.findings().next().map(|(file, finding)| format!("{}: {finding} ({})", file.path, finding.severity));
     let more = match report.count().saturating_sub(1) {
         0 => String::new(),
         more => format!("; {more} more found"),
     };
-    format!("not packed, for it is not safe: {}{more}", first.unwrap_or_default())
+    format!("not packed, because it is not safe: {}{more}", first.unwrap_or_default())
 }
 
-/// The first gap, and how many there are besides.
-fn not_whole(gaps: &[Gap]) -> String {
+/// The first gap, and the number of further gaps.
+fn incomplete_model(gaps: &[Gap]) -> String {
     let first = gaps.first().map(Gap::to_string).unwrap_or_default();
     let more = match gaps.len().saturating_sub(1) {
         0 => String::new(),
         more => format!("; {more} more found"),
     };
-    format!("not packed, for the model is not whole: {first}{more}")
+    format!("not packed, because the model is incomplete: {first}{more}")
 }
 
 #[cfg(test)]

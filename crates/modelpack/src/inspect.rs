@@ -1,57 +1,58 @@
-//! What an artifact says of itself.
+//! Reads the metadata of an artifact.
 
 use crate::{
     Error, Modelpack, Place, Result, StoreError,
     open::{artifact_of, image_of},
 };
-use modelpack_spec::{Artifact, Config, Content, Descriptor, Digest, FilePath, Layer, LayerKind, Manifest, Said};
+use modelpack_spec::{Artifact, Config, ConfigContents, Content, Descriptor, Digest, FilePath, Layer, LayerKind, Manifest};
 use modelpack_transfer::Source;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
-/// An artifact as its manifest and config describe it.
+/// An artifact as described by its manifest and config.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Inspection {
-    /// Where it was found.
+    /// The place where it was found.
     #[serde(rename = "reference")]
     pub place: Place,
-    /// The manifest, with its bytes. It serialises as its digest, media type and size in bytes.
+    /// The manifest with its bytes. The JSON form consists of digest, media type and size in bytes.
     #[serde(flatten, serialize_with = "without_bytes")]
     pub manifest: Manifest,
-    /// The type of the artifact, in today's name.
+    /// The type of the artifact, with its current name.
     pub artifact_type: Option<String>,
-    /// What it says of its model, as do a KitOps ModelKit and the models of Docker and Ollama; `None` for an artifact whose config is none of
-    /// these, such as one that `oras` made.
+    /// The metadata of the model, also of a KitOps ModelKit and of models of Docker and Ollama.
+    /// `None` for an artifact with another config, such as one pushed with `oras`.
     pub config: Option<Config>,
-    /// The annotations of the manifest, and what another tool's config says that no field of `config` holds.
+    /// The annotations of the manifest, and values of another tool's config that have no field in
+    /// `config`.
     pub annotations: BTreeMap<String, String>,
     /// The layers in order.
     pub layers: Vec<InspectedLayer>,
-    /// For an index, what it lists.
+    /// For an index, its entries.
     pub manifests: Vec<Descriptor>,
 }
 
-/// A layer as its descriptor describes it.
+/// A layer as described by its descriptor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct InspectedLayer {
     /// The file's path, or the path in an archive layer's annotations.
     pub path: Option<FilePath>,
-    /// What it is to the model, if its media type says so.
+    /// The kind of the layer, if its media type defines it.
     pub kind: Option<LayerKind>,
-    /// Its media type as it stands in the manifest.
+    /// Its media type as written in the manifest.
     pub media_type: String,
     /// Its digest.
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether it is an archive of files rather than one file.
+    /// Whether it is an archive and not a single file.
     #[serde(rename = "archive")]
     pub is_archive: bool,
-    /// Whether its owner may execute it, as far as its annotations say.
+    /// Whether the owner may execute it, according to its annotations.
     #[serde(rename = "executable")]
     pub is_executable: bool,
 }
@@ -70,7 +71,7 @@ impl From<Layer> for InspectedLayer {
     }
 }
 
-/// What is known of a manifest before it is read.
+/// The data of a manifest that is known before it is read.
 fn without_bytes<S: Serializer>(manifest: &Manifest, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -83,7 +84,7 @@ fn without_bytes<S: Serializer>(manifest: &Manifest, serializer: S) -> Result<S:
 }
 
 impl Modelpack {
-    /// Reads manifest and config, and nothing else.
+    /// Reads only manifest and config.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -115,9 +116,9 @@ impl Modelpack {
             });
         }
         let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
-        let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?;
+        let contents = opened.place.blame(read_config_contents(opened.source.as_ref(), &mut artifact).await)?;
         let layers = artifact.layers.into_iter().map(InspectedLayer::from).collect();
-        let (config, noted) = said.map(|said| (said.config, said.annotations)).unzip();
+        let (config, noted) = contents.map(|contents| (contents.config, contents.annotations)).unzip();
         let annotations = image.annotations.clone().into_iter().chain(noted.unwrap_or_default()).collect();
         Ok(Inspection {
             place: opened.place,
@@ -131,17 +132,19 @@ impl Modelpack {
     }
 }
 
-/// Reads the config of `artifact`, if it is one that is known, and gives layers the paths that it alone says.
-pub(crate) async fn read_what_it_says(source: &dyn Source, artifact: &mut Artifact) -> Result<Option<Said>> {
+/// Reads the config of `artifact` if its type is known. Sets layer paths that only the config
+/// contains.
+pub(crate) async fn read_config_contents(source: &dyn Source, artifact: &mut Artifact) -> Result<Option<ConfigContents>> {
     if !artifact.has_known_config() {
         return Ok(None);
     }
     let bytes = modelpack_transfer::read_config(source, &artifact.config).await?;
-    what_it_says(artifact, &bytes)
+    config_contents(artifact, &bytes)
 }
 
-/// What the bytes of its config say of `artifact`, if it is one that is known. Gives layers the paths that it alone says.
-pub(crate) fn what_it_says(artifact: &mut Artifact, config: &[u8]) -> Result<Option<Said>> {
+/// Parses the config of `artifact` if its type is known. Sets layer paths that only the config
+/// contains.
+pub(crate) fn config_contents(artifact: &mut Artifact, config: &[u8]) -> Result<Option<ConfigContents>> {
     if !artifact.has_known_config() {
         return Ok(None);
     }
@@ -149,7 +152,7 @@ pub(crate) fn what_it_says(artifact: &mut Artifact, config: &[u8]) -> Result<Opt
     artifact.read_config(config).map(Some).map_err(|e| Error::Store(StoreError::Invalid { what, why: e.to_string() }))
 }
 
-/// Reads a config of the specification and verifies it against its descriptor.
+/// Reads a ModelPack config and verifies it against its descriptor.
 pub(crate) async fn read_config(source: &dyn Source, config: &Descriptor) -> Result<Config> {
     let bytes = modelpack_transfer::read_config(source, config).await?;
     let what = format!("config {}", config.digest);

@@ -1,11 +1,13 @@
-//! Pack, move and unpack AI models as OCI artifacts: one call a verb, for programs that embed it.
+//! Packs, moves and unpacks AI models as OCI artifacts. Programs that embed it make one call per
+//! operation.
 //!
-//! [`Modelpack`] opens what a [`Place`] names (a registry, the local store, a layout directory, an archive) as source or sink, and
-//! makes one call below: [`pack`](Modelpack::pack), [`copy`](Modelpack::copy), [`unpack`](Modelpack::unpack) and their kin.
-//! It reads no environment and no terminal: everything comes in [`Options`].
+//! [`Modelpack`] opens a [`Place`] (a registry, the local store, a layout directory, an archive) as
+//! source or sink, and runs an operation such as [`pack`](Modelpack::pack),
+//! [`copy`](Modelpack::copy) or [`unpack`](Modelpack::unpack). It reads no environment variables
+//! and uses no terminal: all settings are in [`Options`].
 //!
-//! What a verb returns serialises, and the program's `--json` prints just that; `docs/json.md` lists the fields. An [`Error`] has a
-//! [`kind`](Error::kind).
+//! The results of operations can be serialised, and `--json` of the program prints them in this
+//! form; `docs/json.md` lists the fields. An [`Error`] has a [`kind`](Error::kind).
 //!
 //! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`.
 
@@ -42,7 +44,7 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl};
+pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
@@ -74,10 +76,10 @@ use modelpack_store::{Store, Untagged};
 use modelpack_transfer::CopyOptions;
 use std::sync::{Arc, OnceLock};
 
-/// The verbs. Cheap to make: nothing is opened before it is needed. A clone shares what was opened: the store, connections and the tokens
-/// of registries.
+/// The operations. Creation is cheap, because stores and clients are opened on first use. Clones
+/// share the opened store, the connections and the tokens of registries.
 ///
-/// Every future may be dropped: what was under way is undone, and what was finished stays.
+/// Every future can be dropped: unfinished work is undone, and finished work is kept.
 #[derive(Clone)]
 pub struct Modelpack {
     options: Arc<Options>,
@@ -85,7 +87,7 @@ pub struct Modelpack {
     progress: Arc<Progress>,
 }
 
-/// What is opened when it is first needed, and kept.
+/// The stores and clients, which are opened on first use and then kept.
 #[derive(Default)]
 struct OpenedOnce {
     store: OnceLock<Store>,
@@ -94,12 +96,13 @@ struct OpenedOnce {
 }
 
 impl Modelpack {
-    /// The verbs with these options.
+    /// Creates an instance with these options.
     pub fn new(options: Options) -> Self {
         Self { options: Arc::new(options), opened: Arc::default(), progress: Arc::default() }
     }
 
-    /// The same verbs, whose bytes `progress` counts. They share with these what is opened, so one such handle a call costs nothing.
+    /// The same operations, with `progress` as the counter of their bytes. Both handles share the
+    /// opened stores and clients, so a handle per call is cheap.
     ///
     /// ```no_run
     /// # use modelpack::{Modelpack, Options, Place, Progress};
@@ -112,7 +115,7 @@ impl Modelpack {
     ///     let modelpack = modelpack.with_progress(progress.clone());
     ///     (progress, tokio::spawn(async move { modelpack.pull(&place).await }))
     /// });
-    /// // Anybody may read the counters at any time.
+    /// // The counters can be read at any time.
     /// for (progress, pull) in pulls {
     ///     println!("{} of {} bytes", progress.snapshot().moved, progress.snapshot().total);
     ///     pull.await??;
@@ -124,21 +127,23 @@ impl Modelpack {
         Self { progress, ..self.clone() }
     }
 
-    /// The same verbs for one call, whose bytes are counted apart, and in this handle's progress too.
+    /// The same operations for one call. Its bytes are counted separately, and also in the progress
+    /// of this handle.
     fn one_call(&self) -> Self {
         self.with_progress(Arc::new(Progress::part_of(self.progress.clone())))
     }
 
-    /// The local store, to be read. It need not be there, and may be read-only.
+    /// The local store for reading. It may be missing or read-only.
     fn store(&self) -> Result<&Store> {
         get_or_try_init(&self.opened.store, || Ok(Store::open_existing(&self.options.store, Untagged::Drop)?))
     }
 
-    /// The local store, to be written: it is made if it is not there, and what writers left in it that were killed goes.
+    /// The local store for writing. It is created if it is missing, and files left by killed
+    /// writers are removed.
     fn writable_store(&self) -> Result<&Store> {
         get_or_try_init(&self.opened.writable_store, || {
             let store = Store::open(&self.options.store, Untagged::Drop)?;
-            // What cannot be removed is for `prune` to report.
+            // `prune` reports files that cannot be removed.
             let _ = store.remove_abandoned();
             Ok(store)
         })
@@ -147,7 +152,7 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            Ok(Client::new(ClientOptions { notices, ..self.options.client.clone() })?)
+            Ok(Client::new(self.options.client.clone().notices(notices))?)
         })
     }
 
@@ -156,7 +161,7 @@ impl Modelpack {
     }
 }
 
-/// What `cell` holds. If it holds nothing, it holds from now on what `make` returns.
+/// The value of `cell`. If it is empty, it is filled with the result of `make`.
 fn get_or_try_init<T>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     match cell.get() {
         Some(made) => Ok(made),

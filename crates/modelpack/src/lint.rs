@@ -1,25 +1,26 @@
-//! Which tools can use an artifact, or what files would become.
+//! Checks which tools can use an artifact, or the artifact that files would become.
 
 use crate::{Model, Modelpack, Result, model::Digests, open::image_of};
 use modelpack_lint::Report;
 use serde::Serialize;
 
-/// Which tools can use a model.
+/// The tools that can use a model.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Linted {
-    /// What was asked about, as it was named.
+    /// The name of the model, as given.
     pub target: String,
-    /// What is missing of the model, and what each consumer can do with it.
+    /// The missing parts of the model, and the results for each consumer.
     #[serde(flatten)]
     pub report: Report,
 }
 
 impl Modelpack {
-    /// Asks every known consumer whether it can use the model. Of an artifact, manifest and config are read, and no layer: names and
-    /// sizes tell what is missing. Of files that are not packed yet, the headers of weights are read too. These files are not hashed,
-    /// so the report has no digests.
+    /// Checks for each known consumer whether it can use the model. For an artifact, only manifest
+    /// and config are read, no layers, so missing parts are found by names and sizes. For files
+    /// that are not packed yet, the headers of weights are read too. These files are not hashed, so
+    /// the report has no digests.
     ///
     /// ```
     /// # use modelpack::{Model, Modelpack, Options, PackRequest, consumers::Verdict};

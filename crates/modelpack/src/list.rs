@@ -1,4 +1,5 @@
-//! What can be listed: the store, a layout or an archive, the tags of a repository, the repositories of a registry.
+//! Lists the store, a layout or an archive, the tags of a repository, or the repositories of a
+//! registry.
 
 use crate::{InvalidPlace, Modelpack, Place, Result};
 use modelpack_spec::{Digest, Reference, RepositoryName, Tag};
@@ -10,14 +11,15 @@ use std::{
     str::FromStr,
 };
 
-/// Something that is listed.
+/// The target of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListTarget {
-    /// `NAME`, or `store:[HOST/]NAME`: what the local store holds under this name and below it.
+    /// `NAME`, or `store:[HOST/]NAME`: the artifacts of the local store with this name or a name
+    /// below it.
     Store(RepositoryName),
     /// `oci:PATH`: the entries of an OCI image layout directory.
     Layout(PathBuf),
-    /// `oci-archive:FILE`: the entries of a tar archive of one.
+    /// `oci-archive:FILE`: the entries of a tar archive of an image layout.
     Archive(PathBuf),
     /// `HOST/NAME` or `docker://HOST/NAME`: the tags of a repository in its registry.
     Tags(RepositoryName),
@@ -32,7 +34,7 @@ impl FromStr for ListTarget {
         let not_listed = || InvalidPlace::NotListed(text.to_owned());
         let whole = |reference: &str| match reference.parse::<RepositoryName>() {
             Ok(name) => Ok(name),
-            // A tag or digest is no mistake in the name, but there is nothing to list below it.
+            // A reference with a tag or digest is valid, but has nothing to list.
             Err(_) if reference.parse::<Reference>().is_ok() => Err(not_listed()),
             Err(e) => Err(InvalidPlace::Reference(e)),
         };
@@ -64,19 +66,20 @@ impl FromStr for ListTarget {
     }
 }
 
-/// A manifest of a layout or archive, as its index lists it.
+/// A manifest of a layout or archive, as listed in its index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ListedEntry {
-    /// Its name, any text; `None` if it has none.
+    /// Its name, which may be any text; `None` if it has none.
     pub name: Option<String>,
     /// The digest of the manifest.
     pub digest: Digest,
-    /// Whether it belongs to another manifest, as a signature or an SBOM does.
+    /// Whether it refers to another manifest, like a signature or an SBOM.
     #[serde(rename = "referrer")]
     pub is_referrer: bool,
-    /// The type of the artifact, or of its config; `None` if it cannot be read, or is an index that says none.
+    /// The type of the artifact, or of its config; `None` if it cannot be read, or is an index
+    /// without a type.
     pub artifact_type: Option<String>,
     /// The size of config and layers in bytes; `None` if the manifest cannot be read.
     pub size: Option<u64>,
@@ -87,7 +90,7 @@ pub struct ListedEntry {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ListedTag {
-    /// The repository, with its registry's host.
+    /// The repository with the host of its registry.
     pub repository: RepositoryName,
     /// The tag.
     pub tag: Tag,
@@ -98,12 +101,12 @@ pub struct ListedTag {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ListedRepository {
-    /// The repository, with its registry's host: `HOST/NAME`.
+    /// The repository with the host of its registry: `HOST/NAME`.
     pub repository: String,
 }
 
 impl Modelpack {
-    /// What the index of a layout directory lists, in its order.
+    /// The entries of the index of a layout directory, in its order.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -123,7 +126,7 @@ impl Modelpack {
         Ok(Layout::at(path).entries().await?.into_iter().map(ListedEntry::from).collect())
     }
 
-    /// What the index of an archive lists, in its order.
+    /// The entries of the index of an archive, in its order.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -145,7 +148,8 @@ impl Modelpack {
         Ok(entries.into_iter().map(ListedEntry::from).collect())
     }
 
-    /// The tags of a repository in its registry, in the registry's order. What it lists and can be no tag is left out, with a notice.
+    /// The tags of a repository in its registry, in the registry's order. Entries that are not
+    /// valid tags are left out, with a notice.
     ///
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
@@ -160,10 +164,11 @@ impl Modelpack {
         Ok(tags.into_iter().map(|tag| ListedTag { repository: repository.clone(), tag }).collect())
     }
 
-    /// The repositories of a registry, by its host and port, in the registry's order. What it lists and can be no repository is left out,
-    /// with a notice.
+    /// The repositories of a registry, by its host and port, in the registry's order. Entries that
+    /// are not valid repository names are left out, with a notice.
     ///
-    /// Fails with [`NotFound`](crate::ErrorKind::NotFound) if the registry does not list them, as many do not.
+    /// Fails with [`NotFound`](crate::ErrorKind::NotFound) if the registry does not support this
+    /// listing, which is common.
     ///
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
@@ -190,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_listed_is_told_by_its_name() {
+    fn the_name_determines_the_target() {
         let name = |text: &str| text.parse::<RepositoryName>().unwrap();
         for (text, target) in [
             ("tiny", ListTarget::Store(name("tiny"))),

@@ -1,4 +1,4 @@
-//! What is asked about, packed or not.
+//! A model that is packed or not packed yet.
 
 use crate::{Modelpack, PackRequest, Place, Result, open::image_of};
 use modelpack_pack::{Gap, pack, preview};
@@ -11,11 +11,11 @@ use std::fmt;
 pub enum Model {
     /// An artifact.
     Place(Place),
-    /// Files, and how they would be packed.
+    /// Files, and the request to pack them.
     Files(Box<PackRequest>),
 }
 
-/// The name of the artifact, or of what is packed.
+/// The name of the artifact or of the files, as given.
 impl fmt::Display for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -28,24 +28,25 @@ impl fmt::Display for Model {
 /// Manifest and config of a model, stored or not.
 pub(crate) struct Subject {
     pub(crate) manifest: Manifest,
-    /// The config's bytes, if it is JSON by its type: that of a foreign artifact may be anything, of any size.
+    /// The config's bytes, if its media type is JSON. The config of a foreign artifact can have any
+    /// content and size.
     pub(crate) config: Option<Vec<u8>>,
-    /// What is missing of the model, if its files were looked at.
+    /// The missing parts of the model, if its files were checked.
     pub(crate) missing: Option<Vec<Gap>>,
 }
 
-/// What the digests are in the manifest of files that are not packed yet.
+/// The digests in the manifest of files that are not packed yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Digests {
-    /// Any: no file is read for them.
+    /// Arbitrary digests: no file is read for them.
     StandIns,
-    /// Those that packing would give.
+    /// The digests that packing would give.
     Computed,
 }
 
 impl Modelpack {
-    /// Manifest and config of `model`. Of an artifact no layer is read. Of files the headers are, and all bytes if digests are to be
-    /// computed and nothing knows them.
+    /// Manifest and config of `model`. For an artifact, no layers are read. For files, the headers
+    /// are read, and also all bytes if digests are requested and not in the cache.
     pub(crate) async fn subject(&self, model: &Model, digests: Digests) -> Result<Subject> {
         match model {
             Model::Place(place) => {
@@ -76,7 +77,8 @@ async fn readable_config(source: &dyn Source, config: &Descriptor) -> Result<Opt
     if config.media_type.ends_with("json") { Ok(Some(modelpack_transfer::read_config(source, config).await?)) } else { Ok(None) }
 }
 
-/// A sink that says it holds every blob: what is packed to it is hashed, and goes nowhere.
+/// A sink that reports that it has every blob. Files packed to it are hashed, but nothing is
+/// written.
 struct Held;
 
 #[async_trait::async_trait]
@@ -86,7 +88,7 @@ impl Sink for Held {
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, StoreError> {
-        blob.expect("a sink that wants digests is told them");
+        blob.expect("a sink that wants digests gets them");
         Ok(Begin::Exists)
     }
 

@@ -1,11 +1,12 @@
-//! Writing a Modelfile for files.
+//! Writes a Modelfile for files.
 
 use crate::{Modelpack, PackRequest, Result};
 use modelpack_pack::generate;
 
 impl Modelpack {
-    /// The text of a Modelfile with which the files pack as they pack now: their names, and what they and the request say of the model.
-    /// A Modelfile in the request, or in the directory, is not looked at.
+    /// The text of a Modelfile that packs the files as they are packed now, with their names and
+    /// the metadata from them and from the request. A Modelfile in the request or in the directory
+    /// is ignored.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};

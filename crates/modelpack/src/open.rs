@@ -1,4 +1,4 @@
-//! Opening what a place names.
+//! Opens places for reading and for writing.
 
 use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
 use async_trait::async_trait;
@@ -8,24 +8,25 @@ use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Repo
 use modelpack_transfer::{Body, Notice, Sink, Source, blocking};
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
-/// How long a registry is asked for referrers, which nobody needs.
+/// The time limit for a query of referrers, which are not essential.
 const REFERRERS_PATIENCE: Duration = Duration::from_secs(5);
 
-/// A place that is read: its source, and the manifest that was asked for.
+/// A place that is open for reading: its source, and the requested manifest.
 pub(crate) struct Opened {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) manifest: Manifest,
-    /// The place, a bare reference resolved to where it was found.
+    /// The place; a bare reference is resolved to the place where it was found.
     pub(crate) place: Place,
     /// The tag or name under which it was found, if any.
     pub(crate) name: Option<String>,
-    /// Where the manifests lie that refer to it.
+    /// The place of the manifests that refer to it.
     referrers: Referrers,
-    /// Keeps collection away as long as the source is read.
+    /// Prevents garbage collection while the source is read.
     _lease: Option<Lease>,
 }
 
-/// An artifact of the store. Its manifest was written when all that it names was there, so what is not there any more is lost.
+/// An artifact of the store. All blobs existed when its manifest was written, so a missing blob is
+/// a damage.
 struct Stored(Repository);
 
 #[async_trait]
@@ -37,7 +38,7 @@ impl Source for Stored {
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body, StoreError> {
         self.0.blob(blob, range).await.map_err(|error| match error {
             StoreError::NotFound { .. } => {
-                StoreError::Damaged { repository: self.0.name().to_string(), why: format!("blob {} is gone", blob.digest) }
+                StoreError::Damaged { repository: self.0.name().to_string(), why: format!("blob {} is missing", blob.digest) }
             }
             error => error,
         })
@@ -50,10 +51,10 @@ enum Referrers {
     Archive(Archive),
 }
 
-/// A place that is written.
+/// A place that is open for writing.
 pub(crate) struct Target {
     kind: TargetKind,
-    /// Where the manifest goes.
+    /// The reference of the manifest that is written.
     pub(crate) selector: Selector,
     _lease: Option<Lease>,
 }
@@ -71,7 +72,7 @@ impl Target {
         }
     }
 
-    /// Completes what is only visible as a whole.
+    /// Completes targets that become visible only when they are complete.
     pub(crate) async fn finish(self) -> Result<()> {
         match self.kind {
             TargetKind::Sink(_) => Ok(()),
@@ -81,7 +82,7 @@ impl Target {
 }
 
 impl Modelpack {
-    /// Opens `place` to be read. A bare reference is looked for in the store, then in its registry.
+    /// Opens `place` for reading. A bare reference is searched in the store, then in its registry.
     pub(crate) async fn open(&self, place: &Place) -> Result<Opened> {
         match place {
             Place::Registry(reference) => {
@@ -139,7 +140,8 @@ impl Modelpack {
         }
     }
 
-    /// The manifest that is asked for. Of a tag and a digest together the digest decides; that the tag does not point there is told.
+    /// The requested manifest. With a tag and a digest, the digest decides; a notice is given if
+    /// the tag points to another manifest.
     async fn select(&self, source: &dyn Source, reference: &Reference) -> Result<Manifest> {
         let manifest = source.manifest(&reference.selector).await?;
         if let Selector::Both(tag, digest) = &reference.selector {
@@ -151,22 +153,23 @@ impl Modelpack {
         Ok(manifest)
     }
 
-    /// Tells if a tag or name does not point to the digest that was given with it, but to `now`.
+    /// Gives a notice if a tag or name does not point to the given digest, but to `now`.
     fn tell_if_moved(&self, repository: &dyn fmt::Display, tag: &dyn fmt::Display, digest: &Digest, now: Result<Digest, StoreError>) {
         let now = match now {
             Ok(now) if now == *digest => return,
             Ok(now) => Some(now),
             Err(error) if error.is_not_found() => None,
-            // What was asked for is here. Of the tag nothing is known, so nothing is said.
+            // The requested manifest is known, but not the tag's target, so no notice is given.
             Err(_) => return,
         };
         let (repository, tag) = (repository.to_string(), tag.to_string());
         self.options.notices.give(&Notice::TagMoved { repository, tag, digest: digest.clone(), now });
     }
 
-    /// Opens `place` to be written; a bare reference is its registry. Blobs that `mount_from` holds in the same registry are mounted.
+    /// Opens `place` for writing; a bare reference means its registry. Blobs that `mount_from` has
+    /// in the same registry are mounted.
     ///
-    /// Where the place does not say, the manifest goes to `otherwise`.
+    /// The manifest is written to `otherwise` if the place gives no name.
     pub(crate) async fn target(&self, place: &Place, mount_from: Option<&RepositoryName>, otherwise: EntrySelector) -> Result<Target> {
         let (kind, selector, lease) = match place {
             Place::Registry(reference) | Place::Reference(reference) => {
@@ -180,14 +183,14 @@ impl Modelpack {
             Place::Store(reference) => {
                 let lease = self.lease(&reference.repository).await?;
                 let repository = self.writable_store()?.repository(&reference.repository);
-                // An index that cannot be read is better met now than when all bytes have been moved.
+                // An unreadable index is reported now, before all bytes are moved.
                 repository.layout().entry(&reference.selector).await?;
                 (TargetKind::Sink(Box::new(repository)), reference.selector.clone(), Some(lease))
             }
             Place::Layout(path, at) => {
                 let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));
                 let layout = Layout::naming(path, entry_name);
-                // What cannot be removed is in nobody's way.
+                // Files that cannot be removed do no harm.
                 let _ = layout.remove_abandoned().await;
                 (TargetKind::Sink(Box::new(layout)), selector, None)
             }
@@ -206,7 +209,8 @@ impl Modelpack {
     }
 }
 
-/// How a manifest is written to a layout or archive: by a tag, and with a name that takes the tag's place if it is no tag itself.
+/// The selector with which a manifest is written to a layout or archive. The name, if it is not a
+/// valid tag, replaces the tag.
 fn written_to(at: EntrySelector) -> (Selector, Option<String>) {
     let (name, digest) = match at {
         EntrySelector::Digest(digest) => return (Selector::Digest(digest), None),
@@ -221,17 +225,19 @@ fn written_to(at: EntrySelector) -> (Selector, Option<String>) {
 }
 
 impl Opened {
-    /// The name under which a copy of it is found, if the place of the copy does not say: its own, and for want of one its digest.
+    /// The name of a copy of it, if the destination gives none: its own name, or its digest if it
+    /// has no name.
     pub(crate) fn name_of_copy(&self) -> EntrySelector {
         self.name.clone().map_or_else(|| EntrySelector::Digest(self.manifest.digest().clone()), EntrySelector::Name)
     }
 
-    /// The name of another artifact that is made from it, if the place of that one does not say.
+    /// The name of an artifact that is made from it, if the destination gives none.
     pub(crate) fn name_of_successor(&self) -> EntrySelector {
         EntrySelector::Name(self.name.clone().unwrap_or_else(|| Tag::latest().to_string()))
     }
 
-    /// How many manifests refer to it where it is: signatures, SBOMs and the like; `None` if that cannot be told quickly.
+    /// The number of manifests that refer to it at its place, such as signatures and SBOMs; `None`
+    /// if the place cannot answer quickly.
     pub(crate) async fn count_referrers(&self) -> Option<usize> {
         let digest = self.manifest.digest();
         match &self.referrers {
@@ -244,7 +250,7 @@ impl Opened {
         }
     }
 
-    /// The repository of a registry that it is in, from which another may mount its blobs.
+    /// Its repository, if it is in a registry. A registry can mount blobs from there.
     pub(crate) fn repository(&self) -> Option<&RepositoryName> {
         match &self.place {
             Place::Registry(reference) => Some(&reference.repository),
@@ -254,7 +260,8 @@ impl Opened {
 }
 
 impl Place {
-    /// The result of using what was read from here: if it is that bytes are damaged, and here is the store, then they are the store's.
+    /// The result of using data that was read from here. If the error is damaged bytes and this
+    /// place is the store, it becomes an error about the store.
     pub(crate) fn blame<T, E: Into<Error>>(&self, result: std::result::Result<T, E>) -> Result<T> {
         result.map_err(|error| match self {
             Self::Store(reference) => damage(reference, error.into()),
@@ -263,7 +270,7 @@ impl Place {
     }
 }
 
-/// Says of an error that came of damaged bytes which artifact of the store has them.
+/// Converts an error from damaged bytes to an error that names the artifact of the store.
 pub(crate) fn damage(reference: &Reference, error: Error) -> Error {
     match error {
         Error::Store(
@@ -283,15 +290,15 @@ pub(crate) fn with_host(reference: &Reference) -> Result<&Reference> {
     }
 }
 
-/// The image manifest of one artifact; an index is refused, since it is several.
+/// The image manifest of an artifact; an index is an error, since it lists several manifests.
 pub(crate) fn image_of(manifest: &Manifest) -> Result<&ImageManifest> {
     manifest.image().ok_or_else(|| {
-        let why = "it is an index: name one of the manifests that it lists, by its digest".to_owned();
+        let why = "it is an index; give the digest of one of its manifests".to_owned();
         Error::Store(StoreError::Invalid { what: format!("manifest {}", manifest.digest()), why })
     })
 }
 
-/// What the manifest of one artifact says of its files.
+/// The artifact that the manifest describes.
 pub(crate) fn artifact_of(manifest: &Manifest) -> Result<Artifact> {
     let invalid = |source| Error::Store(StoreError::InvalidPath { what: format!("manifest {}", manifest.digest()), source });
     Artifact::read(image_of(manifest)?).map_err(invalid)

@@ -1,43 +1,45 @@
-//! What every verb needs to know.
+//! Settings of all operations.
 
 use modelpack_distribution::client::ClientOptions;
 use modelpack_transfer::Notices;
 use std::path::PathBuf;
 
-/// How many blobs are moved at once where nothing else is said: enough to keep a few cores and a fast network busy.
+/// The default for the number of blobs that are moved at once: sufficient to keep a few cores and a
+/// fast network busy.
 pub const DEFAULT_CONCURRENCY: u16 = 5;
 
-/// What every verb needs to know.
+/// Settings of all operations.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// The directory of the local store; it is created when something is first written to it.
+    /// The directory of the local store. It is created on the first write.
     pub store: PathBuf,
-    /// How registries are spoken to.
+    /// Settings of the registry client.
     pub client: ClientOptions,
-    /// How many blobs are moved at once; at least 1.
+    /// The maximum number of blobs that are moved at once; at least 1.
     pub concurrency: usize,
-    /// Where notices go, those of `client` too.
+    /// The receiver of notices, including those of `client`.
     pub notices: Notices,
 }
 
 impl Options {
-    /// A local store in the directory `store`; else [`ClientOptions::default`], [`DEFAULT_CONCURRENCY`], and notices are dropped.
+    /// Sets the local store to the directory `store`. The defaults are [`ClientOptions::default`],
+    /// [`DEFAULT_CONCURRENCY`], and no receiver of notices.
     pub fn new(store: impl Into<PathBuf>) -> Self {
         Self { store: store.into(), client: ClientOptions::default(), concurrency: DEFAULT_CONCURRENCY.into(), notices: Notices::default() }
     }
 
-    /// Speaks to registries like this.
+    /// Sets the settings of the registry client.
     pub fn client(self, client: ClientOptions) -> Self {
         Self { client, ..self }
     }
 
-    /// Moves so many blobs at once; at least 1.
+    /// Sets the maximum number of blobs that are moved at once; at least 1.
     pub fn concurrency(self, concurrency: usize) -> Self {
         Self { concurrency, ..self }
     }
 
-    /// Gives notices to `notices`.
+    /// Sets the receiver of notices.
     pub fn notices(self, notices: Notices) -> Self {
         Self { notices, ..self }
     }

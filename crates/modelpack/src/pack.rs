@@ -1,8 +1,8 @@
-//! Packing files into a place.
+//! Packs files into a place.
 
 use crate::{
     Error, Modelpack, Place, Result, ScanReport,
-    inspect::read_what_it_says,
+    inspect::read_config_contents,
     open::{Opened, artifact_of, image_of},
     scan::scanned,
 };
@@ -21,77 +21,82 @@ use std::{
     sync::Arc,
 };
 
-/// What to pack.
+/// A request to pack.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PackRequest {
-    /// Where the files are.
+    /// The place of the files.
     pub source: PackSource,
-    /// The Modelfile or Kitfile that says which files are packed; without one they are found by looking.
+    /// The Modelfile or Kitfile that selects the files; without one, they are found by a search.
     pub modelfile: Option<ModelfilePath>,
-    /// Which files are left out or taken, whatever the Modelfile says.
+    /// The files that are left out or included; it overrides the Modelfile.
     pub filter: FileFilter,
-    /// What is said of the model. It wins over the Modelfile, which wins over the config of an artifact that is packed, which wins over
-    /// what the files say.
+    /// Metadata of the model. The order of priority is: this field, the Modelfile, the config of
+    /// the artifact that is packed, the files.
     pub metadata: Metadata,
-    /// How its files become layers.
+    /// The rules for making layers from files.
     pub layers: LayerPolicy,
-    /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
+    /// Whether packing fails if [`scan`](Modelpack::scan) has findings in the files.
     pub require_safe: bool,
-    /// Whether nothing is packed if something is missing of the model.
+    /// Whether packing fails if parts of the model are missing.
     pub strict: bool,
-    /// Where zip archives within other archives are put while they are scanned; without it they are not read, which is a finding.
+    /// The directory for zip archives within other archives while they are scanned; without it they
+    /// are not read, which is a finding.
     pub scratch: Option<PathBuf>,
 }
 
 impl PackRequest {
-    /// All files of a directory or artifact. A Modelfile in the directory counts only if it is named ([`ModelfilePath::find`]).
+    /// Packs all files of a directory or artifact. A Modelfile in the directory is used only if it
+    /// is given with [`ModelfilePath::find`].
     pub fn new(source: impl Into<PackSource>) -> Self {
         Self { source: source.into(), ..Self::default() }
     }
 
-    /// Which files are packed, as a Modelfile or Kitfile says; with `None` they are found by looking.
+    /// Sets the Modelfile or Kitfile that selects the files; with `None` they are found by a
+    /// search.
     pub fn modelfile(self, modelfile: Option<ModelfilePath>) -> Self {
         Self { modelfile, ..self }
     }
 
-    /// Which files are left out or taken, whatever the Modelfile says.
+    /// The files that are left out or included; it overrides the Modelfile.
     pub fn filter(self, filter: FileFilter) -> Self {
         Self { filter, ..self }
     }
 
-    /// What is said of the model; wins over its Modelfile, which wins over its files.
+    /// Sets metadata of the model. It has priority over the Modelfile, which has priority over the
+    /// files.
     pub fn metadata(self, metadata: Metadata) -> Self {
         Self { metadata, ..self }
     }
 
-    /// How its files become layers.
+    /// The rules for making layers from files.
     pub fn layers(self, layers: LayerPolicy) -> Self {
         Self { layers, ..self }
     }
 
-    /// Whether nothing is packed if [`scan`](Modelpack::scan) finds anything in its files.
+    /// Whether packing fails if [`scan`](Modelpack::scan) has findings in the files.
     pub fn require_safe(self, require_safe: bool) -> Self {
         Self { require_safe, ..self }
     }
 
-    /// Whether nothing is packed if something is missing of the model.
+    /// Whether packing fails if parts of the model are missing.
     pub fn strict(self, strict: bool) -> Self {
         Self { strict, ..self }
     }
 
-    /// Where zip archives within other archives are put while they are scanned.
+    /// Sets the directory for zip archives within other archives while they are scanned.
     pub fn scratch(self, scratch: impl Into<PathBuf>) -> Self {
         Self { scratch: Some(scratch.into()), ..self }
     }
 }
 
-/// Where the files are that are packed.
+/// The place of the files to pack.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PackSource {
-    /// In a directory.
+    /// A directory.
     Directory(PathBuf),
-    /// In an artifact: each layer that stays as it is keeps its bytes, so that it is not moved to where it is already.
+    /// An artifact. Unchanged layers keep their bytes, so that they are not moved if the
+    /// destination has them.
     Place(Place),
 }
 
@@ -134,24 +139,26 @@ impl From<Place> for PackSource {
     }
 }
 
-/// Where a Modelfile is.
+/// The path of a Modelfile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelfilePath {
-    /// Anywhere: somebody named this file.
+    /// Any path, which the user gave.
     Named(PathBuf),
-    /// The file of this name in the model's directory itself. Nobody vouches for it, so it may be no link that leads out of the directory.
+    /// The file with this name in the model's directory. It is untrusted, so it must not be a link
+    /// that leads out of the directory.
     InDirectory(&'static str),
 }
 
 impl ModelfilePath {
-    /// The Modelfile of `directory`, or for want of one its Kitfile, if it has one: `Modelfile`, `Kitfile`, `kitfile`, `.kitfile`.
+    /// The Modelfile of `directory`, or else its Kitfile, if it has one: `Modelfile`, `Kitfile`,
+    /// `kitfile`, `.kitfile`.
     pub fn find(directory: &Path) -> Option<Self> {
-        // A link that leads nowhere, or to a directory, is found too: it should say something.
+        // A broken link is found too, so that an error is reported for it.
         let is_there = |name: &&str| directory.join(name).symlink_metadata().is_ok_and(|found| !found.is_dir());
         ["Modelfile", "Kitfile", "kitfile", ".kitfile"].into_iter().find(is_there).map(Self::InDirectory)
     }
 
-    /// Reads the file. `directory` is that of the model, if it is in one.
+    /// Reads the file. `directory` is the model's directory, if the model is in one.
     fn read(&self, directory: Option<&Path>) -> Result<Modelfile> {
         match (self, directory) {
             (Self::InDirectory(name), Some(directory)) => Ok(Modelfile::read_in(directory, name)?),
@@ -160,7 +167,7 @@ impl ModelfilePath {
         }
     }
 
-    /// The path to the file, if the model is in `directory`.
+    /// The path of the file, if the model is in `directory`.
     pub fn path(&self, directory: &Path) -> PathBuf {
         match self {
             Self::Named(path) => path.clone(),
@@ -169,52 +176,52 @@ impl ModelfilePath {
     }
 }
 
-/// What would be packed.
+/// The result of planning.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Planned {
     /// The layers, in their order.
     pub layers: Vec<PlannedLayer>,
-    /// How many files are in them.
+    /// The number of files in them.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// What the config and the manifest's annotations say of the model, and where each value came from.
+    /// The metadata in the config and in the manifest's annotations, with the source of each value.
     #[serde(flatten)]
     pub description: Description,
-    /// What is missing of the model.
+    /// The missing parts of the model.
     #[serde(rename = "missing")]
     pub gaps: Vec<Gap>,
 }
 
-/// What was packed.
+/// The result of packing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Packed {
-    /// Where it is.
+    /// The destination.
     #[serde(rename = "reference")]
     pub to: Place,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// How many layers it has.
+    /// The number of layers.
     pub layers: usize,
-    /// How many files are in them.
+    /// The number of files in them.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// How many bytes of blobs were moved.
+    /// The number of bytes of blobs that were moved.
     pub moved: u64,
-    /// How many bytes of blobs were there already.
+    /// The number of bytes of blobs that were already present.
     pub present: u64,
-    /// What the config and the manifest's annotations say of the model, and where each value came from.
+    /// The metadata in the config and in the manifest's annotations, with the source of each value.
     #[serde(flatten)]
     pub description: Description,
-    /// What was looked at in its files, and found. Of the files only those serialise in which something was found.
+    /// The scanned files and the findings. The JSON form contains only files with findings.
     #[serde(serialize_with = "found")]
     pub scan: ScanReport,
-    /// What is missing of the model.
+    /// The missing parts of the model.
     #[serde(rename = "missing")]
     pub gaps: Vec<Gap>,
 }
@@ -225,7 +232,8 @@ fn found<S: Serializer>(scan: &ScanReport, serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl Modelpack {
-    /// Finds out what would be packed. Writes nothing, and fails where packing would, as far as that is known without reading the files.
+    /// Computes what would be packed. Writes nothing. Fails like packing, except for errors that
+    /// only reading the files can find.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -245,13 +253,13 @@ impl Modelpack {
         let prepared = self.prepare(request).await?;
         let layers = prepared.layers(request)?;
         preview(&layers, &prepared.description)?;
-        let gaps = self.told_gaps(&prepared, request.strict).await?;
+        let gaps = self.reported_gaps(&prepared, request.strict).await?;
         let (files, bytes) = (layers.iter().map(|layer| layer.files.len()).sum(), layers.iter().map(PlannedLayer::bytes).sum());
         Ok(Planned { layers, files, bytes, description: prepared.description, gaps })
     }
 
-    /// Packs files; a bare reference means the store. With a registry as the place, no copy is kept here. Notice is given of what is
-    /// missing of the model before anything is written.
+    /// Packs files; a bare reference means the store. If the destination is a registry, no local
+    /// copy is kept. Notices about missing parts of the model are given before anything is written.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -270,7 +278,7 @@ impl Modelpack {
         let to = to.clone().or_store();
         let prepared = call.prepare(request).await?;
         let layers = prepared.layers(request)?;
-        let gaps = self.told_gaps(&prepared, request.strict).await?;
+        let gaps = self.reported_gaps(&prepared, request.strict).await?;
         let scanned = scanned(layers.iter().flat_map(|layer| &layer.files));
         let scan = prepared.blame(self.scan_files(prepared.plan.content().clone(), &scanned, request.scratch.clone()).await)?;
         if request.require_safe && scan.count() > 0 {
@@ -295,14 +303,16 @@ impl Modelpack {
         })
     }
 
-    /// What is missing of the model, of which notice is given; an error if nothing may be.
-    async fn told_gaps(&self, prepared: &Prepared, strict: bool) -> Result<Vec<Gap>> {
+    /// The missing parts of the model, each with a notice; an error if there are any and `strict`
+    /// is set.
+    async fn reported_gaps(&self, prepared: &Prepared, strict: bool) -> Result<Vec<Gap>> {
         let gaps = prepared.gaps().await?;
         gaps.iter().for_each(|gap| self.options.notices.give(&Notice::Missing { what: gap.to_string() }));
         if strict && !gaps.is_empty() { Err(Error::NotWhole(gaps)) } else { Ok(gaps) }
     }
 
-    /// Finds the files and what they say of the model. Every source of values has its place here: the first that states a field wins.
+    /// Finds the files and their metadata. The sources are listed by priority: for each field, the
+    /// first with a value wins.
     pub(crate) async fn prepare(&self, request: &PackRequest) -> Result<Prepared> {
         let (plan, modelfile, stated, from) = match &request.source {
             PackSource::Directory(directory) => {
@@ -319,13 +329,13 @@ impl Modelpack {
                 let modelfile = request.modelfile.clone();
                 let modelfile = blocking(move || modelfile.map(|path| path.read(None)).transpose()).await?;
                 let (image, mut artifact) = (image_of(&opened.manifest)?, artifact_of(&opened.manifest)?);
-                let said = opened.place.blame(read_what_it_says(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
+                let contents = opened.place.blame(read_config_contents(opened.source.as_ref(), &mut artifact).await)?.unwrap_or_default();
                 let (name, source) = (opened.place.to_string(), opened.source.clone());
                 let files = ArtifactFiles::list(name, source, &artifact, self.options.concurrency, &self.progress).await;
                 let files = Arc::new(opened.place.blame(files)?);
                 let plan = plan_artifact(&files, modelfile.as_ref(), &request.filter)?;
-                let annotations = image.annotations.iter().chain(&said.annotations).filter(|(key, _)| !is_foreign(key));
-                let stated = stated(&said.config, annotations, &opened.place);
+                let annotations = image.annotations.iter().chain(&contents.annotations).filter(|(key, _)| !is_foreign(key));
+                let stated = stated(&contents.config, annotations, &opened.place);
                 (plan, modelfile, stated, Some(opened))
             }
         };
@@ -343,7 +353,7 @@ impl Modelpack {
     }
 }
 
-/// What an artifact that is packed states of itself.
+/// The metadata of an artifact that is packed.
 fn stated<'a>(config: &Config, annotations: impl Iterator<Item = (&'a String, &'a String)>, place: &Place) -> Metadata {
     let (mut stated, left_out) = Metadata::of_config(config, &format!("the config of {place}"));
     left_out.iter().for_each(|value| stated.warn(format!("{place}: {value}; it is left out")));
@@ -352,22 +362,22 @@ fn stated<'a>(config: &Config, annotations: impl Iterator<Item = (&'a String, &'
     stated
 }
 
-/// Files that are to be packed, and what is said of them.
+/// Files to pack, and their metadata.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) description: Description,
     model: Arc<ModelFiles>,
-    /// The artifact that the files are of, if they are of one: it must not be collected while they are read.
+    /// The artifact that contains the files, if any. It must not be collected while they are read.
     from: Option<Opened>,
 }
 
 impl Prepared {
-    /// The layers that the files become.
+    /// The layers for the files.
     pub(crate) fn layers(&self, request: &PackRequest) -> Result<Vec<PlannedLayer>> {
         Ok(layers(&self.plan, &request.layers)?)
     }
 
-    /// What is missing of the model.
+    /// The missing parts of the model.
     pub(crate) async fn gaps(&self) -> Result<Vec<Gap>> {
         let model = self.model.clone();
         let gaps = blocking(move || gaps(&model)).await;
@@ -375,7 +385,8 @@ impl Prepared {
         Ok(gaps)
     }
 
-    /// The result of reading the files: if bytes are damaged, and they are the store's, then the store is damaged.
+    /// The result of reading the files. If bytes are damaged and the files are in the store, it
+    /// becomes an error about the store.
     pub(crate) fn blame<T, E: Into<Error>>(&self, result: Result<T, E>) -> Result<T> {
         match &self.from {
             Some(opened) => opened.place.blame(result),
@@ -383,7 +394,7 @@ impl Prepared {
         }
     }
 
-    /// The repository from whose blobs a registry may take those that stay.
+    /// The repository from which a registry can mount the unchanged blobs.
     fn repository(&self) -> Option<&RepositoryName> {
         self.from.as_ref().and_then(Opened::repository)
     }

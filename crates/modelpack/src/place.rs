@@ -1,4 +1,4 @@
-//! The names of places, in skopeo's words.
+//! The names of places, with the prefixes of skopeo.
 
 use modelpack_spec::{Digest, InvalidReference, Reference, Tag};
 use modelpack_store::{EntrySelector, Layout};
@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-/// Where an artifact is, or should go.
+/// The place of an artifact, as source or destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// `docker://HOST/NAME[:TAG][@DIGEST]`: a registry.
@@ -18,14 +18,15 @@ pub enum Place {
     Store(Reference),
     /// `oci:PATH[:NAME][@DIGEST]`: an OCI image layout directory.
     Layout(PathBuf, Option<EntrySelector>),
-    /// `oci-archive:FILE[:NAME][@DIGEST]`: a tar archive of one.
+    /// `oci-archive:FILE[:NAME][@DIGEST]`: a tar archive of an image layout.
     Archive(PathBuf, Option<EntrySelector>),
-    /// `[HOST/]NAME[:TAG][@DIGEST]`: read from the store if it is there, else from its registry; written where the verb says.
+    /// `[HOST/]NAME[:TAG][@DIGEST]`: read from the store if it is there, else from its registry.
+    /// Each operation defines where it writes.
     Reference(Reference),
 }
 
 impl Place {
-    /// The same place, a bare reference meaning its registry.
+    /// The same place; a bare reference means its registry.
     pub fn or_registry(self) -> Self {
         match self {
             Self::Reference(reference) => Self::Registry(reference),
@@ -33,7 +34,7 @@ impl Place {
         }
     }
 
-    /// The same place, a bare reference meaning the store.
+    /// The same place; a bare reference means the store.
     pub fn or_store(self) -> Self {
         match self {
             Self::Reference(reference) => Self::Store(reference),
@@ -64,16 +65,17 @@ impl fmt::Display for Place {
     }
 }
 
-/// The text that it is parsed from.
+/// Prints the text from which it is parsed.
 impl Serialize for Place {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// Where the path of a layout or archive ends, and the name in it begins, the file system decides if both could hold the `:`. The longest
-/// path where a layout (or an archive) lies wins. Where none lies yet, the path goes up to the first `:` behind the directories that are
-/// there; but a `:` that no tag follows, as in `/a:b/dir`, is a part of the path.
+/// The path of a layout or archive may contain `:`, and so may the name after it. The file system
+/// decides where the path ends: at the longest path with an existing layout (or archive). If none
+/// exists, the path ends at the first `:` after the existing directories. A `:` without a valid tag
+/// after it, as in `/a:b/dir`, is a part of the path.
 impl FromStr for Place {
     type Err = InvalidPlace;
 
@@ -97,7 +99,8 @@ impl FromStr for Place {
     }
 }
 
-/// `PATH[:NAME][@DIGEST]`; `is_there` says whether a path is that of what is meant.
+/// Splits `PATH[:NAME][@DIGEST]`. `is_there` checks whether a path is an existing layout or
+/// archive.
 fn split_path(text: &str, rest: &str, is_there: impl Fn(&Path) -> bool) -> Result<(PathBuf, Option<EntrySelector>), InvalidPlace> {
     let digest = rest.rsplit_once('@').and_then(|(before, digest)| Some((before, digest.parse::<Digest>().ok()?)));
     let (before, digest) = digest.map_or((rest, None), |(before, digest)| (before, Some(digest)));
@@ -113,7 +116,7 @@ fn split_path(text: &str, rest: &str, is_there: impl Fn(&Path) -> bool) -> Resul
     Ok((PathBuf::from(path), at))
 }
 
-/// `PATH` or `PATH:NAME`: see [`Place::from_str`].
+/// Splits `PATH` or `PATH:NAME`: see [`Place::from_str`].
 fn split_name(text: &str, is_there: impl Fn(&Path) -> bool) -> (&str, Option<&str>) {
     let split_at = |at: usize| (&text[..at], Some(&text[at + 1..]));
     let mut colons = text.rmatch_indices(':').map(|(at, _)| at).filter(|at| at + 1 < text.len());
@@ -131,7 +134,7 @@ fn split_name(text: &str, is_there: impl Fn(&Path) -> bool) -> (&str, Option<&st
     }
 }
 
-/// The text names no place.
+/// The text is not a valid place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPlace {
@@ -139,13 +142,13 @@ pub enum InvalidPlace {
     #[error(transparent)]
     Reference(InvalidReference),
     /// `oci:` or `oci-archive:` without a path.
-    #[error("{0:?} names no path")]
+    #[error("{0:?} has no path")]
     NoPath(String),
-    /// A registry is meant, and the reference names none.
-    #[error("{0} names no registry: put its host before the name, as in registry.example.com/{0}")]
+    /// A registry is needed, but the reference has no host.
+    #[error("{0} has no registry; put its host before the name, as in registry.example.com/{0}")]
     NoRegistry(Reference),
-    /// A tag is wanted.
-    #[error("{0} names no tag")]
+    /// A tag is needed.
+    #[error("{0} has no tag")]
     NoTag(Reference),
     /// `pull` reads a registry.
     #[error("{0} is not in a registry: `pull` takes a reference; `cp` copies from any place to any other")]
@@ -153,13 +156,11 @@ pub enum InvalidPlace {
     /// `push`, `tag` and `remove` read the store.
     #[error("{0} is not in the store: expected a reference; `cp` copies from any place to any other")]
     NotStored(String),
-    /// `ls` shows what a store, a repository, a registry, a layout or an archive holds.
-    #[error(
-        "{0} holds nothing that could be listed: expected NAME, HOST/NAME, HOST/, oci:PATH or oci-archive:FILE, without a tag or digest"
-    )]
+    /// `ls` needs a store, a repository, a registry, a layout or an archive.
+    #[error("{0} cannot be listed: expected NAME, HOST/NAME, HOST/, oci:PATH or oci-archive:FILE, without a tag or digest")]
     NotListed(String),
-    /// Neither the store nor, for want of a host, a registry has it.
-    #[error("{0} is not in the store, and names no registry to ask")]
+    /// The store does not have it, and without a host there is no registry for it.
+    #[error("{0} is not in the store, and has no registry")]
     Unknown(Reference),
 }
 
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_told_apart_and_print_as_they_were() {
+    fn places_are_parsed_and_printed_unchanged() {
         let digest = Digest::of(b"");
         for text in [
             "docker://localhost:5000/a:v1",
@@ -183,7 +184,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
-        assert_eq!("oci:/a:b/dir".parse(), Ok(Place::Layout("/a:b/dir".into(), None)), "what holds a slash is no tag");
+        assert_eq!("oci:/a:b/dir".parse(), Ok(Place::Layout("/a:b/dir".into(), None)), "a text with a slash is not a tag");
         assert!(matches!("a/b:v1".parse(), Ok(Place::Reference(_))));
         let both = format!("oci:dir:v1@{digest}");
         let at = EntrySelector::Both("v1".into(), digest);
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_there_says_where_a_path_ends_and_a_name_begins() {
+    fn existing_files_determine_where_the_path_ends() {
         let directory = tempfile::tempdir().unwrap();
         let at = |path: &str| directory.path().join(path).to_str().unwrap().to_owned();
         let layout = |path: &str| {
@@ -205,7 +206,7 @@ mod tests {
             let name = Some(EntrySelector::Name(name.to_owned())).filter(|_| !name.is_empty());
             assert_eq!(format!("oci:{}", at(text)).parse(), Ok(Place::Layout(at(path).into(), name)), "{text}");
         };
-        // Nothing is there yet.
+        // No file exists yet.
         expect("dir:v1", "dir", "v1");
         expect("dir:team/x:v1", "dir", "team/x:v1");
         expect("dir:localhost:5000/x:v1", "dir", "localhost:5000/x:v1");
@@ -221,7 +222,7 @@ mod tests {
         layout("a:b/dir");
         expect("a:b/dir", "a:b/dir", "");
         expect("a:b/dir:v1", "a:b/dir", "v1");
-        // A directory is no layout, and the longest path that is one wins.
+        // This directory is not a layout, and the longest path with a layout wins.
         std::fs::create_dir(at("a")).unwrap();
         expect("a:b/dir:v1", "a:b/dir", "v1");
         layout("a");

@@ -1,4 +1,4 @@
-//! Removing from the local store what no artifact needs.
+//! Removes blobs that no artifact needs from the local store.
 
 use crate::{BrokenRepository, Modelpack, Result};
 use modelpack_spec::{Digest, RepositoryName};
@@ -7,39 +7,40 @@ use modelpack_transfer::blocking;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// How the store is pruned.
+/// Options for pruning the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PruneOptions {
-    /// Whether nothing is removed, and it is only said what would be.
+    /// Whether files are only reported and not removed.
     pub dry_run: bool,
 }
 
 impl PruneOptions {
-    /// Whether nothing is removed, and it is only said what would be.
+    /// Sets whether files are only reported and not removed.
     pub fn dry_run(self, dry_run: bool) -> Self {
         Self { dry_run }
     }
 }
 
-/// What was removed, or would be.
+/// The removed files; in a dry run, the files that would be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Pruned {
-    /// Whether it was only looked for.
+    /// Whether this was a dry run.
     pub dry_run: bool,
-    /// How many bytes are free that were not, or would be.
+    /// The number of bytes that became free, or would become free.
     pub bytes: u64,
     /// Blobs, sorted by digest.
     pub blobs: Vec<RemovedBlob>,
-    /// Files of writers that are gone.
+    /// Temporary files of writers that no longer run.
     pub abandoned: Vec<RemovedFile>,
-    /// Repositories in which nothing is left.
+    /// Repositories that are empty now.
     pub repositories: Vec<RepositoryName>,
-    /// Repositories that were in use, of which everything was kept.
+    /// Repositories that were in use. Nothing of them was removed.
     pub busy: Vec<RepositoryName>,
-    /// Repositories that could not be read, of which everything was kept, because nobody knows what they need.
+    /// Repositories that could not be read. Nothing of them was removed, because the blobs that
+    /// they need are unknown.
     pub broken: Vec<BrokenRepository>,
 }
 
@@ -65,7 +66,7 @@ impl From<(Digest, u64)> for RemovedBlob {
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RemovedFile {
-    /// Its path on this machine.
+    /// Its local path.
     #[serde(serialize_with = "modelpack_spec::json::path")]
     pub path: PathBuf,
     /// Its size in bytes.
@@ -73,7 +74,8 @@ pub struct RemovedFile {
 }
 
 impl Modelpack {
-    /// Removes what no manifest of the store needs. What others write to at the same time is kept, and so is what cannot be read.
+    /// Removes files that no manifest of the store needs. Repositories that other processes write
+    /// to, or that cannot be read, are kept.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest, PruneOptions};
@@ -92,7 +94,7 @@ impl Modelpack {
     /// ```
     pub async fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
         let (root, dry_run) = (self.options.store.clone(), options.dry_run);
-        // What dead writers left is for it to remove and to report.
+        // This operation removes and reports the files that dead writers left.
         let open = move || if dry_run { Store::open_existing(&root, Untagged::Drop) } else { Store::open(&root, Untagged::Drop) };
         let pruned = blocking(move || open()?.prune(dry_run)).await?;
         Ok(Pruned {

@@ -1,4 +1,4 @@
-//! Registries themselves: logging in and out, and serving one.
+//! Login, logout, and the registry server.
 
 use crate::{Modelpack, Result};
 use modelpack_distribution::client::Login;
@@ -9,7 +9,7 @@ use modelpack_transfer::blocking;
 use serde::Serialize;
 use std::{net::SocketAddr, path::Path};
 
-/// A login that a registry took, and that is kept.
+/// A login that the registry accepted, and that was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -20,7 +20,7 @@ pub struct LoggedIn {
     pub username: String,
 }
 
-/// A registry whose login is not kept any more.
+/// A registry whose login was removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -32,7 +32,7 @@ pub struct LoggedOut {
 }
 
 impl Modelpack {
-    /// Tries the credentials at the registry, and stores them if it takes them.
+    /// Checks the credentials with the registry, and stores them if it accepts them.
     ///
     /// ```no_run
     /// # async fn run(modelpack: modelpack::Modelpack) -> Result<(), Box<dyn std::error::Error>> {
@@ -48,7 +48,7 @@ impl Modelpack {
         Ok(LoggedIn { registry: registry.to_owned(), username: username.to_owned() })
     }
 
-    /// Forgets the credentials of a registry.
+    /// Removes the credentials of a registry.
     ///
     /// ```
     /// # use modelpack::{ClientOptions, Credentials, Modelpack, Options};
@@ -56,7 +56,7 @@ impl Modelpack {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let scratch = tempfile::tempdir()?;
     /// let credentials = Credentials::in_files(vec![scratch.path().join("auth.json")]);
-    /// let client = ClientOptions { credentials, ..ClientOptions::default() };
+    /// let client = ClientOptions::default().credentials(credentials);
     /// let modelpack = Modelpack::new(Options::new(scratch.path().join("store")).client(client));
     /// assert!(!modelpack.logout("registry.example.com").await?.removed, "there was no login");
     /// # Ok(())
@@ -68,7 +68,7 @@ impl Modelpack {
     }
 }
 
-/// Begins to listen as a registry over the store in `root`, which is created if it is not there.
+/// Starts a registry server for the store in `root`, which is created if it is missing.
 ///
 /// ```
 /// # use modelpack::{RegistryOptions, ServerOptions, serve};
@@ -77,7 +77,7 @@ impl Modelpack {
 /// # let root = tempfile::tempdir()?;
 /// let server = serve(root.path(), "127.0.0.1:0".parse()?, RegistryOptions::default(), ServerOptions::default()).await?;
 /// println!("serving http://{}", server.address());
-/// // It serves until this future is ready.
+/// // It serves until this future completes.
 /// server.run(async {}).await?;
 /// # Ok(())
 /// # }

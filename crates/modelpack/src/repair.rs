@@ -1,4 +1,4 @@
-//! Repairing what is damaged in the local store: one artifact from its registry, or the store without any.
+//! Repairs the local store: one artifact from its registry, or the whole store without a registry.
 
 use crate::{
     BrokenRepository, Modelpack, Place, RemovedBlob, Result, StoreError,
@@ -17,42 +17,44 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// An artifact of the store of which every byte is as its digests say.
+/// An artifact of the store in which each blob matches its digest.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RepairedArtifact {
     /// The digest of the manifest.
     pub digest: Digest,
-    /// How many blobs were read.
+    /// The number of blobs that were read.
     pub blobs: usize,
-    /// How many bytes they have.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// The blobs and manifests that were damaged or missing, and came from the registry.
+    /// The blobs and manifests that were damaged or missing, and were fetched from the registry.
     pub fetched: Vec<Descriptor>,
-    /// What was done to its repository, if the index could not be read.
+    /// The repairs of its repository, if the index was unreadable.
     pub repository: Option<RepairedRepository>,
 }
 
-/// What was read and mended in the store.
+/// The result of a repair of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RepairedStore {
-    /// How many blobs were read.
+    /// The number of blobs that were read.
     pub blobs: usize,
-    /// How many bytes they have.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// Blobs that were removed because they had other bytes than their digests say, or were no files, sorted by digest.
+    /// Removed blobs, sorted by digest: their bytes did not match their digests, or they were not
+    /// files.
     pub removed: Vec<RemovedBlob>,
-    /// Directories that had the names of blobs and hold something: where they are now.
+    /// The new paths of directories that had the names of blobs and were not empty.
     #[serde(serialize_with = "modelpack_spec::json::paths")]
     pub moved_aside: Vec<PathBuf>,
-    /// Blobs that may not be read or could not be removed, sorted by digest.
+    /// Blobs that could not be read for lack of permission, or could not be removed, sorted by
+    /// digest.
     pub unrepaired: Vec<UnrepairedBlob>,
-    /// Repositories in which something was mended or is missing, sorted by name.
+    /// Repositories with repairs or missing manifests, sorted by name.
     pub repositories: Vec<RepairedRepository>,
-    /// Repositories that could not be mended.
+    /// Repositories that could not be repaired.
     pub broken: Vec<BrokenRepository>,
 }
 
@@ -63,13 +65,14 @@ pub struct RepairedStore {
 pub struct UnrepairedBlob {
     /// Its digest.
     pub digest: Digest,
-    /// Why.
+    /// The reason.
     #[serde(rename = "reason")]
     pub why: String,
 }
 
 impl Modelpack {
-    /// Reads every blob of an artifact in the store; what is damaged or missing is fetched from the registry that the reference names.
+    /// Reads every blob of an artifact in the store. Damaged or missing blobs are fetched from the
+    /// registry of the reference.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -111,7 +114,7 @@ impl Modelpack {
         };
         let mending = Mending { reference, local: &repository, remote, counted: Mutex::default() };
         let manifest = match mending.manifest(&at).await {
-            // It may be the index that names the wrong one: then the registry knows only the tag.
+            // The digest in the index may be wrong. Then the registry knows only the tag.
             Err(error) if error.is_not_found() && at != reference.selector => mending.manifest_of_tag(&at).await,
             found => found,
         };
@@ -122,7 +125,8 @@ impl Modelpack {
         Ok(RepairedArtifact { digest: manifest.digest().clone(), blobs, bytes, fetched, repository: repaired })
     }
 
-    /// Reads every blob of the store and removes those that are damaged, and what cannot be true without them. Fetches nothing.
+    /// Reads every blob of the store and removes damaged blobs, and the entries that depend on
+    /// them. Fetches nothing.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -151,11 +155,12 @@ impl Modelpack {
     }
 }
 
-/// The local artifact as a sink that takes what is damaged, and as a source that has what the registry has.
+/// The local artifact, both as a sink that receives damaged blobs, and as a source that reads from
+/// the registry.
 struct Mending<'a> {
     reference: &'a Reference,
     local: &'a Repository,
-    /// `None` if the reference names no registry.
+    /// `None` if the reference has no registry.
     remote: Option<RemoteRepository>,
     counted: Mutex<Counted>,
 }
@@ -172,24 +177,25 @@ impl Mending<'_> {
         count(&mut self.counted.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// What the tag names in the registry, where the index names `absent`, which nobody has.
+    /// The manifest of the tag in the registry. It is used if the index has the digest `absent`,
+    /// which neither side has.
     async fn manifest_of_tag(&self, absent: &Selector) -> Result<Manifest, StoreError> {
         match &self.remote {
             Some(remote) => remote.manifest(&self.reference.selector).await,
             None => {
-                let why = format!("its index names the manifest {absent}, which is not there");
+                let why = format!("its index refers to the manifest {absent}, which is missing");
                 Err(StoreError::Damaged { repository: self.local.name().to_string(), why })
             }
         }
     }
 
-    /// Takes the bytes of a blob that is damaged or missing, whatever the store believes of it.
+    /// Writes a blob that is damaged or missing, even if the store lists it as present.
     async fn begin_damaged(&self, blob: &Descriptor) -> Result<Begin, StoreError> {
         if self.local.is_intact(blob).await? {
             return self.local.begin(Some(blob)).await;
         }
         if self.remote.is_none() {
-            let why = format!("blob {} is not as its digest says, or is gone", blob.digest);
+            let why = format!("blob {} does not match its digest, or is missing", blob.digest);
             return Err(StoreError::Damaged { repository: self.local.name().to_string(), why });
         }
         self.count(|counted| counted.fetched.push(blob.clone()));
@@ -224,7 +230,7 @@ impl Sink for Mending<'_> {
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, StoreError> {
-        let blob = blob.expect("a copy names every blob");
+        let blob = blob.expect("a copy gives the descriptor of every blob");
         self.count(|counted| {
             counted.blobs += 1;
             counted.bytes += blob.size;
@@ -233,7 +239,7 @@ impl Sink for Mending<'_> {
     }
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<(), StoreError> {
-        // Its bytes are there again, and the entries that name it are as they were.
+        // The manifest's bytes are restored, and the entries that refer to it are unchanged.
         let blob = manifest.descriptor();
         if let Begin::Upload(mut upload) = self.begin_damaged(&blob).await? {
             upload.write(Body::from_bytes(manifest.bytes().to_vec())).await?;

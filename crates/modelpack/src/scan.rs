@@ -1,4 +1,4 @@
-//! Whether loading a model's files could run code.
+//! Checks whether loading a model's files can run code.
 
 use crate::{Modelpack, Place, Result, open::artifact_of};
 use modelpack_pack::{FileFilter, Patterns, PlannedFile, plan};
@@ -7,12 +7,12 @@ use modelpack_transfer::{Files, LayerFiles, blocking};
 use serde::Serialize;
 use std::{fmt, path::PathBuf, sync::Arc};
 
-/// What is scanned.
+/// The target of a scan.
 #[derive(Clone, Debug)]
 pub enum ScanTarget {
     /// An artifact.
     Place(Place),
-    /// A directory: the files that are packed when no Modelfile and no ignore file chooses.
+    /// A directory: the files that are packed without a Modelfile and without an ignore file.
     Directory(PathBuf),
 }
 
@@ -25,41 +25,43 @@ impl fmt::Display for ScanTarget {
     }
 }
 
-/// How a model is scanned.
+/// Options of a scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ScanOptions {
-    /// The directory in which zip archives within archive layers are put into a nameless file while they are looked at. Without it they are
-    /// not read, which is a finding.
+    /// The directory for an unnamed file with zip archives within archive layers during the scan.
+    /// Without it they are not read, which is a finding.
     pub scratch: Option<PathBuf>,
 }
 
 impl ScanOptions {
-    /// Puts zip archives within archive layers into a nameless file in this directory while they are looked at.
+    /// Sets the directory for an unnamed file with zip archives within archive layers during the
+    /// scan.
     pub fn scratch(self, scratch: impl Into<PathBuf>) -> Self {
         Self { scratch: Some(scratch.into()) }
     }
 }
 
-/// What of a directory is not looked at.
-const HIDDEN: &str = "hidden files, and what systems and tools leave behind";
+/// The files of a directory that are not scanned.
+const HIDDEN: &str = "hidden files, and files of operating systems and tools";
 
-/// What came of scanning a model.
+/// The result of scanning a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Scanned {
-    /// What was scanned, as it was named.
+    /// The name of the target, as given.
     pub target: String,
-    /// What was found in its files.
+    /// The findings in its files.
     #[serde(flatten)]
     pub report: Report,
-    /// What of it was not looked at, in words; empty for an artifact.
+    /// Descriptions of the files that were not scanned; empty for an artifact.
     pub not_looked_at: Vec<String>,
 }
 
 impl Modelpack {
-    /// Looks for what loading the files of `target` would run; nothing of them is run, and weights are not read.
+    /// Finds code that would run when the files of `target` are loaded. The scan runs no code from
+    /// them, and does not read tensor data.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, ScanOptions, ScanTarget};
@@ -94,7 +96,8 @@ impl Modelpack {
                 opened.place.blame(self.scan_files(Arc::new(layers), &scanned, scratch).await)
             }
             ScanTarget::Directory(directory) => {
-                // An ignore file is as much somebody else's as what it hides.
+                // Ignore files are as untrusted as the files that they hide, so they are not
+                // applied.
                 let include = Patterns::new("scan", ["*"]).expect("a star is a pattern");
                 let everything = FileFilter::default().include(include).only_included(true);
                 let directory = directory.clone();
@@ -104,14 +107,14 @@ impl Modelpack {
         }
     }
 
-    /// Scans files of a tree.
+    /// Scans the files of a tree.
     pub(crate) async fn scan_files(&self, files: Arc<dyn Files>, scanned: &[ScannedFile], scratch: Option<PathBuf>) -> Result<Report> {
         let options = modelpack_scan::ScanOptions { concurrency: self.options.concurrency, scratch };
         Ok(scan_files(files, scanned, &options).await?)
     }
 }
 
-/// Files that are to be packed, as those that are scanned.
+/// Files to pack, as input of the scan.
 pub(crate) fn scanned<'a>(files: impl IntoIterator<Item = &'a PlannedFile>) -> Vec<ScannedFile> {
     files.into_iter().map(|file| ScannedFile::new(file.path.clone(), file.size)).collect()
 }

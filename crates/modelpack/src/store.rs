@@ -1,4 +1,4 @@
-//! The local store's own verbs: list, tag, remove.
+//! Operations of the local store: list, tag, remove.
 
 use crate::{Copied, InvalidPlace, Modelpack, Place, Result, StoreError, inspect::read_config};
 use modelpack_spec::{Artifact, Descriptor, Digest, Reference, RepositoryName, Selector, Tag};
@@ -7,13 +7,14 @@ use modelpack_transfer::{Source, blocking, copy};
 use serde::{Serialize, Serializer};
 use std::{collections::HashSet, path::PathBuf};
 
-/// What the store holds. It serialises as one list: the artifacts, then what cannot be read, with the reason as `error`.
+/// The content of the store. The JSON form is one list: the artifacts, then the unreadable entries,
+/// with the reason as `error`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listing {
     /// The artifacts, sorted by repository and tag.
     pub artifacts: Vec<Listed>,
-    /// What cannot be read.
+    /// Repositories and manifests that cannot be read.
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -30,24 +31,25 @@ impl Serialize for Listing {
     }
 }
 
-/// A repository of the store, or one manifest of it, that cannot be read.
+/// A repository of the store, or a manifest in one, that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Unreadable {
-    /// The repository; `None` if its directory is not that of a name.
+    /// The repository; `None` if the name of its directory is not valid.
     pub repository: Option<RepositoryName>,
-    /// The tag of the manifest, if it is one that has a tag.
+    /// The tag of the manifest, if this is a manifest with a tag.
     pub tag: Option<Tag>,
-    /// The digest of the manifest, if it is one.
+    /// The digest of the manifest, if this is a manifest.
     pub digest: Option<Digest>,
     /// The directory of the repository.
     #[serde(serialize_with = "modelpack_spec::json::path")]
     pub layout: PathBuf,
-    /// What is wrong.
+    /// The reason.
     #[serde(rename = "error")]
     pub why: String,
-    /// Whether this user may not read it, so that it may be sound and repairing it helps nobody.
+    /// Whether the user has no permission to read it. Then it may be intact, and a repair does not
+    /// help.
     #[serde(rename = "denied")]
     pub is_denied: bool,
 }
@@ -59,33 +61,33 @@ pub struct Unreadable {
 pub struct Listed {
     /// The repository.
     pub repository: RepositoryName,
-    /// The tag; `None` for a manifest that was written by its digest.
+    /// The tag; `None` for a manifest without a tag.
     pub tag: Option<Tag>,
     /// The digest of the manifest.
     pub digest: Digest,
     /// The size of config and layers in bytes.
     pub size: u64,
-    /// When the model was created, if its config says so.
+    /// The creation time of the model, if its config has one.
     pub created_at: Option<String>,
-    /// The OCI image layout that holds it.
+    /// The OCI image layout that contains it.
     #[serde(serialize_with = "modelpack_spec::json::path")]
     pub layout: PathBuf,
 }
 
-/// A name that was taken from an artifact of the store.
+/// A name that was removed from the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RemovedName {
-    /// What was removed.
+    /// The removed reference.
     pub reference: Place,
-    /// The digest of the manifest that it named.
+    /// The digest of its manifest.
     pub digest: Digest,
 }
 
 impl Modelpack {
-    /// What the store holds; with a name, only the repository of that name, and those below it. What cannot be read keeps nothing else from
-    /// being listed.
+    /// Lists the store; with a name, only the repository of that name, and those below it.
+    /// Unreadable entries do not prevent the listing of others.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -127,7 +129,7 @@ impl Modelpack {
         Ok(listing)
     }
 
-    /// Gives an artifact of the store another name in it; no bytes are moved within the store.
+    /// Adds another name for an artifact of the store; no bytes are moved within the store.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -154,9 +156,9 @@ impl Modelpack {
         Ok(opened.copied_to(&place, digest, call.progress.snapshot()).await)
     }
 
-    /// Removes a tag from the store, or with a digest that manifest and all its tags. Of a tag and a digest
-    /// together, the tag goes, and only if it points to that digest. The manifest need not be readable. Blobs stay until
-    /// [`prune`](Self::prune).
+    /// Removes a tag from the store; with a digest, removes that manifest and all its tags. With a
+    /// tag and a digest, only the tag is removed, and only if it points to that digest. The
+    /// manifest may be unreadable. Blobs are kept until [`prune`](Self::prune).
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -184,7 +186,7 @@ impl Modelpack {
         if let Selector::Both(tag, expected) = &reference.selector
             && digest != *expected
         {
-            // The same bytes have a digest of each algorithm.
+            // The same bytes have one digest per algorithm.
             let is_same = digest.algorithm() != expected.algorithm()
                 && expected.algorithm().digest(repository.manifest(named).await?.bytes()) == *expected;
             if !is_same {
@@ -221,7 +223,7 @@ async fn list_manifest(repository: &Repository, tag: Option<Tag>, entry: &Descri
     let size = manifest.blobs().fold(0u64, |sum, blob| sum.saturating_add(blob.size));
     let artifact = manifest.image().and_then(|image| Artifact::read(image).ok()).filter(Artifact::has_model_config);
     let created_at = match artifact {
-        // What cannot be read is listed all the same.
+        // Unreadable manifests are listed too.
         Some(artifact) => read_config(repository, &artifact.config).await.ok().and_then(|config| config.descriptor.created_at),
         None => None,
     };

@@ -6,56 +6,56 @@ use modelpack_spec::{Descriptor, Digest, FilePath};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// How an artifact is unpacked.
+/// Options for unpacking an artifact.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct UnpackOptions {
-    /// Which of its files are written; by default all.
+    /// The selection of files that are written; all by default.
     pub selection: Selection,
-    /// Whether files that are in the way are replaced. Only files are, never directories or links.
+    /// Whether existing files are replaced. Directories and links are never replaced.
     pub replace: bool,
 }
 
 impl UnpackOptions {
-    /// Writes these files only.
+    /// Sets the selection of files that are written.
     pub fn selection(self, selection: Selection) -> Self {
         Self { selection, ..self }
     }
 
-    /// Whether files that are in the way are replaced.
+    /// Sets whether existing files are replaced.
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
     }
 }
 
-/// What was unpacked, each list in the order of its paths or layers.
+/// The result of unpacking. Each list is in the order of its paths or layers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Unpacked {
     /// The digest of the artifact's manifest.
     pub digest: Digest,
-    /// The directory that was written to.
+    /// The destination directory.
     #[serde(serialize_with = "modelpack_spec::json::path")]
     pub directory: PathBuf,
     /// The size of the files that were written, in bytes.
     pub bytes: u64,
     /// Files that were written.
     pub written: Vec<FilePath>,
-    /// Files that were there already, with the right content.
+    /// Files that already existed with the right content.
     pub unchanged: Vec<FilePath>,
-    /// Layers that nothing says the file of; they are not unpacked.
+    /// Layers without a file name; they are not unpacked.
     pub unnamed: Vec<Descriptor>,
-    /// What was not selected.
+    /// Files that were not selected.
     pub left_out: LeftOut,
 }
 
 impl Modelpack {
-    /// Writes the files of an artifact into `directory`, straight from where it is.
+    /// Writes the files of an artifact into `directory`, directly from its place.
     ///
-    /// Only what the selection needs is moved. A file that is there already is left as it is if it is equal; if it is not, that is an error
-    /// unless `options` allow to replace it. While another process unpacks into the directory, this waits for it, and says so as a
-    /// [`Notice`].
+    /// Only the layers that the selection needs are moved. An existing file is left unchanged if it
+    /// is equal; if it differs, that is an error unless `options` allow the replacement. If another
+    /// process unpacks into the directory, this call waits for it, with a [`Notice`].
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest, UnpackOptions};

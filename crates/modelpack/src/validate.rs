@@ -1,4 +1,4 @@
-//! Whether documents and artifacts are valid.
+//! Validates documents and artifacts.
 
 use crate::{Error, Model, Modelpack, Result, StoreError, model::Digests};
 use modelpack_pack::{Allowance, content_digest};
@@ -15,66 +15,67 @@ use std::{
     path::PathBuf,
 };
 
-/// How many manifests an index may list, together with those that they list.
+/// The maximum number of manifests in an index, including those of nested indexes.
 const MAX_LISTED: usize = 1000;
 
-/// What is judged.
+/// The target of a validation.
 #[derive(Clone, Debug)]
 pub enum ValidateTarget {
-    /// A file with a JSON document, and which it is; without that, it is told by what it holds.
+    /// A file with a JSON document, and its type; without a type, the content determines it.
     File(PathBuf, Option<Document>),
-    /// An artifact, or an index with all that it lists; or files, which are not hashed.
+    /// An artifact, or an index with all its manifests; or files, which are not hashed.
     Model(Model),
-    /// An OCI image layout directory: every manifest that its index names.
+    /// An OCI image layout directory: every manifest in its index.
     Layout(PathBuf),
 }
 
-/// How something is judged.
+/// Options of a validation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ValidateOptions {
-    /// Whether layers are read where only their content says if a diffId is true: all compressed ones, which may be gigabytes.
+    /// Whether layers are read if a diffId can be checked only with their content. This applies to
+    /// all compressed layers, which may be gigabytes.
     pub layers: bool,
 }
 
 impl ValidateOptions {
-    /// Whether layers are read where only their content says if a diffId is true.
+    /// Sets whether layers are read if a diffId can be checked only with their content.
     pub fn layers(self, layers: bool) -> Self {
         Self { layers }
     }
 }
 
-/// What came of judging a target.
+/// The result of validating a target.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Validated {
-    /// What was judged, as it was named.
+    /// The name of the target, as given.
     pub target: String,
-    /// Whether nothing is wrong with anything in it.
+    /// Whether there are no problems.
     pub valid: bool,
-    /// What came of each document and artifact in it.
+    /// The results for each document and artifact in it.
     pub results: Vec<Validation>,
 }
 
-/// What came of judging one document or artifact.
+/// The result for a document or an artifact.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Validation {
-    /// What it is.
+    /// The subject.
     pub subject: Subject,
-    /// What is wrong.
+    /// The problems.
     pub report: Report,
 }
 
-/// What was judged.
+/// The subject of a validation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A document alone.
+    /// A single document.
     Document(Document),
-    /// An artifact that is stored, by the digest of its manifest.
+    /// A stored artifact, by the digest of its manifest.
     Artifact(Digest),
-    /// An artifact that was not made yet.
+    /// An artifact that is not packed yet.
     Planned,
 }
 
@@ -119,10 +120,11 @@ impl fmt::Display for ValidateTarget {
 }
 
 impl Modelpack {
-    /// Holds documents and artifacts to the specification, and says all that is wrong with them; fails for what cannot be read.
+    /// Validates documents and artifacts against the specification, and reports all problems. Fails
+    /// if something cannot be read.
     ///
-    /// Of an artifact, manifest and config are read, and layers only if `options` says so. An index and a layout give a result for each
-    /// artifact in them.
+    /// For an artifact, manifest and config are read, and layers only if `options` requires it. An
+    /// index or a layout gives a result for each artifact in it.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, ValidateOptions, ValidateTarget};
@@ -158,15 +160,17 @@ impl Modelpack {
             ValidateTarget::Model(model @ Model::Files(_)) => {
                 let planned = self.subject(model, Digests::StandIns).await?;
                 let mut report = validate_artifact(planned.manifest.bytes(), planned.config.as_deref(), &BTreeMap::new());
-                // Digests stand in for those that packing computes, so there is nothing to compare.
+                // The digests are placeholders for those that packing computes, so they cannot be
+                // compared.
                 report.unread.clear();
                 Ok(vec![Validation { subject: Subject::Planned, report }])
             }
         }
     }
 
-    /// All that an index names, of which a manifest that no reader takes is judged too. Signatures and the like, which lie there because of
-    /// another manifest, are no models, unless they say that they are one.
+    /// Validates all manifests of an index, including those that readers would reject. Signatures
+    /// and other referrers of other manifests are not models, and are skipped unless their type is
+    /// that of a model.
     async fn validate_layout(&self, layout: &Layout, options: ValidateOptions) -> Result<Vec<Validation>> {
         let entries = layout.entries().await?;
         let models: BTreeSet<_> = entries.iter().filter(|entry| !entry.is_referrer).map(|entry| entry.descriptor.digest.clone()).collect();
@@ -174,7 +178,7 @@ impl Modelpack {
         let mut validations = Vec::new();
         for (digest, entry) in distinct {
             match layout.manifest_of(&entry).await {
-                Ok(manifest) if !models.contains(&digest) && !says_it_is_a_model(&manifest) => {}
+                Ok(manifest) if !models.contains(&digest) && !has_model_type(&manifest) => {}
                 Ok(manifest) => validations.extend(self.validate_all(layout, manifest, options).await?),
                 Err(StoreError::InvalidManifest { .. }) if entry.size <= MAX_BYTES as u64 => {
                     let what = format!("manifest {digest}");
@@ -191,7 +195,7 @@ impl Modelpack {
         Ok(validations)
     }
 
-    /// Judges an artifact, or all artifacts that an index lists, those of indexes in it too.
+    /// Validates an artifact, or all artifacts of an index, including those of nested indexes.
     async fn validate_all(&self, source: &dyn Source, manifest: Manifest, options: ValidateOptions) -> Result<Vec<Validation>> {
         let what = format!("index {}", manifest.digest());
         let invalid = |why: String| Error::Store(StoreError::Invalid { what: what.clone(), why });
@@ -219,7 +223,8 @@ impl Modelpack {
     }
 
     async fn validate_image(&self, source: &dyn Source, manifest: &Manifest, options: ValidateOptions) -> Result<Report> {
-        // A config of another kind may be anything, of any size; the manifest is wrong then.
+        // A config of another type can have any content and size; the manifest is then reported as
+        // invalid.
         let config = match manifest.image() {
             Some(image) if media_type::is_config(&image.config.media_type) => {
                 Some(modelpack_transfer::read_config(source, &image.config).await?)
@@ -233,7 +238,8 @@ impl Modelpack {
         Ok(validate_artifact(manifest.bytes(), config.as_deref(), &contents))
     }
 
-    /// Reads layers, each blob once, and gives what they hold: see [`validate_artifact`].
+    /// Reads layers, each blob once, and returns the digests of their content: see
+    /// [`validate_artifact`].
     async fn read_contents(&self, source: &dyn Source, layers: Vec<Unread>) -> Result<BTreeMap<usize, Result<Digest, String>>> {
         let mut distinct: BTreeMap<_, (Unread, Vec<usize>)> = BTreeMap::new();
         for layer in layers {
@@ -258,8 +264,8 @@ impl Modelpack {
     }
 }
 
-/// Whether a manifest calls itself a model of the specification, in any of its names.
-fn says_it_is_a_model(manifest: &Manifest) -> bool {
+/// Whether a manifest has the type of a ModelPack model, in any of its names.
+fn has_model_type(manifest: &Manifest) -> bool {
     let artifact = manifest.image().map(Artifact::read);
     artifact.is_some_and(|artifact| artifact.is_ok_and(|artifact| artifact.artifact_type.as_deref() == Some(media_type::ARTIFACT)))
 }
@@ -267,10 +273,10 @@ fn says_it_is_a_model(manifest: &Manifest) -> bool {
 fn validate_file(path: PathBuf, document: Option<Document>) -> Result<Validation> {
     let io = |source| Error::Store(StoreError::Io { action: "read", path: path.clone(), source });
     let mut bytes = Vec::new();
-    // One more than is allowed, so that a larger one is seen to be.
+    // Reads one byte more than the limit, so that larger files are detected.
     File::open(&path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(io)?;
     if bytes.get(257..262) == Some(b"ustar") {
-        let why = "it is a tar archive, and no JSON document; `oci-archive:` before its path names the artifacts in it".to_owned();
+        let why = "it is a tar archive, not a JSON document; put `oci-archive:` before its path to validate the artifacts in it".to_owned();
         return Err(Error::Store(StoreError::Invalid { what: path.display().to_string(), why }));
     }
     let (document, report) = validate_document(&bytes, document).ok_or(Error::UnknownDocument { path })?;

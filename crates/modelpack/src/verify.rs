@@ -1,4 +1,4 @@
-//! Verifying an artifact where it lies: every byte is read and hashed, none is kept.
+//! Verifies an artifact in place: every byte is read and hashed, and nothing is kept.
 
 use crate::{Modelpack, Place, Result};
 use async_trait::async_trait;
@@ -7,21 +7,22 @@ use modelpack_transfer::{Begin, Body, Sink, Upload, Verifier, copy};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// What was found to be as its digests say.
+/// The result of a successful verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Verified {
     /// The digest of the manifest.
     pub digest: Digest,
-    /// How many blobs were read.
+    /// The number of blobs that were read.
     pub blobs: usize,
-    /// How many bytes they have.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
 impl Modelpack {
-    /// Reads every blob of an artifact and compares it with its digest and size; fails at the first that differs.
+    /// Reads every blob of an artifact and compares it with its digest and size. Fails at the first
+    /// difference.
     ///
     /// ```
     /// # use modelpack::{Modelpack, Options, PackRequest};
@@ -45,7 +46,7 @@ impl Modelpack {
     }
 }
 
-/// A sink that verifies what is written and keeps nothing.
+/// A sink that verifies the written bytes and keeps nothing.
 #[derive(Default)]
 struct Nowhere {
     blobs: AtomicUsize,
@@ -59,7 +60,7 @@ impl Sink for Nowhere {
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, modelpack_transfer::Error> {
-        let blob = blob.expect("a copy names every blob");
+        let blob = blob.expect("a copy gives the descriptor of every blob");
         self.blobs.fetch_add(1, Relaxed);
         self.bytes.fetch_add(blob.size, Relaxed);
         Ok(Begin::Upload(Box::new(Verification(Verifier::of(blob)))))

@@ -1,12 +1,14 @@
-//! Calls of one `Modelpack` at the same time.
+//! Concurrent calls of one `Modelpack`.
 
 use modelpack::{
     AttachOptions, Model, Modelpack, Options, PackRequest, Place, Progress, PruneOptions, ScanOptions, ScanTarget, UnpackOptions,
-    ValidateOptions, ValidateTarget, spec::RepositoryName,
+    spec::RepositoryName,
 };
+#[cfg(feature = "validate")]
+use modelpack::{ValidateOptions, ValidateTarget};
 use std::{fs, path::Path, sync::Arc};
 
-/// That this compiles is the test: a future that is not `Send` for every lifetime cannot be spawned.
+/// This test only has to compile: a future that is not `Send` for every lifetime cannot be spawned.
 #[allow(dead_code, reason = "it is compiled and never called")]
 fn every_call_can_be_spawned(m: &'static Modelpack, place: &'static Place, request: &'static PackRequest, name: &'static RepositoryName) {
     fn spawn(_: impl Future + Send + 'static) {}
@@ -23,7 +25,8 @@ fn every_call_can_be_spawned(m: &'static Modelpack, place: &'static Place, reque
     spawn(async { m.diff(&Model::Place(place.clone()), &Model::Place(place.clone())).await });
     spawn(async { m.lint(&Model::Place(place.clone())).await });
     spawn(async { m.scan(&ScanTarget::Place(place.clone()), &ScanOptions::default()).await });
-    spawn(async { m.validate(&ValidateTarget::Layout(".".into()), &ValidateOptions::default()).await });
+    #[cfg(feature = "validate")]
+    spawn(async { m.validate(&modelpack::ValidateTarget::Layout(".".into()), &modelpack::ValidateOptions::default()).await });
     spawn(async { m.verify(place).await });
     spawn(async { m.repair(place).await });
     spawn(async { m.repair_store().await });
@@ -62,7 +65,8 @@ async fn each_call_counts_its_own_bytes() {
     let moved = [of_small.unwrap().moved, of_large.unwrap().moved];
     assert_eq!(counters.each_ref().map(|counters| counters.snapshot().moved), moved);
 
-    // Of several calls of one handle, each result has its own, and the handle's counters have all.
+    // With several calls of one handle, each result has its own counts, and the counters of the
+    // handle have the sums.
     let again = handles[0].copy(&place("store:large:v1"), &layout).await.unwrap();
     assert_eq!((again.moved, again.present), (0, moved[1]));
     let all = counters[0].snapshot();

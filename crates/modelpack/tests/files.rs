@@ -1,4 +1,5 @@
-//! What files say of their model is the same wherever they are: in a directory, and in an artifact in any kind of place.
+//! The metadata from the files of a model is the same for a directory and for an artifact in each
+//! kind of place.
 
 use modelpack::{LayerPolicy, Modelpack, Options, PackRequest, PackSource, Place, RegistryOptions, ServerOptions, serve};
 use modelpack_pack::{Description, FileFilter, PackOptions, layers, pack, plan};
@@ -28,7 +29,7 @@ fn safetensors(tensors: &[(&str, &str, usize)]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![7; at]].concat()
 }
 
-/// A GGUF file that has a name and no tensors.
+/// A GGUF file with a name and without tensors.
 fn gguf() -> Vec<u8> {
     let mut file = [b"GGUF", &3u32.to_le_bytes()[..], &0u64.to_le_bytes(), &3u64.to_le_bytes()].concat();
     for (key, value) in [("general.architecture", "llama"), ("general.name", "Tiny"), ("general.license", "apache-2.0")] {
@@ -38,7 +39,8 @@ fn gguf() -> Vec<u8> {
     file
 }
 
-/// Every file that a model of the test may have. Some say something, some say it otherwise, and some are broken.
+/// All files that a model of the test may have. Some contain metadata, some contain conflicting
+/// metadata, and some are broken.
 fn all_files() -> Vec<(&'static str, Vec<u8>)> {
     let config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "max_position_embeddings": 4096,
@@ -68,7 +70,7 @@ fn all_files() -> Vec<(&'static str, Vec<u8>)> {
 
 struct Scene {
     _scratch: TempDir,
-    /// Host and port of a registry.
+    /// The host and port of a registry.
     registry: SocketAddr,
     modelpack: Modelpack,
     layout: PathBuf,
@@ -96,7 +98,7 @@ fn write(directory: &Path, names: &BTreeSet<usize>) {
     }
 }
 
-/// Packs all files of `directory` without a word on the model, so that only the files can tell of it.
+/// Packs all files of `directory` without any given metadata, so that it comes only from the files.
 async fn pack_without_config(directory: &Path, policy: &LayerPolicy, layout: &Layout) {
     let layers = layers(&plan(directory, None, &FileFilter::default()).unwrap(), policy).unwrap();
     let options = PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None };
@@ -104,7 +106,8 @@ async fn pack_without_config(directory: &Path, policy: &LayerPolicy, layout: &La
     pack(&layers, &Description::default(), layout, &at, &options).await.unwrap();
 }
 
-/// What would be packed: config, annotations, notes, warnings, gaps; but where values came from is not the same for both.
+/// The plan: config, annotations, notes, warnings, gaps; without the sources of values, which
+/// differ.
 async fn told(modelpack: &Modelpack, source: PackSource) -> (serde_json::Value, Vec<String>) {
     let planned = modelpack.plan(&PackRequest::new(source)).await.unwrap();
     let said = planned.description;
@@ -156,5 +159,5 @@ async fn an_artifact_that_is_packed_is_that_artifact_and_its_layers_are_not_move
     let packed = modelpack.pack(&PackRequest::new(directory.path()), &place("team/a:v1")).await.unwrap();
     let again = modelpack.pack(&PackRequest::new(place("team/a:v1")), &place("team/b:v2")).await.unwrap();
     assert_eq!(again.digest, packed.digest);
-    assert_eq!((again.moved, again.present), (0, packed.bytes), "another repository of the registry mounts what stays");
+    assert_eq!((again.moved, again.present), (0, packed.bytes), "another repository of the registry mounts unchanged layers");
 }

@@ -1,7 +1,7 @@
-//! The files of an artifact as a tree, wherever the artifact is.
+//! The files of an artifact as a tree, in any place.
 //!
-//! [`LayerFiles`](modelpack_transfer::LayerFiles) has a file for each layer, as it is stored. [`ArtifactFiles`] has the files of the model,
-//! those in archives too.
+//! [`LayerFiles`](modelpack_transfer::LayerFiles) has one file for each stored layer.
+//! [`ArtifactFiles`] has the files of the model, including those in archives.
 
 mod archived;
 
@@ -19,9 +19,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// The files of an artifact. Those that are in archives, or compressed, were listed and verified once.
+/// The files of an artifact. Archived and compressed files were listed and verified once.
 pub struct ArtifactFiles {
-    /// What errors call the artifact.
+    /// The name of the artifact in errors.
     name: String,
     source: Arc<dyn Source>,
     /// Sorted by path.
@@ -30,10 +30,10 @@ pub struct ArtifactFiles {
     archives: Vec<StoredArchive>,
 }
 
-/// Where the bytes of a file are, and what its layer says of it.
+/// The location of a file's bytes, and its kind according to its layer.
 struct Place {
     bytes: Bytes,
-    /// What it is to the model, and whether that was told from its name.
+    /// The kind of the file, and whether it was inferred from the file's name.
     kind: Option<(LayerKind, bool)>,
 }
 
@@ -42,14 +42,14 @@ enum Bytes {
     Archived(Arc<Archived>),
 }
 
-/// An archive that holds files of a model, as it is stored.
+/// A stored archive that contains files of a model.
 #[derive(Clone)]
 pub struct StoredArchive {
     pub(crate) descriptor: Descriptor,
-    /// The digest of the archive before it was compressed, if it was.
+    /// The digest of the uncompressed archive, if the archive is compressed.
     pub(crate) diff_id: Option<Digest>,
     pub(crate) encoding: Encoding,
-    /// The path in its annotations.
+    /// The path in the annotations of its layer.
     pub(crate) path: Option<FilePath>,
     pub(crate) files: BTreeSet<FilePath>,
     source: Arc<dyn Source>,
@@ -77,10 +77,12 @@ impl fmt::Debug for StoredArchive {
 }
 
 impl ArtifactFiles {
-    /// The files of `artifact`, which errors call `name`, and whose blobs `source` has. Archives are read to their end, `concurrency` of
-    /// them at once, and nothing of them is kept but names, digests and the beginnings of files, 64 MiB of these at most.
+    /// The files of `artifact`. `name` is its name in errors; `source` has its blobs. Archives are
+    /// read to their end, `concurrency` at the same time. Only names, digests and the beginnings of
+    /// files are kept, at most 64 MiB of these.
     ///
-    /// Fails if nothing says which file a layer is, or if the artifact could not be unpacked for its paths.
+    /// Fails if a layer has no file name, or if the artifact could not be unpacked because of its
+    /// paths.
     pub async fn list(
         name: impl Into<String>,
         source: Arc<dyn Source>,
@@ -139,17 +141,18 @@ impl ArtifactFiles {
         Ok(Self { name: name.into(), source, entries, places, archives })
     }
 
-    /// What errors call the artifact.
+    /// The name of the artifact in errors.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// What the entry of this number is to the model, and whether that was told from its name, as far as its layer says.
+    /// The kind of the entry with this number, and whether it was inferred from the name; `None` if
+    /// its layer does not tell.
     pub(crate) fn kind(&self, number: usize) -> Option<(LayerKind, bool)> {
         self.places[number].kind
     }
 
-    /// The archives that the artifact has.
+    /// The archives of the artifact.
     pub(crate) fn archives(&self) -> &[StoredArchive] {
         &self.archives
     }
@@ -170,7 +173,7 @@ impl Files for ArtifactFiles {
     }
 }
 
-/// What a layer says its files are, and whether it was told from their names.
+/// The kind of a layer's files, and whether it was inferred from their names.
 fn kind_of(layer: &Layer) -> Option<(LayerKind, bool)> {
     let untested = layer.descriptor.annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
     layer.kind.map(|kind| (kind, untested.is_some_and(|(_, value)| value == "true")))
@@ -178,5 +181,5 @@ fn kind_of(layer: &Layer) -> Option<(LayerKind, bool)> {
 
 fn unnamed(layer: &Layer) -> Error {
     let what = format!("layer {} of the type {:?}", layer.descriptor.digest, layer.descriptor.media_type);
-    StoreError::Invalid { what, why: "nothing says which file it is, so it is no file of a model".to_owned() }.into()
+    StoreError::Invalid { what, why: "it has no file name, so it is not a file of a model".to_owned() }.into()
 }

@@ -1,4 +1,4 @@
-//! Attaching: files are added to an artifact that exists, or replaced in it, and nothing else of it changes.
+//! Attaching: adds or replaces files of an existing artifact, and changes nothing else.
 
 use crate::{
     Error, PackOptions, PlannedFile, PlannedLayer, Result,
@@ -13,29 +13,32 @@ use modelpack_spec::{
 use modelpack_transfer::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, read_config};
 use serde_json::{Value, json};
 
-/// What came of attaching.
+/// The result of attaching.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attached {
     /// The manifest of the new artifact.
     pub manifest: Manifest,
     /// Files that were not in the artifact.
     pub added: Vec<FilePath>,
-    /// Files that were in it with other bytes, or as something else.
+    /// Files that were in the artifact with other bytes or another kind.
     pub replaced: Vec<FilePath>,
-    /// Files that were in it as they are.
+    /// Files that were in the artifact with the same bytes and kind.
     pub unchanged: Vec<FilePath>,
 }
 
-/// Writes to `sink` the artifact of `manifest` with `files` as raw layers of it, and lets `at` point to it.
+/// Writes the artifact of `manifest` with `files` as additional raw layers to `sink`, and sets `at`
+/// to it.
 ///
-/// Manifest and config stay as they are, with every field that they have, but for the layers of these files and their `diffIds`. A file
-/// that is there is replaced where it stands, as what it was to the model unless its kind was said; any other comes where packing would
-/// put it. Layers that `sink` holds are not moved. Of archives the entries are read: one that holds nothing but the file is replaced as the
-/// file is.
+/// Manifest and config keep all their fields, except for the layers of these files and their
+/// `diffIds`. An existing file is replaced at its position and keeps its kind, unless another kind
+/// was given. A new file is inserted where packing would put it. Layers that `sink` has are not
+/// transferred. The entries of archives are read: an archive that contains only the file is
+/// replaced like the file.
 ///
-/// Fails, before anything is written, with [`Error::Attached`] if a file is there with other bytes and `replace` is not set, and with
-/// [`Error::InArchive`] if it is in an archive with others; and if a path cannot stand beside those that are there, or the artifact has no
-/// config of the specification that says what its layers hold.
+/// Fails before anything is written. The error is [`Error::Attached`] if a file exists with other
+/// bytes and `replace` is not set, and [`Error::InArchive`] if it is in an archive with other
+/// files. Other errors are paths that clash with existing ones, and artifacts without a config of
+/// the specification that describes the layers.
 pub async fn attach(
     source: &dyn Source,
     manifest: &Manifest,
@@ -47,13 +50,15 @@ pub async fn attach(
 ) -> Result<Attached> {
     let what = format!("manifest {}", manifest.digest());
     let invalid = |why: &str| StoreError::Invalid { what: what.clone(), why: why.to_owned() };
-    let image = manifest.image().ok_or_else(|| invalid("it is an index of several manifests, and files are attached to one of them"))?;
+    let image =
+        manifest.image().ok_or_else(|| invalid("it is an index of several manifests; files can only be attached to one of them"))?;
     if image.config.media_type != media_type::CONFIG {
         return Err(Error::NotModelPack { what, media_type: image.config.media_type.clone() });
     }
     let artifact = Artifact::read(image).map_err(|source| StoreError::InvalidPath { what: what.clone(), source })?;
     let mut config = config_of(source, image).await?;
-    let diff_ids = diff_ids_of(&config, &artifact.layers).ok_or_else(|| invalid("its config does not say what its layers hold"))?;
+    let diff_ids = diff_ids_of(&config, &artifact.layers)
+        .ok_or_else(|| invalid("its config does not contain the digests of the uncompressed layers"))?;
 
     let Occupied { mut paths, archives } = occupied(source, &artifact, options.concurrency).await?;
     let digested = for_each_concurrent(options.concurrency, files, |file| digest_of(file, options)).await?;
@@ -112,14 +117,14 @@ pub async fn attach(
     Ok(Attached { manifest, added, replaced, unchanged })
 }
 
-/// A layer of the artifact that comes of it.
+/// A layer of the resulting artifact.
 struct Standing {
     descriptor: Descriptor,
     diff_id: Digest,
     kind: Option<LayerKind>,
     /// The path in its annotations.
     path: Option<FilePath>,
-    /// The one file that it holds, if it holds one and something says which.
+    /// The single file that it contains, if it contains one with a known name.
     file: Option<FilePath>,
 }
 
@@ -131,7 +136,7 @@ impl Standing {
         Self { descriptor, diff_id: digest, kind: Some(kind), path: Some(file.path.clone()), file: Some(file.path.clone()) }
     }
 
-    /// Where it stands among layers as packing orders them.
+    /// Its position in the order of layers that packing uses.
     fn order(&self) -> Option<impl Ord> {
         self.kind.zip(self.path.as_ref()).map(|(kind, path)| place(kind, path))
     }
@@ -147,7 +152,7 @@ impl From<(Layer, Digest)> for Standing {
     }
 }
 
-/// The config as it stands: what is not understood is kept.
+/// The config as JSON, so that unknown fields are kept.
 async fn config_of(source: &dyn Source, image: &ImageManifest) -> Result<Value> {
     let what = format!("config {}", image.config.digest);
     let bytes = read_config(source, &image.config).await?;
@@ -158,7 +163,8 @@ async fn config_of(source: &dyn Source, image: &ImageManifest) -> Result<Value> 
     }
 }
 
-/// The config in the order of the specification, as packing writes it, unless that would lose something that others wrote.
+/// The config in the field order of the specification, as packing writes it, unless that would lose
+/// content of other tools.
 fn to_bytes(config: &Value) -> Vec<u8> {
     let plain = serde_json::to_vec(config).expect("JSON that was read has string keys, so it always serialises");
     let ordered = Config::parse(&plain).map(|config| config.to_bytes());
@@ -166,13 +172,13 @@ fn to_bytes(config: &Value) -> Vec<u8> {
     ordered.ok().filter(is_same).unwrap_or(plain)
 }
 
-/// For each layer the digest of its uncompressed content: what the config says, or where it says nothing (`{}` is a config that some write)
-/// the layer's own digest, unless it is compressed.
+/// For each layer the digest of its uncompressed content: from the config, or, if the config has
+/// none (some tools write `{}`), the digest of the layer, unless the layer is compressed.
 fn diff_ids_of(config: &Value, layers: &[Layer]) -> Option<Vec<Digest>> {
-    let said = ["diffIds", "diff_ids"].into_iter().find_map(|key| config["modelfs"].get(key)).filter(|said| !said.is_null());
-    if let Some(said) = said {
-        let said: Vec<Digest> = serde_json::from_value(said.clone()).ok()?;
-        return (said.len() == layers.len()).then_some(said);
+    let declared = ["diffIds", "diff_ids"].into_iter().find_map(|key| config["modelfs"].get(key)).filter(|declared| !declared.is_null());
+    if let Some(declared) = declared {
+        let declared: Vec<Digest> = serde_json::from_value(declared.clone()).ok()?;
+        return (declared.len() == layers.len()).then_some(declared);
     }
     let is_compressed = |layer: &Layer| matches!(layer.content, Content::Archive(encoding) if encoding.is_compressed());
     layers.iter().map(|layer| (!is_compressed(layer)).then(|| layer.descriptor.digest.clone())).collect()

@@ -1,4 +1,5 @@
-//! Converting: an artifact of another tool, or in older names, becomes one of the specification, and its layers stay as they are.
+//! Conversion: an artifact of another tool, or with older names, becomes an artifact of the
+//! specification with unchanged layers.
 
 use crate::{
     Description, InvalidValue, Metadata, Result, classify,
@@ -17,36 +18,40 @@ use modelpack_transfer::{Begin, Body, CopyOptions, Error, Progress, Sink, Source
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::mpsc;
 
-/// How annotations of a manifest begin that are about the artifact as another tool wrote it.
+/// Prefixes of manifest annotations that describe the original tool's artifact.
 const FOREIGN: [&str; 5] =
     ["org.cncf.model.", "org.cnai.model.", "org.cncf.modctl.", "ml.kitops.modelkit.cli-version", "ml.kitops.modelkit.kitfile"];
 
-/// Whether an annotation of a manifest is about the artifact as another tool wrote it, and not about the model.
+/// Whether a manifest annotation describes the original tool's artifact, and not the model.
 pub fn is_foreign(key: &str) -> bool {
     FOREIGN.iter().any(|foreign| key.starts_with(foreign))
 }
 
-/// How many pieces of a layer may wait to be hashed while it is moved.
+/// How many pieces of a layer may wait to be hashed while the layer is transferred.
 const PIECES: usize = 8;
 
-/// An artifact that was converted.
+/// A converted artifact.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Converted {
     /// Its manifest.
     pub manifest: Manifest,
-    /// Values of the old config that the specification does not allow, and that are left out.
+    /// Values of the old config that the specification does not allow. They are left out.
     pub left_out: Vec<InvalidValue>,
 }
 
-/// Writes an artifact of today's names to `sink` that has the layers of `artifact`, and lets `at` point to it.
+/// Writes an artifact with today's names and the layers of `artifact` to `sink`, and sets `at` to
+/// it.
 ///
-/// `config` is what the artifact says of its model, whatever it says of layers; `annotations` are those of its manifest, of which those that
-/// are about the old form are dropped. Layers keep their bytes, so those that the sink holds are not moved; each compressed one is read once for
-/// the digest of what was compressed, as it is moved if it is. If nothing says the format, the names of weights do; no layer is looked into for
-/// more. A number of parameters is rounded to the one decimal that the specification allows. The same artifact gives the same digest.
+/// `config` describes the model; its description of layers is ignored. `annotations` are those of
+/// the original manifest; those about the original format are dropped. Layers keep their bytes, so
+/// layers that the sink has are not transferred. Each compressed layer is read once to compute the
+/// digest of its uncompressed content, during the transfer if there is one. If no format is given,
+/// the names of the weights determine it; the content of layers is not examined. A number of
+/// parameters is rounded to the one decimal that the specification allows. The same artifact always
+/// gives the same digest.
 ///
-/// Fails with [`Error::Invalid`], before anything is moved, if nothing says which file a layer is, if one is a file that is compressed by itself,
-/// or if layers clash.
+/// Fails with [`Error::Invalid`] before anything is transferred if a layer has no file name, if a
+/// layer is a single compressed file, or if layers clash.
 pub async fn convert(
     source: &dyn Source,
     artifact: &Artifact,
@@ -68,7 +73,8 @@ pub async fn convert(
         let builder = annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value));
         builder.build().map_err(|e| Error::Invalid { what: "the artifact".to_owned(), why: format!("it cannot be converted: {e}") })
     };
-    // What cannot be built is not moved: a diffId that nothing else has will do to see.
+    // Checks that the artifact can be built before anything is transferred. Unique placeholder
+    // diffIds are sufficient for that.
     let stand_in = |input: &LayerInput| input.encoding.is_compressed().then(|| Digest::of(input.digest.to_string().as_bytes()));
     build(inputs.iter().map(|input| LayerInput { diff_id: stand_in(input), ..input.clone() }).collect())?;
 
@@ -83,7 +89,7 @@ pub async fn convert(
     Ok(Converted { manifest: built.manifest, left_out })
 }
 
-/// The format of most of the weights, as far as their names say.
+/// The format of most of the weights, according to their names.
 fn format_of(layers: &[LayerInput]) -> Option<String> {
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
     for layer in layers.iter().filter(|layer| layer.kind == LayerKind::Weight) {
@@ -94,7 +100,8 @@ fn format_of(layers: &[LayerInput]) -> Option<String> {
     formats.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(format, _)| format.to_owned())
 }
 
-/// Names the archives that have no path as bundles of files are called that are packed: many tools want every layer to have one.
+/// Names archives without a path like the bundles of packing, because many tools require a path for
+/// every layer.
 fn name_archives(layers: &mut [LayerInput]) {
     let mut names = BundleNames::beside(layers.iter().filter_map(|layer| layer.path.as_ref()));
     for layer in layers.iter_mut().filter(|layer| layer.path.is_none()) {
@@ -102,23 +109,23 @@ fn name_archives(layers: &mut [LayerInput]) {
     }
 }
 
-/// A layer in today's words, but for its diffId.
+/// The layer with today's names, without its diffId.
 fn input(layer: &Layer) -> Result<LayerInput> {
     let Descriptor { digest, size, annotations, .. } = &layer.descriptor;
     let (encoding, path) = match &layer.content {
         Content::File(path) => (Encoding::Raw, Some(path)),
         Content::Archive(encoding) => (*encoding, layer.path.as_ref()),
         Content::Compressed(..) => {
-            return refused(layer, "it is a file that is compressed by itself, of which the specification has no type");
+            return refused(layer, "it is a single compressed file, for which the specification has no type");
         }
-        Content::Unnamed => return refused(layer, "nothing says which file it is, so it cannot be a layer of a model"),
+        Content::Unnamed => return refused(layer, "it has no file name, so it cannot be a layer of a model"),
     };
-    let said = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
-    let untested = said.and_then(|(_, value)| value.parse().ok());
+    let annotation = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
+    let untested = annotation.and_then(|(_, value)| value.parse().ok());
     let (kind, untested) = match (layer.kind, path) {
         (Some(kind), _) => (kind, untested),
         (None, Some(path)) => (classify(path, *size).0, Some(true)),
-        // What Docker takes such an archive for, too.
+        // Docker also treats such an archive as configs.
         (None, None) => (LayerKind::WeightConfig, Some(true)),
     };
     let metadata = path.filter(|_| encoding == Encoding::Raw).map(|path| attributes(layer, path));
@@ -130,17 +137,18 @@ fn refused<T>(layer: &Layer, why: &str) -> Result<T> {
     Err(Error::Invalid { what, why: why.to_owned() }.into())
 }
 
-/// The attributes of a raw layer's file: its own, if they are true.
+/// The attributes of a raw layer's file: the existing ones, if they are correct.
 fn attributes(layer: &Layer, path: &FilePath) -> FileMetadata {
     let size = layer.descriptor.size;
-    let is_true = |said: &FileMetadata| said.size == size && matches!(said.typeflag, 0 | b'0') && is_date_time(&said.mtime);
-    let said = layer.metadata.clone().filter(is_true);
+    let is_true = |metadata: &FileMetadata| metadata.size == size && matches!(metadata.typeflag, 0 | b'0') && is_date_time(&metadata.mtime);
+    let metadata = layer.metadata.clone().filter(is_true);
     let mode = if layer.is_executable() { 0o755 } else { 0o644 };
-    let own = said.unwrap_or_else(|| FileMetadata { mode, mtime: NO_TIME.to_owned(), ..FileMetadata::default() });
+    let own = metadata.unwrap_or_else(|| FileMetadata { mode, mtime: NO_TIME.to_owned(), ..FileMetadata::default() });
     FileMetadata { name: path.file_name().to_owned(), size, typeflag: 0, ..own }
 }
 
-/// Moves a layer, unless the sink holds it, and returns the digest of what was compressed, if anything was.
+/// Transfers a layer, unless the sink has it. Returns the digest of the uncompressed content if the
+/// layer is compressed.
 async fn move_layer(
     source: &dyn Source,
     layer: Descriptor,
@@ -173,7 +181,8 @@ async fn move_layer(
     }
 }
 
-/// The same bytes twice, the second time as the first is read: whoever reads one has to read the other.
+/// Duplicates a body: the second body receives the pieces as the first is read, so both must be
+/// read.
 fn tee(body: Body) -> (Body, Body) {
     let (sender, pieces) = mpsc::channel(PIECES);
     let len = body.len();
@@ -181,7 +190,7 @@ fn tee(body: Body) -> (Body, Body) {
         let sender = sender.clone();
         async move {
             if let Ok(piece) = &piece {
-                // Nobody listens any more if the archive was refused.
+                // If the archive was refused, the receiver is gone.
                 let _ = sender.send(Ok(piece.clone())).await;
             }
             piece
@@ -191,7 +200,7 @@ fn tee(body: Body) -> (Body, Body) {
     (Body::from_stream(stream, len), Body::from_stream(again, len))
 }
 
-/// The digest of what was compressed.
+/// The digest of the uncompressed content.
 async fn uncompressed(layer: &Descriptor, encoding: Encoding, body: Body) -> Result<Digest, Error> {
     content_digest(layer, encoding, Algorithm::Sha256, body, Allowance::of(layer.size)).await
 }

@@ -1,5 +1,6 @@
-//! A directory that is held open. What is below it is reached one component at a time and through no symbolic link, so that whatever
-//! is replaced meanwhile, nothing outside of it is read or written.
+//! A directory that is held open. Paths below it are resolved one component at a time and never
+//! through a symbolic link, so nothing outside it is read or written, whatever is replaced
+//! meanwhile.
 
 use modelpack_transfer::Error;
 use rustix::{
@@ -17,37 +18,39 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// How a directory is opened that is listed, locked or synced: only if it is one, and not through a link.
+/// Flags for a directory that is listed, locked or synced. They refuse links and other files.
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How a directory is opened that is only passed through. Nobody has to be allowed to list it.
+/// Flags for a directory that is only passed through. Permission to list it is not needed.
 const ON_THE_WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How something is opened to be looked at, which has no effect on it: not on a pipe, not on a device.
+/// Flags for reading the metadata of a path, which has no effect on pipes or devices.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How a file is opened. Should a pipe or device have taken its place just now, this does not wait for it.
+/// Flags for opening a file. If a pipe or device has just replaced the file, opening it does not
+/// block.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// An open directory. Paths below it have neither a `..` nor a root.
+/// An open directory. Paths below it contain neither `..` nor a root.
 #[derive(Debug)]
 pub(crate) struct Directory {
     open: OwnedFd,
     path: PathBuf,
 }
 
-/// Why a path below a directory does not lead to what it should lead to.
+/// Why a path below a directory cannot be used.
 #[derive(Debug)]
 pub(crate) enum Obstacle {
-    /// Nothing has the path, or not any more.
+    /// The path does not exist, or no longer exists.
     Missing,
-    /// This is a symbolic link, or no directory, where a directory is needed.
+    /// This component is a symbolic link or another non-directory, but a directory is required.
     NotADirectory(PathBuf),
-    /// This has the path of a file and is something else.
+    /// The path exists but is not a file.
     NotAFile(PathBuf, FileType),
-    /// The system refused.
+    /// A system call failed.
     Failed(Error),
 }
 
 impl Obstacle {
-    /// The error for whoever was at `path` before, which is what they call it: it is not there as it was, or the system refuses.
+    /// The error for a path that was found before under the name `path`: it has changed, or a
+    /// system call failed.
     pub(crate) fn since(self, path: &Path) -> Error {
         match self {
             Self::Failed(Error::Io { action, source, .. }) => Error::io(action, path)(source),
@@ -58,28 +61,30 @@ impl Obstacle {
 }
 
 impl Directory {
-    /// Opens the directory at `path`. Links in the path itself are followed: somebody named it.
+    /// Opens the directory at `path`. Links in the path itself are followed, because the user gave
+    /// it.
     pub(crate) fn open(path: &Path) -> rustix::io::Result<Self> {
         let open = rustix::fs::open(path, DIRECTORY & !OFlags::NOFOLLOW, Mode::empty())?;
         Ok(Self { open, path: path.to_owned() })
     }
 
-    /// What the directory is called: the path by which it was opened, or that and the one below it.
+    /// The path by which the directory was opened, or that path and the relative one.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory at `path`, to be listed, locked or synced.
+    /// Opens the directory at `path` to list, lock or sync it.
     pub(crate) fn directory(&self, path: &Path) -> Result<Self, Obstacle> {
         self.enter(path.components(), DIRECTORY, false)
     }
 
-    /// The directory at `path`, which is made if need be, with those above it.
+    /// Opens the directory at `path`, and creates it and its parents if necessary.
     pub(crate) fn make_directory(&self, path: &Path) -> Result<Self, Obstacle> {
         self.enter(path.components(), DIRECTORY, true)
     }
 
-    /// What is at `path`, be it a link, without opening it; the directory itself if the path is empty.
+    /// The metadata of `path`, which may be a link, without opening it. An empty path means the
+    /// directory itself.
     pub(crate) fn look(&self, path: &Path) -> Result<Metadata, Obstacle> {
         if path.as_os_str().is_empty() {
             return self.look_at(OsStr::new("."));
@@ -88,14 +93,14 @@ impl Directory {
         parent.look_at(name)
     }
 
-    /// The file at `path`, open for reading.
+    /// Opens the file at `path` for reading.
     pub(crate) fn file(&self, path: &Path) -> Result<File, Obstacle> {
         let (parent, name) = self.parent(path)?;
         let is_file = |found: Metadata| match found.is_file() {
             true => Ok(()),
             false => Err(Obstacle::NotAFile(parent.path.join(name), found.file_type())),
         };
-        // Looked at first, because merely opening a device can have effects.
+        // The metadata is checked first, because opening a device can have effects.
         parent.look_at(name).and_then(is_file)?;
         let file = match openat(&parent, name, FILE, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -106,17 +111,17 @@ impl Directory {
         Ok(file)
     }
 
-    /// Fails with the system's reason if the file at `path` may not be read.
+    /// Fails with the system's reason if the file at `path` cannot be read.
     pub(crate) fn may_read(&self, path: &Path) -> Result<(), Obstacle> {
         let (parent, name) = self.parent(path)?;
         match accessat(&parent, name, Access::READ_OK, AtFlags::EACCESS) {
-            // A kernel that cannot tell lets reading fail.
+            // Old kernels do not support the check. Then reading itself fails later.
             Ok(()) | Err(Errno::NOSYS) => Ok(()),
             Err(error) => Err(parent.failed("read", name)(error)),
         }
     }
 
-    /// The names in the directory, in no order.
+    /// The names in the directory, unsorted.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let mut entries = Dir::new(self.open.try_clone()?)?;
         entries.rewind();
@@ -133,7 +138,7 @@ impl Directory {
         }
     }
 
-    /// The directory that holds what is at `path`, and its name there.
+    /// The parent directory of `path`, and the last component.
     fn parent<'a>(&self, path: &'a Path) -> Result<(Self, &'a OsStr), Obstacle> {
         let mut components = path.components();
         match components.next_back() {
@@ -142,7 +147,8 @@ impl Directory {
         }
     }
 
-    /// Walks along `components`; the last is opened with `flags`, and what is missing is made or not.
+    /// Walks along `components`. The last one is opened with `flags`. Missing directories are
+    /// created if `make` is set.
     fn enter<'a>(&self, components: impl Iterator<Item = Component<'a>>, flags: OFlags, make: bool) -> Result<Self, Obstacle> {
         let mut at =
             Self { open: self.open.try_clone().map_err(|e| Obstacle::Failed(Error::io("open", &self.path)(e)))?, path: self.path.clone() };
@@ -153,7 +159,7 @@ impl Directory {
             let mut opened = openat(&at, name, flags, Mode::empty());
             if make && matches!(opened, Err(Errno::NOENT)) {
                 match mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
-                    // Another task may have made it at the same time.
+                    // Another task may have created it at the same time.
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(at.failed("create the directory", name)(error)),
                 }
@@ -182,7 +188,7 @@ impl AsFd for Directory {
     }
 }
 
-/// [`Error::io`] of what a system call returns.
+/// [`Error::io`] for the result of a system call.
 pub(crate) fn failed(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Error {
     move |error| Error::io(action, path)(error.into())
 }

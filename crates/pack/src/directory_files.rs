@@ -1,4 +1,5 @@
-//! The planned files of a directory as a tree: each is opened where it was found, and only if it is still what was planned.
+//! The planned files of a directory as a tree. Each file is opened at its planned location, and
+//! only if it has not changed.
 
 use crate::{directory::Directory, git, plan::SourceFile};
 use async_trait::async_trait;
@@ -7,13 +8,13 @@ use modelpack_store::Stamp;
 use modelpack_transfer::{Body, Error, FileEntry, FileRange, Files, OpenFile, Origin, Result, blocking};
 use std::{ops::Range, sync::Arc};
 
-/// Files of this machine.
+/// Local files.
 pub(crate) struct DirectoryFiles {
     /// Sorted by path.
     entries: Vec<FileEntry>,
-    /// Where each of them is.
+    /// The location of each entry.
     sources: Vec<SourceFile>,
-    /// The directory, if its work tree tells where the files were published.
+    /// The directory, if its git work tree is used to find where the files were published.
     directory: Option<Arc<Directory>>,
 }
 
@@ -56,10 +57,10 @@ fn open(source: &SourceFile, size: u64) -> Result<Arc<dyn OpenFile>> {
     Ok(Arc::new(OpenSource { range: FileRange { file: Arc::new(file), path: source.path(), offset: 0, len: size }, stamp }))
 }
 
-/// A planned file that is open.
+/// An open planned file.
 struct OpenSource {
     range: FileRange,
-    /// What the file was when it was opened.
+    /// The stamp of the file when it was opened.
     stamp: Stamp,
 }
 

@@ -1,4 +1,4 @@
-//! What can go wrong between a directory and an artifact.
+//! Errors of packing and unpacking.
 
 use crate::{InvalidPattern, ModelfileError};
 use modelpack_spec::{BuildError, FilePath, InvalidPath};
@@ -7,14 +7,15 @@ use std::path::PathBuf;
 /// The result of packing, unpacking, or a step of them.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What failed, on which file, and why. Programs tell the cases apart by variant; what to do about them is for the caller to say.
+/// What failed, on which file, and why. The variants distinguish the cases for programs; hints are
+/// added by the caller.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A source, a sink, or a file operation failed.
     #[error(transparent)]
     Store(#[from] modelpack_transfer::Error),
-    /// A line of a Modelfile or Kitfile is not right, or names what is not there.
+    /// A line of a Modelfile or Kitfile is invalid, or names a missing file.
     #[error("{}, {source}", path.display())]
     Modelfile {
         /// The file.
@@ -22,29 +23,29 @@ pub enum Error {
         /// Line, column, text and reason.
         source: ModelfileError,
     },
-    /// What is said of the model is outside the grammar of its field.
+    /// A value of the model's description does not match the grammar of its field.
     #[error("the specification does not allow this in a config: {0}")]
     Config(#[from] BuildError),
-    /// A rule says how files at a path become layers, and none is there.
-    #[error("a rule for layers is for {path:?}, and no file has that path or lies below it")]
+    /// A rule for layers names a path that does not exist.
+    #[error("a rule for layers names {path:?}, but no file has this path or is below it")]
     LayerRule {
         /// The path.
         path: String,
     },
-    /// The files need more layers than there may be.
-    #[error("the files need {needed} layers, and {limit} are allowed")]
+    /// The files need more layers than allowed.
+    #[error("the files need {needed} layers, but only {limit} are allowed")]
     TooManyLayers {
-        /// How many layers there would be at the least.
+        /// The minimum number of layers.
         needed: usize,
-        /// How many there may be.
+        /// The allowed number of layers.
         limit: usize,
-        /// How many files have to be raw layers because a rule says so.
+        /// The number of files that must be raw layers because of a rule.
         raw: usize,
     },
-    /// What should be packed is not a directory.
+    /// The directory to pack is not a directory.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
-        /// What it is instead.
+        /// The path.
         path: PathBuf,
     },
     /// No file is left to pack.
@@ -52,33 +53,33 @@ pub enum Error {
     Empty {
         /// The directory or artifact.
         files: String,
-        /// The patterns that may be why, each with where it was said.
+        /// The patterns that may be the reason, each with its origin.
         rules: Vec<String>,
     },
-    /// A pattern cannot be understood.
+    /// A pattern is invalid.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
-    /// Nothing in an artifact is what was selected.
-    #[error("{what} has nothing that is selected by {}; it has {has}", rules.join(", "))]
+    /// The selection contains no file of the artifact.
+    #[error("{what} has no file that is selected by {}; it has {has}", rules.join(", "))]
     NothingSelected {
         /// The artifact.
         what: String,
-        /// What was selected, each with where it was said.
+        /// The rules of the selection, each with its origin.
         rules: Vec<String>,
-        /// The files that it has, or the first of them.
+        /// The files of the artifact, or the first of them.
         has: String,
     },
-    /// A symbolic link leads out of the directory.
+    /// A symbolic link points out of the directory.
     #[error("{} is a link to {}, which is outside {}", link.display(), target.display(), directory.display())]
     LinkOutside {
         /// The link.
         link: PathBuf,
-        /// Where it leads, with every link on the way followed.
+        /// Its target, with all links resolved.
         target: PathBuf,
-        /// The directory that may not be left, with every link on the way followed.
+        /// The directory, with all links resolved.
         directory: PathBuf,
     },
-    /// A symbolic link leads nowhere.
+    /// The target of a symbolic link does not exist.
     #[error("{} is a link to {}, which does not exist", link.display(), target.display())]
     LinkDangling {
         /// The link.
@@ -86,56 +87,57 @@ pub enum Error {
         /// The text of the link.
         target: PathBuf,
     },
-    /// A symbolic link leads to a directory that it is in itself.
-    #[error("{} is a link to {}, which the link itself is in", link.display(), target.display())]
+    /// A symbolic link points to a directory that contains the link.
+    #[error("{} is a link to {}, a directory that contains the link itself", link.display(), target.display())]
     LinkCycle {
         /// The link.
         link: PathBuf,
-        /// Where it leads, with every link on the way followed.
+        /// Its target, with all links resolved.
         target: PathBuf,
     },
-    /// Something that is neither a file nor a directory.
-    #[error("{} is a {kind}, and only files can be packed", path.display())]
+    /// A path is neither a file nor a directory.
+    #[error("{} is a {kind}; only files can be packed", path.display())]
     NotAFile {
-        /// Where it is.
+        /// The path.
         path: PathBuf,
-        /// What it is, such as `socket`.
+        /// What it is instead, such as `socket`.
         kind: &'static str,
     },
-    /// A file's name is not UTF-8, so no artifact can hold it.
+    /// The name of a file is not UTF-8, so an artifact cannot contain it.
     #[error("the name of {path:?} is not UTF-8")]
     NotUtf8 {
         /// The file.
         path: PathBuf,
     },
-    /// What a file is attached to is no artifact of the specification, or one in its older names.
-    #[error("{what} has a config of the type {media_type:?}, and files are attached to {:?} only", modelpack_spec::media_type::CONFIG)]
+    /// The artifact to which a file is attached is not one of the specification, or it has older
+    /// names.
+    #[error("{what} has a config of the type {media_type:?}; files can only be attached to {:?}", modelpack_spec::media_type::CONFIG)]
     NotModelPack {
         /// The manifest.
         what: String,
         /// The type of its config.
         media_type: String,
     },
-    /// A file that is attached is in the artifact already, with other bytes.
-    #[error("the artifact has another {path} already")]
+    /// An attached file already exists in the artifact with other bytes.
+    #[error("the artifact already has another {path}")]
     Attached {
         /// Its path in the artifact.
         path: FilePath,
     },
-    /// A file that is attached is in an archive of the artifact, together with others.
-    #[error("the artifact has {path} already, in {layer}, which holds other files too")]
+    /// An attached file is in an archive of the artifact that contains other files too.
+    #[error("the artifact already has {path} in {layer}, which contains other files too")]
     InArchive {
         /// Its path in the artifact.
         path: FilePath,
         /// The archive.
         layer: String,
     },
-    /// A file's path cannot be one of an artifact, or not together with another's.
+    /// The path of a file is invalid in an artifact, or clashes with another one.
     #[error("{files}: {source}")]
     InvalidPath {
-        /// The directory or artifact that the file is in.
+        /// The directory or artifact with the file.
         files: String,
-        /// The path below it, and why.
+        /// The path below it, and the reason.
         source: InvalidPath,
     },
 }

@@ -1,8 +1,10 @@
-//! The commit and the origin of a model's directory that is a work tree of git, from git's own files.
+//! The commit and the origin of a model's directory that is a git work tree, read from git's own
+//! files.
 //!
-//! Only `.git` in the directory itself counts: a repository above it is somebody's, and not the model's. Nothing is run, and no link is
-//! followed. A `.git` that points elsewhere is believed when what it points to points back, and the repository which that belongs to
-//! knows it, so that a directory cannot borrow another's history.
+//! Only `.git` in the directory itself counts, because a repository above it need not belong to the
+//! model. No program is run, and no link is followed. A `.git` that points elsewhere is used only
+//! if its target points back and its repository lists it, so that a directory cannot borrow the
+//! history of another one.
 
 use crate::directory::Directory;
 use modelpack_describe::public_url;
@@ -15,21 +17,22 @@ use std::{
     sync::Arc,
 };
 
-/// `HEAD`, a ref, `commondir`, `gitdir`: a line.
+/// The limit for `HEAD`, refs, `commondir` and `gitdir`, which have one line.
 const MAX_LINE_BYTES: u64 = 8 << 10;
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
-/// Some repositories have a hundred thousand refs.
+/// The limit for `packed-refs`. Some repositories have a hundred thousand refs.
 const MAX_PACKED_REFS_BYTES: u64 = 64 << 20;
-/// A ref may point to another; git gives up after as many.
+/// The maximum number of refs that point to one another, as in git.
 const MAX_REFS: usize = 5;
 
-/// Services that serve one repository under one address, whichever way it was cloned.
+/// Services with one public URL per repository, whatever the method of cloning.
 const SERVICES: [&str; 6] = ["github.com", "gitlab.com", "huggingface.co", "hf.co", "bitbucket.org", "codeberg.org"];
 
-/// Where a commit comes from, as findings say it.
+/// The source text of a commit in findings.
 pub(crate) const CHECKED_OUT: &str = "git: the commit that is checked out";
 
-/// Where the files of `directory` were published: the commit that is checked out, and where the repository was cloned from.
+/// Where the files of `directory` were published: the commit that is checked out, and the URL from
+/// which the repository was cloned.
 pub(crate) fn origin(directory: &Directory) -> Origin {
     let Some(repository) = Repository::of(directory) else { return Origin::default() };
     Origin {
@@ -39,9 +42,9 @@ pub(crate) fn origin(directory: &Directory) -> Origin {
 }
 
 struct Repository {
-    /// What belongs to this work tree: `HEAD`.
+    /// The directory for this work tree, with `HEAD`.
     own: Arc<Directory>,
-    /// What all work trees of the repository share: refs and `config`.
+    /// The directory that all work trees of the repository share, with refs and `config`.
     common: Arc<Directory>,
 }
 
@@ -65,7 +68,7 @@ impl Repository {
         Some(Self { common: own.clone(), own })
     }
 
-    /// The commit to which `HEAD` leads.
+    /// The commit of `HEAD`.
     fn commit(&self) -> Option<String> {
         let mut head = line(&self.own, "HEAD")?;
         for _ in 0..MAX_REFS {
@@ -80,20 +83,21 @@ impl Repository {
         None
     }
 
-    /// The commit of a ref that is not a file of its own.
+    /// The commit of a packed ref.
     fn packed(&self, name: &str) -> Option<String> {
         let refs = BufReader::new(self.common.file(Path::new("packed-refs")).ok()?.take(MAX_PACKED_REFS_BYTES));
         let commit = |line: String| line.split_once(' ').filter(|(_, other)| *other == name).map(|(commit, _)| commit.to_owned());
         refs.lines().map_while(Result::ok).find_map(commit)
     }
 
-    /// Where it was cloned from: an address without secrets, and the same however it was cloned where that can be told.
+    /// The URL from which it was cloned, without secrets. For known services it does not depend on
+    /// the method of cloning.
     fn origin(&self) -> Option<String> {
         address(&value(&text(&self.common, "config", MAX_CONFIG_BYTES)?, "remote", Some("origin"), "url")?)
     }
 }
 
-/// The public address of a remote; nothing for a path of this machine.
+/// The public URL of a remote; `None` for a local path.
 fn address(url: &str) -> Option<String> {
     // `git@host:path` is short for `ssh://git@host/path`.
     let short = || url.split_once(':').filter(|(host, path)| !host.contains('/') && !path.starts_with("//") && host.len() > 1);
@@ -105,45 +109,46 @@ fn address(url: &str) -> Option<String> {
     let is_known = SERVICES.iter().any(|known| known.eq_ignore_ascii_case(host));
     match rest {
         _ if is_known => Some(address.trim_end_matches('/').trim_end_matches(".git").to_owned()),
-        // The name is no secret where it is everybody's, and needed.
+        // The user name `git` is not a secret, and it is needed.
         Some(rest) => Some(format!("ssh://{}{}", if rest.starts_with("git@") { "git@" } else { "" }, address.strip_prefix("https://")?)),
         None => Some(address),
     }
 }
 
-/// The first line of the file `name`, without white space around it.
+/// The first line of the file `name`, trimmed.
 fn line(directory: &Directory, name: &str) -> Option<String> {
     Some(text(directory, name, MAX_LINE_BYTES)?.lines().next()?.trim().to_owned())
 }
 
-/// The whole file `name`, unless it is longer than `limit` bytes.
+/// The content of the file `name`, unless it is longer than `limit` bytes.
 fn text(directory: &Directory, name: &str, limit: u64) -> Option<String> {
     let mut text = String::new();
     directory.file(Path::new(name)).ok()?.take(limit + 1).read_to_string(&mut text).ok()?;
     (text.len() as u64 <= limit).then_some(text)
 }
 
-/// Whether this lies at `path`.
+/// Whether `path` is this file or directory.
 fn is_at(this: &Metadata, path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| is_same(this, &found))
 }
 
-/// Whether these are one file or directory.
+/// Whether both are the same file or directory.
 fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Whether it is the id of an object, of SHA-1 or SHA-256.
+/// Whether the text is an object id, SHA-1 or SHA-256.
 fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// Whether it names a ref, below `refs` and nowhere else.
+/// Whether the text is the name of a ref below `refs`.
 fn is_ref(name: &str) -> bool {
     name.starts_with("refs/") && name.split('/').all(|part| !part.is_empty() && !part.starts_with('.')) && !name.contains(['\\', '\0'])
 }
 
-/// The last value of `key` in a section of a git config, whose names are in either case. What a config includes is not looked at.
+/// The last value of `key` in a section of a git config, with names in any case. Included files are
+/// ignored.
 fn value(config: &str, section: &str, subsection: Option<&str>, key: &str) -> Option<String> {
     let mut is_inside = false;
     let mut found = None;
@@ -167,7 +172,7 @@ mod tests {
     mod work_tree;
 
     #[test]
-    fn an_origin_is_one_address_without_secrets() {
+    fn an_origin_is_one_url_without_secrets() {
         for (url, expected) in [
             ("https://github.com/org/repo.git", Some("https://github.com/org/repo")),
             ("https://user:secret@huggingface.co/org/model", Some("https://huggingface.co/org/model")),

@@ -1,4 +1,4 @@
-//! How what is packed is written as JSON.
+//! The JSON form of planned layers.
 
 use crate::{PlannedFile, PlannedLayer};
 use modelpack_spec::{Encoding, FilePath, LayerKind};

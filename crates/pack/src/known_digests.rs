@@ -1,4 +1,4 @@
-//! Files whose digests are remembered from one run to the next.
+//! Files with cached digests.
 
 use async_trait::async_trait;
 use modelpack_spec::Digest;
@@ -9,7 +9,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Opens a file so that its digest is looked for in `cache`, and kept there. A file that is not on this machine is opened as it is.
+/// Wraps a file so that its digest is looked up in `cache` and stored there. A remote file is
+/// returned unchanged.
 pub(crate) fn with_cache(file: Arc<dyn OpenFile>, cache: Option<&DigestCache>) -> Arc<dyn OpenFile> {
     match cache {
         Some(cache) if file.here().is_some() => Arc::new(CachedFile { file, cache: cache.clone(), settled: Mutex::default() }),
@@ -20,7 +21,7 @@ pub(crate) fn with_cache(file: Arc<dyn OpenFile>, cache: Option<&DigestCache>) -
 struct CachedFile {
     file: Arc<dyn OpenFile>,
     cache: DigestCache,
-    /// By what the cache may know the file from now on, if it does not yet.
+    /// The state under which the cache may store the digest, if it does not have it.
     settled: Mutex<Option<Settled>>,
 }
 
@@ -32,7 +33,7 @@ impl OpenFile for CachedFile {
         let (known, settled) = blocking(move || {
             let stamp = Stamp::of(&file.metadata().map_err(Error::io("look at", path))?);
             let known = cache.lookup(&stamp);
-            // A file may be remembered only if it was found settled before it was hashed.
+            // A digest may be stored only if the file was settled before it was hashed.
             let settled = if known.is_none() { cache.prepare(&file) } else { None };
             Ok::<_, Error>((known, settled))
         })
@@ -57,7 +58,7 @@ impl OpenFile for CachedFile {
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(settled), Some(range)) = (settled, self.here()) else { return };
         let (file, cache, digest) = (range.file.clone(), self.cache.clone(), digest.clone());
-        // What cannot be remembered is only hashed again.
+        // If the digest cannot be stored, the file is hashed again the next time.
         let _ = blocking(move || cache.remember(&file, &settled, &digest)).await;
     }
 }

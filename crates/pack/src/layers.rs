@@ -1,8 +1,9 @@
-//! Which layers the files of a plan become: what each holds, in which encoding, and what it is called.
+//! Decides which layers the files of a plan become: the files, the encoding and the path of each.
 //!
-//! This depends on the plan and the policy alone, and reads no file. A file is a layer of its own, encoded as the [policy](LayerPolicy)
-//! says, as long as there are no more layers than it allows; if there would be, small files are [bundled](bundle). An archive that holds the same
-//! files already is [kept](stored).
+//! The result depends on the plan and the policy alone; no file is read. Each file is a separate
+//! layer, encoded according to the [policy](LayerPolicy), as long as the number of layers is within
+//! the limit. Otherwise small files are [bundled](bundle). An existing archive with the same files
+//! is [kept](stored).
 
 mod bundle;
 mod bundle_names;
@@ -21,24 +22,25 @@ use crate::{
 use modelpack_spec::{Digest, Encoding, FilePath, LayerInput, LayerKind, LayerType};
 use std::collections::HashSet;
 
-/// A layer that is to be written.
+/// A layer to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedLayer {
-    /// What its files are to the model.
+    /// The kind of its files.
     pub kind: LayerKind,
-    /// How its bytes hold its files.
+    /// The encoding of the layer.
     pub encoding: Encoding,
-    /// What it is called: the path of its file, or of several files a name that none of the model's files has, nor a directory of theirs.
+    /// The path of its file. For several files, a name that no file or directory of the model has.
     pub path: FilePath,
-    /// Its files, in the order of the plan: one, or several if they were bundled. A raw layer has one.
+    /// Its files, in the order of the plan: one, or several if they were bundled. A raw layer has
+    /// one file.
     pub files: Vec<PlannedFile>,
-    /// The archive that holds these files already, if there is one: it is moved as it is.
+    /// An existing archive with these files, if there is one. It is transferred unchanged.
     pub(crate) stored: Option<StoredArchive>,
 }
 
 impl PlannedLayer {
-    /// A layer of one file.
+    /// A layer with one file.
     pub(crate) fn of(file: &PlannedFile, encoding: Encoding) -> Self {
         Self { kind: file.kind, encoding, path: file.path.clone(), files: vec![file.clone()], stored: None }
     }
@@ -53,7 +55,8 @@ impl PlannedLayer {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// The size of the layer in bytes, if it can be told beforehand: not if it is compressed.
+    /// The size of the layer in bytes; `None` for a compressed layer, whose size is not known in
+    /// advance.
     pub fn size(&self) -> Option<u64> {
         match self.encoding {
             _ if self.stored.is_some() => self.stored.as_ref().map(|archive| archive.descriptor.size),
@@ -63,12 +66,12 @@ impl PlannedLayer {
         }
     }
 
-    /// The size of an archive of its files in bytes, before it is compressed.
+    /// The size of an uncompressed archive of its files, in bytes.
     pub(crate) fn archive_len(&self) -> u64 {
         archive_len(self.files.iter().map(|file| (&file.path, file.size)))
     }
 
-    /// What is said of the layer once it is stored.
+    /// The metadata of the layer for the builder, after the layer was stored.
     pub(crate) fn input(&self, digest: Digest, diff_id: Option<Digest>, size: u64) -> LayerInput {
         let metadata = match &self.files[..] {
             [file] => Some(metadata_of(file)),
@@ -79,10 +82,11 @@ impl PlannedLayer {
     }
 }
 
-/// The layers that the files of `plan` become, in the order of the plan's files.
+/// The layers for the files of `plan`, in the order of the plan's files.
 ///
-/// Fails with [`Error::TooManyLayers`] if they are more than the policy allows whatever is bundled, and with [`Error::LayerRule`] if a rule
-/// spells out a path that no file has: like as not it was meant for a kind.
+/// Fails with [`Error::TooManyLayers`] if bundling cannot reduce the number of layers to the limit.
+/// Fails with [`Error::LayerRule`] if a rule names a path that no file has, because it was probably
+/// meant as a kind.
 pub fn layers(plan: &Plan, policy: &LayerPolicy) -> Result<Vec<PlannedLayer>> {
     if let Some(path) = policy.missing(&plan.files) {
         return Err(Error::LayerRule { path: path.to_owned() });
@@ -95,7 +99,7 @@ pub fn layers(plan: &Plan, policy: &LayerPolicy) -> Result<Vec<PlannedLayer>> {
         let names = BundleNames::beside(plan.files.iter().map(|file| &file.path).chain(stored.iter().map(|layer| &layer.path)));
         bundle::layers(&others, names, policy.max_layers, stored.len())?
     } else {
-        others.into_iter().map(|(file, said)| PlannedLayer::of(file, said.unwrap_or(Encoding::Raw))).collect()
+        others.into_iter().map(|(file, requested)| PlannedLayer::of(file, requested.unwrap_or(Encoding::Raw))).collect()
     };
     if !stored.is_empty() {
         layers.extend(stored);
@@ -104,7 +108,7 @@ pub fn layers(plan: &Plan, policy: &LayerPolicy) -> Result<Vec<PlannedLayer>> {
     Ok(layers)
 }
 
-/// That the layers are too many, and what could be done.
+/// The error for too many layers, with the data for a hint.
 fn too_many(needed: usize, limit: usize, raw: usize) -> Error {
     Error::TooManyLayers { needed, limit, raw }
 }

@@ -1,8 +1,8 @@
-//! A model directory becomes an artifact, and an artifact a directory again.
+//! Packs model directories into artifacts, and unpacks artifacts into directories.
 //!
-//! [`plan`] decides which files of a directory are packed and what they are to the model, as a [`Modelfile`] says or by looking
-//! at their names ([`classify`]).
-//! [`infer()`] reads what the files themselves say of the model. [`layers()`] decides which layers the files become, and [`pack()`] writes them.
+//! [`plan`] selects the files of a directory and determines their kinds, according to a
+//! [`Modelfile`] or by their names ([`classify`]). [`infer()`] reads metadata from the files.
+//! [`layers()`] assigns the files to layers, and [`pack()`] writes the layers.
 
 mod artifact_files;
 mod attach;

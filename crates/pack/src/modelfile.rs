@@ -1,4 +1,4 @@
-//! The Modelfile: which files of a directory make a model, and what they are to it.
+//! The Modelfile: the files of a model, their kinds, and metadata.
 
 mod error;
 mod kitfile;
@@ -21,12 +21,12 @@ use line::{Line, lines};
 pub(crate) use pattern::{Component, Glob, Pattern};
 pub use write::generate;
 
-/// A Modelfile that is larger than this is something else, such as a weight file given by mistake.
+/// A larger file is not a Modelfile, but for example a weight file given by mistake.
 const MAX_BYTES: u64 = 64 << 20;
 /// How many characters of an unknown command are shown.
 const MAX_COMMAND: usize = 40;
 
-/// What a Modelfile says: which files of a directory make a model, and what they are to it.
+/// The content of a Modelfile: the files of a model, their kinds, and metadata.
 ///
 /// ```text
 /// # A comment is a line of its own.
@@ -35,19 +35,23 @@ const MAX_COMMAND: usize = 40;
 /// CODE src/**/*.py
 /// ```
 ///
-/// A line is a command, a space, and exactly one argument. Commands are the same in upper and lower case; white space around a
-/// line does not count. In an argument, double quotes keep white space together and `\` makes the next character literal, a line break too.
+/// A line is a command, a space, and exactly one argument. Commands are case-insensitive; white
+/// space around a line is ignored. In an argument, double quotes keep white space together, and `\`
+/// makes the next character literal, including a line break.
 ///
-/// `CONFIG`, `MODEL`, `CODE`, `DATASET` and `DOC` name files by a path below the directory and may be repeated. In each component of
-/// a path, `*` matches any characters, `?` one character, and `[a-z]`, `[^a-z]` or `[!a-z]` one of a class or none of it. A component
-/// `**` matches any number of directories. What a path takes is for [`plan`](crate::plan) to say.
+/// `CONFIG`, `MODEL`, `CODE`, `DATASET` and `DOC` name files by a path below the directory and may
+/// be repeated. In each component of a path, `*` matches any characters, `?` one character, `[a-z]`
+/// a character of a class, and `[^a-z]` or `[!a-z]` a character outside it. A component `**`
+/// matches any number of directories. [`plan`](crate::plan) describes which files a path selects.
 ///
-/// All others say something of the model: `NAME`, `ARCH`, `FAMILY`, `FORMAT`, `PARAMSIZE`, `PRECISION`, `QUANTIZATION` as modctl has
-/// them; `VENDOR`, `VERSION`, `TITLE`, `DESCRIPTION`, `DOCURL`, `SOURCEURL`, `REVISION`, `CREATEDAT`, `KNOWLEDGECUTOFF`, `TOOLUSAGE`,
-/// `REASONING`, `REWARD`, each at most once; `AUTHOR`, `LICENSE`, `DATASETURL`, `LANGUAGE`, `INPUT`, `OUTPUT` and
-/// `ANNOTATION KEY=VALUE`, which may be repeated. All may be absent.
+/// All other commands give metadata: `NAME`, `ARCH`, `FAMILY`, `FORMAT`, `PARAMSIZE`, `PRECISION`,
+/// `QUANTIZATION` as in modctl; `VENDOR`, `VERSION`, `TITLE`, `DESCRIPTION`, `DOCURL`, `SOURCEURL`,
+/// `REVISION`, `CREATEDAT`, `KNOWLEDGECUTOFF`, `TOOLUSAGE`, `REASONING`, `REWARD`, each at most
+/// once; `AUTHOR`, `LICENSE`, `DATASETURL`, `LANGUAGE`, `INPUT`, `OUTPUT` and `ANNOTATION
+/// KEY=VALUE`, which may be repeated. All are optional.
 ///
-/// KitOps' Kitfile is read as the Modelfile that says the same: see [`parse_kitfile`](Self::parse_kitfile).
+/// A Kitfile of KitOps is read like a Modelfile with the same meaning: see
+/// [`parse_kitfile`](Self::parse_kitfile).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Modelfile {
     path: PathBuf,
@@ -60,34 +64,36 @@ pub struct Modelfile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileCommand {
     pub(crate) kind: Kind,
-    /// Of several commands that name a file, the one with the greatest depth takes it, and of those with the same the first kind. In a
-    /// Modelfile kinds alone decide; in a Kitfile the path with the most components does.
+    /// If several commands name a file, the one with the greatest depth wins, and among equal
+    /// depths the first kind. In a Modelfile only kinds decide; in a Kitfile the path with the most
+    /// components wins.
     pub(crate) depth: usize,
     pub(crate) pattern: Pattern,
-    /// Where it names them.
+    /// The position of the command.
     place: Place,
 }
 
-/// What the files of a command are to the model.
+/// The kinds of the files of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// All of them are this.
-    Said(LayerKind),
-    /// The file that the command names itself is this. If it names a directory, the files below are what their names say, or else weights.
+    /// All files have this kind.
+    Fixed(LayerKind),
+    /// The file that the command names has this kind. If the command names a directory, the kinds
+    /// of the files below it are inferred from their names, with weights as the default.
     Model(LayerKind),
 }
 
 impl FileCommand {
-    /// Where it stands among commands of the same depth.
+    /// The kind that decides among commands of the same depth.
     pub(crate) fn layer_kind(&self) -> LayerKind {
-        let (Kind::Said(kind) | Kind::Model(kind)) = self.kind;
+        let (Kind::Fixed(kind) | Kind::Model(kind)) = self.kind;
         kind
     }
 
-    /// What a file that it takes is to the model, and whether that was told from the file's name.
+    /// The kind of a file of this command, and whether it was inferred from the file's name.
     pub(crate) fn kind_of(&self, path: &FilePath, size: u64) -> (LayerKind, bool) {
         match self.kind {
-            Kind::Said(kind) => (kind, false),
+            Kind::Fixed(kind) => (kind, false),
             Kind::Model(kind) if path.components().count() == self.depth => (kind, false),
             Kind::Model(_) => {
                 let (kind, is_known) = classify(path, size);
@@ -97,7 +103,7 @@ impl FileCommand {
     }
 }
 
-/// What a command does with its argument. A new command is a new row of [`COMMANDS`].
+/// The action of a command. A new command is a new row of [`COMMANDS`].
 #[derive(Clone, Copy)]
 enum Command {
     Files(LayerKind),
@@ -140,17 +146,19 @@ const COMMANDS: [(&str, Command); 31] = [
 ];
 
 impl Modelfile {
-    /// Reads the file `path`, a Modelfile or a Kitfile, which errors will name; somebody named it, so it may be anywhere. Blocks.
+    /// Reads the file `path`, a Modelfile or a Kitfile. Errors contain this path. The user gave it,
+    /// so it may be anywhere. This call blocks.
     ///
-    /// A Kitfile is told by its name, if that begins with `Kitfile`, or by its first line, if that begins with one of its sections.
+    /// A Kitfile is recognised by a name that begins with `Kitfile`, or by a first line that begins
+    /// with one of its sections.
     pub fn read(path: &Path) -> Result<Self> {
         Self::read_file(File::open(path).map_err(modelpack_transfer::Error::io("open", path))?, path)
     }
 
-    /// Reads the file `name` in `directory` itself. Blocks.
+    /// Reads the file `name` in `directory`. This call blocks.
     ///
-    /// It is as little trusted as what it names, and errors show its lines. So a link that leads out of the directory is refused,
-    /// and so is what is no file.
+    /// The file is trusted no more than the files that it names, and errors show its lines. So a
+    /// link out of the directory is refused, and so are special files.
     pub fn read_in(directory: &Path, name: &str) -> Result<Self> {
         let path = directory.join(name);
         Self::read_file(open_in(directory, name, &path)?, &path)
@@ -160,10 +168,10 @@ impl Modelfile {
         let mut bytes = Vec::new();
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_transfer::Error::io("read", path))?;
         if bytes.len() as u64 > MAX_BYTES {
-            let why = format!("it has more than {MAX_BYTES} bytes, so it is no Modelfile");
+            let why = format!("it has more than {MAX_BYTES} bytes, so it is not a Modelfile");
             return Err(modelpack_transfer::Error::Invalid { what: path.display().to_string(), why }.into());
         }
-        // An editor's byte order mark is no part of the first line.
+        // A byte order mark is not part of the first line.
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
         let parsed = match str::from_utf8(bytes) {
             Ok(text) if kitfile::is_kitfile(path, text) => kitfile::parse(text, path),
@@ -178,15 +186,18 @@ impl Modelfile {
         Self::parse_named(text, Path::new("Modelfile"))
     }
 
-    /// Parses the text of a Kitfile, KitOps' YAML for what a Modelfile says.
+    /// Parses the text of a Kitfile, KitOps' YAML format with the content of a Modelfile.
     ///
-    /// `model`, `parts`, `code`, `datasets`, `docs`, `prompts` and `mcpServers` name files or directories, without wildcards; of two that
-    /// name a file the longer path takes it. A part is a weight, unless its `type` or name says that it is a config; files below a directory
-    /// of the model are what their names say. Prompts and servers are code. Values of `package` win over those of `model`; the licences of
-    /// all sections are those of the artifact, `model.framework` and `model.parameters` are annotations of its manifest. Names and
-    /// descriptions of single files are dropped, for which an artifact has no place.
+    /// `model`, `parts`, `code`, `datasets`, `docs`, `prompts` and `mcpServers` name files or
+    /// directories, without wildcards. If two entries name a file, the longer path wins. A part is
+    /// a weight, unless its `type` or name shows that it is a config. The kinds of files below a
+    /// directory of the model are inferred from their names. Prompts and servers are code. Values
+    /// of `package` override those of `model`. The licences of all sections apply to the artifact;
+    /// `model.framework` and `model.parameters` become annotations of the manifest. Names and
+    /// descriptions of single files are dropped, because an artifact has no place for them.
     ///
-    /// Refused are unknown fields, absolute and repeated paths, `..`, a base model that is another ModelKit, and data sets that are elsewhere.
+    /// Refused are unknown fields, absolute and repeated paths, `..`, a base model that is another
+    /// ModelKit, and remote data sets.
     pub fn parse_kitfile(text: &str) -> Result<Self, ModelfileError> {
         kitfile::parse(text, Path::new("Kitfile"))
     }
@@ -205,40 +216,40 @@ impl Modelfile {
             match command {
                 Command::Files(kind) => {
                     let pattern = Pattern::new(&argument.characters).map_err(|problem| line.error(argument.column, problem))?;
-                    modelfile.files.push(FileCommand { kind: Kind::Said(*kind), depth: 0, pattern, place: line.place(argument.column) });
+                    modelfile.files.push(FileCommand { kind: Kind::Fixed(*kind), depth: 0, pattern, place: line.place(argument.column) });
                 }
                 Command::Value(field) => {
                     if let (false, Some(first)) = (field.is_list, given.insert(name, line.number)) {
                         return Err(line.error(line.command_column, ModelfileProblem::Repeated { command: name, first }));
                     }
-                    let said = modelfile.metadata.say(*field, &argument.text(), &format!("{path_name}:{}", line.number));
-                    said.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
+                    let result = modelfile.metadata.say(*field, &argument.text(), &format!("{path_name}:{}", line.number));
+                    result.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
                 }
                 Command::Annotation => {
-                    let said = modelfile.metadata.annotate(&argument.text(), &format!("{path_name}:{}", line.number));
-                    said.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
+                    let result = modelfile.metadata.annotate(&argument.text(), &format!("{path_name}:{}", line.number));
+                    result.map_err(|invalid| line.error(argument.column, ModelfileProblem::Value(invalid)))?;
                 }
             }
         }
         Ok(modelfile)
     }
 
-    /// What it says of the model, each value with its line.
+    /// The metadata, each value with its line.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// Whether it was a Kitfile.
+    /// Whether it was read from a Kitfile.
     pub(crate) fn is_kitfile(&self) -> bool {
         self.is_kitfile
     }
 
-    /// The commands that name files, as they stand.
+    /// The commands that name files, in their order.
     pub(crate) fn files(&self) -> &[FileCommand] {
         &self.files
     }
 
-    /// `problem` with the argument of `command`.
+    /// An error with `problem` at the argument of `command`.
     pub(crate) fn error(&self, command: &FileCommand, problem: ModelfileProblem) -> Error {
         Error::Modelfile { path: self.path.clone(), source: command.place.clone().error(problem) }
     }
@@ -249,24 +260,24 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// Parses text that must be refused: line, column and message.
+    /// The error for an invalid text: line, column and message.
     fn refused(text: &str) -> (usize, usize, String) {
         let error = Modelfile::parse(text).expect_err(text);
         assert_eq!(error.text, text.lines().nth(error.line - 1).unwrap());
         (error.line, error.column, error.problem.to_string())
     }
 
-    fn said(modelfile: &Modelfile, field: Field) -> Option<&serde_json::Value> {
+    fn value_of(modelfile: &Modelfile, field: Field) -> Option<&serde_json::Value> {
         modelfile.metadata.get(field)
     }
 
     fn name(text: &str) -> String {
         let modelfile = Modelfile::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-        said(&modelfile, Field::NAME).unwrap().as_str().unwrap().to_owned()
+        value_of(&modelfile, Field::NAME).unwrap().as_str().unwrap().to_owned()
     }
 
     #[test]
-    fn every_command_is_understood() {
+    fn every_command_is_parsed() {
         let text = "\n# comment FOO\n  NAME tiny\r\narch transformer\nFamily llama\nFORMAT safetensors\nPARAMSIZE 7.5K\n\
                     PRECISION float16\nQUANTIZATION awq\n\tMODEL *.bin \t\nCONFIG *.json\nDOC   README.md\nCODE a\nDATASET d\nDATASET d";
         let modelfile = Modelfile::parse(text).unwrap();
@@ -280,7 +291,7 @@ mod tests {
             (Field::QUANTIZATION, "awq"),
         ];
         for (field, expected) in values {
-            assert_eq!(said(&modelfile, field).unwrap(), expected);
+            assert_eq!(value_of(&modelfile, field).unwrap(), expected);
         }
         let kinds: Vec<_> = modelfile.files.iter().map(|f| (f.layer_kind(), f.place.line, f.place.column)).collect();
         assert_eq!(
@@ -297,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_modctl_cannot_say_is_said() {
+    fn commands_beyond_modctls_are_parsed() {
         let text = "AUTHOR \"A. <a@example.com>\"\nAUTHOR B\nVENDOR v\nVERSION 3.1\nLICENSE apache-2.0\nTITLE \"A title\"\nDESCRIPTION d\n\
                     DOCURL https://d\nSOURCEURL https://s\nDATASETURL https://one\nDATASETURL https://two\nREVISION abc\n\
                     CREATEDAT 2025-01-31\nLANGUAGE en\nlanguage zh\nINPUT text\nINPUT image\nOUTPUT text\nTOOLUSAGE true\n\
@@ -323,12 +334,12 @@ mod tests {
             })
         );
         assert_eq!(description.annotations["org.example.a"], "b=c");
-        let authors = description.findings.iter().find(|said| said.field == Field::AUTHORS.name).unwrap();
+        let authors = description.findings.iter().find(|finding| finding.field == Field::AUTHORS.name).unwrap();
         assert_eq!(authors.source, "Modelfile:1, Modelfile:2");
     }
 
     #[test]
-    fn values_that_a_field_cannot_hold_are_refused_where_they_stand() {
+    fn invalid_values_are_refused_with_their_position() {
         for (text, column, words) in [
             ("PRECISION int4", 11, "config.precision"),
             ("PARAMSIZE  8x7B", 12, "6.7B"),
@@ -364,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_modctls_own_tests_take_and_refuse() {
+    fn inputs_of_modctls_tests_are_accepted_and_refused_alike() {
         for text in [
             "\n# This is a comment\nMODEL model1\nNAME foo\n",
             "\n# This is a comment\n",
@@ -387,7 +398,7 @@ mod tests {
         ] {
             assert!(Modelfile::parse(text).is_err(), "{text:?}");
         }
-        // Taken by modctl, and outside what a config or an artifact may hold.
+        // modctl accepts these, but a config or an artifact cannot contain them.
         for text in ["PARAMSIZE 100", "PRECISION precision1", "MODEL /etc/passwd", "MODEL ../x"] {
             assert!(Modelfile::parse(text).is_err(), "{text:?}");
         }
@@ -397,12 +408,12 @@ mod tests {
     fn a_line_may_have_any_length() {
         let long = "x".repeat(200_000);
         let modelfile = Modelfile::parse(&format!("NAME {long}\nFAMILY f")).unwrap();
-        assert_eq!(said(&modelfile, Field::NAME).unwrap(), &long);
-        assert_eq!(said(&modelfile, Field::FAMILY).unwrap(), "f");
+        assert_eq!(value_of(&modelfile, Field::NAME).unwrap(), &long);
+        assert_eq!(value_of(&modelfile, Field::FAMILY).unwrap(), "f");
     }
 
     #[test]
-    fn errors_say_where_and_what_was_expected() {
+    fn errors_have_a_position_and_the_expected_content() {
         let commands = COMMANDS.map(|(name, _)| name).join(", ");
         let expected = [
             ("NAME a\n\n  FOO bar", 3, 3, &*format!("unknown command \"FOO\"; expected one of {commands}")),
@@ -412,7 +423,7 @@ mod tests {
             ("MODEL\tx", 1, 6, "expected a space after MODEL, found '\\t'"),
             ("MODEL a.bin b.bin", 1, 13, "expected one argument, found a second; put quotes around an argument with white space"),
             ("MODEL a\tb", 1, 9, "expected one argument, found a second; put quotes around an argument with white space"),
-            ("MODEL a.bin # weights", 1, 13, "expected the end of the line, found a comment; a comment stands on a line of its own"),
+            ("MODEL a.bin # weights", 1, 13, "expected the end of the line, found a comment; a comment must be on a separate line"),
             ("NAME \"\"", 1, 6, "the argument is empty"),
             ("DOC é\"a b", 1, 6, "the quote is not closed"),
             ("DOC \"a\"\"b", 1, 8, "the quote is not closed"),
@@ -421,7 +432,7 @@ mod tests {
             ("DOC a\\\r\nDOC b", 1, 6, "expected a character after `\\`"),
             ("DOC \"a\\\nb\" c", 2, 4, "expected one argument, found a second; put quotes around an argument with white space"),
             ("DOC a\\\nb\nFOO x", 3, 1, &*format!("unknown command \"FOO\"; expected one of {commands}")),
-            ("NAME a\nDOC x\nname b", 3, 1, "NAME stands on line 1 already, and may stand only once"),
+            ("NAME a\nDOC x\nname b", 3, 1, "NAME was already given on line 1, and may be given only once"),
             ("MODEL /etc/passwd", 1, 7, "the path is absolute; expected one below the model's directory"),
             ("MODEL a/../../b", 1, 7, "the path contains `..`; expected one below the model's directory"),
             ("MODEL \\..", 1, 7, "the path contains `..`; expected one below the model's directory"),
@@ -435,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_text() {
+    fn a_byte_order_mark_is_ignored() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pack");
         for text in [
@@ -446,12 +457,12 @@ mod tests {
         ] {
             fs::write(&path, format!("\u{feff}{text}")).unwrap();
             let modelfile = Modelfile::read(&path).unwrap_or_else(|e| panic!("{text}: {e}"));
-            assert_eq!(said(&modelfile, Field::NAME).unwrap(), "tiny");
+            assert_eq!(value_of(&modelfile, Field::NAME).unwrap(), "tiny");
         }
     }
 
     #[test]
-    fn a_file_that_is_no_text_is_refused_with_its_name() {
+    fn a_file_that_is_not_text_is_refused_with_its_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("Modelfile");
         fs::write(&path, b"NAME a\nDOC \xc3\xa9\xff\n").unwrap();
@@ -459,7 +470,7 @@ mod tests {
         assert_eq!(error.to_string(), format!("{}, line 2, column 6: the text is not UTF-8", path.display()));
         let huge = File::create(&path).unwrap();
         huge.set_len(MAX_BYTES + 1).unwrap();
-        assert!(Modelfile::read(&path).unwrap_err().to_string().contains("no Modelfile"));
+        assert!(Modelfile::read(&path).unwrap_err().to_string().contains("not a Modelfile"));
         fs::write(&path, "package:\n  name: [x]\n").unwrap();
         let kitfile = Modelfile::read(&path).unwrap_err();
         assert!(kitfile.to_string().starts_with(&format!("{}, line 2, column 9: ", path.display())), "{kitfile}");

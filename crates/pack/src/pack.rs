@@ -1,4 +1,4 @@
-//! Packing: planned layers are written, and the config and manifest of an artifact with them.
+//! Packing: writes planned layers, and the config and manifest of an artifact.
 
 mod archive;
 mod encode;
@@ -16,25 +16,26 @@ use modelpack_store::DigestCache;
 use modelpack_transfer::{Begin, Error, FileRange, OpenFile, Progress, Sink, for_each_concurrent, put_bytes};
 use std::sync::Arc;
 
-/// The time that every file gets, so that packing the same files gives the same digest.
+/// The time of every file, so that the same files give the same digest.
 pub(crate) const NO_TIME: &str = "1970-01-01T00:00:00Z";
 
-/// How a directory is packed.
+/// Options for packing a directory.
 #[derive(Clone, Debug)]
 pub struct PackOptions {
-    /// How many files are read at once; at least 1.
+    /// The number of files that are read concurrently; at least 1.
     pub concurrency: usize,
-    /// Counts the bytes.
+    /// The counter for the progress.
     pub progress: Arc<Progress>,
-    /// Digests of files that were read before.
+    /// The cache for digests of files.
     pub digest_cache: Option<DigestCache>,
 }
 
-/// Writes `layers` to `sink` as an artifact, and lets `at` point to it.
+/// Writes `layers` to `sink` as an artifact, and sets `at` to it.
 ///
-/// The artifact depends on the layers' encodings, on the files' paths, bytes, kinds and executable bits, and on `description`, and on nothing
-/// else. Fails with [`Error::Changed`] if a file changes while it is read, and before anything is read if the specification does not allow
-/// what `description` says, or if the manifest would be larger than anybody reads.
+/// The artifact depends only on the layers' encodings, on the files' paths, bytes, kinds and
+/// executable bits, and on `description`. Fails with [`Error::Changed`] if a file changes while it
+/// is read. Fails before anything is read if the specification does not allow a value of
+/// `description`, or if the manifest would be larger than readers accept.
 pub async fn pack(
     layers: &[PlannedLayer],
     description: &Description,
@@ -57,7 +58,7 @@ pub async fn pack(
     Ok(built.manifest)
 }
 
-/// The artifact of layers that are stored.
+/// The artifact for stored layers.
 pub(crate) fn artifact_of(description: &Description, layers: impl IntoIterator<Item = LayerInput>) -> Result<BuiltArtifact> {
     let config = Config { descriptor: description.descriptor.clone(), config: description.config.clone(), ..Config::default() };
     let builder = layers.into_iter().fold(ArtifactBuilder::new(ConfigBuilder::from(config)), ArtifactBuilder::layer);
@@ -65,7 +66,7 @@ pub(crate) fn artifact_of(description: &Description, layers: impl IntoIterator<I
     Ok(annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value)).build()?)
 }
 
-/// The digest of a file of this machine, and the file.
+/// The digest of a local file, and the file.
 pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Result<(Digest, FileRange)> {
     let open = open(file, options).await?;
     let digest = match open.digest().await? {
@@ -77,7 +78,7 @@ pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Resu
     Ok((digest, range))
 }
 
-/// Writes the file of a raw layer, unless the sink holds it.
+/// Writes the file of a raw layer, unless the sink has it.
 async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
     let open = open(file, options).await?;
     let known = match open.digest().await? {
@@ -88,12 +89,13 @@ async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, op
     let digest = match sink.begin(blob.as_ref()).await? {
         Begin::Exists => {
             options.progress.skipped(file.size);
-            blob.expect("only a blob that was named exists").digest
+            blob.expect("only a blob with a known digest can exist").digest
         }
         Begin::Upload(mut upload) => {
             let body = open.read(0..file.size).await?.counted(options.progress.clone());
             let written = upload.write(body).await;
-            // A registry refuses bytes that are not those it was promised; that the file changed is why.
+            // A registry refuses bytes with a wrong digest. If the file has changed, that is the
+            // better error.
             open.unchanged()?;
             written?;
             upload.commit(blob.as_ref()).await?.0
@@ -103,7 +105,7 @@ async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, op
     Ok(layer.input(digest, None, file.size))
 }
 
-/// Moves an archive that holds the layer's files already, unless the sink holds it.
+/// Transfers an existing archive with the layer's files, unless the sink has it.
 async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
     let blob = Descriptor::new(layer.layer_type().to_string(), archive.descriptor.digest.clone(), archive.descriptor.size);
     match sink.begin(Some(&blob)).await? {
@@ -137,7 +139,7 @@ async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> 
     Ok(hasher.finish())
 }
 
-/// What is said of a file: nothing of when it was written, or by whom.
+/// The attributes of a file, without times and owners.
 pub(crate) fn metadata_of(file: &PlannedFile) -> FileMetadata {
     FileMetadata {
         name: file.path.file_name().to_owned(),

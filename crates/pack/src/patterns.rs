@@ -1,4 +1,4 @@
-//! Patterns in the grammar of gitignore(5): the one grammar for whatever takes some files and leaves others.
+//! Patterns with the grammar of gitignore(5), which all file selections use.
 
 #[cfg(test)]
 mod tests;
@@ -12,48 +12,50 @@ use std::{
     sync::Arc,
 };
 
-/// Patterns, of which the last that matches a path decides.
+/// A list of patterns. The last pattern that matches a path decides.
 ///
-/// A pattern without a slash, or with one at its end only, matches at any depth; any other is anchored where the patterns stand. `*`
-/// and `?` match within a name, `**` any number of directories, `[a-z]` one character. `/` at the end means directories only, `!` at the
-/// beginning undoes what came before. `\` makes a character literal; in an ignore file `#` begins a comment.
+/// A pattern without a slash, or with one only at its end, matches at any depth. Any other pattern
+/// is anchored at the directory of the patterns. `*` and `?` match within a name, `**` matches any
+/// number of directories, `[a-z]` one character. `/` at the end restricts a pattern to directories,
+/// `!` at the beginning negates it. `\` makes a character literal. In an ignore file, `#` begins a
+/// comment.
 ///
-/// A clone costs nothing.
+/// Cloning is cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Patterns(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
     matcher: Gitignore,
-    /// Matches a name that a component of a pattern means, and not just any.
+    /// Matches a name that a component of a pattern names specifically.
     names: Gitignore,
     rules: Vec<Rule>,
 }
 
 #[derive(Clone, Debug)]
 struct Rule {
-    /// The pattern as it was said.
+    /// The original pattern.
     pattern: String,
-    /// With where it was said.
+    /// The pattern with its origin.
     shown: String,
 }
 
-/// A pattern that cannot be understood.
+/// An invalid pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}: {why}")]
 pub struct InvalidPattern {
-    /// The pattern, and where it was said, such as `.modelpackignore:3 "[z-a]"`.
+    /// The pattern and its origin, such as `.modelpackignore:3 "[z-a]"`.
     pub rule: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
-/// What the patterns say of a path.
+/// The decision of the patterns for a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
-    /// Whether it is matched, or else taken back with `!`.
+    /// Whether it is matched, or negated with `!`.
     pub(crate) is_match: bool,
-    /// The rule that decides, and where it was said.
+    /// The deciding rule and its origin.
     pub(crate) rule: String,
 }
 
@@ -64,9 +66,9 @@ impl Default for Compiled {
 }
 
 impl Patterns {
-    /// Patterns that were given one by one, by the name of what gave them, such as `--exclude`.
+    /// Patterns given one by one. `source` is their origin, such as `--exclude`.
     ///
-    /// One that says nothing, because it is empty or a comment, is refused.
+    /// Patterns without a meaning, empty ones and comments, are refused.
     pub fn new<S: AsRef<str>>(source: &str, patterns: impl IntoIterator<Item = S>) -> Result<Self, InvalidPattern> {
         let mut rules = Vec::new();
         for pattern in patterns {
@@ -74,16 +76,16 @@ impl Patterns {
             match pattern.as_ref() {
                 comment if comment.starts_with('#') => return Err(rule.invalid(r"it is a comment; a name's `#` is written `\#`")),
                 broken if broken.contains('\n') => return Err(rule.invalid("it has a line break")),
-                empty if Self::of(vec![Rule::new(source, empty)])?.0.matcher.is_empty() => return Err(rule.invalid("it says nothing")),
+                empty if Self::of(vec![Rule::new(source, empty)])?.0.matcher.is_empty() => return Err(rule.invalid("it matches nothing")),
                 _ => rules.push(rule),
             }
         }
         Self::of(rules)
     }
 
-    /// The patterns in the text of an ignore file, which errors call `name`.
+    /// The patterns in the text of an ignore file with the name `name`.
     pub fn parse(name: &str, text: &str) -> Result<Self, InvalidPattern> {
-        // An editor's byte order mark is no part of the first pattern.
+        // A byte order mark is not part of the first pattern.
         let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
         let says = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
         Self::of(says.map(|(index, line)| Rule::new(&format!("{name}:{}", index + 1), line)).collect())
@@ -95,9 +97,10 @@ impl Patterns {
             let line = as_git_reads(&rule.pattern).map_err(|why| rule.invalid(why))?;
             matcher.add_line(Some(PathBuf::from(&rule.shown)), &line).map_err(|e| rule.invalid(&reason(&e)))?;
             for component in line.split('/').filter(|component| !line.starts_with('!') && !component.trim_matches(['*', '?']).is_empty()) {
-                // Within a path these are characters like others.
+                // In a path, these are ordinary characters.
                 let escape = if component.starts_with(['#', '!']) { r"\" } else { "" };
-                // A class with a slash in it falls apart, and matches no name.
+                // A class that contains a slash is split and matches no name, so an error is
+                // ignored.
                 let _ = names.add_line(None, &format!("{escape}{component}"));
             }
         }
@@ -107,17 +110,17 @@ impl Patterns {
         Ok(Self(Arc::new(Compiled { matcher, names, rules })))
     }
 
-    /// Whether there is none.
+    /// Whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.0.rules.is_empty()
     }
 
-    /// The patterns, each with where it was said.
+    /// The patterns with their origins.
     pub(crate) fn rules(&self) -> impl Iterator<Item = &str> {
         self.0.rules.iter().map(|rule| rule.shown.as_str())
     }
 
-    /// What is said of exactly this path, whatever is said of the directories it is in.
+    /// The decision for exactly this path, without its directories.
     pub(crate) fn decide(&self, path: &Path, is_directory: bool) -> Option<Decision> {
         let decided = |is_match, glob: &ignore::gitignore::Glob| {
             Some(Decision { is_match, rule: glob.from().map(|rule| rule.to_string_lossy().into_owned()).unwrap_or_default() })
@@ -129,30 +132,35 @@ impl Patterns {
         }
     }
 
-    /// What the last pattern says that matches the path or a directory it is in.
+    /// The decision of the last pattern that matches the path or one of its directories.
     pub(crate) fn last_for(&self, path: &Path, is_directory: bool) -> Option<Decision> {
-        let said = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
-        said.max_by_key(|said| self.rules().position(|rule| rule == said.rule))
+        let decision = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
+        decision.max_by_key(|decision| self.rules().position(|rule| rule == decision.rule))
     }
 
-    /// Whether a file or directory is matched: by itself, or else as the nearest directory of which something is said.
+    /// Whether a file or directory is matched: the path itself decides, or else its nearest
+    /// directory with a decision.
     pub(crate) fn includes(&self, path: &Path, is_directory: bool) -> bool {
-        upwards(path, is_directory).find_map(|(path, is_directory)| self.decide(path, is_directory)).is_some_and(|said| said.is_match)
+        upwards(path, is_directory)
+            .find_map(|(path, is_directory)| self.decide(path, is_directory))
+            .is_some_and(|decision| decision.is_match)
     }
 
-    /// The rule that matches a file, or a directory that it is in: what is in a matched directory cannot be taken back.
+    /// The rule that matches a file or one of its directories. Content of a matched directory
+    /// cannot be re-included.
     pub(crate) fn excludes(&self, path: &Path, is_directory: bool) -> Option<String> {
-        let said = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
-        said.filter(|said| said.is_match).map(|said| said.rule).last()
+        let decision = upwards(path, is_directory).filter_map(|(path, is_directory)| self.decide(path, is_directory));
+        decision.filter(|decision| decision.is_match).map(|decision| decision.rule).last()
     }
 
-    /// Whether [`includes`](Self::includes) may hold for something in the directory.
+    /// Whether [`includes`](Self::includes) may be true for something in the directory.
     pub(crate) fn may_include_below(&self, directory: &Path) -> bool {
         let directories: Vec<_> = directory.iter().map(|name| name.to_string_lossy()).collect();
         self.includes(directory, true) || self.0.rules.iter().any(|rule| may_lead_below(&rule.pattern, &directories))
     }
 
-    /// Whether a component of a pattern means this name, and not just any: `.cache/x` and `.c*` mean `.cache`; `*`, `?*` and `**` do not.
+    /// Whether a component of a pattern names this name specifically: `.cache/x` and `.c*` name
+    /// `.cache`; `*`, `?*` and `**` do not.
     pub(crate) fn name(&self, name: &Path) -> bool {
         self.0.names.matched(name, true).is_ignore()
     }
@@ -168,14 +176,15 @@ impl Rule {
     }
 }
 
-/// A path and the directories it is in, nearest first, each with whether it is a directory.
+/// A path and its directories, nearest first, each with whether it is a directory.
 fn upwards(path: &Path, is_directory: bool) -> impl Iterator<Item = (&Path, bool)> {
-    // The last ancestor is the empty path: where the patterns stand.
+    // The last ancestor is the empty path, the directory of the patterns.
     let paths = path.ancestors().filter(|path| !path.as_os_str().is_empty()).enumerate();
     paths.map(move |(up, path)| (path, is_directory || up > 0))
 }
 
-/// Whether a pattern may match something below a directory that it does not match itself. In doubt it may.
+/// Whether a pattern may match something below a directory that it does not match itself. In doubt
+/// this is true.
 fn may_lead_below(pattern: &str, directories: &[impl AsRef<str>]) -> bool {
     if pattern.starts_with('!') {
         return false;
@@ -194,21 +203,22 @@ fn may_lead_below(pattern: &str, directories: &[impl AsRef<str>]) -> bool {
     components.next().is_some()
 }
 
-/// The pattern as the library must be told it to match what git matches. To git, braces are characters like others.
+/// Converts a pattern so that the library matches it like git. In git, braces are ordinary
+/// characters.
 ///
-/// Refused is what git takes for a pattern that matches nothing, and the library for another one.
+/// Refuses patterns that match nothing in git, but something else in the library.
 fn as_git_reads(pattern: &str) -> Result<String, &'static str> {
     let mut told = String::new();
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
         let taken = match c {
             '\\' => match rest[1..].chars().next() {
-                None | Some('/') => return Err(r"nothing follows a `\`"),
+                None | Some('/') => return Err(r"a `\` is at the end of a name"),
                 Some(literal) => 1 + literal.len_utf8(),
             },
             '[' => match class_len(rest) {
                 None => return Err(r"a `[` is not closed; a name's is written `\[`"),
-                Some(len) if rest[..len].contains('\\') => return Err(r"a `\` stands between `[` and `]`"),
+                Some(len) if rest[..len].contains('\\') => return Err(r"a `\` is between `[` and `]`"),
                 Some(len) => len,
             },
             _ => c.len_utf8(),
@@ -222,7 +232,7 @@ fn as_git_reads(pattern: &str) -> Result<String, &'static str> {
     Ok(told)
 }
 
-/// The length of the class that `text` begins with, if it ends.
+/// The length of the class at the beginning of `text`, if the class is closed.
 fn class_len(text: &str) -> Option<usize> {
     let mut at = 1 + usize::from(text[1..].starts_with(['!', '^']));
     // The first character is a member, even if it is a `]`.
@@ -237,7 +247,7 @@ fn class_len(text: &str) -> Option<usize> {
     }
 }
 
-/// Why the library refuses a pattern, without its repeating the pattern.
+/// The library's reason for refusing a pattern, without the pattern.
 fn reason(error: &ignore::Error) -> String {
     match error {
         ignore::Error::Glob { err, .. } => err.clone(),

@@ -1,7 +1,7 @@
-//! Planning: which files of a tree make an artifact, what they are to the model, and in which order they stand.
+//! Planning: which files of a tree make an artifact, their kinds, and their order.
 //!
-//! A plan depends on names, contents and the owner's `x` bits alone: not on where the files are, in which order a disk lists them,
-//! or when they were written.
+//! A plan depends only on names, contents and the owner's `x` bits, and not on the location of the
+//! files, the order of a directory listing, or times.
 
 mod filter;
 mod hub_cache;
@@ -45,26 +45,28 @@ use tree::{Taken, Tree};
 pub use filter::FileFilter;
 pub(crate) use source::SourceFile;
 
-/// The files that make an artifact.
+/// The files of an artifact to be packed.
 #[derive(Clone)]
 pub struct Plan {
-    /// The files: weight configs, weights, code, data sets, docs. Of each kind those of the top directory come first, then the others, each
-    /// sorted by the bytes of their paths. Never empty.
+    /// The files in the order weight configs, weights, code, data sets, docs. Within a kind, files
+    /// of the top directory come first; then files are sorted by the bytes of their paths. Never
+    /// empty.
     pub files: Vec<PlannedFile>,
-    /// Archives that hold several of the files already.
+    /// Existing archives that contain several of the files.
     pub(crate) archives: Vec<StoredArchive>,
     content: Arc<dyn Files>,
 }
 
 impl Plan {
-    /// The files as those of a model, of which [`infer`](modelpack_describe::infer()) and [`gaps`](modelpack_describe::gaps()) tell more.
-    /// Files that are not on this machine are read within the runtime in which this is called.
+    /// The files as a model, for [`infer`](modelpack_describe::infer()) and
+    /// [`gaps`](modelpack_describe::gaps()). Remote files are read on the runtime in which this is
+    /// called.
     pub fn model(&self) -> ModelFiles {
         let files = self.files.iter().map(|file| (file.path.clone(), file.size, file.kind));
         ModelFiles::new(FilesReader::new(self.content.clone()), files)
     }
 
-    /// The tree that the files are in, with no other files in it.
+    /// The tree with exactly these files.
     pub fn content(&self) -> &Arc<dyn Files> {
         &self.content
     }
@@ -81,25 +83,25 @@ impl fmt::Debug for Plan {
     }
 }
 
-/// A file that becomes a layer, or part of one.
+/// A file that becomes a layer or a part of one.
 #[derive(Clone)]
 pub struct PlannedFile {
     /// Its path in the artifact.
     pub path: FilePath,
-    /// What it is to the model.
+    /// The kind of the file.
     pub kind: LayerKind,
-    /// Whether the kind was told from the name ([`classify`]) and not by a Modelfile.
+    /// Whether the kind was inferred from the name ([`classify`]) and not given by a Modelfile.
     pub inferred: bool,
     /// Its size in bytes.
     pub size: u64,
     /// Whether its owner may execute it.
     pub executable: bool,
-    /// The tree that has the file at this path.
+    /// The tree with the file at this path.
     pub(crate) content: Arc<dyn Files>,
 }
 
 impl PlannedFile {
-    /// Which of two files comes first in an artifact.
+    /// The order of two files in an artifact.
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         place(self.kind, &self.path).cmp(&place(other.kind, &other.path))
     }
@@ -115,7 +117,7 @@ impl PlannedFile {
     }
 }
 
-/// Where the bytes are is no part of what is planned.
+/// The location of the bytes is not part of the plan.
 impl PartialEq for PlannedFile {
     fn eq(&self, other: &Self) -> bool {
         let what = |file: &Self| (file.kind, file.inferred, file.size, file.executable);
@@ -138,32 +140,39 @@ impl fmt::Debug for PlannedFile {
     }
 }
 
-/// Plans an artifact of the files in `directory`. Blocks, and reads no file.
+/// Plans an artifact of the files in `directory`. This call blocks, and reads no files.
 ///
-/// **Without a Modelfile**, or with one that names no files, all files are taken, in nested directories too. Left out are hidden
-/// files and directories (those that begin with a dot); `__pycache__`, `*.pyc`, `*.pyo`, `*.pyd`; the directories of version
-/// control (`CVS`, `_darcs`); what systems leave behind (`__MACOSX`, `Thumbs.db`, `desktop.ini`, `lost+found`); downloads that
-/// never ended (`*.incomplete`); and a `Modelfile` or `Kitfile` in `directory` itself. Upper and lower case are the same here.
+/// **Without a Modelfile**, or with one that names no files, all files are taken, including those
+/// in nested directories. Left out are hidden files and directories (whose names begin with a dot);
+/// `__pycache__`, `*.pyc`, `*.pyo`, `*.pyd`; the directories of version control (`CVS`, `_darcs`);
+/// files of operating systems (`__MACOSX`, `Thumbs.db`, `desktop.ini`, `lost+found`); incomplete
+/// downloads (`*.incomplete`); and a `Modelfile` or `Kitfile` in `directory` itself. These names
+/// are case-insensitive.
 ///
-/// **With a Modelfile**, a file is taken if a command names it, once, as what the first of `CONFIG`, `MODEL`, `CODE`, `DATASET`,
-/// `DOC` that names it says. A path without `*`, `?` and `[` must exist; it takes the file it names, whatever that is, or
-/// all files below the directory it names. Wildcards match hidden names, but none of the others that are left out, nor `.git`
-/// and its like, nor `.cache` and other caches; `*` stays within one directory, and `**` stands for any number of
-/// directories that are not left out. A wildcard that matches nothing is no error, one that matches directories only is.
-/// Whatever no command names is not looked at. A Kitfile names files and directories only, and of two that name a file the longer path
-/// takes it.
+/// **With a Modelfile**, a file is taken once if a command names it, with the kind of the first of
+/// `CONFIG`, `MODEL`, `CODE`, `DATASET`, `DOC` that names it. A path without `*`, `?` and `[` must
+/// exist; it takes the file that it names, whatever that is, or all files below the directory that
+/// it names. Wildcards match hidden names, but not the other names that are left out, `.git` and
+/// similar directories, or `.cache` and other caches. `*` stays within one directory, and `**`
+/// matches any number of directories that are not left out. A wildcard without a match is not an
+/// error; a wildcard that matches only directories is. Files that no command names are ignored. A
+/// Kitfile names only files and directories, and if two entries name a file the longer path takes
+/// it.
 ///
-/// **Left out** beside these is what an ignore file says: each `.modelpackignore`, in `directory` and below, as git reads its own. It is an
-/// error if that is a file which the Modelfile spells out. Beside a Kitfile, what `.kitignore` in `directory` says too, as KitOps reads it. What `filter` says wins over Modelfile and habits. A directory that is left out is not
-/// looked into.
+/// **Ignore files** exclude more files: each `.modelpackignore` in `directory` and below, with
+/// git's rules. It is an error if this excludes a file that the Modelfile names without wildcards.
+/// With a Kitfile, `.kitignore` in `directory` also applies, with KitOps' rules. `filter` overrides
+/// the Modelfile and the default exclusions. Excluded directories are not searched.
 ///
-/// **Links** are followed to files and directories below `directory`. One that leads elsewhere is refused, as are one that
-/// leads nowhere and one to a directory that holds the link. If `directory` is in a snapshot of a Hugging Face cache
-/// (`models--*/snapshots/*`), its links lead to the `blobs` of that cached repository, and are followed, on to the `blobs` that all
-/// repositories of the cache share if it says that they do. Whatever is replaced while
-/// this looks, nothing else is planned: directories are held open, and what a link leads to is reached without following another.
+/// **Links** are followed to files and directories below `directory`. Links that point elsewhere,
+/// dangling links, and links to a directory that contains the link are refused. If `directory` is
+/// in a snapshot of a Hugging Face cache (`models--*/snapshots/*`), links may also point to the
+/// `blobs` of that cached repository, and from there to the `blobs` that all repositories of the
+/// cache share, if the cache declares them. Files that are replaced during planning cannot change
+/// what is planned: directories are held open, and the target of a link is opened without following
+/// another link.
 ///
-/// A file that cannot be read is found here, before anything is packed.
+/// Unreadable files are reported here, before anything is packed.
 pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter) -> Result<Plan> {
     let tree = DirectoryTree::open(directory)?;
     let selected = select(&tree, modelfile, filter)?;
@@ -172,11 +181,12 @@ pub fn plan(directory: &Path, modelfile: Option<&Modelfile>, filter: &FileFilter
     Ok(plan_of(selected, Arc::new(DirectoryFiles::new(Some(tree.top().clone()), sources))))
 }
 
-/// Plans an artifact of files of another one. Blocks no longer than it takes to look at the listing.
+/// Plans an artifact of the files of another artifact. This call blocks only to read the listing.
 ///
-/// **Without a Modelfile**, all files are taken, for somebody chose them already, and each is what its layer says, or what its
-/// name tells. **With one**, what it names is taken as from a directory. `filter` counts in both cases; ignore files are files like
-/// others.
+/// **Without a Modelfile**, all files are taken, because the author of the artifact has selected
+/// them. Their kinds come from their layers or else from their names. **With a Modelfile**, the
+/// files that it names are taken, as from a directory. `filter` applies in both cases; ignore files
+/// are ordinary files.
 pub fn plan_artifact(files: &Arc<ArtifactFiles>, modelfile: Option<&Modelfile>, filter: &FileFilter) -> Result<Plan> {
     let tree = ListedTree::new(files);
     let selected: Vec<Selected> = select(&tree, modelfile, filter)?.into_iter().map(|planned| planned.file).collect();
@@ -184,7 +194,7 @@ pub fn plan_artifact(files: &Arc<ArtifactFiles>, modelfile: Option<&Modelfile>, 
     Ok(Plan { archives, ..plan_of(selected, files.clone()) })
 }
 
-/// The plan of files of `content` that were selected, in its order.
+/// The plan of the selected files of `content`, in plan order.
 fn plan_of(selected: Vec<Selected>, content: Arc<dyn Files>) -> Plan {
     let mut files: Vec<PlannedFile> = selected.into_iter().map(|file| PlannedFile::new(file, content.clone())).collect();
     files.sort_unstable_by(PlannedFile::order);
@@ -233,7 +243,7 @@ fn select<T: Tree>(tree: &T, modelfile: Option<&Modelfile>, filter: &FileFilter)
     }
     let mut paths = PathSet::default();
     let mut sorted: Vec<&FilePath> = files.iter().map(|planned| &planned.file.path).collect();
-    // Of several errors, the same one is reported on every machine.
+    // Sorted, so that the same one of several errors is reported on every machine.
     sorted.sort_unstable();
     for path in sorted {
         paths.insert(path).map_err(|source| Error::InvalidPath { files: tree.name(), source })?;
@@ -241,9 +251,10 @@ fn select<T: Tree>(tree: &T, modelfile: Option<&Modelfile>, filter: &FileFilter)
     Ok(files)
 }
 
-/// Plans the one file `source`, which gets `path` in the artifact; its name says its kind if `kind` does not. Blocks, and does not read it.
+/// Plans the single file `source` with the path `path` in the artifact. Without `kind`, the name
+/// determines the kind. This call blocks, and does not read the file.
 ///
-/// A link is followed, wherever it leads: somebody named this file.
+/// A link is followed to any place, because the user gave this path.
 pub fn plan_file(source: &Path, path: FilePath, kind: Option<LayerKind>) -> Result<PlannedFile> {
     let absolute = fs::canonicalize(source).map_err(modelpack_transfer::Error::io("open", source))?;
     let not_a_file = |kind| Error::NotAFile { path: source.to_owned(), kind };
@@ -261,36 +272,38 @@ pub fn plan_file(source: &Path, path: FilePath, kind: Option<LayerKind>) -> Resu
     Ok(PlannedFile::new(selected, Arc::new(files)))
 }
 
-/// Opens the file `name` in `directory` itself, which is called `shown`. A link is followed as one of a file that is planned.
+/// Opens the file `name` in `directory`. `shown` is its name in errors. A link is followed with the
+/// rules for planned files.
 pub(crate) fn open_in(directory: &Path, name: &str, shown: &Path) -> Result<File> {
     let tree = DirectoryTree::open(directory)?;
     tree.open_file(tree.top(), name.into(), shown)
 }
 
-/// Where layers of this kind stand, and which of two commands takes a file that both name.
+/// The rank of a kind: it orders layers, and decides between two commands that name a file.
 fn rank(kind: LayerKind) -> Option<usize> {
     LayerKind::ALL.iter().position(|&k| k == kind)
 }
 
-/// Where a file stands in an artifact: by its kind, those of the top directory before others, by the bytes of the path.
+/// The position of a file in an artifact: by its kind, then files of the top directory before
+/// others, then by the bytes of the path.
 ///
-/// Several readers take the first file of some name for the model's own, or its directory for the model's: so what belongs to a part of
-/// the model, in a directory of its own, comes later.
+/// Several readers use the first file with a certain name, or its directory, as the model's own. So
+/// the files of a model's part, which are in a subdirectory, come later.
 pub(crate) fn place(kind: LayerKind, path: &FilePath) -> (Option<usize>, bool, &FilePath) {
     (rank(kind), path.components().nth(1).is_some(), path)
 }
 
-/// What a pattern has matched; what comes later in this list counts.
+/// What a pattern has matched. Later variants override earlier ones.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
     Nothing,
-    /// What an ignore file leaves out, by this rule.
+    /// Files that an ignore file excludes, with the rule.
     Ignored(String),
-    /// What the filter leaves out.
+    /// Files that the filter excludes.
     Excluded,
-    /// Directories, of which it takes none.
+    /// Directories, none of which the pattern takes.
     OnlyDirectories,
-    /// A file, or a directory whose files it takes.
+    /// A file, or a directory whose files the pattern takes.
     Found,
 }
 
@@ -299,22 +312,22 @@ struct Walk<'a, T: Tree> {
     kitignore: Option<KitIgnore>,
     tree: &'a T,
     patterns: &'a [&'a Pattern],
-    /// The command of each pattern; empty if there are none, and names say what files are.
+    /// The command of each pattern; empty without commands, when names determine the kinds.
     commands: &'a [FileCommand],
     matches: Vec<Match>,
     files: Vec<Planned<T::Source>>,
-    /// The rules of ignore files that left something out, for an error.
+    /// The rules of ignore files that excluded something, for an error message.
     ignored_by: BTreeSet<String>,
     pending: Vec<Pending<T::Directory>>,
 }
 
-/// A file that was taken, and what opens it.
+/// A selected file, and the means to open it.
 struct Planned<S> {
     file: Selected,
     source: S,
 }
 
-/// What is known of a file that was taken: see [`PlannedFile`].
+/// The properties of a selected file: see [`PlannedFile`].
 struct Selected {
     path: FilePath,
     kind: LayerKind,
@@ -336,7 +349,7 @@ struct Pending<D> {
     directory: D,
     states: Vec<State>,
     ignores: Ignores,
-    /// Whether only files are taken that the filter includes.
+    /// Whether only files that the filter includes are taken.
     only_included: bool,
 }
 
@@ -344,14 +357,15 @@ struct Pending<D> {
 struct Candidate {
     /// Its path below the top.
     path: String,
-    /// What wants it by itself.
+    /// The patterns that want it by default.
     usual: Wanted,
-    /// What wants it now that an include names it, whatever is usually left out.
+    /// The patterns that want it because an include names it, even if it is left out by default.
     named: Option<Wanted>,
 }
 
 impl<T: Tree> Walk<'_, T> {
-    /// Visits every directory into which a pattern leads. No recursion: a hostile tree is deeper than a stack.
+    /// Visits every directory to which a pattern leads. There is no recursion, because a hostile
+    /// tree may be deeper than the stack.
     fn all(&mut self) -> Result<()> {
         let states = (0..self.patterns.len()).map(|pattern| State { pattern, matched: 0 }).collect();
         self.pending.push(Pending {
@@ -382,7 +396,7 @@ impl<T: Tree> Walk<'_, T> {
     }
 
     fn entry(&mut self, within: &Pending<T::Directory>, open: &T::Open, level: &Level<'_>, name: OsString) -> Result<()> {
-        // A name that is not UTF-8 is refused by the tree once it is known to be wanted.
+        // If the name is needed and is not UTF-8, the tree refuses it later.
         let text = name.to_string_lossy();
         let path = if within.path.is_empty() { text.to_string() } else { format!("{}/{text}", within.path) };
         let mut wanted = Candidate { path, usual: level.wanted(&text, self.tree.is_chosen() && self.commands.is_empty()), named: None };
@@ -417,7 +431,8 @@ impl<T: Tree> Walk<'_, T> {
         file.usual.as_file.clone()
     }
 
-    /// The states of patterns in the directory `inner`, if something in it may be wanted, and whether that is only what is included.
+    /// The states of the patterns in the directory `inner`, if it may contain wanted files, and
+    /// whether only included files are taken there.
     fn way_into(&mut self, directory: &Pending<T::Directory>, inner: &Candidate) -> Option<(Vec<State>, bool)> {
         if self.is_left_out(directory, inner, true) {
             return None;
@@ -440,7 +455,7 @@ impl<T: Tree> Walk<'_, T> {
             let kitignore = self.kitignore.as_ref().and_then(|ignore| ignore.rule(&candidate.path, is_directory));
             kitignore.or_else(|| directory.ignores.rule(&candidate.path, is_directory))
         };
-        if self.filter.exclude.decide(Path::new(&candidate.path), is_directory).is_some_and(|said| said.is_match) {
+        if self.filter.exclude.decide(Path::new(&candidate.path), is_directory).is_some_and(|decision| decision.is_match) {
             self.left_out(candidate, &Match::Excluded);
         } else if let Some(rule) = ignored() {
             self.left_out(candidate, &Match::Ignored(rule.clone()));
@@ -451,14 +466,14 @@ impl<T: Tree> Walk<'_, T> {
         true
     }
 
-    /// Notes why what patterns want is left out.
+    /// Records for the patterns that want it why it is left out.
     fn left_out(&mut self, candidate: &Candidate, why: &Match) {
         let into = candidate.usual.as_directory.iter().map(|state| state.pattern);
         let patterns: Vec<usize> = candidate.usual.as_file.iter().copied().chain(into).collect();
         self.matched(&patterns, why);
     }
 
-    /// Notes that patterns have matched this, beside what they have matched before.
+    /// Records that patterns have matched this, in addition to earlier matches.
     fn matched(&mut self, patterns: &[usize], what: &Match) {
         for &pattern in patterns {
             if self.matches[pattern] < *what {

@@ -1,12 +1,15 @@
-//! What packing would write, without reading the files: for whoever judges an artifact before it is made.
+//! Computes the artifact that packing would write, without reading the files, for checks before
+//! packing.
 
 use crate::{Description, PlannedLayer, Result, pack::artifact_of};
 use modelpack_spec::{BuiltArtifact, Digest};
 
-/// The artifact that [`pack`](crate::pack()) would make of these layers, as far as it can be told without reading the files.
+/// The artifact that [`pack`](crate::pack()) would write for these layers, as far as it is known
+/// without reading the files.
 ///
-/// The digests of layers stand in for those of the files, and differ where paths differ; the size of a compressed layer is what it would be
-/// without compression. Fails as packing would if the specification does not allow what `description` says.
+/// The digests of layers are placeholders, which differ if the paths differ. The size of a
+/// compressed layer is its size without compression. Fails like packing if the specification does
+/// not allow a value of `description`.
 pub fn preview(layers: &[PlannedLayer], description: &Description) -> Result<BuiltArtifact> {
     let inputs = layers.iter().map(|layer| {
         let stand_in = |what: &str| Digest::of(format!("{what}{}", layer.path).as_bytes());

@@ -1,54 +1,55 @@
-//! Which files of an artifact are wanted, when not all are.
+//! Selection of files of an artifact.
 
 use crate::{Patterns, classify};
 use modelpack_describe::is_of_tokenizer;
 use modelpack_spec::{FilePath, Layer, LayerKind};
 use std::{fmt, path::Path, str::FromStr, sync::LazyLock};
 
-/// Which files of an artifact are wanted: those that an include or a preset takes, or all if there is neither, without those that are
-/// excluded.
+/// A selection of files: those that an include or a preset matches (all files if there is neither),
+/// without those that are excluded.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Selection {
-    /// Takes files by their paths.
+    /// Selects files by their paths.
     pub include: Patterns,
-    /// Takes files by what they are to the model.
+    /// Selects files by their kinds.
     pub presets: Vec<Preset>,
-    /// Leaves files out, whatever takes them.
+    /// Excludes files in any case.
     pub exclude: Patterns,
 }
 
 impl Selection {
-    /// Takes the files that match, beside those that a preset takes.
+    /// Includes the files that match, in addition to those of a preset.
     pub fn include(self, include: Patterns) -> Self {
         Self { include, ..self }
     }
 
-    /// Takes the files of these presets, beside those that are included.
+    /// Includes the files of these presets, in addition to those that match `include`.
     pub fn presets(self, presets: impl IntoIterator<Item = Preset>) -> Self {
         Self { presets: presets.into_iter().collect(), ..self }
     }
 
-    /// Leaves out the files that match, whatever takes them.
+    /// Leaves out the files that match, even if `include` or a preset selects them.
     pub fn exclude(self, exclude: Patterns) -> Self {
         Self { exclude, ..self }
     }
 }
 
-/// Files of a model that are wanted together.
+/// A predefined group of a model's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// Weight layers.
     Weights,
-    /// Weight config layers, which hold the tokenizer too: what an engine reads beside the weights.
+    /// Weight config layers, including the tokenizer: the files that an engine reads besides the
+    /// weights.
     Config,
-    /// What a tokenizer is loaded from, by the names of the files.
+    /// The files of a tokenizer, by their names.
     Tokenizer,
     /// Documentation layers.
     Docs,
 }
 
-/// The names of what a tokenizer is loaded from, in lower case, beside those that [`is_of_tokenizer`] knows.
+/// Names of tokenizer files, in lower case, besides those that [`is_of_tokenizer`] recognises.
 static TOKENIZER: LazyLock<Patterns> = LazyLock::new(|| Patterns::new("tokenizer", TOKENIZER_NAMES).expect("these are patterns"));
 
 const TOKENIZER_NAMES: [&str; 13] = [
@@ -71,7 +72,7 @@ impl Preset {
     /// Every preset.
     pub const ALL: [Self; 4] = [Self::Weights, Self::Config, Self::Tokenizer, Self::Docs];
 
-    /// What it is called: `weights`, `config`, `tokenizer` or `docs`.
+    /// Its name: `weights`, `config`, `tokenizer` or `docs`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Weights => "weights",
@@ -81,7 +82,7 @@ impl Preset {
         }
     }
 
-    /// The kind of its layers, if it is that which makes it.
+    /// The kind of its layers, if it is defined by a kind.
     fn kind(self) -> Option<LayerKind> {
         match self {
             Self::Weights => Some(LayerKind::Weight),
@@ -91,18 +92,18 @@ impl Preset {
         }
     }
 
-    /// Whether it may take a file that is in `layer`.
+    /// Whether it may match a file in `layer`.
     fn may_be_in(self, layer: &Layer) -> bool {
         match (self.kind(), layer.kind) {
             (Some(wanted), Some(kind)) => kind == wanted,
-            // Some pack a whole model as one archive of weights.
+            // Some tools pack a whole model as one archive of weights.
             _ => true,
         }
     }
 
     fn takes(self, path: &FilePath, size: u64, layer: &Layer) -> bool {
         match self.kind() {
-            // Artifacts of other tools do not say what a file is.
+            // Artifacts of other tools may not contain the kind of a file.
             Some(wanted) => layer.kind.unwrap_or_else(|| classify(path, size).0) == wanted,
             None => {
                 TOKENIZER.includes(Path::new(&path.as_str().to_lowercase()), false) || is_of_tokenizer(&path.file_name().to_lowercase())
@@ -125,7 +126,7 @@ impl FromStr for Preset {
     }
 }
 
-/// The text names no preset.
+/// The text is not the name of a preset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no preset {name:?}; expected {}", Preset::ALL.map(Preset::name).join(", "))]
 pub struct NotAPreset {
@@ -133,7 +134,7 @@ pub struct NotAPreset {
     pub name: String,
 }
 
-/// What the annotations of an archive layer say of the files in it.
+/// The paths of the files in an archive layer, according to its annotations.
 enum Scope<'a> {
     File(&'a FilePath, u64),
     Below(&'a FilePath),
@@ -146,7 +147,7 @@ impl<'a> Scope<'a> {
             // A directory that oras packed.
             (Some(path), _) if layer.kind.is_none() => Self::Below(path),
             (Some(path), Some(metadata)) if matches!(metadata.typeflag, 5 | b'5') => Self::Below(path),
-            // modctl packs a file to an archive.
+            // modctl packs a single file into an archive.
             (Some(path), Some(metadata)) if matches!(metadata.typeflag, 0 | b'0') && metadata.name == path.file_name() => {
                 Self::File(path, metadata.size)
             }
@@ -156,7 +157,7 @@ impl<'a> Scope<'a> {
 }
 
 impl Selection {
-    /// Whether nothing is left out.
+    /// Whether no file is left out.
     pub fn is_everything(&self) -> bool {
         self.takes_all() && self.exclude.is_empty()
     }
@@ -165,7 +166,7 @@ impl Selection {
         self.include.is_empty() && self.presets.is_empty()
     }
 
-    /// Whether the file `path` of `size` bytes is wanted, which is `layer` or in it.
+    /// Whether the file `path` of `size` bytes is selected. It is `layer` itself or in `layer`.
     pub fn selects(&self, path: &FilePath, size: u64, layer: &Layer) -> bool {
         let at = Path::new(path.as_str());
         let is_taken =
@@ -173,7 +174,8 @@ impl Selection {
         self.exclude.excludes(at, false).is_none() && is_taken()
     }
 
-    /// Whether a file in the archive `layer` may be wanted, as far as its kind and annotations say.
+    /// Whether the archive `layer` may contain a selected file, according to its kind and
+    /// annotations.
     pub(crate) fn may_select_in(&self, layer: &Layer) -> bool {
         let by_preset = || self.presets.iter().any(|preset| preset.may_be_in(layer));
         match Scope::of(layer) {
@@ -186,7 +188,7 @@ impl Selection {
         }
     }
 
-    /// What was said of it, in the words of whoever said it.
+    /// The rules of the selection, as the user gave them.
     pub(crate) fn rules(&self) -> Vec<String> {
         let presets = self.presets.iter().map(|preset| format!("preset {preset}"));
         self.include.rules().map(str::to_owned).chain(presets).chain(self.exclude.rules().map(str::to_owned)).collect()

@@ -1,4 +1,4 @@
-//! Whatever files are called, whatever is said of their model and however it is encoded, packing and unpacking gives the same.
+//! For any file names, metadata and encodings, unpacking a packed model gives the same files.
 
 use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, Selection, UnpackOptions, layers, pack, plan, unpack};
 use modelpack_spec::{Config, Digest, Encoding, FilePath, LayerType, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
@@ -7,7 +7,8 @@ use modelpack_transfer::{MemoryStore, Source};
 use proptest::{collection, option, prelude::*};
 use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-/// A name that a disk takes and that packing does not leave out: the letter before it sees to both dots and reserved names.
+/// A name that a disk accepts and that packing does not leave out. The letter at its start avoids
+/// dots and reserved names.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![4 => "\\PC{0,12}", 1 => "[ -~\t\n]{0,20}", 1 => "[\u{300}-\u{310}é模🦙]{0,30}"]
         .prop_map(|rest| format!("n{}", rest.replace(['/', '\\', '\0'], "_")))
@@ -32,7 +33,7 @@ fn config() -> impl Strategy<Value = Config> {
     })
 }
 
-/// Writes those files that can be together in one artifact, and says how many.
+/// Writes the files that can exist together in one artifact, and returns their number.
 fn write(directory: &Path, files: &[(String, Vec<u8>, bool)]) -> usize {
     let mut paths = PathSet::default();
     let mut written = 0;
@@ -50,7 +51,7 @@ fn write(directory: &Path, files: &[(String, Vec<u8>, bool)]) -> usize {
     written
 }
 
-/// Rules for some files and for all, and how many layers there may be.
+/// Rules for some files and for all, and a limit for the number of layers.
 fn policy() -> impl Strategy<Value = LayerPolicy> {
     let encoding = || proptest::sample::select(vec!["raw", "tar", "tar+gzip", "tar+zstd"]);
     let selector = || proptest::sample::select(vec!["", "code=", "doc=", "config=", "<20=", "n*=", "**/*a*=", "code,>10="]);
@@ -59,7 +60,7 @@ fn policy() -> impl Strategy<Value = LayerPolicy> {
     (rules, 1..10_usize).prop_map(|(rules, max_layers)| LayerPolicy::default().rules(rules).max_layers(max_layers))
 }
 
-/// Packs twice, which gives the same, and unpacks; `None` if the policy allows too few layers.
+/// Packs twice, which must give the same, and unpacks; `None` if the policy allows too few layers.
 async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy) -> Option<(Config, usize)> {
     let store = MemoryStore::new();
     let options = PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None };
@@ -102,7 +103,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_files_any_metadata_and_any_encoding_come_back(files in files(), config in config(), policy in policy()) {
+    fn any_files_metadata_and_encodings_are_unpacked_unchanged(files in files(), config in config(), policy in policy()) {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let written = write(from.path(), &files);
         prop_assume!(written > 0);

@@ -1,4 +1,4 @@
-//! Artifacts of other tools become artifacts of the specification.
+//! Conversion of other tools' artifacts to artifacts of the specification.
 
 mod artifact;
 
@@ -18,7 +18,7 @@ async fn converted(artifact: &Artifact, sink: &MemoryStore) -> Result<Converted,
     convert(artifact, &read, &Config::default(), &BTreeMap::new(), sink, &latest(), &options).await
 }
 
-/// Expects a refusal, and that nothing got a tag.
+/// Expects a refusal, and that no tag was set.
 async fn refused(artifact: &Artifact) -> String {
     let sink = MemoryStore::new();
     let error = converted(artifact, &sink).await.unwrap_err();
@@ -30,7 +30,7 @@ async fn refused(artifact: &Artifact) -> String {
 }
 
 #[tokio::test]
-async fn each_encoding_keeps_its_bytes_and_gets_the_digest_of_what_was_compressed() {
+async fn each_encoding_keeps_its_bytes_and_gets_the_digest_of_its_uncompressed_content() {
     let tar = tar_of(&[("model.bin", b"weights")]);
     let mut artifact = Artifact::new();
     let mut digests = Vec::new();
@@ -48,11 +48,11 @@ async fn each_encoding_keeps_its_bytes_and_gets_the_digest_of_what_was_compresse
     let config = sink.blob(&image.config, 0..image.config.size).await.unwrap().collect(1 << 20, "config").await.unwrap();
     let expected = [Digest::of(&tar), Digest::of(&tar), Digest::of(&tar), Digest::of(b"read me")];
     assert_eq!(Config::parse(&config).unwrap().modelfs.diff_ids, expected);
-    assert_eq!(converted(&artifact, &sink).await.unwrap(), first, "again, and with every layer there");
+    assert_eq!(converted(&artifact, &sink).await.unwrap(), first, "again, with every layer present");
 }
 
 #[tokio::test]
-async fn layers_that_cannot_stand_side_by_side_are_refused_before_anything_is_moved() {
+async fn clashing_layers_are_refused_before_anything_is_transferred() {
     let mut artifact = Artifact::new();
     let mut digests = Vec::new();
     for bytes in [b"one", b"two"] {
@@ -66,7 +66,7 @@ async fn layers_that_cannot_stand_side_by_side_are_refused_before_anything_is_mo
 }
 
 #[tokio::test]
-async fn a_layer_that_is_not_what_its_type_says_is_refused() {
+async fn a_layer_that_contradicts_its_type_is_refused() {
     for (name, bytes) in [("tar+gzip", &b"no gzip"[..]), ("tar+zstd", b"no zstd")] {
         let mut artifact = Artifact::new();
         let media_type = format!("application/vnd.kitops.modelkit.model.v1.{name}");
@@ -76,9 +76,9 @@ async fn a_layer_that_is_not_what_its_type_says_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_compressed_by_itself_is_refused_with_a_reason() {
+async fn a_single_compressed_file_is_refused_with_a_reason() {
     let mut artifact = Artifact::new();
     let bytes = compressed(Encoding::TarGzip, b"weights");
     artifact.layer("application/vnd.kitops.modelkit.model.v1.raw+gzip", &[(annotation::FILEPATH, "m")], bytes).await;
-    assert!(refused(&artifact).await.contains("compressed by itself"));
+    assert!(refused(&artifact).await.contains("single compressed file"));
 }

@@ -1,4 +1,5 @@
-//! A directory, and an artifact of it wherever its layers hold the files, keep the contract of `Files`.
+//! A directory, and an artifact of it with any encoding of its layers, satisfy the contract of
+//! `Files`.
 
 use modelpack_pack::{ArtifactFiles, Description, FileFilter, LayerPolicy, PackOptions, layers, pack, plan, plan_artifact};
 use modelpack_spec::{Artifact, Selector, Tag};

@@ -1,4 +1,4 @@
-//! What packing writes, and what it notices.
+//! The output of packing, and the changes that it detects.
 
 use async_trait::async_trait;
 use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, PlannedLayer, layers, pack, plan, preview};
@@ -24,7 +24,7 @@ fn at() -> Selector {
     Selector::Tag("v1".parse().unwrap())
 }
 
-/// The model, each file a raw layer.
+/// The model, with each file as a raw layer.
 fn model() -> (tempfile::TempDir, Vec<PlannedLayer>) {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(directory.path().join(name), bytes).unwrap();
@@ -49,7 +49,7 @@ async fn read(store: &MemoryStore, blob: &Descriptor) -> Vec<u8> {
     store.blob(blob, 0..blob.size).await.unwrap().collect(usize::MAX, "blob").await.unwrap()
 }
 
-/// The archive in a layer, or its file.
+/// The uncompressed archive in a layer, or its file.
 fn uncompressed(layer: &Descriptor, bytes: &[u8]) -> Vec<u8> {
     match layer.media_type.parse::<LayerType>().unwrap().encoding {
         Encoding::Raw | Encoding::Tar => bytes.to_vec(),
@@ -62,7 +62,8 @@ fn uncompressed(layer: &Descriptor, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Packs into memory, expects that what the config and the manifest say of layers is true, and gives the manifest.
+/// Packs into memory, checks that config and manifest describe the layers correctly, and returns
+/// the manifest.
 async fn packed(layers: &[PlannedLayer]) -> (MemoryStore, ImageManifest) {
     let memory = MemoryStore::new();
     let manifest = pack(layers, &Description::default(), &memory, &at(), &options()).await.unwrap();
@@ -73,13 +74,13 @@ async fn packed(layers: &[PlannedLayer]) -> (MemoryStore, ImageManifest) {
         let bytes = read(&memory, layer).await;
         assert_eq!((Digest::of(&bytes), bytes.len() as u64), (layer.digest.clone(), layer.size));
         assert_eq!(Digest::of(&uncompressed(layer, &bytes)), *diff_id);
-        assert_eq!(planned.size().unwrap_or(layer.size), layer.size, "what was planned is what came of it");
+        assert_eq!(planned.size().unwrap_or(layer.size), layer.size, "the layer has its planned size");
     }
     (memory, image)
 }
 
 #[tokio::test]
-async fn every_layer_says_which_file_it_is_and_the_config_which_bytes() {
+async fn layers_have_the_paths_of_their_files_and_the_config_has_their_digests() {
     let (_directory, layers) = model();
     let memory = MemoryStore::new();
     let manifest = pack(&layers, &Description::default(), &memory, &at(), &options()).await.unwrap();
@@ -111,7 +112,7 @@ async fn every_layer_says_which_file_it_is_and_the_config_which_bytes() {
 }
 
 #[tokio::test]
-async fn a_preview_is_the_artifact_but_for_the_digests() {
+async fn a_preview_equals_the_artifact_except_for_digests() {
     let (_directory, layers) = model();
     let descriptor = ModelDescriptor { name: Some("tiny".into()), ..Default::default() };
     let description = Description { descriptor, ..Description::default() };
@@ -149,13 +150,13 @@ async fn every_kind_of_sink_gets_the_same_artifact() {
     let options = PackOptions { digest_cache: Some(store.digest_cache().clone()), ..options() };
     let in_memory = pack(&layers, &Description::default(), &MemoryStore::new(), &at(), &options).await.unwrap();
     let repository = store.repository(&"tiny".parse().unwrap());
-    // The second time the weights' digest is known from the first.
+    // The second time, the digest of the weights is known from the first.
     let stored = pack(&layers, &Description::default(), &repository, &at(), &options).await.unwrap();
     assert_eq!(in_memory, stored);
     assert_eq!(repository.blob_size(&Digest::of(&vec![7; 600_000])).await.unwrap(), Some(600_000));
 }
 
-/// A store that somebody writes to a file beside, whenever a blob is begun.
+/// A store wrapper that changes a file on disk whenever a blob is begun.
 struct Disturbed {
     store: MemoryStore,
     file: PathBuf,
@@ -180,7 +181,7 @@ impl Sink for Disturbed {
 }
 
 #[tokio::test]
-async fn a_file_that_changes_while_it_is_read_is_noticed_and_nothing_is_tagged() {
+async fn a_file_that_changes_while_it_is_read_is_detected_and_nothing_is_tagged() {
     for (asks_for_digests, rule) in [(false, "raw"), (true, "raw"), (false, "tar"), (true, "tar"), (false, "tar+zstd"), (true, "tar+gzip")]
     {
         let (directory, _) = model();
@@ -188,14 +189,14 @@ async fn a_file_that_changes_while_it_is_read_is_noticed_and_nothing_is_tagged()
         let file = directory.path().join("model.safetensors");
         let disturbed = Disturbed { store: MemoryStore::new(), file: file.clone(), asks_for_digests };
         let packed = pack(&layers, &Description::default(), &disturbed, &at(), &options()).await;
-        let Err(Error::Store(StoreError::Changed { path })) = packed else { panic!("packed half-new: {packed:?}") };
+        let Err(Error::Store(StoreError::Changed { path })) = packed else { panic!("packed a changed file: {packed:?}") };
         assert!(path.ends_with("model.safetensors"), "{path:?}");
         assert!(disturbed.store.manifest(&at()).await.is_err());
     }
 }
 
 #[tokio::test]
-async fn layers_are_encoded_as_their_policy_says_and_their_diff_ids_are_of_what_was_encoded() {
+async fn layers_have_the_policys_encodings_and_diff_ids_of_their_uncompressed_content() {
     let (directory, _) = model();
     let layers = layers_of(directory.path(), &["tar", "doc=tar+gzip", "code=tar+zstd", "weight=raw"], 512);
     let (memory, image) = packed(&layers).await;
@@ -218,7 +219,7 @@ async fn layers_are_encoded_as_their_policy_says_and_their_diff_ids_are_of_what_
 }
 
 #[tokio::test]
-async fn a_bundle_has_a_name_of_its_own_and_its_files_theirs() {
+async fn a_bundle_has_its_own_name_and_its_files_keep_theirs() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("docs")).unwrap();
     for number in 0..20 {
@@ -239,9 +240,10 @@ async fn a_bundle_has_a_name_of_its_own_and_its_files_theirs() {
     assert_eq!((names[0].as_str(), names[1].as_str(), names[20].as_str()), ("docs/", "docs/00.md", "docs/19.md"));
 }
 
-/// What each encoding made of these files when it was first written: a change here is a change of every artifact.
+/// The digests that each encoding had for these files when it was first written. A change here
+/// changes every artifact.
 #[tokio::test]
-async fn every_encoding_gives_the_digests_that_it_always_gave() {
+async fn the_digests_of_every_encoding_never_change() {
     let (directory, _) = model();
     let mut digests = Vec::new();
     for rule in ["raw", "tar", "tar+gzip", "tar+zstd"] {
@@ -261,7 +263,7 @@ async fn every_encoding_gives_the_digests_that_it_always_gave() {
 }
 
 #[tokio::test]
-async fn a_sink_that_asks_for_digests_gets_the_same_archives() {
+async fn a_sink_that_wants_digests_gets_the_same_archives() {
     let (directory, _) = model();
     let undisturbed = tempfile::NamedTempFile::new().unwrap();
     for rule in ["tar", "tar+gzip", "tar+zstd"] {
@@ -274,12 +276,12 @@ async fn a_sink_that_asks_for_digests_gets_the_same_archives() {
         pack(&layers, &Description::default(), &sink, &at(), &progress).await.unwrap();
         let counted = progress.progress.snapshot();
         let bytes: u64 = layers.iter().map(PlannedLayer::bytes).sum();
-        assert_eq!((counted.total, counted.hashed, counted.moved, counted.skipped), (bytes, bytes, 0, bytes), "all is there already");
+        assert_eq!((counted.total, counted.hashed, counted.moved, counted.skipped), (bytes, bytes, 0, bytes), "all blobs already exist");
     }
 }
 
 #[tokio::test]
-async fn a_manifest_that_nobody_would_read_is_refused_before_anything_is_written() {
+async fn a_too_large_manifest_is_refused_before_anything_is_written() {
     let directory = tempfile::tempdir().unwrap();
     for number in 0..9000 {
         fs::write(directory.path().join(format!("{number}-{}.md", "x".repeat(100))), "").unwrap();

@@ -1,4 +1,5 @@
-//! Files, and directories above them, that are replaced between planning and reading: nothing else is ever packed in their place.
+//! Files and directories that are replaced between planning and reading: a replacement is never
+//! packed.
 
 use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, attach, infer, layers, pack, plan, plan_file};
 use modelpack_spec::{Descriptor, Manifest, Selector};
@@ -17,7 +18,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// As long as [`SECRET`], so that no size tells them apart.
+/// As long as [`SECRET`], so that the size does not distinguish them.
 const PUBLIC: &str = "{\"model_type\": \"llama\"}";
 const SECRET: &str = "{\"model_type\": \"theft\"}";
 
@@ -56,7 +57,7 @@ fn at() -> Selector {
     Selector::Tag("v1".parse().unwrap())
 }
 
-/// What the layers and the config of an artifact hold, compression aside.
+/// The uncompressed content of an artifact's layers and config.
 async fn bytes_of(store: &MemoryStore, manifest: &Manifest) -> Vec<u8> {
     let image = manifest.image().unwrap();
     let mut all = Vec::new();
@@ -74,10 +75,10 @@ fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// What somebody does, and how.
+/// An attack: its name and its action.
 type Replacement = (&'static str, fn(&Scene));
 
-/// What somebody does to a model that is planned.
+/// Attacks on a planned model.
 const REPLACEMENTS: [Replacement; 6] = [
     ("a link to another file", |scene| {
         fs::remove_file(scene.at("model/config.json")).unwrap();
@@ -103,7 +104,7 @@ const REPLACEMENTS: [Replacement; 6] = [
 ];
 
 #[tokio::test]
-async fn what_is_replaced_after_planning_is_not_packed() {
+async fn replacements_after_planning_are_not_packed() {
     for (what, replace) in REPLACEMENTS {
         for rule in ["raw", "tar", "tar+zstd"] {
             let scene = Scene::new();
@@ -119,7 +120,7 @@ async fn what_is_replaced_after_planning_is_not_packed() {
 }
 
 #[test]
-fn what_is_replaced_after_planning_says_nothing() {
+fn replacements_after_planning_give_no_metadata() {
     let unchanged = Scene::new();
     let said = infer(&plan(&unchanged.model(), None, &FileFilter::default()).unwrap().model());
     assert_eq!(said.descriptor.family.as_deref(), Some("llama"));
@@ -132,7 +133,7 @@ fn what_is_replaced_after_planning_says_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_replaced_after_planning_is_not_attached() {
+async fn replacements_after_planning_are_not_attached() {
     for (what, replace) in REPLACEMENTS {
         let scene = Scene::new();
         let planned = ["config.json", "sub/generation_config.json"]
@@ -146,14 +147,15 @@ async fn what_is_replaced_after_planning_is_not_attached() {
         let to = Selector::Tag("v2".parse().unwrap());
         match attach(&store, &manifest, &planned, false, &store, &to, &options()).await {
             Err(Error::Store(StoreError::Changed { .. })) => {}
-            // The directory that the file is in was held open, wherever it is now.
+            // The file's directory was held open, wherever it was moved.
             Ok(attached) if what.contains("directory") => assert!(!holds(&bytes_of(&store, &attached.manifest).await, SECRET), "{what}"),
             attached => panic!("{what}: {attached:?}"),
         }
     }
 }
 
-/// Exchanges two names, and exchanges them back at once, again and again after pauses of all lengths, until it is dropped.
+/// Swaps two names and swaps them back at once, repeatedly with pauses of various lengths, until it
+/// is dropped.
 struct Swapping {
     ended: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
@@ -186,7 +188,7 @@ impl Drop for Swapping {
 }
 
 #[tokio::test]
-async fn no_secret_is_packed_whenever_a_file_or_directory_becomes_a_link_to_it() {
+async fn no_secret_is_packed_if_a_file_or_directory_becomes_a_link_at_any_moment() {
     let mut packed = 0;
     for (name, link) in
         [("config.json", None), ("sub", None), ("config.json", Some("config.json")), ("sub", Some("sub/generation_config.json"))]
@@ -207,9 +209,9 @@ async fn no_secret_is_packed_whenever_a_file_or_directory_becomes_a_link_to_it()
             let layers = layers(&plan, &LayerPolicy::default().rules([rule]).max_layers(512)).unwrap();
             let Ok(manifest) = pack(&layers, &Description::of([said.into()]), &store, &at(), &options()).await else { continue };
             packed += 1;
-            assert!(!holds(&bytes_of(&store, &manifest).await, SECRET), "{name}, {link:?}, run {run} packed what is outside");
+            assert!(!holds(&bytes_of(&store, &manifest).await, SECRET), "{name}, {link:?}, run {run} packed a file outside the model");
         }
     }
-    assert!(packed > 0, "not one run was undisturbed");
+    assert!(packed > 0, "no run succeeded");
     println!("{packed} of 1200 runs packed");
 }

@@ -1,4 +1,5 @@
-//! Parts of artifacts: what is selected comes whole and verified, and nothing else is fetched or written.
+//! Parts of artifacts: selected files are complete and verified, and nothing else is fetched or
+//! written.
 
 mod artifact;
 
@@ -28,7 +29,7 @@ fn kind(kind: LayerKind, encoding: Encoding) -> String {
     LayerType { kind, encoding }.to_string()
 }
 
-/// Fails whoever fetches it.
+/// Makes every fetch of the blob fail.
 fn forbid(artifact: &mut Artifact, digest: Digest) {
     artifact.damage(digest, b"not what it should be".to_vec());
 }
@@ -43,7 +44,7 @@ async fn only_selected_files_of_an_archive_are_written_and_all_of_it_is_verified
         let unpacked = unpacked.unwrap();
         assert_eq!(listing(directory.path()), ["config.json", "d/b.txt"]);
         assert_eq!(unpacked.left_out, LeftOut { files: 1, archives: 0, bytes: 7 });
-        // The selected file comes first, and is whole.
+        // The selected file comes first, and is undamaged.
         let mut damaged = compressed(encoding, &tar);
         *damaged.last_mut().unwrap() ^= 1;
         artifact.damage(digest, damaged);
@@ -71,7 +72,7 @@ async fn an_archive_of_another_kind_is_not_fetched_for_a_preset() {
 }
 
 #[tokio::test]
-async fn an_archive_of_a_directory_is_only_fetched_if_a_pattern_may_lead_there() {
+async fn an_archive_of_a_directory_is_fetched_only_if_a_pattern_may_match_in_it() {
     let tar = tar_of(&[("a/b/x.txt", b"x"), ("a/b/y.txt", b"y")]);
     let metadata = r#"{"name":"b","mode":493,"uid":0,"gid":0,"size":0,"mtime":"","typeflag":5}"#;
     let oras = [(annotation::TITLE, "a/b"), (annotation::ORAS_UNPACK, "true")];
@@ -91,12 +92,12 @@ async fn an_archive_of_a_directory_is_only_fetched_if_a_pattern_may_lead_there()
             assert_eq!(unpacked.unwrap().left_out.archives, 1);
             assert_eq!(listing(directory.path()), ["c/x.txt"]);
         }
-        assert!(part(&artifact, &selection(&["x.txt"], &[], &[])).await.1.is_err(), "it is fetched, and is not what it should be");
+        assert!(part(&artifact, &selection(&["x.txt"], &[], &[])).await.1.is_err(), "it is fetched, and its content is wrong");
     }
 }
 
 #[tokio::test]
-async fn files_that_no_media_type_tells_of_are_told_by_their_names() {
+async fn files_without_known_media_types_are_classified_by_name() {
     let mut artifact = Artifact::new();
     for name in ["m.safetensors", "config.json", "README.md", "x.py"] {
         artifact.layer("application/octet-stream", &[(annotation::TITLE, name)], name).await;
@@ -109,7 +110,7 @@ async fn files_that_no_media_type_tells_of_are_told_by_their_names() {
 }
 
 #[tokio::test]
-async fn nothing_selected_is_an_error_that_says_what_there_is() {
+async fn an_empty_selection_is_an_error_that_lists_the_files() {
     let mut artifact = Artifact::new();
     artifact.raw("a.bin", 0o644, "a").await;
     artifact.archive(Encoding::Tar, &tar_of(&[("in/b.bin", b"b")])).await;
@@ -126,7 +127,7 @@ async fn nothing_selected_is_an_error_that_says_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_hostile_path_is_refused_though_it_is_not_selected() {
+async fn a_hostile_path_is_refused_even_if_it_is_not_selected() {
     let mut artifact = Artifact::new();
     artifact.archive(Encoding::Tar, &tar_of(&[("a.txt", b"a"), ("../b.bin", b"b")])).await;
     let (directory, unpacked) = part(&artifact, &selection(&["a.txt"], &[], &[])).await;
@@ -134,9 +135,9 @@ async fn a_hostile_path_is_refused_though_it_is_not_selected() {
     assert_eq!(listing(directory.path()), [""; 0]);
 }
 
-/// Names and patterns of few letters, so that they often meet.
+/// Names and patterns with few letters, so that they match often.
 fn path() -> impl Strategy<Value = String> {
-    // No file is called like a directory.
+    // The suffix ensures that no file has the name of a directory.
     (collection::vec("[ab.]{0,2}a", 0..3), "[ab.]{0,2}b").prop_map(|(directories, name)| [directories, vec![name]].concat().join("/"))
 }
 
@@ -152,7 +153,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_part_and_what_it_leaves_out_are_the_whole(
+    fn a_part_and_the_files_left_out_are_complete(
         paths in collection::btree_set(path(), 1..8),
         archived in collection::btree_set(path(), 0..8),
         include in collection::vec(pattern(), 0..3),

@@ -1,4 +1,4 @@
-//! Artifacts of every form become directories again.
+//! Artifacts of every form are unpacked into directories.
 
 mod artifact;
 
@@ -24,7 +24,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-/// A directory with odd names, an executable file and one that needs more than one piece.
+/// A directory with unusual names, an executable file, and a file of several pieces.
 fn directory() -> TempDir {
     let directory = tempdir().unwrap();
     write_odd_names(directory.path());
@@ -45,7 +45,7 @@ fn tarred(root: &Path) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn raw_layers_give_the_directory_back() {
+async fn raw_layers_are_unpacked_to_the_original_directory() {
     let (packed, unpacked) = (directory(), tempdir().unwrap());
     let mut artifact = Artifact::new();
     for (name, path) in files(packed.path()) {
@@ -59,7 +59,7 @@ async fn raw_layers_give_the_directory_back() {
 }
 
 #[tokio::test]
-async fn every_kind_of_archive_gives_the_directory_back_with_its_empty_directories() {
+async fn archives_are_unpacked_to_the_original_directory_with_empty_directories() {
     let packed = directory();
     fs::create_dir_all(packed.path().join("nothing/in/here")).unwrap();
     for encoding in ARCHIVES {
@@ -72,7 +72,7 @@ async fn every_kind_of_archive_gives_the_directory_back_with_its_empty_directori
 }
 
 #[tokio::test]
-async fn a_path_in_a_pax_record_is_the_path() {
+async fn a_path_in_a_pax_record_is_used() {
     let (long, unpacked) = (format!("{}/with\nnewline", "d".repeat(200)), tempdir().unwrap());
     let pax = [entry(b'x', "pax", 0o644, &record("path", &long)), entry(b'0', "short", 0o644, b"x")].concat();
     let mut artifact = Artifact::new();
@@ -82,7 +82,7 @@ async fn a_path_in_a_pax_record_is_the_path() {
 }
 
 #[tokio::test]
-async fn artifacts_that_other_tools_wrote_unpack() {
+async fn artifacts_of_other_tools_are_unpacked() {
     for name in ["modctl-raw", "modctl-tar", "modctl-cnai", "oras"] {
         let (layout, unpacked) = (Layout::at(&fixture(name)), tempdir().unwrap());
         let manifest = layout.manifest(&Selector::Tag("v1".parse().unwrap())).await.unwrap();
@@ -92,7 +92,7 @@ async fn artifacts_that_other_tools_wrote_unpack() {
 }
 
 #[tokio::test]
-async fn a_directory_that_oras_packed_unpacks_below_its_title() {
+async fn a_directory_packed_by_oras_is_unpacked_below_its_title() {
     let unpacked = tempdir().unwrap();
     let mut artifact = Artifact::new();
     let tar = artifact::compressed(Encoding::TarGzip, &tar_of(&[("data/a", b"a"), ("data/b/c", b"c")]));
@@ -103,7 +103,7 @@ async fn a_directory_that_oras_packed_unpacks_below_its_title() {
 }
 
 #[tokio::test]
-async fn a_file_that_a_modelkit_holds_compressed_is_decompressed() {
+async fn a_compressed_file_of_a_modelkit_is_decompressed() {
     let directory = directory();
     let destination = directory.path().join("out");
     let mut artifact = Artifact::new();
@@ -121,7 +121,7 @@ async fn a_file_that_a_modelkit_holds_compressed_is_decompressed() {
 }
 
 #[tokio::test]
-async fn layers_that_name_no_file_are_reported_and_left() {
+async fn layers_without_a_file_name_are_reported_and_skipped() {
     let unpacked = tempdir().unwrap();
     let mut artifact = Artifact::new();
     let digest = artifact.layer("application/octet-stream", &[], "what is this?").await;
@@ -132,7 +132,7 @@ async fn layers_that_name_no_file_are_reported_and_left() {
 }
 
 #[tokio::test]
-async fn a_directory_is_made_with_its_parents() {
+async fn a_directory_is_created_with_its_parents() {
     let parent = tempdir().unwrap();
     let mut artifact = Artifact::new();
     artifact.raw("a", 0o644, "a").await;
@@ -140,7 +140,7 @@ async fn a_directory_is_made_with_its_parents() {
     assert_eq!(listing(parent.path()), ["not/there/yet/a"]);
 }
 
-/// Expects that unpacking fails because the artifact is as it is, with these words, and that nothing is made.
+/// Expects that unpacking fails because of the artifact, with these words, and creates nothing.
 async fn has_no_file(artifact: &Artifact, selection: Selection, words: &[&str]) {
     let parent = tempdir().unwrap();
     let options = UnpackOptions { selection, ..options() };
@@ -153,7 +153,7 @@ async fn has_no_file(artifact: &Artifact, selection: Selection, words: &[&str]) 
 }
 
 #[tokio::test]
-async fn what_yields_no_file_fails_and_says_why() {
+async fn an_artifact_without_files_fails_with_a_reason() {
     let nothing_is_selected = || Selection::default().include(Patterns::new("i", ["*.onnx"]).unwrap());
     for selection in [Selection::default(), nothing_is_selected()] {
         has_no_file(&Artifact::new(), selection.clone(), &["no layers"]).await;
@@ -174,12 +174,12 @@ async fn what_yields_no_file_fails_and_says_why() {
     for archive in [tar_of(&[]), ended(entry(b'5', "d/", 0o755, b""))] {
         let mut empty = Artifact::new();
         empty.archive(Encoding::Tar, &archive).await;
-        has_no_file(&empty, Selection::default(), &["its archives hold no file"]).await;
+        has_no_file(&empty, Selection::default(), &["its archives contain no file"]).await;
     }
 }
 
 #[tokio::test]
-async fn an_archive_without_files_may_stand_beside_others() {
+async fn an_archive_without_files_is_accepted_beside_others() {
     let to = tempdir().unwrap();
     let mut artifact = Artifact::new();
     artifact.archive(Encoding::Tar, &ended(entry(b'5', "d/", 0o755, b""))).await;
@@ -191,7 +191,7 @@ async fn an_archive_without_files_may_stand_beside_others() {
 }
 
 #[tokio::test]
-async fn layers_of_docker_are_the_files_that_their_types_say() {
+async fn docker_layers_are_unpacked_to_the_files_of_their_types() {
     let to = tempdir().unwrap();
     let mut artifact = Artifact::new();
     artifact.layer("application/vnd.docker.ai.safetensors", &[], "one").await;
@@ -216,7 +216,7 @@ async fn layers_of_docker_are_the_files_that_their_types_say() {
 }
 
 #[tokio::test]
-async fn an_index_is_refused_by_name() {
+async fn an_index_is_refused_with_its_name() {
     let index = serde_json::to_vec(&ImageIndex::new(Vec::new())).unwrap();
     let index = Manifest::parse(index, None).unwrap();
     let to = tempdir().unwrap();
@@ -236,7 +236,7 @@ async fn one_blob_with_two_paths_becomes_two_files() {
 }
 
 #[tokio::test]
-async fn deep_directories_unpack() {
+async fn deep_directories_are_unpacked() {
     let unpacked = tempdir().unwrap();
     let deep = |name: &str| format!("{}{name}", "d/".repeat(150));
     let mut artifact = Artifact::new();
@@ -258,7 +258,7 @@ async fn the_destination_itself_may_be_a_link() {
     assert_eq!(listing(&parent.path().join("real")), ["a"]);
 }
 
-/// Two raw files and an archive with two more.
+/// Two raw files, and an archive with two more.
 async fn mixed() -> Artifact {
     let mut artifact = Artifact::new();
     artifact.raw("raw.bin", 0o644, vec![7; 300_000]).await;
@@ -275,7 +275,7 @@ fn names(paths: &[modelpack_spec::FilePath]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn files_that_are_there_are_left_and_equal_raw_layers_are_not_fetched() {
+async fn existing_files_are_kept_and_equal_raw_layers_are_not_fetched() {
     let unpacked = tempdir().unwrap();
     let artifact = mixed().await;
     assert_eq!(names(&artifact.unpack(unpacked.path()).await.unwrap().written), MIXED);
@@ -308,12 +308,12 @@ async fn the_executable_bit_of_an_equal_file_is_repaired() {
 }
 
 #[tokio::test]
-async fn another_file_is_in_the_way_before_anything_is_written_and_is_replaced_by_force() {
+async fn a_different_file_is_a_conflict_before_anything_is_written_and_is_replaced_with_force() {
     for name in MIXED {
         let unpacked = tempdir().unwrap();
         let there = unpacked.path().join(name);
         fs::create_dir_all(there.parent().unwrap()).unwrap();
-        // As long as one of the files, so that only its bytes differ.
+        // Of the same length as one of the files, so that only its bytes differ.
         fs::write(&there, vec![1; if name.ends_with("bin") { 300_000 } else { 2 }]).unwrap();
         let artifact = mixed().await;
         let error = artifact.unpack(unpacked.path()).await.unwrap_err();
@@ -336,12 +336,13 @@ async fn another_file_is_in_the_way_before_anything_is_written_and_is_replaced_b
 }
 
 #[tokio::test]
-async fn a_remembered_digest_saves_hashing_and_a_written_file_is_remembered() {
+async fn a_cached_digest_avoids_hashing_and_digests_of_written_files_are_cached() {
     let (unpacked, root) = (tempdir().unwrap(), tempdir().unwrap());
     let store = Store::open(root.path(), Untagged::Drop).unwrap();
     let with_cache = || UnpackOptions { digest_cache: Some(store.digest_cache().clone()), ..options() };
     let mut artifact = Artifact::new();
-    // Large enough that it gets its name later, by the clock of any file system, than its last byte.
+    // Large enough that, by the clock of any file system, it is renamed later than its last byte
+    // was written.
     const SIZE: usize = 40 << 20;
     artifact.raw("large", 0o644, vec![3; SIZE]).await;
     artifact.unpack_with(unpacked.path(), &with_cache()).await.unwrap();
@@ -359,7 +360,7 @@ async fn a_remembered_digest_saves_hashing_and_a_written_file_is_remembered() {
 }
 
 #[tokio::test]
-async fn what_was_finished_before_a_failure_is_found_by_the_next_attempt() {
+async fn files_finished_before_a_failure_are_reused_by_the_next_attempt() {
     let unpacked = tempdir().unwrap();
     let mut artifact = Artifact::new();
     artifact.raw("good", 0o644, "good").await;
@@ -377,7 +378,7 @@ async fn what_was_finished_before_a_failure_is_found_by_the_next_attempt() {
 #[tokio::test]
 async fn a_full_disk_is_reported_and_leaves_nothing() {
     let Some(disk) = TinyDisk::mount(1 << 20) else {
-        eprintln!("SKIPPED: this process may not mount a disk");
+        eprintln!("SKIPPED: this process cannot mount a file system");
         return;
     };
     let mut raw = Artifact::new();
@@ -395,7 +396,7 @@ async fn a_full_disk_is_reported_and_leaves_nothing() {
     }
 }
 
-/// Gives half of a blob, says so, and then nothing more.
+/// Returns half of a blob, signals this, and then returns nothing more.
 struct Stalling {
     artifact: Artifact,
     stalled: Arc<Notify>,
@@ -435,7 +436,7 @@ fn a_dropped_future_leaves_nothing() {
                 result = unpack(&source, &manifest, unpacked.path(), &options, || {}) => panic!("it ended: {result:?}"),
                 () = source.stalled.notified() => {}
             }
-            assert!(fs::read_dir(unpacked.path()).unwrap().count() <= 2, "what is staged, and the lock");
+            assert!(fs::read_dir(unpacked.path()).unwrap().count() <= 2, "the staging directory and the lock");
         });
         // Waits for the blocking threads.
         drop(runtime);
@@ -444,7 +445,7 @@ fn a_dropped_future_leaves_nothing() {
 }
 
 #[test]
-fn what_a_dead_process_left_is_removed_and_a_living_one_is_waited_for() {
+fn files_of_a_dead_process_are_removed_and_a_running_one_is_waited_for() {
     let (runtime, unpacked) = (Runtime::new().unwrap(), tempdir().unwrap());
     let stale = unpacked.path().join(".modelpack-0123456789abcdef");
     let not_ours = unpacked.path().join(".modelpack-notes");
@@ -458,14 +459,14 @@ fn what_a_dead_process_left_is_removed_and_a_living_one_is_waited_for() {
         slow.raw("slow", 0o644, vec![1; 1000]).await;
         let (manifest, options) = (slow.manifest(), options());
         let source = Stalling { artifact: slow, stalled: Arc::default() };
-        let mut living = Box::pin(unpack(&source, &manifest, unpacked.path(), &options, || panic!("nobody else is there")));
+        let mut living = Box::pin(unpack(&source, &manifest, unpacked.path(), &options, || panic!("no other process is running")));
         tokio::select! {
             result = &mut living => panic!("it ended: {result:?}"),
             () = source.stalled.notified() => {}
         }
         assert!(!stale.exists() && not_ours.join("0").exists());
         let count = || fs::read_dir(unpacked.path()).unwrap().count();
-        assert_eq!(count(), 3, "what is staged, the lock, and what is not ours");
+        assert_eq!(count(), 3, "the staging directory, the lock, and another file");
 
         let mut other = Artifact::new();
         other.raw("other", 0o644, "other").await;
@@ -486,7 +487,7 @@ fn what_a_dead_process_left_is_removed_and_a_living_one_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_at_once_into_one_directory_write_every_file_once() {
+async fn concurrent_unpacks_into_one_directory_write_every_file_once() {
     let (artifact, unpacked) = (mixed().await, tempdir().unwrap());
     let (manifest, options) = (artifact.manifest(), options());
     let all = future::join_all((0..8).map(|_| unpack(&artifact, &manifest, unpacked.path(), &options, || {}))).await;
@@ -504,7 +505,7 @@ async fn many_at_once_into_one_directory_write_every_file_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_artifacts_that_do_not_go_together_one_is_whole_and_nothing_of_the_other_is_there() {
+async fn of_two_conflicting_artifacts_one_is_complete_and_the_other_leaves_nothing() {
     let mut artifacts = Vec::new();
     for name in ["one", "two"] {
         let mut artifact = Artifact::new();

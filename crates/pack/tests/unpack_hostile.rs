@@ -1,4 +1,5 @@
-//! Hostile and damaged artifacts: nothing outside the destination is touched, and nothing that is not verified gets a name.
+//! Hostile and damaged artifacts: nothing outside the destination is changed, and no unverified
+//! file gets its name.
 
 mod artifact;
 
@@ -30,7 +31,7 @@ const HOSTILE_PATHS: [&str; 14] = [
     ".modelpack-lock",
 ];
 
-/// The error of unpacking into a directory in a directory, where nothing is left behind in either.
+/// The error of unpacking into a nested directory. Nothing may be left in either directory.
 async fn refused(artifact: &Artifact) -> StoreError {
     let parent = tempdir().unwrap();
     let to = parent.path().join("to");
@@ -43,7 +44,7 @@ async fn refused(artifact: &Artifact) -> StoreError {
     }
 }
 
-/// The same for an archive layer, beside a file that must not get its name either.
+/// The error for an archive layer. A raw file beside it must not get its name either.
 async fn archive_refused(encoding: Encoding, tar: &[u8]) -> StoreError {
     let mut artifact = Artifact::new();
     artifact.raw("raw", 0o644, "innocent").await;
@@ -53,7 +54,7 @@ async fn archive_refused(encoding: Encoding, tar: &[u8]) -> StoreError {
 }
 
 #[tokio::test]
-async fn a_path_that_leads_out_is_refused_in_an_annotation_and_in_an_archive() {
+async fn a_path_out_of_the_destination_is_refused_in_annotations_and_archives() {
     for path in HOSTILE_PATHS.into_iter().chain(["a\0b", "/"]) {
         let mut artifact = Artifact::new();
         artifact.raw("innocent", 0o644, "raw").await;
@@ -75,7 +76,7 @@ async fn a_path_that_leads_out_is_refused_in_an_annotation_and_in_an_archive() {
 }
 
 #[tokio::test]
-async fn links_devices_pipes_and_sparse_files_are_refused_and_named() {
+async fn links_devices_pipes_and_sparse_files_are_refused_with_their_names() {
     for (kind, says) in [
         (b'1', "link"),
         (b'2', "symbolic link"),
@@ -97,7 +98,7 @@ async fn links_devices_pipes_and_sparse_files_are_refused_and_named() {
 }
 
 #[tokio::test]
-async fn a_link_that_was_there_before_is_never_followed_or_replaced() {
+async fn an_existing_link_is_never_followed_or_replaced() {
     for forced in [artifact::options(), forced()] {
         for link in ["d", "d/file"] {
             let (parent, outside) = (tempdir().unwrap(), tempdir().unwrap());
@@ -130,7 +131,7 @@ async fn a_link_that_was_there_before_is_never_followed_or_replaced() {
 }
 
 #[tokio::test]
-async fn a_directory_in_place_of_a_file_and_a_file_in_place_of_a_directory_are_conflicts_even_by_force() {
+async fn a_directory_instead_of_a_file_and_the_reverse_are_conflicts_even_with_force() {
     let to = tempdir().unwrap();
     fs::create_dir(to.path().join("directory")).unwrap();
     fs::write(to.path().join("file"), "").unwrap();
@@ -192,7 +193,7 @@ async fn paths_that_clash_are_refused_across_layers_and_within_one() {
 }
 
 #[tokio::test]
-async fn what_two_readers_could_read_differently_is_refused() {
+async fn archives_that_readers_could_read_differently_are_refused() {
     let file = || entry(b'0', "file", 0o644, b"content");
     let pax = |records: &[u8]| entry(b'x', "pax", 0, records);
     let wrong_header = |change: fn(&mut tar::Header)| entry_with(b'0', "file", 0o644, b"content", change);
@@ -234,7 +235,7 @@ async fn what_two_readers_could_read_differently_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bomb_is_refused_by_the_size_it_announces() {
+async fn a_decompression_bomb_is_refused_by_its_declared_size() {
     const TEBIBYTE: u64 = 1 << 40;
     let octal = entry_with(b'0', "bomb", 0o644, b"", |header| header.set_size((8 << 30) - 1));
     let binary = entry_with(b'0', "bomb", 0o644, b"", |header| header.set_size(TEBIBYTE));
@@ -266,7 +267,7 @@ async fn a_changed_byte_anywhere_in_a_layer_is_found_before_any_file_gets_its_na
 }
 
 #[tokio::test]
-async fn an_archive_that_is_damaged_keeps_the_files_of_all_layers_from_their_names() {
+async fn a_damaged_archive_prevents_that_files_of_any_layer_get_their_names() {
     let mut artifact = Artifact::new();
     artifact.raw("raw", 0o644, "innocent").await;
     artifact.archive(Encoding::Tar, &tar_of(&[("archived", b"innocent too")])).await;
@@ -276,7 +277,7 @@ async fn an_archive_that_is_damaged_keeps_the_files_of_all_layers_from_their_nam
 }
 
 #[tokio::test]
-async fn an_archive_that_ends_early_or_late_is_refused_although_its_digest_is_right() {
+async fn an_archive_of_the_wrong_length_is_refused_although_its_digest_is_right() {
     let content: Vec<u8> = (0..50_000_u32).map(|i| ((i * i) >> 3) as u8).collect();
     let whole = tar_of(&[("file", &content)]);
     for encoding in ARCHIVES {
@@ -292,7 +293,7 @@ async fn an_archive_that_ends_early_or_late_is_refused_although_its_digest_is_ri
             assert!(matches!(error, StoreError::Invalid { .. }), "{encoding:?}, {} bytes: {error}", bytes.len());
         }
     }
-    // What follows the data is a checksum, which neither reader may leave unread.
+    // A checksum follows the data. Neither reader may skip it.
     for encoding in [Encoding::TarGzip, Encoding::TarZstd] {
         let mut stored = compressed(encoding, &whole);
         stored.truncate(stored.len() - 1);
@@ -314,7 +315,7 @@ async fn a_zstd_window_that_needs_too_much_memory_is_refused() {
 }
 
 #[tokio::test]
-async fn a_blob_of_another_size_than_its_descriptor_says_is_refused() {
+async fn a_blob_with_the_wrong_size_is_refused() {
     let tar = tar_of(&[("file", b"content")]);
     for encoding in Encoding::ALL {
         let bytes = compressed(encoding, &tar);
@@ -329,7 +330,7 @@ async fn a_blob_of_another_size_than_its_descriptor_says_is_refused() {
 }
 
 #[tokio::test]
-async fn an_equal_size_and_time_do_not_make_a_file_equal() {
+async fn equal_size_and_time_do_not_make_files_equal() {
     let to = tempdir().unwrap();
     let mut artifact = Artifact::new();
     artifact.raw("file", 0o644, "right").await;

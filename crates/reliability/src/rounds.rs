@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-/// How often each event happened.
+/// The number of times that each event happened.
 #[derive(Default)]
 pub struct Tally(BTreeMap<String, usize>);
 

@@ -53,7 +53,7 @@ pub struct Scene {
     /// The version that no registry has.
     pub new: Version,
     pub layering: &'static [&'static str],
-    /// How many files are transferred concurrently.
+    /// The number of files that are transferred concurrently.
     pub concurrency: &'static str,
 }
 

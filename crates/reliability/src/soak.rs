@@ -39,7 +39,7 @@ const MEMORY: u64 = 128 << 10;
 /// How many more descriptors than at the start the registry may have at the end, without active
 /// clients.
 const DESCRIPTORS: usize = 8;
-/// How long leases may last after the last push.
+/// The maximum duration of leases after the last push.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The duration and seed of a soak run.

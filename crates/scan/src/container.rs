@@ -1,4 +1,4 @@
-//! Archives and what is compressed: each entry is a file.
+//! Archives and compressed files: each entry is scanned as a file.
 
 use crate::{
     FileReport, Finding, Severity,
@@ -12,20 +12,20 @@ use modelpack_formats::{
 };
 use std::io::{self, BufReader, Read, Seek};
 
-/// Names of so many entries are said.
+/// The largest number of entry names in a message.
 const NAMED: usize = 3;
 
-/// Extensions that only say how a file is compressed.
+/// Extensions that only describe the compression of a file.
 const COMPRESSED: [&str; 9] = ["gz", "gzip", "z", "zst", "bz2", "xz", "lzma", "lz4", "zlib"];
 
-/// Scans what is compressed.
+/// Scans a compressed file.
 pub(crate) fn scan_compressed(how: Compression, file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
     let Some(deeper) = context.deeper() else {
-        return report.unread(format!("is compressed with {how}, within too many others to be read"));
+        return report.unread(format!("is compressed with {how}, nested too deep to be read"));
     };
     let mut stream = match decompressed(how, BufReader::new(file), context.allowance) {
         Ok(stream) => stream,
-        Err(error) => return report.unread(format!("is compressed with {how}, and cannot be read: {error}")),
+        Err(error) => return report.unread(format!("is compressed with {how}, but cannot be read: {error}")),
     };
     let inner = report.path.rsplit_once('.').filter(|(_, extension)| COMPRESSED.contains(&extension.to_ascii_lowercase().as_str()));
     let inner = inner.map_or(report.path.as_str(), |(path, _)| path).to_owned();
@@ -38,14 +38,14 @@ pub(crate) fn scan_compressed(how: Compression, file: &mut dyn ReadSeek, context
     inner.notes.into_iter().for_each(|note| report.note(note));
 }
 
-/// Scans a tar archive that is a file itself.
+/// Scans a tar archive that is a file of the model.
 pub(crate) fn scan_tar_file(file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
-    let Some(deeper) = context.deeper() else { return report.unread("is a tar archive, within too many others to be read") };
+    let Some(deeper) = context.deeper() else { return report.unread("is a tar archive, nested too deep to be read") };
     let mut entries = Vec::new();
     let mut count = 0;
     let read = scan_tar(file, deeper, &mut |entry| {
         count += 1;
-        // What has nothing to say is only counted, so that memory is bounded.
+        // Entries without findings are only counted, so that memory is bounded.
         if !entry.findings.is_empty() || !entry.not_judged.is_empty() || !entry.notes.is_empty() || entry.pickles > 0 {
             if entries.len() < 1000 { entries.push(entry) } else { report.take_entry(entry) }
         }
@@ -53,12 +53,12 @@ pub(crate) fn scan_tar_file(file: &mut dyn ReadSeek, context: Context<'_>, repor
     entries.into_iter().for_each(|entry| report.take_entry(entry));
     report.looked(format!("a tar archive of {}", counted(count, "file", "files")));
     if let Err(error) = read {
-        let message = format!("is a tar archive that programs read differently, or not: {error}. What follows in it was not read");
+        let message = format!("is a tar archive that programs read differently or not at all: {error}. The rest of it was not read");
         report.find(Finding::malformed(message));
     }
 }
 
-/// Scans the files of a tar archive that is not compressed, one after the other.
+/// Scans the files of an uncompressed tar archive in sequence.
 pub(crate) fn scan_tar(reader: impl Read, context: Context<'_>, each: &mut dyn FnMut(FileReport)) -> io::Result<()> {
     let mut entries = Entries::new(BufReader::new(reader));
     while let Some(entry) = entries.next_and_links(|link| each(scan_link(&link)))? {
@@ -69,7 +69,8 @@ pub(crate) fn scan_tar(reader: impl Read, context: Context<'_>, each: &mut dyn F
     Ok(())
 }
 
-/// A link is no file, but what is unpacked through one that leads out of the archive's directory lies elsewhere.
+/// A link has no content, but entries that are unpacked through a link out of the archive's
+/// directory are written elsewhere.
 fn scan_link(link: &Link) -> FileReport {
     let mut report = FileReport::new(&link.path, 0);
     let mut depth =
@@ -85,13 +86,13 @@ fn scan_link(link: &Link) -> FileReport {
     });
     if link.target.starts_with(['/', '\\']) || link.path.split('/').any(|part| part == "..") || !stays {
         let target: String = link.target.chars().take(100).collect();
-        report.find(Finding::malformed(format!("is a link to {target:?}, outside of the archive's directory")));
+        report.find(Finding::malformed(format!("is a link to {target:?}, outside the archive's directory")));
     }
     report.looked("a link");
     report
 }
 
-/// The bytes of the present entry.
+/// The bytes of the current entry.
 struct EntryData<'a, R>(&'a mut Entries<R>);
 
 impl<R: Read> Read for EntryData<'_, R> {
@@ -100,10 +101,10 @@ impl<R: Read> Read for EntryData<'_, R> {
     }
 }
 
-/// Scans a zip archive that can only be read forwards, from a nameless file.
+/// Scans a zip archive from a forward-only input. It is first extracted to a nameless file.
 pub(crate) fn scan_zip_put_aside(file: &mut dyn ReadSeek, context: Context<'_>, report: &mut FileReport) {
     let Some(scratch) = context.scratch else {
-        return report.unread("is a zip archive within another archive, and there is no place to put it to be read");
+        return report.unread("is a zip archive within another archive, and there is no scratch directory to extract it to");
     };
     let put = tempfile::tempfile_in(scratch).and_then(|mut aside| {
         let size = io::copy(file, &mut aside)?;
@@ -112,17 +113,17 @@ pub(crate) fn scan_zip_put_aside(file: &mut dyn ReadSeek, context: Context<'_>, 
     });
     match put {
         Ok((mut aside, size)) => scan_zip(&mut aside, size, context, report),
-        Err(error) => report.unread(format!("is a zip archive within another archive, and cannot be put aside to be read: {error}")),
+        Err(error) => report.unread(format!("is a zip archive within another archive, and cannot be extracted: {error}")),
     }
 }
 
-/// Scans a zip archive: PyTorch's, NumPy's and Keras' files are such.
+/// Scans a zip archive. Files of PyTorch, NumPy and Keras are zip archives.
 pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>, report: &mut FileReport) {
-    let Some(mut deeper) = context.deeper() else { return report.unread("is a zip archive, within too many others to be read") };
+    let Some(mut deeper) = context.deeper() else { return report.unread("is a zip archive, nested too deep to be read") };
     let archive = match Archive::read(&mut *file, size) {
         Ok(archive) => archive,
         Err(error) => {
-            return report.find(Finding::malformed(format!("begins like a zip archive, and is none that can be read: {error}")));
+            return report.find(Finding::malformed(format!("begins like a zip archive, but cannot be read as one: {error}")));
         }
     };
     archive.problems.iter().for_each(|problem| report.find(Finding::malformed(problem.clone())));
@@ -142,9 +143,9 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
         };
         let mut content = context.allowance.limit(content);
         let mut found = scan(&entry.name, Input::Stream(&mut content, Some(entry.size)), deeper);
-        // This is what the loader of Keras makes a model of, whatever it looks like.
+        // The Keras loader creates a model from this file, whatever it contains.
         if is_keras && entry.name == "config.json" && found.looked_at != ["JSON"] && found.findings.is_empty() {
-            found.find(Finding::malformed("is the config of a Keras model, and no JSON that can be read"));
+            found.find(Finding::malformed("is the config of a Keras model, but not readable JSON"));
         }
         if found.pickles > 0 {
             pickled.push(entry.name.as_str());
@@ -175,7 +176,7 @@ pub(crate) fn scan_zip(file: &mut dyn ReadSeek, size: u64, context: Context<'_>,
         }
     }
     if tensors > 0 {
-        how.push_str(&format!("; {} of tensors, and no pickle", counted(tensors, "holds the numbers", "hold the numbers")));
+        how.push_str(&format!("; {} and no pickle", counted(tensors, "entry has tensor data", "entries have tensor data")));
     }
     report.looked(how);
 }
@@ -184,7 +185,8 @@ fn counted(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Whether PyTorch gives an archive to the loader of TorchScript, which imports nothing of Python: it has `constants.pkl`, and its code.
+/// Whether PyTorch passes an archive to the TorchScript loader, which imports nothing from Python:
+/// the archive has `constants.pkl` and its own code.
 fn is_torch_script(archive: &Archive) -> bool {
     let root = archive.entries.iter().find_map(|entry| entry.name.strip_suffix("constants.pkl"));
     let is_code =
@@ -192,7 +194,7 @@ fn is_torch_script(archive: &Archive) -> bool {
     root.is_some_and(|root| (root.is_empty() || root.ends_with('/')) && archive.entries.iter().any(|entry| is_code(entry, root)))
 }
 
-/// Whether an entry of a PyTorch archive holds the numbers of a tensor: `NAME/data/0`.
+/// Whether an entry of a PyTorch archive contains the data of a tensor: `NAME/data/0`.
 fn is_tensor(name: &str) -> bool {
     let mut parts = name.rsplit('/');
     let number = parts.next().unwrap_or_default();

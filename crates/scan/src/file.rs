@@ -1,4 +1,4 @@
-//! A file: what it is by its bytes, and what is looked at in it.
+//! Scans a file: detects its format from its bytes and selects the checks.
 
 use crate::{
     FileReport, Finding, container,
@@ -20,19 +20,19 @@ use std::{
     path::Path,
 };
 
-/// Archives in archives: deeper ones are not opened.
+/// The maximum nesting of archives. Deeper ones are not opened.
 const MAX_DEPTH: usize = 4;
-/// An array's description is not longer.
+/// The largest header of a NumPy array.
 const MAX_NUMPY_HEADER: u64 = 1 << 20;
 
-/// What all that is scanned together shares.
+/// State that all files of a scan share.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
-    /// Where entries of compressed archives are put while they are looked at, if that is necessary.
+    /// The directory for entries of compressed archives that must be extracted to be read.
     pub(crate) scratch: Option<&'a Path>,
-    /// How many more bytes may be decompressed.
+    /// The number of bytes that may still be decompressed.
     pub(crate) allowance: &'a Allowance,
-    /// Whether this lies in an archive of TorchScript.
+    /// Whether the file is in a TorchScript archive.
     pub(crate) is_torch_script: bool,
     depth: usize,
 }
@@ -42,17 +42,18 @@ impl<'a> Context<'a> {
         Self { scratch, allowance, is_torch_script: false, depth: 0 }
     }
 
-    /// The context of what is in a container; nothing if it lies too deep.
+    /// The context for the content of a container; `None` if it is nested too deep.
     pub(crate) fn deeper(self) -> Option<Self> {
         (self.depth < MAX_DEPTH).then_some(Self { depth: self.depth + 1, is_torch_script: false, ..self })
     }
 }
 
-/// Scans a file of `size` bytes, which is called `path` in the model. Blocks.
+/// Scans a file of `size` bytes, which has the path `path` in the model. This call blocks.
 ///
-/// Headers and pickles are read, weights are not; where pickles hold much, their strings are skipped. What is compressed is read to its
-/// end. Entries of compressed archives that must be read from their end are put into a nameless file in `scratch` for that time; without
-/// it they are not read, which is a finding.
+/// Headers and pickles are read, weights are not; long strings in pickles are skipped. Compressed
+/// files are read to their end. Entries of compressed archives that must be read from their end are
+/// extracted to a nameless file in `scratch`; without `scratch` they are not read, which is a
+/// finding.
 pub fn scan_file(path: &str, size: u64, mut file: impl Read + Seek, scratch: Option<&Path>) -> FileReport {
     scan(path, Input::File(&mut file, size), Context::new(scratch, &Allowance::of(size)))
 }
@@ -86,12 +87,12 @@ pub(crate) fn scan(path: &str, input: Input<'_>, context: Context<'_>) -> FileRe
     }
 }
 
-/// A file at its beginning, which is to be scanned.
+/// A file to be scanned, positioned at its beginning.
 struct Scan<'a> {
     first: &'a [u8],
     file: &'a mut dyn ReadSeek,
     size: Option<u64>,
-    /// Whether it can be read from anywhere.
+    /// Whether it can be read at any position.
     is_file: bool,
     context: Context<'a>,
     report: &'a mut FileReport,
@@ -113,18 +114,19 @@ impl Scan<'_> {
                 _ => safetensors::check(self.first, self.size.unwrap_or(u64::MAX)).err(),
             };
             let why = error.map(|error| format!(": {error}")).unwrap_or_default();
-            self.report.find(Finding::malformed(format!("is named like {known}, and is none{why}")));
+            self.report.find(Finding::malformed(format!("is named like a {known} file, but is not one{why}")));
         }
         match format {
-            Format::Empty => self.report.looked("it is empty"),
+            Format::Empty => self.report.looked("an empty file"),
             Format::Zip => self.zip(),
-            // Its loader finds it by its name, and takes any fields before those that it knows.
+            // The loader finds this file by its name, and accepts any fields before those that it
+            // knows.
             _ if name == keras_objects::METADATA => {
                 keras_objects::scan_metadata(&mut *self.file, self.report);
                 self.hidden_pickle();
                 self.zip_behind();
             }
-            // No pickle begins like that; a tar archive does only if it is made to be both.
+            // A pickle cannot begin like this, and a tar archive only if it was made to be both.
             Format::Text | Format::Unknown | Format::Tar if extension == "json" && begins_like_json(self.first) => {
                 json::scan(&mut *self.file, self.report);
                 if format != Format::Text {
@@ -151,7 +153,7 @@ impl Scan<'_> {
                     text::note_chat_template(scan.report);
                 }
                 if let Some(why) = header.refused_by_llama_cpp {
-                    scan.report.note(format!("llama.cpp does not load it: {why}"));
+                    scan.report.note(format!("llama.cpp cannot load it: {why}"));
                 }
                 Ok(())
             }),
@@ -166,14 +168,14 @@ impl Scan<'_> {
             }
             Format::Passive(what) => {
                 if is_pickle_only(extension) {
-                    self.report.unread(format!("is named like a pickle, and is not one to be seen: {what}"));
+                    self.report.unread(format!("is named like a pickle, but was not recognised as one: {what}"));
                 }
                 self.report.not_judged(what);
                 self.hidden_pickle();
                 self.zip_behind();
             }
             Format::Native => {
-                self.report.note("a program or library of the machine: whoever loads it runs it; it was not judged");
+                self.report.note("a native program or library: loading it runs it; it was not judged");
                 self.report.not_judged("machine code");
                 self.hidden_pickle();
                 self.zip_behind();
@@ -183,9 +185,9 @@ impl Scan<'_> {
                 let suspicion = if has_pickle_name(extension) { Suspicion::NamedOnly } else { Suspicion::None };
                 let is_pickle = self.pickle(suspicion);
                 if !is_pickle && format == Format::Text {
-                    self.report.looked("a text that is no pickle");
+                    self.report.looked("a text that is not a pickle");
                 } else if !is_pickle {
-                    self.report.not_judged(format!("{}, and no pickle", by_name(&name)));
+                    self.report.not_judged(format!("{}, not a pickle", by_name(&name)));
                 }
                 self.zip_behind();
             }
@@ -195,20 +197,20 @@ impl Scan<'_> {
     /// Checks the header of weights.
     fn header(&mut self, format: &str, name: &str, check: impl FnOnce(&mut Self, u64) -> Result<(), Malformed>) {
         let Some(size) = self.size else {
-            return self.report.not_judged(format!("{format}, compressed, so that its size is only known at its end"));
+            return self.report.not_judged(format!("{format}, compressed, so its size is only known at its end"));
         };
         match check(self, size) {
-            Ok(()) => self.report.looked(format!("{format}: its header, against the file")),
+            Ok(()) => self.report.looked(format!("{format}: the header, checked against the file")),
             Err(error) if error.fault == Fault::UnknownVersion => self.report.not_judged(format!("{format}: {error}")),
             Err(error) if name.ends_with(&format!(".{}", format.to_ascii_lowercase())) => {
-                self.report.find(Finding::malformed(format!("is no sound {format} file: {error}")));
+                self.report.find(Finding::malformed(format!("is not a valid {format} file: {error}")));
             }
             Err(_) => self.report.not_judged(by_name(name)),
         }
         self.hidden_pickle();
     }
 
-    /// Looks for a pickle whose first bytes are those of something else too.
+    /// Looks for a pickle whose first bytes are also those of another format.
     fn hidden_pickle(&mut self) {
         if self.is_file && self.file.seek(SeekFrom::Start(0)).is_ok() {
             self.pickle(Suspicion::None);
@@ -217,7 +219,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Looks for pickles from here on. Says whether there was one.
+    /// Looks for pickles from the current position. Returns whether there was one.
     fn pickle(&mut self, suspicion: Suspicion) -> bool {
         pickle::scan(&mut *self.file, self.size, suspicion, self.context, self.report)
     }
@@ -230,19 +232,19 @@ impl Scan<'_> {
         }
     }
 
-    /// A zip archive is found from its end, whatever stands before it.
+    /// Looks for a zip archive, which loaders find from the end of the file, whatever precedes it.
     fn zip_behind(&mut self) {
         let Some(size) = self.size.filter(|size| self.is_file && *size > 22) else { return };
         if zip::Archive::read(&mut *self.file, size).is_ok_and(|archive| !archive.entries.is_empty()) {
-            self.report.find(Finding::malformed("is a zip archive too, if it is read from its end"));
+            self.report.find(Finding::malformed("is also a zip archive when it is read from its end"));
             container::scan_zip(self.file, size, self.context, self.report);
         }
     }
 
-    /// An array of NumPy, whose elements are pickled if they are objects.
+    /// A NumPy array. Its elements are pickled if they are objects.
     fn numpy(&mut self) {
         let Some(header) = numpy_header(&mut *self.file) else {
-            return self.report.find(Finding::malformed("begins like a NumPy array, and has no header of one"));
+            return self.report.find(Finding::malformed("begins like a NumPy array, but has no valid header"));
         };
         let elements = Elements::of(&header);
         if elements == Elements::Numbers {
@@ -251,7 +253,7 @@ impl Scan<'_> {
         let size_left = self.size.map(|size| size.saturating_sub(10 + header.len() as u64));
         let suspicion = if elements == Elements::Objects { Suspicion::Named } else { Suspicion::NamedOnly };
         if !pickle::scan(&mut *self.file, size_left, suspicion, self.context, self.report) {
-            self.report.looked("a NumPy array of records: its header, and that no pickle follows");
+            self.report.looked("a NumPy array of records: its header, and the bytes after it for a pickle");
         }
     }
 }
@@ -261,12 +263,12 @@ fn has_pickle_name(extension: &str) -> bool {
     matches!(extension, "pkl" | "pickle" | "p" | "pk" | "joblib" | "bin" | "pt" | "pth" | "pt2" | "ckpt" | "tar" | "dill" | "model" | "sav")
 }
 
-/// Whether files with this extension are hardly anything else.
+/// Whether files with this extension are almost always pickles.
 fn is_pickle_only(extension: &str) -> bool {
     matches!(extension, "pkl" | "pickle" | "joblib" | "pt" | "pth" | "ckpt" | "dill")
 }
 
-/// The description of an array, after which its elements begin.
+/// Reads the header of an array. The elements follow it.
 fn numpy_header(mut file: impl Read) -> Option<Vec<u8>> {
     let mut start = [0; 10];
     file.read_exact(&mut start).ok()?;
@@ -282,29 +284,30 @@ fn numpy_header(mut file: impl Read) -> Option<Vec<u8>> {
     (header.len() as u64 == length).then_some(header)
 }
 
-/// What an array's description says that it has.
+/// The elements of an array, according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Elements {
     Numbers,
-    /// Python's objects, pickled.
+    /// Pickled Python objects.
     Objects,
-    /// Records, or what is written as NumPy writes nothing: there may be objects in it.
+    /// Records, or a header that NumPy does not write: the elements may include objects.
     Maybe,
 }
 
 impl Elements {
-    /// By the description, a dictionary of Python whose `descr` is a type.
+    /// Reads the header, which is a Python dictionary whose `descr` is a type.
     fn of(header: &[u8]) -> Self {
         let text = String::from_utf8_lossy(header);
         let descr = text.split_once("'descr'").and_then(|(_, rest)| rest.trim_start().strip_prefix(':')).map(str::trim_start);
-        // Of one type, and that before any other entry: else Python may see another text here.
+        // The array must have a single type, and `descr` must be the first entry. Otherwise Python
+        // may parse another text here.
         let kind = descr.and_then(|descr| descr.strip_prefix('\'')).and_then(|kind| kind.split_once('\''));
         let Some((kind, _)) = kind.filter(|(_, rest)| rest.trim_start().starts_with(',') && text.matches("descr").count() == 1) else {
             return Self::Maybe;
         };
         let kind = kind.trim_start_matches(['|', '<', '>', '=']);
         let (code, size) = kind.split_at_checked(1).unwrap_or_default();
-        // Dates have a unit behind it.
+        // The types of dates have a unit after the size.
         let (digits, unit) = size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
         let is_plain = unit.is_empty() || "mM".contains(code) && unit.starts_with('[') && !unit.contains(',');
         match code {

@@ -1,4 +1,4 @@
-//! The files of a tree, and the layers of an artifact.
+//! Scans the files of a tree, and the layers of an artifact.
 
 use crate::{
     FileReport, Finding, Report,
@@ -15,30 +15,30 @@ use std::{
     sync::Arc,
 };
 
-/// The files of an archive layer beyond are told together.
+/// Further files of an archive layer share one report.
 const MAX_FILES: usize = 100_000;
 
-/// How files are scanned.
+/// Options of a scan.
 #[derive(Clone, Debug)]
 pub struct ScanOptions {
-    /// How many files are read at once; at least 1.
+    /// The number of files that are read concurrently; at least 1.
     pub concurrency: usize,
-    /// Where zip archives within other archives are put while they are looked at; without it they are not read,
-    /// which is a finding.
+    /// The directory to which zip archives inside other archives are extracted. Without it they are
+    /// not read, which is a finding.
     pub scratch: Option<PathBuf>,
 }
 
-/// A file that is scanned.
+/// A file to scan.
 #[derive(Clone, Debug)]
 pub struct ScannedFile {
     path: FilePath,
     size: u64,
-    /// How it holds files of the model, and what its bytes must be, if it does.
+    /// For an archive layer: its encoding, and the expected digest and size.
     archive: Option<(Encoding, Descriptor)>,
 }
 
 impl ScannedFile {
-    /// A file of the model, of `size` bytes.
+    /// A file of the model with `size` bytes.
     pub fn new(path: FilePath, size: u64) -> Self {
         Self { path, size, archive: None }
     }
@@ -52,10 +52,11 @@ impl From<&LayerFile> for ScannedFile {
     }
 }
 
-/// Scans these files of the tree `files`, where they are.
+/// Scans these files of the tree `files`.
 ///
-/// Only what is looked at is read, and that is not compared with digests. Archive layers of an artifact are read to their end, and
-/// compared; each of their files has its own report. Fails if a file cannot be read.
+/// Only the required parts are read, and they are not compared with digests. Archive layers of an
+/// artifact are read to their end and compared; each of their files has its own report. Fails if a
+/// file cannot be read.
 pub async fn scan_files(files: Arc<dyn Files>, scanned: &[ScannedFile], options: &ScanOptions) -> Result<Report> {
     let reader = FilesReader::new(files);
     let reports = for_each_concurrent(options.concurrency, scanned, |file| {
@@ -102,14 +103,14 @@ fn scan_one(file: &ScannedFile, reader: &FilesReader, scratch: Option<PathBuf>) 
     }
     if let Err(error) = read {
         let mut report = FileReport::new(name, size);
-        let message = format!("is an archive that programs read differently, or not: {error}. What follows in it was not read");
+        let message = format!("is an archive that programs read differently or not at all: {error}. The rest of it was not read");
         report.find(Finding::malformed(message));
         files.push(report);
     }
     Ok(files)
 }
 
-/// Bytes that are hashed as they are read.
+/// Hashes bytes as they are read.
 struct Hashed {
     reader: FileReader,
     verifier: Verifier,

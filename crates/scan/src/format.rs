@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes.
+//! Detection of a file's format from its first bytes.
 
 use modelpack_formats::{
     compressed::{Allowance, Compression, decompressed},
@@ -6,35 +6,37 @@ use modelpack_formats::{
 };
 use std::io::{self, Read};
 
-/// What a file is, as far as its first bytes say.
+/// The format of a file, according to its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Empty,
     Zip,
     Tar,
     Compressed(Compression),
-    /// What the first versions of joblib compressed: a header of so many bytes, and a stream of zlib.
+    /// The compressed format of joblib's first versions: a header of this length, then a zlib
+    /// stream.
     Zfile(usize),
-    /// What no loader opens that runs anything of it by itself.
+    /// A format whose loaders do not run code from the file.
     Passive(&'static str),
     Hdf5,
     Numpy,
     Gguf,
     Safetensors,
-    /// As every program writes it, its version first; other protobuf messages begin like this too.
+    /// An ONNX file that begins with its version, as every program writes it. Other protobuf
+    /// messages begin like this too.
     Onnx,
-    /// With the opcode that says which protocol it is of.
+    /// A pickle that begins with the protocol opcode.
     Pickle,
-    /// A program or library.
+    /// A native program or library.
     Native,
     Text,
     Unknown,
 }
 
-/// How many bytes are wanted to tell.
+/// How many bytes are needed for the detection.
 pub(crate) const NEEDED: u64 = 4096;
 
-/// Formats that are not judged, by their bytes from some place on.
+/// Formats that are not judged, by their bytes at an offset.
 #[rustfmt::skip]
 const PASSIVE: [(usize, &[u8], &str); 20] = [
     (4, b"TFL3", "a tflite model"),
@@ -59,37 +61,39 @@ const PASSIVE: [(usize, &[u8], &str); 20] = [
     (0, b"\xd0\xcf\x11\xe0", "a compound document"),
 ];
 
-/// Formats that have no mark of their own, by the ends of names.
+/// Formats without magic bytes, by the ends of file names.
 const PASSIVE_NAMES: [(&str, &str); 8] = [
     ("saved_model.pb", "the graph of a TensorFlow SavedModel"),
-    (".pb", "a graph of TensorFlow, or another message of protobuf"),
+    (".pb", "a TensorFlow graph or another protobuf message"),
     (".mlmodel", "a Core ML model"),
     (".data-00000-of-00001", "the variables of a TensorFlow checkpoint"),
     ("variables.index", "the names of the variables of a TensorFlow checkpoint"),
     (".engine", "a TensorRT engine"),
     (".mnn", "an MNN model"),
-    (".msgpack", "weights of Flax"),
+    (".msgpack", "Flax weights"),
 ];
 
-/// What a file with this name is that is none of the formats which are known by their bytes.
+/// The description of a file with this name whose format is not recognised from its bytes.
 pub(crate) fn by_name(name: &str) -> &'static str {
-    PASSIVE_NAMES.iter().find(|(end, _)| name.ends_with(end)).map_or("no format that is known", |(_, what)| what)
+    PASSIVE_NAMES.iter().find(|(end, _)| name.ends_with(end)).map_or("an unknown format", |(_, what)| what)
 }
 
 const NATIVE: [&[u8]; 7] =
     [b"\x7fELF", b"MZ", b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe"];
 
 impl Format {
-    /// The format of a file with these first bytes, at least [`NEEDED`] of them if it has so many.
+    /// The format of a file with these first bytes: at least [`NEEDED`] of them, if the file has so
+    /// many.
     ///
-    /// Some loaders take what has the extension of xz or lzma for either of them, whatever the stream's properties are.
+    /// Some loaders treat a file with the extension of xz or lzma as either format, whatever the
+    /// stream's properties are.
     pub(crate) fn of(first: &[u8], extension: &str) -> Self {
         let passive = || PASSIVE.iter().find(|(at, magic, _)| first.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
         match first {
             [] => Self::Empty,
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
             [0x1f, 0x8b, ..] => Self::Compressed(Compression::Gzip),
-            // Or a frame that is skipped, before those that are not.
+            // The second pattern is a skippable frame before the data.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Compressed(Compression::Zstd),
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Compressed(Compression::Bzip2),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Compressed(Compression::Xz),
@@ -118,21 +122,22 @@ impl Format {
     }
 }
 
-/// Whether a stream of zlib begins here. Texts and numbers can have its two bytes too.
+/// Whether a zlib stream begins here. Texts and numbers may begin with the same two bytes.
 ///
-/// Its one loader, joblib's, decompresses the first 8 KiB before it hands on any byte. So what breaks within fewer is nothing to it. A
-/// whole file that ends too early gives it some bytes: a text does that by chance, and then [`of_cut_zlib`] are all there are.
+/// Its only loader, joblib's, decompresses the first 8 KiB before it returns any byte, so a stream
+/// with an error before that gives no data. A complete but truncated stream gives some bytes. A
+/// text may look like one by chance; then [`of_cut_zlib`] returns all the bytes that it gives.
 fn is_zlib(first: &[u8]) -> bool {
     let is_whole_text = is_text(first) && (first.len() as u64) < NEEDED;
     match inflate(first).1 {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => !is_whole_text,
-        // More was decompressed than is needed here.
+        // More data was decompressed than is needed here.
         Err(error) => error.kind() == io::ErrorKind::Other,
     }
 }
 
-/// The bytes that a text gives which begins like a stream of zlib, and ends too early.
+/// The bytes that a text gives if it begins like a zlib stream and is truncated.
 pub(crate) fn of_cut_zlib(first: &[u8]) -> Vec<u8> {
     if first.first() == Some(&0x78) { inflate(first).0 } else { Vec::new() }
 }
@@ -143,7 +148,8 @@ fn inflate(first: &[u8]) -> (Vec<u8>, io::Result<()>) {
     (content, read.map(drop))
 }
 
-/// How long the header of a file of joblib's first versions is: its mark, and a length as text, to which some versions add a space.
+/// The length of the header of a file of joblib's first versions: magic bytes, and a length as
+/// text, to which some versions add a space.
 fn zfile_header(first: &[u8]) -> Option<usize> {
     let is_zlib_at = |at: usize| match first.get(at..) {
         Some(stream @ [method, flags, ..]) => {
@@ -154,8 +160,8 @@ fn zfile_header(first: &[u8]) -> Option<usize> {
     [21, 22].into_iter().find(|at| first.starts_with(b"ZF") && is_zlib_at(*at))
 }
 
-/// Whether the header of the older format of lzma stands here, as strictly as its library looks: a dictionary of 2^n or 2^n + 2^(n-1)
-/// bytes, and a length that is unknown or below 2^38.
+/// Whether the header of the older lzma format is here, by the same checks as its library: a
+/// dictionary of 2^n or 2^n + 2^(n-1) bytes, and a length that is unknown or less than 2^38.
 fn is_lzma(first: &[u8]) -> bool {
     let Some(([properties, header @ ..], _)) = first.split_first_chunk::<13>() else { return false };
     let (dictionary, length) = header.split_at(4);
@@ -171,7 +177,7 @@ fn is_text(first: &[u8]) -> bool {
     let is_control = |b: &u8| *b < b'\t' || (0x0e..0x20).contains(b) && *b != 0x1b;
     let valid = match str::from_utf8(first) {
         Ok(_) => true,
-        // The last character may be cut.
+        // The last character may be truncated.
         Err(error) => error.error_len().is_none() && first.len() as u64 >= NEEDED,
     };
     valid && !first.iter().any(is_control)

@@ -1,13 +1,14 @@
-//! What pickles may import.
+//! Judgement of the globals that pickles import.
 //!
-//! The list is of what is harmless, since nobody can list all that is not: a name is on it when calling it with any arguments that are
-//! harmless themselves does nothing but make a value. Names are compared whole, so that no attribute of an attribute is on it by its
-//! beginning. Of the rest, some are known to be ways to run code; all others are unknown.
+//! The main list contains harmless globals, because a list of all harmful ones is impossible. A
+//! global is on the list if calling it with harmless arguments only creates a value. Names are
+//! compared as a whole, so an attribute of a listed name is not listed. Some of the other globals
+//! are known ways to run code; all others are unknown.
 
 use crate::Severity;
 use modelpack_formats::pickle::Global;
 
-/// What is harmless, by module. Most of it is what PyTorch allows when it loads weights only.
+/// Harmless globals by module. Most of them are those that PyTorch allows with `weights_only`.
 #[rustfmt::skip]
 const ALLOWED: &[(&str, &[&str])] = &[
     ("builtins", &[
@@ -87,7 +88,7 @@ const TORCH_TENSORS: &[&str] = &[
     "LongTensor", "ShortTensor",
 ];
 
-/// Modules, with all below them, that are ways to code, programs, files or the network.
+/// Modules that, with their submodules, give access to code, programs, files or the network.
 #[rustfmt::skip]
 const DANGEROUS_MODULES: &[&str] = &[
     "aiohttp", "_aix_support", "antigravity", "asyncio", "atexit", "bdb", "cffi", "cgitb", "cloudpickle", "code", "codeop",
@@ -105,7 +106,7 @@ const DANGEROUS_MODULES: &[&str] = &[
     "wsgiref", "xmlrpc", "zipapp", "zipfile", "zipimport",
 ];
 
-/// Names that are ways to code, programs or files, in modules that are else not.
+/// Names that give access to code, programs or files, in other modules.
 #[rustfmt::skip]
 const DANGEROUS: &[(&str, &[&str])] = &[
     ("builtins", &[
@@ -134,14 +135,15 @@ const DANGEROUS: &[(&str, &[&str])] = &[
     ("torch.utils.checkpoint", &["checkpoint"]),
 ];
 
-/// Whether a global is a class of the code that its archive of TorchScript has itself.
+/// Whether a global is a class of the code in the TorchScript archive itself.
 ///
-/// PyTorch's loader of such archives looks for it there, and imports nothing of Python. A module of that name is nowhere to be imported.
+/// PyTorch's loader of such archives looks for it there and imports nothing from Python. No Python
+/// module has this name.
 pub(crate) fn is_of_torch_script(global: &Global) -> bool {
     global.module == "__torch__" || global.module.starts_with("__torch__.")
 }
 
-/// What is thought of importing a global; `None` if it is harmless.
+/// The severity of importing a global; `None` if it is harmless.
 pub(crate) fn judge(global: &Global) -> Option<Severity> {
     let module = match global.module.as_str() {
         "__builtin__" | "__builtins__" | "exceptions" => "builtins",
@@ -152,13 +154,13 @@ pub(crate) fn judge(global: &Global) -> Option<Severity> {
     if is_listed(ALLOWED, &global.name) {
         return None;
     }
-    // An attribute of an attribute is as dangerous as what it begins with.
+    // An attribute of a name is as dangerous as the name.
     let name = global.name.split('.').next().unwrap_or_default();
     let is_below = |known: &&str| module == *known || module.strip_prefix(*known).is_some_and(|rest| rest.starts_with('.'));
     let is_dangerous = DANGEROUS_MODULES.iter().any(is_below)
         || is_listed(DANGEROUS, name)
         || is_listed(DANGEROUS, &global.name)
-        // What has a dunder in its middle reaches from a value to all of Python.
+        // A name with a dunder after a dot gives access from a value to all of Python.
         || global.name.contains(".__")
         || global.name.contains('.') && global.name.split('.').any(|part| DANGEROUS_MODULES.contains(&part));
     Some(if is_dangerous { Severity::Dangerous } else { Severity::Unknown })
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_weights_are_made_of_is_harmless() {
+    fn globals_of_weights_are_harmless() {
         for (module, name) in [
             ("collections", "OrderedDict"),
             ("torch._utils", "_rebuild_tensor_v2"),
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_no_list_is_unknown_not_harmless() {
+    fn unlisted_globals_are_unknown_and_not_harmless() {
         for (module, name) in [
             ("sklearn.linear_model._base", "LinearRegression"),
             ("torch", "FloatStorage.from_buffer"),

@@ -1,21 +1,21 @@
-//! What is scanned: bytes with a way to go anywhere in them, or only forwards.
+//! The input of a scan: bytes that can be read at any position, or only forwards.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
-/// Bytes that are read from wherever one wants.
+/// An input that can be read at any position.
 pub(crate) trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek + ?Sized> ReadSeek for T {}
 
 /// The bytes of a file or entry.
 pub(crate) enum Input<'a> {
-    /// Of this size, read from anywhere.
+    /// A file of this size that can be read at any position.
     File(&'a mut dyn ReadSeek, u64),
-    /// Read once; of this size, if it is known beforehand.
+    /// A stream that can be read once, with its size if it is known.
     Stream(&'a mut dyn Read, Option<u64>),
 }
 
-/// Bytes that are read once, of which the first are in memory; seeking goes forwards only.
+/// A stream whose first bytes are in memory. It seeks forwards only.
 pub(crate) struct Forward<'a> {
     first: Cursor<Vec<u8>>,
     rest: &'a mut dyn Read,
@@ -41,12 +41,12 @@ impl Seek for Forward<'_> {
         let SeekFrom::Current(by) = to else { return Err(io::ErrorKind::Unsupported.into()) };
         let by = u64::try_from(by).map_err(|_| io::Error::from(io::ErrorKind::Unsupported))?;
         let skipped = io::copy(&mut self.by_ref().take(by), &mut io::sink())?;
-        // Where this is, nobody asks.
+        // The position is never used.
         if skipped == by { Ok(0) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 
-/// Reads as many bytes as there are, at most `limit`.
+/// Reads up to `limit` bytes.
 pub(crate) fn beginning(mut file: impl Read, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.by_ref().take(limit).read_to_end(&mut bytes)?;

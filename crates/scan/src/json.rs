@@ -1,4 +1,4 @@
-//! JSON that names code: of Keras, and of transformers.
+//! JSON that refers to code: configs of Keras and of transformers.
 
 use crate::{
     FileReport, Finding,
@@ -8,23 +8,24 @@ use crate::{
 use modelpack_formats::json::{Event, Reader};
 use std::io::Read;
 
-/// Of a text in it no more is kept. Names are shorter.
+/// The longest text that is kept. Names are shorter.
 const MAX_TEXT: usize = 4096;
-/// What is kept of all objects that are open at once; no honest config comes near.
+/// The memory limit for all open objects. Real configs need much less.
 const MAX_HELD: usize = 16 << 20;
-/// More kinds of findings of one file are not told.
+/// The largest number of different findings for a file.
 const MAX_KINDS: usize = 100;
 
-/// Looks for what makes a loader of this JSON file run code.
+/// Looks for content that makes a loader of this JSON file run code.
 ///
-/// What is in it is judged as far as it can be read. If Python could read on, or what was read is of Keras, it is a finding that the file
-/// cannot be read to its end: what follows is not judged, and some loader may take it. Else nobody loads it.
+/// The content is judged as far as it can be read. If the file cannot be read to its end, this is a
+/// finding if Python could continue, or if the content so far belongs to Keras: the rest is not
+/// judged, but some loader may accept it. Otherwise no loader accepts the file.
 pub(crate) fn scan(file: impl Read, report: &mut FileReport) {
     let mut walk = Walk::default();
     match walk.document(file) {
         Ok(()) => report.looked("JSON"),
         Err(unread) => {
-            let why = format!("JSON that cannot be read to its end: {}", unread.why);
+            let why = format!("JSON that cannot be read completely: {}", unread.why);
             if unread.may_be_loaded || walk.has_class && walk.has_config {
                 report.unread(format!("is {why}"));
             } else {
@@ -44,17 +45,17 @@ pub(crate) fn scan(file: impl Read, report: &mut FileReport) {
 /// Why a document was not read to its end.
 struct Unread {
     why: String,
-    /// Whether that is not because the document is broken.
+    /// Whether the reason is a limit here, and not a malformed document.
     may_be_loaded: bool,
 }
 
-/// An array or object that is open.
+/// An open array or object.
 enum Level {
     Array,
     Object {
-        /// The key of the value that comes next, if that is wanted.
+        /// The key of the next value, if it is relevant.
         key: Option<&'static str>,
-        /// What is kept of it, once there is something.
+        /// The kept content of the object, if there is any.
         kept: Option<Box<Object>>,
     },
 }
@@ -62,11 +63,11 @@ enum Level {
 #[derive(Default)]
 struct Walk {
     open: Vec<Level>,
-    /// The bytes of what is kept of all that is open.
+    /// The memory of the kept content of all open objects, in bytes.
     held: usize,
     has_auto_map: bool,
     has_chat_template: bool,
-    /// Whether something says of which class it is, and something has a config, as objects of Keras do.
+    /// Whether some object has a class name, and some object has a config, as Keras objects do.
     has_class: bool,
     has_config: bool,
     findings: Vec<Finding>,
@@ -88,10 +89,7 @@ impl Walk {
                     let cut = if text.is_exact { "" } else { "…" };
                     self.text(|| format!("{}{cut}", text.text));
                     if self.held > MAX_HELD {
-                        return Err(Unread {
-                            why: "it names more classes within each other than are kept".to_owned(),
-                            may_be_loaded: true,
-                        });
+                        return Err(Unread { why: "its nested classes exceed the memory limit".to_owned(), may_be_loaded: true });
                     }
                 }
                 Some(Event::Number(_) | Event::Bool(_) | Event::Null) => {}
@@ -109,7 +107,7 @@ impl Walk {
         self.has_config |= wanted == Some(keras::CONFIG);
         let Some(Level::Object { key, kept }) = self.open.last_mut() else { return };
         *key = wanted;
-        // Of keys that are repeated the last counts, whatever its value.
+        // Of duplicate keys the last one wins, whatever its value.
         if let (Some(wanted), Some(kept)) = (wanted, kept) {
             self.held -= kept.forget(wanted);
         }

@@ -1,9 +1,11 @@
-//! What the loaders of Keras do with an object that says of which class it is.
+//! Judgement of the actions of the Keras loaders for an object with a class name.
 //!
-//! `deserialize_keras_object` takes the class or function `class_name` of `module`, or of `registered_name`, and a model calls what it took with
-//! arguments of the same config. Keras up to 3.8 and tf_keras to this day import any module for that; later ones take what is exported by Keras itself,
-//! which loads files, fetches them, and turns the protection off. So the judgement is by what is harmless: classes of Keras but for a few, its
-//! functions that compute, and names that nobody but the program that loads can have registered.
+//! `deserialize_keras_object` takes the class or function `class_name` from `module`, or by
+//! `registered_name`, and a model calls it with arguments from the same config. Keras up to 3.8,
+//! and tf_keras to this day, import any module for that. Later versions accept what Keras itself
+//! exports, which includes functions that load and fetch files and that disable the protection. So
+//! the judgement uses a list of harmless names: most Keras classes, Keras functions that only
+//! compute, and names that only the loading program can have registered.
 
 #[cfg(test)]
 mod tests;
@@ -11,12 +13,12 @@ mod tests;
 use crate::{Finding, Severity, globals};
 use modelpack_formats::pickle::Global;
 
-/// The key under which an object says of which class it is.
+/// The key for the class of an object.
 pub(crate) const CLASS_NAME: &str = "class_name";
-/// The key under which it has what makes it.
+/// The key for the arguments of an object.
 pub(crate) const CONFIG: &str = "config";
 
-/// The keys whose texts count.
+/// The keys whose texts are relevant.
 pub(crate) const KEYS: [&str; 12] = [
     CLASS_NAME,
     CONFIG,
@@ -32,7 +34,7 @@ pub(crate) const KEYS: [&str; 12] = [
     "cls_symbol",
 ];
 
-/// What is kept of an object: the texts of some keys, and the same of its config.
+/// The kept part of an object: the texts of some keys, and those of its config.
 #[derive(Debug, Default)]
 pub(crate) struct Object {
     texts: Vec<(&'static str, String)>,
@@ -40,20 +42,20 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// Keeps the text of `key`; returns how many bytes that takes.
+    /// Keeps the text of `key`. Returns the bytes that it uses.
     pub(crate) fn keep(&mut self, key: &'static str, text: String) -> usize {
         let bytes = held(&text);
         self.texts.push((key, text));
         bytes
     }
 
-    /// Keeps the texts of its config; returns how many bytes that takes.
+    /// Keeps the texts of its config. Returns the bytes that they use.
     pub(crate) fn keep_config(&mut self, config: Self) -> usize {
         self.config = Some(Box::new(Self { texts: config.texts, config: None }));
         self.config.as_ref().map_or(0, |config| config.held())
     }
 
-    /// Forgets what it has of `key`; returns how many bytes that took.
+    /// Removes the content of `key`. Returns the bytes that it used.
     pub(crate) fn forget(&mut self, key: &str) -> usize {
         let mut bytes = self.texts.iter().filter(|(of, _)| *of == key).map(|(_, text)| held(text)).sum();
         self.texts.retain(|(of, _)| *of != key);
@@ -63,7 +65,7 @@ impl Object {
         bytes
     }
 
-    /// How many bytes it takes.
+    /// The bytes that it uses.
     pub(crate) fn held(&self) -> usize {
         let texts: usize = self.texts.iter().map(|(_, text)| held(text)).sum();
         texts + self.config.as_ref().map_or(0, |config| config.held())
@@ -79,24 +81,25 @@ impl Object {
     }
 }
 
-/// About what a kept text takes.
+/// The approximate memory of a kept text.
 fn held(text: &str) -> usize {
     64 + text.len()
 }
 
-/// Layers that run or load what their config says, under whichever module.
+/// Layers that run or load what their config contains, in any module.
 const GADGETS: [(&str, &str); 4] = [
-    ("Lambda", "has a Lambda layer of Keras, whose Python code its loader runs"),
-    ("__lambda__", "has a function of Keras as Python code, which its loader runs"),
-    ("TorchModuleWrapper", "has a module of PyTorch in a layer of Keras, which its loader unpickles"),
-    ("TFSMLayer", "has a layer of Keras that loads another model from a path"),
+    ("Lambda", "has a Keras Lambda layer, whose Python code the loader runs"),
+    ("__lambda__", "has a Keras function as Python code, which the loader runs"),
+    ("TorchModuleWrapper", "has a PyTorch module in a Keras layer, which the loader unpickles"),
+    ("TFSMLayer", "has a Keras layer that loads another model from a path"),
 ];
 
-/// Packages that hold classes of Keras.
+/// Packages that contain Keras classes.
 const PACKAGES: [&str; 8] =
     ["keras", "tf_keras", "keras_hub", "keras_nlp", "keras_cv", "keras_core", "tensorflow.keras", "tensorflow.python.keras"];
 
-/// Functions of Keras that compute and do nothing else: activations, losses, metrics, and what is written like a function and is a class.
+/// Keras functions that only compute: activations, losses, metrics, and classes with names like
+/// functions.
 #[rustfmt::skip]
 const FUNCTIONS: [&str; 108] = [
     "KLD", "MAE", "MAPE", "MSE", "MSLE", "add", "average", "binary_accuracy", "binary_crossentropy", "binary_focal_crossentropy",
@@ -114,7 +117,7 @@ const FUNCTIONS: [&str; 108] = [
     "top_k_categorical_accuracy", "truncated_normal", "tversky", "uniform", "unit_norm", "variance_scaling", "zeros",
 ];
 
-/// Functions of Keras that load, fetch or write what they are told to, or turn off what protects a loader.
+/// Keras functions that load, fetch or write given files, or disable the protection of a loader.
 #[rustfmt::skip]
 const DANGEROUS_FUNCTIONS: [&str; 22] = [
     "audio_dataset_from_directory", "clone_model", "deserialize", "deserialize_keras_object", "enable_unsafe_deserialization", "func_load",
@@ -123,8 +126,9 @@ const DANGEROUS_FUNCTIONS: [&str; 22] = [
     "text_dataset_from_directory", "upload_preset",
 ];
 
-/// Functions of Python itself that nothing is said of elsewhere. There are no others of `builtins` that Keras could find: what a model's
-/// author wrote has that module too, and only the program that loads can have it.
+/// Python functions that no other list contains. These are all functions of `builtins` that Keras
+/// could find: functions of a model's author also have that module name, and only the loading
+/// program can have them.
 #[rustfmt::skip]
 const PYTHON: [&str; 42] = [
     "abs", "aiter", "all", "anext", "any", "ascii", "bin", "buffer", "callable", "chr", "cmp", "coerce", "copyright", "credits", "divmod",
@@ -132,31 +136,31 @@ const PYTHON: [&str; 42] = [
     "ord", "pow", "print", "repr", "reversed", "round", "sorted", "sum", "unichr", "unicode", "xrange", "zip",
 ];
 
-/// Types of Python that are written as objects of Keras, beside those that are harmless in a pickle.
+/// Python types that are written as Keras objects, besides those that are harmless in a pickle.
 const TYPES: [&str; 3] = ["NoneType", "ellipsis", "type"];
 
-/// Parts of TensorFlow whose functions compute.
+/// Parts of TensorFlow whose functions only compute.
 #[rustfmt::skip]
 const TENSORFLOW: [&str; 17] = [
     "RaggedTensor", "SparseTensor", "Tensor", "__operators__", "audio", "bitwise", "dtypes", "image", "linalg", "math", "nn",
     "quantization", "ragged", "random", "sets", "signal", "sparse",
 ];
 
-/// Functions of TensorFlow, not in any part of it, that reach files or code.
+/// Top-level TensorFlow functions that access files or code.
 #[rustfmt::skip]
 const DANGEROUS_TENSORFLOW: [&str; 13] = [
     "Print", "Session", "import_graph_def", "load_file_system_library", "load_library", "load_op_library", "matching_files",
     "numpy_function", "print", "py_func", "py_function", "read_file", "write_file",
 ];
 
-/// Operators of TensorFlow that reach files or code, as a graph names them.
+/// TensorFlow operators that access files or code, by their names in a graph.
 #[rustfmt::skip]
 const DANGEROUS_OPERATORS: [&str; 13] = [
     "EagerPyFunc", "ImmutableConst", "LoadLibrary", "MatchingFiles", "MergeV2Checkpoints", "PrintV2", "PyFunc", "ReadFile", "Restore", "Save",
     "ShardedFilename", "WholeFileReader", "WriteFile",
 ];
 
-/// What the loader of Keras does with this object that somebody should know before; nothing if it is none of Keras.
+/// The finding for this object; `None` if it is harmless or not a Keras object.
 pub(crate) fn judge(object: &Object) -> Option<Finding> {
     let class = object.text(CLASS_NAME)?;
     let dangerous = |message: String| Some(Finding::new(Severity::Dangerous, message));
@@ -173,13 +177,14 @@ pub(crate) fn judge(object: &Object) -> Option<Finding> {
         }
         let has_words = ["Lookup", "Tokenizer", "Vectorization"].iter().any(|kind| class.contains(kind));
         if let Some(path) = ["vocabulary", "merges"].into_iter().find_map(|key| object.of_config(key)).filter(|_| has_words) {
-            return dangerous(format!("has its Keras loader read the file {:?} into a layer {}", shown(path), shown(class)));
+            return dangerous(format!("makes its Keras loader read the file {:?} into a layer {}", shown(path), shown(class)));
         }
     }
     judge_import(class, module?, object)
 }
 
-/// Layers of older versions of Keras that call a function of TensorFlow, or one of a value, by its name.
+/// Layers of older Keras versions that call a TensorFlow function, or a method of a value, by its
+/// name.
 fn judge_layer(class: &str, object: &Object) -> Option<Finding> {
     let (severity, name) = match class {
         "TFOpLambda" | "SlicingOpLambda" => object.of_config("function").and_then(|name| Some((judge_tensorflow(name)?, name)))?,
@@ -188,10 +193,11 @@ fn judge_layer(class: &str, object: &Object) -> Option<Finding> {
         "TensorFlowOpLayer" => judge_node(object.of_config("node_def")?)?,
         _ => return None,
     };
-    Some(Finding::new(severity, format!("has a layer {class} of Keras that calls {}", shown(name))))
+    Some(Finding::new(severity, format!("has a Keras layer {class} that calls {}", shown(name))))
 }
 
-/// What is thought of a node of a graph, written as a text or JSON of protobuf (`op: "AddV2"`), and its operator; `None` if it computes.
+/// The severity of a graph node in protobuf text or JSON (`op: "AddV2"`), and its operator; `None`
+/// if it only computes.
 fn judge_node(node: &str) -> Option<(Severity, &str)> {
     let operators = node.split("op").skip(1).filter_map(|rest| {
         let value = rest.trim_start_matches(['"', '\'', ':', ' ']);
@@ -204,10 +210,10 @@ fn judge_node(node: &str) -> Option<(Severity, &str)> {
             return Some((Severity::Dangerous, operator));
         }
     }
-    (!is_told).then_some((Severity::Unknown, "an operator that it does not name"))
+    (!is_told).then_some((Severity::Unknown, "an unnamed operator"))
 }
 
-/// What is thought of a function of TensorFlow by its public name; `None` if it computes.
+/// The severity of a TensorFlow function, by its public name; `None` if it only computes.
 fn judge_tensorflow(name: &str) -> Option<Severity> {
     let name = name.strip_prefix("compat.v1.").unwrap_or(name);
     match name.split_once('.') {
@@ -220,26 +226,27 @@ fn judge_tensorflow(name: &str) -> Option<Severity> {
     }
 }
 
-/// What is taken of a module.
+/// Judges a name that is taken from a module.
 fn judge_import(class: &str, module: &str, object: &Object) -> Option<Finding> {
     let is_function = class == "function";
     let name = match class {
         "function" => object.text(CONFIG).unwrap_or("?"),
         "__typespec__" => object.text("spec_name").unwrap_or("?"),
-        // Values that are made without asking for their module.
+        // Values that are created without use of their module.
         "__bytes__" | "__ellipsis__" | "__keras_tensor__" | "__numpy__" | "__slice__" | "__tensor__" => return None,
         class => class,
     };
-    // Some versions look for the one where they do not find the other.
+    // Some versions look for one name if they do not find the other.
     let registered = object.text("registered_name").filter(|registered| *registered != "function" && !registered.is_empty());
     let (severity, name) =
         [Some(name), registered].into_iter().flatten().find_map(|name| Some((judge_name(module, name, class)?, name)))?;
     let global = format!("{}.{}", shown(module), shown(name));
     let how = if is_function { "take the function" } else { "import" };
-    Some(Finding { global: Some(global.clone()), ..Finding::new(severity, format!("has its Keras loader {how} {global}")) })
+    Some(Finding { global: Some(global.clone()), ..Finding::new(severity, format!("makes its Keras loader {how} {global}")) })
 }
 
-/// What is thought of taking `name` of `module` as what an object of this class is; `None` if it is harmless.
+/// The severity of taking `name` from `module` for an object of this class; `None` if it is
+/// harmless.
 fn judge_name(module: &str, name: &str, class: &str) -> Option<Severity> {
     let global = || globals::judge(&Global { module: module.to_owned(), name: name.to_owned() });
     if module == "builtins" {
@@ -257,7 +264,7 @@ fn judge_name(module: &str, name: &str, class: &str) -> Option<Severity> {
     if is_registered(name) || FUNCTIONS.contains(&name) || is_operation && is_identifier(name) {
         return None;
     }
-    // Those of `applications` are functions, which fetch weights, or read them from a file.
+    // Names in `applications` are functions that fetch weights or read them from a file.
     let is_application = part.split('.').any(|part| part == "applications");
     if is_class(name) && !is_application && !GADGETS.iter().any(|(gadget, _)| *gadget == name) {
         return None;
@@ -266,13 +273,14 @@ fn judge_name(module: &str, name: &str, class: &str) -> Option<Severity> {
     if is_dangerous { Some(Severity::Dangerous) } else { Some(attribute(name)) }
 }
 
-/// Something of Keras that is neither a class nor a function that is known. Its modules import others, whose attributes can be named.
+/// A Keras name that is neither a class nor a known function. Keras modules import other modules,
+/// whose attributes can be named.
 fn attribute(name: &str) -> Severity {
     let Some((module, name)) = name.split_once('.') else { return Severity::Unknown };
     globals::judge(&Global { module: module.to_owned(), name: name.to_owned() }).unwrap_or(Severity::Unknown)
 }
 
-/// The rest of a module's name behind the package, if it is of Keras.
+/// The rest of a module's name after the package, if the package belongs to Keras.
 fn is_of_keras(module: &str) -> Option<&str> {
     PACKAGES.iter().find_map(|package| {
         let rest = module.strip_prefix(package)?;
@@ -280,17 +288,17 @@ fn is_of_keras(module: &str) -> Option<&str> {
     })
 }
 
-/// Whether only what the program registered can be meant: no name of Python has this in it.
+/// Whether the name can only be a registered one: Python names do not contain this character.
 fn is_registered(name: &str) -> bool {
     name.contains('>')
 }
 
-/// Whether it is the name of one thing in a module, that is meant for others.
+/// Whether it is a single public name in a module.
 fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Whether it is written as the name of a class.
+/// Whether it is written like the name of a class.
 fn is_class(name: &str) -> bool {
     is_identifier(name) && name.starts_with(|c: char| c.is_ascii_uppercase())
 }

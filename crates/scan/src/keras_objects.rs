@@ -1,47 +1,49 @@
-//! Formats in which configs of Keras lie among other bytes, as JSON that its loader may run: HDF5, in which older Keras keeps whole models,
-//! and the metadata of a SavedModel.
+//! Formats that contain Keras configs as JSON among other bytes: HDF5, in which older Keras
+//! versions store whole models, and the metadata of a SavedModel. A loader may run such configs.
 //!
-//! Neither format is parsed. Both have a config in one piece and as it is, unless a heap of HDF5 is compressed. So each JSON object
-//! among the file's bytes is looked at, wherever it stands.
+//! Neither format is parsed. Both contain a config unchanged and in one piece, unless an HDF5 heap
+//! is compressed. So every JSON object among the file's bytes is scanned, at any position.
 
 use crate::{FileReport, json};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 /// The name of the attribute with the config of a model.
 const MODEL_CONFIG: &[u8] = b"model_config";
-/// The beginning of a heap: its version and the length of its identifiers follow, and then how long the description of its filters is.
+/// The beginning of a heap. Its version and the length of its identifiers follow, then the length
+/// of the description of its filters.
 const HEAP: &[u8] = b"FRHP\0";
-/// Where that length stands behind the heap's beginning.
+/// The offset of that length after the heap's beginning.
 const FILTERS: usize = 7;
-/// A longer config is not kept.
+/// The longest config that is kept.
 const MAX_CONFIG: usize = 64 << 20;
-/// How many bytes may be looked at again, where what began like an object is none.
+/// How many bytes may be scanned again because something that began like an object was not one.
 const MAX_AGAIN: u64 = 64 << 20;
 
-/// The name of the file with the configs of a SavedModel's layers, of which TensorFlow's Keras makes the layers again.
+/// The name of the file with the configs of a SavedModel's layers, from which TensorFlow's Keras
+/// recreates the layers.
 pub(crate) const METADATA: &str = "keras_metadata.pb";
 
-/// Looks for configs in the metadata of a SavedModel, from where it stands.
+/// Looks for configs in the metadata of a SavedModel, from the current position.
 pub(crate) fn scan_metadata(file: impl Read, report: &mut FileReport) {
     let mut found = Found::default();
     match found.read(&mut BufReader::with_capacity(64 << 10, file), report) {
-        Err(error) => report.unread(format!("has the configs of Keras layers, and cannot be read: {error}")),
+        Err(error) => report.unread(format!("has the configs of Keras layers, but cannot be read: {error}")),
         Ok(()) if found.again > MAX_AGAIN || found.is_unclear => report.unread("has configs of Keras layers that cannot be read"),
         Ok(()) => report.looked("the configs of a SavedModel's Keras layers"),
     }
 }
 
-/// Looks for configs in HDF5, from where it stands.
+/// Looks for configs in HDF5, from the current position.
 pub(crate) fn scan_hdf5(file: impl Read, report: &mut FileReport) {
     let mut found = Found::default();
     match found.read(&mut BufReader::with_capacity(64 << 10, file), report) {
-        Err(error) => report.unread(format!("is HDF5, and cannot be read: {error}")),
-        Ok(()) if found.is_filtered => report.unread("is HDF5 with a compressed heap, where the config of a Keras model could be"),
-        Ok(()) if found.again > MAX_AGAIN => report.unread("is HDF5, and has too much that begins like the config of a model"),
+        Err(error) => report.unread(format!("is HDF5, but cannot be read: {error}")),
+        Ok(()) if found.is_filtered => report.unread("is HDF5 with a compressed heap, which could contain the config of a Keras model"),
+        Ok(()) if found.again > MAX_AGAIN => report.unread("is HDF5 with too much content that begins like a model config"),
         Ok(()) if found.is_unclear => report.unread("is HDF5 with the config of a Keras model that cannot be read"),
         Ok(()) if found.is_model && found.configs == 0 => report.unread("is HDF5 with a Keras model whose config was not found"),
         Ok(()) if found.is_model => report.looked("HDF5: the config of its Keras model"),
-        Ok(()) => report.looked("HDF5: that it has no config of a Keras model"),
+        Ok(()) => report.looked("HDF5: it has no config of a Keras model"),
     }
 }
 
@@ -49,11 +51,11 @@ pub(crate) fn scan_hdf5(file: impl Read, report: &mut FileReport) {
 struct Found {
     is_model: bool,
     is_filtered: bool,
-    /// Something looks like a config, and is no JSON or too long.
+    /// Whether something looks like a config, but is not JSON or is too long.
     is_unclear: bool,
     configs: usize,
     again: u64,
-    /// The last bytes, as many as are needed to find what is looked for.
+    /// The last bytes, as many as the search needs.
     last: Vec<u8>,
 }
 
@@ -71,14 +73,14 @@ impl Found {
             }
             file.consume(bytes.len());
         }
-        // What is not closed may have others in it.
+        // An object without an end may contain others.
         while let Some(open) = object {
             object = self.again(&open.text, report);
         }
         Ok(())
     }
 
-    /// The object that is open behind this byte.
+    /// The open object after this byte.
     fn take(&mut self, object: Option<Object>, byte: u8, report: &mut FileReport) -> Option<Object> {
         let Some(mut open) = object else { return (byte == b'{').then(Object::new) };
         match open.take(byte) {
@@ -92,10 +94,10 @@ impl Found {
         }
     }
 
-    /// Looks at the bytes behind the first of a text that is no object.
+    /// Scans the bytes after the first byte of a text that is not an object.
     fn again(&mut self, text: &[u8], report: &mut FileReport) -> Option<Object> {
         self.is_unclear |= text.len() >= MAX_CONFIG;
-        // A stack of its own would be as deep as whoever wrote the file likes.
+        // This uses a list and no recursion, because the file determines the depth.
         let mut rest = text.get(1..).unwrap_or_default().to_vec();
         loop {
             self.again += rest.len() as u64;
@@ -122,7 +124,7 @@ impl Found {
 
     fn judge(&mut self, text: &[u8], report: &mut FileReport) {
         let has = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
-        // Any of its letters could be written as an escape.
+        // Any letter could be written as an escape.
         if !has(b"class_name") && !has(b"\\u") {
             return;
         }
@@ -143,7 +145,7 @@ impl Found {
     }
 }
 
-/// What begins like a JSON object, as far as it is read.
+/// A possible JSON object, as far as it was read.
 struct Object {
     text: Vec<u8>,
     depth: usize,
@@ -158,7 +160,7 @@ enum Next {
 }
 
 impl Object {
-    /// Behind its brace.
+    /// An object after its opening brace.
     fn new() -> Self {
         Self { text: vec![b'{'], depth: 1, is_in_text: false, is_escaped: false }
     }
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_config_of_a_model_is_judged_wherever_it_lies() {
+    fn the_config_of_a_model_is_judged_at_any_position() {
         let dense = br#"{"class_name":"Sequential","config":{"layers":[{"class_name":"Dense","config":{"x":"}{"}}]}}"#;
         let lambda = br#"{"class_name":"Sequential","config":{"layers":[{"class_name":"Lambda","config":{}}]}}"#;
         let (severities, report) = found(&[b"model_config\0", dense]);
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_that_is_not_found_is_not_passed_over() {
+    fn a_missing_config_is_a_finding() {
         let heap = |filters: u8| [HEAP, &[7, 0, filters, 0][..]].concat();
         assert_eq!(found(&[b"model_config"]).0, [Severity::Unread]);
         assert_eq!(found(&[&heap(9)]).0, [Severity::Unread]);

@@ -1,8 +1,10 @@
-//! Whether loading a model's files could run code that somebody put into them.
+//! Checks whether loading a model's files could run malicious code.
 //!
-//! What a file is, is told from its bytes. Headers are checked against their files; pickles are walked opcode by opcode, never run, and
-//! what they import is judged against a list of what is harmless: anything else is a finding. So is what a loader opens that runs what it
-//! reads, and what could not be read here. A [`Report`] lists what was not judged, and says of nothing that it is clean.
+//! The format of a file is detected from its bytes. Headers are checked against their files.
+//! Pickles are walked opcode by opcode and never executed; their imports are judged by a list of
+//! harmless globals, and anything else is a finding. Findings are also unsafe formats that a loader
+//! opens, and content that could not be read. A [`Report`] lists everything that was not judged,
+//! and never states that a file is clean.
 
 mod container;
 mod file;

@@ -1,4 +1,4 @@
-//! Pickles: what they import and call, judged.
+//! Judgement of the imports and calls of pickles.
 
 use crate::{
     FileReport, Finding, Severity,
@@ -11,23 +11,24 @@ use std::{
     io::{self, Read, Seek},
 };
 
-/// More kinds of findings of one pickle are one.
+/// The largest number of different findings for a pickle.
 const MAX_KINDS: usize = 1000;
 
-/// How sure it is that a file is a pickle.
+/// How likely a file is a pickle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Suspicion {
-    /// It says so, and has a name or place that pickles have.
+    /// It has the magic bytes, and a name or place of a pickle.
     Named,
-    /// It says so.
+    /// It has the magic bytes.
     Marked,
-    /// Only its name says so: what is no whole pickle is none, unless it imports something.
+    /// Only the name indicates a pickle: an incomplete pickle does not count, unless it imports
+    /// something.
     NamedOnly,
-    /// Nothing says so: what is no whole pickle is none, unless it calls something.
+    /// Nothing indicates a pickle: an incomplete pickle does not count, unless it calls something.
     None,
 }
 
-/// Scans the pickles of a file, one after the other. Says whether there was one.
+/// Scans the consecutive pickles of a file. Returns whether there was one.
 pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspicion, context: Context<'_>, report: &mut FileReport) -> bool {
     let mut pickles = Pickles::new(file);
     let mut legacy = pickles.is_at_legacy_torch().then(LegacyTorch::default);
@@ -39,14 +40,15 @@ pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspici
             if let Some(legacy) = &mut legacy {
                 legacy.record(number, &step);
             }
-            judge.hear(step);
+            judge.record(step);
         });
         let is_meant = walk.is_whole() || judge.is_active || number == 1 && matches!(suspicion, Suspicion::Named | Suspicion::Marked);
         if !is_meant {
             if let Ending::Unreadable(error) = &walk.ending {
                 report.unread(format!("cannot be read from byte {} on: {error}", walk.end));
             }
-            // What only makes values, and has bytes behind it, is a text: LICENSE begins with "Copyright", which reads as a string of bytes.
+            // A pickle that only creates values, with more bytes after it, is a text: LICENSE
+            // begins with "Copyright", which reads as a string opcode.
             if suspicion == Suspicion::None && !has_effect {
                 return false;
             }
@@ -76,14 +78,15 @@ pub(crate) fn scan(file: impl Read + Seek, size: Option<u64>, suspicion: Suspici
     }
 }
 
-/// Skips the storages that stand behind the pickles of a legacy file of PyTorch, each of elements of so many bytes.
+/// Skips the storages after the pickles of a legacy PyTorch file, each with its element size in
+/// bytes.
 fn skip_storages(pickles: &mut Pickles<impl Read + Seek>, storages: Option<Vec<u64>>, size: Option<u64>, report: &mut FileReport) {
     let begin = pickles.position();
     let mut judge = Judge::new(LegacyTorch::PICKLES + 1, false, false);
-    let mut skip = |element_bytes: &u64| match pickles.skip_storage(*element_bytes, &mut |step| judge.hear(step)) {
-        Ok(()) if size.is_some_and(|size| pickles.position() > size) => Err("it ends within its tensors".to_owned()),
+    let mut skip = |element_bytes: &u64| match pickles.skip_storage(*element_bytes, &mut |step| judge.record(step)) {
+        Ok(()) if size.is_some_and(|size| pickles.position() > size) => Err("the file ends inside its tensors".to_owned()),
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err("it ends within its tensors".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err("the file ends inside its tensors".to_owned()),
         Err(error) => Err(error.to_string()),
     };
     let skipped = storages.as_ref().map(|storages| storages.iter().try_for_each(&mut skip));
@@ -96,12 +99,12 @@ fn skip_storages(pickles: &mut Pickles<impl Read + Seek>, storages: Option<Vec<u
                 report.not_judged(behind(pickles.position(), size, "the last tensor"));
             }
         }
-        (_, Some(Err(error))) => report.find(Finding::malformed(format!("is no sound legacy file of PyTorch: {error}"))),
+        (_, Some(Err(error))) => report.find(Finding::malformed(format!("is not a valid legacy PyTorch file: {error}"))),
         (_, None) | (None, _) => report.not_judged(behind(begin, size, "the last pickle")),
     }
 }
 
-/// Whether anything is left, as far as that can be told.
+/// Whether bytes are left. Read errors are reported and count as no.
 fn has_more(pickles: &mut Pickles<impl Read + Seek>, report: &mut FileReport) -> bool {
     match pickles.is_at_end() {
         Ok(is_at_end) => !is_at_end,
@@ -112,26 +115,30 @@ fn has_more(pickles: &mut Pickles<impl Read + Seek>, report: &mut FileReport) ->
     }
 }
 
-/// Says how a pickle ended. Gives whether another may follow, or nothing if it was none.
+/// Reports how a pickle ended. Returns whether another pickle may follow, or `None` if it was not a
+/// pickle.
 fn end(walk: &Walk, number: usize, suspicion: Suspicion, has_findings: bool, size: Option<u64>, report: &mut FileReport) -> Option<bool> {
     match &walk.ending {
         Ending::Stop(_) if walk.is_sound => Some(true),
         Ending::Stop(_) => {
-            report.find(Finding::malformed("takes values that are not there, so that loaders fail").at(number, walk.end));
+            report.find(Finding::malformed("uses missing values, so loaders fail").at(number, walk.end));
             Some(true)
         }
         Ending::Broken(why) => {
             if has_findings || suspicion == Suspicion::Named {
-                report.find(Finding::malformed(format!("breaks off: {why}. What stands before is done all the same")).at(number, walk.end));
-                report.not_judged(behind(walk.end, size, "where its pickle breaks off"));
+                report.find(
+                    Finding::malformed(format!("is broken: {why}. Loaders still perform everything before this point"))
+                        .at(number, walk.end),
+                );
+                report.not_judged(behind(walk.end, size, "the broken end of its pickle"));
                 Some(false)
             } else {
-                report.not_judged(format!("begins like a pickle, and is none from byte {} on", walk.end));
+                report.not_judged(format!("begins like a pickle, but is not one from byte {} on", walk.end));
                 None
             }
         }
         Ending::Array => {
-            report.unread(format!("was not read on: {}", behind(walk.end, size, "an array of unknown length in its pickle")));
+            report.unread(format!("was not read completely: {}", behind(walk.end, size, "an array of unknown length in its pickle")));
             Some(false)
         }
         Ending::Unreadable(error) => {
@@ -148,39 +155,40 @@ fn say_walked(pickles: usize, report: &mut FileReport) {
 
 fn behind(at: u64, size: Option<u64>, what: &str) -> String {
     match size.and_then(|size| size.checked_sub(at)) {
-        Some(bytes) => format!("{bytes} bytes behind {what}, from byte {at} on"),
-        None => format!("what lies behind {what}, from byte {at} on"),
+        Some(bytes) => format!("{bytes} bytes after {what}, from byte {at} on"),
+        None => format!("the content after {what}, from byte {at} on"),
     }
 }
 
-/// Whether the names could be those of something that is installed. Those that a text has by chance seldom could: `mport os`.
+/// Whether the names could belong to an installed module. Names that occur in a text by chance
+/// seldom could: `mport os`.
 ///
-/// This is of an import alone, which does nothing but that. What is called is found whatever it is called.
+/// This applies to imports alone, which have no other effect. Calls are findings whatever the name.
 fn can_be_imported(global: &Global) -> bool {
     let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());
     [&global.module, &global.name].iter().all(|names| names.split('.').all(is_name))
 }
 
-/// Judges what a pickle would do.
+/// Judges the actions of a pickle.
 struct Judge {
     number: usize,
     findings: Vec<Finding>,
-    said: HashSet<String>,
-    /// It imported something dangerous or called something, and was sound until then.
+    reported: HashSet<String>,
+    /// Whether it imported something dangerous or called something, and was sound until then.
     is_active: bool,
-    /// It imports something that is not harmless, or calls something.
+    /// Whether it imports something that is not harmless, or calls something.
     has_effect: bool,
-    /// Whether an import alone is enough for that.
+    /// Whether an import alone counts as an effect.
     is_expected: bool,
     is_torch_script: bool,
 }
 
 impl Judge {
     fn new(number: usize, is_expected: bool, is_torch_script: bool) -> Self {
-        Self { number, findings: Vec::new(), said: HashSet::new(), is_active: false, has_effect: false, is_expected, is_torch_script }
+        Self { number, findings: Vec::new(), reported: HashSet::new(), is_active: false, has_effect: false, is_expected, is_torch_script }
     }
 
-    fn hear(&mut self, step: Step<'_>) {
+    fn record(&mut self, step: Step<'_>) {
         match step.event {
             Event::Import(global) => {
                 let Some(severity) = judge(global).filter(|_| !(self.is_torch_script && is_of_torch_script(global))) else { return };
@@ -192,10 +200,10 @@ impl Judge {
                 self.find(step, finding);
             }
             Event::Unresolved => {
-                self.find(step, Finding::new(Severity::Unknown, "imports something whose name is only known when it is loaded"));
+                self.find(step, Finding::new(Severity::Unknown, "imports a global whose name is only known when it is loaded"));
             }
             Event::Extension(code) => {
-                let message = format!("takes what is registered as extension {code} where it is loaded");
+                let message = format!("uses the object that the loading process has registered as extension {code}");
                 self.find(step, Finding::new(Severity::Unknown, message));
             }
             Event::Call { callable, .. } => {
@@ -203,7 +211,7 @@ impl Judge {
                 if callable.global().is_some() {
                     self.is_active |= step.is_sound;
                 } else {
-                    self.find(step, Finding::new(Severity::Unknown, "calls something that is only known when it is loaded"));
+                    self.find(step, Finding::new(Severity::Unknown, "calls an object that is only known when it is loaded"));
                 }
             }
             Event::State { object: Value::Global(global), .. } => {
@@ -214,12 +222,12 @@ impl Judge {
         }
     }
 
-    /// Each thing once, where it comes first.
+    /// Each finding is reported once, at its first position.
     fn find(&mut self, step: Step<'_>, finding: Finding) {
-        if self.said.len() >= MAX_KINDS || !self.said.insert(finding.message.clone()) {
+        if self.reported.len() >= MAX_KINDS || !self.reported.insert(finding.message.clone()) {
             return;
         }
-        let message = if step.nesting > 0 { format!("{} (in a pickle within the pickle)", finding.message) } else { finding.message };
+        let message = if step.nesting > 0 { format!("{} (in a nested pickle)", finding.message) } else { finding.message };
         self.findings.push(Finding { message, ..finding }.at(self.number, step.at));
     }
 }

@@ -1,24 +1,26 @@
-//! What a scan says.
+//! The report of a scan.
 
 use serde::{Serialize, Serializer};
 use std::fmt;
 
-/// More findings of one file are only counted.
+/// Further findings of a file are only counted.
 const MAX_FINDINGS: usize = 100;
-/// More of what was looked at or not judged within one file is only counted.
+/// Further lines about one file are only counted.
 const MAX_LINES: usize = 20;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
-    /// Loading the file runs code, files or programs of somebody's choice, or is known to be a way to do so.
+    /// Loading the file runs code, files or programs of an attacker's choice, or is a known way to
+    /// do so.
     Dangerous,
-    /// Loading the file does what is not on the list of harmless things.
+    /// Loading the file does something that is not on the list of harmless things.
     Unknown,
-    /// The file is not what its format wants, so that programs read different things in it, or fail.
+    /// The file does not conform to its format, so programs read it differently or fail.
     Malformed,
-    /// A loader that runs what it reads opens the file, and all or some of it could not be read here.
+    /// A loader that runs code from its input opens the file, and all or part of it could not be
+    /// read here.
     Unread,
 }
 
@@ -33,21 +35,22 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Something in a file that whoever loads it should know before.
+/// A fact about a file that users should know before they load it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// What the file does or is, as it follows the file's name.
+    /// A description of the finding, to be appended to the name of the file.
     pub message: String,
-    /// The entry, if the file is an archive; with ` > ` between an archive and its entry.
+    /// The entry, if the file is an archive. Nested archives and their entries are separated by ` >
+    /// `.
     pub within: Option<String>,
-    /// Which of the pickles one after the other it is in, from 1.
+    /// The number of the pickle among the consecutive pickles of the file, from 1.
     pub pickle: Option<usize>,
-    /// Where it stands, in bytes from the beginning of the file or entry.
+    /// The position, in bytes from the beginning of the file or entry.
     pub position: Option<u64>,
-    /// What is imported, `MODULE.NAME`, if that is the finding.
+    /// The imported global, `MODULE.NAME`, if the finding is about one.
     pub global: Option<String>,
 }
 
@@ -65,7 +68,7 @@ impl Finding {
     }
 }
 
-/// The place within the file, then what is found there.
+/// The location within the file, then the description.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(within) = &self.within {
@@ -81,7 +84,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What was found in one file, and how much of it was looked at.
+/// The findings for one file, and the parts of it that were scanned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileReport {
@@ -89,17 +92,17 @@ pub struct FileReport {
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
-    /// What was looked at, and how; empty if nothing was.
+    /// The parts that were scanned, and how; empty if none was.
     pub looked_at: Vec<String>,
-    /// What was not judged, since no loader runs anything of it by itself, or reads it at all.
+    /// The parts that were not judged, because no loader runs code from them or reads them at all.
     pub not_judged: Vec<String>,
-    /// How many pickles were walked in it.
+    /// The number of pickles that were walked.
     pub pickles: usize,
-    /// What is wrong with it.
+    /// The findings.
     pub findings: Vec<Finding>,
-    /// How many more findings there are.
+    /// The number of further findings.
     pub more_findings: usize,
-    /// What is not wrong, but runs or is run.
+    /// Notes about content that is not a finding but is or runs code.
     pub notes: Vec<String>,
 }
 
@@ -112,7 +115,7 @@ impl FileReport {
         push(&mut self.looked_at, how.into());
     }
 
-    /// What a loader that runs what it reads may open must not be passed over by this, but by [`FileReport::unread`].
+    /// Content that an unsafe loader may open must be reported with [`FileReport::unread`] instead.
     pub(crate) fn not_judged(&mut self, what: impl Into<String>) {
         push(&mut self.not_judged, what.into());
     }
@@ -129,7 +132,7 @@ impl FileReport {
         if self.findings.len() < MAX_FINDINGS { self.findings.push(finding) } else { self.more_findings += 1 }
     }
 
-    /// Takes over what was found in the entry of an archive, but not how it was looked at.
+    /// Takes over the findings of an archive entry, but not its list of scanned parts.
     pub(crate) fn take_entry(&mut self, entry: Self) {
         let named = |text: String| format!("{}: {text}", entry.path);
         for finding in entry.findings {
@@ -154,20 +157,20 @@ fn push(lines: &mut Vec<String>, line: String) {
     }
 }
 
-/// What was found in the files of a model. It serialises with how many findings there are.
+/// The results for the files of a model. Its JSON form includes the number of findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The files in the order in which they lie there.
+    /// The files in their order in the model.
     pub files: Vec<FileReport>,
 }
 
 impl Report {
-    /// Every finding that is kept, with its file.
+    /// Every kept finding with its file.
     pub fn findings(&self) -> impl Iterator<Item = (&FileReport, &Finding)> {
         self.files.iter().flat_map(|file| file.findings.iter().map(move |finding| (file, finding)))
     }
 
-    /// How many findings there are.
+    /// The number of findings.
     pub fn count(&self) -> usize {
         self.files.iter().map(|file| file.findings.len() + file.more_findings).sum()
     }

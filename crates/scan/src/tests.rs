@@ -1,4 +1,4 @@
-//! Real files, and ones made to slip through.
+//! Real files, and files that try to evade the scan.
 
 mod headers;
 
@@ -10,14 +10,15 @@ use flate2::{
 use modelpack_testkit::{TorchTensor, tar_of, torch_archive, torch_pickle, zip_of};
 use std::io::{Cursor, Read};
 
-/// Files that Python, NumPy and joblib wrote; those with `canary` in their name run `touch modelpack-canary` when they are loaded.
+/// Files that Python, NumPy and joblib wrote. Files with `canary` in their name run `touch
+/// modelpack-canary` when they are loaded.
 macro_rules! data {
     ($name:literal) => {
         include_bytes!(concat!("tests/data/", $name)).as_slice()
     };
 }
 
-/// A pickle that runs a program, of protocol 2.
+/// A pickle of protocol 2 that runs a program.
 const CANARY: &[u8] = b"\x80\x02cposix\nsystem\nX\x16\x00\x00\x00touch modelpack-canary\x85R.";
 
 fn scan(path: &str, bytes: &[u8]) -> FileReport {
@@ -25,7 +26,7 @@ fn scan(path: &str, bytes: &[u8]) -> FileReport {
     scan_file(path, bytes.len() as u64, Cursor::new(bytes), Some(&scratch))
 }
 
-/// The imports that are found, and how bad they are.
+/// The imports that were found, with their severities.
 fn imports(path: &str, bytes: &[u8]) -> Vec<(Severity, String)> {
     scan(path, bytes).findings.into_iter().filter_map(|finding| Some((finding.severity, finding.global?))).collect()
 }
@@ -54,7 +55,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn pickles_of_every_protocol_are_found_out() {
+fn pickles_of_every_protocol_are_detected() {
     for (name, bytes) in [
         ("0.pkl", data!("canary-0.pkl")),
         ("1.pkl", data!("canary-1.pkl")),
@@ -62,7 +63,7 @@ fn pickles_of_every_protocol_are_found_out() {
         ("3.pkl", data!("canary-3.pkl")),
         ("4.pkl", data!("canary-4.pkl")),
         ("5.pkl", data!("canary-5.pkl")),
-        // Whatever they are called.
+        // With any name.
         ("weights.dat", data!("canary-0.pkl")),
         ("README.md", data!("canary-0.pkl")),
         ("model.safetensors", data!("canary-4.pkl")),
@@ -76,7 +77,7 @@ fn pickles_of_every_protocol_are_found_out() {
 }
 
 #[test]
-fn a_finding_names_the_entry_the_pickle_and_the_place() {
+fn a_finding_has_the_entry_the_pickle_and_the_position() {
     let archive = torch_archive(&[&b"\x80\x02N."[..], CANARY].concat(), &[(0, 8)]);
     let report = scan("model.pt", &archive);
     let finding = &report.findings[0];
@@ -94,7 +95,7 @@ fn arrays_of_numbers_are_harmless_and_those_of_objects_are_pickles() {
 }
 
 #[test]
-fn arrays_in_the_middle_of_joblibs_pickles_hide_nothing_behind_them() {
+fn arrays_inside_joblib_pickles_hide_nothing_after_them() {
     let report = finds_nothing("a.joblib", data!("good.joblib"));
     assert!(report.not_judged.is_empty(), "{report:?}");
     finds_canary("a.joblib", data!("canary.joblib"));
@@ -105,16 +106,16 @@ fn arrays_in_the_middle_of_joblibs_pickles_hide_nothing_behind_them() {
 }
 
 #[test]
-fn a_pytorch_archive_is_looked_at_by_its_pickle() {
+fn a_pytorch_archive_is_scanned_by_its_pickle() {
     let tensor = TorchTensor { name: "a", storage_class: "FloatStorage", storage: 0, storage_elements: 6, offset: 0, shape: &[2, 3] };
     let report = finds_nothing("pytorch_model.bin", &torch_archive(&torch_pickle(&[tensor]), &[(0, 24)]));
     assert_eq!(report.looked_at.len(), 1);
-    assert!(report.looked_at[0].contains("archive/data.pkl; 1 holds the numbers"), "{report:?}");
+    assert!(report.looked_at[0].contains("archive/data.pkl; 1 entry has tensor data"), "{report:?}");
     assert!(report.not_judged.is_empty(), "{report:?}");
 }
 
 #[test]
-fn a_payload_beside_the_pickle_of_an_archive_is_found_whatever_its_name() {
+fn a_payload_beside_the_pickle_of_an_archive_is_found_under_any_name() {
     for name in ["archive/data/0", "archive/extra", "notes.txt", "config.p"] {
         finds_canary("model.pt", &zip_of(&[("archive/data.pkl", b"\x80\x02}."), (name, CANARY)]));
     }
@@ -122,7 +123,7 @@ fn a_payload_beside_the_pickle_of_an_archive_is_found_whatever_its_name() {
 }
 
 #[test]
-fn archives_that_scanners_refuse_and_loaders_do_not_are_looked_at() {
+fn archives_that_loaders_accept_and_other_scanners_refuse_are_scanned() {
     let whole = torch_archive(CANARY, &[(0, 8)]);
     let is_malformed = |report: &FileReport| report.findings.iter().any(|finding| finding.severity == Severity::Malformed);
     let flagged = {
@@ -147,28 +148,29 @@ fn archives_that_scanners_refuse_and_loaders_do_not_are_looked_at() {
 }
 
 #[test]
-fn a_pickle_that_breaks_behind_its_payload_is_found() {
+fn a_pickle_that_is_broken_after_its_payload_is_found() {
     let broken = [&CANARY[..CANARY.len() - 1], b"\xff\xff"].concat();
     finds_canary("model.pkl", &broken);
     let report = scan("model.pkl", &broken);
-    assert!(report.findings.iter().any(|finding| finding.message.contains("breaks off")), "{report:?}");
-    assert_eq!(report.not_judged, [format!("1 bytes behind where its pickle breaks off, from byte {} on", broken.len() - 1)]);
+    assert!(report.findings.iter().any(|finding| finding.message.contains("is broken")), "{report:?}");
+    assert_eq!(report.not_judged, [format!("1 bytes after the broken end of its pickle, from byte {} on", broken.len() - 1)]);
     assert_eq!(imports("model.pkl", b"csomebody.s\nclass\n\xff").len(), 1);
     finds_canary("notes.bin", &data!("canary-0.pkl")[..data!("canary-0.pkl").len() - 4]);
 }
 
 #[test]
-fn what_stands_behind_the_last_pickle_is_not_called_looked_at() {
+fn content_after_the_last_pickle_is_not_reported_as_scanned() {
     let report = finds_nothing("model.pt", b"\x80\x02K\x01.\x80\x02].\x01\x02\x03\x04\x05");
     assert_eq!(report.looked_at, ["2 pickles, each opcode"]);
-    assert_eq!(report.not_judged, ["5 bytes behind the last pickle, from byte 9 on"]);
+    assert_eq!(report.not_judged, ["5 bytes after the last pickle, from byte 9 on"]);
     finds_canary("model.pt", &[&b"\x80\x02K\x01."[..], CANARY].concat());
 }
 
 #[test]
-fn what_is_two_things_is_looked_at_as_both() {
+fn files_of_two_formats_are_scanned_as_both() {
     finds_canary("model.pt", &[b"\x80\x02N.", zip_of(&[("archive/data.pkl", CANARY)]).as_slice()].concat());
-    // A sound header of safetensors. As opcodes, its length is a text of 60 bytes, behind which an extension is called.
+    // A valid safetensors header. As opcodes, its length is a text of 60 bytes, after which an
+    // extension is called.
     let header = format!("{:<57}K\u{82}A)R.\"}}}}", r#"{"__metadata__":{"p":""#);
     let length = u64::from(b'X') | 60 << 8;
     let padding = " ".repeat(length as usize - header.len());
@@ -188,23 +190,23 @@ fn archives_and_compression_hide_nothing() {
     let deep = (0..6).fold(CANARY.to_vec(), |bytes, _| gzip(&bytes));
     let report = scan("x", &deep);
     assert_eq!(severities(&report), [Severity::Unread], "{report:?}");
-    assert!(report.findings[0].message.contains("within too many others") && report.looked_at.is_empty(), "{report:?}");
+    assert!(report.findings[0].message.contains("nested too deep") && report.looked_at.is_empty(), "{report:?}");
 }
 
 #[test]
-fn what_loaders_decompress_by_themselves_is_decompressed() {
+fn formats_that_loaders_decompress_are_decompressed() {
     for (name, bytes) in [
         ("model.pkl.bz2", data!("canary.pkl.bz2")),
         ("model.pkl.xz", data!("canary.pkl.xz")),
         ("model.pkl.lzma", data!("canary.pkl.lzma")),
         ("model.pkl.lz4", data!("canary.pkl.lz4")),
-        // By another name, since joblib goes by the bytes.
+        // With other names, because joblib detects the format by the bytes.
         ("model.joblib", data!("canary.pkl.bz2")),
         ("model.bin", data!("canary.pkl.lzma")),
         ("weights", data!("canary.pkl.lz4")),
-        // By its name alone, as pandas does.
+        // Recognised by its name alone, as in pandas.
         ("model.pkl.xz", data!("canary-odd.pkl.xz")),
-        // Entries of NumPy's archives, which Python decompresses.
+        // Entries of NumPy archives, which Python decompresses.
         ("model.npz", data!("canary-bzip2.npz")),
         ("model.npz", data!("canary-lzma.npz")),
     ] {
@@ -213,7 +215,7 @@ fn what_loaders_decompress_by_themselves_is_decompressed() {
         assert!(!cut.findings.is_empty(), "{cut:?}");
     }
     finds_canary("model.tar.xz", &tar_of(&[("model.pkl.bz2", data!("canary.pkl.bz2"))]));
-    // Behind a frame of zstd that is skipped, and behind the header of joblib's first versions.
+    // After a skippable zstd frame, and after the header of joblib's first versions.
     let zstd = zstd::encode_all(CANARY, 1).unwrap();
     finds_canary("model.pkl.zst", &[b"\x50\x2a\x4d\x18\x02\0\0\0..", &zstd[..]].concat());
     let mut zlib = Vec::new();
@@ -224,7 +226,7 @@ fn what_loaders_decompress_by_themselves_is_decompressed() {
 }
 
 #[test]
-fn an_archive_that_is_told_by_its_checksum_alone_is_not_passed_over() {
+fn an_archive_recognised_only_by_its_checksum_is_scanned() {
     let mut tar = tar_of(&[("model.pkl", CANARY)]);
     tar[257..265].fill(0);
     let sum: u32 = tar[..512].iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u32::from(*b) }).sum();
@@ -234,7 +236,7 @@ fn an_archive_that_is_told_by_its_checksum_alone_is_not_passed_over() {
 }
 
 #[test]
-fn what_a_loader_would_open_and_cannot_be_read_is_found() {
+fn unreadable_files_that_a_loader_opens_are_findings() {
     for (name, bytes) in [
         ("model.pkl.bz2", &b"BZh9 rest"[..]),
         ("model.pkl.gz", b"\x1f\x8b\x08\0 rest"),
@@ -246,7 +248,8 @@ fn what_a_loader_would_open_and_cannot_be_read_is_found() {
     ] {
         assert_eq!(severities(&scan(name, bytes)), [Severity::Unread], "{:?}", scan(name, bytes));
     }
-    // An entry of an archive, by a method that nobody knows, and one that is compressed twice without a place to put it.
+    // An archive entry with an unknown method, and one that is compressed twice without a scratch
+    // directory.
     let mut archive = zip_of(&[("a.npy", b"1")]);
     let directory = archive.len() - 22 - 46 - 5;
     archive[8] = 77;
@@ -259,21 +262,21 @@ fn what_a_loader_would_open_and_cannot_be_read_is_found() {
 }
 
 #[test]
-fn texts_and_numbers_that_begin_like_compressed_ones_are_none() {
+fn texts_and_numbers_that_begin_like_compressed_files_are_not_mistaken_for_them() {
     for text in ["x = 1\nprint(x)\n", "x^2 + y^2\n", "x}\n", "x?", "x ", "x^"] {
         let report = finds_nothing("code.py", text.as_bytes());
-        assert_eq!(report.looked_at, ["a text that is no pickle"], "{text:?}");
+        assert_eq!(report.looked_at, ["a text that is not a pickle"], "{text:?}");
     }
     let numbers = [&[0x78, 0x9c][..], &[0xff; 5000]].concat();
     let report = scan("weights.bin", &numbers);
     assert!(report.findings.is_empty() && report.not_judged.len() == 1, "{report:?}");
     assert!(scan("weights.bin", &[0; 5000]).findings.is_empty());
-    // A stream of letters alone is decompressed all the same: what comes of it is a pickle.
+    // A stream that consists of letters only is still decompressed: its content is a pickle.
     assert!(!scan("model.joblib", &data!("canary-zlib.joblib")[..290]).findings.is_empty());
 }
 
 #[test]
-fn what_no_loader_runs_is_not_judged_and_no_finding() {
+fn formats_that_no_loader_runs_are_not_judged_and_not_findings() {
     for (name, bytes) in [
         ("model.bin", &b"7z\xbc\xaf\x27\x1c rest"[..]),
         ("model.tflite", b"\x1c\0\0\0TFL3 rest\0"),
@@ -289,7 +292,7 @@ fn what_no_loader_runs_is_not_judged_and_no_finding() {
 }
 
 #[test]
-fn weights_that_are_not_what_they_are_called_are_found() {
+fn weights_with_the_name_of_another_format_are_findings() {
     for (name, bytes) in [
         ("model.safetensors", &b"\x08\0\0\0\0\0\0\0{\"a\": 1}"[..]),
         ("model.safetensors", b"short"),
@@ -314,7 +317,7 @@ fn message(field: u8, content: &[u8]) -> Vec<u8> {
     [&[field << 3 | 2, content.len() as u8][..], content].concat()
 }
 
-/// An ONNX model whose one tensor, of two bytes, lies in a file of this name.
+/// An ONNX model with one tensor of two bytes in an external file with this name.
 fn onnx_with(location: &str) -> Vec<u8> {
     let place = [message(1, b"location"), message(2, location.as_bytes())].concat();
     let tensor = [&[0x08, 2, 0x10, 3][..], &message(13, &place), &[0x70, 1]].concat();
@@ -322,11 +325,11 @@ fn onnx_with(location: &str) -> Vec<u8> {
 }
 
 #[test]
-fn tensors_of_onnx_lie_beside_the_model_or_are_found() {
+fn onnx_tensors_outside_the_model_are_findings() {
     let report = finds_nothing("model.onnx", &onnx_with("weights/model.onnx_data"));
-    assert_eq!((&report.looked_at[..], report.not_judged.len()), (&["ONNX: its header, against the file".to_owned()][..], 0));
+    assert_eq!((&report.looked_at[..], report.not_judged.len()), (&["ONNX: the header, checked against the file".to_owned()][..], 0));
     for location in ["/etc/passwd", "../../.ssh/id_rsa", "a/../../b", "C:\\x", "*/_ORT_MEM_ADDR_/*"] {
-        // Whatever it is called, and within an archive.
+        // With any name, and in an archive.
         for (name, bytes) in [
             ("model.onnx", onnx_with(location)),
             ("model.bin", onnx_with(location)),
@@ -338,7 +341,7 @@ fn tensors_of_onnx_lie_beside_the_model_or_are_found() {
             assert!(report.findings[0].message.contains(&format!("{location:?}")), "{report:?}");
         }
     }
-    // In the body of a function that the model defines, and with what breaks behind it.
+    // In the body of a function that the model defines, and before malformed content.
     let node = onnx_with("/etc/passwd")[4..].to_vec();
     let constant = message(7, &message(5, &[&[0x2a][..], &node[1..]].concat()));
     let in_function = [&[0x08, 9, 0x3a, 0, 0xca, 1, constant.len() as u8][..], &constant].concat();
@@ -347,7 +350,7 @@ fn tensors_of_onnx_lie_beside_the_model_or_are_found() {
 }
 
 #[test]
-fn operators_that_onnx_runtimes_do_not_have_are_noted() {
+fn operators_outside_the_onnx_runtimes_are_noted() {
     let model = |domain: &str| [&[0x08, 9, 0x3a, 0][..], &message(8, &message(1, domain.as_bytes()))].concat();
     assert_eq!(finds_nothing("model.onnx", &model("com.example.ops")).notes.len(), 1);
     for domain in ["", "ai.onnx.ml", "com.microsoft"] {
@@ -358,7 +361,7 @@ fn operators_that_onnx_runtimes_do_not_have_are_noted() {
 }
 
 #[test]
-fn scripts_templates_and_code_that_a_config_names_are_noted() {
+fn scripts_templates_and_code_in_configs_are_noted() {
     assert_eq!(scan("modeling.py", b"import os\n").notes.len(), 1);
     assert_eq!(scan("chat_template.jinja", b"{{ x }}").notes.len(), 1);
     let pair = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
@@ -371,7 +374,7 @@ fn scripts_templates_and_code_that_a_config_names_are_noted() {
 }
 
 #[test]
-fn a_lambda_layer_of_keras_is_found() {
+fn a_keras_lambda_layer_is_found() {
     let config = br#"{"module":"keras","class_name":"Functional","config":{"layers":[{"module":"keras.layers","class_name":"Lambda"}]}}"#;
     let report = scan("model.keras", &zip_of(&[("config.json", config), ("model.weights.h5", b"\x89HDF\r\n\x1a\n")]));
     assert_eq!(report.findings.len(), 1);
@@ -379,7 +382,7 @@ fn a_lambda_layer_of_keras_is_found() {
 }
 
 #[test]
-fn code_of_python_is_no_pickle() {
+fn python_code_is_not_a_pickle() {
     for text in [
         "import os\nimport logging\n\nclass Model:\n    pass\n",
         "import logging\n",
@@ -395,7 +398,7 @@ fn code_of_python_is_no_pickle() {
             assert!(report.pickles == 0 && report.not_judged.is_empty(), "{report:?}");
         }
     }
-    // What calls something is a pickle, though: its mark is there.
+    // Files that call something are pickles: they have the magic bytes or a call.
     finds_canary("modeling_tiny.py", data!("canary-0.pkl"));
     finds_canary("modeling_tiny.py", b"(S'touch modelpack-canary'\niposix\nsystem\n.");
     finds_canary("modeling_tiny.py", b"(S'touch modelpack-canary'\niposix\nsystem\nimport os\n");
@@ -404,7 +407,7 @@ fn code_of_python_is_no_pickle() {
 }
 
 #[test]
-fn an_archive_of_torchscript_has_its_own_classes() {
+fn a_torchscript_archive_has_its_own_classes() {
     let pickle = b"\x80\x02c__torch__.model.Net\nNet\n)\x81}(X\x01\x00\x00\x00actorch.jit._pickle\nbuild_intlist\n](K\x01e\x85Rub.";
     let archive = |pickle: &[u8], others: &[&'static str]| {
         let mut entries = vec![("net/data.pkl", pickle)];
@@ -414,7 +417,7 @@ fn an_archive_of_torchscript_has_its_own_classes() {
     let script = ["net/constants.pkl", "net/code/__torch__/model/Net.py"];
     let report = finds_nothing("model.jit", &archive(pickle, &script));
     assert!(report.looked_at[0].starts_with("a TorchScript archive"), "{report:?}");
-    // Without the one or the other, or elsewhere, Python is asked for these classes.
+    // Without one of these entries, or outside the archive, the classes are imported from Python.
     for (name, bytes) in [
         ("model.pt", archive(pickle, &[])),
         ("model.pt", archive(pickle, &script[..1])),
@@ -424,21 +427,21 @@ fn an_archive_of_torchscript_has_its_own_classes() {
     ] {
         assert_eq!(imports(name, &bytes), [(Severity::Unknown, "__torch__.model.Net.Net".to_owned())]);
     }
-    // What an archive of TorchScript has else is found as ever.
+    // Other content of a TorchScript archive is judged as usual.
     finds_canary("model.pt", &archive(CANARY, &script));
     let inner = archive(pickle, &[]);
     let outer = zip_of(&[("constants.pkl", b"\x80\x02)."), ("code/a.py", b""), ("inner.pt", &inner)]);
     assert_eq!(imports("model.pt", &outer).len(), 1);
 }
 
-/// A file as PyTorch wrote it before its archives, with a storage of two floats behind these bytes.
+/// A legacy PyTorch file, with a storage of two floats after these bytes.
 fn legacy_torch(pickle: &[u8], storages: &[u8]) -> Vec<u8> {
     let preface = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}q\x00.";
     [preface, pickle, b"\x80\x02]q\x00X\x01\x00\x00\x000q\x01a.", storages].concat()
 }
 
 #[test]
-fn the_tensors_of_legacy_files_are_explained_and_what_is_behind_them_is_told() {
+fn tensors_of_legacy_files_are_recognised_and_content_after_them_is_reported() {
     let tensor = TorchTensor { name: "a", storage_class: "FloatStorage", storage: 0, storage_elements: 2, offset: 0, shape: &[2] };
     let pickle = torch_pickle(&[tensor]);
     let storage = |count: u64, data: &[u8]| [&count.to_le_bytes()[..], data].concat();
@@ -447,12 +450,12 @@ fn the_tensors_of_legacy_files_are_explained_and_what_is_behind_them_is_told() {
     assert_eq!(report.not_judged, Vec::<String>::new());
     let report = finds_nothing("model.pth", &legacy_torch(&pickle, &[storage(2, &[0x3f; 8]), vec![1, 2, 3]].concat()));
     assert_eq!(report.not_judged.len(), 1, "{report:?}");
-    assert!(report.not_judged[0].starts_with("3 bytes behind the last tensor"), "{report:?}");
+    assert!(report.not_judged[0].starts_with("3 bytes after the last tensor"), "{report:?}");
     for (count, data) in [(2, &[0; 7][..]), (u64::MAX, &[0; 8]), (1 << 40, &[0; 8])] {
         let report = scan("model.pth", &legacy_torch(&pickle, &storage(count, data)));
         assert_eq!(severities(&report), [Severity::Malformed], "{report:?}");
     }
-    // A loader that goes on with what it finds takes the storage for a pickle.
+    // A loader that continues to read takes the storage for a pickle.
     finds_canary("model.pth", &legacy_torch(&pickle, CANARY));
     let length = u64::from(b'X') | 3 << 8;
     finds_canary("model.pth", &legacy_torch(&pickle, &[&length.to_le_bytes()[..], b"0", &CANARY[2..], &[0; 4096]].concat()));
@@ -462,7 +465,7 @@ fn the_tensors_of_legacy_files_are_explained_and_what_is_behind_them_is_told() {
 }
 
 #[test]
-fn links_of_archives_are_no_findings_unless_they_lead_out() {
+fn archive_links_are_findings_only_if_they_leave_the_archive() {
     let with_link = |kind: u8, target: &str| {
         let mut tar = tar_of(&[("m/link", b""), ("m/x.pkl", CANARY)]);
         tar[156] = kind;
@@ -486,7 +489,7 @@ fn links_of_archives_are_no_findings_unless_they_lead_out() {
 }
 
 #[test]
-fn what_keras_imports_or_runs_is_found() {
+fn keras_imports_and_code_are_found() {
     let object = |module: &str, class: &str, config: &str| {
         format!(r#"{{"config":{{"layers":[{{"module":"{module}","class_name":"{class}","config":{config}}}]}}}}"#)
     };
@@ -507,7 +510,7 @@ fn what_keras_imports_or_runs_is_found() {
 }
 
 #[test]
-fn arrays_that_say_in_another_way_that_they_hold_objects_are_looked_at() {
+fn arrays_with_unusual_object_headers_are_scanned() {
     let array = |descr: &str| {
         let header = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}\n");
         [b"\x93NUMPY\x01\0".as_slice(), &(header.len() as u16).to_le_bytes(), header.as_bytes(), CANARY].concat()
@@ -539,7 +542,7 @@ fn arrays_that_say_in_another_way_that_they_hold_objects_are_looked_at() {
 }
 
 #[test]
-fn a_pickles_name_on_what_is_not_opened_is_found() {
+fn unrecognised_files_with_the_name_of_a_pickle_are_findings() {
     for name in ["model.pth", "model.pkl", "data.joblib"] {
         assert_eq!(scan(name, b"7z\xbc\xaf\x27\x1c rest").findings.len(), 1, "{name}");
     }
@@ -554,7 +557,7 @@ fn texts_are_not_mistaken_for_pickles() {
 }
 
 #[test]
-fn what_is_not_on_the_list_is_found_and_said_once() {
+fn unlisted_globals_are_found_and_reported_once() {
     let bytes = b"\x80\x02(csklearn.linear_model._base\nLinearRegression\n)\x81csklearn.linear_model._base\nLinearRegression\n)\x81l.";
     assert_eq!(imports("a.pkl", bytes), [(Severity::Unknown, "sklearn.linear_model._base.LinearRegression".to_owned())]);
     let report = scan("a.pkl", b"\x80\x02\x82\x05)R.");

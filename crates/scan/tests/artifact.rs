@@ -1,4 +1,4 @@
-//! Artifacts of raw and archive layers, and files too large to be read.
+//! Artifacts with raw and archive layers, and files too large to be read.
 
 use flate2::{Compression, read::GzEncoder};
 use modelpack_scan::{FileReport, Report, ScanOptions, ScannedFile, Severity, scan_file, scan_files};
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs::File, io::Read, io::Write, sync::Arc};
 
 const CANARY: &[u8] = b"\x80\x02cposix\nsystem\nX\x16\x00\x00\x00touch modelpack-canary\x85R.";
 
-/// Scans an artifact of these layers: encoding, path, bytes.
+/// Scans an artifact with these layers: encoding, path, bytes.
 async fn scan(layers: &[(Encoding, &str, Vec<u8>)], damage: impl Fn(&mut Descriptor)) -> Result<Report, Error> {
     let store = MemoryStore::new();
     let mut descriptors = Vec::new();
@@ -66,13 +66,13 @@ async fn files_are_scanned_in_layers_of_every_encoding() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_in_a_raw_layer_is_found_by_its_bytes() {
+async fn an_archive_in_a_raw_layer_is_detected_by_its_bytes() {
     let files = scanned(&[(Encoding::Raw, "weights", gzip(&tar_of(&[("x.pkl", CANARY)])))]).await;
     assert_eq!(files[0].findings[0].within.as_deref(), Some("x.pkl"), "{files:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_that_is_none_is_found_and_what_came_before_is_told() {
+async fn a_malformed_archive_layer_is_found_and_earlier_files_are_reported() {
     let mut tar = tar_of(&[("x.pkl", CANARY), ("y.pkl", CANARY)]);
     tar[1024 + 150] ^= 1;
     for (encoding, bytes) in [(Encoding::Tar, tar.clone()), (Encoding::TarGzip, gzip(&tar)), (Encoding::TarZstd, b"none".to_vec())] {
@@ -84,7 +84,7 @@ async fn an_archive_that_is_none_is_found_and_what_came_before_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_archive_layer_of_other_bytes_than_its_digest_says_is_an_error() {
+async fn an_archive_layer_with_a_wrong_digest_is_an_error() {
     let layers = [(Encoding::Tar, "m", tar_of(&[("x.pkl", CANARY)]))];
     let longer = scan(&layers, |layer| layer.size += 1).await;
     assert!(longer.is_err(), "{longer:?}");
@@ -93,7 +93,7 @@ async fn an_archive_layer_of_other_bytes_than_its_digest_says_is_an_error() {
 }
 
 #[test]
-fn of_weights_only_the_header_is_read() {
+fn only_the_header_of_weights_is_read() {
     let mut file = tempfile::tempfile().unwrap();
     let size = 1u64 << 40;
     let header = format!(r#"{{"a":{{"dtype":"U8","shape":[{size}],"data_offsets":[0,{size}]}}}}"#);
@@ -101,17 +101,17 @@ fn of_weights_only_the_header_is_read() {
     file.write_all(header.as_bytes()).unwrap();
     let whole = 8 + header.len() as u64 + size;
     if file.set_len(whole).is_err() {
-        eprintln!("SKIPPED: no sparse files of a TiB here");
+        eprintln!("SKIPPED: this file system has no sparse files of 1 TiB");
         return;
     }
     let report = scan_file("model.safetensors", whole, &mut file, None);
-    assert_eq!(report.looked_at, ["safetensors: its header, against the file"]);
+    assert_eq!(report.looked_at, ["safetensors: the header, checked against the file"]);
     let shorter = scan_file("model.safetensors", whole - 1, &mut file, None);
     assert_eq!(shorter.findings[0].severity, Severity::Malformed);
 }
 
 #[test]
-fn an_archive_within_an_archive_needs_a_place() {
+fn a_nested_archive_needs_a_scratch_directory() {
     let bytes = zip_of(&[("inner.zip", &zip_of(&[("x.pkl", CANARY)]))]);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&bytes).unwrap();

@@ -29,11 +29,11 @@ use tokio::{
 /// How many lines may wait for the sink. Further lines are dropped, and the log states how many.
 const QUEUE: usize = 1024;
 
-/// How many characters of a path and of a `User-Agent` are logged.
+/// The maximum number of characters of a path and of a `User-Agent` in the log.
 pub(crate) const PATH_LEN: usize = 1024;
 const USER_AGENT_LEN: usize = 256;
 
-/// How long writing the last lines may take when the server ends.
+/// The time limit for writing the last lines when the server ends.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// A log of answered requests. Cloning is cheap.

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::watch;
 use tracing::debug;
 
-/// What a connection waits for its client to do.
+/// The action of the client for which a connection waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
     /// To send the first request.

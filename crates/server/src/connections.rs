@@ -26,17 +26,17 @@ use tokio::{
 };
 use tracing::debug;
 
-/// How long a connection may be idle between requests, and how long the head of a request may take.
+/// The time limit for an idle connection between requests, and for the head of a request.
 /// Clients keep idle connections for up to 90 s, and it is better if the client closes them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long a client may be idle while the server shuts down.
+/// The idle limit of a client while the server shuts down.
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(5);
 
-/// How often idle clients are looked for while a connection waits for a place.
+/// The interval of the search for idle clients while a connection waits for a place.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What the connections should do.
+/// The requested state of the connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Stay open for further requests.

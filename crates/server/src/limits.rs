@@ -3,7 +3,7 @@
 use modelpack_transfer::CHUNK;
 use std::sync::Arc;
 
-/// How many connections may have large buffers. A slow connection keeps one buffer in
+/// The maximum number of connections with large buffers. A slow connection keeps one buffer in
 /// memory. With more connections each has a smaller buffer, which is slightly slower.
 ///
 /// Measured: eight concurrent pushes used 14 MiB with a buffer of one [`CHUNK`], 23 MiB with two
@@ -13,10 +13,11 @@ const LARGE_BUFFERS: usize = 64;
 /// The limits that follow from the number of descriptors of the process.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// How many connections are served. Each may need three descriptors: its socket, the blob that
+    /// The maximum number of connections that are served. Each may need three descriptors: its socket, the blob that
     /// it reads or writes, and briefly another file.
     pub(crate) connections: usize,
-    /// How many requests may wait for a lock of the store, each on a thread and with up to four descriptors.
+    /// The maximum number of requests that wait for a lock of the store, each on a thread and with
+    /// up to four descriptors.
     pub(crate) storing: usize,
 }
 

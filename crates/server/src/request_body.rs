@@ -17,10 +17,10 @@ use std::{
 };
 use tokio::time::{sleep, timeout};
 
-/// How long the rest of a body is read after the response. See [`RequestBody`].
+/// The time limit for reading the rest of a body after the response. See [`RequestBody`].
 const LINGER: Duration = Duration::from_secs(30);
 
-/// How long a body may be idle while another request waits for its end.
+/// The idle limit of a body while another request waits for its end.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// A body that can be read once.

@@ -37,17 +37,17 @@ impl ServerOptions {
         Self { body_idle, ..self }
     }
 
-    /// The process may open this many files and sockets.
+    /// Sets the number of files and sockets that the process may open.
     pub fn descriptors(self, descriptors: usize) -> Self {
         Self { descriptors, ..self }
     }
 
-    /// Asks `access` who may do what.
+    /// Sets the access control.
     pub fn access(self, access: impl Access) -> Self {
         Self { access: Arc::new(access), ..self }
     }
 
-    /// Logs requests; `None` logs none.
+    /// Sets the request log; `None` disables it.
     pub fn access_log(self, access_log: impl Into<Option<AccessLog>>) -> Self {
         Self { access_log: access_log.into(), ..self }
     }

@@ -34,7 +34,7 @@ impl Service {
         Arc::new(Self { views, readiness: Readiness::new(repositories), options, open: OpenConnections::default() })
     }
 
-    /// How long a body may be idle.
+    /// The idle limit of a body.
     pub(crate) fn body_idle(&self) -> Duration {
         self.options.body_idle
     }

@@ -11,7 +11,7 @@ pub const MEDIATYPE_UNTESTED: &str = "org.cncf.model.file.mediatype.untested";
 pub const TITLE: &str = "org.opencontainers.image.title";
 /// The tag of a manifest in the `index.json` of an OCI image layout.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// When an artifact was created, RFC 3339.
+/// The creation time of an artifact, RFC 3339.
 pub const CREATED: &str = "org.opencontainers.image.created";
 /// `"true"` on a gzip-compressed tar of a directory that `oras` packed.
 pub const ORAS_UNPACK: &str = "io.deis.oras.content.unpack";

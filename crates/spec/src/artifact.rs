@@ -2,8 +2,8 @@
 //! older names of the specification and the conventions of other tools.
 
 use crate::{
-    Config, Descriptor, DockerModel, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, ModelKit, OllamaModel, Said,
-    annotation,
+    Config, ConfigContents, Descriptor, DockerModel, Encoding, FilePath, ImageManifest, InvalidPath, LayerKind, LayerType, ModelKit,
+    OllamaModel, annotation,
     media_type::{self, KitLayer},
     path::PathSet,
     typed_layer::{Holds, TypedLayer, name_by_type},
@@ -31,7 +31,7 @@ pub struct FileMetadata {
     pub typeflag: u8,
 }
 
-/// How a layer's bytes become files.
+/// The way in which the bytes of a layer are stored: as one file or as an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// The bytes are the file with this path.
@@ -52,7 +52,7 @@ pub struct Layer {
     pub descriptor: Descriptor,
     /// The role of the layer in the model, if its media type tells it.
     pub kind: Option<LayerKind>,
-    /// How its bytes become files.
+    /// Whether its bytes are one file or an archive.
     pub content: Content,
     /// The path in the layer's annotations (an archive may have one too), or else the path that the
     /// media type implies.
@@ -67,8 +67,8 @@ impl Layer {
             descriptor.annotations.iter().map(|(k, v)| (annotation::normalise(k), v.as_str())).collect();
         let typed = TypedLayer::parse(&descriptor.media_type);
         // Docker treats an empty path as no path.
-        let said = |key| annotations.get(key).filter(|path| typed.is_none() || !path.is_empty());
-        let path = said(annotation::FILEPATH).or_else(|| said(annotation::TITLE));
+        let get = |key| annotations.get(key).filter(|path| typed.is_none() || !path.is_empty());
+        let path = get(annotation::FILEPATH).or_else(|| get(annotation::TITLE));
         let mut path: Option<FilePath> = path.map(|p| p.parse()).transpose()?;
         let mut metadata = annotations.get(annotation::FILE_METADATA).and_then(|json| serde_json::from_str(json).ok());
         if let Some(TypedLayer { holds: Holds::Archive, .. }) = typed {
@@ -176,22 +176,22 @@ impl Artifact {
     /// [known](Self::has_known_config) gives an empty result.
     ///
     /// Fails if the blob is not a JSON object, or contains a field of the specification twice.
-    pub fn read_config(&mut self, bytes: &[u8]) -> Result<Said, serde_json::Error> {
+    pub fn read_config(&mut self, bytes: &[u8]) -> Result<ConfigContents, serde_json::Error> {
         Ok(match self.form() {
-            None => Said::default(),
-            Some(Form::ModelPack) => Said { config: Config::parse(bytes)?, annotations: BTreeMap::new() },
+            None => ConfigContents::default(),
+            Some(Form::ModelPack) => ConfigContents { config: Config::parse(bytes)?, annotations: BTreeMap::new() },
             Some(Form::ModelKit) => {
                 let kit = ModelKit::parse(bytes)?;
                 kit.name_layers(self);
-                Said { config: kit.config(), annotations: kit.annotations() }
+                ConfigContents { config: kit.config(), annotations: kit.annotations() }
             }
             Some(Form::DockerModel) => {
                 let docker = DockerModel::parse(bytes)?;
-                Said { config: docker.config(), annotations: docker.annotations() }
+                ConfigContents { config: docker.config(), annotations: docker.annotations() }
             }
             Some(Form::Ollama) => {
                 let ollama = OllamaModel::parse(bytes)?;
-                Said { config: ollama.config(), annotations: ollama.annotations() }
+                ConfigContents { config: ollama.config(), annotations: ollama.annotations() }
             }
         })
     }

@@ -72,7 +72,7 @@ impl Config {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", remote = "Self")]
 pub struct ModelDescriptor {
-    /// When the model was created, RFC 3339.
+    /// The creation time of the model, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none", alias = "created_at", alias = "createTime", deserialize_with = "lenient::text")]
     pub created_at: Option<String>,
     /// Contact details of the authors.

@@ -94,9 +94,9 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(docker.config()).unwrap(), expected);
         assert_eq!(docker.annotations()[annotation::CONTEXT_LENGTH], "8192");
-        let said = read(&json!({ "config": { "context_size": 4096, "gguf": gguf } }));
-        assert_eq!(said.annotations()[annotation::CONTEXT_LENGTH], "4096");
-        assert_eq!(said.config().config.param_size.as_deref(), Some("360M"));
+        let model = read(&json!({ "config": { "context_size": 4096, "gguf": gguf } }));
+        assert_eq!(model.annotations()[annotation::CONTEXT_LENGTH], "4096");
+        assert_eq!(model.config().config.param_size.as_deref(), Some("360M"));
     }
 
     #[test]

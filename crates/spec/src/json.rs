@@ -1,4 +1,4 @@
-//! How results and log lines are written as JSON, so that the words of others in them are harmless on a terminal.
+//! The JSON form of results and log lines. Text from untrusted sources in it cannot affect a terminal.
 
 use serde::{Serialize, Serializer};
 use std::{
@@ -6,21 +6,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A JSON document in one line. Characters that [steer](is_steering) a terminal are written as `\uXXXX`, which means the same.
+/// A JSON document in one line. Characters that could [affect a terminal](is_steering) are written
+/// as `\uXXXX`, which has the same meaning.
 ///
-/// Panics if the document does not serialise. Documents with string keys do.
+/// Panics if the document cannot be serialised. Documents with string keys always can.
 pub fn to_line(document: &impl Serialize) -> String {
     line(document, is_steering)
 }
 
-/// A JSON document in one line of ASCII: every other character is written as `\uXXXX`, which means the same.
+/// A JSON document in one line of ASCII: every other character is written as `\uXXXX`, which has the same meaning.
 ///
-/// Panics if the document does not serialise. Documents with string keys do.
+/// Panics if the document cannot be serialised. Documents with string keys always can.
 pub fn to_ascii_line(document: &impl Serialize) -> String {
     line(document, |c| !matches!(c, ' '..='~'))
 }
 
-/// Whether a character could steer a terminal or reorder a line: control characters, line separators, and marks of text direction.
+/// Whether a character could control a terminal or reorder a line. These are control characters,
+/// line separators, and marks of text direction.
 pub fn is_steering(c: char) -> bool {
     let separates_lines = matches!(c, '\u{2028}' | '\u{2029}');
     let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -35,9 +37,9 @@ fn line(document: &impl Serialize, is_escaped: impl Fn(char) -> bool) -> String 
     let mut line = String::with_capacity(json.len());
     for c in json.chars() {
         if is_escaped(c) {
-            // Outside of strings there are none.
+            // Such characters occur in JSON strings only.
             let mut units = [0; 2];
-            c.encode_utf16(&mut units).iter().for_each(|unit| write!(line, "\\u{unit:04x}").expect("a string takes all that is written"));
+            c.encode_utf16(&mut units).iter().for_each(|unit| write!(line, "\\u{unit:04x}").expect("writing to a string cannot fail"));
         } else {
             line.push(c);
         }
@@ -45,12 +47,13 @@ fn line(document: &impl Serialize, is_escaped: impl Fn(char) -> bool) -> String 
     line
 }
 
-/// Writes a path of this machine as text, for `#[serde(serialize_with)]`: what is not UTF-8 in it is written as U+FFFD.
+/// Writes a local path as text, for `#[serde(serialize_with)]`. Bytes that are not UTF-8 are
+/// written as U+FFFD.
 pub fn path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// Writes paths of this machine as [`path`] does.
+/// Writes local paths like [`path`].
 pub fn paths<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
 }

@@ -45,5 +45,5 @@ pub use path::{FilePath, InvalidPath, PathSet};
 pub use reference::{InvalidReference, Reference, RepositoryName, Selector, Tag};
 pub use referrer::Referrer;
 pub use shard::{ShardName, ShardSet};
-pub use translate::Said;
+pub use translate::ConfigContents;
 pub use unknown::UnknownFields;

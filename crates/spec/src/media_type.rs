@@ -124,7 +124,7 @@ impl Serialize for LayerKind {
     }
 }
 
-/// How a layer's bytes hold its files.
+/// The encoding of a layer: a raw file, or an archive of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// One file, unchanged.
@@ -178,7 +178,7 @@ impl Serialize for Encoding {
 pub struct LayerType {
     /// The role of the layer in the model.
     pub kind: LayerKind,
-    /// How the layer's bytes hold its files.
+    /// The encoding of the layer.
     pub encoding: Encoding,
 }
 

@@ -65,8 +65,8 @@ impl ModelKit {
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let framework = self.at("model/framework").into_iter().find_map(text).and_then(|text| text.as_str().map(str::to_owned));
         let parameters = self.at("model/parameters").into_iter().find(|value| !value.is_null()).map(Value::to_string);
-        let said = [(Self::FRAMEWORK, framework), (Self::PARAMETERS, parameters)];
-        said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+        let pairs = [(Self::FRAMEWORK, framework), (Self::PARAMETERS, parameters)];
+        pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 
     /// Gives the layers of `artifact` the paths that only the config contains, and gives model
@@ -117,7 +117,7 @@ impl ModelKit {
     pub fn kind_of_part(type_: Option<&str>, path: &FilePath) -> LayerKind {
         let is_config = |word: &str| ["config", "tokenizer", "vocab"].iter().any(|part| word.contains(part));
         let is_config = match type_ {
-            Some(said) => is_config(&said.to_lowercase()),
+            Some(type_) => is_config(&type_.to_lowercase()),
             None => {
                 let name = path.file_name().to_lowercase();
                 let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);

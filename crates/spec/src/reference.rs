@@ -245,7 +245,7 @@ impl FromStr for Reference {
     }
 }
 
-// In JSON each is the text that it is parsed from.
+// The JSON form of each type is the text from which it is parsed.
 macro_rules! serialises_as_text {
     ($($type:ident),*) => {$(
         impl Serialize for $type {

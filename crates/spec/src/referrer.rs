@@ -56,12 +56,12 @@ impl Referrer {
             return Err(InvalidManifest::Unknown(media_type.to_owned()));
         }
         let default = if manifests.is_some() { media_type::IMAGE_INDEX } else { media_type::IMAGE_MANIFEST };
-        let said = |text: &String| !text.is_empty();
+        let is_present = |text: &String| !text.is_empty();
         Ok(Self {
-            media_type: Some(media_type.to_owned()).filter(said).or(inner.filter(said)).unwrap_or_else(|| default.to_owned()),
+            media_type: Some(media_type.to_owned()).filter(is_present).or(inner.filter(is_present)).unwrap_or_else(|| default.to_owned()),
             digest,
             size: bytes.len() as u64,
-            artifact_type: artifact_type.filter(said).or_else(|| config?.media_type),
+            artifact_type: artifact_type.filter(is_present).or_else(|| config?.media_type),
             annotations: annotations.filter(|annotations| annotations.get() != "{}").map(ToOwned::to_owned),
             subject: subject.map(|subject| subject.digest),
         })

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// No model has more shards. A larger number is not a shard number.
 const MAX_TOTAL: usize = 1_000_000;
-/// How many numbers of missing shards a message lists.
+/// The maximum number of missing shards in a message.
 const MAX_LISTED: usize = 5;
 
 /// The parts of a shard's file name: `STEM-00002-of-00003.EXTENSION`.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// The model's description, read from the config of an artifact.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct ConfigContents {
     /// The fields that the specification has. Values are unchanged, even if the specification does
     /// not allow them.
     pub config: Config,
@@ -27,25 +27,26 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Map<String, Value>>(bytes).map(Value::Object)
 }
 
-/// Translates `said` by the table `fields`. In addition, copies the fields `kept` of the object at
+/// Translates `document` by the table `fields`. In addition, copies the fields `kept` of the object at
 /// `from` into `config`; their names must differ from those of the specification's fields. Lists
 /// and objects nested inside a copied field's list or object are dropped, because no such field
 /// needs them.
-pub(crate) fn config(said: &Value, fields: &Fields, from: &str, kept: &[&str]) -> Config {
+pub(crate) fn config(document: &Value, fields: &Fields, from: &str, kept: &[&str]) -> Config {
     let mut tree = Value::Object(Map::new());
     for (from, to) in fields {
         let target = to.split('.').fold(&mut tree, |object, key| &mut object[key]);
         let is_list = matches!(*to, "descriptor.authors" | "descriptor.licenses");
-        for said in at(said, from).into_iter().filter_map(text) {
+        for value in at(document, from).into_iter().filter_map(text) {
             match target {
-                Value::Array(values) if !values.contains(&said) => values.push(said),
-                Value::Null => *target = if is_list { Value::Array(vec![said]) } else { said },
+                Value::Array(values) if !values.contains(&value) => values.push(value),
+                Value::Null => *target = if is_list { Value::Array(vec![value]) } else { value },
                 _ => {}
             }
         }
     }
     for key in kept {
-        for value in at(said, from).into_iter().filter_map(|object| object.get(key)).filter(|value| !value.is_null() && is_flat(value)) {
+        for value in at(document, from).into_iter().filter_map(|object| object.get(key)).filter(|value| !value.is_null() && is_flat(value))
+        {
             tree["config"][key] = value.clone();
         }
     }

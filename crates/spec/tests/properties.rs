@@ -181,12 +181,12 @@ proptest! {
             prop_assert_eq!(read.layers.len(), layers.len());
             prop_assert_eq!(built.config.modelfs.diff_ids.len(), layers.len());
             prop_assert_eq!(Config::parse(&built.config_bytes).unwrap(), built.config);
-            for (said, read) in layers.iter().zip(&read.layers) {
-                prop_assert_eq!(read.kind, Some(said.kind));
-                prop_assert_eq!((&read.path, &read.metadata), (&said.path, &said.metadata));
+            for (written, read) in layers.iter().zip(&read.layers) {
+                prop_assert_eq!(read.kind, Some(written.kind));
+                prop_assert_eq!((&read.path, &read.metadata), (&written.path, &written.metadata));
                 match &read.content {
-                    Content::File(path) => prop_assert_eq!((Encoding::Raw, Some(path)), (said.encoding, said.path.as_ref())),
-                    Content::Archive(encoding) => prop_assert_eq!(*encoding, said.encoding),
+                    Content::File(path) => prop_assert_eq!((Encoding::Raw, Some(path)), (written.encoding, written.path.as_ref())),
+                    Content::Archive(encoding) => prop_assert_eq!(*encoding, written.encoding),
                     Content::Compressed(..) => prop_assert!(false, "no layer type of the specification is a compressed file"),
                     Content::Unnamed => prop_assert!(false, "every layer has a path"),
                 }

@@ -1,10 +1,10 @@
-//! The program's own help, with its commands in groups.
+//! The program's main help, with the commands in groups.
 
 use super::Cli;
 use clap::{Command, CommandFactory};
 use std::fmt::Write;
 
-/// The commands by what they are for. A test holds the list against the commands that there are.
+/// The commands by purpose. A test compares the list with the existing commands.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Make and move models", &["init", "pack", "push", "pull", "unpack", "cp", "attach"]),
     ("Examine models", &["inspect", "diff", "scan", "lint", "validate", "verify"]),
@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Other commands", &["demo", "completion", "version"]),
 ];
 
-/// How wide the text is, in characters.
+/// The width of the text, in characters.
 const WIDTH: usize = 100;
 
 /// The commands and options of the program, with the grouped help.
@@ -53,7 +53,7 @@ fn groups(command: &Command) -> String {
     text
 }
 
-/// The lines of a text that are at most `width` long, unless a word is longer.
+/// The text in lines of at most `width` characters; only a longer word exceeds the width.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {

@@ -1,85 +1,86 @@
-//! What is said of a model on the command line. It wins over the Modelfile, and both over what the files say.
+//! Metadata from the command line. It overrides the Modelfile, and both override the values from
+//! the files.
 
 use crate::failure::Failure;
 use modelpack::{Field, Metadata};
 
-/// What is said of the model.
+/// Metadata of the model.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
-#[command(next_help_heading = "What is said of the model (over the Modelfile, and over what its files say)")]
+#[command(next_help_heading = "Metadata of the model (overrides the Modelfile and the values from its files)")]
 pub struct MetadataArgs {
-    /// Its name
+    /// The name
     #[arg(short, long, value_name = "NAME")]
     name: Option<String>,
-    /// Its version
+    /// The version
     #[arg(long, value_name = "VERSION")]
     model_version: Option<String>,
-    /// Its lineage, such as llama3
+    /// The family, such as llama3
     #[arg(long, value_name = "FAMILY")]
     family: Option<String>,
-    /// Its architecture, such as transformer
+    /// The architecture, such as transformer
     #[arg(long, value_name = "ARCHITECTURE")]
     arch: Option<String>,
-    /// The format of its weights, such as safetensors
+    /// The format of the weights, such as safetensors
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// How many parameters it has, such as 6.7B
+    /// The number of parameters, such as 6.7B
     #[arg(long, value_name = "SIZE")]
     param_size: Option<String>,
-    /// The types of its numbers, such as bfloat16
+    /// The numeric types, such as bfloat16
     #[arg(long, value_name = "TYPES")]
     precision: Option<String>,
-    /// How it was quantized, such as awq
+    /// The quantization technique, such as awq
     #[arg(long, value_name = "TECHNIQUE")]
     quantization: Option<String>,
-    /// Who made it; may be repeated, as all that follow with "..." may
+    /// An author; repeatable, like all options below with "..."
     #[arg(long = "author", value_name = "AUTHOR...")]
     authors: Vec<String>,
-    /// Who distributes it
+    /// The distributor
     #[arg(long, value_name = "VENDOR")]
     vendor: Option<String>,
-    /// Under which SPDX licence expression
+    /// The licence, as an SPDX expression
     #[arg(long = "license", value_name = "LICENCE...")]
     licenses: Vec<String>,
-    /// A title for people
+    /// A title for display
     #[arg(long, value_name = "TITLE")]
     title: Option<String>,
-    /// A description for people
+    /// A description for display
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Where to read more
+    /// The URL of the documentation
     #[arg(long, value_name = "URL")]
     doc_url: Option<String>,
-    /// Where its source is
+    /// The URL of the source
     #[arg(long, value_name = "URL")]
     source_url: Option<String>,
-    /// Its revision in source control
+    /// The revision in source control
     #[arg(long, visible_alias = "source-revision", value_name = "REVISION")]
     revision: Option<String>,
-    /// What it was trained on
+    /// The URL of a training data set
     #[arg(long = "dataset-url", value_name = "URL...")]
     datasets: Vec<String>,
-    /// A language that it speaks, such as en
+    /// A supported language, such as en
     #[arg(long = "language", value_name = "CODE...")]
     languages: Vec<String>,
-    /// What it takes: text, image, audio, video, embedding, other
+    /// An input type: text, image, audio, video, embedding, other
     #[arg(long = "input-type", value_name = "TYPE...")]
     input_types: Vec<String>,
-    /// What it gives, in the same words
+    /// An output type: text, image, audio, video, embedding, other
     #[arg(long = "output-type", value_name = "TYPE...")]
     output_types: Vec<String>,
-    /// Whether it calls tools
+    /// Whether the model calls tools
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     tool_usage: Option<String>,
-    /// Whether it reasons
+    /// Whether the model reasons
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     reasoning: Option<String>,
-    /// Whether it is a reward model
+    /// Whether the model is a reward model
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     reward: Option<String>,
-    /// The date of its newest training data
+    /// The date of the newest training data
     #[arg(long, value_name = "TIME")]
     knowledge_cutoff: Option<String>,
-    /// When it was created; default SOURCE_DATE_EPOCH
+    /// The time of creation; default SOURCE_DATE_EPOCH
     #[arg(long, value_name = "TIME")]
     pub created_at: Option<String>,
     /// An annotation of the manifest
@@ -88,7 +89,7 @@ pub struct MetadataArgs {
 }
 
 impl MetadataArgs {
-    /// The values, checked.
+    /// The values, after validation.
     pub fn read(&self) -> Result<Metadata, Failure> {
         let once = [
             ("--name", Field::NAME, &self.name),

@@ -1,24 +1,25 @@
-//! How a directory is packed: the arguments that `pack`, `push DIR` and `build` share.
+//! Options for packing a directory, which `pack`, `push DIR` and `build` share.
 
 use super::{MetadataArgs, PlanArgs};
 use crate::{context::Context, failure::Failure};
 use modelpack::{Field, PackRequest, PackSource};
 
-/// How a directory is packed.
+/// Options for packing a directory.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct PackArgs {
     #[command(flatten)]
     pub plan: PlanArgs,
-    /// Show each value of the config, and where it came from
+    /// Show each value of the config and its source
     #[arg(long)]
     pub explain: bool,
-    /// Show what would be packed, and write nothing
+    /// Show the plan and write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Pack nothing if loading a file could run code, or a file is not what its format wants, or cannot be read
+    /// Refuse if loading a file could run code, or if a file is malformed or unreadable
     #[arg(long)]
     pub require_safe: bool,
-    /// Pack nothing if something is missing of the model: a shard, a tensor, a file that git LFS keeps elsewhere
+    /// Refuse an incomplete model: a missing shard, a missing tensor, a git LFS pointer instead of
+    /// a file
     #[arg(long)]
     pub strict: bool,
     #[command(flatten)]
@@ -26,7 +27,7 @@ pub struct PackArgs {
 }
 
 impl PackArgs {
-    /// What is asked of the facade; SOURCE_DATE_EPOCH counts if `dated`.
+    /// The request for the facade. SOURCE_DATE_EPOCH is used if `dated` is set.
     pub fn request(&self, source: PackSource, dated: bool, context: &Context) -> Result<PackRequest, Failure> {
         let mut metadata = self.metadata.read()?;
         if let (None, true, Some(time)) = (&self.metadata.created_at, dated, context.created_at()?) {

@@ -1,18 +1,19 @@
-//! How files would be packed: the arguments of every command that takes a model's directory.
+//! Options of every command that takes a model's directory: which files are packed, and how.
 
 use super::FilterArgs;
 use crate::failure::{Failure, Kind};
 use modelpack::{LayerPolicy, LayerRule, Model, ModelfilePath, PackRequest, PackSource, Place};
 use std::path::{Path, PathBuf};
 
-/// Which files of a directory are packed, and as which layers.
+/// The files of a directory that are packed, and their layers.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct PlanArgs {
-    /// A Modelfile or Kitfile: which files are packed as what, and more; default that in DIR, if one is there
+    /// A Modelfile or Kitfile with the files and metadata; default the one in DIR, if there is one
     #[arg(short = 'f', long = "file", visible_alias = "modelfile", value_name = "MODELFILE")]
     modelfile: Option<PathBuf>,
-    /// How files become layers: raw, tar, tar+gzip or tar+zstd, after a selector if not for all files: `doc=tar`, `code,<1MB=tar+zstd`,
-    /// `docs/**=tar`; may be given again, and the last that is for a file counts; default raw
+    /// The encoding of layers: raw, tar, tar+gzip or tar+zstd, after a selector if not for all
+    /// files: `doc=tar`, `code,<1MB=tar+zstd`, `docs/**=tar`; repeatable, the last matching rule
+    /// applies; default raw
     #[arg(long = "layer", value_name = "[SELECTOR=]ENCODING")]
     layers: Vec<LayerRule>,
     /// Bundle small files in tar layers if there would be more layers than this [default: 512]
@@ -23,7 +24,7 @@ pub struct PlanArgs {
 }
 
 impl PlanArgs {
-    /// What is asked of the facade.
+    /// The request for the facade.
     pub fn request(&self, source: PackSource) -> Result<PackRequest, Failure> {
         let default = LayerPolicy::default();
         let max_layers = self.max_layers.map_or(default.max_layers, |max| max as usize);
@@ -35,7 +36,7 @@ impl PlanArgs {
         Ok(PackRequest::new(source).modelfile(modelfile).filter(self.filter.read()?).layers(layers))
     }
 
-    /// The directory `name` if it is there, or else the place that it names.
+    /// The directory `name` if it exists, or else the place with this name.
     pub fn model(&self, name: &Path) -> Result<Model, Failure> {
         if !name.is_dir() {
             return Ok(Model::Place(place(name)?));
@@ -43,20 +44,20 @@ impl PlanArgs {
         Ok(Model::Files(Box::new(self.request(PackSource::Directory(name.to_owned()))?)))
     }
 
-    /// Fails if something is said that is of no use, because there is no directory.
+    /// Fails if options for a directory are given without a directory.
     pub fn expect_directory(&self, is_there: bool) -> Result<(), Failure> {
-        let why = "--file, --layer, --max-layers, --include and --exclude are for a model's directory, and none is given";
+        let why = "--file, --layer, --max-layers, --include and --exclude need a model's directory, but none is given";
         if is_there || *self == Self::default() { Ok(()) } else { Err(Failure::new(Kind::Usage, why)) }
     }
 
-    /// Puts a rule before all others, so that each of them wins over it.
+    /// Inserts a rule before all others, so that every other rule overrides it.
     pub fn begin_with(&mut self, rule: LayerRule) {
         self.layers.insert(0, rule);
     }
 }
 
-/// What is packed: the directory `name` if it is there, or else the artifact that it names. What names no artifact is a directory that is
-/// not there.
+/// The source for packing: the directory `name` if it exists, or else the artifact with this name.
+/// A name that is not a valid place is a missing directory.
 pub fn source(name: &Path) -> PackSource {
     let text = name.to_string_lossy();
     let is_path =
@@ -67,8 +68,8 @@ pub fn source(name: &Path) -> PackSource {
     }
 }
 
-/// The place that is called `name`, where a directory could have been.
+/// The place `name`, if a directory could also be given.
 pub fn place(name: &Path) -> Result<Place, Failure> {
     let place = name.to_string_lossy().parse::<Place>();
-    place.map_err(|e| Failure::new(Kind::Usage, format!("{} is no directory, and {e}", name.display())))
+    place.map_err(|e| Failure::new(Kind::Usage, format!("{} is not a directory, and {e}", name.display())))
 }

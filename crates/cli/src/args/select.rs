@@ -1,4 +1,4 @@
-//! Which files are taken: the arguments of what packs, and of what unpacks.
+//! Options that select files, for packing and for unpacking.
 
 use crate::failure::Failure;
 use modelpack::{FileFilter, Patterns, Preset, Selection};
@@ -6,13 +6,15 @@ use modelpack::{FileFilter, Patterns, Preset, Selection};
 const INCLUDE: &str = "--include";
 const EXCLUDE: &str = "--exclude";
 
-/// Which files of a directory are packed.
+/// The selection of the files of a directory that are packed.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct FilterArgs {
-    /// Pack only files that match this pattern of .gitignore's grammar, hidden and ignored ones too; may be given again
+    /// Pack only files that match this .gitignore pattern, including hidden and ignored ones;
+    /// repeatable
     #[arg(long = "include", value_name = "PATTERN")]
     include: Vec<String>,
-    /// Leave out files that match this pattern, whatever else names them; may be given again
+    /// Leave out files that match this pattern, even if a Modelfile or `--include` names them;
+    /// repeatable
     #[arg(long = "exclude", value_name = "PATTERN")]
     exclude: Vec<String>,
 }
@@ -24,13 +26,13 @@ impl FilterArgs {
     }
 }
 
-/// Which files a Modelfile is written for. As modctl has it, an include adds to what is found.
+/// Files for which a Modelfile is written. As in modctl, an include adds files.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct InitFilterArgs {
-    /// Take files that match this pattern of .gitignore's grammar too, though they are hidden; may be given again
+    /// Also include files that match this .gitignore pattern, even if they are hidden; repeatable
     #[arg(long = "include", value_name = "PATTERN")]
     include: Vec<String>,
-    /// Leave out files that match this pattern; may be given again
+    /// Leave out files that match this pattern; repeatable
     #[arg(long = "exclude", value_name = "PATTERN")]
     exclude: Vec<String>,
 }
@@ -42,16 +44,18 @@ impl InitFilterArgs {
     }
 }
 
-/// Which files of an artifact are unpacked.
+/// The selection of the files of an artifact that are unpacked.
 #[derive(Clone, Debug, Default, PartialEq, clap::Args)]
 pub struct SelectionArgs {
-    /// Only files that match this pattern of .gitignore's grammar; may be given again
+    /// Only files that match this .gitignore pattern; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub include: Vec<String>,
-    /// No files that match this pattern, whatever else takes them; may be given again
+    /// Leave out files that match this pattern, even if `--include` or `--preset`
+    /// selects them; repeatable
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// Only these files, beside those of --include: weights, config (the tokenizer's too), tokenizer, docs; may be given again
+    /// Only these files, in addition to --include: weights, config (with the tokenizer), tokenizer,
+    /// docs; repeatable
     #[arg(long = "preset", value_name = "PRESET", value_delimiter = ',')]
     pub presets: Vec<Preset>,
 }

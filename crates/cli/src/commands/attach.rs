@@ -12,28 +12,29 @@ use modelpack::{
 };
 use std::path::{Component, Path, PathBuf};
 
-/// Add files to an artifact, or replace them in it, and leave the rest of it as it is
+/// Add files to an artifact, or replace files in it; the rest stays unchanged
 ///
-/// A relative path below the working directory is the file's path in the artifact too; of any other path only the file name counts.
+/// A relative path below the working directory is also the path in the artifact. For other paths,
+/// only the file name is used.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack attach README.md -s tiny:v1 -t tiny:v2")]
 pub struct Args {
     /// The files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The artifact that they are added to
+    /// The artifact to add the files to
     #[arg(short, long, value_name = "PLACE")]
     source: Place,
-    /// Where the new artifact goes; a bare reference means the store
+    /// The target of the new artifact; a bare reference means the store
     #[arg(short, long, value_name = "PLACE")]
     target: Place,
-    /// The directory in the artifact that the files lie in
+    /// The directory in the artifact for the files
     #[arg(short, long = "dir", visible_alias = "destination-dir", value_name = "DIR")]
     directory: Option<String>,
-    /// What they are to the model; default: what their names say, or what they replace
+    /// The kind of the files; default: inferred from their names, or the kind of the replaced file
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<LayerKind>,
-    /// Replace files that are in the artifact already
+    /// Replace files that are already in the artifact
     #[arg(short, long)]
     force: bool,
     #[command(flatten)]
@@ -49,11 +50,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let options = AttachOptions::default().replace(args.force);
     let attach = async |m: &modelpack::Modelpack| m.attach(&args.source, &files, &args.target, &options).await;
     let attached = context.transfer("attaching", &args.transfer, attach).await?;
-    let counts = [(&attached.added, "added"), (&attached.replaced, "replaced"), (&attached.unchanged, "there already")];
-    let said: Vec<String> =
+    let counts = [(&attached.added, "added"), (&attached.replaced, "replaced"), (&attached.unchanged, "already present")];
+    let counts: Vec<String> =
         counts.iter().filter(|(files, _)| !files.is_empty()).map(|(files, word)| format!("{} {word}", files.len())).collect();
     let (size, to) = (text::bytes(attached.moved), &attached.to);
-    context.output.note(&format!("{} of {}; {size} moved to {to}", said.join(", "), text::count(files.len(), "file")));
+    context.output.note(&format!("{} of {}; {size} moved to {to}", counts.join(", "), text::count(files.len(), "file")));
     context.output.result(&attached.digest.to_string(), &attached)
 }
 

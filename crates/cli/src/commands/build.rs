@@ -15,16 +15,16 @@ pub struct Args {
     /// The model's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// What the artifact is called, and so where it goes; a bare reference means the store
+    /// The name and target of the artifact; a bare reference means the store
     #[arg(short, long, value_name = "PLACE", required_unless_present = "dry_run")]
     tag: Option<Place>,
-    /// One raw layer a file; with `=false`, one tar layer a file
+    /// One raw layer per file; with `=false`, one tar layer per file
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     raw: bool,
-    /// Pack straight into the registry, and keep no copy
+    /// Pack directly into the registry, without a copy in the store
     #[arg(long)]
     output_remote: bool,
-    /// Leave the time of creation out, whatever SOURCE_DATE_EPOCH says
+    /// Leave out the time of creation, even if SOURCE_DATE_EPOCH is set
     #[arg(long)]
     no_creation_time: bool,
     #[command(flatten)]

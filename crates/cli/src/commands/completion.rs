@@ -1,10 +1,10 @@
-//! `modelpack completion`: a script that lets a shell complete our arguments.
+//! `modelpack completion`: a shell script for the completion of arguments.
 
 use crate::{args::Cli, failure::Failure, output::Output};
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-/// Print a script that lets a shell complete arguments
+/// Print a shell script for the completion of arguments
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack completion bash > ~/.local/share/bash-completion/completions/modelpack")]
 pub struct Args {

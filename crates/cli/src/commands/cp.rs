@@ -1,4 +1,4 @@
-//! `modelpack cp`: from any place to any other. `push` and `pull` end here too.
+//! `modelpack cp`: copies from any place to any other. `push` and `pull` also use this code.
 
 use crate::{args::TransferArgs, context::Context, failure::Failure, text};
 use modelpack::{Copied, Modelpack, Place};
@@ -8,20 +8,21 @@ use serde::Serialize;
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack cp registry.example.com/team/tiny:v1 oci-archive:tiny.tar")]
 pub struct Args {
-    /// Where it is
+    /// The source
     #[arg(value_name = "FROM")]
     from: Place,
-    /// Where it goes; a bare reference means its registry
+    /// The target; a bare reference means its registry
     #[arg(value_name = "TO")]
     to: Place,
-    /// Make it an artifact of the ModelPack specification, from a KitOps ModelKit or a model of Docker or Ollama; layers stay as they are
+    /// Convert it to a ModelPack artifact, from a KitOps ModelKit or a model of Docker or Ollama;
+    /// layers stay unchanged
     #[arg(long = "to", value_name = "FORM", id = "form")]
     form: Option<Form>,
     #[command(flatten)]
     transfer: TransferArgs,
 }
 
-/// What an artifact can be made.
+/// The target format of a conversion.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Form {
     Modelpack,
@@ -41,7 +42,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Copies by `work`, and prints the digest.
+/// Copies with `work`, and prints the digest.
 pub async fn copy(
     doing: &'static str,
     transfer: &TransferArgs,
@@ -52,15 +53,15 @@ pub async fn copy(
     print(&copied, &copied, context)
 }
 
-/// Prints the digest of what was copied, and tells a person what was moved. A program gets `result`.
+/// Prints the digest of the copy, with a notice about the moved bytes; `result` is the JSON output.
 fn print(copied: &Copied, result: &impl Serialize, context: &Context) -> Result<(), Failure> {
     let (size, present) = (text::bytes(copied.moved), text::bytes(copied.present));
-    context.output.note(&format!("{} to {}: {size} moved, {present} there already", copied.from, copied.to));
+    context.output.note(&format!("{} to {}: {size} moved, {present} already present", copied.from, copied.to));
     note_referrers(copied, context);
     context.output.result(&copied.digest.to_string(), result)
 }
 
-/// Says what lies beside the original and not beside the copy.
+/// Reports referrers of the original that the copy does not have.
 pub fn note_referrers(copied: &Copied, context: &Context) {
     if let Some(left @ 1..) = copied.referrers_left_behind {
         let (referrers, refer) = (text::count(left, "referrer"), if left == 1 { "is" } else { "are" });

@@ -1,4 +1,4 @@
-//! `modelpack diff`: what two artifacts or directories differ in.
+//! `modelpack diff`: the differences between two artifacts or directories.
 
 use crate::{
     args::{PlanArgs, TransferArgs},
@@ -10,20 +10,21 @@ use modelpack::{Aspect, Change, Diff, InspectedLayer, LayerChange, Model, ValueC
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// How much of a value is shown, in characters.
+/// The number of characters of a value that are shown.
 const VALUE: usize = 60;
 
-/// Show what two artifacts or directories differ in: metadata, files, sizes, and how much B needs of who has A
+/// Show the differences between two artifacts or directories: metadata, files, sizes, and the size
+/// of the layers of B that A does not have
 ///
-/// A directory is compared as what it would be packed to. An archive layer is compared as a whole. Exits with 0 if there is no difference,
-/// with 1 if there is one.
+/// A directory is compared like the artifact packed from it. An archive layer is compared as a
+/// whole. The exit code is 0 without differences and 1 with differences.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack diff registry.example.com/team/tiny:v1 ./tiny")]
 pub struct Args {
     /// An artifact, or a model's directory
     #[arg(value_name = "A")]
     a: PathBuf,
-    /// Another
+    /// Another artifact or directory
     #[arg(value_name = "B")]
     b: PathBuf,
     #[command(flatten)]
@@ -55,7 +56,7 @@ fn for_people(diff: &Diff) -> String {
     }
     if !minor.is_empty() {
         let number = text::count(minor.len(), "layer");
-        parts.push(format!("{number} changed in annotations alone, such as times and owners; `--json` lists them"));
+        parts.push(format!("{number} changed only in annotations, such as times and owners; `--json` lists them"));
     }
     parts.push(summary(diff));
     parts.join("\n\n")
@@ -101,7 +102,7 @@ fn type_of(layer: &InspectedLayer) -> String {
 fn summary(diff: &Diff) -> String {
     let same = format!("{}, {}", text::count(diff.same.layers, "layer"), text::bytes(diff.same.bytes));
     if diff.equal {
-        let form = if diff.a.digest == diff.b.digest { "" } else { "; the manifests differ in form alone, such as the order of layers" };
+        let form = if diff.a.digest == diff.b.digest { "" } else { "; the manifests differ only in form, such as the order of layers" };
         return format!("No difference: {same}{form}");
     }
     let mut counts = Vec::new();
@@ -116,5 +117,5 @@ fn summary(diff: &Diff) -> String {
         0 => "nothing".to_owned(),
         layers => format!("{}, {}", text::count(layers, "layer"), text::bytes(diff.to_fetch.bytes)),
     };
-    format!("{}\nTo have B, who has A fetches {needed}", counts.join("; "))
+    format!("{}\nA download of B by a client that has A fetches {needed}", counts.join("; "))
 }

@@ -15,15 +15,15 @@ use std::path::PathBuf;
 pub struct Args {
     /// The artifact in its registry
     reference: Place,
-    /// Where the files go; made if it is not there
+    /// The directory for the files; created if it does not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// --include for each of these patterns, with commas between them
+    /// --include for each of these patterns, separated by commas
     #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
     patterns: Vec<String>,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Replace files that are in the way
+    /// Replace existing files
     #[arg(long)]
     force: bool,
     #[command(flatten)]

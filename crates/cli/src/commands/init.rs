@@ -15,17 +15,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Write a Modelfile that names a model's files and says what was found of it, to be changed by hand
+/// Write a Modelfile with the files and the inferred metadata of a model, to be edited by hand
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack init ./tiny && modelpack pack ./tiny -t tiny:v1")]
 pub struct Args {
     /// The model's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// The directory that gets the Modelfile; default DIR
+    /// The directory for the Modelfile; default DIR
     #[arg(short = 'O', long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Replace a Modelfile that is there
+    /// Replace an existing Modelfile
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -46,7 +46,7 @@ struct Written<'a> {
     modelfile: &'a Path,
 }
 
-/// `modelfile generate` writes to where it is run.
+/// `modelfile generate` writes to the working directory.
 pub async fn generate(args: Args, context: &Context) -> Result<(), Failure> {
     let output = args.output.clone().unwrap_or_else(|| ".".into());
     write(args, &output, context).await
@@ -58,7 +58,7 @@ async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failu
     let text = context.modelpack(&Default::default()).modelfile(&request).await?;
     fs::create_dir_all(output).and_then(|()| save(&path, &text, args.overwrite)).map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => {
-            Failure::new(Kind::Conflict, format!("{} is there already", path.display())).hint("`--overwrite` replaces it")
+            Failure::new(Kind::Conflict, format!("{} already exists", path.display())).hint("`--overwrite` replaces it")
         }
         _ => Failure::new(Kind::Io, format!("cannot write {}: {e}", path.display())),
     })?;
@@ -67,7 +67,8 @@ async fn write(args: Args, output: &Path, context: &Context) -> Result<(), Failu
 
 fn save(path: &Path, text: &str, overwrite: bool) -> std::io::Result<()> {
     if overwrite {
-        // A file of its own takes the name, so that what was there is whole until the new one is.
+        // A temporary file is renamed, so the old file stays complete until the new one is
+        // complete.
         let readable = fs::Permissions::from_mode(0o666);
         let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
         file.write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! `modelpack inspect`: what an artifact says of itself.
+//! `modelpack inspect`: the description of an artifact.
 
 use crate::{
     args::RegistryArgs,
@@ -11,17 +11,17 @@ use modelpack::{
     spec::{Config, Descriptor, annotation},
 };
 
-/// How much of a description is shown, in characters.
+/// The number of characters of a description that are shown.
 const DESCRIPTION: usize = 100;
 
-/// Show what an artifact says of its model and files
+/// Show the metadata and files of an artifact
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack inspect tiny:v1 --json | jq -r '.layers[].path'")]
 pub struct Args {
     /// The artifact
     #[arg(value_name = "PLACE")]
     place: Place,
-    /// Print the manifest as it is, byte for byte
+    /// Print the manifest unchanged, byte for byte
     #[arg(long)]
     raw: bool,
     #[command(flatten)]
@@ -53,7 +53,7 @@ fn for_people(inspection: &Inspection) -> String {
     parts.join("\n\n")
 }
 
-/// What is known, a line each. What is not said is left out.
+/// The known values, one per line. Absent values are left out.
 fn fields(inspection: &Inspection) -> Vec<[String; 2]> {
     let nothing = Config::default();
     let config = inspection.config.as_ref().unwrap_or(&nothing);

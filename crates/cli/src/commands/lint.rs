@@ -1,4 +1,4 @@
-//! `modelpack lint`: which tools can use an artifact, and what to change for those that cannot.
+//! `modelpack lint`: which tools can use an artifact, and what to change for the others.
 
 use crate::{
     args::{PlanArgs, RegistryArgs},
@@ -13,20 +13,22 @@ use modelpack::{
 };
 use std::path::PathBuf;
 
-/// How many places are shown where a rule is broken at many; a program is given all.
+/// The number of places that are shown for a rule. The JSON output has all of them.
 const SHOWN: usize = 5;
 
-/// How much of a place is shown, in characters: a hostile annotation may have megabytes.
+/// The number of characters of a place that are shown, because a hostile annotation may have
+/// megabytes.
 const LINE: usize = 400;
 
-/// Show which tools can use an artifact, or what a directory would be packed to, and what to change for the others
+/// Show which tools can use an artifact, or the artifact packed from a directory, and what to
+/// change for the others
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack lint ./tiny --for oras --for cri-o")]
 pub struct Args {
     /// The artifact, or a model's directory
     #[arg(value_name = "PLACE|DIR")]
     target: PathBuf,
-    /// Ask this tool only, and fail if it cannot use the artifact; may be given again
+    /// Check only this tool, and fail if it cannot use the artifact; repeatable
     #[arg(long = "for", value_name = "CONSUMER", value_parser = PossibleValuesParser::new(CONSUMERS.iter().map(|c| c.id)))]
     wanted: Vec<String>,
     #[command(flatten)]
@@ -58,13 +60,13 @@ fn for_people(report: &Report) -> String {
     });
     let rows: Vec<_> = [header].into_iter().chain(rows).collect();
     let mut parts = vec![table([Align::Left; 3], &rows)];
-    parts.extend((!report.model.is_empty()).then(|| explanation("the model, whatever uses it", &report.model)));
+    parts.extend((!report.model.is_empty()).then(|| explanation("the model itself", &report.model)));
     let findings = report.consumers.iter().filter(|report| !report.findings.is_empty());
     parts.extend(findings.map(|report| explanation(&format!("{}: {}", report.consumer.id, report.verdict), &report.findings)));
     parts.join("\n\n")
 }
 
-/// What is found, rule by rule.
+/// The findings, rule by rule.
 fn explanation(heading: &str, findings: &[Finding]) -> String {
     let mut lines = vec![heading.to_owned()];
     for findings in findings.chunk_by(|a, b| a.rule.name == b.rule.name) {

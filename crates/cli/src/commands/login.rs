@@ -1,4 +1,4 @@
-//! `modelpack login`: credentials that a registry takes are kept where Docker keeps them.
+//! `modelpack login`: checks credentials for a registry and stores them where Docker stores them.
 
 use super::logout::registry_host;
 use crate::{
@@ -16,7 +16,8 @@ use tokio::sync::oneshot;
 
 /// Log in to a registry
 ///
-/// The credentials are tried, and then kept in Docker's config.json or its credential helper, or in $REGISTRY_AUTH_FILE.
+/// The credentials are checked, and then stored in Docker's config.json, in its credential helper,
+/// or in $REGISTRY_AUTH_FILE.
 #[derive(clap::Args)]
 #[command(after_help = "Example: echo $TOKEN | modelpack login registry.example.com -u me --password-stdin")]
 pub struct Args {
@@ -26,7 +27,7 @@ pub struct Args {
     /// The user's name
     #[arg(short, long)]
     username: Option<String>,
-    /// The password, or a token; who lists processes can read it here
+    /// The password or token; visible to other users in the list of processes
     #[arg(short, long, conflicts_with = "password_stdin")]
     password: Option<String>,
     /// Read the password from stdin
@@ -58,21 +59,23 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let modelpack = context.modelpack(&args.options);
     let logged_in = modelpack.login(&args.registry, &username, &password).await.map_err(|error| {
         let failure = Failure::from(error);
-        if failure.ending() == Kind::Unauthorized.into() { failure.hint("check user name and password") } else { failure }
+        if failure.is(Kind::Unauthorized) { failure.hint("check user name and password") } else { failure }
     })?;
     context.output.note(&format!("logged in to {} as {username}", args.registry));
     context.output.result("", &logged_in)
 }
 
-/// Asks whoever sits at the terminal.
+/// Prompts at the terminal.
 async fn ask(what: &str, flag: &str, read: impl FnOnce() -> io::Result<String> + Send + 'static) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Kind::Usage, format!("{what} is needed, and there is no terminal to ask at")).hint(format!("add {flag}")));
+        return Err(
+            Failure::new(Kind::Usage, format!("{what} is required, but there is no terminal for a prompt")).hint(format!("add {flag}"))
+        );
     }
     wait_for(read).await
 }
 
-/// Reads on a thread of its own, which nothing waits for when an interrupt ends the program.
+/// Reads on a separate thread, so that an interrupt can end the program without waiting for it.
 async fn wait_for(read: impl FnOnce() -> io::Result<String> + Send + 'static) -> Result<String, Failure> {
     let (sender, receiver) = oneshot::channel();
     thread::spawn(move || sender.send(read()));
@@ -87,7 +90,7 @@ fn read_username() -> io::Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// All of stdin, without the line end that `echo` adds.
+/// All of stdin, without the final line end that `echo` adds.
 fn read_stdin() -> io::Result<String> {
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
@@ -96,7 +99,8 @@ fn read_stdin() -> io::Result<String> {
     Ok(text)
 }
 
-/// The terminal as it was before a password was asked for, which it becomes again even if Ctrl-C ends the question.
+/// The terminal settings before a password prompt. They are restored, even if Ctrl-C ends the
+/// prompt.
 struct Echo(Option<(File, Termios)>);
 
 impl Echo {
@@ -109,7 +113,7 @@ impl Echo {
 impl Drop for Echo {
     fn drop(&mut self) {
         if let Some((terminal, before)) = &self.0 {
-            // A terminal that is gone needs no echo.
+            // An error means that the terminal is gone.
             let _ = tcsetattr(terminal, OptionalActions::Now, before);
         }
     }

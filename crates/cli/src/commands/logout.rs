@@ -1,9 +1,9 @@
-//! `modelpack logout`: the credentials of a registry are forgotten.
+//! `modelpack logout`: removes the credentials of a registry.
 
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::spec::RepositoryName;
 
-/// Forget the credentials of a registry
+/// Remove the credentials of a registry
 #[derive(clap::Args)]
 pub struct Args {
     /// The registry: HOST[:PORT]
@@ -18,7 +18,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     context.output.result("", &logged_out)
 }
 
-/// A registry's host and port, by the grammar of references. A scheme before it and a slash behind it are forgiven.
+/// A registry's host and port, with the grammar of references. A scheme before it and a slash after
+/// it are ignored.
 pub fn registry_host(text: &str) -> Result<String, String> {
     let host = text.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
     let name = format!("{host}/x").parse::<RepositoryName>().ok();

@@ -1,4 +1,4 @@
-//! `modelpack ls`: what a store, a registry, a layout or an archive holds.
+//! `modelpack ls`: lists the content of a store, a registry, a layout or an archive.
 
 use crate::{
     args::RegistryArgs,
@@ -9,21 +9,21 @@ use crate::{
 use modelpack::{ListTarget, ListedEntry, Listing, Unreadable};
 use serde::Serialize;
 
-/// List what a store, a registry, a layout or an archive holds
+/// List the content of a store, a registry, a layout or an archive
 #[derive(clap::Args)]
 #[command(after_help = "\
 What is listed:
   (nothing)          all artifacts in the store
-  NAME               those in the store with this name, or a name below it; `store:` before a
-                     name with a host
+  NAME               the artifacts in the store with this name, or a name below it; write
+                     `store:` before a name with a host
   HOST/NAME          the tags of a repository in its registry
   HOST/              the repositories of a registry
   oci:PATH           the manifests in an OCI image layout directory
-  oci-archive:FILE   those in a tar archive of one
+  oci-archive:FILE   the manifests in a tar archive of an image layout
 
 Example: modelpack ls registry.example.com/team/tiny")]
 pub struct Args {
-    /// What is listed; without it, the artifacts in the store
+    /// The target to list; without it, the artifacts in the store
     #[arg(value_name = "WHAT")]
     what: Option<ListTarget>,
     #[command(flatten)]
@@ -48,15 +48,15 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Many registries do not list their repositories.
+/// Adds a hint, because many registries do not list their repositories.
 fn without_catalogue(failure: Failure, host: &str) -> Failure {
-    if failure.ending() != Kind::NotFound.into() {
+    if !failure.is(Kind::NotFound) {
         return failure;
     }
     failure.hint(format!("not every registry has one; `modelpack ls {host}/NAME` lists the tags of a repository"))
 }
 
-/// A name a line.
+/// Prints one name per line.
 fn lines<'a>(names: impl Iterator<Item = &'a str>, listed: &impl Serialize, context: &Context) -> Result<(), Failure> {
     context.output.result(&names.collect::<Vec<_>>().join("\n"), listed)
 }
@@ -92,12 +92,12 @@ fn artifacts(listing: &Listing, context: &Context) -> Result<(), Failure> {
     context.output.result(&text::table([Align::Left, Align::Left, Align::Left, Align::Left, Align::Right], &rows), listing)
 }
 
-/// What cannot be read, why, and what can be done.
+/// A message about an unreadable repository or artifact, with advice.
 fn describe(broken: &Unreadable) -> String {
     let Unreadable { repository, tag, digest, layout, why, is_denied, .. } = broken;
     let Some(repository) = repository else {
         let advice = if *is_denied { ASK_OWNER } else { "rename it or move it away" };
-        return format!("{} is passed over: {why}; {advice}", layout.display());
+        return format!("{} is skipped: {why}; {advice}", layout.display());
     };
     let which = match (tag, digest) {
         (Some(tag), _) => format!("{repository}:{tag}"),
@@ -112,5 +112,5 @@ fn describe(broken: &Unreadable) -> String {
     format!("{which} cannot be read: {why}; {advice}")
 }
 
-/// What helps whoever may not read something of a store.
+/// The advice for users without read permission.
 pub const ASK_OWNER: &str = "only its owner can give you the permission to read it";

@@ -1,4 +1,5 @@
-//! The commands, one file each: arguments become one call of the facade, and its result is printed.
+//! The commands, one file each. A command converts its arguments to one call of the facade, and
+//! prints the result.
 
 mod attach;
 mod build;
@@ -62,7 +63,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether the command sees to it itself that an interrupt ends it.
+    /// Whether the command handles interrupts itself.
     pub fn ends_itself(&self) -> bool {
         matches!(self, Self::Serve(_))
     }

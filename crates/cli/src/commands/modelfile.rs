@@ -1,9 +1,9 @@
-//! `modelpack modelfile generate`: `init`, by the name that modctl gives it.
+//! `modelpack modelfile generate`: `init` under the name that modctl uses.
 
 use super::init;
 use crate::{context::Context, failure::Failure};
 
-/// Work with Modelfiles, by modctl's names
+/// Work with Modelfiles, with modctl's names
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -12,7 +12,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Write a Modelfile for a directory into the current one; `init` writes it into the model's
+    /// Write a Modelfile for a directory into the working directory; `init` writes it into the
+    /// model's directory
     Generate(Generate),
 }
 
@@ -24,7 +25,7 @@ struct Generate {
     _hub: Hub,
 }
 
-/// modctl's flags for models in a hub, known so that they are refused with a reason.
+/// modctl's flags for models on a hub. They are accepted so that they can be refused with a reason.
 #[derive(clap::Args)]
 struct Hub {
     #[arg(long, hide = true, value_parser = no_hub)]
@@ -36,7 +37,7 @@ struct Hub {
 }
 
 fn no_hub(_: &str) -> Result<String, &'static str> {
-    Err("models are not fetched from a hub; download the model, and name its directory")
+    Err("models are not fetched from a hub; download the model, and give its directory")
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! `modelpack pack`: a directory becomes an artifact. `build` and `push DIR` end here too.
+//! `modelpack pack`: packs a directory into an artifact. `build` and `push DIR` use the same code.
 
 use super::{plan, scan};
 use crate::{
@@ -11,24 +11,25 @@ use modelpack::{Description, Finding, ModelfilePath, PackRequest, PackSource, Pl
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// How much of a value is shown in an explanation, in characters: the longest id of a commit.
+/// The maximum length of a value in an explanation, in characters: the length of the longest commit
+/// id.
 const VALUE: usize = 64;
 
 const AFTER_HELP: &str = "\
-An artifact that is packed may be in the store, a registry, an image layout or an archive. A directory wins over an artifact of the \
-same name. Layers that stay as they are keep their bytes. Values of the config come from the flags, then from the Modelfile, then from \
+The artifact to pack can be in the store, a registry, an image layout or an archive. A directory has priority over an artifact of the \
+same name. Unchanged layers keep their bytes. Values of the config come from the flags, then from the Modelfile, then from \
 the config of the artifact, then from the files.
 
 Example: modelpack pack ./tiny -t registry.example.com/team/tiny:v1";
 
-/// Pack a directory, or the files of an artifact, into the store or straight into another place
+/// Pack a directory, or the files of an artifact, into the store or directly into another place
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
     /// The model's directory, or an artifact
     #[arg(value_name = "DIR|PLACE")]
     source: PathBuf,
-    /// What the artifact is called, and so where it goes; a bare reference means the store
+    /// The name and the destination of the artifact; a bare reference means the store
     #[arg(short, long, value_name = "PLACE", required_unless_present = "dry_run")]
     tag: Option<Place>,
     #[command(flatten)]
@@ -41,7 +42,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     pack(&args.source, args.tag.as_ref(), &args.pack, true, &args.transfer, context).await
 }
 
-/// Packs, and prints the digest, or with nowhere to pack to the plan; SOURCE_DATE_EPOCH counts if `dated`.
+/// Packs and prints the digest; without a destination, prints the plan. Uses SOURCE_DATE_EPOCH if
+/// `dated` is true.
 pub async fn pack(
     from: &Path,
     to: Option<&Place>,
@@ -56,8 +58,8 @@ pub async fn pack(
     }
     let packed = pack_request(&request, to, args, transfer, context).await;
     packed.map_err(|failure| match &request.source {
-        // It may be either, so both are said.
-        PackSource::Place(Place::Reference(_)) if failure.ending() == Kind::NotFound.into() => {
+        // The argument can be either, so the message names both.
+        PackSource::Place(Place::Reference(_)) if failure.is(Kind::NotFound) => {
             Failure::new(Kind::NotFound, format!("the directory {} was not found, and {}", from.display(), failure.message()))
         }
         _ => failure,
@@ -79,7 +81,7 @@ async fn pack_request(
     let packed = context.transfer(doing, transfer, async |m| m.pack(request, to).await).await?;
     warn(&packed.description, context);
     scan::warn(&packed.scan, &context.output);
-    let present = if packed.present > 0 { format!("; {} of it was there already", text::bytes(packed.present)) } else { String::new() };
+    let present = if packed.present > 0 { format!("; {} of it already present", text::bytes(packed.present)) } else { String::new() };
     let layers = if packed.layers == packed.files { String::new() } else { format!(" in {}", text::count(packed.layers, "layer")) };
     let files = text::count(packed.files, "file");
     context.output.note(&format!("packed {files}{layers}, {}, to {}{present}", text::bytes(packed.bytes), packed.to));
@@ -89,18 +91,19 @@ async fn pack_request(
     context.output.result(&packed.digest.to_string(), &packed)
 }
 
-/// Tells a person of files from which something of the model should have come, and did not.
-pub fn warn(said: &Description, context: &Context) {
-    said.warnings.iter().for_each(|warning| context.output.warn(warning));
+/// Warns of files that should contain metadata of the model, but gave none.
+pub fn warn(description: &Description, context: &Context) {
+    description.warnings.iter().for_each(|warning| context.output.warn(warning));
 }
 
-/// Tells a person each value of the config and where it came from. A program has it in the result.
-pub fn explain(said: &Description, context: &Context) {
-    explanation(said).lines().for_each(|line| context.output.note(line));
-    said.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
+/// Prints each value of the config and its source as notices. The JSON result contains them too.
+pub fn explain(description: &Description, context: &Context) {
+    explanation(description).lines().for_each(|line| context.output.note(line));
+    description.notes.iter().for_each(|note| context.output.note(&text::printable(note)));
 }
 
-/// Each value of the config and where it came from, a line each, and below it what was said otherwise.
+/// A table of each value of the config and its source, each followed by the values that it
+/// overruled.
 fn explanation(description: &Description) -> String {
     let shown = |value: &Value| match value {
         Value::String(text) => text.clone(),
@@ -108,16 +111,16 @@ fn explanation(description: &Description) -> String {
         other => other.to_string(),
     };
     let cell = |text: &str| text::shortened(&text::printable(text), VALUE);
-    let row = |field: &str, said: &Finding, note: &str| {
-        [field.to_owned(), cell(&shown(&said.value)), format!("{}{note}", text::printable(&said.source))]
+    let row = |field: &str, finding: &Finding, note: &str| {
+        [field.to_owned(), cell(&shown(&finding.value)), format!("{}{note}", text::printable(&finding.source))]
     };
     if description.findings.is_empty() {
-        return "nothing is known of the model".to_owned();
+        return "no metadata of the model was found".to_owned();
     }
     let mut rows = vec![["FIELD", "VALUE", "FROM"].map(str::to_owned)];
-    for said in &description.findings {
-        rows.push(row(said.field, said, ""));
-        rows.extend(description.overruled_by(said).map(|other| row("", other, " (overruled)")));
+    for finding in &description.findings {
+        rows.push(row(finding.field, finding, ""));
+        rows.extend(description.overruled_by(finding).map(|other| row("", other, " (overruled)")));
     }
     text::table([text::Align::Left; 3], &rows)
 }

@@ -1,4 +1,4 @@
-//! `--dry-run` of whatever packs a directory: the layers that it would become.
+//! `--dry-run` of all commands that pack: the planned layers.
 
 use super::pack::{explain, warn};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 use modelpack::{PackRequest, Planned, PlannedLayer};
 
-/// Prints what would be packed; writes nothing.
+/// Prints the plan and writes nothing.
 pub async fn show(request: &PackRequest, explained: bool, transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
     let planned = context.modelpack(&transfer.registry).plan(request).await?;
     warn(&planned.description, context);

@@ -1,13 +1,13 @@
-//! `modelpack prune`: what no artifact of the store needs is removed.
+//! `modelpack prune`: removes blobs that no artifact of the store needs.
 
 use super::{ls::ASK_OWNER, verify::name_of};
 use crate::{args::RegistryArgs, context::Context, failure::Failure, text};
 use modelpack::PruneOptions;
 
-/// Remove from the store what no artifact needs
+/// Remove blobs from the store that no artifact needs
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only say what would be removed
+    /// Only show what would be removed
     #[arg(long)]
     dry_run: bool,
 }
@@ -15,7 +15,7 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let pruned = context.modelpack(&RegistryArgs::default()).prune(&PruneOptions::default().dry_run(args.dry_run)).await?;
     for name in &pruned.busy {
-        context.output.note(&format!("{name} is in use: all of it was kept"));
+        context.output.note(&format!("{name} is in use, so it was skipped"));
     }
     for broken in &pruned.broken {
         let advice = match (broken.is_denied, &broken.name) {
@@ -23,7 +23,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             (false, Some(_)) => "`modelpack verify --repair` repairs the store",
             (false, None) => "rename it or move it away",
         };
-        context.output.warn(&format!("{} cannot be read, so all of it was kept: {}; {advice}", name_of(broken), broken.why));
+        context.output.warn(&format!("{} cannot be read, so nothing of it was removed: {}; {advice}", name_of(broken), broken.why));
     }
     let freed = if args.dry_run { "would be freed" } else { "freed" };
     let (blobs, abandoned) = (text::count(pruned.blobs.len(), "blob"), text::count(pruned.abandoned.len(), "abandoned file"));

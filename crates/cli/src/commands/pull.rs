@@ -1,4 +1,5 @@
-//! `modelpack pull`: from a registry into the store, or straight into a directory.
+//! `modelpack pull`: copies an artifact from a registry into the store, or unpacks it into a
+//! directory.
 
 use super::{cp, unpack::unpack};
 use crate::{
@@ -9,16 +10,16 @@ use crate::{
 use modelpack::{Error, InvalidPlace, Place};
 use std::path::{Path, PathBuf};
 
-/// Pull an artifact from its registry into the store, or straight into a directory
+/// Pull an artifact from its registry into the store, or directly into a directory
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack pull registry.example.com/team/tiny:v1 -o ./tiny")]
 pub struct Args {
     /// The artifact in its registry
     reference: Place,
-    /// Unpack into this directory, and keep no copy in the store
+    /// Unpack into this directory, without a copy in the store
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// With --output: replace files that are in the way
+    /// With --output: replace existing files
     #[arg(long, requires = "output")]
     force: bool,
     #[command(flatten)]
@@ -31,7 +32,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match args.output {
         Some(directory) => unpack_from_registry(args.reference, &directory, &args.selection, args.force, &args.transfer, context).await,
         None if args.selection != SelectionArgs::default() => {
-            let why = "--include, --exclude and --preset need --output: the store holds whole artifacts";
+            let why = "--include, --exclude and --preset need --output, because the store holds only complete artifacts";
             let hint = format!("modelpack pull {} --output DIR, with the same flags", args.reference);
             Err(Failure::new(Kind::Usage, why).hint(hint))
         }
@@ -39,7 +40,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// Unpacks straight from the artifact's registry.
+/// Unpacks directly from the artifact's registry.
 pub async fn unpack_from_registry(
     reference: Place,
     directory: &Path,

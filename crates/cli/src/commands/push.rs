@@ -1,4 +1,4 @@
-//! `modelpack push`: from the store, or from a directory, into a registry.
+//! `modelpack push`: pushes an artifact from the store, or packs a directory, into a registry.
 
 use super::{cp, pack::pack};
 use crate::{
@@ -9,16 +9,16 @@ use crate::{
 use modelpack::Place;
 use std::path::Path;
 
-/// Push an artifact from the store, or pack a directory or an artifact straight into a registry
+/// Push an artifact from the store, or pack a directory or an artifact directly into a registry
 ///
-/// What is packed leaves no copy in the store.
+/// An artifact that is packed directly is not copied into the store.
 #[derive(clap::Args)]
 #[command(
     override_usage = "modelpack push [OPTIONS] REFERENCE\n       modelpack push [OPTIONS] DIR|PLACE REFERENCE",
     after_help = "Example: modelpack push ./tiny registry.example.com/team/tiny:v1"
 )]
 pub struct Args {
-    /// An artifact in the store; or a model's directory or an artifact, and where it goes
+    /// An artifact in the store; or the model's directory or an artifact, and the destination
     #[arg(value_name = "[DIR|PLACE] REFERENCE", num_args = 1..=2, required = true)]
     what: Vec<String>,
     #[command(flatten)]
@@ -35,14 +35,14 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
         }
         [directory] if args.pack.dry_run => pack(directory.as_ref(), None, &args.pack, true, &args.transfer, context).await,
         [directory] if Path::new(directory).is_dir() => {
-            let failure = Failure::new(Kind::Usage, format!("{directory} is a directory, and nothing says where it should go"));
+            let failure = Failure::new(Kind::Usage, format!("{directory} is a directory, but no destination was given"));
             Err(failure.hint(format!("modelpack push {directory} registry.example.com/team/model:v1")))
         }
         [reference] if args.pack == PackArgs::default() => {
             let reference = parse(reference)?;
             cp::copy("pushing", &args.transfer, context, async |m| m.push(&reference).await).await
         }
-        _ => Err(Failure::new(Kind::Usage, "flags that say how a directory is packed are of no use for an artifact in the store")
+        _ => Err(Failure::new(Kind::Usage, "flags for packing a directory cannot be used with an artifact in the store")
             .hint("modelpack push DIR REFERENCE packs and pushes")),
     }
 }

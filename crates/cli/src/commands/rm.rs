@@ -1,14 +1,14 @@
-//! `modelpack rm`: names are taken from artifacts of the store.
+//! `modelpack rm`: removes names from artifacts of the store.
 
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::Place;
 
-/// Remove tags from the store, or with a digest that manifest and all its tags
+/// Remove tags from the store or, with a digest, the manifest and all its tags
 ///
-/// Files stay until `modelpack prune` finds that nothing needs them.
+/// Blobs stay until `modelpack prune` removes them.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What is removed
+    /// The tags or manifests to remove
     #[arg(value_name = "REFERENCE", required = true)]
     references: Vec<Place>,
 }

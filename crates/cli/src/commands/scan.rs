@@ -1,4 +1,5 @@
-//! `modelpack scan`: whether loading a model's files could run code, and what was not judged.
+//! `modelpack scan`: whether loading a model's files could run code, and which content was not
+//! judged.
 
 use crate::{
     args::{TransferArgs, place},
@@ -10,17 +11,19 @@ use crate::{
 use modelpack::{FileReport, ScanOptions, ScanReport, ScanTarget, Scanned, Severity};
 use std::path::PathBuf;
 
-/// How many findings are warnings when a directory is packed; `scan` shows all.
+/// The number of findings that are warnings when packing; `scan` shows all.
 const WARNED: usize = 5;
 
-/// How much of a line is shown, in characters: names come from the files.
+/// The number of characters of a line that are shown, because names come from the files.
 const LINE: usize = 300;
 
-/// Show whether loading the files of an artifact, or of a directory, could run code; nothing of them is run
+/// Show whether loading the files of an artifact or of a directory could run code; no file is
+/// executed
 ///
-/// Headers of weights are checked against their files. Pickles are walked opcode by opcode, in archives too, and what they import is
-/// judged against a list of what is harmless. A file that loaders of pickles open and that cannot be read is a finding too. Formats of
-/// which no loader runs anything by itself are listed, and not judged. The exit code is 10 if anything is found.
+/// Headers of weights are checked against their files. Pickles are walked opcode by opcode, also in
+/// archives, and their imports are judged by a list of harmless globals. A file that pickle loaders
+/// open and that cannot be read is also a finding. Formats whose loaders run no code from the file
+/// are listed and not judged. The exit code is 10 if there are findings.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack scan ./tiny")]
 pub struct Args {
@@ -42,7 +45,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// A directory that is there, or else a place.
+/// An existing directory, or else a place.
 fn target(args: &Args) -> Result<ScanTarget, Failure> {
     if args.target.is_dir() {
         return Ok(ScanTarget::Directory(args.target.clone()));
@@ -50,7 +53,7 @@ fn target(args: &Args) -> Result<ScanTarget, Failure> {
     Ok(ScanTarget::Place(place(&args.target)?))
 }
 
-/// Warns of what was found in what was packed.
+/// Prints warnings about the findings of a packed model.
 pub fn warn(report: &ScanReport, output: &Output) {
     for (file, finding) in report.findings().take(WARNED) {
         output.warn(&line(&format!("{}: {finding} ({})", file.path, finding.severity)));
@@ -83,7 +86,7 @@ fn for_people(Scanned { report, not_looked_at, .. }: &Scanned) -> String {
     parts.join("\n\n")
 }
 
-/// In one cell, how a file was looked at.
+/// The scanned parts of a file, for one cell.
 fn looked_at(file: &FileReport) -> String {
     let looked = shortened(&printable(&file.looked_at.join("; ")), 100);
     match (looked.is_empty(), is_whole(file)) {
@@ -93,12 +96,12 @@ fn looked_at(file: &FileReport) -> String {
     }
 }
 
-/// Whether all of a file was read, and judged.
+/// Whether the whole file was read and judged.
 fn is_whole(file: &FileReport) -> bool {
     file.not_judged.is_empty() && file.findings.iter().all(|finding| finding.severity != Severity::Unread)
 }
 
-/// A heading, and the lines of each file that has some.
+/// A heading, and the lines of each file that has any.
 fn section(heading: &str, report: &ScanReport, lines: impl Fn(&FileReport) -> Vec<String>) -> Option<String> {
     let lines: Vec<_> =
         report.files.iter().flat_map(|file| lines(file).into_iter().map(|text| line(&format!("  {}: {text}", file.path)))).collect();
@@ -111,9 +114,9 @@ fn summary(report: &ScanReport) -> String {
     let none = files(|file| file.looked_at.is_empty());
     let part = report.files.len() - whole - none;
     format!(
-        "{}; of {}, {whole} looked at, {part} in part, {none} not",
+        "{}; of {}, {whole} scanned, {part} in part, {none} not",
         match report.count() {
-            0 => "nothing found in what was looked at".to_owned(),
+            0 => "no findings in the scanned content".to_owned(),
             found => count(found, "finding"),
         },
         count(report.files.len(), "file"),

@@ -11,21 +11,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Serve a registry; Ctrl-C finishes what is in flight and ends it
+/// Serve a registry; Ctrl-C finishes requests in progress and stops it
 #[derive(clap::Args)]
 pub struct Args {
-    /// The address to listen at; port 0 is any that is free
+    /// The address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
-    /// Where its artifacts are kept; default `registry` in the directory of the store
+    /// The directory for its artifacts; default `registry` in the directory of the store
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Write a line of JSON on stderr for each request
+    /// Write one line of JSON to stderr for each request
     #[arg(long)]
     access_log: bool,
 }
 
-/// The registry that listens.
+/// The address and the store of the running registry.
 #[derive(Serialize)]
 struct Serving<'a> {
     address: SocketAddr,
@@ -41,7 +41,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let server = serve(&root, args.listen, RegistryOptions::default(), options).await.map_err(|error| {
         let is_read_only = matches!(error, modelpack::Error::Store(StoreError::ReadOnly { .. }));
         let failure = Failure::from(error);
-        if is_read_only { failure.hint("`--root DIR` names another directory, which this user may write to") } else { failure }
+        if is_read_only { failure.hint("use `--root DIR` with a directory that this user can write to") } else { failure }
     })?;
     let address = server.address();
     context.output.note(&format!("serving http://{address} from {}", root.display()));
@@ -52,8 +52,8 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     server.run(shutdown).await.map_err(|error| modelpack::Error::from(error).into())
 }
 
-/// Lets this process have as many descriptors as it may, and says how many. Shells and services begin with far fewer, since old programs
-/// cannot use more.
+/// Raises the limit of open descriptors of this process to the maximum, and returns it. Shells and
+/// services start with a much lower limit, because old programs cannot use more.
 fn all_descriptors() -> usize {
     const ENOUGH: u64 = 1 << 16;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

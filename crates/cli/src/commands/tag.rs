@@ -1,4 +1,4 @@
-//! `modelpack tag`: another name in the store for an artifact of the store.
+//! `modelpack tag`: adds a name to an artifact of the store.
 
 use super::cp::note_referrers;
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
@@ -11,7 +11,7 @@ pub struct Args {
     /// The artifact
     #[arg(value_name = "REFERENCE")]
     from: Place,
-    /// Its other name
+    /// Its additional name
     #[arg(value_name = "NEW")]
     to: Place,
 }

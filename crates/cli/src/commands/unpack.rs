@@ -1,4 +1,5 @@
-//! `modelpack unpack`: an artifact becomes a directory again. `pull -o` ends here too; `extract` is modctl's name for it.
+//! `modelpack unpack`: unpacks an artifact into a directory. `pull -o` also uses this code;
+//! `extract` is modctl's name for it.
 
 use crate::{
     args::{SelectionArgs, TransferArgs},
@@ -9,21 +10,21 @@ use crate::{
 use modelpack::{LeftOut, Place, UnpackOptions};
 use std::path::{Path, PathBuf};
 
-/// Unpack an artifact into a directory, from wherever it is
+/// Unpack an artifact from any place into a directory
 ///
-/// Files that are there already with the same bytes are left as they are.
+/// Existing files with the same bytes are left unchanged.
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack unpack registry.example.com/team/tiny:v1 -o ./tiny")]
 pub struct Args {
     /// The artifact
     #[arg(value_name = "PLACE")]
     from: Place,
-    /// Where the files go; made if it is not there
+    /// The directory for the files; created if it does not exist
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Replace files that are in the way
+    /// Replace existing files
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -47,24 +48,24 @@ pub async fn unpack(
     let options = UnpackOptions::default().selection(selection.read()?).replace(force);
     let unpacked = context.transfer(doing, transfer, async |m| m.unpack(from, directory, &options).await).await?;
     for layer in &unpacked.unnamed {
-        context.output.warn(&format!("layer {} ({}) names no file, and was left out", layer.digest, layer.media_type));
+        context.output.warn(&format!("layer {} ({}) has no file name, and was left out", layer.digest, layer.media_type));
     }
     let unchanged = match unpacked.unchanged.len() {
         0 => String::new(),
-        n => format!("; {} there already", text::count(n, "file")),
+        n => format!("; {} already present", text::count(n, "file")),
     };
     let (files, size) = (text::count(unpacked.written.len(), "file"), text::bytes(unpacked.bytes));
     context.output.note(&format!("unpacked {files}, {size}, to {}{unchanged}{}", directory.display(), left_out(unpacked.left_out)));
     context.output.result(&unpacked.digest.to_string(), &unpacked)
 }
 
-/// What a selection left out, to be said after what was unpacked.
+/// A message about files that a selection left out, to be appended to the result.
 fn left_out(left_out: LeftOut) -> String {
-    let said = match (left_out.files, left_out.archives) {
+    let left = match (left_out.files, left_out.archives) {
         (0, 0) => return String::new(),
         (files, 0) => text::count(files, "file"),
         (0, archives) => text::count(archives, "archive"),
         (files, archives) => format!("{} and {}", text::count(files, "file"), text::count(archives, "archive")),
     };
-    format!("; left out {said}, {}", text::bytes(left_out.bytes))
+    format!("; left out {left}, {}", text::bytes(left_out.bytes))
 }

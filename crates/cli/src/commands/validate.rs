@@ -1,4 +1,4 @@
-//! `modelpack validate`: whether documents and artifacts are valid, and all that is wrong with them.
+//! `modelpack validate`: checks documents and artifacts, and prints all problems.
 
 use crate::{
     args::{PlanArgs, RegistryArgs, TransferArgs},
@@ -10,17 +10,17 @@ use modelpack::{Model, Subject, ValidateOptions, ValidateTarget, Validated, Vali
 use serde::{Serialize, Serializer};
 use std::path::{Path, PathBuf};
 
-/// Hold configs, manifests and artifacts to the specification, and show everything that is wrong with them
+/// Check configs, manifests and artifacts against the specification, and show all problems
 #[derive(clap::Args)]
 #[command(after_help = "Example: modelpack validate config.json ./layout registry.example.com/team/tiny:v1")]
 pub struct Args {
-    /// A JSON file, an OCI image layout directory, a model's directory, or an artifact; several may be given
+    /// JSON files, OCI image layout directories, model directories or artifacts
     #[arg(value_name = "FILE|DIR|PLACE", required = true)]
     targets: Vec<PathBuf>,
-    /// What a JSON file is, where its fields do not tell
+    /// The type of a JSON file, if its fields do not determine it
     #[arg(long = "type", value_name = "TYPE")]
     document: Option<DocumentType>,
-    /// Read the layers whose diffIds cannot be judged without: all compressed ones
+    /// Read the layers that are needed to check all diffIds: the compressed ones
     #[arg(long)]
     read_layers: bool,
     #[command(flatten)]
@@ -35,7 +35,7 @@ enum DocumentType {
     Manifest,
 }
 
-/// A target, and what came of it.
+/// A target and its result.
 struct Outcome<'a> {
     target: &'a Path,
     result: Result<Validated, Failure>,
@@ -45,7 +45,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let targets = args.targets.iter().map(|name| Ok((name, target(name, &args)?))).collect::<Result<Vec<_>, Failure>>()?;
     args.plan.expect_directory(targets.iter().any(|(_, target)| matches!(target, ValidateTarget::Model(Model::Files(_)))))?;
     if args.document.is_some() && !targets.iter().any(|(_, target)| matches!(target, ValidateTarget::File(..))) {
-        return Err(Failure::new(Kind::Usage, "--type is for a JSON file, and none is given"));
+        return Err(Failure::new(Kind::Usage, "--type needs a JSON file, but none is given"));
     }
     let mut outcomes = Vec::new();
     for (name, target) in &targets {
@@ -56,18 +56,19 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
     let invalid: Vec<&Path> = outcomes.iter().filter(|outcome| outcome.is_invalid()).map(|outcome| outcome.target).collect();
     let all_valid = outcomes.iter().all(|outcome| outcome.result.is_ok()) && invalid.is_empty();
-    let said = outcomes.iter().map(Outcome::for_people).collect::<Vec<_>>().join("\n");
-    context.output.result(&said, &Whole { valid: all_valid, targets: &outcomes })?;
+    let text = outcomes.iter().map(Outcome::for_people).collect::<Vec<_>>().join("\n");
+    context.output.result(&text, &Whole { valid: all_valid, targets: &outcomes })?;
     let failure = match &invalid[..] {
         [] => None,
         [only] => Some(format!("{} is not valid", only.display())),
         several => Some(format!("{} of {} are not valid", several.len(), count(outcomes.len(), "target"))),
     };
     if let Some(message) = failure {
-        let hint = "correct what stands at each pointer; `modelpack pack` writes artifacts that are valid";
+        let hint = "correct the value at each pointer; `modelpack pack` writes valid artifacts";
         return Err(Failure::new(Kind::Verification, message).hint(hint));
     }
-    // What could not be read is a failure of its own, once the others are told.
+    // A target that could not be read is a failure, which is returned after all results were
+    // printed.
     outcomes.into_iter().find_map(|outcome| outcome.result.err()).map_or(Ok(()), Err)
 }
 
@@ -80,12 +81,12 @@ async fn validate(target: &ValidateTarget, args: &Args, context: &Context) -> Re
     context.transfer("reading", &transfer, async |m| m.validate(target, &options).await).await
 }
 
-/// A file or directory that is there, or else a place.
+/// An existing file or directory, or else a place.
 fn target(name: &Path, args: &Args) -> Result<ValidateTarget, Failure> {
     if name.join("oci-layout").is_file() {
         return Ok(ValidateTarget::Layout(name.to_owned()));
     }
-    // A pipe is read as a file is.
+    // A pipe is read like a file.
     if name.exists() && !name.is_dir() {
         let document = args.document.map(|document| match document {
             DocumentType::Config => Document::Config,
@@ -110,14 +111,14 @@ impl Outcome<'_> {
     }
 }
 
-/// What came of all targets.
+/// The results for all targets.
 #[derive(Serialize)]
 struct Whole<'a> {
     valid: bool,
     targets: &'a [Outcome<'a>],
 }
 
-/// What came of a target, or why it could not be read.
+/// The result for a target, or the error if it could not be read.
 impl Serialize for Outcome<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -134,7 +135,7 @@ impl Serialize for Outcome<'_> {
     }
 }
 
-/// The verdict, and a line for each problem.
+/// The result, and one line for each problem.
 fn explanation(target: &str, validation: &Validation) -> String {
     let subject = match &validation.subject {
         Subject::Document(document) => document.to_string(),
@@ -153,7 +154,7 @@ fn explanation(target: &str, validation: &Validation) -> String {
     }
     if !report.unread.is_empty() {
         let layers = count(report.unread.len(), "layer");
-        lines.push(format!("  not looked at: the content of {layers}, which a diffId is the digest of; `--read-layers` reads it"));
+        lines.push(format!("  not checked: the content of {layers} against its diffId; `--read-layers` checks it"));
     }
     lines.iter().map(|line| printable(line)).collect::<Vec<_>>().join("\n")
 }

@@ -1,4 +1,5 @@
-//! `modelpack verify`: every byte of an artifact is read and compared with its digest, and what is damaged in the store is repaired.
+//! `modelpack verify`: reads every byte of an artifact and compares it with its digest, and repairs
+//! damage in the store.
 
 use crate::{
     args::TransferArgs,
@@ -11,16 +12,18 @@ use std::path::Path;
 
 /// Read every byte of an artifact and compare it with its digest
 ///
-/// With `--repair`, what is damaged or missing of an artifact in the store is fetched again from its registry. Without an artifact,
-/// `--repair` reads every blob of the store: those that are damaged are removed, so that the next pull, pack or push brings them; an
-/// index.json that cannot be read is made again from the manifests that are there; tags whose manifests are gone are removed. It says what
-/// it did, and fetches nothing. If something cannot be repaired, it goes on with the rest and fails at the end. With `--store DIR` it repairs the directory that a registry serves.
+/// With `--repair`, damaged or missing blobs of an artifact in the store are fetched again from its
+/// registry. Without an artifact, `--repair` reads every blob of the store. Damaged blobs are
+/// removed, so that the next pull, pack or push restores them; an unreadable index.json is
+/// recreated from the existing manifests; tags whose manifests are missing are removed. It reports
+/// these changes, and fetches nothing. If something cannot be repaired, it continues with the rest
+/// and fails at the end. With `--store DIR` it repairs the directory of a registry.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The artifact; `--repair` takes a reference, or none for all of the store
+    /// The artifact; with `--repair` a reference, or nothing for the whole store
     #[arg(value_name = "PLACE", required_unless_present = "repair")]
     place: Option<Place>,
-    /// Repair what is damaged in the store
+    /// Repair damage in the store
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -56,17 +59,17 @@ async fn repair_artifact(place: &Place, transfer: &TransferArgs, context: &Conte
 async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), Failure> {
     let repaired = context.transfer("verifying", transfer, async |m| m.repair_store().await).await?;
     let RepairedStore { blobs, bytes, removed, moved_aside, unrepaired, repositories, broken, .. } = &repaired;
-    let mut said = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
-    said.extend(removed.iter().map(|blob| format!("removed {}, {}", blob.digest, text::bytes(blob.size))));
-    said.extend(moved_aside.iter().map(|path| moved(path)));
-    said.extend(repositories.iter().flat_map(lines));
+    let mut report = vec![format!("{} read, {}; {} damaged and removed", text::count(*blobs, "blob"), text::bytes(*bytes), removed.len())];
+    report.extend(removed.iter().map(|blob| format!("removed {}, {}", blob.digest, text::bytes(blob.size))));
+    report.extend(moved_aside.iter().map(|path| moved(path)));
+    report.extend(repositories.iter().flat_map(lines));
     for UnrepairedBlob { digest, why, .. } in unrepaired {
         context.output.warn(&format!("blob {digest} could not be repaired: {why}"));
     }
     for repository in broken {
         context.output.warn(&format!("{} could not be repaired: {}", name_of(repository), repository.why));
     }
-    context.output.result(&said.join("\n"), &repaired)?;
+    context.output.result(&report.join("\n"), &repaired)?;
     let repositories = if broken.len() == 1 { "repository" } else { "repositories" };
     let what = match (unrepaired.len(), broken.len()) {
         (0, 0) => return Ok(()),
@@ -74,29 +77,29 @@ async fn repair_store(transfer: &TransferArgs, context: &Context) -> Result<(), 
         (0, broken) => format!("{broken} {repositories}"),
         (blobs, broken) => format!("{} and {broken} {repositories}", text::count(blobs, "blob")),
     };
-    Err(Failure::new(Kind::Verification, format!("{what} could not be repaired; all the rest was")).hint(
-        "the warnings say which and why: what may not be read needs the permission, or for a blob the next pull or pack of what needs it; \
+    Err(Failure::new(Kind::Verification, format!("{what} could not be repaired; everything else was")).hint(
+        "the warnings name them with the reasons: unreadable files need the permission or, for a blob, the next pull or pack of an artifact that needs it; \
          a directory with a wrong name must be renamed or moved away",
     ))
 }
 
 fn moved(path: &Path) -> String {
-    format!("a directory with the name of a file was moved aside: it is {} now", path.display())
+    format!("a directory with the name of a file was moved to {}", path.display())
 }
 
-/// What was done to a repository, and what it lacks, a line each.
+/// The changes to a repository, and its missing blobs, one per line.
 fn lines(repository: &RepairedRepository) -> Vec<String> {
     let RepairedRepository { name, rebuilt, completed, moved_aside, kept, lost_tags, lost_manifests, incomplete, .. } = repository;
     let mut lines = Vec::new();
     if let Some(why) = rebuilt {
-        lines.push(format!("{name}: the index was made again from the manifests that are there: {why}"));
-        lines.push(format!("{name}: tags may be lost that the old index does not tell; manifests without tags are kept by their digests"));
+        lines.push(format!("{name}: the index was recreated from the existing manifests: {why}"));
+        lines.push(format!("{name}: tags that only the old index contained may be lost; manifests without tags are kept by their digests"));
     }
     if *completed {
-        lines.push(format!("{name}: oci-layout was made again"));
+        lines.push(format!("{name}: oci-layout was recreated"));
     }
     lines.extend(moved_aside.iter().map(|path| format!("{name}: {}", moved(path))));
-    lines.extend(lost_manifests.iter().map(|digest| format!("{name}: the manifest {digest} is gone")));
+    lines.extend(lost_manifests.iter().map(|digest| format!("{name}: the manifest {digest} is missing")));
     lines.extend(lost_tags.iter().map(|tag| format!("{name}: the tag {tag} is lost")));
     lines.extend(kept.iter().map(|digest| format!("{name}: the manifest {digest} had no entry and is kept by its digest")));
     for manifest in incomplete {

@@ -10,7 +10,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(clap::Args)]
 pub struct Args {}
 
-/// What the program is.
+/// The name and version of the program.
 #[derive(Serialize)]
 struct Version {
     name: &'static str,

@@ -112,7 +112,7 @@ fn files_in_archives_are_known() {
         ok(&cli, &format!("pack model -t bundled --max-layers 4 --layer {encoding}"));
         let before = json(&cli, "inspect bundled");
         let attach = |file: &str, more: &str| format!("attach {file} -s bundled -t bundled {more}");
-        let words = ["has README.md already, in layer ", "other files", "hint: unpack"];
+        let words = ["already has README.md in layer ", "other files", "hint: unpack"];
         fails(&cli, &attach("README.md", ""), 8, &words);
         fails(&cli, &attach("README.md", "--force"), 8, &words);
         fails(&cli, &attach("readme.MD", "--force"), 5, &["readme.MD", "case"]);
@@ -130,7 +130,7 @@ fn an_archive_of_one_file_is_replaced_with_force() {
     let (cli, model) = cli_with_model();
     fs::write(cli.home().join("README.md"), "another").unwrap();
     ok(&cli, "pack model -t tiny:v1 --layer tar+zstd");
-    fails(&cli, "attach README.md -s tiny:v1 -t tiny:v2", 8, &["has another README.md already", "hint: `--force`"]);
+    fails(&cli, "attach README.md -s tiny:v1 -t tiny:v2", 8, &["already has another README.md", "hint: `--force`"]);
     let attached = json(&cli, "attach README.md -s tiny:v1 -t tiny:v2 --force");
     assert_eq!(attached["replaced"], json!(["README.md"]));
     let count = |reference: &str| json(&cli, &format!("inspect {reference}"))["layers"].as_array().unwrap().len();

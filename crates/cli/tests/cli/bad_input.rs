@@ -183,7 +183,7 @@ fn invalid_arguments() {
     }
     fails(&cli, "push model", 2, &["model is a directory", "hint: modelpack push model "]);
     ok(&cli, "pack model -t tiny:v1");
-    fails(&cli, "push tiny:v1", 2, &["names no registry"]);
+    fails(&cli, "push tiny:v1", 2, &["has no registry"]);
     fails(&cli, "push tiny:v1 -f Modelfile", 2, &["hint: "]);
     fails(&cli, "pull oci:layout", 2, &["`cp` copies"]);
     fails(&cli, "pull oci:layout -o out", 2, &["`cp` copies"]);

@@ -70,7 +70,7 @@ fn changes_are_shown() {
     ] {
         assert!(output.stdout.contains(line), "{line:?} not in:\n{}", output.stdout);
     }
-    assert!(output.stdout.contains("To have B, who has A fetches 3 layers"));
+    assert!(output.stdout.contains("A download of B by a client that has A fetches 3 layers"));
     assert_eq!(output.stderr, "", "a difference is not an error");
 }
 
@@ -93,7 +93,7 @@ fn kinds_and_metadata_of_files_are_compared_too() {
 fn targets_that_cannot_be_compared_are_an_error_and_not_a_difference() {
     let (cli, _) = cli_with_model();
     fails(&cli, "diff model nothing:v1", 3, &["nothing:v1"]);
-    fails(&cli, "diff ./nothing model", 2, &["./nothing is no directory"]);
+    fails(&cli, "diff ./nothing model", 2, &["./nothing is not a directory"]);
     fs::create_dir(cli.home().join("empty")).unwrap();
     fails(&cli, "diff model empty", 9, &["no file"]);
 }

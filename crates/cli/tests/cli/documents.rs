@@ -1,13 +1,17 @@
-//! The documents: every command in them is typed here, page by page, and what they print is compared.
+//! The documents: this test runs every command in them, page by page, and compares the output.
 //!
-//! - A block `sh` holds commands, which must succeed.
-//! - A block `console` holds commands after `$ `, each with what it prints. One may fail if the next is `echo $?`.
-//!   What `console one command` prints may have lines with `$ ` of its own.
-//! - A block that cannot run here says why in its first line: `sh no-test: needs docker`.
-//! - A comment `<!-- test: COMMANDS -->` is typed as well, and no reader sees it. It prepares what the page takes for granted:
-//!   `$MODEL` is a small model, `$FIXTURES` holds layouts that other programs wrote, `$PARTS` is the model of the tutorial.
+//! - A block `sh` contains commands, which must succeed.
+//! - A block `console` contains commands after `$ `, each followed by its output. A command may fail
+//!   if the next is `echo $?`. The output in a block `console one command` may contain lines with
+//!   `$ `.
+//! - A block that cannot run in the test gives the reason in its first line: `sh no-test: needs
+//!   docker`.
+//! - A comment `<!-- test: COMMANDS -->` is run too, but is not shown to readers. It prepares the
+//!   files that the page assumes: `$MODEL` is a small model, `$FIXTURES` contains layouts of other
+//!   programs, `$PARTS` is the model of the tutorial.
 //!
-//! In what is printed, `…` stands for any text, and a line of `…` alone for any lines. White space is not compared.
+//! In an output, `…` matches any text, and a line with only `…` matches any lines. White space is
+//! not compared.
 
 use crate::{harness::Registry, small_model::write_small_model};
 use modelpack_testkit::{Cli, Signal, fixture};
@@ -24,13 +28,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Stands before the number and the status of a command that has ended.
+/// The prefix of the line with the number and the status of a command that has ended.
 const ENDED: &str = "--- ended";
-/// How long a page may take. Only a broken program, or a page that is wrong, reaches it.
+/// The time limit for a page. Only a program or a page with an error reaches it.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// What the pages call the registry that they serve themselves.
+/// The address of the registry that the pages start themselves.
 const OWN_REGISTRY: &str = "127.0.0.1:5000";
-/// What the pages call registries that are there already.
+/// The names of the registries that the pages assume to exist.
 const REGISTRIES: [&str; 2] = ["registry.example.com", "other.example.com"];
 
 const TUTORIAL: &str = "docs/tutorial.md";
@@ -38,22 +42,22 @@ const TUTORIAL: &str = "docs/tutorial.md";
 /// A command of a page.
 #[derive(Debug, PartialEq)]
 struct Step {
-    /// Where it stands, counted from 1.
+    /// Its line, counted from 1.
     line: usize,
     command: String,
-    /// What it prints, if the page says so.
+    /// The expected output, if the page has one.
     printed: Option<Vec<String>>,
     may_fail: bool,
 }
 
-/// The commands of a page: those that run, and the blocks that cannot, with their reasons.
+/// The commands of a page: the steps to run, and the blocks that cannot run, with the reasons.
 #[derive(Debug, Default, PartialEq)]
 struct Page {
     steps: Vec<Step>,
     untested: Vec<(usize, String)>,
 }
 
-/// Lines of a page, with their numbers.
+/// The lines of a page with their numbers.
 struct Numbered<'a> {
     lines: Peekable<Lines<'a>>,
     number: usize,
@@ -69,7 +73,7 @@ impl<'a> Numbered<'a> {
         self.lines.next()
     }
 
-    /// The lines before the one that `is_end`, which is dropped.
+    /// The lines before the first for which `is_end` is true; that line is dropped.
     fn until(&mut self, is_end: impl Fn(&str) -> bool) -> Vec<(usize, &'a str)> {
         let mut lines = Vec::new();
         while let Some(line) = self.next() {
@@ -101,7 +105,7 @@ impl Page {
                     ("sh" | "console", Some(reason)) => page.untested.push((number, reason.trim().to_owned())),
                     ("sh", None) => page.steps.extend(shell_commands(&block)),
                     ("console", None) => page.steps.extend(dialogue(&block, rest == "one command")),
-                    ("bash" | "shell" | "", _) => panic!("line {number}: a block is of `sh`, `console`, `text` or another language"),
+                    ("bash" | "shell" | "", _) => panic!("line {number}: a block must have a language, such as `sh`, `console` or `text`"),
                     _ => {}
                 }
             }
@@ -110,7 +114,8 @@ impl Page {
     }
 }
 
-/// The commands of a block: one a line, or several lines with `\` at their ends, or with a text that `<<` begins.
+/// The commands of a block: one per line. A command continues on the next line after `\`, and in a
+/// here-document after `<<`.
 fn shell_commands(block: &[(usize, &str)]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut is_open = false;
@@ -133,7 +138,8 @@ fn shell_commands(block: &[(usize, &str)]) -> Vec<Step> {
     steps
 }
 
-/// The commands of a block in which each stands after `$ `, and what it prints below it; of `one` command, that may be `$ ` as well.
+/// The commands of a block after `$ `, each with its output. If the block has only `one` command,
+/// its output may contain `$ `.
 fn dialogue(block: &[(usize, &str)], one: bool) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut lines = block.iter().peekable();
@@ -153,26 +159,26 @@ fn dialogue(block: &[(usize, &str)], one: bool) -> Vec<Step> {
     steps
 }
 
-/// What a page runs in: an empty home, registries, and a shell that finds the program.
+/// The environment of a page: an empty home, registries, and a shell with the program in its path.
 struct Reader {
     cli: Cli,
-    /// What is given to the pages: the variables that they use, and where each points to.
+    /// The variables for the pages, with their values.
     given: Vec<(&'static str, PathBuf)>,
     scratch: tempfile::TempDir,
-    /// What stands in the page, and what is there for it.
+    /// The addresses in the page, with their replacements.
     names: Vec<(String, String)>,
     _registries: Vec<Registry>,
 }
 
 impl Reader {
-    /// `number` tells the pages of one run apart.
+    /// `number` distinguishes the pages of a run.
     fn new(number: usize, text: &str) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let [model, parts] = ["model", "parts"].map(|name| scratch.path().join(name));
         write_small_model(&model).unwrap();
         write_parts(&parts);
         let given = vec![("MODEL", model), ("PARTS", parts), ("FIXTURES", fixture("tiny").parent().unwrap().to_owned())];
-        // All of 127.0.0.0/8 is this machine: nobody else listens at this address.
+        // All addresses in 127.0.0.0/8 are local, so no other process listens at this one.
         let process = std::process::id() % (1 << 16);
         let own = format!("127.{}.{}.{}:5000", process >> 8, process & 255, number + 2);
         let mut names = vec![(OWN_REGISTRY.to_owned(), own)];
@@ -185,7 +191,7 @@ impl Reader {
         Self { cli: Cli::at("/bin/sh"), given, scratch, names, _registries: registries }
     }
 
-    /// The command as it is typed here.
+    /// The command with the replacements of this test.
     fn typed(&self, command: &str) -> String {
         let mut typed = command.to_owned();
         if command.contains("modelpack serve") && !command.contains("--listen") {
@@ -197,14 +203,14 @@ impl Reader {
         typed
     }
 
-    /// All commands as one script, which tells how each ended and ends itself with the first that fails.
+    /// A script with all commands. It prints the status of each, and ends after the first failure.
     fn script(&self, page: &Page) -> String {
         let mut script = String::new();
         for (number, step) in page.steps.iter().enumerate() {
             let command = self.typed(&step.command);
             writeln!(script, "{command}\n__status=$?").unwrap();
             if step.command.contains("modelpack serve") && step.command.contains('&') {
-                let address = command.split_whitespace().skip_while(|word| *word != "--listen").nth(1).expect("`typed` says it");
+                let address = command.split_whitespace().skip_while(|word| *word != "--listen").nth(1).expect("`typed` adds the address");
                 writeln!(script, "until modelpack ls {address}/ >/dev/null 2>&1; do sleep 0.02; done").unwrap();
             }
             writeln!(script, "printf '\\n{ENDED} %d %d\\n' {number} $__status").unwrap();
@@ -214,7 +220,8 @@ impl Reader {
         script
     }
 
-    /// Types all commands of the page. `compares` says whether what they print is as the page says. Gives what is wrong with the first that is not as the page says.
+    /// Runs all commands of the page, and compares their output with the page if `compares` is true.
+    /// Returns the first difference as an error.
     fn read(&self, page: &Page, compares: bool) -> Result<(), String> {
         let home = self.cli.home();
         let [script, printed] = ["script", "printed"].map(|name| self.scratch.path().join(name));
@@ -257,7 +264,8 @@ impl Reader {
     }
 }
 
-/// Writes what stands for the model of the tutorial: packages of the same names, with a GGUF file of one entry.
+/// Writes a replacement for the model of the tutorial: packages with the same names, and a GGUF file
+/// with one entry.
 fn write_parts(directory: &Path) {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
     let numbers = [3_u32.to_le_bytes().as_slice(), &0_u64.to_le_bytes(), &1_u64.to_le_bytes()].concat();
@@ -270,18 +278,18 @@ fn write_parts(directory: &Path) {
     }
 }
 
-/// A shell and all that it started, which end with it.
+/// A shell and the processes that it started; they are killed when this is dropped.
 struct Group(Child);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // It fails only if all have ended already.
+        // This fails only if all processes have ended.
         let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _ = self.0.wait();
     }
 }
 
-/// Lines without the white space that separates columns, and without empty lines around them.
+/// The lines with white space collapsed, without empty lines at the start and the end.
 fn words<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let lines: Vec<String> = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let first = lines.iter().position(|line| !line.is_empty()).unwrap_or(0);
@@ -289,7 +297,7 @@ fn words<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     lines[first..end].to_vec()
 }
 
-/// Whether the lines are those of the page, where `…` stands for any text.
+/// Whether the lines match those of the page, in which `…` matches any text.
 fn matches(expected: &[String], found: &[String]) -> bool {
     match (expected.split_first(), found.split_first()) {
         (None, _) => found.is_empty(),
@@ -315,7 +323,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// The Markdown files in a directory and below it, but for what is built and what is only a sample.
+/// The Markdown files in a directory and its subdirectories, without build output and samples.
 fn markdown(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -334,7 +342,7 @@ fn markdown(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_command_in_the_documents_does_what_they_say() {
+fn every_command_in_the_documents_has_the_documented_result() {
     let files: Vec<PathBuf> = [root().join("README.md")].into_iter().chain(markdown(&root().join("docs"))).collect();
     let pages: Vec<(PathBuf, String, Page)> = files
         .into_iter()
@@ -347,7 +355,8 @@ fn every_command_in_the_documents_does_what_they_say() {
     let wrong: Vec<String> = thread::scope(|scope| {
         let read = |(number, (file, text, page)): (usize, &(PathBuf, String, Page))| {
             let name = file.strip_prefix(root()).unwrap().display().to_string();
-            // The tutorial is about a model that is too large for this test: see `the_tutorial_is_true_of_its_model`.
+            // The tutorial's model is too large for this test: see
+            // `the_tutorial_matches_its_model`.
             Reader::new(number, text).read(page, !file.ends_with(TUTORIAL)).err().map(|why| format!("{name}:{why}"))
         };
         let readers = pages.iter().enumerate().filter(|(_, (_, _, page))| !page.steps.is_empty());
@@ -362,8 +371,8 @@ fn every_command_in_the_documents_does_what_they_say() {
 }
 
 #[test]
-#[ignore = "it needs a model of 253 MB, in the directory that $MODELPACK_TUTORIAL_PARTS names: .ci/run runs it"]
-fn the_tutorial_is_true_of_its_model() {
+#[ignore = "it needs a model of 253 MB, in the directory $MODELPACK_TUTORIAL_PARTS; .ci/run runs it"]
+fn the_tutorial_matches_its_model() {
     let text = fs::read_to_string(root().join(TUTORIAL)).unwrap();
     let mut reader = Reader::new(202, &text);
     reader.given.push(("PARTS", std::env::var_os("MODELPACK_TUTORIAL_PARTS").expect("the model is given").into()));
@@ -371,7 +380,7 @@ fn the_tutorial_is_true_of_its_model() {
 }
 
 #[test]
-fn a_page_is_read_as_it_is_written() {
+fn pages_are_parsed() {
     let text = "# Page\n<!-- test: cp -r a b -->\n```sh\n# why\none \\\n  two\n\ncat <<'END' > x\na $ b\nEND\n```\n\
                 ```console\n$ first\nit prints\n$ echo $?\n10\n```\n```sh no-test: needs docker\ndocker run\n```\n```json\n{}\n```\n";
     let page = Page::parse(text);
@@ -383,7 +392,7 @@ fn a_page_is_read_as_it_is_written() {
 }
 
 #[test]
-fn a_page_that_is_wrong_is_noticed() {
+fn errors_in_a_page_are_detected() {
     let wrong = |text: &str| Reader::new(200, text).read(&Page::parse(text), true).unwrap_err();
     assert!(wrong("```sh\ntrue\nfalse\ntrue\n```\n").contains("3: `false` ended with 1"));
     assert!(wrong("```console\n$ echo one\ntwo\n```\n").contains("2: `echo one` should print\ntwo\nand prints\none"));
@@ -393,14 +402,14 @@ fn a_page_that_is_wrong_is_noticed() {
 }
 
 #[test]
-fn an_ellipsis_stands_for_any_text() {
+fn an_ellipsis_matches_any_text() {
     let check = |expected: &str, found: &str| matches(&words(expected.lines()), &words(found.lines()));
     assert!(check("sha256:9b9f…\n…\nend", "sha256:9b9fdf\na\nb\nend\n"));
     assert!(check("a  b…d", "a b c d") && check("…", "") && check("", "\n\n"));
     assert!(!check("a", "a b") && !check("a…c", "a b") && !check("a\n…\nb", "a\nc") && !check("", "a") && !check("a…", "b"));
 }
 
-/// A Markdown file without its code and its comments, each line with its number.
+/// The lines of a Markdown file, without code and comments, with their numbers.
 fn prose(text: &str) -> Vec<(usize, &str)> {
     let mut lines = Numbered::new(text);
     let mut found = Vec::new();
@@ -418,7 +427,7 @@ fn prose(text: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// The targets of the links in a line, and the line without them.
+/// The targets of the links in a line, and the line without the targets.
 fn links(line: &str) -> (Vec<&str>, String) {
     let (mut targets, mut shown, mut rest) = (Vec::new(), String::new(), line);
     while let Some((before, after)) = rest.split_once("](") {
@@ -431,7 +440,7 @@ fn links(line: &str) -> (Vec<&str>, String) {
     (targets, shown)
 }
 
-/// What a heading is called in a link: lower case, `-` for spaces, without punctuation.
+/// The anchor of a heading: lower case, with `-` for spaces, without punctuation.
 fn anchor(heading: &str) -> String {
     let (_, shown) = links(heading.trim_start_matches('#').trim());
     let kept = shown.to_lowercase().replace(' ', "-");
@@ -439,7 +448,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn no_line_is_wide_and_no_link_is_dead() {
+fn lines_are_short_and_links_are_valid() {
     let mut wrong = Vec::new();
     let mut links_seen = 0;
     for file in markdown(&root()) {
@@ -459,7 +468,7 @@ fn no_line_is_wide_and_no_link_is_dead() {
                     Err(_) => to.is_dir() && heading.is_empty(),
                 };
                 if !is_there {
-                    wrong.push(format!("{name}:{number}: {target} is not there"));
+                    wrong.push(format!("{name}:{number}: {target} does not exist"));
                 }
             }
         }

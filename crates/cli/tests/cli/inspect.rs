@@ -53,8 +53,8 @@ fn text_from_an_artifact_cannot_affect_the_terminal() {
 #[test]
 fn the_text_shows_every_field_of_the_config() {
     let (cli, model) = cli_with_model();
-    let said = "TOOLUSAGE true\nREASONING false\nREWARD false\nKNOWLEDGECUTOFF 2024-06-01\nDOCURL https://doc\nDATASETURL https://one\nDATASETURL https://two\nMODEL *.safetensors\nCONFIG *.json\n";
-    fs::write(model.join("Modelfile"), said).unwrap();
+    let modelfile = "TOOLUSAGE true\nREASONING false\nREWARD false\nKNOWLEDGECUTOFF 2024-06-01\nDOCURL https://doc\nDATASETURL https://one\nDATASETURL https://two\nMODEL *.safetensors\nCONFIG *.json\n";
+    fs::write(model.join("Modelfile"), modelfile).unwrap();
     ok(&cli, "pack model -t tiny");
     let shown = ok(&cli, "inspect tiny");
     for (field, value) in [
@@ -65,7 +65,7 @@ fn the_text_shows_every_field_of_the_config() {
         ("Documentation", "https://doc"),
         ("Data sets", "https://one, https://two"),
     ] {
-        let is_shown = shown.lines().filter_map(|line| line.split_once(':')).any(|(name, said)| name == field && said.trim() == value);
+        let is_shown = shown.lines().filter_map(|line| line.split_once(':')).any(|(name, shown)| name == field && shown.trim() == value);
         assert!(is_shown, "{field}: {shown}");
     }
 }

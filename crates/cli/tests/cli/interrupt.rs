@@ -19,7 +19,7 @@ fn interrupt_at(cli: &Cli, proxy: &FaultProxy, line: &str, path: &str, signal: S
     running.signal(signal);
     let output = running.wait();
     assert_eq!((output.code, output.stdout.as_str()), (code, ""), "{line} at {path}: {}", output.stderr);
-    assert!(output.stderr.contains("interrupted; run the same command again to go on"), "{}", output.stderr);
+    assert!(output.stderr.contains("interrupted; run the same command again to continue"), "{}", output.stderr);
 }
 
 fn stall(registry: &Registry, method: &'static str, path: &str) -> FaultProxy {

@@ -1,5 +1,5 @@
-//! The JSON of every command is that of `docs/reference/json.md`: each field of a real result is documented, with its type, and each
-//! documented field is in a real result.
+//! Compares the JSON of every command with `docs/reference/json.md`. Each field of a real result
+//! must be documented with its type, and each documented field must occur in a real result.
 
 use crate::harness::{Registry, cli_with_model, ok, run, store};
 use modelpack::spec::{Digest, media_type};
@@ -13,7 +13,7 @@ use std::{
     process::Stdio,
 };
 
-/// What the document says of one field.
+/// The documentation of a field.
 #[derive(Debug)]
 struct Field {
     kind: Kind,
@@ -59,23 +59,23 @@ impl Kind {
     }
 }
 
-/// The heading that the first link in `text` leads to.
+/// The heading of the target of the first link in `text`.
 fn linked(text: &str) -> Option<String> {
     let (_, target) = text.split_once("](#")?;
     Some(target.split_once(')')?.0.replace('-', " "))
 }
 
-/// One table of the document.
+/// A table of the document.
 #[derive(Debug, Default)]
 struct Object {
     fields: BTreeMap<String, Field>,
-    /// Whether it has fields that the document does not list.
+    /// Whether it may have fields that the document does not list.
     is_open: bool,
 }
 
-/// The document, and what was seen of it in real results.
+/// The document, and its fields that have occurred in real results.
 struct Document {
-    /// What each command prints, by the words in the table of commands.
+    /// The type of each command's output, by its name in the table of commands.
     commands: BTreeMap<String, Kind>,
     objects: BTreeMap<String, Object>,
     seen: BTreeSet<String>,
@@ -174,20 +174,21 @@ impl Document {
     }
 }
 
-/// Compares one result with the document, for tests that make what few others can.
+/// Compares one result with the document, for tests that produce rare results.
 #[track_caller]
 pub(crate) fn expect_documented(command: &str, result: &Value) {
     Document::read().check(command, result);
 }
 
-/// The last document that a command printed.
+/// The last JSON document that a command printed.
 #[track_caller]
 fn result(output: &Output) -> Value {
     let line = output.stdout.lines().last().unwrap_or_else(|| panic!("no result: {}", output.stderr));
     serde_json::from_str(line).unwrap()
 }
 
-/// A layout `odd` with an artifact of the specification whose config has values that it does not allow.
+/// A layout `odd` with a ModelPack artifact whose config has values that the specification does not
+/// allow.
 fn write_odd_layout(cli: &Cli) {
     let layout = cli.home().join("odd");
     fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
@@ -223,11 +224,13 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
         document.check(command, &result(&output));
         for said in output.stderr.lines() {
             let said: Value = serde_json::from_str(said).unwrap();
-            document.check(if said.get("error").is_some() { "error on stderr" } else { "warning on stderr" }, &said);
+            let kind = ["error", "warning", "log"].into_iter().find(|kind| said.get(kind).is_some()).unwrap();
+            document.check(&format!("{kind} on stderr"), &said);
         }
     };
 
-    // A pickle that imports `os.system`, alone and in an archive; a model without one of its shards.
+    // A pickle that imports `os.system`, as a file and in an archive; and a model without one of
+    // its shards.
     let pickle = b"cos\nsystem\n(S'true'\ntR.";
     fs::write(model.join("loader.pkl"), pickle).unwrap();
     fs::write(model.join("more.zip"), modelpack_testkit::zip_of(&[("loader.pkl", pickle)])).unwrap();
@@ -246,7 +249,7 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
     prints("pack --dry-run", 0, "pack cut --dry-run");
     prints("tag", 0, &format!("tag tiny:v1 {host}/other:v1"));
     prints("push", 0, &format!("push {host}/other:v1"));
-    prints("pull", 0, &format!("pull {host}/tiny:v1"));
+    prints("pull", 0, &format!("pull {host}/tiny:v1 -v"));
     prints("cp", 0, "cp tiny:v1 oci:layout:v1");
     prints("cp", 0, "cp tiny:v1 oci-archive:tiny.tar:v1");
     prints("cp --to modelpack", 0, "cp --to modelpack oci:odd store:odd:v1");
@@ -278,7 +281,7 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
     fs::write(store(&cli).join("ingest/.ingest-dead"), "half a blob").unwrap();
     prints("prune", 0, "prune");
 
-    // An index that cannot be read, in a repository that its registry has too.
+    // An unreadable index, in a repository that its registry has too.
     let repositories = store(&cli).join("repositories");
     let pulled = repositories.join(format!("{host}/tiny").replace(':', "+"));
     fs::write(pulled.join("index.json"), "").unwrap();
@@ -289,21 +292,21 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
     fs::write(store(&cli).join("blobs").join(&layer), "damaged").unwrap();
     prints("verify --repair REFERENCE", 0, &format!("verify --repair {host}/tiny:v1"));
 
-    // The same where no registry is asked, and a directory that is no repository.
+    // The same without a registry, and a directory that is not a repository.
     fs::write(repositories.join("cut/index.json"), "").unwrap();
     fs::create_dir_all(repositories.join("Not A Name/_links/sha256")).unwrap();
     fs::write(store(&cli).join("blobs").join(&layer), "damaged").unwrap();
     prints("verify --repair", 5, "verify --repair");
     prints("ls NAME", 0, "ls tiny");
 
-    // `serve` prints while it runs.
+    // `serve` prints its output while it runs.
     let mut child = cli.command().args(["serve", "--json", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     child.kill().and_then(|()| child.wait()).unwrap();
     document.check("serve", &serde_json::from_str(&line).unwrap());
 
-    // Only what this process may not read cannot be repaired: `damage.rs` makes one.
+    // Only files without read permission cannot be repaired: see `damage.rs`.
     let unseen: Vec<_> = document.unseen().into_iter().filter(|name| !name.starts_with("unrepaired blob.")).collect();
     assert!(unseen.is_empty(), "in the document, and in no result: {unseen:?}");
 }

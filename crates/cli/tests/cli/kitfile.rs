@@ -77,7 +77,7 @@ fn errors_in_a_kitfile_are_shown_with_their_position() {
     fs::write(&kitfile, "model:\n  path: registry.example.com/base:v1\n").unwrap();
     fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:2:9: ", "another ModelKit"]);
     fs::write(&kitfile, "docs: []\n---\ndocs: []\n").unwrap();
-    fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:3:1: ", "a Kitfile is one"]);
+    fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:3:1: ", "a Kitfile has only one"]);
     fs::write(&kitfile, "model: [1]\n").unwrap();
     fails(&cli, "pack model -t tiny", 9, &["model/Kitfile:1:8: ", "expected a mapping"]);
     fs::write(&kitfile, "docs: [{path: missing}]\n").unwrap();

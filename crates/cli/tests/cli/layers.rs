@@ -85,7 +85,7 @@ fn an_invalid_rule_is_reported_with_its_reason() {
 fn too_many_layers_are_refused_with_a_hint() {
     let (cli, _) = cli_with_model();
     fails(&cli, "pack model -t tiny --max-layers 2", 9, &["2 are allowed", "--max-layers"]);
-    fails(&cli, "pack model -t tiny --max-layers 5 --layer raw", 9, &["5 are allowed", "raw by `--layer`"]);
+    fails(&cli, "pack model -t tiny --max-layers 5 --layer raw", 9, &["5 are allowed", "raw because of `--layer`"]);
     assert!(!store(&cli).exists());
 }
 

@@ -196,5 +196,5 @@ fn write_layout(cli: &Cli, config: (&str, &Value), layers: &[(&str, &[u8], Value
 fn missing_targets_are_an_error() {
     let cli = cli();
     fails(&cli, "lint tiny", 3, &["tiny"]);
-    fails(&cli, "lint ./tiny", 2, &["no directory"]);
+    fails(&cli, "lint ./tiny", 2, &["not a directory"]);
 }

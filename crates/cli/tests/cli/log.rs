@@ -1,4 +1,4 @@
-//! The log on stderr: requests, redirects and retries, and never what authenticates them.
+//! The log on stderr: it contains requests, redirects and retries, but never credentials.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, ok, run};
 use modelpack_testkit::{Cli, Failure, Fault, Output, Signal};
@@ -19,7 +19,7 @@ fn keep_login(cli: &Cli, host: SocketAddr) {
     fs::write(cli.home().join(".docker/config.json"), login).unwrap();
 }
 
-/// Runs a line with a filter in the environment.
+/// Runs a command line with a filter in the environment.
 fn run_with(cli: &Cli, filter: &str, line: &str) -> Output {
     cli.command().args(line.split_whitespace()).env("MODELPACK_LOG", filter).output().unwrap().into()
 }
@@ -73,7 +73,8 @@ fn a_pull_logs_requests_and_retries_and_no_password() {
     expect_log(&output, &[]);
 }
 
-/// A registry that redirects to a signed address whoever shows a token, and gives the token to whoever shows the login.
+/// A registry that redirects clients with a token to a signed URL, and gives the token to clients
+/// with the login.
 fn token_registry() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -65,8 +65,8 @@ fn a_failed_login_keeps_the_earlier_credentials() {
 #[test]
 fn without_a_terminal_there_is_no_prompt() {
     let cli = cli();
-    fails(&cli, "login localhost:1 -u me", 2, &["a password is needed", "--password-stdin"]);
-    fails(&cli, "login localhost:1", 2, &["a user name is needed", "--username"]);
+    fails(&cli, "login localhost:1 -u me", 2, &["a password is required", "--password-stdin"]);
+    fails(&cli, "login localhost:1", 2, &["a user name is required", "--username"]);
     fails(&cli, "login localhost:1 --password-stdin", 2, &["user name"]);
     fails(&cli, "login not/a/host -u me -p secret", 2, &["HOST[:PORT]"]);
     ok(&cli, "logout localhost:1");

@@ -66,7 +66,7 @@ fn a_push_of_a_directory_accepts_the_same_flags() {
     ok(&cli, &format!("push model {reference} --vendor example --precision bf16"));
     assert_eq!(json(&cli, &format!("inspect {reference}"))["config"]["descriptor"]["vendor"], "example");
     ok(&cli, &format!("pack model -t {reference}"));
-    fails(&cli, &format!("push {reference} --vendor example"), 2, &["a directory is packed"]);
+    fails(&cli, &format!("push {reference} --vendor example"), 2, &["flags for packing a directory"]);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_work_tree_gives_its_commit_and_init_leaves_it_out() {
 fn an_explanation_names_weights_without_metadata_and_the_reason() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("model-00001-of-00002.safetensors"), [9, 0, 0, 0, 0, 0, 0, 0]).unwrap();
-    let why = "model-00001-of-00002.safetensors says nothing: it declares a header of 9 bytes, but the file has 8 bytes";
+    let why = "model-00001-of-00002.safetensors gives no metadata: it declares a header of 9 bytes, but the file has 8 bytes";
     assert_eq!(json(&cli, "pack model -t tiny --explain")["notes"], json!([why]));
     let output = run(&cli, "pack model -t tiny --explain").expect_code(0);
     assert!(output.stderr.lines().any(|line| line == why), "{}", output.stderr);
@@ -139,10 +139,10 @@ fn a_config_that_only_python_accepts_is_read() {
 fn an_unreadable_side_file_is_packed_with_one_warning() {
     let (cli, model) = cli_with_model();
     fs::write(model.join("config.json"), "{\n  \"model_type\": \"llama\",\n}\n").unwrap();
-    let why = "config.json says nothing: line 3, column 1: expected a key in double quotes";
+    let why = "config.json gives no metadata: line 3, column 1: expected a key in double quotes";
     for flags in ["", " --dry-run", " --explain"] {
         let output = run(&cli, &format!("pack model -t tiny{flags}")).expect_code(0);
-        let printed = output.stderr.lines().filter(|line| line.contains("config.json says")).collect::<Vec<_>>();
+        let printed = output.stderr.lines().filter(|line| line.contains("config.json gives")).collect::<Vec<_>>();
         assert_eq!(printed, [format!("warning: {why}")], "{}", output.stderr);
         assert_eq!(json(&cli, &format!("pack model -t tiny{flags}"))["warnings"], json!([why]));
     }

@@ -148,7 +148,7 @@ fn incomplete_or_damaged_artifacts_are_not_converted() {
     // A layer without a name, as oras writes it for content from a pipe.
     let unnamed = copy("unnamed");
     edit_manifest(&unnamed, |manifest| manifest["layers"][0]["mediaType"] = json!("application/octet-stream"));
-    fails(&cli, "cp --to modelpack oci:unnamed store:x:v1", 5, &["layer sha256:", "nothing says which file it is"]);
+    fails(&cli, "cp --to modelpack oci:unnamed store:x:v1", 5, &["layer sha256:", "it has no file name"]);
     expect_nothing_visible(&cli);
     fails(&cli, "cp --to modelkit oci:damaged:v1 store:x:v1", 2, &["modelpack"]);
 }

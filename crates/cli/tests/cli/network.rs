@@ -57,15 +57,15 @@ fn a_server_with_another_protocol() {
     std::thread::scope(|scope| {
         for line in [format!("pull {address}/tiny:v1"), format!("pull --plain-http {address}/tiny:v1"), format!("ls {address}/tiny")] {
             let cli = &cli;
-            scope.spawn(move || fails(cli, &line, 7, &["may speak TLS", "hint: if it does, leave `--plain-http` out"]));
+            scope.spawn(move || fails(cli, &line, 7, &["may speak TLS", "hint: if it does, omit `--plain-http`"]));
         }
         let line = format!("pull {}/tiny:v1", proxy.address());
         let cli = &cli;
-        scope.spawn(move || fails(cli, &line, 7, &["may speak plain http", "hint: `--plain-http` speaks to a registry without TLS"]));
+        scope.spawn(move || fails(cli, &line, 7, &["may speak plain http", "hint: `--plain-http` uses a registry without TLS"]));
     });
     let said = Failure::Status { code: 400, headers: Vec::new(), body: "Client sent an HTTP request to an HTTPS server.\n".to_owned() };
     let proxy = registry.behind(vec![Fault::on("GET", "/v2/", said)]);
-    fails(&cli, &format!("pull {}/tiny:v1", proxy.address()), 7, &["HTTPS server", "hint: if it does, leave `--plain-http` out"]);
+    fails(&cli, &format!("pull {}/tiny:v1", proxy.address()), 7, &["HTTPS server", "hint: if it does, omit `--plain-http`"]);
 }
 
 #[test]
@@ -220,7 +220,8 @@ fn requests_that_a_registry_does_not_allow() {
     fails(&packer, &format!("push model {}/other:v1", proxy.address()), 4, &["not for you", "hint: "]);
 }
 
-/// Pulls `line` with a variable of the environment, and expects a failure that says `words` and no password.
+/// Pulls `line` with an environment variable, and expects a failure with `words` and without the
+/// password.
 #[track_caller]
 fn fails_with(cli: &Cli, (name, value): (&str, &str), line: &str, code: i32, words: &[&str]) {
     let output = Output::from(cli.command().args(line.split_whitespace()).env(name, value).output().unwrap()).expect_code(code);
@@ -236,12 +237,12 @@ fn a_proxy_that_is_wrong_is_told_with_the_variable_that_names_it() {
         ("HTTPS_PROXY", "http://[", "HTTPS_PROXY: it is not the URL of a proxy, such as http://"),
         ("https_proxy", "http://user:hidden@", "https_proxy: it is not the URL of a proxy"),
         ("HTTP_PROXY", "two words", "HTTP_PROXY: it is not the URL of a proxy"),
-        // The library would go without a proxy that it does not know.
+        // The HTTP library would ignore a proxy of an unknown kind.
         ("HTTPS_PROXY", "ftp://user:hidden@proxy.example.com", "HTTPS_PROXY: `ftp://proxy.example.com/` is not the URL of a proxy"),
     ] {
         fails_with(&cli, (name, value), pull, 2, &["error: ", why, "hint: set it as in "]);
     }
-    // A name of this kind (RFC 6761) is never found, and its search needs no network.
+    // A name of this kind (RFC 6761) is never found, and its lookup needs no network.
     fails_with(&cli, ("HTTPS_PROXY", "nonsense.invalid"), pull, 2, &["HTTPS_PROXY: the proxy http://nonsense.invalid cannot be used"]);
     ok(&cli, "ls");
 }

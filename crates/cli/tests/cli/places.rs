@@ -142,9 +142,9 @@ fn a_model_is_found_and_validated_beside_its_signatures_and_sboms() {
 
     // A copy reports what it leaves behind: two signatures with the model as subject, and three
     // tags of cosign.
-    let said = "5 referrers of oci:layout (signatures, SBOMs and the like) are not copied";
+    let notice = "5 referrers of oci:layout (signatures, SBOMs and the like) are not copied";
     let copied = run(&cli, "cp oci:layout oci:copy").expect_code(0);
-    assert_eq!(copied.stderr.matches(said).count(), 1, "{}", copied.stderr);
+    assert_eq!(copied.stderr.matches(notice).count(), 1, "{}", copied.stderr);
     assert_eq!(run(&cli, "cp oci:layout oci:copy --quiet").expect_code(0).stderr, "");
     assert_eq!(json(&cli, "cp oci:layout oci:copy")["referrersLeftBehind"], 5);
     assert_eq!(json(&cli, "cp oci:layout oci:layout:other")["referrersLeftBehind"], 0, "the referrers are still in this layout");
@@ -172,9 +172,9 @@ fn a_pull_reports_the_referrers_that_it_leaves_behind() {
     let layout = Layout(cli.home().join("layout"));
     layout.add("signature", &layout.signature(Some(&digest), "signature"));
     ok(&cli, &format!("cp oci:layout:signature {}", registry.reference("tiny:signed")));
-    let said = format!("1 referrer of docker://{reference} (signatures, SBOMs and the like) is not copied");
+    let notice = format!("1 referrer of docker://{reference} (signatures, SBOMs and the like) is not copied");
     let pulled = run(&cli, &format!("pull {reference}")).expect_code(0);
-    assert_eq!(pulled.stderr.matches(&said).count(), 1, "{}", pulled.stderr);
+    assert_eq!(pulled.stderr.matches(&notice).count(), 1, "{}", pulled.stderr);
     assert_eq!(json(&cli, &format!("cp docker://{reference} {}", registry.reference("tiny:v2")))["referrersLeftBehind"], 0);
     assert_eq!(json(&cli, &format!("cp docker://{reference} {}", registry.reference("other:v1")))["referrersLeftBehind"], 1);
     // A registry that cannot list referrers is not an error.
@@ -198,9 +198,9 @@ fn cosign_s_tags_in_a_registry_are_counted_among_what_a_copy_leaves_behind() {
         layout.add(name, &layout.signature(subject, name));
         ok(&cli, &format!("cp oci:layout:{name} {}", registry.reference(&format!("tiny:sha256-{}.{name}", digest.hex()))));
     }
-    let said = format!("3 referrers of docker://{reference} (signatures, SBOMs and the like) are not copied");
+    let notice = format!("3 referrers of docker://{reference} (signatures, SBOMs and the like) are not copied");
     let pulled = run(&cli, &format!("pull {reference}")).expect_code(0);
-    assert_eq!(pulled.stderr.matches(&said).count(), 1, "{}", pulled.stderr);
+    assert_eq!(pulled.stderr.matches(&notice).count(), 1, "{}", pulled.stderr);
     // A referrer that the registry lists and that is also tagged counts once.
     ok(&cli, &format!("cp oci:layout:signed {}", registry.reference(&format!("tiny:sha256-{}.sbom", digest.hex()))));
     assert_eq!(json(&cli, &format!("pull {reference}"))["referrersLeftBehind"], 3);

@@ -43,10 +43,10 @@ fn a_store_on_a_read_only_disk() {
     let digest = ok(&cli, &format!("push {reference} {store}"));
     assert_eq!(ok(&cli, &format!("pull {reference} -o pulled {store}")), digest);
     for line in WRITING.into_iter().chain([format!("pull {reference}").as_str()]) {
-        fails(&cli, &format!("{line} {store}"), 6, &["the store ", "is read-only: Read-only file system", "hint: `--store DIR`"]);
+        fails(&cli, &format!("{line} {store}"), 6, &["the store ", "is read-only: Read-only file system", "hint: use `--store DIR`"]);
     }
     let root = disk.path().join("store");
-    fails(&cli, &format!("serve --listen 127.0.0.1:0 --root {}", root.display()), 6, &["is read-only", "hint: `--root DIR`"]);
+    fails(&cli, &format!("serve --listen 127.0.0.1:0 --root {}", root.display()), 6, &["is read-only", "hint: use `--root DIR`"]);
     assert_eq!(json(&cli, &format!("ls {store}")).as_array().unwrap().len(), 2);
 }
 

@@ -28,9 +28,9 @@ fn nothing_ran(cli: &Cli) {
 fn a_model_of_safetensors_and_texts_has_no_findings() {
     let (cli, _) = cli_with_model();
     let shown = ok(&cli, "scan model");
-    assert!(shown.contains("safetensors: its header, against the file"), "{shown}");
+    assert!(shown.contains("safetensors: the header, checked against the file"), "{shown}");
     assert!(
-        shown.contains("Python code") && shown.contains("nothing found in what was looked at; of 12 files, 12 looked at, 0 in part, 0 not"),
+        shown.contains("Python code") && shown.contains("no findings in the scanned content; of 12 files, 12 scanned, 0 in part, 0 not"),
         "{shown}"
     );
 }
@@ -133,7 +133,7 @@ fn python_code_is_packed_with_require_safe() {
     let report = harness::json(&cli, "scan model");
     assert_eq!(report["findings"], 0);
     let file = file_of(&report, "modeling_tiny.py");
-    assert_eq!((&file["lookedAt"], &file["notJudged"]), (&json!(["a text that is no pickle"]), &json!([])));
+    assert_eq!((&file["lookedAt"], &file["notJudged"]), (&json!(["a text that is not a pickle"]), &json!([])));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn files_that_no_loader_runs_are_listed_and_do_not_prevent_packing() {
         let listed = shown.split_once("Not judged:\n").expect("there is a list").1;
         assert!(listed.contains("  model.tflite: a tflite model\n"), "{shown}");
         assert!(listed.contains("  saved_model.pb: the graph of a TensorFlow SavedModel\n"), "{shown}");
-        assert!(shown.contains("nothing found in what was looked at"), "{shown}");
+        assert!(shown.contains("no findings in the scanned content"), "{shown}");
     }
 }
 
@@ -193,7 +193,7 @@ fn artifacts_of_other_tools_are_scanned_in_every_encoding() {
         let report = harness::json(&cli, &format!("scan oci:{}:v1", fixture(name).display()));
         assert_eq!(report["findings"], 0, "{name}");
         let text = report.to_string();
-        assert!(text.contains("safetensors: its header") || text.contains("a tar archive of"), "{name}: {text}");
+        assert!(text.contains("safetensors: the header") || text.contains("a tar archive of"), "{name}: {text}");
     }
 }
 
@@ -201,7 +201,7 @@ fn artifacts_of_other_tools_are_scanned_in_every_encoding() {
 fn missing_targets_are_an_error() {
     let cli = cli();
     fails(&cli, "scan tiny", 3, &["tiny"]);
-    fails(&cli, "scan ./tiny", 2, &["no directory"]);
+    fails(&cli, "scan ./tiny", 2, &["not a directory"]);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn tricks_in_a_keras_config_do_not_deceive_require_safe() {
         (lambda.clone().into_bytes(), "Lambda layer"),
         (utf16(&lambda), "Lambda layer"),
         (exec.into_bytes(), "builtins.exec"),
-        (lambda.as_bytes()[..lambda.len() - 1].to_vec(), "cannot be read to its end"),
+        (lambda.as_bytes()[..lambda.len() - 1].to_vec(), "cannot be read completely"),
     ] {
         fs::write(model.join("model.json"), &config).unwrap();
         fails(&cli, "pack model -t tiny --require-safe", 10, &["model.json", words]);

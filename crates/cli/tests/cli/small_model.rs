@@ -1,4 +1,4 @@
-//! The small model that `modelpack demo` makes, which most tests here pack: it is what it says.
+//! Checks the small model of `modelpack demo`, which most tests here pack.
 
 #[path = "../../src/commands/demo/model.rs"]
 mod model;

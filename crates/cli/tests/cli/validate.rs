@@ -144,7 +144,7 @@ fn all_targets_are_reported_before_the_command_fails() {
     let output = run(&cli, "validate model missing:v1").expect_code(3);
     assert!(output.stdout.contains("model: artifact to be packed: valid") && output.stdout.contains("missing:v1: not read"));
     fails(&cli, "validate missing:v1", 3, &["missing"]);
-    fails(&cli, "validate ./missing", 2, &["is no directory"]);
+    fails(&cli, "validate ./missing", 2, &["is not a directory"]);
     fails(&cli, "validate", 2, &["FILE"]);
     fails(&cli, "validate empty -f Modelfile", 2, &["--file", "directory"]);
     fails(&cli, "validate empty --exclude x", 2, &["--exclude", "directory"]);
@@ -171,7 +171,7 @@ fn the_diff_id_of_a_compressed_layer_is_compared_with_its_content() {
     artifact("false", &EMPTY_TAR_GZIP, &Digest::of(b"other"));
     artifact("plain", &[0; 1024], &Digest::of(b"other"));
     for unread in ["true", "false", "plain"] {
-        assert!(ok(&cli, &format!("validate {unread}")).contains("not looked at: the content of 1 layer"));
+        assert!(ok(&cli, &format!("validate {unread}")).contains("not checked: the content of 1 layer"));
         assert_eq!(results(&cli, &format!("validate {unread}"), 0)[0]["unreadLayers"], json!([0]));
     }
     let shown = ok(&cli, "validate true --read-layers");

@@ -10,7 +10,7 @@ const POINTER: &str =
     "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n";
 
 fn absent() -> String {
-    format!("model.safetensors.index.json names 1 file that is not there: {SECOND}")
+    format!("model.safetensors.index.json names 1 missing file: {SECOND}")
 }
 
 /// A model without its second shard.
@@ -65,7 +65,7 @@ fn strict_refuses_an_incomplete_model() {
     for command in ["pack model -t tiny", "build model -t tiny", "pack model --dry-run", &format!("push model {reference}")] {
         let output = run(&cli, &format!("{command} --strict")).expect_code(11);
         assert!(output.stdout.is_empty(), "{command}: {}", output.stdout);
-        for expected in ["error: not packed", "tokenizer.json is a pointer of git LFS", "`git lfs pull`", "; 1 more found", "hint: "] {
+        for expected in ["error: not packed", "tokenizer.json is a git LFS pointer", "`git lfs pull`", "; 1 more found", "hint: "] {
             assert!(output.stderr.contains(expected), "{command}: {expected} not in {}", output.stderr);
         }
         assert!(output.stderr.contains(&format!("warning: {}", absent())), "{command}: {}", output.stderr);
@@ -100,8 +100,8 @@ fn lint_reports_missing_parts_by_content_in_a_directory_and_by_names_and_sizes_i
     assert_eq!(
         rules(&json(&cli, "lint model")),
         [
-            whole("a.bin is a pointer of git LFS, not the file itself; `git lfs pull` fetches it"),
-            whole("b.gguf is empty, and should be weights"),
+            whole("a.bin is a git LFS pointer, not the file itself; `git lfs pull` fetches it"),
+            whole("b.gguf is empty, but should contain weights"),
             whole(&absent()),
         ]
     );
@@ -117,7 +117,7 @@ fn lint_reports_missing_parts_by_content_in_a_directory_and_by_names_and_sizes_i
     );
     assert_eq!(report["model"][0]["at"]["path"], "b.gguf");
     let shown = ok(&cli, "lint model");
-    for expected in ["the model, whatever uses it", "not-whole (loss)", &absent(), "change: pack the whole model"] {
+    for expected in ["the model itself", "not-whole (loss)", &absent(), "change: pack the complete model"] {
         assert!(shown.contains(expected), "{expected} not in {shown}");
     }
     // The verdict on tools is independent of this.

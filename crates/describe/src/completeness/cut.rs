@@ -1,4 +1,5 @@
-//! Weights that end before their header says so: copied or fetched, and not to the end.
+//! Weights that end before the end that their header gives, because they were copied or fetched
+//! incompletely.
 
 use super::{Gap, Model, stand_ins::is_stand_in};
 use crate::{ModelFile, infer::format_by_name};
@@ -7,7 +8,7 @@ use modelpack_spec::LayerKind;
 
 pub(super) fn gaps(model: &Model<'_>, gaps: &mut Vec<Gap>) {
     let files = model.files.values().filter(|file| file.kind == LayerKind::Weight && !is_stand_in(file));
-    gaps.extend(files.filter_map(|file| Some(Gap::new(file, format_args!("is not whole: {}", cut(file)?)))));
+    gaps.extend(files.filter_map(|file| Some(Gap::new(file, format_args!("is incomplete: {}", cut(file)?)))));
 }
 
 fn cut(file: &ModelFile) -> Option<impl std::fmt::Display> {

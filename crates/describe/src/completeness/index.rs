@@ -1,4 +1,4 @@
-//! Indexes, held against the files that they name and against the tensors in them.
+//! Compares indexes with the files that they name and with the tensors in these files.
 
 use super::{
     Gap, Model, Names, join, split,
@@ -16,23 +16,23 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
-/// An index that names more is not read: no model has so many.
+/// Limits for an index. No model needs more, and an index beyond them is not read.
 const MAX_TENSORS: usize = 4 << 20;
 const MAX_FILES: usize = 1 << 14;
-/// Nor is one that calls a file by a longer name.
+/// The longest file name in an index.
 const MAX_NAME_BYTES: usize = 1024;
 
-/// More indexes are not read: a pipeline has one for each of its parts.
+/// The largest number of indexes that are read. A pipeline has one for each of its parts.
 const MAX_INDEXES: usize = 256;
 
-/// The files that indexes name.
+/// The files that the indexes name.
 #[derive(Default)]
 pub(super) struct Indexes {
     named: BTreeSet<String>,
 }
 
 impl Indexes {
-    /// Reads every index, and adds what is wrong by it.
+    /// Reads every index, and adds the gaps that it shows.
     pub(super) fn read(model: &Model<'_>, gaps: &mut Vec<Gap>) -> Self {
         let mut indexes = Self::default();
         let named = model.files.values().filter_map(|file| Some((*file, IndexName::parse(file.path.file_name())?)));
@@ -42,14 +42,15 @@ impl Indexes {
         indexes
     }
 
-    /// Whether an index names the file with this path.
+    /// Whether an index names the file at this path.
     pub(super) fn name(&self, path: &str) -> bool {
         self.named.contains(path)
     }
 
     fn judge(&mut self, model: &Model<'_>, file: &ModelFile, names: &IndexName<'_>, gaps: &mut Vec<Gap>) {
         let directory = split(file.path.as_str()).0;
-        // Loaders take the file that has all, and look at no index: unless that is the one it names, it says nothing.
+        // If a single file has all weights, loaders use it and ignore the index. So the index is
+        // checked only if it names that file.
         let has_whole = model.beside(directory, &names.whole()).is_some();
         let index = match Index::read(file) {
             Ok(Some(index)) if has_whole && !index.files.contains(&names.whole()) => return,
@@ -57,7 +58,7 @@ impl Indexes {
             Ok(None) => return,
             Err(_) if has_whole => return,
             Err(why) => {
-                return gaps.push(Gap::new(file, format_args!("cannot be read, so that the weights cannot be checked by it: {why}")));
+                return gaps.push(Gap::new(file, format_args!("cannot be read, so the weights cannot be checked against it: {why}")));
             }
         };
         let shards: Vec<Option<&ModelFile>> = index.files.iter().map(|name| model.beside(directory, name)).collect();
@@ -68,7 +69,7 @@ impl Indexes {
         let mut absent = Names::default();
         index.files.iter().zip(&shards).filter(|(_, shard)| shard.is_none()).for_each(|(name, _)| absent.add(&join(directory, name)));
         if absent.count > 0 {
-            gaps.push(Gap::new(file, format_args!("names {} not there: {absent}", count(absent.count, "file that is", "files that are"))));
+            gaps.push(Gap::new(file, format_args!("names {}: {absent}", count(absent.count, "missing file", "missing files"))));
         }
         if names.format == "safetensors" {
             let found = index.hold_against(file, &shards);
@@ -77,19 +78,20 @@ impl Indexes {
     }
 }
 
-/// Whether a directory has weights that are loaded without this index although none of its own are there: it came along with the weights
-/// of another format or variant.
+/// Whether a directory has weights that loaders use without this index, although all files of the
+/// index are missing. Then the index came with the weights of another format or variant.
 fn has_other_weights(model: &Model<'_>, directory: &str, names: &IndexName<'_>) -> bool {
     model.files_in(directory).filter(|file| file.kind == LayerKind::Weight).any(|file| match format_by_name(&file.path) {
         None => false,
-        // Of these loaders ask for the index of safetensors first.
+        // Loaders of these formats look for the safetensors index first.
         Some("pt" | "h5" | "msgpack") => names.format != "safetensors" || names.variant.is_some(),
         Some("safetensors") => names.format != "safetensors" || names.variant.is_some() || names.has_variant(file.path.file_name()),
         Some(_) => true,
     })
 }
 
-/// What the name of an index says: `model.safetensors.index.json`, and of a variant `model.safetensors.index.fp16.json`.
+/// The parts of an index's file name: `model.safetensors.index.json`, or
+/// `model.safetensors.index.fp16.json` for a variant.
 struct IndexName<'a> {
     stem: &'a str,
     format: &'a str,
@@ -104,28 +106,29 @@ impl<'a> IndexName<'a> {
         matches!(format, "safetensors" | "bin" | "h5" | "msgpack").then_some(Self { stem, format, variant })
     }
 
-    /// Whether the file name is that of a variant of the same weights, such as `model.fp16.safetensors`.
+    /// Whether the file name is that of a variant of the same weights, such as
+    /// `model.fp16.safetensors`.
     fn has_variant(&self, name: &str) -> bool {
         name.strip_prefix(self.stem).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// The file that has all weights, if one has.
+    /// The name of the single file with all weights.
     fn whole(&self) -> String {
         let variant = self.variant.map(|variant| format!(".{variant}")).unwrap_or_default();
         format!("{}{variant}.{}", self.stem, self.format)
     }
 }
 
-/// An index, without the names of its tensors, of which there may be a million.
+/// An index without the names of its tensors, of which there may be a million.
 struct Index {
     /// The files that it names, in their order.
     files: Vec<String>,
-    /// The hash of each tensor's name, and the number of its file; sorted, each once.
+    /// The hash of each tensor name with the number of its file; sorted and unique.
     tensors: Vec<(u64, u32)>,
     hash: RandomState,
 }
 
-/// Where a tensor of an index was found.
+/// The location of a tensor of an index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Nowhere,
@@ -134,7 +137,7 @@ enum Place {
 }
 
 impl Index {
-    /// Nothing if the file is not what was planned.
+    /// `None` if the file has changed since it was planned.
     fn read(file: &ModelFile) -> Result<Option<Self>, String> {
         let Some(open) = file.open() else { return Ok(None) };
         let mut index = Self { files: Vec::new(), tensors: Vec::new(), hash: RandomState::new() };
@@ -143,7 +146,7 @@ impl Index {
         let read = shard_index::read(open, |tensor, name| {
             is_bounded &= index.tensors.len() < MAX_TENSORS && numbers.len() < MAX_FILES && name.len() <= MAX_NAME_BYTES;
             if is_bounded {
-                let next = u32::try_from(numbers.len()).expect("it was bounded");
+                let next = u32::try_from(numbers.len()).expect("the number is bounded");
                 let number = match numbers.get(name) {
                     Some(number) => *number,
                     None => *numbers.entry(name.to_owned()).or_insert(next),
@@ -154,7 +157,7 @@ impl Index {
         read.map_err(|why: Malformed| why.to_string())?;
         if !is_bounded {
             return Err(format!(
-                "it names more than {MAX_TENSORS} tensors or {MAX_FILES} files, or one by more than {MAX_NAME_BYTES} bytes"
+                "it names more than {MAX_TENSORS} tensors or {MAX_FILES} files, or a file name of more than {MAX_NAME_BYTES} bytes"
             ));
         }
         let mut files: Vec<(String, u32)> = numbers.into_iter().collect();
@@ -163,7 +166,7 @@ impl Index {
         files.iter().zip(0u32..).for_each(|((_, number), place)| order[*number as usize] = place);
         index.files = files.into_iter().map(|(name, _)| name).collect();
         index.tensors.iter_mut().for_each(|(_, number)| *number = order[*number as usize]);
-        // Of a name that comes twice the last counts, as it does in Python.
+        // Of duplicate names the last one wins, as in Python.
         index.tensors.reverse();
         index.tensors.sort_by_key(|(hash, _)| *hash);
         index.tensors.dedup_by_key(|(hash, _)| *hash);
@@ -175,7 +178,8 @@ impl Index {
         self.tensors.binary_search_by_key(&hash, |(hash, _)| *hash).ok()
     }
 
-    /// What of the index is not so in its files. Files that cannot be read are not judged: that they cannot is told by others.
+    /// Compares the index with its files. Files that cannot be read are skipped, because other
+    /// checks report them.
     fn hold_against(&self, file: &ModelFile, shards: &[Option<&ModelFile>]) -> Vec<String> {
         let mut places = vec![Place::Nowhere; self.tensors.len()];
         let mut was_read = vec![false; shards.len()];
@@ -193,7 +197,8 @@ impl Index {
                     places[at] = places[at].max(place);
                 }
             };
-            // Whoever converts weights leaves those out that are tied to others, and notes it; the index is often not told.
+            // Converters leave out tensors that are tied to others, and note this in the header,
+            // but often do not update the index.
             let note = |name: &str, other: &str| {
                 let may_be_noted = left_out.len() < self.tensors.len() && self.find(other).is_some();
                 left_out.extend(self.find(name).filter(|_| may_be_noted));
@@ -203,13 +208,14 @@ impl Index {
                 was_read[number] = true;
                 unnamed.count += of_shard.count;
                 unnamed.first.extend(of_shard.first);
-                unnamed.first.truncate(super::TOLD);
+                unnamed.first.truncate(super::MAX_LISTED);
             }
         }
         let is_wrong = |at: usize| places[at] != Place::InItsFile && was_read[self.tensors[at].1 as usize];
         let (mut missing, mut misplaced) = (Names::default(), Names::default());
         if let Some(open) = (0..places.len()).any(is_wrong).then(|| file.open()).flatten() {
-            // Read again for the names. It was sound, and if it is not what it was packing fails.
+            // The index is read again for the names. It was valid before; if it has changed since,
+            // packing fails.
             let _ = shard_index::read(open, |tensor, name| {
                 let Some(at) = self.find(tensor).filter(|at| is_wrong(*at)) else { return };
                 if self.files[self.tensors[at].1 as usize] == name {

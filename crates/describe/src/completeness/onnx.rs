@@ -1,4 +1,4 @@
-//! ONNX models whose tensors lie in files beside them.
+//! ONNX models with tensors in external files.
 
 use super::{Gap, Model, Names, split, stand_ins::is_stand_in};
 use crate::{ModelFile, infer::format_by_name};
@@ -6,7 +6,7 @@ use modelpack_formats::onnx::{External, Item, read};
 use modelpack_spec::LayerKind;
 use std::collections::BTreeMap;
 
-/// A model that names more files is not checked further.
+/// The largest number of external files that are checked for a model.
 const MAX_FILES: usize = 1 << 12;
 
 pub(super) fn gaps(model: &Model<'_>, gaps: &mut Vec<Gap>) {
@@ -15,7 +15,7 @@ pub(super) fn gaps(model: &Model<'_>, gaps: &mut Vec<Gap>) {
         file.kind == LayerKind::Weight && has_graph && format_by_name(&file.path) == Some("onnx")
     };
     for file in model.files.values().filter(is_model) {
-        // How far each file must reach, by what the model calls it.
+        // The required length of each external file, by the name that the model uses.
         let mut ends: BTreeMap<String, u64> = BTreeMap::new();
         let Some(content) = file.open() else { continue };
         let read = read(content, file.size, |item| match item {
@@ -43,7 +43,7 @@ pub(super) fn gaps(model: &Model<'_>, gaps: &mut Vec<Gap>) {
             }
         }
         if absent.count > 0 {
-            gaps.push(Gap::new(file, format_args!("has tensors in files that are not there: {absent}")));
+            gaps.push(Gap::new(file, format_args!("has tensors in missing files: {absent}")));
         }
         if short.count > 0 {
             gaps.push(Gap::new(file, format_args!("has tensors in files that are too short: {short}")));

@@ -1,4 +1,4 @@
-//! Shards, by their names and by the headers of GGUF files.
+//! Shards, identified by their names and by the headers of GGUF files.
 
 use super::{Gap, Model, Names, index::Indexes, split, stand_ins::is_stand_in};
 use crate::{ModelFile, infer::format_by_name};
@@ -27,7 +27,7 @@ fn judge(model: &Model<'_>, set: &ShardSet<'_>, indexes: &Indexes, gaps: &mut Ve
     let file = model.files[set.first()];
     let named = set.paths.values().filter(|path| indexes.name(path)).count();
     if named > 0 {
-        // Their index says which are missing.
+        // The index already reports missing shards.
         let mut unnamed = Names::default();
         set.paths.values().filter(|path| !indexes.name(path)).for_each(|path| unnamed.add(path));
         if unnamed.count > 0 {
@@ -42,24 +42,24 @@ fn judge(model: &Model<'_>, set: &ShardSet<'_>, indexes: &Indexes, gaps: &mut Ve
     let splits: Option<Vec<Split>> = set.paths.values().map(|path| split_of(model.files[path])).collect();
     let Some(splits) = splits else { return };
     let sum: u64 = splits.iter().map(|split| split.tensors).sum();
-    if let Some(said) = splits.first().and_then(|split| split.said).filter(|said| *said != sum) {
-        gaps.push(Gap::new(file, format_args!("says that the {} files have {said} tensors together, and they have {sum}", set.total)));
+    if let Some(declared) = splits.first().and_then(|split| split.declared).filter(|declared| *declared != sum) {
+        gaps.push(Gap::new(file, format_args!("declares {declared} tensors for the {} files, but they have {sum}", set.total)));
     }
 }
 
-/// What the header of a GGUF file says of the files that its model was split into.
+/// The split information in the header of a GGUF file.
 struct Split {
-    /// Which one it is, from 0.
+    /// The number of this file, from 0.
     number: u64,
-    /// How many there are.
+    /// The number of files.
     count: u64,
-    /// How many tensors the file has.
+    /// The number of tensors in this file.
     tensors: u64,
-    /// How many all should have together.
-    said: Option<u64>,
+    /// The declared number of tensors in all files.
+    declared: Option<u64>,
 }
 
-/// Nothing for a file that is the only one of its model, or cannot be read.
+/// `None` for a file that is not split or cannot be read.
 fn split_of(file: &ModelFile) -> Option<Split> {
     if format_by_name(&file.path) != Some("gguf") || is_stand_in(file) {
         return None;
@@ -67,17 +67,20 @@ fn split_of(file: &ModelFile) -> Option<Split> {
     let mut tensors = 0;
     let header = Header::read(file.open()?, file.size, |_| tensors += 1).ok()?;
     let count = header.split_count.filter(|count| *count > 1)?;
-    let said = header.split_tensors.and_then(|said| u64::try_from(said).ok());
-    Some(Split { number: header.split_number.unwrap_or(0).into(), count: count.into(), tensors, said })
+    let declared = header.split_tensors.and_then(|declared| u64::try_from(declared).ok());
+    Some(Split { number: header.split_number.unwrap_or(0).into(), count: count.into(), tensors, declared })
 }
 
 impl Split {
-    /// Whether a loader would look for the other files in the wrong place: it makes their names from this one's.
+    /// Whether a loader would look for the other files under wrong names: it derives their names
+    /// from this file's name.
     fn misnamed(&self, file: &ModelFile) -> Option<Gap> {
         let (number, count) = (self.number.saturating_add(1), self.count);
         let shard = ShardName::parse(split(file.path.as_str()).1);
         let is_so = shard.is_some_and(|shard| (shard.number as u64, shard.total as u64) == (number, count));
         let ending = format!("-{number:05}-of-{count:05}.gguf");
-        (!is_so).then(|| Gap::new(file, format_args!("is file {number} of {count} by its header, so that its name should end in {ending}")))
+        (!is_so).then(|| {
+            Gap::new(file, format_args!("is file {number} of {count} according to its header, so its name should end in {ending}"))
+        })
     }
 }

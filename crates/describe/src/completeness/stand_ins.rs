@@ -1,42 +1,43 @@
-//! Files that stand in the place of others: pointers that a git repository holds, and weights that have not been written yet.
+//! Files that replace others: pointers in a git repository, and weights that were not written yet.
 
 use super::{Gap, Model};
 use crate::ModelFile;
 use modelpack_spec::LayerKind;
 use std::io::Read;
 
-/// A pointer is shorter, which is git LFS's own limit.
+/// Pointers are smaller than this, which is the limit of git LFS itself.
 const MAX_POINTER_BYTES: u64 = 1024;
 
-/// A kind of pointers.
+/// A kind of pointer file.
 struct Pointer {
-    /// How one begins.
+    /// The beginnings of such a file.
     starts: &'static [&'static [u8]],
-    /// What one and several of them are, and what fetches the files.
+    /// Descriptions of one and of several such files, with the command that fetches the real files.
     one: &'static str,
     several: &'static str,
 }
 
 const POINTERS: [Pointer; 3] = [
     Pointer {
-        // The first is today's, which Hugging Face's Xet has too; the others are those of its first years.
+        // The first is the current format, which Hugging Face's Xet also uses. The others are the
+        // formats of its first years.
         starts: &[
             b"version https://git-lfs.github.com/spec/v1",
             b"version https://hawser.github.com/spec/v1",
             b"version http://git-media.io/v/2",
         ],
-        one: "is a pointer of git LFS, not the file itself; `git lfs pull` fetches it",
-        several: "are pointers of git LFS, not the files themselves; `git lfs pull` fetches them",
+        one: "is a git LFS pointer, not the file itself; `git lfs pull` fetches it",
+        several: "are git LFS pointers, not the files themselves; `git lfs pull` fetches them",
     },
     Pointer {
         starts: &[b"# xet version "],
-        one: "is a pointer of git-xet, not the file itself; `git xet checkout` fetches it",
-        several: "are pointers of git-xet, not the files themselves; `git xet checkout` fetches them",
+        one: "is a git-xet pointer, not the file itself; `git xet checkout` fetches it",
+        several: "are git-xet pointers, not the files themselves; `git xet checkout` fetches them",
     },
     Pointer {
         starts: &[b"/annex/objects/"],
-        one: "is a pointer of git-annex, not the file itself; `git annex get` fetches it",
-        several: "are pointers of git-annex, not the files themselves; `git annex get` fetches them",
+        one: "is a git-annex pointer, not the file itself; `git annex get` fetches it",
+        several: "are git-annex pointers, not the files themselves; `git annex get` fetches them",
     },
 ];
 
@@ -50,20 +51,20 @@ pub(super) fn gaps(model: &Model<'_>) -> Vec<Gap> {
     let empty = |file: &&ModelFile| file.kind == LayerKind::Weight && file.size == 0;
     let empty: Vec<&ModelFile> = model.files.values().copied().filter(empty).collect();
     let pointers = POINTERS.iter().zip(&pointers).filter_map(|(kind, files)| Gap::of_all(files, kind.one, kind.several));
-    pointers.chain(Gap::of_all(&empty, "is empty, and should be weights", "are empty, and should be weights")).collect()
+    pointers.chain(Gap::of_all(&empty, "is empty, but should contain weights", "are empty, but should contain weights")).collect()
 }
 
-/// Whether a file stands in the place of weights, so that nothing can be read from it.
+/// Whether a file is a replacement for weights, so that no header can be read from it.
 pub(super) fn is_stand_in(file: &ModelFile) -> bool {
     file.size == 0 || is_pointer(file)
 }
 
-/// Whether a file is a pointer to what git keeps elsewhere.
+/// Whether a file is a pointer to content that git keeps elsewhere.
 pub(super) fn is_pointer(file: &ModelFile) -> bool {
     kind_of(file).is_some()
 }
 
-/// Which of [`POINTERS`] a file is.
+/// The index of the file's kind in [`POINTERS`].
 fn kind_of(file: &ModelFile) -> Option<usize> {
     if file.size == 0 || file.size >= MAX_POINTER_BYTES {
         return None;

@@ -1,4 +1,4 @@
-//! Adapters of PEFT: `adapter_config.json` beside `adapter_model`, weights that change those of another model.
+//! PEFT adapters: `adapter_config.json` and `adapter_model`, weights that modify another model.
 
 use super::{
     findings::{Findings, field},
@@ -8,7 +8,8 @@ use super::{
 };
 use modelpack_spec::annotation;
 
-/// Says of which model it is an adapter, of what kind, and for what task. A model of its own beside it is not one.
+/// Records the adapter's base model, kind and task, unless there is a complete model in the same
+/// directory.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let has = |stem: &str| {
         let mut weights = folder.files_in(folder.directory).filter(|file| format_of(file).is_some());

@@ -1,4 +1,4 @@
-//! What goes into a model and what comes out, and whether it judges others.
+//! Input and output modalities of a model, and whether it is a reward model.
 
 use super::{
     findings::{Findings, field},
@@ -7,8 +7,9 @@ use super::{
     transformers::TransformersConfig,
 };
 
-/// The tasks of model cards, with the types that go in and come out. A label or an answer is text; a score, a box, a table, an action
-/// and whatever else the specification has no word for is `other`.
+/// The tasks of model cards with their input and output types. A label or an answer is text. A
+/// score, a box, a table, an action, and everything else without a type in the specification, is
+/// `other`.
 #[rustfmt::skip]
 const TASKS: [(&str, &[&str], &[&str]); 52] = [
     ("text-generation", &["text"], &["text"]),
@@ -65,11 +66,12 @@ const TASKS: [(&str, &[&str], &[&str]); 52] = [
     ("robotics", &["other"], &["other"]),
 ];
 
-/// Says what the card's task tells, else what the files do.
+/// Records the types of the card's task, or else those that the files show.
 pub(super) fn describe(folder: &Folder<'_>, card: Option<&ModelCard>, config: Option<&TransformersConfig>, found: &mut Findings) {
     if let Some((inputs, outputs, source)) = task(folder, card, config) {
         let mut inputs = inputs.to_vec();
-        // A text model with eyes or ears is one that sees or hears, whatever task its card names.
+        // A text model with a vision or audio part also takes images or audio, whatever task its
+        // card names.
         let senses = [("image", "vision_config"), ("audio", "audio_config")];
         for (sense, part) in senses.into_iter().filter(|_| outputs == ["text"]) {
             if config.is_some_and(|config| config.has_part(part)) && !inputs.contains(&sense) {
@@ -110,7 +112,8 @@ fn task(folder: &Folder<'_>, card: Option<&ModelCard>, config: Option<&Transform
     let config = config?;
     let generates = match config.head()? {
         "ForCausalLM" | "LMHeadModel" => true,
-        // Alone it may be of speech; with an image part it is of text and images.
+        // The class alone may belong to a speech model; with a vision part it is a model of text
+        // and images.
         "ForConditionalGeneration" => config.has_part("vision_config"),
         _ => false,
     };

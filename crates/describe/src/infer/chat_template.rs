@@ -1,6 +1,7 @@
-//! What a chat template, written in Jinja, tells of the model that it is for.
+//! Capabilities that a Jinja chat template shows.
 //!
-//! It can only say yes: a model may do what its template does not mention.
+//! A template can only show that a capability exists: a model may have capabilities that its
+//! template does not mention.
 
 use super::{
     findings::{Findings, field},
@@ -10,10 +11,11 @@ use super::{
 use modelpack_spec::annotation;
 use serde_json::Value;
 
-/// The longest known templates are some 30 KiB.
+/// The longest known templates have some 30 KiB.
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 
-/// Reads `chat_template.jinja`, else the template in `chat_template.json` or `tokenizer_config.json`.
+/// Reads `chat_template.jinja`, or else the template in `chat_template.json` or
+/// `tokenizer_config.json`.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     if let Some(file) = folder.find(|name| name == "chat_template.jinja") {
         if let Some(template) = beginning(file, MAX_TEMPLATE_BYTES) {
@@ -32,14 +34,15 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     }
 }
 
-/// Notes how many tokens the tokenizer cuts a text to, which is what the model takes if nothing else says so.
+/// Records the length to which the tokenizer truncates texts, which is the context length if no
+/// other source gives one.
 pub(super) fn describe_context(folder: &Folder<'_>, found: &mut Findings) {
     if let Some((config, path)) = folder.json_fields("tokenizer_config.json", &["model_max_length"]) {
         found.annotate(annotation::CONTEXT_LENGTH, tokens(&config["model_max_length"]), format!("{path}: `model_max_length`"));
     }
 }
 
-/// Says what `template` tells.
+/// Records the capabilities that `template` shows.
 pub(super) fn read(template: &str, source: &str, found: &mut Findings) {
     let names = names(template);
     let uses_any = |wanted: &[&str]| names.iter().any(|name| wanted.contains(name));
@@ -51,7 +54,8 @@ pub(super) fn read(template: &str, source: &str, found: &mut Findings) {
     found.say(field::REASONING, reasons.then_some(true), source);
 }
 
-/// The names in the expressions and statements of a template, not those in its text or its strings: prose may speak of tools.
+/// The names in the expressions and statements of a template. Names in its text and strings are
+/// left out, because prose may mention tools.
 fn names(template: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = template;
@@ -76,7 +80,7 @@ fn names(template: &str) -> Vec<&str> {
     names
 }
 
-/// The length of the string that `text` begins with, its quotes included.
+/// The length of the string at the beginning of `text`, with its quotes.
 fn string_length(text: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices().skip(1) {
@@ -95,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_jinja_not_of_prose_or_strings() {
+    fn only_names_in_jinja_code_are_found() {
         assert_eq!(names("You have tools. {{ 'tools \\' tools' }}{%- if a.b -%}tools{{ \"x\" ~ c }}"), ["if", "a", "b", "c"]);
         assert_eq!(names("{% if tools"), ["if", "tools"]);
         assert_eq!(names("{{ 'never closed }} tools"), [""; 0]);

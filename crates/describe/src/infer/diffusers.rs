@@ -1,4 +1,5 @@
-//! Pipelines of diffusers: `model_index.json` names the pipeline's class and its parts, each a folder of its own.
+//! Diffusers pipelines: `model_index.json` contains the pipeline's class and its parts, each in its
+//! own directory.
 
 use super::{
     findings::{Findings, field},
@@ -7,10 +8,11 @@ use super::{
 };
 use serde_json::Value;
 
-/// No pipeline has more parts; some have a dozen.
+/// The largest number of parts. Some pipelines have a dozen.
 const MAX_PARTS: usize = 64;
 
-/// Beginnings of the names of pipelines, their families, and what goes in and comes out. The first that fits counts.
+/// Prefixes of pipeline names, with their families and their input and output types. The first
+/// match wins.
 #[rustfmt::skip]
 const FAMILIES: [(&str, &str, &[&str], &str); 32] = [
     ("StableDiffusion3", "stable-diffusion-3", &["text"], "image"),
@@ -47,7 +49,7 @@ const FAMILIES: [(&str, &str, &[&str], &str); 32] = [
     ("IF", "deepfloyd-if", &["text"], "image"),
 ];
 
-/// Words in the name of a pipeline that takes an image too.
+/// Words in the names of pipelines that also take an image.
 const FROM_IMAGES: [&str; 8] = ["Img2Img", "ImageToImage", "ImageToVideo", "Inpaint", "Pix2Pix", "Upscale", "Edit", "ControlNet"];
 
 /// A pipeline.
@@ -62,13 +64,13 @@ impl Pipeline {
         json["_class_name"].is_string().then_some(Self { json, path })
     }
 
-    /// The names of its parts, which are those of their directories.
+    /// The names of its parts, which are also the names of their directories.
     pub(super) fn parts(&self) -> Vec<&str> {
         let parts = self.json.as_object().into_iter().flatten().filter(|(name, class)| class[1].is_string() && !name.is_empty());
         parts.map(|(name, _)| name.as_str()).take(MAX_PARTS).collect()
     }
 
-    /// Says what its class and the class of the part that does the work tell.
+    /// Records the information from its class and from the class of its main part.
     pub(super) fn describe(&self, found: &mut Findings) {
         let at = |key: &str| format!("{}: `{key}`", self.path);
         let class = self.json["_class_name"].as_str().unwrap_or_default();

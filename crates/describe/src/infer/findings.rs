@@ -1,4 +1,4 @@
-//! The values found so far, each with its source.
+//! The values found so far, with their sources.
 
 use super::Inferred;
 use crate::ModelFile;
@@ -6,14 +6,15 @@ use modelpack_spec::{Config, ModelConfig, ModelDescriptor};
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Display};
 
-/// A field of the config, the value that was found for it, and where.
+/// A field of the config with its value and the source of the value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The field, as the specification names it: `descriptor.family`, `config.capabilities.languages`.
+    /// The field as the specification names it: `descriptor.family`,
+    /// `config.capabilities.languages`.
     pub field: &'static str,
     /// Its value: a string, a list of strings or a boolean.
     pub value: Value,
-    /// The file, and what in it: ``config.json: `model_type` ``.
+    /// The file and the part of it, such as ``config.json: `model_type` ``.
     pub source: String,
 }
 
@@ -41,15 +42,15 @@ pub(super) mod field {
     pub(crate) const REASONING: &str = "config.capabilities.reasoning";
     pub(crate) const TOOL_USAGE: &str = "config.capabilities.toolUsage";
     pub(crate) const REWARD: &str = "config.capabilities.reward";
-    /// Those of the manifest, which have a name among the fields too.
+    /// Annotations of the manifest, which also have a name among the fields.
     pub(crate) const ANNOTATIONS: &str = "annotations";
     pub(crate) const LANGUAGES: &str = "config.capabilities.languages";
 }
 
-/// No field is worth more; a longer text is not what its name says.
+/// Longer texts are not recorded, because no field needs them.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// One finding a field or annotation, in the order in which they were made.
+/// At most one finding for each field or annotation, in the order of their discovery.
 #[derive(Default)]
 pub(super) struct Findings {
     values: Vec<Finding>,
@@ -59,7 +60,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Records `value`, unless there is none or a source asked earlier has spoken of the field.
+    /// Records `value`, unless it is `None` or an earlier source has already set the field.
     pub(super) fn say(&mut self, field: &'static str, value: Option<impl Into<Value>>, source: impl Into<String>) {
         let Some(value) = value.map(Into::into).and_then(presentable) else { return };
         if self.values.iter().all(|finding| finding.field != field) {
@@ -67,33 +68,33 @@ impl Findings {
         }
     }
 
-    /// The value found for `field` so far.
+    /// The value recorded for `field`.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.values.iter().find(|finding| finding.field == field)?.value.as_str()
     }
 
-    /// Records an annotation of the manifest, in the same way.
+    /// Records an annotation of the manifest under the same conditions.
     pub(super) fn annotate(&mut self, key: &str, value: Option<String>, source: impl Into<String>) {
         let Some(value) = value.map(Value::from).and_then(presentable) else { return };
         self.annotations.entry(key.to_owned()).or_insert_with(|| Finding { field: field::ANNOTATIONS, value, source: source.into() });
     }
 
-    /// Records why a file says nothing.
+    /// Records why a file gives no metadata.
     pub(super) fn note(&mut self, file: &ModelFile, why: impl Display) {
-        self.notes.push(format!("{} says nothing: {why}", file.path));
+        self.notes.push(format!("{} gives no metadata: {why}", file.path));
     }
 
-    /// Records what is probably not as its author meant it, in a sentence.
+    /// Records a sentence about a probable mistake of the author.
     pub(super) fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
-    /// Records that a program refuses a file which is sound, and why.
+    /// Records that a program refuses a valid file, and why.
     pub(super) fn note_refused(&mut self, file: &ModelFile, by: &str, why: impl Display) {
-        self.notes.push(format!("{} is not loaded by {by}: {why}", file.path));
+        self.notes.push(format!("{} cannot be loaded by {by}: {why}", file.path));
     }
 
-    /// The findings with the config's objects that they make.
+    /// The findings together with the config objects that they fill.
     pub(super) fn into_inferred(self) -> Inferred {
         let (descriptor, config) = config_of(&self.values);
         let Self { values: findings, annotations, notes, warnings } = self;
@@ -101,7 +102,7 @@ impl Findings {
     }
 }
 
-/// The config's objects that `findings` fill.
+/// The config objects that `findings` fill.
 pub(crate) fn config_of(findings: &[Finding]) -> (ModelDescriptor, ModelConfig) {
     let mut tree = Value::Object(Default::default());
     for finding in findings {
@@ -111,7 +112,7 @@ pub(crate) fn config_of(findings: &[Finding]) -> (ModelDescriptor, ModelConfig) 
     (config.descriptor, config.config)
 }
 
-/// Texts without white space around them; nothing for those that are empty or too long.
+/// Trims texts. Returns `None` for texts that are empty or too long.
 fn presentable(value: Value) -> Option<Value> {
     match value {
         Value::String(text) => {

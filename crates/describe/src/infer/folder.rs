@@ -1,4 +1,4 @@
-//! The planned files as a model's folder: the weights, and the side files by name.
+//! The planned files as a model directory: the weights, and the side files by name.
 
 use super::weights;
 use crate::ModelFile;
@@ -6,18 +6,19 @@ use modelpack_formats::json::{self, Keep};
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeMap, io::Read};
 
-/// A JSON side file above this is not read. The largest are the indexes of models of many tensors, some 20 MiB.
+/// The largest JSON side file that is read. The largest real files are indexes of models with many
+/// tensors, some 20 MiB.
 const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// The files of one model.
 pub(super) struct Folder<'a> {
-    /// Sorted by path, so that no result hangs on the order in which they were planned.
+    /// Sorted by path, so that no result depends on the order of planning.
     files: Vec<&'a ModelFile>,
-    /// The directory in which the weights lie, empty for the root.
+    /// The directory with the weights; empty for the root.
     pub(super) directory: &'a str,
-    /// The directories of the parts, if the model is a pipeline of several.
+    /// The directories of the parts, if the model is a pipeline.
     parts: Vec<&'a str>,
-    /// The side files that cannot be read, by their paths, and why.
+    /// The side files that cannot be read, with the reasons, by path.
     unread: RefCell<BTreeMap<String, String>>,
 }
 
@@ -29,7 +30,7 @@ impl<'a> Folder<'a> {
         Self { files, directory, parts: Vec::new(), unread: RefCell::default() }
     }
 
-    /// Takes the directories `names` for the parts of one model.
+    /// Marks the directories `names` as the parts of a pipeline.
     pub(super) fn set_parts(&mut self, names: &[&str]) {
         let mut parts: Vec<_> = self.files.iter().copied().map(parent).filter(|directory| names.contains(directory)).collect();
         parts.sort_unstable();
@@ -52,40 +53,41 @@ impl<'a> Folder<'a> {
         self.files.iter().copied()
     }
 
-    /// The file of this path.
+    /// The file at this path.
     pub(super) fn file(&self, path: &str) -> Option<&'a ModelFile> {
         self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok().map(|at| self.files[at])
     }
 
-    /// The files of one directory, not of those in it.
+    /// The files of one directory, without its subdirectories.
     pub(super) fn files_in(&self, directory: &str) -> impl Iterator<Item = &'a ModelFile> {
         self.files().filter(move |file| parent(file) == directory)
     }
 
-    /// The file of this name beside the weights, else the one at the root: many a repository has its card above the model.
+    /// The file with this name in the directory of the weights, or else at the root: many
+    /// repositories have the model card above the model.
     pub(super) fn find(&self, is_named: impl Fn(&str) -> bool) -> Option<&'a ModelFile> {
         let in_directory = |directory| self.files().find(|file| parent(file) == directory && is_named(file.path.file_name()));
         in_directory(self.directory).or_else(|| in_directory(""))
     }
 
-    /// The side file `name` as Python reads it, and its path.
+    /// The content of the side file `name` as Python reads it, and its path.
     pub(super) fn json(&self, name: &str) -> Option<(Value, String)> {
         self.read_json(self.find(|other| other == name)?, Keep::All)
     }
 
-    /// These fields of the side file `name`, whatever else it has, and its path.
+    /// These fields of the side file `name`, and its path.
     pub(super) fn json_fields(&self, name: &str, fields: &[&str]) -> Option<(Value, String)> {
         self.read_json(self.find(|other| other == name)?, Keep::Fields(fields))
     }
 
-    /// The side file `name` of one directory, and its path.
+    /// The content of the side file `name` in one directory, and its path.
     pub(super) fn json_in(&self, directory: &str, name: &str) -> Option<(Value, String)> {
         self.read_json(self.files_in(directory).find(|file| file.path.file_name() == name)?, Keep::All)
     }
 
-    /// The side files that could not be read, each once, in sentences.
+    /// Sentences about the side files that could not be read, one for each.
     pub(super) fn unread(&self) -> Vec<String> {
-        self.unread.borrow().iter().map(|(path, why)| format!("{path} says nothing: {why}")).collect()
+        self.unread.borrow().iter().map(|(path, why)| format!("{path} gives no metadata: {why}")).collect()
     }
 
     fn read_json(&self, file: &ModelFile, keep: Keep<'_>) -> Option<(Value, String)> {

@@ -1,7 +1,7 @@
-//! The front matter of a model card: YAML, whose scalars are read as they are written.
+//! The front matter of a model card: YAML whose scalars are read as text.
 //!
-//! `version: 1.10` is no number and `language: no` no boolean: what is wanted of a card is text. So numbers and booleans are the text that
-//! stands there.
+//! A model card contains texts, so `version: 1.10` is not a number and `language: no` is not a
+//! boolean here. Numbers and booleans are read as the text in the file.
 
 use serde::{
     Deserialize, Deserializer,
@@ -11,22 +11,23 @@ use serde_json::{Map, Value};
 use serde_saphyr::{Spanned, options::NonFiniteFloatPolicy};
 use std::fmt;
 
-/// Front matter above this is read in part. Cards with the results of many benchmarks have some 500 KiB.
+/// The largest front matter that is read completely. Cards with the results of many benchmarks have
+/// some 500 KiB.
 const MAX_BYTES: usize = 1 << 20;
-/// So many entries are read one by one, where front matter does not parse.
+/// The largest number of entries that are read one by one if the front matter cannot be parsed.
 const MAX_ENTRIES: usize = 1000;
 
-/// Why front matter, or part of it, cannot be read.
+/// Why the front matter, or a part of it, cannot be read.
 #[derive(Debug, PartialEq)]
 pub(super) struct Unread {
-    /// Where, from 1: the line of the front matter, and which character of it.
+    /// The position, from 1: the line of the front matter, and the character in the line.
     pub(super) line: u64,
     pub(super) column: u64,
     pub(super) why: String,
 }
 
-/// The entries of front matter, each a text, null, a list, or an object of such; and why that is not all of them. Nothing if it is no
-/// front matter but text between rules.
+/// The entries of the front matter (each is a text, null, a list or an object), and the reason if
+/// some are missing. Returns `None` for text between rules that is not front matter.
 pub(super) fn read(front: &str) -> Option<(Map<String, Value>, Option<Unread>)> {
     let unread = if front.len() > MAX_BYTES {
         Unread { line: 1, column: 1, why: format!("it has more than {} MiB", MAX_BYTES >> 20) }
@@ -47,7 +48,7 @@ pub(super) fn read(front: &str) -> Option<(Map<String, Value>, Option<Unread>)> 
     Some((entries, Some(unread)))
 }
 
-/// The text of each entry: from a key at the beginning of a line to the next.
+/// The text of each entry: from a key at the beginning of a line to the next such key.
 fn entries_of(front: &str) -> Vec<&str> {
     let begins = |line: &str| line.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '"' | '\'')) && line.contains(':');
     let mut entries = Vec::new();
@@ -65,7 +66,7 @@ fn entries_of(front: &str) -> Vec<&str> {
 
 fn parse(text: &str) -> Result<Value, Unread> {
     let options = serde_saphyr::options! {
-        // No card needs aliases, and they are how a small document becomes a large one.
+        // Model cards do not need aliases, and aliases let a small document expand to a large one.
         budget: serde_saphyr::budget! { max_aliases: 0, max_anchors: 0 },
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
@@ -73,7 +74,7 @@ fn parse(text: &str) -> Result<Value, Unread> {
     };
     let node: Spanned<Node> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let (line, column) = error.location().map_or((1, 1), |location| (location.line().max(1), location.column().max(1)));
-        // It says the place too, which is another one in the card.
+        // The message contains a position, but it differs from the position in the card.
         let why = error.without_snippet().to_string();
         let why = why.lines().next().unwrap_or_default();
         Unread { line, column, why: why.rfind(" at line ").map_or(why, |end| &why[..end]).to_owned() }
@@ -81,7 +82,7 @@ fn parse(text: &str) -> Result<Value, Unread> {
     Ok(value(node, text))
 }
 
-/// A node as it stands in `text`.
+/// The value of a node in `text`.
 fn value(node: Spanned<Node>, text: &str) -> Value {
     match node.value {
         Node::Null => Value::Null,
@@ -99,11 +100,11 @@ fn value(node: Spanned<Node>, text: &str) -> Value {
     }
 }
 
-/// A node without its place.
+/// A node without its position.
 enum Node {
     Null,
     Text(String),
-    /// A number or boolean, which is to be read where it stands.
+    /// A number or boolean, which is read as the text at its position.
     Written,
     List(Vec<Spanned<Node>>),
     Object(Vec<(String, Spanned<Node>)>),
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_are_what_is_written() {
+    fn scalars_are_read_as_text() {
         for text in [
             "1.10",
             "1.0",
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_loses_no_other_entry() {
+    fn a_malformed_entry_does_not_affect_others() {
         for (front, line, expected) in [
             ("license: mit\ntitle: Tiny: a model\nlanguage:\n- en\n- no\n", 2, json!({"license": "mit", "language": ["en", "no"]})),
             ("license: [unclosed\nversion: 1.10\n", 2, json!({"version": "1.10"})),
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_within_bounds() {
+    fn reading_is_bounded() {
         let long = format!("license: mit\nmodel-index: {}", "x".repeat(MAX_BYTES));
         let (entries, unread) = read(&long).unwrap();
         assert_eq!(entries["license"], "mit");
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn text_between_rules_is_no_front_matter() {
+    fn text_between_rules_is_not_front_matter() {
         assert_eq!(read("Some words of an introduction.\n"), None);
         assert_eq!(read("- a\n- list\n"), None);
     }

@@ -1,4 +1,5 @@
-//! `generation_config.json`: how a model is asked, which tells of speech models what they hear.
+//! `generation_config.json`: generation settings, which show the languages and inputs of speech
+//! models.
 
 use super::{
     findings::{Findings, field},
@@ -6,7 +7,8 @@ use super::{
     language,
 };
 
-/// Says what goes in and out of models that are asked for a language or a task, as those of speech are, and which languages they know.
+/// Records input and output types and languages of models with a language or task setting, as
+/// speech models have.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let Some((config, path)) = folder.json("generation_config.json") else { return };
     let at = |key: &str| format!("{path}: `{key}`");

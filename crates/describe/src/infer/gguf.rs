@@ -1,4 +1,4 @@
-//! GGUF: what the headers of its files tell of the model.
+//! GGUF: metadata from the headers of the files.
 
 mod mix;
 mod model;
@@ -14,8 +14,8 @@ use super::{
 use model::Model;
 use modelpack_spec::{annotation, value};
 
-/// Says what the headers tell: of all models beside each other only what is true of each, since they are usually one model in
-/// several quantizations.
+/// Records the metadata of the headers. If there are several models, only values that all share are
+/// recorded, because they are usually one model in several quantizations.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let sets = weights::models(folder, "gguf");
     let headers: Option<Vec<_>> = sets.iter().map(|set| Some((read(set, found)?, set.source()))).collect();
@@ -54,7 +54,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     }
 }
 
-/// A model in one or several files; `None` if one of them cannot be believed.
+/// A model in one or several files; `None` if one of them is malformed.
 fn read(shards: &Shards<'_>, found: &mut Findings) -> Option<Model> {
     let mut model = Model::default();
     for (index, file) in shards.files.iter().enumerate() {

@@ -1,6 +1,7 @@
-//! Names of models on a hub, `organisation/name`, and the addresses of what others publish.
+//! Model names on a hub, `organisation/name`, and URLs that may be published.
 
-/// Whether `text` can be the name of a model on a hub: no path of somebody's machine, which would say nothing to others.
+/// Whether `text` can be the name of a model on a hub, and is not a local path, which is
+/// meaningless elsewhere.
 pub(super) fn is_id(text: &str) -> bool {
     let mut parts = text.split('/');
     let is_part = |part: &str| {
@@ -10,19 +11,19 @@ pub(super) fn is_id(text: &str) -> bool {
     parts.next().is_some_and(is_part) && parts.next().is_none_or(is_part) && parts.next().is_none()
 }
 
-/// The ids among `texts`, one after the other.
+/// The hub names among `texts`, joined.
 pub(super) fn ids<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let ids: Vec<&str> = texts.into_iter().filter(|text| is_id(text)).take(16).collect();
     (!ids.is_empty()).then(|| ids.join(","))
 }
 
-/// The name of a model on the Hugging Face hub, by its address.
+/// The name of a model on the Hugging Face hub, from its URL.
 pub(super) fn id_of_url(url: &str) -> Option<&str> {
     let id = ["https://huggingface.co/", "https://hf.co/"].into_iter().find_map(|hub| url.strip_prefix(hub))?;
     Some(id.trim_end_matches('/')).filter(|id| id.contains('/') && is_id(id))
 }
 
-/// A web address as others may see it: without the name and secret that somebody fetched it with, and without what is asked of it.
+/// A URL that may be published: without user name, secret and query.
 pub fn public_url(url: &str) -> Option<String> {
     let (scheme, rest) = url.trim().split_once("://")?;
     if !matches!(scheme, "https" | "http") || rest.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_on_a_hub_are_no_paths() {
+    fn hub_names_are_distinguished_from_paths() {
         for id in ["gpt2", "org/name", "meta-llama/Llama-3.1-8B_x"] {
             assert!(is_id(id), "{id}");
         }
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_published_without_secrets() {
+    fn urls_are_published_without_secrets() {
         for (url, expected) in [
             ("https://example.com/a/b", Some("https://example.com/a/b")),
             ("https://user:secret@example.com/a", Some("https://example.com/a")),

@@ -1,4 +1,4 @@
-//! Languages as the specification writes them: two-letter codes of ISO 639.
+//! Languages in the specification's form: two-letter codes of ISO 639.
 
 /// ISO 639-1, set 1.
 const CODES: &str = "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en \
@@ -7,7 +7,8 @@ const CODES: &str = "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br
     or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt \
     tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu";
 
-/// The codes of `tags` without repetition. `pt-BR` is `pt`; what has no two-letter code (`code`, `multilingual`, `yue`) is left out.
+/// The codes of `tags` without duplicates. `pt-BR` becomes `pt`; tags without a two-letter code
+/// (`code`, `multilingual`, `yue`) are left out.
 pub(super) fn codes(tags: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut codes = Vec::new();
     for tag in tags {
@@ -24,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_two_letter_codes_that_exist_are_languages() {
+    fn only_existing_two_letter_codes_are_languages() {
         let tags = ["en", "pt-BR", "zh_Hant", "EN", "code", "multilingual", "yue", "xx", "", "english", "no"];
         assert_eq!(codes(tags.map(str::to_owned)), ["en", "pt", "zh", "no"]);
     }

@@ -1,4 +1,4 @@
-//! Licences as SPDX identifiers: from the names that model cards use, and from the text of a licence file.
+//! Licences as SPDX identifiers, from the names in model cards and from the texts of licence files.
 
 use super::{
     findings::{Findings, field},
@@ -6,12 +6,13 @@ use super::{
 };
 use modelpack_spec::value::is_licence_expression;
 
-/// A licence says what it is at its top; the rest need not be read.
+/// The beginning of a licence file identifies the licence; the rest is not read.
 const MAX_LICENCE_BYTES: u64 = 64 << 10;
-/// How far down, in characters, a text may say what it is. Further down licences name others.
+/// The identifying words must be within this many characters. Further down, licences mention
+/// others.
 const TOP_CHARS: usize = 2000;
 
-/// Names that model cards use, and their SPDX identifiers. A name without one is made a `LicenseRef-`.
+/// Names in model cards, and their SPDX identifiers. Other names become `LicenseRef-` identifiers.
 const NAMES: [(&str, &str); 68] = [
     ("apache-2.0", "Apache-2.0"),
     ("mit", "MIT"),
@@ -68,7 +69,7 @@ const NAMES: [(&str, &str); 68] = [
     ("unlicense", "Unlicense"),
     ("wtfpl", "WTFPL"),
     ("zlib", "Zlib"),
-    // The same in full, and as people write them.
+    // Full names and common spellings.
     ("agpl-3.0-only", "AGPL-3.0-only"),
     ("gpl-2.0-only", "GPL-2.0-only"),
     ("gpl-3.0-only", "GPL-3.0-only"),
@@ -84,7 +85,8 @@ const NAMES: [(&str, &str); 68] = [
     ("mit license", "MIT"),
 ];
 
-/// Words near the top of a licence's text that no other has there, in lower case with single spaces, and its identifier.
+/// Words near the beginning of a licence's text that no other licence has there, in lower case with
+/// single spaces, and its identifier.
 const TEXTS: [(&str, &str); 26] = [
     ("apache license version 2.0, january 2004", "Apache-2.0"),
     ("permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated", "MIT"),
@@ -114,7 +116,8 @@ const TEXTS: [(&str, &str); 26] = [
     ("creativeml openrail-m", "LicenseRef-creativeml-openrail-m"),
 ];
 
-/// Words of texts that begin like a licence, and are another: it with terms of one's own, or one that shares its first words.
+/// Words of texts that begin like a licence but are another one: with additional terms, or with the
+/// same first words.
 const OTHERS: [(&str, &str); 7] = [
     ("MIT", "modified mit"),
     ("MIT", "redistributions of source code must retain"),
@@ -125,7 +128,7 @@ const OTHERS: [(&str, &str); 7] = [
     ("Apache-2.0", "llvm exceptions to the apache 2.0 license"),
 ];
 
-/// Says what the licence file tells.
+/// Records the licence of the licence file.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let is_licence = |name: &str| {
         let name = name.to_ascii_lowercase();
@@ -137,46 +140,48 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     found.say(field::LICENSES, identifier.map(|id| vec![id]), file.path.as_str());
 }
 
-/// The SPDX expression of a licence by the name that somebody gives it, `LicenseRef-` where SPDX has none; nothing for names that say nothing.
+/// The SPDX expression for the given name of a licence, or a `LicenseRef-` if SPDX has none. `None`
+/// for names without a meaning.
 pub(crate) fn spdx(name: &str) -> Option<String> {
-    let said = name.trim();
-    let name = said.to_ascii_lowercase();
+    let stated = name.trim();
+    let name = stated.to_ascii_lowercase();
     if matches!(name.as_str(), "other" | "unknown" | "none") || !name.contains(|c: char| c.is_ascii_alphanumeric()) {
         return None;
     }
-    let as_said = || is_licence_expression(said).then(|| said.to_owned());
+    let as_stated = || is_licence_expression(stated).then(|| stated.to_owned());
     let expression = || [(" or ", " OR "), (" and ", " AND ")].iter().find_map(|(word, operator)| joined(&name, word, operator));
-    Some(known(&name).map(str::to_owned).or_else(as_said).or_else(expression).unwrap_or_else(|| reference(&name)))
+    Some(known(&name).map(str::to_owned).or_else(as_stated).or_else(expression).unwrap_or_else(|| reference(&name)))
 }
 
-/// An expression of known licences with one operator between all.
+/// An expression of known licences, joined by one operator.
 fn joined(name: &str, word: &str, operator: &str) -> Option<String> {
     let parts: Option<Vec<&str>> = name.split(word).map(|part| known(part.trim())).collect();
     parts.filter(|parts| parts.len() > 1).map(|parts| parts.join(operator))
 }
 
-/// The SPDX identifier of a licence by a name of it in common use, in whichever case.
+/// The SPDX identifier for a common name of a licence, in any case.
 pub(crate) fn known(name: &str) -> Option<&'static str> {
     NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, identifier)| *identifier)
 }
 
-/// The identifier of a licence that a text is the name of, or begins with: `AGPL-3.0 License (https://…)`.
+/// The identifier of a licence whose name `text` is, or begins with: `AGPL-3.0 License
+/// (https://…)`.
 pub(super) fn named(text: &str) -> Option<&'static str> {
     known(text.trim()).or_else(|| known(text.split_whitespace().next()?))
 }
 
-/// A name of one's own as SPDX writes it: letters, digits, `-` and `.` after `LicenseRef-`.
+/// A custom name in SPDX form: letters, digits, `-` and `.` after `LicenseRef-`.
 fn reference(name: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     format!("LicenseRef-{}", name.trim().chars().map(allowed).collect::<String>())
 }
 
-/// Whether a text has what makes it this licence, and not one that wants less: MIT without its condition is MIT-0.
+/// Whether a text has the distinguishing part of the licence. MIT without its condition is MIT-0.
 fn is_whole(id: &str, text: &str) -> bool {
     id != "MIT" || text.contains("the above copyright notice and this permission notice")
 }
 
-/// The licence whose words come first.
+/// The licence whose words occur first.
 fn of_text(text: &str) -> Option<&'static str> {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
     let end = text.char_indices().nth(TOP_CHARS).map_or(text.len(), |(end, _)| end);
@@ -184,7 +189,7 @@ fn of_text(text: &str) -> Option<&'static str> {
     if let Some(found) = TEXTS.iter().filter_map(|(words, id)| Some((top.find(words)?, *id))).min() {
         return Some(found.1).filter(|id| !OTHERS.iter().any(|(of, words)| of == id && text.contains(words)) && is_whole(id, &text));
     }
-    // The BSD licences share their first words, and differ in what follows.
+    // The BSD licences have the same first words, and differ in the rest.
     if !top.contains("redistribution and use in source and binary forms, with or without modification") {
         return None;
     }
@@ -230,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_known_by_their_first_words() {
+    fn texts_are_identified_by_their_first_words() {
         let mit = "Permission is hereby granted, free of charge, to any person obtaining a copy\nof this software and associated documentation files";
         let bsd = "Copyright (c) X\n\nRedistribution and use in source and binary forms, with or without\nmodification, are permitted.";
         for (text, expected) in [

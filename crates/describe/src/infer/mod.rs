@@ -1,10 +1,12 @@
-//! What a model's files say of it: fields of the config that nobody had to write down.
+//! Inference: fields of the config from the files of the model.
 //!
-//! Weights are read by their headers only, side files up to a bound, so the cost does not grow with the model. What cannot be
-//! read, or cannot be believed, says nothing: a field is right or absent. The values depend on the files' content and on their
-//! paths in the artifact alone, never on where they lie on this machine or when they were written.
+//! Only the headers of weights are read, and side files only up to a limit, so the cost does not
+//! grow with the size of the model. A source that cannot be read or is malformed is ignored: a
+//! field is right or absent. The values depend only on the content of the files and on their paths
+//! in the artifact, not on their location on this machine or their times.
 //!
-//! Each source has a file here. [`infer`] asks them in order of trust, and the first that speaks of a field is heard.
+//! Each source has a file in this module. Sources are listed by priority; the first with a value
+//! for a field wins.
 
 mod adapter;
 mod capabilities;
@@ -46,24 +48,24 @@ pub(crate) use findings::config_of;
 pub use hub::public_url;
 pub use weights::format_by_name;
 
-/// The fields of a model's config that its files give, and where each came from.
+/// The config fields that the files of a model give, with their sources.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inferred {
     /// General information.
     pub descriptor: ModelDescriptor,
     /// Technical metadata.
     pub config: ModelConfig,
-    /// Every field that is filled above, once.
+    /// Every filled field, once.
     pub findings: Vec<Finding>,
-    /// What the specification has no field for, as annotations of the manifest by their keys.
+    /// Values for which the specification has no field, as annotations of the manifest by key.
     pub annotations: BTreeMap<String, Finding>,
-    /// Which weight files said nothing, and why, each in a sentence.
+    /// Sentences about weight files without usable metadata.
     pub notes: Vec<String>,
-    /// Which side files could not be read, and why, each in a sentence.
+    /// Sentences about side files that could not be read.
     pub warnings: Vec<String>,
 }
 
-/// Reads what the files of `model` say of it. Blocks on their headers and side files.
+/// Infers the metadata of `model` from its files. Blocks on reading headers and side files.
 pub fn infer(model: &ModelFiles) -> Inferred {
     let mut folder = Folder::new(&model.files);
     let pipeline = Pipeline::read(&folder);
@@ -98,7 +100,7 @@ pub fn infer(model: &ModelFiles) -> Inferred {
     }
     sentence_transformers::describe(folder, &mut found);
     if let Some(config) = config {
-        // A config beside such files is that of the model they were converted from.
+        // A config beside such files belongs to the model from which they were converted.
         if !matches!(format, Some("gguf" | "onnx")) {
             config.describe_numbers(&mut found);
         }
@@ -122,8 +124,9 @@ fn origin(origin: Origin, found: &mut Findings) {
     }
 }
 
-/// Says the name under which the model was loaded where it was made, unless something says that this is another model: it was made
-/// from the one it was loaded as, as the card's `base_model` or its title tells, and as models of sentence-transformers are.
+/// Records the name under which the model was loaded by its author's program, unless this is
+/// another model: one that was derived from the loaded one, according to the card's `base_model` or
+/// title, or a sentence-transformers model.
 fn name(folder: &Folder<'_>, config: &TransformersConfig, card: Option<&ModelCard>, found: &mut Findings) {
     let Some(name) = config.own_name().filter(|_| folder.find(|name| name == "modules.json").is_none()) else { return };
     let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();

@@ -1,4 +1,4 @@
-//! The model card: `README.md`, YAML between `---` lines, then Markdown.
+//! The model card `README.md`: YAML between `---` lines, then Markdown.
 
 use super::{
     findings::{Findings, field},
@@ -8,14 +8,15 @@ use super::{
 use modelpack_spec::annotation;
 use serde_json::{Map, Value};
 
-/// More of a card is not read: front matter, and the description below it, or there is none.
+/// The largest part of a card that is read: enough for the front matter and the description after
+/// it.
 const MAX_CARD_BYTES: u64 = 2 << 20;
 
 /// A model card.
 pub(super) struct ModelCard {
-    /// What can be read of the YAML.
+    /// The readable part of the YAML.
     front: Value,
-    /// Why that is not all of it.
+    /// Why a part of the YAML is missing, if so.
     unread: Option<String>,
     text: String,
     path: String,
@@ -26,7 +27,7 @@ impl ModelCard {
         let file = folder.find(|name| name == "README.md")?;
         let card = beginning(file, MAX_CARD_BYTES)?;
         let Parts { front, text, is_closed } = split(&card);
-        // What is no front matter is Markdown.
+        // Text that is not front matter is Markdown.
         let (entries, unread, text) = match front_matter::read(front) {
             Some((entries, unread)) => (entries, unread, text),
             None => (Map::new(), None, card.as_str()),
@@ -42,7 +43,7 @@ impl ModelCard {
         Some(Self { front: Value::Object(entries), unread, text: text.to_owned(), path: file.path.to_string() })
     }
 
-    /// Says what it tells of the model.
+    /// Records the metadata of the card.
     pub(super) fn describe(&self, found: &mut Findings) {
         let models = self.front["model-index"].as_array();
         let indexed = models.and_then(|models| models.first()).and_then(|model| model["name"].as_str());
@@ -62,7 +63,7 @@ impl ModelCard {
         }
     }
 
-    /// The task that the model is for.
+    /// The task of the model.
     pub(super) fn task(&self) -> Option<&str> {
         self.front["pipeline_tag"].as_str()
     }
@@ -72,17 +73,17 @@ impl ModelCard {
         self.texts("tags")
     }
 
-    /// The models that it was made from.
+    /// The base models.
     pub(super) fn base_models(&self) -> Vec<String> {
         self.texts("base_model")
     }
 
-    /// Whether one of its tags is such.
+    /// Whether one of its tags matches.
     pub(super) fn has_tag(&self, is_such: impl Fn(&str) -> bool) -> bool {
         self.texts("tags").iter().any(|tag| is_such(tag))
     }
 
-    /// A field of the front matter as a source.
+    /// The source text for a field of the front matter.
     pub(super) fn at(&self, key: &str) -> String {
         format!("{}: `{key}`", self.path)
     }
@@ -94,7 +95,7 @@ impl ModelCard {
         self.texts("license").iter().filter_map(known).collect()
     }
 
-    /// The texts of a field that holds one or a list of them.
+    /// The texts of a field with one text or a list of texts.
     fn texts(&self, key: &str) -> Vec<String> {
         match &self.front[key] {
             Value::String(text) => vec![text.clone()],
@@ -113,8 +114,8 @@ struct Parts<'a> {
     is_closed: bool,
 }
 
-/// Front matter and Markdown; without front matter all is Markdown. Front matter without an end goes to the first line that is empty; text
-/// without an end below a rule is text.
+/// Front matter and Markdown. Without front matter all is Markdown. Front matter without an end
+/// goes to the first empty line. Text after a rule that is not front matter is Markdown.
 fn split(card: &str) -> Parts<'_> {
     let card = card.trim_start_matches('\u{feff}');
     let mut lines = card.split_inclusive('\n');
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn front_matter_lies_between_the_first_two_rules() {
+    fn front_matter_is_between_the_first_two_rules() {
         for (card, front, text, is_closed) in [
             ("---\na: 1\n---\ntext\n---\n", "a: 1\n", "text\n---\n", true),
             ("\u{feff}---\r\na: 1\r\n---\r\ntext", "a: 1\r\n", "text", true),

@@ -1,4 +1,4 @@
-//! ONNX: parameters, precision and quantization, by what the operations of the graph do with its tensors.
+//! ONNX: parameters, precision and quantization, from the graph's operations on its tensors.
 
 use super::{
     findings::{Findings, field},
@@ -14,20 +14,21 @@ use std::{
     path::{Component, Path},
 };
 
-/// Of a graph with more tensors or quantized inputs than this nothing is told; the largest have some ten thousand.
+/// The largest number of tensors and of quantized inputs. Larger graphs give no metadata; the
+/// largest real ones have some ten thousand.
 const MAX_NOTED: usize = 1 << 20;
 
-/// How a graph is quantized, the strongest first.
+/// The quantization scheme of a graph, strongest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Scheme {
-    /// Weights in blocks of few bits, unpacked where they are used.
+    /// Weights in blocks of few bits, unpacked when they are used.
     MatMulNBits,
     Bnb4,
-    /// Integers that are turned into floats before each operation.
+    /// Integers that are converted to floats before each operation.
     Qdq,
-    /// Operations on integers with known scales.
+    /// Integer operations with known scales.
     QOperator,
-    /// Operations on integers whose scales are measured while they run.
+    /// Integer operations whose scales are measured at run time.
     Dynamic,
 }
 
@@ -43,7 +44,8 @@ impl Scheme {
     }
 }
 
-/// The operations of quantized graphs: which of their inputs are weights, and which turn those back into numbers.
+/// The operators of quantized graphs: which of their inputs are weights, and which convert those
+/// back to numbers.
 #[rustfmt::skip]
 const OPERATORS: [(&str, Scheme, &[usize], &[usize]); 13] = [
     ("MatMulNBits", Scheme::MatMulNBits, &[1], &[2, 3, 4]),
@@ -61,20 +63,20 @@ const OPERATORS: [(&str, Scheme, &[usize], &[usize]); 13] = [
     ("DynamicQuantizeLinear", Scheme::Dynamic, &[], &[]),
 ];
 
-/// What a tensor is to the operations that take it.
+/// The role of a tensor in an operation.
 #[derive(Clone, Copy)]
 enum Role {
-    /// Quantized weights, as many as elements.
+    /// Quantized weights, one per element.
     Weights,
-    /// Weights of so many bits, several an element where that has more.
+    /// Weights with this many bits. An element may hold several of them.
     Packed(u64),
-    /// As many weights as told, however they are packed.
-    Told(Option<u64>),
-    /// What turns weights back into numbers.
+    /// As many weights as the operation declares, however they are packed.
+    Declared(Option<u64>),
+    /// An input that converts weights back to numbers.
     Scale,
 }
 
-/// A tensor, without its name.
+/// A tensor without its name.
 struct Noted {
     name: u64,
     kind: Option<&'static DataType>,
@@ -82,17 +84,18 @@ struct Noted {
     bytes: u64,
 }
 
-/// A graph, as far as its numbers go.
+/// The parts of a graph that concern its numbers.
 #[derive(Default)]
 struct Graph {
     tensors: Vec<Noted>,
     roles: HashMap<u64, Role>,
     scheme: Option<Scheme>,
-    /// There is more than is noted.
+    /// Whether the graph has more tensors than the limit.
     is_incomplete: bool,
 }
 
-/// Says what the model's graph tells; of models beside each other, what they agree on.
+/// Records the metadata of the graph. If there are several models, only values that all share are
+/// recorded.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     let mut headers = Vec::new();
     let mut schemes = Vec::new();
@@ -118,7 +121,7 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) {
     }
 }
 
-/// `None` when the file is not to be believed, or one that it names is not there or too short.
+/// `None` if the file is malformed, or if an external file is missing or too short.
 fn read_model(folder: &Folder<'_>, shards: &Shards<'_>, found: &mut Findings) -> Option<(Header, Graph)> {
     let [file] = shards.files.as_slice() else { return None };
     let has = |external: &External, bytes: u64| {
@@ -140,7 +143,7 @@ fn read_model(folder: &Folder<'_>, shards: &Shards<'_>, found: &mut Findings) ->
     });
     let header = header.map_err(|why| found.note(file, why)).ok()?;
     if let Some(location) = missing {
-        found.note(file, format_args!("it has tensors in {location:?}, which is not packed or too short"));
+        found.note(file, format_args!("it has tensors in {location:?}, which is not packed or is too short"));
         return None;
     }
     (!graph.is_incomplete).then_some((header, graph))
@@ -159,7 +162,7 @@ impl Graph {
         self.scheme = Some(self.scheme.map_or(*scheme, |other| other.min(*scheme)));
         let number = |key: &str| node.numbers.iter().find(|(name, _)| name == key).map(|(_, number)| *number);
         let role = match node.operator {
-            "MatMulNBits" | "MatMulBnb4" => Role::Told(number("K").zip(number("N")).and_then(|(k, n)| k.checked_mul(n))),
+            "MatMulNBits" | "MatMulBnb4" => Role::Declared(number("K").zip(number("N")).and_then(|(k, n)| k.checked_mul(n))),
             "GatherBlockQuantized" => Role::Packed(number("bits").unwrap_or(4)),
             _ => Role::Weights,
         };
@@ -179,7 +182,7 @@ impl Graph {
             let (kind, bits) = tensor.kind.map_or(("", 0), |kind| (kind.name, kind.bits));
             match self.roles.get(&tensor.name) {
                 Some(Role::Scale) => continue,
-                Some(Role::Told(count)) => {
+                Some(Role::Declared(count)) => {
                     parameters.add(*count);
                     continue;
                 }
@@ -188,7 +191,7 @@ impl Graph {
                     continue;
                 }
                 Some(Role::Packed(_) | Role::Weights) => {}
-                // Whole numbers that nobody turns into others are positions, shapes and masks.
+                // Integers that no operation converts are positions, shapes and masks.
                 None if !is_float(kind) => continue,
                 None => {}
             }
@@ -205,7 +208,7 @@ fn is_float(kind: &str) -> bool {
     kind.contains("FLOAT") || kind == "DOUBLE" || kind.starts_with("COMPLEX") || kind.is_empty()
 }
 
-/// The specification's word for a type.
+/// The specification's name for a type.
 fn precision(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "FLOAT" => "float32",
@@ -225,7 +228,7 @@ fn precision(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// Names are as long as their file likes; this is not.
+/// Names may have any length; their hashes do not.
 fn hash(name: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);

@@ -1,35 +1,36 @@
-//! How many parameters a model has and in which numeric types, written as the specification writes them.
+//! The number of parameters of a model and their numeric types, in the form of the specification.
 
 use std::collections::BTreeMap;
 
-/// Parameters counted so far.
+/// The parameters counted so far.
 #[derive(Default)]
 pub(super) struct Parameters {
     count: u64,
-    /// Some tensor holds a number of parameters that cannot be told.
+    /// Whether the number of parameters of some tensor is unknown.
     uncountable: bool,
-    /// Bytes by numeric type, in the specification's words.
+    /// The number of bytes for each numeric type, by the specification's name.
     bytes: BTreeMap<&'static str, u64>,
-    /// There are tensors or alternatives in other numeric types.
+    /// Whether there are tensors or alternatives with other numeric types.
     has_other_types: bool,
     seen: Seen,
 }
 
-/// What was seen besides whole parameters. Some of it together means that bytes hold several parameters each, though nothing says how many.
+/// What was found besides plain parameters. Certain combinations mean that bytes hold several
+/// parameters each, although no source gives the number.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// What turns packed weights back into numbers.
+    /// Tensors that convert packed weights back to numbers.
     pub(super) scales: bool,
-    /// Scales of small blocks, as numbers of four bits have them.
+    /// Scales of small blocks, as four-bit numbers have them.
     pub(super) block_scales: bool,
-    /// Bytes that nothing says are packed.
+    /// Unsigned bytes that no source declares as packed.
     pub(super) bytes: bool,
-    /// The same, signed.
+    /// Signed bytes that no source declares as packed.
     pub(super) signed_bytes: bool,
 }
 
 impl Parameters {
-    /// Counts a tensor of `count` parameters, `None` when that cannot be told.
+    /// Adds a tensor of `count` parameters; `None` if the number is unknown.
     pub(super) fn add(&mut self, count: Option<u64>) {
         match count.and_then(|count| self.count.checked_add(count)) {
             Some(sum) => self.count = sum,
@@ -37,19 +38,19 @@ impl Parameters {
         }
     }
 
-    /// Notes that `bytes` of them are of the numeric type `precision`.
+    /// Adds `bytes` bytes of the numeric type `precision`.
     pub(super) fn add_bytes(&mut self, precision: &'static str, bytes: u64) {
         let sum = self.bytes.entry(precision).or_default();
         *sum = sum.saturating_add(bytes);
     }
 
-    /// Notes that some of them are of a numeric type that is not known.
+    /// Notes that some parameters have an unknown numeric type.
     pub(super) fn add_unknown(&mut self) {
         self.uncountable = true;
         self.has_other_types = true;
     }
 
-    /// What was seen so far, to be added to.
+    /// The findings so far, for changes.
     pub(super) fn seen(&mut self) -> &mut Seen {
         &mut self.seen
     }
@@ -59,7 +60,7 @@ impl Parameters {
         self.seen.scales && self.seen.bytes || self.seen.block_scales && self.seen.signed_bytes
     }
 
-    /// What is true of each of several alternatives; `None` if there is none.
+    /// The values that all alternatives share; `None` if there are no alternatives.
     pub(super) fn common(alternatives: Vec<Self>) -> Option<Self> {
         alternatives.into_iter().reduce(|mut first, other| {
             first.uncountable |= other.size() != first.size();
@@ -68,7 +69,7 @@ impl Parameters {
         })
     }
 
-    /// Adds those of another part of the same model.
+    /// Adds the parameters of another part of the same model.
     pub(super) fn merge(&mut self, part: Self) {
         self.add((!part.uncountable && !part.may_be_packed()).then_some(part.count));
         self.has_other_types |= part.has_other_types || part.may_be_packed();
@@ -80,7 +81,7 @@ impl Parameters {
         if self.uncountable || self.may_be_packed() { None } else { size(self.count) }
     }
 
-    /// The value of `precision`: the types by their bytes, most first.
+    /// The value of `precision`: the types by number of bytes, largest first.
     pub(super) fn precision(&self) -> Option<String> {
         let mut types: Vec<_> = self.bytes.iter().collect();
         types.sort_by_key(|(name, bytes)| (std::cmp::Reverse(**bytes), **name));
@@ -89,12 +90,13 @@ impl Parameters {
     }
 }
 
-/// `count` with at most one decimal and one of K, M, B, T, Q; nothing when it rounds to zero.
+/// `count` with at most one decimal and one of K, M, B, T, Q; `None` if it rounds to zero.
 pub(super) fn size(count: u64) -> Option<String> {
     const SCALES: [(u64, char); 5] =
         [(1_000, 'K'), (1_000_000, 'M'), (1_000_000_000, 'B'), (1_000_000_000_000, 'T'), (1_000_000_000_000_000, 'Q')];
     let tenths_of = |unit: u64| (u128::from(count) * 10 + u128::from(unit) / 2) / u128::from(unit);
-    // The first scale on which the rounded number stays below a thousand: 999,960 is 1M, not 1000K.
+    // The first unit for which the rounded number is less than a thousand: 999,960 becomes 1M, not
+    // 1000K.
     let (tenths, scale) =
         SCALES.iter().map(|(unit, scale)| (tenths_of(*unit), *scale)).find(|(tenths, scale)| *tenths < 10_000 || *scale == 'Q')?;
     match (tenths / 10, tenths % 10) {
@@ -104,7 +106,7 @@ pub(super) fn size(count: u64) -> Option<String> {
     }
 }
 
-/// The specification's word for a numeric type of PyTorch, such as `torch.float16`.
+/// The specification's name for a numeric type of PyTorch, such as `torch.float16`.
 pub(super) fn precision_of_torch(dtype: &str) -> Option<&'static str> {
     Some(match dtype.strip_prefix("torch.").unwrap_or(dtype) {
         "float32" | "float" => "float32",
@@ -125,7 +127,7 @@ mod tests {
     use modelpack_spec::value;
 
     #[test]
-    fn sizes_have_one_decimal_at_most_and_a_scale_always() {
+    fn sizes_have_at_most_one_decimal_and_always_a_unit() {
         for (count, expected) in [
             (22_713_216, "22.7M"),
             (7_250, "7.3K"),

@@ -1,20 +1,21 @@
 //! The first paragraph of prose in a Markdown text.
 
-/// A description is a sentence or two; longer paragraphs are cut.
+/// A description is a sentence or two. Longer paragraphs are truncated.
 const MAX_CHARS: usize = 500;
-/// Enough for those with their markup.
+/// The limit for a paragraph with its markup.
 const MAX_PARAGRAPH_CHARS: usize = 8 << 10;
 
-/// What a line is, by its beginning.
+/// The kind of a line, by its beginning.
 #[derive(PartialEq)]
 enum Line {
     Blank,
     Heading,
-    /// The line above is a heading, if there is one; else this is a rule.
+    /// An underline: the line above is a heading, if there is one; otherwise this is a rule.
     Underline,
-    /// What goes on to the next blank line: list, table, quotation, HTML.
+    /// The beginning of a block that continues to the next blank line: list, table, quotation,
+    /// HTML.
     Block,
-    /// What goes on to the same mark again.
+    /// The beginning of a block that continues to the same mark.
     Fence(&'static str),
     Comment,
     Prose,
@@ -46,7 +47,7 @@ impl Line {
     }
 }
 
-/// The first paragraph that is a sentence, without its markup.
+/// The first paragraph that is a sentence, without markup.
 pub(super) fn first_paragraph(markdown: &str) -> Option<String> {
     let mut paragraph = String::new();
     let mut lines = markdown.lines();
@@ -74,7 +75,8 @@ pub(super) fn first_paragraph(markdown: &str) -> Option<String> {
     sentence(&paragraph)
 }
 
-/// The heading that a text begins with, without its markup; nothing when it says what the text is and not what it is about.
+/// The heading at the beginning of a text, without markup. `None` for generic headings such as
+/// "Model card".
 pub(super) fn title(markdown: &str) -> Option<String> {
     const GENERIC: [&str; 12] = [
         "model",
@@ -102,7 +104,7 @@ pub(super) fn title(markdown: &str) -> Option<String> {
     is_title.then(|| title.to_owned())
 }
 
-/// A paragraph without markup; nothing when it is no sentence, such as a row of badges or links.
+/// A paragraph without markup. `None` if it is not a sentence, such as a row of badges or links.
 fn sentence(paragraph: &str) -> Option<String> {
     let text = plain(paragraph);
     let words = text.split(' ').filter(|word| word.chars().any(char::is_alphabetic)).count();
@@ -114,7 +116,7 @@ fn sentence(paragraph: &str) -> Option<String> {
     Some(format!("{}…", cut.rsplit_once(' ').map_or(cut, |(words, _)| words)))
 }
 
-/// Text without images, link targets, emphasis, code marks and tags; white space is single.
+/// Text without images, link targets, emphasis, code marks and tags, and with single spaces.
 fn plain(markdown: &str) -> String {
     let mut plain = String::new();
     let mut rest = markdown;
@@ -142,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_sentence_is_found_below_all_that_is_none() {
+    fn the_first_sentence_is_found_after_other_blocks() {
         let card = "\
 <!-- A comment
 of two lines -->
@@ -192,7 +194,7 @@ A second paragraph follows here.
     }
 
     #[test]
-    fn the_title_is_the_first_heading_if_that_says_anything() {
+    fn the_title_is_the_first_heading_unless_it_is_generic() {
         for (card, expected) in [
             ("\n# Tiny [Llama](https://x)\n\ntext", Some("Tiny Llama")),
             ("# Model Card for Mistral-7B", Some("Mistral-7B")),
@@ -209,7 +211,7 @@ A second paragraph follows here.
     }
 
     #[test]
-    fn a_long_paragraph_is_cut_between_words() {
+    fn a_long_paragraph_is_truncated_between_words() {
         let cut = first_paragraph(&"wörd ".repeat(100_000)).unwrap();
         assert!(cut.chars().count() <= MAX_CHARS + 1 && cut.ends_with("wörd…"), "{cut}");
     }

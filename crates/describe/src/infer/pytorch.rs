@@ -1,4 +1,5 @@
-//! PyTorch: parameters and precision, by the tensors of a state dictionary in all shards. Its pickle is walked, not run.
+//! PyTorch: parameters and precision, from the tensors of the state dictionaries in all shards. The
+//! pickles are walked, not executed.
 
 use super::{
     findings::{Findings, field},
@@ -19,14 +20,17 @@ use std::{
     io::{Read, Seek, SeekFrom},
 };
 
-/// No model has more tensors.
+/// The largest number of tensors.
 const MAX_TENSORS: usize = 1 << 20;
-/// How files begin that `torch.save` wrote before it wrote archives: a pickle of a number that nothing else begins with.
+/// The beginning of files that `torch.save` wrote before it wrote archives: a pickle of a unique
+/// magic number.
 const LEGACY: [u8; 14] = [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
-/// The pickles before that of the state dictionary in such files: that number, a version, and what the machine was.
+/// The pickles before the state dictionary in such files: the magic number, a version, and system
+/// information.
 const LEGACY_PREFACE: usize = 3;
 
-/// PyTorch's words for numeric types, with those of safetensors and the bits of an element.
+/// PyTorch's names for numeric types, with those of the specification and of safetensors, and the
+/// bits per element.
 const DTYPES: [(&str, &str, &str, u64); 14] = [
     ("DoubleStorage", "float64", "F64", 64),
     ("FloatStorage", "float32", "F32", 32),
@@ -44,10 +48,10 @@ const DTYPES: [(&str, &str, &str, u64); 14] = [
     ("", "uint32", "U32", 32),
 ];
 
-/// Says what the state dictionaries of all shards tell.
+/// Records the metadata of the state dictionaries of all shards.
 pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>, found: &mut Findings) {
     let counted = weights::count(folder, "pt", |directory, shards| {
-        // The parts of a pipeline have configs of their own.
+        // The parts of a pipeline have their own configs.
         let own = folder.is_pipeline().then(|| TransformersConfig::read_in(folder, directory)).flatten();
         count_shards(shards, own.as_ref().or(config).and_then(TransformersConfig::quantization).as_ref(), found)
     });
@@ -56,12 +60,12 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
     found.say(field::PRECISION, parameters.precision(), format!("{source}: tensor types"));
 }
 
-/// The parameters of one model; `None` if some shard is no state dictionary.
+/// The parameters of one model; `None` if some shard is not a state dictionary.
 fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found: &mut Findings) -> Option<Parameters> {
     let mut parameters = Parameters::default();
     for shard in &shards.files {
         let Some(views) = state_dictionary(shard.open()?, shard.size) else {
-            found.note(shard, "its pickle is no dictionary of plain tensors alone");
+            found.note(shard, "its pickle is not a dictionary of plain tensors only");
             return None;
         };
         count_views(&views, quantization, &mut parameters);
@@ -69,12 +73,12 @@ fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found:
     Some(parameters)
 }
 
-/// A tensor: a view of a storage.
+/// A tensor, which is a view of a storage.
 struct View {
     name: String,
-    /// Names the storage in the file.
+    /// The name of the storage in the file.
     storage: String,
-    /// The storage's size in bytes.
+    /// The size of the storage in bytes.
     storage_bytes: u64,
     dtype: &'static str,
     bits: u64,
@@ -82,7 +86,8 @@ struct View {
     elements: u64,
 }
 
-/// The tensors of a file that is a state dictionary; nothing if it is anything else, or more than that.
+/// The tensors of a file that is a state dictionary; `None` if it is anything else or contains
+/// more.
 fn state_dictionary(mut file: impl Read + Seek, size: u64) -> Option<Vec<View>> {
     let mut start = [0; LEGACY.len()];
     file.read_exact(&mut start).ok()?;
@@ -104,7 +109,7 @@ fn state_dictionary(mut file: impl Read + Seek, size: u64) -> Option<Vec<View>> 
     views.iter().all(is_there).then_some(views)
 }
 
-/// The tensors of the next pickle, if it is a dictionary, and all of its tensors are its items.
+/// The tensors of the next pickle, if it is a dictionary whose items are exactly its tensors.
 fn views(pickles: &mut Pickles<impl Read + Seek>) -> Option<Vec<View>> {
     let mut views: Vec<(Option<u64>, View)> = Vec::new();
     let (mut made, mut kept, mut is_plain) = (0, HashSet::new(), true);
@@ -113,7 +118,8 @@ fn views(pickles: &mut Pickles<impl Read + Seek>) -> Option<Vec<View>> {
             match callable.global().filter(|global| global.module == "torch._utils").map(|global| global.name.as_str()) {
                 Some("_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => made += 1,
                 Some("_rebuild_parameter") | None => {}
-                // Of sparse and quantized tensors the pickle does not say how many parameters they hold.
+                // The pickle does not contain the number of parameters of sparse and quantized
+                // tensors.
                 Some(_) => is_plain = false,
             }
         }
@@ -129,7 +135,7 @@ fn views(pickles: &mut Pickles<impl Read + Seek>) -> Option<Vec<View>> {
     is_whole.then(|| views.into_iter().map(|(_, view)| view).collect())
 }
 
-/// The tensor that an item is, and the number of the object that it is.
+/// The tensor in an item, and the id of its object.
 fn view(key: &Value, value: &Value) -> Option<(u64, View)> {
     let object = value.object()?;
     let function = object.callable.global().filter(|global| global.module == "torch._utils")?;
@@ -144,7 +150,7 @@ fn view(key: &Value, value: &Value) -> Option<(u64, View)> {
         return None;
     }
     let class = class.global()?.name.as_str();
-    // From the third version on the type is told, and the storage is one of bytes.
+    // From the third version on, the type is given explicitly, and the storage is one of bytes.
     let named = rest.get(2).and_then(Value::global).filter(|_| function.name == "_rebuild_tensor_v3").map(|dtype| dtype.name.as_str());
     let is_named = |of_class: &str, of_dtype: &str| match named {
         Some(dtype) => dtype == of_dtype,
@@ -167,7 +173,8 @@ fn view(key: &Value, value: &Value) -> Option<(u64, View)> {
     (is_within && sizes.len() == strides.len()).then_some((object.id, View { name, storage, storage_bytes, dtype, bits, offset, elements }))
 }
 
-/// Counts tensors, each element of a storage once: weights that are tied are two tensors of one storage.
+/// Counts tensors, but each element of a storage only once: tied weights are two tensors of one
+/// storage.
 fn count_views(views: &[View], quantization: Option<&Quantization>, parameters: &mut Parameters) {
     let mut seen = HashSet::new();
     let mut storages: HashMap<&str, u64> = HashMap::new();

@@ -1,13 +1,13 @@
-//! How a model was quantized, as `quantization_config` in its `config.json` tells it.
+//! The quantization of a model, from `quantization_config` in its `config.json`.
 
 use super::folder::Folder;
 use serde_json::Value;
 
-/// The technique, and what is needed to count parameters that lie packed in wider integers.
+/// The technique, and the data needed to count parameters that are packed in wider integers.
 pub(super) struct Quantization {
-    /// Such as `gptq`.
+    /// The technique, such as `gptq`.
     pub(super) method: Option<String>,
-    /// Bits a packed weight; `None` when not told, or not the same for all.
+    /// Bits per packed weight; `None` if unknown or not the same for all weights.
     pub(super) bits: Option<u64>,
 }
 
@@ -21,25 +21,26 @@ impl Quantization {
         } else if is_true("load_in_8bit") {
             Some(8)
         } else {
-            let mut told = Vec::new();
-            bits_told(config, &mut told);
-            told.sort_unstable();
-            told.dedup();
-            <[u64; 1]>::try_from(told).ok().map(|[bits]| bits).filter(|bits| (1..=8).contains(bits))
+            let mut found = Vec::new();
+            collect_bits(config, &mut found);
+            found.sort_unstable();
+            found.dedup();
+            <[u64; 1]>::try_from(found).ok().map(|[bits]| bits).filter(|bits| (1..=8).contains(bits))
         };
         Self { method, bits }
     }
 }
 
-/// The files of their own in which quantizers keep what others have in `config.json`, and their techniques.
+/// Separate files in which quantizers store what others store in `config.json`, with their
+/// techniques.
 const BESIDE: [(&str, &str); 3] = [("quantize_config.json", "gptq"), ("quant_config.json", "awq"), ("hf_quant_config.json", "modelopt")];
 
-/// How the weights are quantized as a file of its own tells it, and that file's path.
+/// The quantization according to a separate file, and the file's path.
 pub(super) fn beside(folder: &Folder<'_>) -> Option<(Quantization, String)> {
     BESIDE.iter().find_map(|(name, technique)| {
         let (config, path) = folder.json(name)?;
         let quantization = if *technique == "modelopt" { of_modelopt(&config)? } else { Quantization::new(&config) };
-        // Other things are called like that too.
+        // Other files have these names too.
         if quantization.bits.is_none() && *technique != "modelopt" {
             return None;
         }
@@ -48,7 +49,7 @@ pub(super) fn beside(folder: &Folder<'_>) -> Option<(Quantization, String)> {
     })
 }
 
-/// How the optimizer of NVIDIA quantized, which names an algorithm and no bits.
+/// The quantization by NVIDIA's optimizer, which gives an algorithm and no number of bits.
 fn of_modelopt(config: &Value) -> Option<Quantization> {
     let algorithm = config["quantization"]["quant_algo"].as_str()?;
     let bits = match algorithm {
@@ -59,15 +60,16 @@ fn of_modelopt(config: &Value) -> Option<Quantization> {
     Some(Quantization { method: None, bits })
 }
 
-/// Every number of bits a weight in `config`. Configs say it once for all, once a group of layers, or once and again for exceptions.
-fn bits_told(config: &Value, told: &mut Vec<u64>) {
+/// Collects every number of bits per weight in `config`. Configs give it once for all weights, once
+/// for each group of layers, or once with exceptions.
+fn collect_bits(config: &Value, found: &mut Vec<u64>) {
     let Value::Object(entries) = config else { return };
     for (key, value) in entries {
         match key.as_str() {
-            "bits" | "num_bits" | "w_bit" => told.extend(value.as_u64()),
-            // The bits of what flows through the layers, not of their weights.
+            "bits" | "num_bits" | "w_bit" => found.extend(value.as_u64()),
+            // The bits of activations and caches, not of weights.
             "input_activations" | "output_activations" | "kv_cache_scheme" => {}
-            _ => bits_told(value, told),
+            _ => collect_bits(value, found),
         }
     }
 }
@@ -78,7 +80,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn bits_are_known_only_when_they_are_the_same_for_all_weights() {
+    fn bits_are_known_only_if_they_are_the_same_for_all_weights() {
         for (config, expected) in [
             (json!({"quant_method": "gptq", "bits": 4}), Some(4)),
             (json!({"quant_method": "awq", "w_bit": 4}), Some(4)),

@@ -1,4 +1,4 @@
-//! Safetensors: parameters and precision, by the tensors of all shards.
+//! Safetensors: parameters and precision, from the tensors of all shards.
 
 use super::{
     findings::{Findings, field},
@@ -10,24 +10,24 @@ use super::{
 };
 use modelpack_formats::safetensors::{Tensor, read_header};
 
-/// What elements of a numeric type are to a model.
+/// The meaning of the elements of a numeric type.
 enum Holds {
-    /// Parameters; of this precision, if the specification has a word for it.
+    /// Parameters with this precision, if the specification has a name for it.
     Parameters(Option<&'static str>),
-    /// Parameters of eight bits, or packed ones beside the scales of small blocks.
+    /// Eight-bit parameters, or packed ones if there are scales of small blocks.
     SignedBytes,
-    /// Parameters, packed when the model is quantized.
+    /// Parameters, which are packed if the model is quantized.
     Bytes,
-    /// Packed parameters, when they are in the tensors that quantizers make.
+    /// Packed parameters, if they are in tensors that quantizers write.
     Words,
-    /// Positions, counters and masks, which are no parameters.
+    /// Positions, counters and masks, which are not parameters.
     Indices,
-    /// Scales of small blocks, which are no parameters.
+    /// Scales of small blocks, which are not parameters.
     Scales,
 }
 
-/// What the elements of a numeric type of the format are. What has fewer bits than eight, and what only some machines have, is a way to
-/// quantize for which the specification has no word.
+/// The meaning of each numeric type of the format. Types with fewer than eight bits, and types that
+/// only some hardware has, are quantizations without a name in the specification.
 const HOLDS: [(&str, Holds); 22] = [
     ("F64", Holds::Parameters(Some("float64"))),
     ("F32", Holds::Parameters(Some("float32"))),
@@ -53,20 +53,22 @@ const HOLDS: [(&str, Holds); 22] = [
     ("BOOL", Holds::Indices),
 ];
 
-/// The names under which quantizers keep packed weights, in words of which each holds as many as fit.
+/// The names under which quantizers store packed weights. Each element holds as many weights as
+/// fit.
 const PACKED: [&str; 3] = ["weight", "qweight", "weight_packed"];
 
-/// The names under which quantizers keep what stands for weights in a way that no number of bits tells: of ExLlama, AQLM, VPTQ, QuIP#.
+/// The names under which quantizers store encoded weights whose number cannot be derived from a
+/// number of bits: ExLlama, AQLM, VPTQ, QuIP#.
 const CODES: [&str; 7] = ["q_weight", "trellis", "codes", "indices", "outlier_indices", "res_indices", "Qidxs"];
 
-/// Says what the headers of all shards tell, and where they cannot, what their index does.
+/// Records the metadata of the headers of all shards, or else of their index.
 pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>, found: &mut Findings) {
     let older = config.and_then(TransformersConfig::quantization).is_none().then(|| quantization::beside(folder)).flatten();
     if let Some((quantization, path)) = &older {
         found.say(field::QUANTIZATION, quantization.method.clone(), path.as_str());
     }
     let counted = weights::count(folder, "safetensors", |directory, shards| {
-        // The parts of a pipeline have configs of their own.
+        // The parts of a pipeline have their own configs.
         let own = folder.is_pipeline().then(|| TransformersConfig::read_in(folder, directory)).flatten();
         let quantization = own.as_ref().or(config).and_then(TransformersConfig::quantization);
         if let Some(own) = &own {
@@ -83,7 +85,7 @@ pub(super) fn describe(folder: &Folder<'_>, config: Option<&TransformersConfig>,
     found.say(field::PRECISION, parameters.precision(), format!("{source}: tensor types"));
 }
 
-/// The parameters of one model; `None` if the header of some shard is not to be believed.
+/// The parameters of one model; `None` if the header of some shard is malformed.
 fn count_shards(shards: &Shards<'_>, quantization: Option<&Quantization>, found: &mut Findings) -> Option<Parameters> {
     let mut parameters = Parameters::default();
     for shard in &shards.files {
@@ -134,14 +136,15 @@ pub(super) fn count(tensor: &Tensor<'_>, quantization: Option<&Quantization>, pa
     }
 }
 
-/// Whether quantizers keep under this name what turns packed weights back into numbers: scales, zero points, orders, shapes.
+/// Whether quantizers store under this name the data that converts packed weights back to numbers:
+/// scales, zero points, orders, shapes.
 fn belongs_to_quantization(name: &str, is_quantized: bool) -> bool {
     #[rustfmt::skip]
     let suffixes = [
         "scales", "_scale", "_scale_inv", "_scale_2", "qzeros", "zero_point", "zero_points", "g_idx", "absmax", "quant_map", "_amax", "weight_shape",
     ];
     matches!(name, "biases" | "SCB" | "weight_format" | "scale_weight" | "scale_input" | "scaled_fp8")
-        // Norms have such a parameter.
+        // Normalisation layers have such a parameter.
         || (name == "scale" && is_quantized)
         || name.starts_with("bitsandbytes__")
         || suffixes.iter().any(|suffix| name.ends_with(suffix))

@@ -1,4 +1,4 @@
-//! What folders of real files say, read through [`infer`].
+//! Tests of [`infer`] with directories of real files.
 
 use super::{Inferred, infer};
 use crate::model_files::{with_absent_files, with_model};
@@ -16,24 +16,24 @@ mod pytorch;
 mod safetensors;
 mod side_files;
 
-/// What is inferred from these files.
+/// The metadata inferred from these files.
 fn inferred(files: &[(&str, &[u8])]) -> Inferred {
     let mut files: Vec<(&str, Vec<u8>)> = files.iter().map(|(path, bytes)| (*path, bytes.to_vec())).collect();
     let inferred = with_model(&files, infer);
     if files.len() > 1 {
         files.reverse();
-        assert_eq!(with_model(&files, infer), inferred, "the order of the files changes what they say");
+        assert_eq!(with_model(&files, infer), inferred, "the order of the files changes the metadata");
     }
     assert!(inferred.descriptor.other.is_empty() && inferred.config.other.is_empty(), "a field that the specification does not have");
     inferred
 }
 
-/// The value found for `field`, null if none.
+/// The value of `field`, or null.
 fn value(inferred: &Inferred, field: &str) -> Value {
     inferred.findings.iter().find(|finding| finding.field == field).map_or(Value::Null, |finding| finding.value.clone())
 }
 
-/// The annotation of this key, and where it came from.
+/// The annotation with this key, and its source.
 fn annotation<'a>(inferred: &'a Inferred, key: &str) -> Option<(&'a str, &'a str)> {
     inferred.annotations.get(key).map(|said| (said.value.as_str().unwrap(), said.source.as_str()))
 }
@@ -50,7 +50,7 @@ fn safetensors_file(header: &str, data: usize) -> Vec<u8> {
     file
 }
 
-/// A safetensors file of these tensors: name, type, bits an element, shape.
+/// A safetensors file with these tensors: name, type, bits per element, shape.
 fn safetensors_of(tensors: &[(&str, &str, usize, &[usize])]) -> Vec<u8> {
     let mut at = 0;
     let mut header = json!({"__metadata__": {"format": "pt"}});
@@ -63,7 +63,7 @@ fn safetensors_of(tensors: &[(&str, &str, usize, &[usize])]) -> Vec<u8> {
 }
 
 #[test]
-fn a_whole_model_folder_fills_the_config() {
+fn a_complete_model_directory_fills_the_config() {
     let inferred = inferred(&[
         ("README.md", b"---\nlicense: apache-2.0\nlanguage:\n- en\n- code\npipeline_tag: text-generation\ndatasets:\n- org/set\nmodel-index:\n- name: Tiny\n---\n# Tiny\n\nA tiny model for tests.\n"),
         ("config.json", br#"{"architectures":["LlamaForCausalLM"],"model_type":"llama","torch_dtype":"bfloat16","transformers_version":"4.40.0"}"#),
@@ -86,31 +86,31 @@ fn a_whole_model_folder_fills_the_config() {
 }
 
 #[test]
-fn no_files_say_nothing() {
+fn no_files_give_no_metadata() {
     assert_eq!(inferred(&[]), Inferred::default());
 }
 
 #[test]
-fn files_that_cannot_be_opened_say_nothing() {
+fn files_that_cannot_be_opened_give_no_metadata() {
     let paths = ["README.md", "config.json", "model.safetensors", "LICENSE", "chat_template.jinja", "modules.json"];
     let inferred = with_absent_files(&paths, infer);
     assert_eq!(inferred.findings.iter().map(|f| f.field).collect::<Vec<_>>(), ["config.format"]);
 }
 
 #[test]
-fn a_weight_file_that_is_not_believed_says_why() {
+fn a_malformed_weight_file_gives_a_note_with_the_reason() {
     let broken = inferred(&[("model.safetensors", &[9, 0, 0, 0, 0, 0, 0, 0]), ("README.md", b"")]);
-    assert_eq!(broken.notes, ["model.safetensors says nothing: it declares a header of 9 bytes, but the file has 8 bytes"]);
+    assert_eq!(broken.notes, ["model.safetensors gives no metadata: it declares a header of 9 bytes, but the file has 8 bytes"]);
     let broken = inferred(&[("a.gguf", b"GGUX")]);
-    assert_eq!(broken.notes, ["a.gguf says nothing: it does not begin with `GGUF`"]);
+    assert_eq!(broken.notes, ["a.gguf gives no metadata: it does not begin with `GGUF`"]);
     let broken = inferred(&[("model.onnx", b"")]);
-    assert_eq!(broken.notes, ["model.onnx says nothing: it has no graph"]);
+    assert_eq!(broken.notes, ["model.onnx gives no metadata: it has no graph"]);
     let sound = inferred(&[("model.safetensors", &safetensors_of(&[("a", "F32", 32, &[100])]))]);
     assert_eq!(sound.notes, [""; 0]);
 }
 
 #[test]
-fn the_folders_name_and_place_change_nothing() {
+fn the_name_and_location_of_the_directory_change_nothing() {
     let files: [(&str, &[u8]); 2] =
         [("config.json", br#"{"model_type":"bert"}"#), ("model.safetensors", &safetensors_of(&[("a", "F32", 32, &[100])]))];
     assert_eq!(inferred(&files), inferred(&files));
@@ -129,7 +129,7 @@ fn a_model_below_the_root_is_read_there_with_the_card_above() {
 }
 
 #[test]
-fn a_pipeline_of_parts_is_not_mistaken_for_one_of_them() {
+fn a_pipeline_is_not_mistaken_for_one_of_its_parts() {
     let inferred = inferred(&[
         ("text_encoder/config.json", br#"{"model_type":"clip"}"#),
         ("text_encoder/model.safetensors", &safetensors_of(&[("a", "F32", 32, &[1000])])),
@@ -140,7 +140,7 @@ fn a_pipeline_of_parts_is_not_mistaken_for_one_of_them() {
 }
 
 #[test]
-fn the_format_is_the_one_of_most_bytes() {
+fn the_format_is_the_one_with_the_most_bytes() {
     for (files, expected) in [
         (&[("a.safetensors", 10), ("b.onnx", 20)][..], json!("onnx")),
         (&[("a.safetensors", 15), ("b.safetensors", 15), ("b.onnx", 20)], json!("safetensors")),

@@ -1,4 +1,4 @@
-//! `config.json` as transformers and its kin write it.
+//! `config.json` as transformers and related libraries write it.
 
 use super::{
     findings::{Findings, field},
@@ -22,13 +22,13 @@ impl TransformersConfig {
         Some(Self { json, path })
     }
 
-    /// That of one directory.
+    /// The `config.json` of one directory.
     pub(super) fn read_in(folder: &Folder<'_>, directory: &str) -> Option<Self> {
         let (json, path) = folder.json_in(directory, "config.json")?;
         Some(Self { json, path })
     }
 
-    /// Says what it tells of the model, whatever its weights.
+    /// Records metadata that does not depend on the weights.
     pub(super) fn describe(&self, found: &mut Findings) {
         let outer = self.json["model_type"].as_str();
         let inner = self.json["text_config"]["model_type"].as_str();
@@ -37,7 +37,7 @@ impl TransformersConfig {
 
         let of_family = outer.and_then(architecture_of);
         found.say(field::ARCHITECTURE, of_family, self.at("model_type"));
-        // The library has backbones of any kind behind this one type.
+        // timm has models of any architecture under this one type.
         if !outer.is_some_and(|family| family.starts_with("timm")) {
             let by_library = self.json["transformers_version"].is_string().then_some("transformer");
             found.say(field::ARCHITECTURE, by_library, self.at("transformers_version"));
@@ -45,7 +45,7 @@ impl TransformersConfig {
         }
     }
 
-    /// Says in which numbers the model was saved.
+    /// Records the numeric type in which the model was saved.
     pub(super) fn describe_numbers(&self, found: &mut Findings) {
         for key in ["dtype", "torch_dtype"] {
             for (value, at) in [(&self.json[key], key.to_owned()), (&self.json["text_config"][key], format!("text_config.{key}"))] {
@@ -55,7 +55,7 @@ impl TransformersConfig {
         self.describe_quantization(found);
     }
 
-    /// Says how the weights were quantized.
+    /// Records the quantization of the weights.
     pub(super) fn describe_quantization(&self, found: &mut Findings) {
         if let Some((quantization, key)) = self.quantization_at() {
             found.say(field::QUANTIZATION, quantization.method, self.at(&format!("{key}.quant_method")));
@@ -64,14 +64,14 @@ impl TransformersConfig {
         }
     }
 
-    /// How the weights are quantized, if they are.
+    /// The quantization of the weights, if they are quantized.
     pub(super) fn quantization(&self) -> Option<Quantization> {
         self.quantization_at().map(|(quantization, _)| quantization)
     }
 
-    /// The same, and under which key.
+    /// The quantization and its key.
     fn quantization_at(&self) -> Option<(Quantization, &'static str)> {
-        // MLX writes it under both names; multimodal models may have it in their text part.
+        // MLX writes it under both names. Multimodal models may have it in their text part.
         let places = [
             (&self.json["quantization"], "quantization"),
             (&self.json["quantization_config"], "quantization_config"),
@@ -80,18 +80,19 @@ impl TransformersConfig {
         places.into_iter().find(|(place, _)| place.is_object()).map(|(place, key)| (Quantization::new(place), key))
     }
 
-    /// What the model is called where it was made: the last part of `_name_or_path`, if that is a name on a hub and no path.
+    /// The model's name at its author: the last part of `_name_or_path`, if that is a hub name and
+    /// not a path.
     pub(super) fn own_name(&self) -> Option<&str> {
         let id = self.json["_name_or_path"].as_str().filter(|id| hub::is_id(id))?;
         id.rsplit('/').next()
     }
 
-    /// Whether the name under which it was loaded is `id`.
+    /// Whether the model was loaded under the name `id`.
     pub(super) fn is_loaded_from(&self, id: &str) -> bool {
         self.json["_name_or_path"].as_str() == Some(id)
     }
 
-    /// Notes how many tokens the model was made to take.
+    /// Records the context length of the model.
     pub(super) fn describe_context(&self, found: &mut Findings) {
         const KEYS: [&str; 6] = ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_sequence_length"];
         for key in KEYS {
@@ -100,7 +101,8 @@ impl TransformersConfig {
         }
     }
 
-    /// What the model is made to do: the class of its first architecture without the model's own name, such as `ForCausalLM`.
+    /// The purpose of the model: the class of its first architecture without the model's name, such
+    /// as `ForCausalLM`.
     pub(super) fn head(&self) -> Option<&'static str> {
         const HEADS: [&str; 8] = [
             "ForCausalLM",
@@ -116,23 +118,23 @@ impl TransformersConfig {
         HEADS.into_iter().find(|head| class.ends_with(head))
     }
 
-    /// Whether the model has a part that sees, or hears: `vision_config`, `audio_config`.
+    /// Whether the model has a vision or audio part: `vision_config`, `audio_config`.
     pub(super) fn has_part(&self, key: &str) -> bool {
         self.json[key].is_object()
     }
 
-    /// A field of this file as a source.
+    /// The source text for a field of this file.
     pub(super) fn at(&self, key: &str) -> String {
         format!("{}: `{key}`", self.path)
     }
 }
 
-/// A number of tokens; nothing for numbers that stand for no limit.
+/// A number of tokens. `None` for numbers that mean no limit.
 pub(super) fn tokens(value: &Value) -> Option<String> {
     value.as_u64().filter(|tokens| (1..1 << 40).contains(tokens)).map(|tokens| tokens.to_string())
 }
 
-/// The architecture of a model family, if the family has but one.
+/// The architecture of a model family, if the family has only one.
 pub(super) fn architecture_of(family: &str) -> Option<&'static str> {
     const CNN: [&str; 16] = [
         "bit",
@@ -187,7 +189,7 @@ pub(super) fn architecture_of(family: &str) -> Option<&'static str> {
         "starcoder",
         "t5",
     ];
-    // With state-space layers between those of a transformer they are of neither architecture.
+    // Models with state-space layers between transformer layers have neither architecture.
     const HYBRID: [&str; 2] = ["falcon-h1", "granitehybrid"];
     let begins_with = |names: &[&str]| names.iter().any(|name| family.starts_with(name));
     if begins_with(&["mamba", "falcon_mamba", "falcon-mamba"]) {

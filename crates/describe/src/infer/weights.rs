@@ -1,4 +1,4 @@
-//! Which files hold weights, in which format, and which of them are shards of one model.
+//! Determines the weight files, their format, and the shards of each model.
 
 use super::{
     findings::{Findings, field},
@@ -9,7 +9,7 @@ use crate::ModelFile;
 use modelpack_spec::{FilePath, LayerKind, ShardName};
 use std::collections::BTreeMap;
 
-/// Extensions of weight files, and the formats they tell.
+/// Extensions of weight files and their formats.
 const FORMATS: [(&str, &str); 11] = [
     ("safetensors", "safetensors"),
     ("gguf", "gguf"),
@@ -24,7 +24,7 @@ const FORMATS: [(&str, &str); 11] = [
     ("mlmodel", "mlmodel"),
 ];
 
-/// The format of a weight file, by its name.
+/// The format of a weight file, from its name.
 pub(super) fn format_of(file: &ModelFile) -> Option<&'static str> {
     if file.kind == LayerKind::Weight { format_by_name(&file.path) } else { None }
 }
@@ -33,19 +33,20 @@ pub(super) fn format_of(file: &ModelFile) -> Option<&'static str> {
 pub fn format_by_name(path: &FilePath) -> Option<&'static str> {
     let name = path.file_name().to_ascii_lowercase();
     let (_, extension) = name.rsplit_once('.')?;
-    // Many things are called `.bin`; PyTorch's are known by the rest of the name.
+    // Many files are named `.bin`. PyTorch's are recognised by the rest of the name.
     let is_pytorch = extension == "bin" && (name.contains("pytorch_model") || name == "adapter_model.bin");
     let is_onnx_data = name.contains(".onnx.data") || name.contains(".onnx_data");
     let known = FORMATS.iter().find(|(known, _)| *known == extension).map(|(_, format)| *format);
     known.or(is_pytorch.then_some("pt")).or(is_onnx_data.then_some("onnx"))
 }
 
-/// Whether a file of this format begins with a header: the bytes of an ONNX model may lie in files that have none.
+/// Whether a file of this format begins with a header. External files of an ONNX model have none.
 fn has_header(file: &ModelFile, format: &str) -> bool {
     format_of(file) == Some(format) && (format != "onnx" || file.path.file_name().to_ascii_lowercase().ends_with(".onnx"))
 }
 
-/// Says and returns the format that holds the most bytes, of copies of the same weights that of the one which loaders take.
+/// Records and returns the format with the most bytes. Among copies of the same weights, the format
+/// that loaders use wins.
 pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) -> Option<&'static str> {
     let has_main = !folder.is_pipeline() && folder.files_in(folder.directory).any(is_main);
     let mut formats: BTreeMap<&str, (u64, &ModelFile)> = BTreeMap::new();
@@ -62,12 +63,13 @@ pub(super) fn describe(folder: &Folder<'_>, found: &mut Findings) -> Option<&'st
     Some(format)
 }
 
-/// Whether a file has the name that loaders ask for first.
+/// Whether a file has the name that loaders look for first.
 fn is_main(file: &ModelFile) -> bool {
     format_of(file) == Some("safetensors") && shard(file.path.file_name()).0 == "model"
 }
 
-/// Whether a file has a name or place in which hubs keep the same weights for other programs.
+/// Whether a file has a name or location in which hubs store copies of the weights for other
+/// programs.
 fn is_copy(folder: &Folder<'_>, file: &ModelFile) -> bool {
     const NAMES: [&str; 3] = ["pytorch_model", "tf_model", "flax_model"];
     const DIRECTORIES: [&str; 5] = ["original", "onnx", "openvino", "coreml", "metal"];
@@ -79,7 +81,8 @@ fn is_copy(folder: &Folder<'_>, file: &ModelFile) -> bool {
     below.and_then(|below| below.split('/').next()).is_some_and(|first| DIRECTORIES.contains(&first))
 }
 
-/// The directory of the weights that lie least deep; the root when several have such weights, as pipelines of parts do.
+/// The directory of the least deeply nested weights; the root if several directories have such
+/// weights, as in pipelines.
 pub(super) fn directory<'a>(files: &[&'a ModelFile]) -> &'a str {
     let depth = |file: &ModelFile| file.path.components().count();
     let weights = || files.iter().copied().filter(|file| format_of(file).is_some());
@@ -93,12 +96,12 @@ pub(super) fn directory<'a>(files: &[&'a ModelFile]) -> &'a str {
 pub(super) struct Shards<'a> {
     /// The files' name without number and extension.
     stem: &'a str,
-    /// At least one, in order.
+    /// At least one file, in order.
     pub(super) files: Vec<&'a ModelFile>,
 }
 
 impl Shards<'_> {
-    /// The files as a source of findings.
+    /// The files as the source text of findings.
     pub(super) fn source(&self) -> String {
         match self.files.as_slice() {
             [only] => only.path.to_string(),
@@ -108,9 +111,9 @@ impl Shards<'_> {
     }
 }
 
-/// Counts the weights of `format` as `read` does those of a model in a directory, which it gives with its shards: of alternatives what
-/// they agree on, and of a pipeline's parts all together. Returns the count with its source, unless the weights of some part cannot
-/// be read, or are of another format only.
+/// Counts the weights of `format`. `read` counts one model, and gets its directory and shards.
+/// Alternatives give their common values; the parts of a pipeline are added up. Returns the count
+/// with its source, unless the weights of some part cannot be read or exist only in another format.
 pub(super) fn count<'a>(
     folder: &Folder<'a>,
     format: &str,
@@ -138,15 +141,16 @@ pub(super) fn count<'a>(
     Some((total, source))
 }
 
-/// The models where the weights lie.
+/// The models in the directory of the weights.
 pub(super) fn models<'a>(folder: &Folder<'a>, format: &str) -> Vec<Shards<'a>> {
     models_in(folder, folder.directory, format)
 }
 
-/// The models beside each other in files of `format`: complete sets of shards.
+/// The models of one directory in `format`: complete sets of shards.
 ///
-/// Loaders take the file of the usual name when there are others too, such as the same weights under older names or in another
-/// precision; so do we. Otherwise several models are alternatives, and only what they all agree on is true of the artifact.
+/// Loaders use the file with the usual name if there are others too, such as the same weights under
+/// older names or in another precision. So does this function. Otherwise several models are
+/// alternatives, and only values that all share are true of the artifact.
 fn models_in<'a>(folder: &Folder<'a>, directory: &str, format: &str) -> Vec<Shards<'a>> {
     let mut sets: BTreeMap<(&str, usize), BTreeMap<usize, &ModelFile>> = BTreeMap::new();
     for file in folder.files_in(directory).filter(|file| has_header(file, format)) {
@@ -167,13 +171,14 @@ fn models_in<'a>(folder: &Folder<'a>, directory: &str, format: &str) -> Vec<Shar
     }
 }
 
-/// `name-00002-of-00003.safetensors` is `("name", 2, 3)`; a file that is no shard is the only one of its set.
+/// Parses `name-00002-of-00003.safetensors` as `("name", 2, 3)`. A file that is not a shard is the
+/// only one of its set.
 fn shard(name: &str) -> (&str, usize, usize) {
     let only = || (name.rsplit_once('.').map_or(name, |(stem, _)| stem), 1, 1);
     ShardName::parse(name).map_or_else(only, |shard| (shard.stem, shard.number, shard.total))
 }
 
-/// The value that all of `models` have.
+/// The value that all of `models` share.
 pub(super) fn agreed<M, T: PartialEq>(models: &[M], value: impl Fn(&M) -> Option<T>) -> Option<T> {
     let first = value(models.first()?)?;
     models[1..].iter().all(|model| value(model).as_ref() == Some(&first)).then_some(first)

@@ -13,8 +13,7 @@ use http::{
     header::{CONTENT_TYPE, WWW_AUTHENTICATE},
 };
 use modelpack_http::{
-    Backoff, Credentials, ErrorAnswer, Failure, HttpClient, Login, Meaning, Payload, Protocol, Request, Response, Retry, Url, read_limited,
-    shown, unexpected,
+    Credentials, ErrorAnswer, Failure, HttpClient, Login, Meaning, Payload, Protocol, Request, Response, Retry, Url, shown, unexpected,
 };
 use modelpack_transfer::{Error, Notices, Result};
 use serde::Deserialize;
@@ -25,7 +24,6 @@ use std::{
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
-const TOKEN_PATIENCE: Duration = Duration::from_secs(60);
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const MAX_TOKEN_BYTES: usize = 1 << 20;
 /// How long a token is valid if the token service does not say (distribution token specification).
@@ -143,7 +141,7 @@ impl Authority {
     async fn fetch<'s>(&self, state: &'s mut State, realm: &Url, service: Option<&str>, scope: &Scope, wanted: Scope) -> Result<&'s Token> {
         let login = self.login(state, scope).await?;
         let mut wanted = state.worth_asking(wanted);
-        let mut backoff = Backoff::default();
+        let mut backoff = self.http.backoff();
         let response = loop {
             match self.ask(realm, service, &wanted, &login).await {
                 Ok(response) => break response,
@@ -160,7 +158,7 @@ impl Authority {
         let asked_at = Instant::now();
         let what = format!("the token service of {}", self.registry);
         let status = unexpected(&response, "its answer holds no token");
-        let bytes = read_limited(response, MAX_TOKEN_BYTES, &what).await.map_err(|failure| failure.error)?;
+        let bytes = self.http.read_limited(response, MAX_TOKEN_BYTES, &what).await.map_err(|failure| failure.error)?;
         let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
         let token = answer.as_ref().and_then(|a| [&a.token, &a.access_token].into_iter().flatten().find(|t| !t.is_empty()));
         let header = token.and_then(|token| secret(format!("Bearer {token}"))).ok_or(status)?;
@@ -183,7 +181,7 @@ impl Authority {
                 .extend_pairs(service.map(|service| ("service", service)))
                 .append_pair("scope", &scope.to_string());
             let form = Bytes::from(form.query().unwrap_or_default().to_owned());
-            Request::new(Method::POST, url.clone(), &(), "a token").header(CONTENT_TYPE, FORM).payload(Payload::from(form))
+            Request::new(Method::POST, url.clone(), &(), "a token").header(CONTENT_TYPE, FORM).form(Payload::from(form))
         } else {
             let scopes: Vec<String> = scope.resources().collect();
             if service.is_some() || !scopes.is_empty() {
@@ -192,14 +190,13 @@ impl Authority {
                     .extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
             }
             Request::new(Method::GET, url.clone(), &(), "a token")
-        }
-        .patience(TOKEN_PATIENCE);
+        };
         let authorization = login.as_ref().and_then(basic);
         let response = self.http.exchange(&url, &mut request, authorization.as_ref()).await?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let failure = Failure::refused(&Method::GET, "a token", self, response).await;
+        let failure = Failure::refused(&Method::GET, "a token", self, response, self.http.retry()).await;
         Err(match failure.error {
             Error::Unauthorized { why, .. } | Error::Denied { why, .. } => {
                 self.unauthorized(format!("its token service says {why}")).into()

@@ -4,7 +4,7 @@ use super::{Client, RemoteRepository, refusal::is_unsupported, registry::Registr
 use crate::protocol::{page, query::Query, route::Route};
 use futures_util::future::join_all;
 use http::{Method, header::LINK};
-use modelpack_http::{Request, Response, Url, printable, printable_beginning, read_limited, unexpected};
+use modelpack_http::{Request, Response, Url, printable, printable_beginning, unexpected};
 use modelpack_spec::{Digest, RepositoryName, Selector, Tag};
 use modelpack_transfer::{Error, Notice, Notices, Result, Source};
 use serde::Deserialize;
@@ -76,7 +76,8 @@ impl RemoteRepository {
         let (scope, url) = (self.scope(&["pull"]), self.registry().url(&Route::Referrers(self.path.clone(), digest.clone())));
         match self.registry().origin.attempt(&mut Request::new(Method::GET, url, &scope, &what)).await.map_err(|failure| failure.error) {
             Ok(response) => {
-                let bytes = read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
+                let bytes =
+                    self.registry().origin.client().read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
                 let list: ReferrersList = serde_json::from_slice(&bytes).map_err(|e| Error::Invalid { what, why: e.to_string() })?;
                 Ok(list.manifests.into_iter().flatten().map(|listed| listed.digest).collect())
             }
@@ -138,7 +139,13 @@ impl List<'_> {
         for _ in 0..MAX_PAGES {
             let response = self.registry.origin.send(Request::new(Method::GET, url, &self.scope, self.what)).await?;
             let next = self.next_page(&response)?;
-            let mut bytes = read_limited(response, MAX_PAGE_BYTES.min(left), self.what).await.map_err(|failure| failure.error)?;
+            let mut bytes = self
+                .registry
+                .origin
+                .client()
+                .read_limited(response, MAX_PAGE_BYTES.min(left), self.what)
+                .await
+                .map_err(|failure| failure.error)?;
             left -= bytes.len();
             // JSON allows no control characters except line ends, which mean the same as spaces.
             bytes.iter_mut().filter(|byte| byte.is_ascii_control()).for_each(|byte| *byte = b' ');

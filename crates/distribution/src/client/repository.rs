@@ -8,7 +8,7 @@ use http::{
     HeaderValue, Method, StatusCode,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
-use modelpack_http::{Backoff, Failure, Payload, Request, Resource, Response, Url, download, read_limited};
+use modelpack_http::{Failure, Payload, Request, Resource, Response, Url, download};
 use modelpack_spec::{
     Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
 };
@@ -174,7 +174,7 @@ impl RemoteRepository {
         // Some registries send text/plain; then the document itself says what it is.
         let media_type = MANIFEST_TYPES.into_iter().find(|known| *known == sent_as);
         let digest = text(header::CONTENT_DIGEST).and_then(|digest| digest.parse().ok());
-        let bytes = read_limited(response, MAX_MANIFEST_BYTES, what).await?;
+        let bytes = self.registry.origin.client().read_limited(response, MAX_MANIFEST_BYTES, what).await?;
         Ok((bytes, media_type, digest))
     }
 
@@ -269,7 +269,7 @@ impl Source for RemoteRepository {
     async fn manifest(&self, at: &Selector) -> Result<Manifest> {
         let what = format!("{self}{at}");
         let url = self.manifest_url(at);
-        let mut backoff = Backoff::default();
+        let mut backoff = self.registry.origin.client().backoff();
         let (bytes, media_type, said) = loop {
             match self.fetch_manifest(url.clone(), &what).await {
                 Ok(fetched) => break fetched,

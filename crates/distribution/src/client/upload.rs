@@ -60,7 +60,7 @@ impl RemoteUpload {
     /// Sends all of the blob in one request; the registry verifies it against its digest.
     async fn write_blob(&mut self, payload: Payload, blob: Descriptor) -> Result<()> {
         let mut next = Some(payload);
-        let mut backoff = Backoff::default();
+        let mut backoff = self.repository.registry().origin.client().backoff();
         while let Some(payload) = next {
             next = payload.try_clone();
             let url = with_digest(self.session().await?, &blob.digest);
@@ -79,7 +79,7 @@ impl RemoteUpload {
     /// Sends the next bytes of a blob whose digest is not known, or which comes in several pieces.
     async fn write_piece(&mut self, payload: Payload, verifier: Verifier) -> Result<()> {
         let mut next = Some(payload);
-        let mut backoff = Backoff::default();
+        let mut backoff = self.repository.registry().origin.client().backoff();
         while let Some(payload) = next {
             // Earlier pieces cannot be sent again.
             next = payload.try_clone().filter(|_| verifier.count() == 0);
@@ -162,7 +162,7 @@ impl Upload for RemoteUpload {
         if let Written::Pieces(_) = self.written {
             let url = with_digest(self.session().await?, &digest);
             let blob = Descriptor::new("", digest.clone(), size);
-            let mut backoff = Backoff::default();
+            let mut backoff = self.repository.registry().origin.client().backoff();
             while let Err(failure) = self.request(Method::PUT, url.clone(), Payload::empty()).await {
                 if failure.retry != Retry::Never && self.repository.holds(&blob).await.unwrap_or(false) {
                     break;

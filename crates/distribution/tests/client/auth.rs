@@ -293,7 +293,7 @@ async fn a_repository_has_the_login_of_its_namespace() {
     let path = directory.path().join("auth.json");
     let host = server.address;
     std::fs::write(&path, format!(r#"{{"auths": {{"{host}/a": {USER}, "{host}": {{"auth": "b3RoZXI6eA=="}}}}}}"#)).unwrap();
-    let client = Client::new(ClientOptions { credentials: Credentials::in_file(path), ..ClientOptions::default() }).unwrap();
+    let client = Client::new(ClientOptions::default().credentials(Credentials::in_file(path))).unwrap();
     for name in ["a/b", "c/d", "ab/c"] {
         let repository = client.repository(&format!("{host}/{name}").parse().unwrap()).unwrap();
         repository.manifest(&latest()).await.unwrap_or_else(|e| panic!("{name}: {e}"));

@@ -232,7 +232,7 @@ async fn a_proxy_that_is_no_url_is_an_error() {
 async fn a_proxy_is_asked_for_other_hosts_and_never_for_the_loopback() {
     let proxy = Server::start(|_, _| answer(200, &[], "{}")).await;
     let server = Server::start(|_, _| answer(200, &[], "{}")).await;
-    let mut options = ClientOptions { plain_http: true, ..ClientOptions::default() };
+    let mut options = ClientOptions::default().plain_http(true);
     options.proxies.http = Some(format!("http://{}", proxy.address).into());
     options.proxies.no_proxy = Some("other.example.com".into());
     let client = Client::new(options).unwrap();

@@ -61,8 +61,7 @@ async fn malformed_names_are_left_out_and_told() {
         let server = Server::start(move |_, _| answer(200, &[], page.clone())).await;
         let notices = Arc::new(Mutex::new(Vec::new()));
         let all = notices.clone();
-        let options =
-            ClientOptions { notices: Notices::to(move |notice| all.lock().unwrap().push(notice.to_string())), ..ClientOptions::default() };
+        let options = ClientOptions::default().notices(Notices::to(move |notice| all.lock().unwrap().push(notice.to_string())));
         let client = Client::new(options).unwrap();
         let repository = client.repository(&format!("{}/a/b", server.address).parse().unwrap()).unwrap();
         let tags: Vec<_> = repository.tags().await.unwrap_or_else(|e| panic!("{told}: {e}")).iter().map(Tag::to_string).collect();

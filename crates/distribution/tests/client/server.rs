@@ -16,7 +16,7 @@ pub(crate) trait AsRegistry {
 
 impl AsRegistry for Server {
     fn repository_with(&self, credentials: Credentials) -> RemoteRepository {
-        let client = Client::new(ClientOptions { credentials, ..ClientOptions::default() }).unwrap();
+        let client = Client::new(ClientOptions::default().credentials(credentials)).unwrap();
         client.repository(&format!("{}/a/b", self.address).parse().unwrap()).unwrap()
     }
 }

@@ -16,7 +16,7 @@ const VALUE_BYTES: usize = 96;
 /// The memory of an object, even with one field.
 const OBJECT_BYTES: usize = 640;
 
-/// Which parts of a document are kept.
+/// The parts of a document that are kept.
 #[derive(Clone, Copy, Debug)]
 pub enum Keep<'a> {
     /// The whole document.

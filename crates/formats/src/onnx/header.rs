@@ -14,7 +14,7 @@ use std::{
 /// The longest text that is kept. Real tensor names have some hundred bytes; longer names are not
 /// reported.
 const MAX_TEXT_BYTES: u64 = 4096;
-/// How many opsets, properties, inputs of a node and numeric attributes are kept.
+/// The maximum number of opsets, properties, inputs of a node and numeric attributes that are kept.
 const MAX_KEPT: usize = 64;
 /// The maximum nesting of graphs: attributes of nodes contain graphs, such as the bodies of loops
 /// and branches.

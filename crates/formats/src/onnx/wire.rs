@@ -20,7 +20,7 @@ pub(super) enum Value {
 pub(super) struct Reader<R> {
     file: BufReader<R>,
     pub(super) at: u64,
-    /// How many bytes may still be read.
+    /// The number of bytes that may still be read.
     budget: u64,
 }
 

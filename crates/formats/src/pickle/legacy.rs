@@ -8,7 +8,7 @@
 use super::{Event, Step, Value};
 use std::collections::HashMap;
 
-/// How many storages are remembered.
+/// The maximum number of storages that are kept.
 const MAX_STORAGES: usize = 1 << 20;
 /// The numbers of the pickles with the object and with the keys of its storages, from 1.
 const OBJECT: usize = 4;
@@ -33,7 +33,7 @@ pub struct LegacyTorch {
 }
 
 impl LegacyTorch {
-    /// How many pickles precede the storages.
+    /// The number of pickles before the storages.
     pub const PICKLES: usize = KEYS;
 
     /// Records a step of the pickle with this number, from 1.

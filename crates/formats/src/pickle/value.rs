@@ -12,7 +12,7 @@ const MAX_KEPT: usize = 64 << 20;
 const MAX_REMEMBERED: usize = MAX_KEPT / 2;
 /// Larger tuples are unknown.
 pub(super) const MAX_ELEMENTS: usize = 32;
-/// How many items of a dictionary are kept.
+/// The maximum number of items of a dictionary that are kept.
 const MAX_ITEMS: usize = 8;
 /// Deeper values are unknown, so no function here recurses deeply.
 const MAX_DEPTH: u8 = 8;

@@ -9,7 +9,7 @@ use std::{
 
 /// The largest directory, so that its names fit into memory.
 const MAX_DIRECTORY: u64 = 64 << 20;
-/// How many contradictions are reported.
+/// The maximum number of contradictions that are reported.
 const MAX_PROBLEMS: usize = 20;
 /// The size of the end record without its comment, and the longest comment.
 const END: u64 = 22;
@@ -142,7 +142,8 @@ impl Archive {
         if method != entry.method {
             self.problem(format!("the entry {name} has two different compression methods"));
         }
-        let differs = |said: u64, own: u32| u64::from(own) != said && own != u32::MAX && !(own == 0 && flags & DESCRIBED_BEHIND != 0);
+        let differs =
+            |declared: u64, own: u32| u64::from(own) != declared && own != u32::MAX && !(own == 0 && flags & DESCRIBED_BEHIND != 0);
         if differs(entry.compressed, u32_at(&header, 18)) || differs(entry.size, u32_at(&header, 22)) {
             self.problem(format!("the entry {name} has two different sizes"));
         }
@@ -232,10 +233,10 @@ impl End {
         }
         // If there are bytes between directory and end record, some programs shift all offsets by
         // their length, and others use the offsets unchanged.
-        let said = end.directory.checked_add(end.length).filter(|said| *said <= directory_end);
-        let said = said.ok_or_else(|| Malformed::new("its directory extends past its end record"))?;
-        if said != directory_end {
-            let shift = directory_end - said;
+        let declared = end.directory.checked_add(end.length).filter(|declared| *declared <= directory_end);
+        let declared = declared.ok_or_else(|| Malformed::new("its directory extends past its end record"))?;
+        if declared != directory_end {
+            let shift = directory_end - declared;
             archive.problem(format!("all its offsets are {shift} bytes too small"));
             file.seek(SeekFrom::Start(end.directory)).map_err(io)?;
             if end.entries > 0 && bytes::<4>(file)? != *b"PK\x01\x02" {

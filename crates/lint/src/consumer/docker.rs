@@ -285,10 +285,11 @@ fn wrong_diff_ids(subject: &Subject<'_>) -> Vec<Breach> {
 /// The format in the config, or else the extension of the first file in a weight layer with a known
 /// extension.
 fn format(subject: &Subject<'_>) -> Option<String> {
-    let said = subject.config.as_ref().and_then(|config| config.pointer("/config/format")?.as_str()).filter(|format| !format.is_empty());
+    let declared =
+        subject.config.as_ref().and_then(|config| config.pointer("/config/format")?.as_str()).filter(|format| !format.is_empty());
     let weights = subject.layers.iter().filter(|layer| layer.descriptor.media_type.starts_with("application/vnd.cncf.model.weight."));
     let mut extensions = weights.filter_map(|layer| Some(layer.filepath?.rsplit_once('.')?.1.to_lowercase()));
-    said.map(str::to_lowercase).or_else(|| extensions.find(|extension| FORMATS.contains(&extension.as_str())))
+    declared.map(str::to_lowercase).or_else(|| extensions.find(|extension| FORMATS.contains(&extension.as_str())))
 }
 
 fn unknown_format(subject: &Subject<'_>) -> Vec<Breach> {

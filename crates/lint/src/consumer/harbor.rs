@@ -63,8 +63,8 @@ const FIELD: Rule = Rule {
             return Vec::new();
         };
         let shown = ["/descriptor/name", "/descriptor/family", "/config/architecture", "/config/format", "/config/precision"];
-        let said = |pointer: &&str| config.pointer(pointer).and_then(Value::as_str).is_some_and(|value| !value.is_empty());
-        shown.into_iter().filter(|pointer| !said(pointer)).map(|pointer| Breach::config(pointer, "missing")).collect()
+        let has_value = |pointer: &&str| config.pointer(pointer).and_then(Value::as_str).is_some_and(|value| !value.is_empty());
+        shown.into_iter().filter(|pointer| !has_value(pointer)).map(|pointer| Breach::config(pointer, "missing")).collect()
     },
 };
 

@@ -1,4 +1,4 @@
-//! The comparison itself: of what is known of two artifacts.
+//! The comparison of two artifacts by their manifests and configs.
 
 use crate::InspectedLayer;
 use modelpack_spec::{Artifact, Config, Digest, FileMetadata, Layer, LayerType, annotation};
@@ -9,65 +9,67 @@ use std::{
     hash::Hash,
 };
 
-/// What is compared of an artifact.
+/// The data of an artifact that is compared.
 pub(super) struct Side {
     target: String,
     digest: Digest,
-    /// Every field of the config by its path, such as `config.paramSize`, and the type of the artifact.
+    /// Each field of the config by its path, such as `config.paramSize`, and the type of the
+    /// artifact.
     metadata: BTreeMap<String, Value>,
     annotations: BTreeMap<String, Value>,
     layers: Vec<Layer>,
 }
 
-/// What two artifacts, A and B, differ in.
+/// The differences between two artifacts, A and B.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Diff {
-    /// A.
+    /// The side A.
     pub a: DiffSide,
-    /// B.
+    /// The side B.
     pub b: DiffSide,
-    /// Whether there is no difference, save for one of form such as the order of layers.
+    /// Whether there is no difference except in form, such as the order of layers.
     pub equal: bool,
     /// Fields of the config by their paths, such as `config.paramSize`, and `artifactType`.
     pub metadata: Vec<ValueChange>,
     /// Annotations of the manifests.
     pub annotations: Vec<ValueChange>,
-    /// Layers that are not the same, by their paths in A, or in B if A has none. A raw layer is a file; an archive is not looked into.
+    /// Layers that differ, by their paths in A, or in B if A has none. A raw layer is a file; the
+    /// content of archives is not compared.
     pub layers: Vec<LayerChange>,
-    /// The layers that are the same.
+    /// The identical layers.
     pub same: DiffSize,
-    /// The layers that who has A must fetch to have B.
+    /// The layers that a client with A must fetch to have B.
     pub to_fetch: DiffSize,
 }
 
-/// What is compared.
+/// A side of the comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DiffSide {
-    /// The artifact or directory, as it was named.
+    /// The name of the artifact or directory, as given.
     pub target: String,
-    /// The digest of its manifest; of a directory, that which it would be packed to.
+    /// The digest of its manifest; for a directory, of the manifest that it would be packed to.
     pub digest: Digest,
 }
 
-/// Some layers.
+/// A number of layers and their size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DiffSize {
-    /// How many they are.
+    /// The number of layers.
     pub layers: usize,
     /// Their size in bytes.
     pub bytes: u64,
 }
 
-/// A value that A and B do not both have.
+/// A value that differs between A and B.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ValueChange {
-    /// What it is called.
+    /// The name of the value.
     #[serde(rename = "field")]
     pub name: String,
     /// In A.
@@ -76,39 +78,39 @@ pub struct ValueChange {
     pub new: Option<Value>,
 }
 
-/// A layer that A and B do not both have as it is.
+/// A layer that differs between A and B.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct LayerChange {
-    /// What became of it.
+    /// The kind of change.
     pub change: Change,
-    /// What a layer that both have differs in.
+    /// The aspects in which the layer differs, if it is in A and B.
     #[serde(rename = "differs")]
     pub aspects: Vec<Aspect>,
-    /// In A; `None` if it is added.
+    /// The layer in A; `None` if it is added.
     pub old: Option<InspectedLayer>,
-    /// In B; `None` if it is removed.
+    /// The layer in B; `None` if it is removed.
     pub new: Option<InspectedLayer>,
 }
 
-/// What became of a layer of A in B.
+/// The kinds of change of a layer from A to B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Change {
-    /// B alone has it.
+    /// The layer is only in B.
     Added,
-    /// A alone has it.
+    /// The layer is only in A.
     Removed,
-    /// It has another path, whatever else differs.
+    /// The layer has another path, and may differ in other aspects too.
     Renamed,
-    /// It has the same path, and something else differs.
+    /// The layer has the same path, but differs in other aspects.
     Changed,
 }
 
 impl Change {
-    /// The name for programs: `added`, `removed`, `renamed` or `changed`.
+    /// The name in JSON output: `added`, `removed`, `renamed` or `changed`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Added => "added",
@@ -132,25 +134,25 @@ impl LayerChange {
     }
 }
 
-/// In what a layer of A differs from that of B.
+/// An aspect in which a layer differs between A and B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Aspect {
-    /// The path: it is renamed.
+    /// The path: the layer is renamed.
     Path,
     /// The bytes.
     Content,
-    /// What it is to the model, or how it is encoded.
+    /// The kind of the layer, or its encoding.
     Type,
-    /// Whether its owner may execute it.
+    /// Whether the owner may execute the file.
     Executable,
     /// Other annotations.
     Annotations,
 }
 
 impl Aspect {
-    /// The name for programs: `path`, `content`, `type`, `executable` or `annotations`.
+    /// The name in JSON output: `path`, `content`, `type`, `executable` or `annotations`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Path => "path",
@@ -174,17 +176,18 @@ impl Side {
         let mut metadata = BTreeMap::new();
         let mut config = serde_json::to_value(config).expect("a config has string keys only");
         if let Some(fields) = config.as_object_mut() {
-            // The layers say the same.
+            // The layers contain the same information.
             fields.remove("modelfs");
         }
         collect(String::new(), config, &mut metadata);
-        metadata.extend(artifact.artifact_type.map(|said| ("artifactType".to_owned(), said.into())));
+        metadata.extend(artifact.artifact_type.map(|value| ("artifactType".to_owned(), value.into())));
         let annotations = annotations.into_iter().map(|(key, value)| (key, value.into())).collect();
         Self { target, digest, metadata, annotations, layers: artifact.layers }
     }
 }
 
-/// Collects the fields of an object by their paths. It has the depth of a parsed document, which is bounded.
+/// Collects the fields of an object by their paths. The recursion is bounded, because the parser
+/// bounds the depth of documents.
 fn collect(path: String, value: Value, fields: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(object) => {
@@ -239,7 +242,7 @@ fn compare_layers(a: &[Layer], b: &[Layer]) -> (Vec<LayerChange>, DiffSize) {
     let (mut a, mut b): (Vec<&Layer>, Vec<&Layer>) = (a.iter().collect(), b.iter().collect());
     let mut pairs = take_pairs(&mut a, &mut b, |layer| Some((layer.path.clone(), layer.descriptor.digest.clone())));
     pairs.extend(take_pairs(&mut a, &mut b, |layer| layer.path.clone()));
-    // An empty file is like any other.
+    // Empty files are all equal, so they are not matched by digest.
     pairs.extend(take_pairs(&mut a, &mut b, |layer| (layer.descriptor.size > 0).then(|| layer.descriptor.digest.clone())));
 
     let mut same = DiffSize::default();
@@ -259,7 +262,7 @@ fn compare_layers(a: &[Layer], b: &[Layer]) -> (Vec<LayerChange>, DiffSize) {
     (changes, same)
 }
 
-/// Takes layers of equal keys out of both lists, in their order.
+/// Removes layers with equal keys from both lists and returns them as pairs, in their order.
 fn take_pairs<'a, K: Eq + Hash>(
     a: &mut Vec<&'a Layer>,
     b: &mut Vec<&'a Layer>,
@@ -296,17 +299,17 @@ fn aspects(old: &Layer, new: &Layer) -> Vec<Aspect> {
     differs.into_iter().filter(|(_, differs)| *differs).map(|(aspect, _)| aspect).collect()
 }
 
-/// The type of a layer, whether in today's name or an older one.
+/// The type of a layer; current and older names are equal.
 fn layer_type(layer: &Layer) -> Result<LayerType, &str> {
     layer.descriptor.media_type.parse().map_err(|_| layer.descriptor.media_type.as_str())
 }
 
-/// What the annotations say beside path, size and executable bit.
+/// The annotations, except path, size and executable bit.
 fn attributes(layer: &Layer) -> (BTreeMap<&str, &str>, Option<FileMetadata>) {
-    let said_elsewhere = [".model.filepath", ".model.file.metadata+json", annotation::TITLE];
+    let compared_separately = [".model.filepath", ".model.file.metadata+json", annotation::TITLE];
     let others = layer.descriptor.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let others = others.filter(|(key, _)| !said_elsewhere.iter().any(|known| key.ends_with(known))).collect();
-    let rest = |said: &FileMetadata| FileMetadata { name: String::new(), size: 0, mode: said.mode & !0o100, ..said.clone() };
+    let others = others.filter(|(key, _)| !compared_separately.iter().any(|known| key.ends_with(known))).collect();
+    let rest = |metadata: &FileMetadata| FileMetadata { name: String::new(), size: 0, mode: metadata.mode & !0o100, ..metadata.clone() };
     (others, layer.metadata.as_ref().map(rest))
 }
 
@@ -316,7 +319,7 @@ mod tests {
     use modelpack_spec::{Descriptor, ImageManifest, Manifest};
     use proptest::{collection, prelude::*};
 
-    /// Type, path, bytes.
+    /// Type, path and content.
     type File<'a> = (&'a str, &'a str, &'a str);
 
     fn layer((kind, path, bytes): File<'_>) -> Descriptor {
@@ -348,7 +351,7 @@ mod tests {
         compare(side("{}", layers(a), &[]), side("{}", layers(b), &[]))
     }
 
-    /// Each change in a line: old path, new path, what differs.
+    /// Each change as a line: old path, new path, aspects.
     fn changes(diff: &Diff) -> Vec<String> {
         let path = |layer: &Option<InspectedLayer>| layer.as_ref().map_or("-".to_owned(), |layer| layer.path.as_ref().unwrap().to_string());
         let line = |change: &LayerChange| {
@@ -371,19 +374,19 @@ mod tests {
     }
 
     #[test]
-    fn files_that_change_places_are_renamed_nowhere_and_empty_ones_never() {
+    fn swapped_files_and_empty_files_are_not_renamed() {
         let diff = files(&[(RAW, "a", "1"), (RAW, "b", "2")], &[(RAW, "a", "2"), (RAW, "b", "1")]);
         assert_eq!(changes(&diff), ["a a content", "b b content"]);
         assert_eq!(diff.to_fetch, DiffSize::default());
         assert_eq!(changes(&files(&[(RAW, "a", "")], &[(RAW, "b", "")])), ["a -", "- b"]);
-        // Each is the other's twin once.
+        // Each file matches one file with the same content.
         let diff = files(&[(RAW, "a", "1"), (RAW, "b", "1")], &[(RAW, "c", "1"), (RAW, "d", "1"), (RAW, "e", "1")]);
         assert_eq!(changes(&diff), ["a c path", "b d path", "- e"]);
         assert_eq!(files(&[], &[(RAW, "a", "1"), (RAW, "b", "1")]).to_fetch, DiffSize { layers: 1, bytes: 1 }, "a blob is fetched once");
     }
 
     #[test]
-    fn an_archive_is_a_layer_like_others() {
+    fn an_archive_is_compared_like_other_layers() {
         let tar = "code.v1.tar+gzip";
         let diff = files(&[(tar, "src", "1"), (tar, "src", "2")], &[(tar, "src", "2"), (tar, "src", "3"), (RAW, "x", "1")]);
         assert_eq!(changes(&diff), ["src src content", "- x"]);
@@ -391,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn older_names_and_another_order_are_no_difference() {
+    fn older_names_and_a_different_order_are_equal() {
         let mut old = layer((RAW, "x", "1"));
         old.media_type = old.media_type.replace("cncf", "cnai");
         old.annotations = [("org.cnai.model.filepath".to_owned(), "x".to_owned())].into();
@@ -401,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_told_apart() {
+    fn attributes_are_compared_separately() {
         let with = |mode: u32, mtime: &str, other: &str| {
             let mut layer = layer((RAW, "x", "1"));
             let metadata = format!(r#"{{"name":"x","mode":{mode},"uid":0,"gid":0,"size":1,"mtime":"{mtime}","typeflag":0}}"#);
@@ -437,7 +440,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn the_other_way_round_is_the_opposite(
+        fn swapped_sides_give_the_opposite_diff(
             a in collection::btree_map("[a-d]", "[x-z]{0,1}", 0..5),
             b in collection::btree_map("[a-d]", "[x-z]{0,1}", 0..5),
         ) {

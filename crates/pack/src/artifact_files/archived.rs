@@ -1,4 +1,4 @@
-//! Files in archives, and files that are compressed by themselves.
+//! Files in archives, and single compressed files.
 
 use crate::unpack::{Allowance, ArchiveReader, ArchivedFile, decoder};
 use async_trait::async_trait;
@@ -15,12 +15,13 @@ use std::{
     },
 };
 
-/// How many bytes of a file are kept in memory, from its beginning: headers are there, and small files are whole.
+/// How many bytes of each file are kept in memory, from its beginning. This includes headers and
+/// all of small files.
 const BEGINNING: u64 = 1 << 20;
-/// How many bytes the beginnings of all files of an artifact may have together.
+/// The limit for the beginnings of all files of an artifact together, in bytes.
 const ALL_BEGINNINGS: u64 = 64 << 20;
 
-/// How many bytes are left for the beginnings of files. Clones share it.
+/// The number of bytes that may still be kept. Clones share the number.
 #[derive(Clone)]
 pub(super) struct Beginnings(Arc<AtomicU64>);
 
@@ -37,13 +38,13 @@ impl Beginnings {
     }
 }
 
-/// A file in an archive, or one that is compressed by itself.
+/// A file in an archive, or a single compressed file.
 pub(super) struct Archived {
     pub(super) path: FilePath,
     /// Its size in bytes.
     pub(super) size: u64,
     pub(super) executable: bool,
-    /// Where it begins in the uncompressed bytes of the layer.
+    /// The offset of the file in the uncompressed bytes of the layer.
     offset: u64,
     digest: Digest,
     beginning: Bytes,
@@ -52,7 +53,8 @@ pub(super) struct Archived {
     encoding: Encoding,
 }
 
-/// Reads a layer to its end: the files in it, and the digest of its uncompressed bytes if it is an archive.
+/// Reads a layer to its end. Returns the files in it and, if it is an archive, the digest of its
+/// uncompressed bytes.
 pub(super) async fn list(
     source: Arc<dyn Source>,
     reader: ArchiveReader,
@@ -70,7 +72,7 @@ pub(super) async fn list(
         let ArchivedFile { path, executable, offset, .. } = file;
         let (source, layer) = (source.clone(), descriptor.clone());
         let file = Archived { path, size, executable, offset, digest, beginning, source, layer, encoding };
-        found.lock().expect("nobody panics while holding the files").push(file);
+        found.lock().expect("no code panics while it holds the files").push(file);
         Ok(())
     };
     let diff_id = match &layer.content {
@@ -82,11 +84,12 @@ pub(super) async fn list(
         }
         _ => Some(reader.read(body, add).await?),
     };
-    let files = mem::take(&mut *files.lock().expect("nobody panics while holding the files"));
+    let files = mem::take(&mut *files.lock().expect("no code panics while it holds the files"));
     Ok((files, diff_id))
 }
 
-/// Reads a file to its end: its size, its digest, and at most `keep` bytes of its beginning.
+/// Reads a file to its end. Returns its size, its digest, and at most `keep` bytes of its
+/// beginning.
 fn read(content: &mut dyn Read, keep: u64, beginnings: &Beginnings, buffer: &mut [u8]) -> Result<(u64, Digest, Bytes)> {
     let (mut size, mut hasher, mut beginning) = (0, Hasher::new(Algorithm::Sha256), Vec::new());
     let keep = if beginnings.take(keep) { usize::try_from(keep).unwrap_or(0) } else { 0 };
@@ -107,11 +110,12 @@ impl OpenFile for Archived {
         Ok(Some(self.digest.clone()))
     }
 
-    /// A range at the beginning is in memory. Of an archive that is not compressed only the range is read, of any other all bytes before it.
+    /// Reads a range. A range at the beginning is in memory. For an uncompressed archive only the
+    /// range is fetched, for others all bytes before it too.
     async fn read(&self, range: Range<u64>) -> Result<Body> {
         let Range { start, end } = range;
         if end <= self.beginning.len() as u64 {
-            let at = |at: u64| usize::try_from(at).expect("it is no more than a length in memory");
+            let at = |at: u64| usize::try_from(at).expect("it is at most a length in memory");
             return Ok(Body::from_bytes(self.beginning.slice(at(start.min(end))..at(end))));
         }
         if self.encoding == Encoding::Tar {
@@ -123,7 +127,8 @@ impl OpenFile for Archived {
         let (blob, encoding) = (FilesReader::new(Arc::new(blob)), self.encoding);
         let produce = move |out: &mut dyn Write| {
             let failed = |error: io::Error| error.downcast::<Error>().unwrap_or_else(Error::io("decompress", entry.path.as_str()));
-            // Every byte of the layer was decompressed once before, so it cannot become more than is asked for.
+            // Every byte of the layer was decompressed before, so its size is known to be
+            // acceptable.
             let allowance = Allowance::bytes(u64::MAX);
             let reader = BufReader::with_capacity(CHUNK, blob.open(&entry.path, entry.size)?);
             let mut content = decoder(encoding, reader, &allowance).map_err(failed)?;

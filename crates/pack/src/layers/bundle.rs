@@ -1,36 +1,39 @@
-//! Bundles: what becomes of small files when each cannot be a layer of its own.
+//! Bundles: archives of small files, if not every file can be a separate layer.
 //!
-//! Files are bundled by class, those first whose place in a layer of their own matters least, and a class as a whole or not at all, so that
-//! one file more does not change which files are bundled. A bundle holds files of one kind and one encoding, in the order of the plan.
-//! Where one ends depends on the path and size of a file alone, unless it would become too large: so a file that is added or changed
-//! changes the bundle that it is in, and few others.
+//! Files are bundled by class, beginning with the files for which a separate layer is least useful.
+//! A class is bundled completely or not at all, so that one more file does not change which files
+//! are bundled. A bundle contains files of one kind and one encoding, in the order of the plan.
+//! Where a bundle ends depends only on the path and size of a file, unless the bundle would become
+//! too large. So an added or changed file changes its own bundle and few others.
 
 use super::{BundleNames, PlannedLayer, too_many};
 use crate::{PlannedFile, Result, pack::archive_len};
 use modelpack_spec::{Algorithm, Encoding, FilePath, Hasher, LayerKind};
 use std::collections::BTreeMap;
 
-/// A larger file is a layer of its own, whatever it is.
+/// A larger file is always a separate layer.
 const SMALL: u64 = 64 << 20;
-/// How large the archive of a bundle may be; the next is tried if there are still too many.
+/// The size limits for a bundle's archive. The next limit is tried if there are still too many
+/// layers.
 const LIMITS: [u64; 5] = [256 << 20, 512 << 20, 1 << 30, 4 << 30, 16 << 30];
-/// Bundles end by themselves at this part of their limit, on average.
+/// On average, bundles end at this fraction of their limit.
 const AVERAGE: u64 = 4;
 
-/// Why a file would rather be a layer of its own.
+/// The class of a file: how useful a separate layer is for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
-    /// Nobody looks for it in a layer: a document, code, a data set.
+    /// A document, code or a data set, which no tool looks for in a layer.
     Aside,
     /// A config that no engine is known to read.
     Config,
-    /// Engines read it, or registries show it.
+    /// A config that engines read or registries display.
     Read,
     /// Weights.
     Weights,
 }
 
-/// What is bundled, one set after the other, until the layers are few enough.
+/// The sets of classes that are bundled, tried in this order until the number of layers is within
+/// the limit.
 const SETS: [&[Class]; 5] = [
     &[Class::Aside],
     &[Class::Aside, Class::Config],
@@ -39,14 +42,15 @@ const SETS: [&[Class]; 5] = [
     &[Class::Aside, Class::Config, Class::Read, Class::Weights],
 ];
 
-/// The layers of files that are more than there may be layers beside `stored` others; each with what the policy's rules say of it.
+/// The layers for files that exceed the limit, in addition to `stored` other layers. Each file has
+/// the encoding that the policy's rules give.
 pub(super) fn layers(
     planned: &[(&PlannedFile, Option<Encoding>)],
     names: BundleNames,
     limit: usize,
     stored: usize,
 ) -> Result<Vec<PlannedLayer>> {
-    let files: Vec<File<'_>> = planned.iter().map(|(file, said)| File::new(file, *said)).collect();
+    let files: Vec<File<'_>> = planned.iter().map(|(file, requested)| File::new(file, *requested)).collect();
     let mut fewest = files.len();
     for set in SETS {
         for largest in LIMITS {
@@ -57,32 +61,32 @@ pub(super) fn layers(
             fewest = fewest.min(groups.len());
         }
     }
-    let raw = planned.iter().filter(|(_, said)| *said == Some(Encoding::Raw)).count();
+    let raw = planned.iter().filter(|(_, requested)| *requested == Some(Encoding::Raw)).count();
     Err(too_many(fewest + stored, limit, raw))
 }
 
-/// A file, and what decides whether and how it is bundled.
+/// A file with the data that decides whether and how it is bundled.
 struct File<'a> {
     planned: &'a PlannedFile,
-    /// What it is encoded as when it is a layer of its own.
+    /// Its encoding as a separate layer.
     alone: Encoding,
-    /// What a bundle that it is in is encoded as; `None` if it is in none.
+    /// The encoding of a bundle with this file; `None` if it is never bundled.
     bundled: Option<Encoding>,
     class: Class,
-    /// Its size in an archive in bytes.
+    /// Its size in an archive, in bytes.
     len: u64,
     hash: u64,
 }
 
 impl<'a> File<'a> {
-    fn new(planned: &'a PlannedFile, said: Option<Encoding>) -> Self {
-        let bundled = match said {
+    fn new(planned: &'a PlannedFile, requested: Option<Encoding>) -> Self {
+        let bundled = match requested {
             Some(Encoding::Raw) => None,
-            said => said.or(Some(Encoding::Tar)),
+            requested => requested.or(Some(Encoding::Tar)),
         };
         Self {
             planned,
-            alone: said.unwrap_or(Encoding::Raw),
+            alone: requested.unwrap_or(Encoding::Raw),
             bundled: bundled.filter(|_| planned.size <= SMALL),
             class: class(planned),
             len: archive_len([(&planned.path, planned.size)]),
@@ -90,7 +94,8 @@ impl<'a> File<'a> {
         }
     }
 
-    /// Whether a bundle whose limit is `largest` ends before this file: the likelier the larger the file is.
+    /// Whether a bundle with the limit `largest` ends before this file. Larger files end a bundle
+    /// more often.
     fn begins_bundle(&self, largest: u64) -> bool {
         let average = u128::from(largest / AVERAGE);
         u128::from(self.hash) * average < u128::from(self.len) << 64
@@ -109,7 +114,7 @@ fn class(file: &PlannedFile) -> Class {
     }
 }
 
-/// Whether an engine may look for a config by this name.
+/// Whether an engine may look for a config with this name.
 fn is_read_by_engines(name: &str) -> bool {
     let ends = ["config.json", ".index.json", ".jinja", ".tiktoken", ".model", ".vocab"];
     let begins = ["tokenizer", "vocab.", "merges.", "special_tokens_map", "added_tokens", "chat_template", "sentencepiece"];
@@ -127,15 +132,16 @@ fn hash(path: &FilePath) -> u64 {
 /// The files of one layer, and its encoding.
 struct Group<'a> {
     encoding: Encoding,
-    /// What its file is encoded as if it stays the only one.
+    /// The encoding if the layer has only one file.
     alone: Encoding,
     files: Vec<&'a PlannedFile>,
 }
 
-/// Puts the files of some classes into bundles; each other file is alone. In the order of the first file of each.
+/// Groups the files of some classes into bundles; other files are separate. The groups are in the
+/// order of their first files.
 fn groups<'a>(files: &[File<'a>], set: &[Class], largest: u64) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
-    // For each kind and encoding, the bundle that is being filled, and how many bytes are in it.
+    // For each kind and encoding, the open bundle and its size in bytes.
     let mut open: BTreeMap<(LayerKind, &str), (usize, u64)> = BTreeMap::new();
     for file in files {
         let Some(encoding) = file.bundled.filter(|_| set.contains(&file.class)) else {

@@ -1,20 +1,21 @@
-//! The policy: how layers are encoded, by rules that users give.
+//! The policy for layer encodings, with rules from users.
 
 use crate::{PlannedFile, modelfile::Pattern};
 use modelpack_spec::{Encoding, LayerKind};
 use std::str::FromStr;
 
-/// Registries take so many layers.
+/// The number of layers that registries accept.
 const MAX_LAYERS: usize = 512;
 
-/// How the files of a model become layers.
+/// The rules by which the files of a model become layers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerPolicy {
-    /// Of the rules that are for a file, the last says how it is encoded. Without one it is raw, or a part of a tar bundle if there are too
-    /// many layers; a rule that says raw keeps it from that.
+    /// The rules for encodings. The last rule that matches a file applies. A file without a rule is
+    /// raw, or part of a tar bundle if there are too many layers; a rule with `raw` prevents
+    /// bundling.
     pub rules: Vec<LayerRule>,
-    /// How many layers there may be.
+    /// The maximum number of layers.
     pub max_layers: usize,
 }
 
@@ -25,22 +26,23 @@ impl Default for LayerPolicy {
 }
 
 impl LayerPolicy {
-    /// Encodes files by these rules, of which the last that is for a file counts.
+    /// Sets the rules for the encoding; the last rule that matches a file applies.
     pub fn rules(self, rules: impl IntoIterator<Item = LayerRule>) -> Self {
         Self { rules: rules.into_iter().collect(), ..self }
     }
 
-    /// Bundles small files if there would be more layers than this; at least 1.
+    /// Sets the maximum number of layers, at least 1. Small files are bundled if there would be
+    /// more.
     pub fn max_layers(self, max_layers: usize) -> Self {
         Self { max_layers, ..self }
     }
 
-    /// What the rules say of a file.
+    /// The encoding that the rules give for a file.
     pub(super) fn encoding_of(&self, file: &PlannedFile) -> Option<Encoding> {
         self.rules.iter().rev().find(|rule| rule.is_for(file)).map(|rule| rule.encoding)
     }
 
-    /// The first path that a rule spells out, and no file has, nor a directory that it is in.
+    /// The first literal path in a rule that is neither a file nor a directory.
     pub(super) fn missing(&self, files: &[PlannedFile]) -> Option<&str> {
         let paths = self.rules.iter().flat_map(|rule| &rule.conditions).filter_map(|condition| match condition {
             Condition::Path(pattern) if pattern.is_literal() => Some(pattern),
@@ -51,11 +53,12 @@ impl LayerPolicy {
     }
 }
 
-/// How some files are encoded: `[SELECTOR=]ENCODING`.
+/// A rule for the encoding of some files: `[SELECTOR=]ENCODING`.
 ///
-/// The selector is a list of conditions separated by commas, which must all hold: a kind (`weight`, `config`, `code`, `dataset`, `doc`), a
-/// size (`<1MB`, `>10MiB`), or a pattern as Modelfiles have them (`docs`, `*.json`, `**/*.py`; `./code` is a path where `code` is a kind). A
-/// backslash makes the next character a part of a pattern. Without a selector, the rule is for every file.
+/// The selector is a list of conditions separated by commas, all of which must be true: a kind
+/// (`weight`, `config`, `code`, `dataset`, `doc`), a size (`<1MB`, `>10MiB`), or a pattern as in
+/// Modelfiles (`docs`, `*.json`, `**/*.py`; `./code` is a path, `code` is a kind). A backslash
+/// makes the next character part of a pattern. A rule without a selector matches every file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerRule {
     conditions: Vec<Condition>,
@@ -65,15 +68,15 @@ pub struct LayerRule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition {
     Kind(LayerKind),
-    /// Fewer bytes than this.
+    /// Smaller than this number of bytes.
     Smaller(u64),
-    /// More bytes than this.
+    /// Larger than this number of bytes.
     Larger(u64),
     Path(Pattern),
 }
 
 impl LayerRule {
-    /// Encodes every file like this.
+    /// A rule for all files.
     pub fn all(encoding: Encoding) -> Self {
         Self { conditions: Vec::new(), encoding }
     }
@@ -95,7 +98,7 @@ impl FromStr for LayerRule {
         let invalid = |why: String| InvalidLayerRule { rule: rule.to_owned(), why };
         let (selector, encoding) = rule.rsplit_once('=').map_or((None, rule), |(selector, encoding)| (Some(selector), encoding));
         let Some(encoding) = Encoding::ALL.into_iter().find(|known| known.name() == encoding) else {
-            return Err(invalid(format!("{encoding:?} is none of raw, tar, tar+gzip, tar+zstd")));
+            return Err(invalid(format!("{encoding:?} is not one of raw, tar, tar+gzip, tar+zstd")));
         };
         let conditions = selector.map(parts).into_iter().flatten().map(|part| part.parse()).collect::<Result<Vec<_>, String>>();
         let conditions = conditions.map_err(invalid)?;
@@ -106,7 +109,7 @@ impl FromStr for LayerRule {
     }
 }
 
-/// The parts of a selector, split at commas that no backslash precedes.
+/// The parts of a selector, split at commas without a preceding backslash.
 fn parts(selector: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut characters = selector.chars();
@@ -156,7 +159,7 @@ fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| format!("{text:?} is not a size such as 500kB, 1MB or 10MiB"))
 }
 
-/// A rule for layers that cannot be understood.
+/// An invalid rule for layers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{rule:?} is not [SELECTOR=]ENCODING: {why}")]
 pub struct InvalidLayerRule {
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_rules_that_are_for_a_file_the_last_counts() {
+    fn the_last_matching_rule_applies() {
         let rules = ["tar", "doc=tar+gzip", "weight,>1MB=raw", "config=raw", "<10,**/*.md=tar+zstd"];
         for (path, kind, size, expected) in [
             ("a.py", LayerKind::Code, 1, Encoding::Tar),
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_those_of_modelfiles() {
+    fn patterns_are_the_same_as_in_modelfiles() {
         for (rule, path, expected) in [
             ("*.md=tar", "a.md", true),
             ("*.md=tar", "docs/a.md", false),
@@ -226,10 +229,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_understood_is_refused_with_a_reason() {
+    fn invalid_rules_are_refused_with_a_reason() {
         for (rule, reason) in [
-            ("zip", "none of raw"),
-            ("tar=", "none of raw"),
+            ("zip", "not one of raw"),
+            ("tar=", "not one of raw"),
             ("=tar", "empty"),
             ("code,=tar", "empty"),
             ("code,doc=tar", "one kind"),

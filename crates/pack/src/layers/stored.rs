@@ -1,12 +1,13 @@
-//! Archives of the artifact that is packed, which stay as they are.
+//! Archives of the packed artifact that are kept unchanged.
 
 use super::{BundleNames, PlannedLayer};
 use crate::{Plan, PlannedFile, StoredArchive};
 use modelpack_spec::{Encoding, FilePath, LayerKind};
 use std::collections::HashMap;
 
-/// The layers of a plan that are stored already: archives all of whose files are planned, as one kind, and that no rule wants in
-/// another encoding. `rules` says of each file what the policy's rules say.
+/// The layers of a plan that are already stored: archives whose files are all planned with one kind
+/// and without a rule for another encoding. `rules` has the encoding that the policy's rules give
+/// for each file.
 pub(super) fn layers(plan: &Plan, rules: &[Option<Encoding>]) -> Vec<PlannedLayer> {
     if plan.archives.is_empty() {
         return Vec::new();

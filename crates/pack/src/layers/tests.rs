@@ -1,4 +1,4 @@
-//! Which layers files become, without a disk.
+//! The layers of files, without a disk.
 
 use super::{LayerPolicy, LayerRule, PlannedLayer, layers};
 use crate::{Error, Plan, PlannedFile, classify};
@@ -25,12 +25,13 @@ fn many(pattern: &str, count: usize, size: u64) -> impl Iterator<Item = (String,
     (0..count).map(move |number| (pattern.replace('#', &number.to_string()), size))
 }
 
-/// Of each layer its name, encoding and number of files.
+/// The name, encoding and number of files of each layer.
 fn shown(layers: &[PlannedLayer]) -> Vec<(&str, &str, usize)> {
     layers.iter().map(|layer| (layer.path.as_str(), layer.encoding.name(), layer.files.len())).collect()
 }
 
-/// Every file is in one layer, in order, and the layers are as many as are allowed.
+/// Checks that every file is in exactly one layer, in order, and that the number of layers is
+/// within the limit.
 fn check(plan: &Plan, layers: &[PlannedLayer], limit: usize) {
     assert!(layers.len() <= limit, "{} layers", layers.len());
     let mut files: Vec<_> = layers.iter().flat_map(|layer| &layer.files).collect();
@@ -44,21 +45,21 @@ fn check(plan: &Plan, layers: &[PlannedLayer], limit: usize) {
         assert!(layer.files.len() == 1 || layer.encoding != Encoding::Raw);
     }
     let firsts: Vec<usize> = layers.iter().map(|layer| plan.files.iter().position(|file| *file == layer.files[0]).unwrap()).collect();
-    assert!(firsts.is_sorted(), "layers stand as their files do");
+    assert!(firsts.is_sorted(), "layers are in the order of their files");
 }
 
 #[test]
-fn each_file_is_a_layer_as_the_policy_says_while_they_are_few_enough() {
+fn each_file_is_a_layer_with_the_policys_encoding_within_the_limit() {
     let plan = plan([("model.safetensors".to_owned(), 9), ("README.md".to_owned(), 9), ("run.py".to_owned(), 9)]);
     let raw = layers(&plan, &LayerPolicy::default()).unwrap();
     assert_eq!(shown(&raw), [("model.safetensors", "raw", 1), ("run.py", "raw", 1), ("README.md", "raw", 1)]);
-    let said = layers(&plan, &policy(&["tar", "code=tar+zstd", "weight=raw"], 3)).unwrap();
-    assert_eq!(shown(&said), [("model.safetensors", "raw", 1), ("run.py", "tar+zstd", 1), ("README.md", "tar", 1)]);
-    assert_eq!((raw[0].size(), said[1].size(), said[2].size()), (Some(9), None, Some(512 * 4)));
+    let chosen = layers(&plan, &policy(&["tar", "code=tar+zstd", "weight=raw"], 3)).unwrap();
+    assert_eq!(shown(&chosen), [("model.safetensors", "raw", 1), ("run.py", "tar+zstd", 1), ("README.md", "tar", 1)]);
+    assert_eq!((raw[0].size(), chosen[1].size(), chosen[2].size()), (Some(9), None, Some(512 * 4)));
 }
 
 #[test]
-fn documents_and_code_are_bundled_first_and_what_is_read_stays() {
+fn documents_and_code_are_bundled_first_and_files_that_tools_read_are_not() {
     let names = ["config.json", "tokenizer.json", "README.md", "LICENSE", "model.safetensors", "extra.json"];
     let plan = plan(many("docs/#.md", 30, 9).chain(many("src/#.py", 20, 9)).chain(names.map(|name| (name.to_owned(), 9))));
     let bundled = layers(&plan, &policy(&[], 20)).unwrap();
@@ -77,7 +78,7 @@ fn documents_and_code_are_bundled_first_and_what_is_read_stays() {
 }
 
 #[test]
-fn configs_come_next_then_what_engines_read_and_weights_last() {
+fn configs_are_bundled_next_then_files_that_engines_read_and_weights_last() {
     let named = |configs, read, weights| {
         let files = many("x/#.json", configs, 9).chain(many("#/config.json", read, 9)).chain(many("#.bin", weights, 9));
         let plan = plan(files);
@@ -92,7 +93,7 @@ fn configs_come_next_then_what_engines_read_and_weights_last() {
 }
 
 #[test]
-fn a_bundle_has_the_encoding_of_its_files_and_raw_rules_win() {
+fn a_bundle_has_the_encoding_of_its_files_and_raw_rules_prevent_bundling() {
     let plan = plan(many("a/#.py", 10, 9).chain(many("b/#.py", 10, 9)).chain(many("c/#.py", 3, 9)));
     let bundled = layers(&plan, &policy(&["a=tar+gzip", "c=raw"], 5)).unwrap();
     check(&plan, &bundled, 5);
@@ -117,14 +118,14 @@ fn large_files_are_never_bundled() {
 }
 
 #[test]
-fn a_bundle_has_a_name_that_nothing_else_has() {
+fn a_bundle_has_a_unique_name() {
     let plan = plan(many("docs/#.md", 10, 9).chain([("DOC.Bundle-1.TAR".to_owned(), 9), ("doc.bundle-2.tar/x".to_owned(), 9)]));
     let bundled = layers(&plan, &policy(&[], 4)).unwrap();
     assert!(shown(&bundled).contains(&("doc.bundle-3.tar", "tar", 10)), "{:?}", shown(&bundled));
 }
 
 #[test]
-fn bundles_are_bounded_and_a_file_that_is_added_changes_few() {
+fn bundles_are_bounded_and_an_added_file_changes_few() {
     let files: Vec<_> = many("data/#.txt", 4000, 1 << 20).collect();
     let without = layers(&plan(files.clone()), &LayerPolicy::default()).unwrap();
     check(&plan(files.clone()), &without, 512);
@@ -136,7 +137,7 @@ fn bundles_are_bounded_and_a_file_that_is_added_changes_few() {
 }
 
 #[test]
-fn bundles_grow_rather_than_be_too_many() {
+fn bundles_grow_if_there_would_be_too_many() {
     let plan = plan(many("data/#.txt", 400, 60 << 20).chain(many("#.safetensors", 10, 1 << 30)));
     let bundled = layers(&plan, &policy(&[], 40)).unwrap();
     check(&plan, &bundled, 40);
@@ -144,6 +145,6 @@ fn bundles_grow_rather_than_be_too_many() {
 }
 
 #[test]
-fn a_rule_for_every_file_is_a_rule_without_a_selector() {
+fn a_rule_for_all_files_has_no_selector() {
     assert_eq!("tar+zstd".parse(), Ok(LayerRule::all(Encoding::TarZstd)));
 }

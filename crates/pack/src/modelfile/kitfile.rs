@@ -1,4 +1,4 @@
-//! KitOps' Kitfile, read as the Modelfile that says the same.
+//! KitOps' Kitfile, read like a Modelfile with the same meaning.
 
 use super::{FileCommand, Kind, Modelfile, ModelfileError, ModelfileProblem, Pattern, Place, pattern::Component};
 use crate::{Field, InvalidValue};
@@ -7,17 +7,17 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::{Error, Location, Spanned};
 use std::{collections::HashMap, path::Path};
 
-/// A Kitfile that is larger is something else.
+/// A larger file is not a Kitfile.
 const MAX_BYTES: usize = 1 << 20;
-/// How deep values may be in each other: the sections need four, `parameters` are anybody's.
+/// The maximum nesting of values. The sections need four levels; `parameters` may have any.
 const MAX_DEPTH: usize = 64;
-/// How many values a Kitfile may have.
+/// The maximum number of values in a Kitfile.
 const MAX_NODES: usize = 100_000;
-/// How many of them aliases may repeat.
+/// The maximum number of values that aliases may repeat.
 const MAX_REPEATED: usize = 10_000;
-/// The longest type of a model's part, in bytes.
+/// The longest type of a model part, in bytes.
 const MAX_TYPE: usize = 64;
-/// How every Kitfile's top level begins.
+/// The top-level keys of a Kitfile.
 const SECTIONS: [&str; 8] = ["manifestVersion", "package", "model", "code", "datasets", "docs", "prompts", "mcpServers"];
 
 type Text = Option<Spanned<String>>;
@@ -83,7 +83,7 @@ struct Entry {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "an artifact has no place for what is said of a data set")]
+#[expect(dead_code, reason = "an artifact has no place for the description of a data set")]
 struct Dataset {
     name: Option<String>,
     path: Text,
@@ -94,17 +94,19 @@ struct Dataset {
     parameters: Option<IgnoredAny>,
 }
 
-/// Whether the file is a Kitfile: its name begins like one, or its first line with a section.
+/// Whether the file is a Kitfile: its name begins like one, or its first line begins with a
+/// section.
 pub(super) fn is_kitfile(path: &Path, text: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let mut lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    // No command of a Modelfile has a colon after it, or begins like a directive, a document or an object of YAML.
+    // No Modelfile command is followed by a colon, or begins like a YAML directive, document or
+    // object.
     let has_section = |line: &str| line.split_once(':').is_some_and(|(key, _)| SECTIONS.contains(&key.trim_end()));
     name.trim_start_matches('.').starts_with("kitfile")
         || lines.next().is_some_and(|line| line.trim_end() == "---" || line.starts_with(['%', '{']) || has_section(line))
 }
 
-/// Parses the text of a Kitfile; `path` names it.
+/// Parses the text of a Kitfile with the path `path`.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Modelfile, ModelfileError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let modelfile = Modelfile { path: path.to_owned(), is_kitfile: true, ..Modelfile::default() };
@@ -114,9 +116,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Modelfile, ModelfileError
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: MAX_NODES, max_events: 4 * MAX_NODES },
-        // A small document with aliases of aliases is a large one.
+        // A small document with nested aliases could expand to a large one.
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED, max_replay_stack_depth: MAX_DEPTH },
-        // `no` is a word.
+        // `no` is a text.
         strict_booleans: true,
     };
     let kitfile: Kitfile = serde_saphyr::from_str_with_options(text, options).map_err(|error| reader.syntax(&error))?;
@@ -134,7 +136,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// What it says of the model: the fields that [`ModelKit`] reads from the config of a ModelKit.
+    /// Records the metadata: the fields that [`ModelKit`] reads from the config of a ModelKit.
     fn describe(&mut self, kitfile: &Kitfile) -> Result<(), ModelfileError> {
         if let Some(version) = &kitfile.manifest_version
             && version.value.trim_start_matches('v').split('.').next() != Some("1")
@@ -167,7 +169,7 @@ impl Reader<'_> {
         kitfile.datasets.iter().flatten().try_for_each(|dataset| self.say(Field::LICENSES, &dataset.value.license))
     }
 
-    /// The files that it names, as what their sections are.
+    /// Records the files that it names, with the kinds of their sections.
     fn name_files(&mut self, kitfile: &Kitfile) -> Result<(), ModelfileError> {
         if let Some(model) = &kitfile.model {
             if let Some(path) = model.path.as_ref().filter(|path| !path.value.trim().is_empty()) {
@@ -187,9 +189,10 @@ impl Reader<'_> {
             if let Some(remote) = dataset.value.remote_path.as_ref().or(dataset.value.remote_hash.as_ref()) {
                 return Err(self.error(remote.referenced, ModelfileProblem::RemoteDataset));
             }
-            self.name(Kind::Said(LayerKind::Dataset), dataset.value.path.as_ref(), dataset.referenced)?;
+            self.name(Kind::Fixed(LayerKind::Dataset), dataset.value.path.as_ref(), dataset.referenced)?;
         }
-        // Prompts and servers are code: no layer type of the specification is nearer, and KitOps takes prompts for code too.
+        // Prompts and servers are code: the specification has no closer layer type, and KitOps also
+        // treats prompts as code.
         for (kind, entries) in [
             (LayerKind::Code, &kitfile.code),
             (LayerKind::Doc, &kitfile.docs),
@@ -197,7 +200,7 @@ impl Reader<'_> {
             (LayerKind::Code, &kitfile.mcp_servers),
         ] {
             for entry in entries.iter().flatten() {
-                self.name(Kind::Said(kind), entry.value.path.as_ref(), entry.referenced)?;
+                self.name(Kind::Fixed(kind), entry.value.path.as_ref(), entry.referenced)?;
             }
         }
         Ok(())
@@ -205,7 +208,7 @@ impl Reader<'_> {
 
     fn say(&mut self, field: Field, text: &Text) -> Result<(), ModelfileError> {
         match text {
-            // Of two that speak of a text the first is heard: the package before the model.
+            // For a single text, the first value wins: `package` before `model`.
             Some(text) if field.is_list || self.modelfile.metadata.get(field).is_none() => self.say_text(field, text),
             _ => Ok(()),
         }
@@ -216,17 +219,17 @@ impl Reader<'_> {
             return Ok(());
         }
         let source = format!("{}:{}", self.name, text.referenced.line());
-        let said = self.modelfile.metadata.say(field, &text.value, &source);
-        said.map_err(|invalid| self.invalid(text.referenced, invalid))
+        let result = self.modelfile.metadata.say(field, &text.value, &source);
+        result.map_err(|invalid| self.invalid(text.referenced, invalid))
     }
 
     fn annotate(&mut self, key: &str, value: &str, at: Location) -> Result<(), ModelfileError> {
         let source = format!("{}:{}", self.name, at.line());
-        let said = self.modelfile.metadata.annotate(&format!("{key}={value}"), &source);
-        said.map_err(|invalid| self.invalid(at, invalid))
+        let result = self.modelfile.metadata.annotate(&format!("{key}={value}"), &source);
+        result.map_err(|invalid| self.invalid(at, invalid))
     }
 
-    /// Names the file or directory of an entry, which without a path is the whole directory.
+    /// Names the file or directory of an entry. Without a path, this is the whole directory.
     fn name(&mut self, kind: Kind, path: Option<&Spanned<String>>, entry: Location) -> Result<(), ModelfileError> {
         let at = path.map_or(entry, |path| path.referenced);
         let text = path.map_or(".", |path| path.value.trim());
@@ -237,7 +240,7 @@ impl Reader<'_> {
         if text.contains([':', '@']) && text.parse::<Reference>().is_ok() {
             return Err(self.error(at, ModelfileProblem::OtherModelKit(text.to_owned())));
         }
-        // KitOps knows no wildcards.
+        // KitOps has no wildcards.
         let literal: Vec<(char, bool)> = text.chars().map(|c| (c, true)).collect();
         let pattern = Pattern::new(&literal).map_err(|problem| self.error(at, problem))?;
         let names = pattern.components.iter().filter_map(|component| match component {
@@ -265,13 +268,13 @@ impl Reader<'_> {
         self.error(at, ModelfileProblem::Value(invalid))
     }
 
-    /// What the YAML parser says, without what it says of its own settings and of the place.
+    /// The message of the YAML parser, without text about its settings and the position.
     fn syntax(&self, error: &Error) -> ModelfileError {
         let at = error.location().unwrap_or(Location::UNKNOWN);
         let message = match error.without_snippet() {
-            Error::DuplicateMappingKey { key: Some(key), .. } => format!("the key {key} stands here already"),
-            Error::DuplicateMappingKey { .. } => "the key stands here already".to_owned(),
-            Error::MultipleDocuments { .. } => "a second document begins here; a Kitfile is one".to_owned(),
+            Error::DuplicateMappingKey { key: Some(key), .. } => format!("duplicate key {key}"),
+            Error::DuplicateMappingKey { .. } => "duplicate key".to_owned(),
+            Error::MultipleDocuments { .. } => "a second document begins here; a Kitfile has only one".to_owned(),
             other => other.to_string().replace("mapping start", "a mapping").replace("sequence start", "a list"),
         };
         let place = format!(" at line {}, column {}", at.line(), at.column());
@@ -283,7 +286,7 @@ impl Reader<'_> {
         self.place(at).error(problem)
     }
 
-    /// A place of the text, which may be its end.
+    /// A position in the text, which may be its end.
     fn place(&self, at: Location) -> Place {
         let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
         let line = number(at.line()).min(self.text.lines().count().max(1));
@@ -337,7 +340,7 @@ mcpServers:
         Modelfile::parse_kitfile(text).unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
-    /// Parses text that must be refused: line, column and message.
+    /// The error for an invalid text: line, column and message.
     fn refused(text: &str) -> (usize, usize, String) {
         let error = Modelfile::parse_kitfile(text).expect_err(text);
         assert_eq!(error.text, text.lines().nth(error.line - 1).unwrap_or_default());
@@ -345,21 +348,21 @@ mcpServers:
     }
 
     #[test]
-    fn every_section_is_understood() {
+    fn every_section_is_parsed() {
         let kitfile = parsed(WHOLE);
         let files: Vec<_> = kitfile.files.iter().map(|file| (file.kind, file.pattern.text.as_str(), file.place.line)).collect();
-        let (model, said) = (Kind::Model, Kind::Said);
+        let (model, fixed) = (Kind::Model, Kind::Fixed);
         assert_eq!(
             files,
             [
                 (model(LayerKind::Weight), "./tiny.safetensors", 12),
                 (model(LayerKind::Weight), "more.safetensors", 19),
                 (model(LayerKind::WeightConfig), "config.json", 20),
-                (said(LayerKind::Dataset), "data.csv", 25),
-                (said(LayerKind::Code), "src/", 23),
-                (said(LayerKind::Doc), "README.md", 27),
-                (said(LayerKind::Code), "skills", 29),
-                (said(LayerKind::Code), "s.mcpb", 31),
+                (fixed(LayerKind::Dataset), "data.csv", 25),
+                (fixed(LayerKind::Code), "src/", 23),
+                (fixed(LayerKind::Doc), "README.md", 27),
+                (fixed(LayerKind::Code), "skills", 29),
+                (fixed(LayerKind::Code), "s.mcpb", 31),
             ]
         );
         let description = Description::of([kitfile.metadata.clone()]);
@@ -376,12 +379,12 @@ mcpServers:
         assert_eq!(description.annotations[ModelKit::FRAMEWORK], "PyTorch");
         let parameters: Value = serde_json::from_str(&description.annotations[ModelKit::PARAMETERS]).unwrap();
         assert_eq!(parameters, json!({ "temperature": 0.5, "stop": ["no", "yes"] }));
-        let name = description.findings.iter().find(|said| said.field == Field::NAME.name).unwrap();
+        let name = description.findings.iter().find(|finding| finding.field == Field::NAME.name).unwrap();
         assert_eq!(name.source, "Kitfile:3");
     }
 
     #[test]
-    fn a_kitfile_says_what_the_config_of_its_modelkit_does() {
+    fn a_kitfile_gives_the_same_metadata_as_the_config_of_its_modelkit() {
         let value: Value = serde_saphyr::from_str(&WHOLE.replace("1.50", "'1.50'").replace("[no,", "['no',")).unwrap();
         let kit = ModelKit::parse(value.to_string().replace("apache-2.0", "Apache-2.0").as_bytes()).unwrap();
         let description = Description::of([parsed(WHOLE).metadata]);
@@ -391,7 +394,7 @@ mcpServers:
     }
 
     #[test]
-    fn little_is_required() {
+    fn few_fields_are_required() {
         assert_eq!(parsed("").files, []);
         assert_eq!(parsed("manifestVersion: 1.0.0").files, []);
         let empty = parsed("manifestVersion: 1.0.0\npackage: {}\nmodel:\ncode: []\ndocs: ~\n");
@@ -402,26 +405,26 @@ mcpServers:
     }
 
     #[test]
-    fn wildcards_are_characters() {
+    fn wildcards_are_ordinary_characters() {
         let kitfile = parsed("code: [{path: 'a*[b]?.py'}]");
         assert_eq!(kitfile.files[0].pattern.components, [Component::Name("a*[b]?.py".into())]);
     }
 
     #[test]
-    fn errors_say_where_and_what_was_expected() {
+    fn errors_have_a_position_and_the_expected_content() {
         let expected: [(&str, usize, usize, &str); 14] = [
             ("package:\n  colour: red", 2, 3, "unknown field `colour`"),
             ("models: {}", 1, 1, "unknown field `models`"),
             ("model:\n  path: [a]", 2, 9, "string"),
             ("code: {path: a}", 1, 7, "expected"),
-            ("package: {name: a, name: b}", 1, 20, "the key name stands here already"),
+            ("package: {name: a, name: b}", 1, 20, "duplicate key name"),
             ("code:\n  - path: /etc/passwd", 2, 11, "the path is absolute; expected one below the model's directory"),
             ("code:\n  - path: a/../b", 2, 11, "the path contains `..`; expected one below the model's directory"),
             ("docs:\n  - path: a\\b", 2, 11, "the path contains a backslash; directories are separated by `/`"),
-            ("code:\n  - path: ./a/\ndocs:\n  - path: a", 4, 11, "the path is named on line 2 already; it may be named only once"),
+            ("code:\n  - path: ./a/\ndocs:\n  - path: a", 4, 11, "the path was already named on line 2; it may be named only once"),
             ("model:\n  path: ghcr.io/org/base:v1", 2, 9, "is a reference to another ModelKit"),
             ("code: [{path: 's3://bucket/key'}]", 1, 15, "is a URL"),
-            ("datasets: [{path: d, remotePath: 's3://b/k', remoteHash: x}]", 1, 34, "is not fetched"),
+            ("datasets: [{path: d, remotePath: 's3://b/k', remoteHash: x}]", 1, 34, "are not fetched"),
             ("model: {parts: [{path: a, type: 'lo ra'}]}", 1, 33, "is not the type of a part"),
             ("manifestVersion: 2.0.0", 1, 18, "expected 1.0.0"),
         ];
@@ -451,7 +454,7 @@ mcpServers:
     }
 
     #[test]
-    fn a_kitfile_is_told_by_its_name_or_its_first_line() {
+    fn a_kitfile_is_recognised_by_its_name_or_its_first_line() {
         let is = |name: &str, text: &str| is_kitfile(Path::new(name), text);
         for name in ["Kitfile", "dir/kitfile", ".kitfile", "Kitfile.yaml"] {
             assert!(is(name, ""), "{name}");

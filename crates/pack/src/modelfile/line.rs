@@ -1,18 +1,19 @@
 //! One line of a Modelfile: its command, and the quoting of its argument.
 //!
-//! A backslash makes the next character literal, a line break too, so that a line may go on after one.
+//! A backslash makes the next character literal, including a line break, so a line may continue
+//! after one.
 
 use super::{ModelfileError, ModelfileProblem, Place};
 
-/// A line with a command, and where its argument goes on after a line break, the lines after it; columns count characters of all of
-/// them from 1.
+/// A line with a command, including the following lines if its argument continues there. Columns
+/// count the characters of all of them, from 1.
 pub(super) struct Line<'a> {
     /// The number of the first line.
     pub(super) number: usize,
     pub(super) command: &'a str,
     pub(super) command_column: usize,
     text: &'a str,
-    /// What follows the command.
+    /// The text after the command.
     rest: &'a str,
 }
 
@@ -63,7 +64,7 @@ impl<'a> Line<'a> {
         Ok(Some(line))
     }
 
-    /// The argument of the command, whose canonical name is `command`.
+    /// The argument of the command with the canonical name `command`.
     pub(super) fn argument(&self, command: &'static str) -> Result<Argument, ModelfileError> {
         match self.rest.chars().next() {
             None => return Err(self.error(self.column_of(self.rest), ModelfileProblem::NoArgument(command))),
@@ -101,7 +102,7 @@ impl<'a> Line<'a> {
         self.place(column).error(problem)
     }
 
-    /// A column, on the line of the text that it is on.
+    /// The position of a column in its line of the text.
     pub(super) fn place(&self, column: usize) -> Place {
         let at = self.text.char_indices().nth(column - 1).map_or(self.text.len(), |(at, _)| at);
         let before = &self.text[..at];
@@ -111,7 +112,8 @@ impl<'a> Line<'a> {
         Place { line, column, text: text.to_owned() }
     }
 
-    /// The column where `part`, a slice of the line that ends where its trimmed text ends, begins.
+    /// The column at which `part` begins. `part` must be a slice of the line up to the end of its
+    /// trimmed text.
     fn column_of(&self, part: &str) -> usize {
         let trimmed = self.text.trim_end();
         trimmed[..trimmed.len() - part.len()].chars().count() + 1

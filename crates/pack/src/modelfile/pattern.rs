@@ -1,20 +1,22 @@
-//! Patterns: how a command of a Modelfile names files.
+//! Patterns: the file names in Modelfile commands.
 
 use super::ModelfileProblem;
 use modelpack_spec::FilePath;
 
-/// Which files below a directory are meant: components separated by `/`, matched one by one.
+/// A pattern for files below a directory: components separated by `/`, matched one by one.
 ///
-/// In a component, `*` matches any characters, `?` one character, and `[a-z]`, `[^a-z]` or `[!a-z]` one of a class or none of
-/// it. A leading dot is a character like others. A component `**` matches any number of directories. A `[` that no `]` follows
-/// is itself, as is every wildcard behind a backslash; a name that is spelt like its pattern matches too.
+/// In a component, `*` matches any characters, `?` one character, `[a-z]` a character of a class,
+/// and `[^a-z]` or `[!a-z]` a character outside it. A leading dot is an ordinary character. A
+/// component `**` matches any number of directories. A `[` without a following `]` is literal, and
+/// so is every wildcard after a backslash. A name that equals the text of the pattern also matches.
 ///
-/// A pattern without wildcards must exist. If its last component names a directory, all files below are meant; a pattern that
-/// ends with `/` or `/**` means these alone, one that ends with another wildcard means files alone.
+/// A pattern without wildcards must exist. If its last component names a directory, all files below
+/// it match. A pattern that ends with `/` or `/**` matches only these; a pattern that ends with
+/// another wildcard matches only files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     pub(crate) text: String,
-    /// With none, everything below is meant.
+    /// Without components, everything below matches.
     pub(crate) components: Vec<Component>,
 }
 
@@ -24,7 +26,7 @@ pub(crate) enum Component {
     Name(String),
     /// A name with wildcards.
     Glob(Glob),
-    /// Any number of directories, and as the last component all files in them.
+    /// Any number of directories and, as the last component, all files in them.
     Below,
 }
 
@@ -44,12 +46,12 @@ enum Token {
 }
 
 impl Pattern {
-    /// Everything below the directory.
+    /// A pattern for everything below the directory.
     pub(crate) fn everything() -> Self {
         Self { text: ".".into(), components: Vec::new() }
     }
 
-    /// The pattern that `text` spells, in which a backslash makes the next character literal.
+    /// Parses `text`, in which a backslash makes the next character literal.
     pub(crate) fn parse(text: &str) -> Result<Self, ModelfileProblem> {
         let mut rest = text.chars();
         let mut characters = Vec::new();
@@ -59,15 +61,16 @@ impl Pattern {
         Self::new(&characters)
     }
 
-    /// Whether the file with this path is meant, if it is there.
+    /// Whether the file with this path matches.
     pub(crate) fn matches(&self, path: &FilePath) -> bool {
         let names: Vec<&str> = path.components().collect();
         let (mut component, mut name) = (0, 0);
-        // After a mismatch, the last `**` takes one directory more, and matching goes on behind it.
+        // After a mismatch, the last `**` consumes one more directory, and matching continues after
+        // it.
         let mut retry: Option<(usize, usize)> = None;
         loop {
             match (self.components.get(component), names.get(name)) {
-                // It named a directory, and this is below.
+                // The pattern named a directory, and this file is below it.
                 (None, _) if component == 0 || name == names.len() || self.names_directory(component) => return true,
                 (Some(Component::Below), Some(_)) if component + 1 == self.components.len() => return true,
                 (Some(Component::Below), Some(_)) => {
@@ -96,7 +99,7 @@ impl Pattern {
         matches!(self.components[..end].last(), Some(Component::Name(_)))
     }
 
-    /// The pattern that `characters` spell, each with whether a backslash made it literal.
+    /// The pattern with these `characters`. Each has a flag for a preceding backslash.
     pub(super) fn new(characters: &[(char, bool)]) -> Result<Self, ModelfileProblem> {
         let text: String = characters.iter().map(|&(c, _)| c).collect();
         if text.contains('\\') {
@@ -163,7 +166,8 @@ fn tokens(mut characters: &[(char, bool)]) -> Vec<Token> {
     tokens
 }
 
-/// A class and what follows it, if `characters`, which follow a `[`, are one: they have a `]` that is not the first of them.
+/// A class and the rest, if `characters`, which follow a `[`, are a class: they contain a `]` that
+/// is not the first of them.
 fn class(characters: &[(char, bool)]) -> Option<(Token, &[(char, bool)])> {
     let negated = matches!(characters.first(), Some(('^' | '!', false)));
     let characters = &characters[usize::from(negated)..];
@@ -192,13 +196,15 @@ impl Token {
 }
 
 impl Glob {
-    /// Whether the name, which has no `/`, matches. The work is bounded by the product of both lengths.
+    /// Whether the name, which contains no `/`, matches. The time is bounded by the product of both
+    /// lengths.
     pub(crate) fn matches(&self, name: &str) -> bool {
         if name == self.text {
             return true;
         }
         let (mut token, mut rest) = (0, name);
-        // After a mismatch, the last `*` takes one character more, and matching goes on behind it.
+        // After a mismatch, the last `*` consumes one more character, and matching continues after
+        // it.
         let mut retry: Option<(usize, &str)> = None;
         loop {
             let next = rest.chars().next();
@@ -293,14 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_pattern_takes_no_time() {
+    fn a_hostile_pattern_is_matched_quickly() {
         let stars = "*a".repeat(2000);
         assert!(!matches(&stars, &"a".repeat(255)));
         assert!(matches("*a*a*a*a*a*a*a*a*b", &format!("{}b", "a".repeat(250))));
     }
 
     #[test]
-    fn components_are_told_apart() {
+    fn components_are_matched_one_by_one() {
         let name = |n: &str| Component::Name(n.to_owned());
         assert_eq!(pattern("./a//b").components, [name("a"), name("b")]);
         assert_eq!(pattern("a/").components, [name("a"), Component::Below]);

@@ -1,4 +1,4 @@
-//! Writing a Modelfile that says what was found, for somebody to change.
+//! Writes a Modelfile with the found files and metadata, for the user to edit.
 
 use super::{COMMANDS, Command};
 use crate::{Finding, Plan, git::CHECKED_OUT};
@@ -6,16 +6,16 @@ use serde_json::Value;
 use std::fmt::Write;
 
 const HEADER: &str = "\
-# Which files make this model, and what is said of it. A line is a command, a space, and one argument.
+# The files of this model, and its metadata. A line is a command, a space, and one argument.
 # What stands here wins over what the files say; a line that is removed leaves it to them.
 ";
 
-/// The text of a Modelfile that takes the files of `plan` as what they are there, and says `findings`.
+/// The text of a Modelfile with the files of `plan`, their kinds, and `findings`.
 ///
-/// The commit that is checked out is left out: it is another one as soon as the Modelfile is in a commit itself.
+/// The checked-out commit is left out, because it changes when the Modelfile itself is committed.
 pub fn generate(plan: &Plan, findings: &[Finding]) -> String {
     let mut text = HEADER.to_owned();
-    let mut line = |command: &str, argument: &str| writeln!(text, "{command} {argument}").expect("a string takes all");
+    let mut line = |command: &str, argument: &str| writeln!(text, "{command} {argument}").expect("writing to a string succeeds");
     for (command, values) in COMMANDS.iter().filter_map(|(command, does)| Some((command, values(does, findings)?))) {
         for value in &values {
             line(command, &quoted(value, false));
@@ -29,7 +29,7 @@ pub fn generate(plan: &Plan, findings: &[Finding]) -> String {
     text
 }
 
-/// What `findings` say for a command that names no files.
+/// The values of `findings` for a command that names no files.
 fn values(command: &Command, findings: &[Finding]) -> Option<Vec<String>> {
     let name = match command {
         Command::Files(_) => return None,
@@ -37,14 +37,15 @@ fn values(command: &Command, findings: &[Finding]) -> Option<Vec<String>> {
         Command::Annotation => "annotations",
     };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let values = findings.iter().filter(|said| said.field == name && said.source != CHECKED_OUT).flat_map(|said| match &said.value {
-        Value::Array(values) => values.iter().map(text).collect(),
-        other => vec![text(other)],
-    });
+    let values =
+        findings.iter().filter(|finding| finding.field == name && finding.source != CHECKED_OUT).flat_map(|finding| match &finding.value {
+            Value::Array(values) => values.iter().map(text).collect(),
+            other => vec![text(other)],
+        });
     Some(values.collect())
 }
 
-/// An argument that is read as `text`, in quotes unless it is plain.
+/// An argument that is parsed as `text`, quoted if necessary.
 fn quoted(text: &str, is_path: bool) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "._-+/:=@%,~".contains(c);
     if text.chars().all(is_plain) {
@@ -69,11 +70,11 @@ mod tests {
     use proptest::{collection, prelude::*};
     use std::fs;
 
-    /// Any text, with more of what a Modelfile takes for more than itself.
+    /// Arbitrary text with a high share of characters that have a meaning in Modelfiles.
     const VALUE: &str = "(?s)(.|[ \"\\\\#\r\n\t*?\\[]){0,20}";
 
     #[test]
-    fn odd_names_come_back() {
+    fn unusual_names_are_parsed_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         modelpack_testkit::write_odd_names(directory.path());
         let planned = plan(directory.path(), None, &FileFilter::default()).unwrap();
@@ -87,12 +88,12 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_names_come_back(names in collection::vec("n[ -~é\t\r\n\u{b}模]{0,12}", 1..6)) {
+        fn any_names_are_parsed_unchanged(names in collection::vec("n[ -~é\t\r\n\u{b}模]{0,12}", 1..6)) {
             let directory = tempfile::tempdir().unwrap();
             for name in names {
                 fs::write(directory.path().join(name.replace(['/', '\\'], "_")), "x").unwrap();
             }
-            // Names that differ only in case are refused, which is for others to test.
+            // Names that differ only in case are refused; other tests cover this.
             if let Ok(planned) = plan(directory.path(), None, &FileFilter::default()) {
                 let modelfile = Modelfile::parse(&generate(&planned, &[])).unwrap();
                 let again = plan(directory.path(), Some(&modelfile), &FileFilter::default()).unwrap();
@@ -102,7 +103,7 @@ mod tests {
         }
 
         #[test]
-        fn any_values_come_back(name in VALUE, authors in collection::vec(VALUE, 0..4), value in VALUE, reward: bool) {
+        fn any_values_are_parsed_unchanged(name in VALUE, authors in collection::vec(VALUE, 0..4), value in VALUE, reward: bool) {
             let directory = tempfile::tempdir().unwrap();
             fs::write(directory.path().join("a.bin"), "x").unwrap();
             let planned = plan(directory.path(), None, &FileFilter::default()).unwrap();
@@ -111,10 +112,10 @@ mod tests {
             authors.iter().for_each(|author| drop(metadata.say(Field::AUTHORS, author, "here")));
             metadata.say(Field::REWARD, &reward.to_string(), "here").unwrap();
             metadata.annotate(&format!("org.example.key={value}"), "here").unwrap();
-            let said = Description::of([metadata]);
-            let modelfile = Modelfile::parse(&generate(&planned, &said.findings)).unwrap();
+            let description = Description::of([metadata]);
+            let modelfile = Modelfile::parse(&generate(&planned, &description.findings)).unwrap();
             let read = Description::of([modelfile.metadata().clone()]);
-            prop_assert_eq!((read.descriptor, read.config, read.annotations), (said.descriptor, said.config, said.annotations));
+            prop_assert_eq!((read.descriptor, read.config, read.annotations), (description.descriptor, description.config, description.annotations));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Archive layers: their bytes are made while they are consumed, and could be made again.
+//! Archive layers: their bytes are produced while they are consumed, and can be produced again.
 
 use super::{
     PackOptions,
@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// Writes the files of a layer as an archive, unless the sink holds it.
+/// Writes the files of a layer as an archive, unless the sink has it.
 pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
     let archive = Arc::new(Archive::new(layer));
     let media_type = layer.layer_type().to_string();
@@ -24,13 +24,14 @@ pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options:
     let (digest, size) = match sink.begin(promised.as_ref()).await? {
         Begin::Exists => {
             options.progress.skipped(layer.bytes());
-            promised.map(|blob| (blob.digest, blob.size)).expect("only a blob that was named exists")
+            promised.map(|blob| (blob.digest, blob.size)).expect("only a blob with a known digest can exist")
         }
         Begin::Upload(mut upload) => {
             let size = promised.as_ref().map(|blob| blob.size).or(layer.size());
             let written = upload.write(archive.body(size, options, Progress::moved)).await;
             if written.is_err() {
-                // A registry refuses bytes that are not those it was promised; that a file changed is why.
+                // A registry refuses bytes with a wrong digest. If a file has changed, that is the
+                // better error.
                 let archive = archive.clone();
                 blocking(move || archive.unchanged()).await?;
             }
@@ -41,12 +42,12 @@ pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options:
     Ok(layer.input(digest, archive.diff_id.get().cloned(), size))
 }
 
-/// The files of an archive, and what is known since they were first read.
+/// The files of an archive, and data from the first time that it was produced.
 struct Archive {
-    /// The files, and what reads each.
+    /// The files with their readers.
     files: Vec<(PlannedFile, FilesReader)>,
     encoding: Encoding,
-    /// The digest of the archive before it was compressed, if it was.
+    /// The digest of the uncompressed archive.
     diff_id: OnceLock<Digest>,
 }
 
@@ -63,7 +64,8 @@ impl Archive {
         Self { files, encoding: layer.encoding, diff_id: OnceLock::new() }
     }
 
-    /// The bytes of the layer, `size` of them if that is known; `count` is told of the bytes of files that were read.
+    /// The bytes of the layer, with the given `size` if it is known. `count` receives the number of
+    /// file bytes read.
     fn body(self: &Arc<Self>, size: Option<u64>, options: &PackOptions, count: fn(&Progress, u64)) -> Body {
         let (archive, progress) = (self.clone(), options.progress.clone());
         let len = archive_len(archive.files.iter().map(|(file, _)| (&file.path, file.size)));
@@ -94,13 +96,13 @@ impl Archive {
         }
         let Hashed { out, hasher } = tar.finish().map_err(failed())?;
         if let Some(hasher) = hasher {
-            // Any later time gives the same: a file that changed was noticed.
+            // Later productions give the same digest, because changed files are detected.
             self.diff_id.get_or_init(|| hasher.finish());
         }
         out.finish().map(drop).map_err(failed())
     }
 
-    /// Fails if a file is not what it was when it was planned.
+    /// Fails if a file has changed since it was planned.
     fn unchanged(&self) -> Result<(), Error> {
         self.files.iter().try_for_each(|(file, reader)| reader.open(&file.path, file.size).map(drop))
     }
@@ -131,7 +133,7 @@ fn write_file(
     file.unchanged()
 }
 
-/// Hashes what is written, if its digest is wanted.
+/// Hashes the written bytes, if the digest is needed.
 struct Hashed<W> {
     out: W,
     hasher: Option<Hasher>,

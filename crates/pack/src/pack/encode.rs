@@ -1,25 +1,28 @@
-//! Compressing archives: the same bytes on every machine, for one version of the libraries.
+//! Compression of archives: the same bytes on every machine, for one version of the libraries.
 //!
-//! - gzip is `zlib-rs`, called itself and not through `flate2`, whose back end another crate of the program may choose. Of its compressor only
-//!   the comparison of bytes and the sliding of tables are written for several processors, and both have one right result; it chooses no
-//!   hash function by the processor, as other zlibs do. The header says no time, no name and no system.
-//! - zstd runs on one thread. From level 5 on it would search differently where the processor has no vector instructions; at level 3 it does
-//!   not. The frame says how long the archive is, and has no checksum of its own, because every layer has a digest.
+//! - gzip uses `zlib-rs` directly and not through `flate2`, whose back end another crate of the
+//!   program may choose. In its compressor, only the comparison of bytes and the sliding of tables
+//!   have variants for different processors, and these have a single correct result. Unlike other
+//!   zlibs, it does not choose a hash function by the processor. The header contains no time, name
+//!   or system.
+//! - zstd runs on one thread. From level 5 on, it would search differently on processors without
+//!   vector instructions; at level 3 it does not. The frame contains the length of the archive and
+//!   no checksum, because every layer has a digest.
 //!
-//! Both are given pieces that depend on the files alone, so that it does not show how a disk delivered them. Tests keep the digest of what
-//! each of them writes.
+//! Both get pieces that depend only on the files, so the result does not depend on the reads from a
+//! disk. Tests contain the digests of both outputs.
 
 use modelpack_spec::Encoding;
 use std::io::{self, Write};
 use zlib_rs::{Deflate, DeflateFlush, Status};
 
 const GZIP_LEVEL: i32 = 6;
-/// Which effort a level stands for in the header: neither the least nor the most.
+/// The header. Its effort field has the value for neither the least nor the most effort.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 const WINDOW_BITS: u8 = 15;
 const ZSTD_LEVEL: i32 = 3;
 
-/// Writes an archive in one of the encodings.
+/// An encoder for an archive in one of the encodings.
 pub(super) enum Encoder<W: Write> {
     Plain(W),
     Gzip(Box<Gzip<W>>),
@@ -43,7 +46,7 @@ impl<W: Write> Encoder<W> {
         })
     }
 
-    /// Writes what was kept back.
+    /// Writes the remaining bytes.
     pub(super) fn finish(self) -> io::Result<W> {
         match self {
             Self::Plain(out) => Ok(out),
@@ -63,12 +66,12 @@ impl<W: Write> Write for Encoder<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // Flushing a compressor would change what it writes.
+        // Flushing a compressor would change its output.
         Ok(())
     }
 }
 
-/// A gzip stream of one member.
+/// A gzip stream with one member.
 pub(super) struct Gzip<W> {
     out: W,
     deflate: Deflate,
@@ -85,7 +88,8 @@ impl<W: Write> Gzip<W> {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let before = self.deflate.total_in();
-        // With much to write, the compressor may do only that; to whoever wrote, nothing taken would mean the end.
+        // The compressor may use a call only to write output. Returning zero would mean the end to
+        // the caller, so the loop continues.
         while self.deflate.total_in() == before && !bytes.is_empty() {
             self.deflate(bytes, DeflateFlush::NoFlush)?;
         }
@@ -97,12 +101,12 @@ impl<W: Write> Gzip<W> {
     fn finish(mut self) -> io::Result<W> {
         while self.deflate(&[], DeflateFlush::Finish)? != Status::StreamEnd {}
         self.out.write_all(&self.checksum.to_le_bytes())?;
-        // The length counts from zero again after four GiB.
+        // The length is stored modulo 4 GiB.
         self.out.write_all(&(self.deflate.total_in() as u32).to_le_bytes())?;
         Ok(self.out)
     }
 
-    /// Compresses a part of `bytes`, and writes what comes of it.
+    /// Compresses a part of `bytes`, and writes the output.
     fn deflate(&mut self, bytes: &[u8], flush: DeflateFlush) -> io::Result<Status> {
         let before = self.deflate.total_out();
         let status = self.deflate.compress(bytes, &mut self.buffer, flush).map_err(|error| io::Error::other(error.as_str()))?;
@@ -118,7 +122,7 @@ mod tests {
     use modelpack_spec::Digest;
     use std::io::Read;
 
-    /// Bytes that are neither all alike nor without any order.
+    /// Bytes that are neither uniform nor random.
     fn sample(len: usize) -> Vec<u8> {
         let mut state = 1u32;
         let mut word = move || {
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_that_they_always_were() {
+    fn the_bytes_never_change() {
         let bytes = sample(1_000_000);
         let digest = |encoding| Digest::of(&encoded(encoding, &bytes, 10_240)).to_string();
         assert_eq!(digest(Encoding::Tar), Digest::of(&bytes).to_string());
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_compressed_comes_back() {
+    fn compressed_bytes_are_decompressed_unchanged() {
         for len in [0, 1, 100_000] {
             let bytes = sample(len);
             let mut read = Vec::new();
@@ -163,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_without_any_order_come_back_too() {
+    fn random_bytes_are_decompressed_unchanged() {
         let mut state = 1_u64;
         let mut word = move || {
             state ^= state << 13;
@@ -171,7 +175,8 @@ mod tests {
             state ^= state << 17;
             state.to_le_bytes()
         };
-        // After some six million bytes of these the compressor has a full buffer to write before it takes more.
+        // After some six million of these bytes, the compressor must write a full buffer before it
+        // accepts more.
         let bytes: Vec<u8> = std::iter::repeat_with(&mut word).take(900_000).flatten().collect();
         let mut read = Vec::new();
         flate2::bufread::GzDecoder::new(&encoded(Encoding::TarGzip, &bytes, 1 << 16)[..]).read_to_end(&mut read).unwrap();
@@ -180,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headers_tell_nothing_of_the_machine() {
+    fn the_headers_are_independent_of_the_machine() {
         assert_eq!(encoded(Encoding::TarGzip, b"x", 1)[..10], GZIP_HEADER);
         let frame = encoded(Encoding::TarZstd, &sample(1000), 1000);
         assert_eq!(zstd::zstd_safe::get_frame_content_size(&frame).unwrap(), Some(1000));

@@ -1,8 +1,9 @@
-//! Writing tar archives: the same bytes for the same files, on every machine.
+//! Writing of tar archives: the same bytes for the same files, on every machine.
 //!
-//! Entries are POSIX ustar, with a pax header before those whose name or size ustar cannot say. Times and owners are zero, modes are those
-//! of git, and nothing of the platform is told. A directory has an entry before its first file, because not every reader makes the
-//! directories that a file needs.
+//! Entries are POSIX ustar, with a pax header before entries whose name or size ustar cannot
+//! represent. Times and owners are zero, modes are those of git, and nothing depends on the
+//! platform. A directory has an entry before its first file, because not every reader creates the
+//! parent directories of a file.
 
 use modelpack_spec::FilePath;
 use std::io::{self, Write};
@@ -11,20 +12,20 @@ use tar::{EntryType, Header};
 const BLOCK: u64 = 512;
 /// Two blocks of zeros end an archive.
 const END: [u8; 2 * BLOCK as usize] = [0; 2 * BLOCK as usize];
-/// How many bytes of a name ustar holds, and of the directories before it.
+/// The lengths of a name and of its directories in ustar, in bytes.
 const NAME: usize = 100;
 const PREFIX: usize = 155;
-/// The first size that the eleven octal digits of a header cannot say.
+/// The first size that the eleven octal digits of a header cannot represent.
 const OCTAL_SIZE_END: u64 = 1 << 33;
-/// The name of a pax header, which only a reader that does not know them shows.
+/// The name of a pax header. Only readers without pax support show it.
 const PAX: &str = "PaxHeaders/0";
 
-/// Writes an archive, entry after entry.
+/// Writes an archive entry by entry.
 pub(super) struct TarWriter<W> {
     out: W,
-    /// The file that was written last; empty before the first.
+    /// The last written file; empty before the first.
     last: String,
-    /// Bytes of the present file that are still to be written.
+    /// Bytes of the current file that are still to be written.
     missing: u64,
     padding: u64,
 }
@@ -34,7 +35,8 @@ impl<W: Write> TarWriter<W> {
         Self { out, last: String::new(), missing: 0, padding: 0 }
     }
 
-    /// Begins a file of `size` bytes, which are then written with [`data`](Self::data). Files of one directory follow each other.
+    /// Starts a file of `size` bytes, which are then written with [`data`](Self::data). Files of
+    /// one directory must be consecutive.
     pub(super) fn file(&mut self, path: &FilePath, size: u64, executable: bool) -> io::Result<()> {
         self.out.write_all(&head(&self.last, path.as_str(), size, executable))?;
         path.as_str().clone_into(&mut self.last);
@@ -42,9 +44,9 @@ impl<W: Write> TarWriter<W> {
         self.pad()
     }
 
-    /// The next bytes of the present file, no more than are missing.
+    /// Writes the next bytes of the current file, at most as many as are missing.
     pub(super) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.missing = self.missing.checked_sub(bytes.len() as u64).expect("a file is written with the size that was said");
+        self.missing = self.missing.checked_sub(bytes.len() as u64).expect("a file is written with its declared size");
         self.out.write_all(bytes)?;
         self.pad()
     }
@@ -64,7 +66,7 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// How many bytes an archive of these files has, each with its size, in the order in which they are written.
+/// The size of an archive with these files and sizes, in the order of writing.
 pub(crate) fn archive_len<'a>(files: impl IntoIterator<Item = (&'a FilePath, u64)>) -> u64 {
     let mut last = "";
     files.into_iter().fold(END.len() as u64, |len, (path, size)| {
@@ -74,12 +76,13 @@ pub(crate) fn archive_len<'a>(files: impl IntoIterator<Item = (&'a FilePath, u64
     })
 }
 
-/// What stands before the bytes of a file: the entries of its directories that the file before it is not in, and its header.
+/// The bytes before the data of a file: entries for its directories, unless the file before it is
+/// in them, and its header.
 fn head(before: &str, path: &str, size: u64, executable: bool) -> Vec<u8> {
     let mut head = Vec::with_capacity(BLOCK as usize);
     for (end, _) in path.match_indices('/') {
         let directory = &path[..=end];
-        // Files come in the order of a plan, in which those of a directory follow each other.
+        // The order of a plan keeps the files of a directory consecutive.
         if !before.starts_with(directory) {
             head.extend(entry(directory, EntryType::Directory, 0, 0o755));
         }
@@ -88,7 +91,7 @@ fn head(before: &str, path: &str, size: u64, executable: bool) -> Vec<u8> {
     head
 }
 
-/// The header of an entry, after a pax header if it needs one.
+/// The header of an entry, after a pax header if one is needed.
 fn entry(path: &str, kind: EntryType, size: u64, mode: u32) -> Vec<u8> {
     let mut records = Vec::new();
     let parts = split(path);
@@ -111,7 +114,8 @@ fn entry(path: &str, kind: EntryType, size: u64, mode: u32) -> Vec<u8> {
     bytes
 }
 
-/// A path as ustar holds it: its first directories, and the rest. `None` if it is too long, or not ASCII, which readers decode differently.
+/// Splits a path into the directories and the name of ustar. `None` if it is too long, or not
+/// ASCII, which readers decode differently.
 fn split(path: &str) -> Option<(&str, &str)> {
     if !path.is_ascii() {
         return None;
@@ -119,7 +123,7 @@ fn split(path: &str) -> Option<(&str, &str)> {
     if path.len() <= NAME {
         return Some(("", path));
     }
-    // The slash that ends a directory belongs to its name.
+    // The slash at the end of a directory belongs to its name.
     let slashes = path.trim_end_matches('/').match_indices('/');
     slashes.map(|(at, _)| (&path[..at], &path[at + 1..])).find(|(prefix, name)| prefix.len() <= PREFIX && name.len() <= NAME)
 }
@@ -142,7 +146,7 @@ fn header(prefix: &str, name: &str, kind: EntryType, size: u64, mode: u32) -> [u
     *header.as_bytes()
 }
 
-/// A pax record: `LENGTH SP KEY=VALUE LF`, where the length is that of the whole record.
+/// A pax record: `LENGTH SP KEY=VALUE LF`; the length is that of the whole record.
 fn record(key: &str, value: &str) -> Vec<u8> {
     let rest = key.len() + value.len() + " =\n".len();
     let mut len = rest;
@@ -167,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_that_they_always_were() {
+    fn the_bytes_never_change() {
         let long = ["d".repeat(120), "f".repeat(90)].join("/");
         let longer = "x".repeat(200);
         let bytes = archive(&[
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_counts_itself() {
+    fn the_length_of_a_record_includes_itself() {
         for len in [1, 80, 90, 91, 92, 980, 990] {
             let record = String::from_utf8(record("path", &"x".repeat(len))).unwrap();
             assert_eq!(record.split(' ').next().unwrap(), record.len().to_string());
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_octal_digits_cannot_say_stands_in_a_record() {
+    fn a_size_too_large_for_octal_digits_is_in_a_record() {
         for (size, len) in [(OCTAL_SIZE_END - 1, 1), (OCTAL_SIZE_END, 3)] {
             let bytes = entry("large", EntryType::Regular, size, 0o644);
             assert_eq!(bytes.len() as u64, len * BLOCK);

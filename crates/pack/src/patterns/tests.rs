@@ -1,4 +1,4 @@
-//! Each rule of gitignore(5), in its order.
+//! The rules of gitignore(5), in their order.
 
 use super::*;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ fn patterns(text: &str) -> Patterns {
     Patterns::parse("ignore", text).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Whether the lines leave the file out; a path with a slash at its end is a directory.
+/// Whether the lines exclude the path. A path with a final slash is a directory.
 fn excludes(text: &str, path: &str) -> bool {
     patterns(text).excludes(Path::new(path.trim_end_matches('/')), path.ends_with('/')).is_some()
 }
@@ -34,14 +34,14 @@ fn spaces_at_the_end_are_ignored_unless_they_are_escaped() {
 }
 
 #[test]
-fn lines_end_as_they_end_on_any_system() {
+fn line_ends_of_every_system_are_accepted() {
     check("a\r\nb\r\n", &["a", "b"], &["a\r"]);
     check("\u{feff}a\nb", &["a", "b"], &[]);
     check("a", &["a"], &[]);
 }
 
 #[test]
-fn the_last_pattern_that_matches_decides_and_an_exclamation_mark_takes_back() {
+fn the_last_matching_pattern_decides_and_an_exclamation_mark_negates() {
     check("*.bin\n!keep.bin", &["a.bin"], &["keep.bin", "d/keep.bin"]);
     check("!keep.bin\n*.bin", &["keep.bin"], &[]);
     check("*.bin\n!keep.bin\nkeep.bin", &["keep.bin"], &[]);
@@ -49,7 +49,7 @@ fn the_last_pattern_that_matches_decides_and_an_exclamation_mark_takes_back() {
 }
 
 #[test]
-fn what_is_in_an_excluded_directory_cannot_be_taken_back() {
+fn content_of_an_excluded_directory_cannot_be_included_again() {
     check("d/\n!d/keep", &["d/keep"], &[]);
     check("d/*\n!d/keep", &["d/a"], &["d/keep"]);
     check("/*\n!/foo\n/foo/*\n!/foo/bar", &["a", "foo/a", "b/c"], &["foo/bar", "foo/bar/x"]);
@@ -100,7 +100,7 @@ fn two_asterisks_match_directories() {
 }
 
 #[test]
-fn braces_and_commas_are_characters_like_others() {
+fn braces_and_commas_are_ordinary_characters() {
     check("{a,b}", &["{a,b}"], &["a", "b"]);
     check("*.{bin", &["x.{bin"], &["x.bin"]);
     check("}", &["}"], &["a"]);
@@ -110,12 +110,12 @@ fn braces_and_commas_are_characters_like_others() {
 }
 
 #[test]
-fn letters_of_another_case_are_others() {
+fn patterns_are_case_sensitive() {
     check("A", &["A"], &["a"]);
 }
 
 #[test]
-fn what_cannot_be_understood_is_refused_with_its_line() {
+fn invalid_patterns_are_refused_with_their_line() {
     for (text, line) in [("a\n[z-a]", 2), ("# a\n\na\\", 3), ("a[b", 1), ("[\\]]", 1), ("a\\/", 1), ("[", 1)] {
         let error = Patterns::parse("dir/.modelpackignore", text).unwrap_err();
         assert!(error.rule.starts_with(&format!("dir/.modelpackignore:{line} ")), "{error}");
@@ -123,7 +123,7 @@ fn what_cannot_be_understood_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_pattern_that_is_given_alone_must_say_something() {
+fn a_single_pattern_must_have_a_meaning() {
     for empty in ["", "  ", "!", "/", "# a", "a\nb"] {
         let error = Patterns::new("--exclude", [empty]).unwrap_err();
         assert!(error.to_string().starts_with("--exclude \""), "{error}");
@@ -133,17 +133,17 @@ fn a_pattern_that_is_given_alone_must_say_something() {
 }
 
 #[test]
-fn the_rule_that_decides_is_known() {
+fn the_deciding_rule_is_reported() {
     let patterns = patterns("*.bin\n\n/d/ \n!d.bin");
-    let rule = |path: &str, is_directory| patterns.decide(Path::new(path), is_directory).map(|said| (said.is_match, said.rule));
+    let rule = |path: &str, is_directory| patterns.decide(Path::new(path), is_directory).map(|decision| (decision.is_match, decision.rule));
     assert_eq!(rule("d", true), Some((true, "ignore:3 \"/d/ \"".to_owned())));
     assert_eq!(rule("d.bin", false), Some((false, "ignore:4 \"!d.bin\"".to_owned())));
     assert_eq!(rule("d", false), None);
-    assert_eq!(patterns.excludes(Path::new("d/x.bin"), false), Some("ignore:3 \"/d/ \"".to_owned()), "the directory is not entered");
+    assert_eq!(patterns.excludes(Path::new("d/x.bin"), false), Some("ignore:3 \"/d/ \"".to_owned()), "the directory is excluded");
 }
 
 #[test]
-fn an_include_takes_what_is_below_a_directory_and_can_leave_out_some() {
+fn an_include_selects_content_of_a_directory_and_can_exclude_some() {
     let includes = |text: &str, path: &str| patterns(text).includes(Path::new(path), false);
     assert!(includes("d/", "d/e/x") && !includes("d/", "x"));
     assert!(includes("d/\n!*.bin", "d/x") && !includes("d/\n!*.bin", "d/e/x.bin"));
@@ -151,7 +151,7 @@ fn an_include_takes_what_is_below_a_directory_and_can_leave_out_some() {
 }
 
 #[test]
-fn a_directory_is_only_passed_over_if_nothing_below_it_can_match() {
+fn a_directory_is_skipped_only_if_nothing_below_it_can_match() {
     let may = |text: &str, directory: &str| patterns(text).may_include_below(Path::new(directory));
     for pattern in ["x", "*.bin", "d/", "d/e/x", "/d/e/", "d/*/x", "**/x", "d/**", "?/*/x", "d/e/x/y", "/d", "[d]/e/x", "d/**/y"] {
         assert!(may(pattern, "d/e"), "{pattern}");
@@ -162,7 +162,7 @@ fn a_directory_is_only_passed_over_if_nothing_below_it_can_match() {
 }
 
 #[test]
-fn a_name_is_meant_by_what_is_not_only_asterisks() {
+fn only_components_with_other_characters_than_asterisks_name_a_file_specifically() {
     let name = |text: &str, name: &str| patterns(text).name(Path::new(name));
     for pattern in [".cache", ".cache/x", "a/.cache/**", ".c*", "/.cache/", "*che/x"] {
         assert!(name(pattern, ".cache"), "{pattern}");
@@ -182,7 +182,7 @@ proptest! {
             let path = Path::new(path.trim_matches('/'));
             let excluded = patterns.excludes(path, directory).is_some();
             prop_assert!(!excluded || !patterns.is_empty());
-            // Whatever is included below a directory, nobody passed it over.
+            // A directory with included content must not be skipped.
             for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
                 prop_assert!(!patterns.includes(path, directory) || patterns.may_include_below(above), "{above:?}");
             }

@@ -1,7 +1,8 @@
-//! The cache of Hugging Face's hub, whose snapshots are folders of links.
+//! The cache of the Hugging Face hub, whose snapshots are directories of links.
 //!
-//! A file of `<cache>/models--org--name/snapshots/<commit>` is a link into the `blobs` of that repository. Since version 1.32 of
-//! `huggingface_hub` what lies there may be a link itself, to `<cache>/blobs/<2 hex>/<64 hex>`, which all repositories of the cache share.
+//! A file of `<cache>/models--org--name/snapshots/<commit>` is a link to the `blobs` of that
+//! repository. Since version 1.32 of `huggingface_hub`, a file in `blobs` may itself be a link to
+//! `<cache>/blobs/<2 hex>/<64 hex>`, which all repositories of the cache share.
 
 use crate::directory::Directory;
 use std::{
@@ -11,41 +12,43 @@ use std::{
     sync::Arc,
 };
 
-/// The file that makes `<cache>/blobs` a place for shared files, and what it holds: the version of the layout.
+/// The file that marks `<cache>/blobs` as a directory for shared files, and its content, the
+/// version of the layout.
 const MARKER: (&str, &str) = (".huggingface-shared-blobs", "1\n");
-/// The digits of a hash that names a shared file, and how many of them name the directory that it is in.
+/// The number of digits in the name of a shared file, and the number of them in the name of its
+/// directory.
 const HASH: (usize, usize) = (64, 2);
-/// The system follows no more links than this.
+/// The maximum number of links that the system follows.
 const MAX_LINKS: usize = 40;
 
-/// What holds the files of the snapshots of one repository in a cache.
+/// The directories with the files of a cached repository's snapshots.
 pub(super) struct CachedRepository {
-    /// Its own.
+    /// Its own directory.
     blobs: Arc<Directory>,
-    /// Those that it shares with the others.
+    /// The directory that it shares with other repositories.
     shared: Option<Arc<Directory>>,
 }
 
 impl CachedRepository {
-    /// Opens what the repository at `path` in a cache has; nothing if it has no files.
+    /// Opens the directories of the cached repository at `path`; `None` if it has no files.
     pub(super) fn open(path: &Path) -> Option<Self> {
         let blobs = Arc::new(Directory::open(path).ok()?.directory(Path::new("blobs")).ok()?);
         Some(Self { blobs, shared: shared(path.parent()?) })
     }
 
-    /// The directory that holds the file to which `link`, of a snapshot, leads over all others; `path` has no link in it. Nothing if that
-    /// is no file of this repository.
+    /// The directory with the target of `link`, which is in a snapshot. `path` is the target with
+    /// all links resolved. `None` if the target is not a file of this repository.
     pub(super) fn holder(&self, link: &Path, path: &Path) -> Option<&Arc<Directory>> {
         if path.parent() == Some(self.blobs.path()) {
             return Some(&self.blobs);
         }
         let shared = self.shared.as_ref()?;
         let is_shared = path.strip_prefix(shared.path()).is_ok_and(is_shared_file);
-        // A file that is shared is one of this repository if the repository says so.
+        // A shared file belongs to this repository if the repository has a link to it.
         (is_shared && self.is_passed(link)).then_some(shared)
     }
 
-    /// Whether the way from `link` leads over a file of the repository itself.
+    /// Whether the chain of links from `link` passes through the repository's own directory.
     fn is_passed(&self, link: &Path) -> bool {
         let mut at = link.to_owned();
         for _ in 0..MAX_LINKS {
@@ -59,7 +62,7 @@ impl CachedRepository {
     }
 }
 
-/// Where one link leads; the directory that this is in has no link in its path.
+/// The target of one link, with the path of its directory resolved.
 fn followed(link: &Path) -> Option<PathBuf> {
     let next = link.parent()?.join(fs::read_link(link).ok()?);
     Some(fs::canonicalize(next.parent()?).ok()?.join(next.file_name()?))
@@ -74,7 +77,8 @@ fn shared(cache: &Path) -> Option<Arc<Directory>> {
     (marker == version).then(|| Arc::new(blobs))
 }
 
-/// Whether a path below `<cache>/blobs` is that of a shared file: `<2 hex>/<64 hex>`, which begin alike.
+/// Whether a path below `<cache>/blobs` is that of a shared file: `<2 hex>/<64 hex>` with the same
+/// first digits.
 fn is_shared_file(path: &Path) -> bool {
     let (digits, first) = HASH;
     let Some((directory, hash)) = path.to_str().and_then(|path| path.split_once('/')) else { return false };
@@ -82,7 +86,8 @@ fn is_shared_file(path: &Path) -> bool {
     is_hash && directory == &hash[..first]
 }
 
-/// `<repository>`, if `root` is `<repository>/snapshots/<revision>` or below it, in a cache of Hugging Face.
+/// `<repository>`, if `root` is `<repository>/snapshots/<revision>` or below it, in a Hugging Face
+/// cache.
 pub(super) fn cached_repository(root: &Path) -> Option<&Path> {
     root.ancestors().find_map(|revision| {
         let snapshots = revision.parent()?;

@@ -1,20 +1,21 @@
-//! `.kitignore`, which stands beside a Kitfile: what KitOps leaves out is left out here.
+//! `.kitignore`, which applies to a Kitfile: files that KitOps excludes are excluded here too.
 //!
-//! Its grammar is Docker's: patterns stand at the top, the last that matches a file or a directory it is in decides, and so `!` takes back
-//! what is in a directory that is left out. Its patterns are told to [`Patterns`] in the grammar of gitignore.
+//! Its grammar is Docker's: patterns are anchored at the top, and the last pattern that matches a
+//! file or one of its directories decides, so `!` re-includes content of an excluded directory. The
+//! patterns are converted to the gitignore grammar of [`Patterns`].
 
 use super::tree::{Rules, Tree};
 use crate::{InvalidPattern, Patterns, Result};
 use std::path::Path;
 
-/// The file that says which files a Kitfile does not take.
+/// The file with the exclusions for a Kitfile.
 const NAME: &str = ".kitignore";
 
-/// What the `.kitignore` of a directory leaves out.
+/// The exclusions in the `.kitignore` of a directory.
 #[derive(Debug)]
 pub(super) struct KitIgnore {
     patterns: Patterns,
-    /// Whether something is taken back, which may be in any directory.
+    /// Whether a pattern re-includes files, which may be in any directory.
     takes_back: bool,
 }
 
@@ -32,16 +33,16 @@ impl KitIgnore {
         Ok(Self { patterns: Patterns::parse(name, &lines.join("\n"))?, takes_back })
     }
 
-    /// The rule that leaves out the file or directory `path` below the top.
+    /// The rule that excludes the file or directory `path`, relative to the top.
     pub(super) fn rule(&self, path: &str, is_directory: bool) -> Option<String> {
         if is_directory && self.takes_back {
             return None;
         }
-        self.patterns.last_for(Path::new(path), is_directory).filter(|said| said.is_match).map(|said| said.rule)
+        self.patterns.last_for(Path::new(path), is_directory).filter(|decision| decision.is_match).map(|decision| decision.rule)
     }
 }
 
-/// The pattern in gitignore's grammar that matches what a line means, if it means something below the top.
+/// The pattern in gitignore's grammar for a line, if the line matches something below the top.
 fn as_gitignore(line: &str) -> Option<String> {
     if line.starts_with('#') {
         return None;
@@ -55,7 +56,7 @@ fn as_gitignore(line: &str) -> Option<String> {
             ".." => {
                 components.pop()?;
             }
-            // `**.md` is to Docker what `**/.md` is.
+            // In Docker, `**.md` means `**/.md`.
             _ => match component.strip_prefix("**").filter(|rest| !rest.is_empty() && !rest.starts_with('*')) {
                 Some(rest) => components.extend(["**", rest]),
                 None => components.push(component),
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_mean_what_they_mean_to_kitops() {
+    fn patterns_have_the_same_meaning_as_in_kitops() {
         for (text, path, expected) in [
             ("dir1", "dir1/subdir1/subdir2/file.txt", true),
             ("dir1/", "dir1/x", true),
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_is_named_by_its_line() {
+    fn a_rule_is_reported_with_its_line() {
         let ignore = KitIgnore::parse(".kitignore", "# c\n\nsecret/").unwrap();
         assert_eq!(ignore.rule("secret", true).unwrap(), ".kitignore:3 \"/secret\"");
         assert!(KitIgnore::parse(".kitignore", "a\n[b").unwrap_err().to_string().starts_with(".kitignore:2 "));

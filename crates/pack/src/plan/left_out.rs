@@ -1,9 +1,9 @@
-//! Names that are not taken for files of a model unless a Modelfile spells them out.
+//! Names that are not files of a model unless a Modelfile names them without wildcards.
 
-/// The file that says which files beside and below it are left out.
+/// The ignore file, which applies to its directory and below.
 pub(super) const IGNORE_FILE: &str = ".modelpackignore";
 
-/// Names of what version control, caches and systems keep beside a model's files, in lower case.
+/// Names of version control, caches and operating systems, in lower case.
 const NAMES: [&str; 19] = [
     IGNORE_FILE,
     ".git",
@@ -23,11 +23,12 @@ const NAMES: [&str; 19] = [
     "__macosx",
     "thumbs.db",
     "desktop.ini",
-    // Where a disk keeps what a repair found, which only root may list: a model may well be all there is on a disk.
+    // Repaired files of a disk, which only root can list. The model may be the only content of a
+    // disk.
     "lost+found",
 ];
 
-/// Ends of the names of compiled Python and of downloads that never ended, in lower case.
+/// Suffixes of compiled Python files and of incomplete downloads, in lower case.
 const SUFFIXES: [&str; 4] = [".pyc", ".pyo", ".pyd", ".incomplete"];
 
 /// Whether the file or directory is hidden.
@@ -35,12 +36,12 @@ pub(super) fn is_hidden(name: &str) -> bool {
     name.starts_with('.')
 }
 
-/// Whether the file or directory is never a model's, whatever wildcard matches it.
+/// Whether the file or directory never belongs to a model, even if a wildcard matches it.
 pub(super) fn is_foreign(name: &str, at_top: bool) -> bool {
     let name = name.to_lowercase();
     NAMES.contains(&name.as_str())
         || SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-        // The second half that macOS writes of a file where the filesystem has no place for it.
+        // Metadata files that macOS writes on file systems without support for them.
         || name.starts_with("._")
         || (at_top && matches!(name.as_str(), "modelfile" | "kitfile"))
 }

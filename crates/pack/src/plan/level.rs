@@ -1,17 +1,19 @@
-//! What patterns want of one directory, so that a walk goes only where some pattern leads.
+//! The patterns that apply in one directory, so that a walk visits only directories to which a
+//! pattern leads.
 
 use super::left_out::{is_foreign, is_hidden};
 use crate::modelfile::{Component, Glob, Pattern};
 use std::collections::HashMap;
 
-/// A pattern by its number, and how many of its components led to a directory. If all did, everything below is wanted.
+/// A pattern by its number, and how many of its components have matched directories. If all have,
+/// everything below is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
     pub(super) pattern: usize,
     pub(super) matched: usize,
 }
 
-/// The states of all patterns in one directory, arranged to be asked for every name in it.
+/// The states of all patterns in one directory, arranged for lookups by name.
 pub(super) struct Level<'a> {
     patterns: &'a [&'a Pattern],
     names: HashMap<&'a str, Vec<State>>,
@@ -20,12 +22,12 @@ pub(super) struct Level<'a> {
     at_top: bool,
 }
 
-/// Which patterns want a name.
+/// The patterns that want a name.
 #[derive(Default)]
 pub(super) struct Wanted {
     /// The patterns that take it if it is a file.
     pub(super) as_file: Vec<usize>,
-    /// The states in it if it is a directory.
+    /// The states inside it if it is a directory.
     pub(super) as_directory: Vec<State>,
 }
 
@@ -73,7 +75,8 @@ impl<'a> Level<'a> {
         self.below.iter().filter(|state| self.is_all_below(**state)).map(|state| state.pattern)
     }
 
-    /// Which patterns want the file or directory `name`; what is usually left out is wanted only if a pattern spells it, or `anyway`.
+    /// The patterns that want the file or directory `name`. A name that is left out by default is
+    /// wanted only if a pattern names it without wildcards, or if `anyway` is set.
     pub(super) fn wanted(&self, name: &str, anyway: bool) -> Wanted {
         let mut wanted = Wanted::default();
         for &state in self.names.get(name).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! The tree of files that are listed already, as those of an artifact are.
+//! A tree of files that are already listed, such as those of an artifact.
 
 use super::tree::{Rules, Taken, Tree};
 use crate::{ArtifactFiles, Result};
@@ -8,14 +8,14 @@ use std::{
     ffi::{OsStr, OsString},
 };
 
-/// Directories, made of the paths of files.
+/// Directories, derived from the paths of files.
 pub(super) struct ListedTree<'a> {
     files: &'a ArtifactFiles,
-    /// What is in each directory, by the names. The first is the top.
+    /// The content of each directory by name. The first is the top.
     directories: Vec<BTreeMap<&'a str, Node>>,
 }
 
-/// What has a name in a directory: a directory by its number, or an entry by its number.
+/// An item of a directory: a directory or a file entry, by its number.
 #[derive(Clone, Copy)]
 pub(super) enum Node {
     Directory(usize),
@@ -32,7 +32,7 @@ impl<'a> ListedTree<'a> {
                 let next = directories.len();
                 at = match directories[at].entry(component).or_insert(Node::Directory(next)) {
                     Node::Directory(directory) => *directory,
-                    Node::File(_) => unreachable!("no file of an artifact is a directory of another"),
+                    Node::File(_) => unreachable!("no path of an artifact is both a file and a directory"),
                 };
                 if at == next {
                     directories.push(BTreeMap::new());
@@ -70,7 +70,7 @@ impl Tree for ListedTree<'_> {
         Ok(self.directories[*directory].keys().map(|name| OsString::from(*name)).collect())
     }
 
-    /// Ignore files of an artifact are files like others: who packed it has chosen.
+    /// Ignore files of an artifact are ordinary files, because its author has selected the files.
     fn rules(&self, _: &usize, _: &str) -> Result<Option<Rules>> {
         Ok(None)
     }

@@ -1,5 +1,5 @@
-//! The tree of a directory: the files below it, and where it is a snapshot in a cache of Hugging Face, the blobs of the same cached
-//! repository. Links may lead to these and nowhere else.
+//! The tree of a directory: the files below it and, for a snapshot in a Hugging Face cache, the
+//! blobs of the same cached repository. Links may point only to these.
 
 use super::{
     SourceFile,
@@ -22,38 +22,38 @@ use std::{
     sync::Arc,
 };
 
-/// A directory with a longer path is not listed: no path in an artifact is longer.
+/// A directory with a longer path is not listed, because paths in artifacts are not longer.
 const MAX_PATH_BYTES: usize = 4096;
 
 /// The directories, held open.
 pub(super) struct DirectoryTree {
-    /// The directory as the user calls it, for errors.
+    /// The path of the directory as the user gave it, for errors.
     shown: PathBuf,
     root: Arc<Directory>,
-    /// What holds the files of a snapshot, if `root` is one.
+    /// The directories with the files of a snapshot, if `root` is one.
     cached: Option<CachedRepository>,
 }
 
-/// What a path leads to.
+/// The target of a path.
 enum Target {
-    /// This, which is no link.
+    /// This file or directory, which is not a link.
     Inside(Found),
-    /// Something that may not be taken: its path, with every link followed.
+    /// A target that may not be used: its path, with all links resolved.
     Outside { path: PathBuf, is_directory: bool },
-    /// Nothing: the text of a link.
+    /// A missing target: the text of the link.
     Nothing { text: PathBuf },
 }
 
-/// A file or directory, and where it really is.
+/// A file or directory, and its real location.
 struct Found {
     within: Arc<Directory>,
-    /// Below that.
+    /// Its path below `within`.
     below: PathBuf,
     metadata: Metadata,
 }
 
 impl Found {
-    /// Its path with every link followed.
+    /// Its path with all links resolved.
     fn path(&self) -> PathBuf {
         self.within.path().join(&self.below)
     }
@@ -64,7 +64,7 @@ impl Found {
 }
 
 impl DirectoryTree {
-    /// Opens `directory`; links in this path itself are followed.
+    /// Opens `directory`. Links in this path itself are followed.
     pub(super) fn open(directory: &Path) -> Result<Self> {
         let root = match fs::canonicalize(directory) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -85,17 +85,17 @@ impl DirectoryTree {
         &self.root
     }
 
-    /// What is at `below`, with a link followed; `shown` is its name in an error.
+    /// The target of `below`, which may be a link. `shown` is its name in errors.
     fn find(&self, within: &Arc<Directory>, below: PathBuf, shown: &Path) -> Result<Target> {
         let metadata = within.look(&below).map_err(|obstacle| obstacle.since(shown))?;
         let found = Found { within: within.clone(), below, metadata };
         if found.metadata.is_symlink() { self.follow(&found.path(), shown) } else { Ok(Target::Inside(found)) }
     }
 
-    /// Where `link` leads, with every link on the way followed.
+    /// The target of `link`, with all links resolved.
     ///
-    /// The path that comes of it is walked again without following any. So something that was put there just now is not taken for
-    /// what was found.
+    /// The resolved path is walked again without following links. So a file that was just put there
+    /// is not mistaken for the target.
     fn follow(&self, link: &Path, shown: &Path) -> Result<Target> {
         let path = match fs::canonicalize(link) {
             Ok(path) => path,
@@ -118,22 +118,22 @@ impl DirectoryTree {
         Ok(Target::Inside(Found { within: within.clone(), below, metadata }))
     }
 
-    /// Opens a file that says what is packed, at `below`. As little as any other may it be a link that leads out: errors show what it
-    /// holds.
+    /// Opens the file at `below`, which controls packing. A link out of the tree is refused,
+    /// because errors show the content of the file.
     pub(super) fn open_file(&self, within: &Arc<Directory>, below: PathBuf, shown: &Path) -> Result<File> {
         let found = match self.find(within, below, shown)? {
             Target::Inside(found) => found,
             Target::Outside { path, .. } => return Err(self.outside(shown, path)),
             Target::Nothing { text } => return Err(Error::LinkDangling { link: shown.to_owned(), target: text }),
         };
-        // Opening a pipe would wait for somebody who writes to it.
+        // Opening a pipe would block until a writer opens it.
         if !found.metadata.is_file() {
             return Err(Error::NotAFile { path: shown.to_owned(), kind: kind_of(found.metadata.file_type()) });
         }
         Ok(found.into_source().open()?.0)
     }
 
-    /// The error that `link` leads out, to `target`.
+    /// The error for a `link` out of the tree, to `target`.
     fn outside(&self, link: &Path, target: PathBuf) -> Error {
         Error::LinkOutside { link: link.to_owned(), target, directory: self.root.path().to_owned() }
     }
@@ -143,31 +143,31 @@ impl DirectoryTree {
 pub(super) struct ListedDirectory {
     /// Its path below the top.
     path: PathBuf,
-    /// Where it really is.
+    /// Its real location.
     within: Arc<Directory>,
     below: PathBuf,
-    /// The top, and the directories to which links led on the way here.
+    /// The top, and the directories to which links on this path pointed.
     origins: Rc<[PathBuf]>,
 }
 
-/// What has a name in a directory.
+/// An item of a directory.
 pub(super) struct Candidate {
     /// Its path below the top.
     path: PathBuf,
     target: Target,
-    /// Those of the directory that it is in, with itself if a link led to it.
+    /// The origins of its directory, and the item itself if a link points to it.
     origins: Rc<[PathBuf]>,
-    /// The directory to which the link leads, if the link is in that directory itself.
+    /// The target of a link, if that directory contains the link.
     cycle: Option<PathBuf>,
 }
 
 impl DirectoryTree {
-    /// What errors call the file or directory `path` below the top.
+    /// The name of the file or directory `path`, relative to the top, in errors.
     fn shown(&self, path: &Path) -> PathBuf {
         if path.as_os_str().is_empty() { self.shown.clone() } else { self.shown.join(path) }
     }
 
-    /// What may be taken; `link` is what leads there.
+    /// The target, if it may be used. `link` is the path that points to it.
     fn inside(&self, target: Target, link: PathBuf) -> Result<Found> {
         match target {
             Target::Inside(found) => Ok(found),
@@ -198,7 +198,8 @@ impl Tree for DirectoryTree {
 
     fn open(&self, directory: &ListedDirectory) -> Result<Directory> {
         let shown = self.shown(&directory.path);
-        // Each is walked to from the top, so that a hostile depth would cost its square.
+        // Each directory is opened from the top, so the time for a hostile depth would grow with
+        // its square.
         if directory.below.as_os_str().len() > MAX_PATH_BYTES {
             return Err(failed("list", &shown)(Errno::NAMETOOLONG).into());
         }
@@ -213,7 +214,8 @@ impl Tree for DirectoryTree {
 
     fn rules(&self, directory: &ListedDirectory, name: &str) -> Result<Option<Rules>> {
         let below = directory.below.join(name);
-        // A broken link is no missing file: something should be left out.
+        // A broken link does not count as a missing file, because it was meant to exclude
+        // something.
         if matches!(directory.within.look(&below), Err(Obstacle::Missing)) {
             return Ok(None);
         }
@@ -234,7 +236,7 @@ impl Tree for DirectoryTree {
         let is_directory = match &target {
             Target::Inside(found) => found.metadata.is_dir(),
             Target::Outside { is_directory, .. } => *is_directory,
-            // Whatever it should lead to, it is judged as a file.
+            // A dangling link is treated as a file.
             Target::Nothing { .. } => false,
         };
         let (mut origins, mut cycle) = (directory.origins.clone(), None);
@@ -275,7 +277,7 @@ impl Tree for DirectoryTree {
     }
 }
 
-/// Why a directory that was seen a moment ago cannot be listed.
+/// The error if a directory that was seen before cannot be listed.
 fn not_listed(obstacle: Obstacle, shown: &Path) -> modelpack_transfer::Error {
     match obstacle.since(shown) {
         modelpack_transfer::Error::Io { source, .. } => modelpack_transfer::Error::io("list", shown)(source),
@@ -283,7 +285,7 @@ fn not_listed(obstacle: Obstacle, shown: &Path) -> modelpack_transfer::Error {
     }
 }
 
-/// What it is that is no file.
+/// The name of a file type.
 pub(super) fn kind_of(file_type: FileType) -> &'static str {
     match file_type {
         t if t.is_dir() => "directory",

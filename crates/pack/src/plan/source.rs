@@ -1,4 +1,4 @@
-//! Where a planned file lies, so that it can be opened later, and nothing else in its place.
+//! The location of a planned file, so that exactly this file can be opened later.
 
 use crate::directory::Directory;
 use modelpack_store::Stamp;
@@ -12,8 +12,8 @@ use std::{
     sync::Arc,
 };
 
-/// A file as it was when it was planned: the directory that holds it open, the path below that, which has no links in it, and what
-/// identifies its content.
+/// A file as it was planned: the directory, held open, the path below it, which contains no links,
+/// and the stamp that identifies its content.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceFile {
     within: Arc<Directory>,
@@ -22,20 +22,20 @@ pub(crate) struct SourceFile {
 }
 
 impl SourceFile {
-    /// The file `below` a directory, which was found to be this.
+    /// The file at `below` in a directory, with the metadata that was found.
     pub(crate) fn new(within: Arc<Directory>, below: PathBuf, found: &Metadata) -> Self {
         Self { within, below, stamp: Stamp::of(found) }
     }
 
-    /// What to call it in an error: an absolute path with every link followed.
+    /// The path for errors: absolute, with all links resolved.
     pub(crate) fn path(&self) -> PathBuf {
         self.within.path().join(&self.below)
     }
 
-    /// Opens the file, and gives its stamp. Blocks.
+    /// Opens the file, and returns its stamp. This call blocks.
     ///
-    /// Fails with [`Error::Changed`] if this is not the file that was planned, or not as it was then. Nothing is opened
-    /// through a link, whatever has been put in the place of the file or of a directory above it.
+    /// Fails with [`Error::Changed`] if this is not the planned file, or if it has changed. No link
+    /// is followed, even if the file or a directory above it was replaced by one.
     pub(crate) fn open(&self) -> Result<(File, Stamp)> {
         let path = self.path();
         let file = self.within.file(&self.below).map_err(|obstacle| obstacle.since(&path))?;
@@ -45,8 +45,8 @@ impl SourceFile {
     }
 }
 
-/// Whether the file system may give a file another inode number when the kernel has forgotten it: those in user space and of
-/// Windows' servers do, when memory is short.
+/// Whether the file system may give a file another inode number after the kernel has evicted it.
+/// File systems in user space and Windows servers do this when memory is low.
 fn renumbers(file: &File) -> bool {
     matches!(file_system(file), Some(FileSystem::Fuse | FileSystem::Smb))
 }

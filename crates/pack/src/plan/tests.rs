@@ -9,7 +9,7 @@ use LayerKind::{Code, Dataset, Doc, Weight, WeightConfig};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
 use tempfile::TempDir;
 
-/// A directory with these files, each of which holds its own path.
+/// A directory with these files. Each file contains its own path.
 fn tree(files: &[&str]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for file in files {
@@ -33,7 +33,7 @@ fn planned(directory: &Path) -> Vec<String> {
     paths(&plan).into_iter().map(str::to_owned).collect()
 }
 
-/// Where the file really is.
+/// The real location of the file.
 fn source(file: &PlannedFile) -> PathBuf {
     file.content.open_here(&file.path).unwrap().unwrap().here().unwrap().path.clone()
 }
@@ -43,7 +43,7 @@ fn refused(directory: &Path) -> Error {
 }
 
 #[test]
-fn every_file_is_taken_by_kind_with_those_at_the_top_first() {
+fn every_file_is_planned_by_kind_with_top_level_files_first() {
     let directory = tree(&[
         "README.md",
         "src/run.py",
@@ -74,7 +74,7 @@ fn every_file_is_taken_by_kind_with_those_at_the_top_first() {
 }
 
 #[test]
-fn what_is_no_part_of_a_model_is_left_out() {
+fn files_that_are_not_part_of_a_model_are_left_out() {
     let directory = tree(&[
         "model.bin",
         "Modelfile",
@@ -96,7 +96,7 @@ fn what_is_no_part_of_a_model_is_left_out() {
 }
 
 #[test]
-fn odd_names_are_names() {
+fn unusual_names_are_planned() {
     let long = "ü".repeat(127);
     let names = ["a b.txt", "b[0-9]*?.txt", "c\"'`$.txt", "d\n.txt", "e{x,y}.txt", "日本語/模型.txt", &long];
     let directory = tree(&names);
@@ -115,7 +115,7 @@ fn a_deep_tree_is_planned() {
 }
 
 #[test]
-fn directories_that_are_too_deep_for_any_file_are_refused() {
+fn too_deep_directories_are_refused() {
     let directory = tree(&["a"]);
     let name = "d".repeat(200);
     let mut at = fs::File::open(directory.path()).unwrap();
@@ -128,7 +128,7 @@ fn directories_that_are_too_deep_for_any_file_are_refused() {
 }
 
 #[test]
-fn where_and_when_files_were_written_does_not_count() {
+fn location_and_times_of_files_do_not_matter() {
     let files = ["b.bin", "a.bin", "c/d.json", "run.sh"];
     let one = tree(&files);
     let elsewhere = tempfile::tempdir().unwrap();
@@ -152,7 +152,7 @@ fn where_and_when_files_were_written_does_not_count() {
 }
 
 #[test]
-fn a_directory_must_be_there_and_be_one() {
+fn the_directory_must_exist_and_be_a_directory() {
     let directory = tree(&["file"]);
     let missing = refused(&directory.path().join("missing"));
     assert!(matches!(&missing, Error::Store(e) if e.is_not_found()), "{missing:?}");
@@ -168,7 +168,7 @@ fn a_directory_without_files_to_pack_is_refused() {
 }
 
 #[test]
-fn paths_that_cannot_live_together_are_refused() {
+fn paths_that_clash_are_refused() {
     let directory = tree(&["Readme.md", "README.md"]);
     assert!(matches!(refused(directory.path()), Error::InvalidPath { .. }));
     let directory = tree(&["a\\b"]);
@@ -180,14 +180,14 @@ fn names_that_are_not_utf8_are_refused() {
     let directory = tree(&["a"]);
     write(directory.path(), Path::new(OsStr::from_bytes(b"sub/b\xff")));
     assert!(matches!(refused(directory.path()), Error::NotUtf8 { path } if path.as_os_str().as_bytes().ends_with(b"sub/b\xff")));
-    // What is left out is not judged.
+    // Files that are left out are not checked.
     let directory = tree(&["a"]);
     write(directory.path(), Path::new(OsStr::from_bytes(b".b\xff")));
     assert_eq!(planned(directory.path()), ["a"]);
 }
 
 #[test]
-fn what_is_neither_file_nor_directory_is_refused() {
+fn special_files_are_refused() {
     let directory = tree(&["a"]);
     let pipe = directory.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -199,7 +199,7 @@ fn what_is_neither_file_nor_directory_is_refused() {
     assert_eq!(planned(directory.path()), ["a"]);
 }
 
-/// Runs `test` on a thread that, even as root, may read only what the permission bits allow.
+/// Runs `test` on a thread that can read only what the permission bits allow, even as root.
 fn without_privileges(test: impl FnOnce() + Send) {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     std::thread::scope(|scope| {
@@ -214,7 +214,7 @@ fn without_privileges(test: impl FnOnce() + Send) {
 }
 
 #[test]
-fn files_and_directories_that_cannot_be_read_are_named() {
+fn unreadable_files_and_directories_are_reported() {
     let directory = tree(&["a", "sub/secret.bin"]);
     let (sub, secret) = (directory.path().join("sub"), directory.path().join("sub/secret.bin"));
     let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -1,4 +1,5 @@
-//! Archive layers: their bytes are decompressed and read while they arrive, and their files staged.
+//! Archive layers: their bytes are decompressed and read as they arrive, and their files are
+//! staged.
 
 use super::{
     Finished, LISTED, LeftOut,
@@ -26,10 +27,10 @@ use tokio::sync::mpsc;
 /// How many pieces of an archive may wait to be read.
 pub(crate) const PIECES: usize = 8;
 
-/// What an archive holds.
+/// The staged content of an archive.
 #[derive(Default)]
 pub(super) struct Archived {
-    /// Each with its name in the staging directory.
+    /// The files with their names in the staging directory.
     files: Vec<(Finished, String)>,
     directories: Vec<FilePath>,
     pub(super) left_out: LeftOut,
@@ -38,16 +39,16 @@ pub(super) struct Archived {
 }
 
 impl Archived {
-    /// Whether it holds a file that was selected.
+    /// Whether it contains a selected file.
     pub(super) fn has_file(&self) -> bool {
         !self.files.is_empty()
     }
 }
 
-/// Whether a file of this path and size is to be staged.
+/// Whether a file with this path and size is to be staged.
 type IsSelected<'a> = &'a dyn Fn(&FilePath, u64) -> bool;
 
-/// Stages the files of an artifact's archives. Clones share what they allow.
+/// Stages the files of an artifact's archives. Clones share the limits.
 #[derive(Clone)]
 pub(super) struct Unarchiver {
     staging: Arc<Staging>,
@@ -56,13 +57,14 @@ pub(super) struct Unarchiver {
 }
 
 impl Unarchiver {
-    /// `stored` is the size of all archives, in bytes; `contents` has the files that are not in archives.
+    /// `stored` is the size of all archives in bytes; `contents` has the files outside archives.
     pub(super) fn new(staging: Arc<Staging>, contents: Contents, stored: u64) -> Self {
         Self { staging, contents: Arc::new(Mutex::new(contents)), allowance: Allowance::of(stored) }
     }
 
-    /// Stages the selected files of an archive, or `file` with its executable bit, if the bytes are that one, compressed; fails if they are not
-    /// those that `verifier` expects. `what` names the layer in an error.
+    /// Stages the selected files of an archive, or the single compressed file `file` with its
+    /// executable bit. Fails if the bytes are not those that `verifier` expects. `what` is the name
+    /// of the layer in errors.
     pub(super) async fn stage(
         self,
         what: String,
@@ -87,7 +89,7 @@ impl Unarchiver {
         let mut archived = Archived::default();
         let mut buffer = vec![0; CHUNK];
         while let Some((path, kind)) = next_entry(what, &mut entries)? {
-            let mut contents = self.contents.lock().expect("nobody panics while holding the contents");
+            let mut contents = self.contents.lock().expect("no code panics while it holds the contents");
             match kind {
                 Kind::Directory => {
                     contents.insert_directory(what, &path)?;
@@ -112,10 +114,10 @@ impl Unarchiver {
         Ok(archived)
     }
 
-    /// Stages the one file that was compressed.
+    /// Stages a single compressed file.
     fn read_file(&self, what: &str, encoding: Encoding, path: FilePath, executable: bool, pipe: &mut Pipe) -> Result<Archived> {
         let blame = |e| blame(what, e);
-        self.contents.lock().expect("nobody panics while holding the contents").insert_file(what, &path)?;
+        self.contents.lock().expect("no code panics while it holds the contents").insert_file(what, &path)?;
         let mut reader = decoder(encoding, pipe, &self.allowance).map_err(blame)?;
         let (mut buffer, mut size) = (vec![0; CHUNK], 0);
         let staged = self.stage_file(&path, executable, &mut buffer, |buffer| {
@@ -126,7 +128,8 @@ impl Unarchiver {
         Ok(Archived { files: vec![(Finished { path, executable, size }, staged)], ..Archived::default() })
     }
 
-    /// Writes a file from the bytes that `read` gives, and returns its name in the staging directory.
+    /// Writes a file with the bytes that `read` returns, and returns its name in the staging
+    /// directory.
     fn stage_file(
         &self,
         path: &FilePath,
@@ -148,7 +151,8 @@ impl Unarchiver {
     }
 }
 
-/// Reads a layer while it arrives, with `read`, on a thread that may block; fails if its bytes are not those that `verifier` expects.
+/// Passes a layer to `read` as it arrives, on a thread that may block. Fails if its bytes are not
+/// those that `verifier` expects.
 async fn read_verified<T: Send + 'static>(
     what: String,
     body: Body,
@@ -167,7 +171,8 @@ async fn read_verified<T: Send + 'static>(
     let read = blocking(move || {
         let mut pipe = Pipe { receiver, piece: Bytes::new(), verifier };
         let read = read(&mut pipe);
-        // A layer is only blamed for what it is if it is the one that the digest names.
+        // Errors in the content are reported only if the bytes have the right digest. Otherwise the
+        // digest error is reported.
         if let Ok(_) | Err(Error::Invalid { .. } | Error::InvalidPath { .. }) = read {
             pipe.finish().map_err(|e| blame(&what, e))?;
         }
@@ -176,10 +181,11 @@ async fn read_verified<T: Send + 'static>(
     future::join(receive, read).await.1
 }
 
-/// The digest of what a layer holds before it was compressed: what its diffId has to be.
+/// The digest of a layer's uncompressed content, which its diffId must equal.
 ///
-/// `body` has the bytes of `layer`; none is kept. Fails with [`Error::Invalid`] if they are not in `encoding`, or become more than is
-/// left of `allowance`, and with another error if they are not those that the descriptor names.
+/// `body` has the bytes of `layer`, which are not kept. Fails with [`Error::Invalid`] if they are
+/// not in `encoding`, or exceed `allowance` when decompressed, and with another error if they do
+/// not match the descriptor.
 pub async fn content_digest(
     layer: &Descriptor,
     encoding: Encoding,
@@ -206,32 +212,33 @@ pub async fn content_digest(
     read_verified(what, body, verifier, read).await
 }
 
-/// A file in an archive, and where its bytes are.
+/// A file in an archive, and the offset of its bytes.
 pub(crate) struct ArchivedFile {
     pub(crate) path: FilePath,
     /// Its size in bytes.
     pub(crate) size: u64,
     pub(crate) executable: bool,
-    /// Where its bytes begin in the archive before it was compressed.
+    /// The offset of its bytes in the uncompressed archive.
     pub(crate) offset: u64,
 }
 
-/// What is read of an archive, and what its paths and bytes may be.
+/// Reads an archive with limits for its paths and bytes.
 pub(crate) struct ArchiveReader {
-    /// What it is called in an error.
+    /// The name of the archive in errors.
     pub(crate) what: String,
     pub(crate) layer: Descriptor,
     pub(crate) encoding: Encoding,
-    /// All its paths are added to these.
+    /// The set to which all its paths are added.
     pub(crate) contents: Arc<Mutex<Contents>>,
     pub(crate) allowance: Allowance,
 }
 
 impl ArchiveReader {
-    /// Gives each file of the archive, whose bytes `body` has, to `each`, which may read it. Returns the digest of the archive before it
-    /// was compressed.
+    /// Passes each file of the archive to `each`, which may read it. `body` has the bytes of the
+    /// archive. Returns the digest of the uncompressed archive.
     ///
-    /// Fails as unpacking the archive would. What `each` read is verified when this returns, and not before.
+    /// Fails like unpacking the archive. The bytes that `each` read are verified only after this
+    /// returns.
     pub(crate) async fn read(
         self,
         body: Body,
@@ -244,7 +251,7 @@ impl ArchiveReader {
             let decoder = decoder(encoding, pipe, &allowance).map_err(blame)?;
             let mut entries = Entries::new(Metered::new(BufReader::with_capacity(CHUNK, decoder)));
             while let Some((path, kind)) = next_entry(&of, &mut entries)? {
-                let mut contents = contents.lock().expect("nobody panics while holding the contents");
+                let mut contents = contents.lock().expect("no code panics while it holds the contents");
                 match kind {
                     Kind::Directory => contents.insert_directory(&of, &path)?,
                     Kind::File { size, executable } => {
@@ -262,7 +269,7 @@ impl ArchiveReader {
         read_verified(what, body, verifier, read).await
     }
 
-    /// Gives the one file that the bytes are, compressed.
+    /// Passes the single file of a compressed-file layer to `each`.
     pub(crate) async fn read_compressed_file(
         self,
         path: FilePath,
@@ -272,7 +279,7 @@ impl ArchiveReader {
         let Self { what, layer, encoding, contents, allowance } = self;
         let (of, verifier) = (what.clone(), Verifier::named(&what, &layer));
         let read = move |pipe: &mut Pipe| {
-            contents.lock().expect("nobody panics while holding the contents").insert_file(&of, &path)?;
+            contents.lock().expect("no code panics while it holds the contents").insert_file(&of, &path)?;
             let mut decoder = decoder(encoding, pipe, &allowance).map_err(|e| blame(&of, e))?;
             each(path, &mut decoder)
         };
@@ -280,7 +287,7 @@ impl ArchiveReader {
     }
 }
 
-/// The bytes of the present entry.
+/// The bytes of the current entry.
 struct EntryData<'a, R>(&'a mut Entries<R>);
 
 impl<R: Read> Read for EntryData<'_, R> {
@@ -289,7 +296,7 @@ impl<R: Read> Read for EntryData<'_, R> {
     }
 }
 
-/// Bytes that are counted and hashed as they are read.
+/// Counts and hashes bytes as they are read.
 struct Metered<R> {
     reader: R,
     at: u64,
@@ -311,7 +318,7 @@ impl<R: Read> Read for Metered<R> {
     }
 }
 
-/// The next entry that has a path, which the archive `what` itself as a directory has not.
+/// The next entry with a path. The entry of the archive's top directory has none and is skipped.
 fn next_entry(what: &str, entries: &mut Entries<impl Read>) -> Result<Option<(FilePath, Kind)>> {
     while let Some(entry) = entries.next().map_err(|e| blame(what, e))? {
         if entry.kind != Kind::Directory || !is_root(&entry.path) {
@@ -321,7 +328,7 @@ fn next_entry(what: &str, entries: &mut Entries<impl Read>) -> Result<Option<(Fi
     Ok(None)
 }
 
-/// Undoes the compression of an encoding.
+/// Decompresses an encoding.
 pub(crate) fn decoder<'a>(encoding: Encoding, pipe: impl BufRead + 'a, allowance: &Allowance) -> io::Result<Limited<Box<dyn Read + 'a>>> {
     let compression = match encoding {
         Encoding::Raw | Encoding::Tar => Compression::None,
@@ -331,7 +338,7 @@ pub(crate) fn decoder<'a>(encoding: Encoding, pipe: impl BufRead + 'a, allowance
     decompressed(compression, pipe, allowance)
 }
 
-/// What became of the files of all archives.
+/// The result of placing the files of all archives.
 #[derive(Default)]
 pub(super) struct Placed {
     pub(super) written: Vec<Finished>,
@@ -339,13 +346,15 @@ pub(super) struct Placed {
     pub(super) directories: Vec<FilePath>,
 }
 
-/// How many files are put on the disk at once: it writes its journal once for all that wait for it, so that many small files cost few writes.
+/// How many files are synced concurrently. A file system writes its journal once for all waiting
+/// syncs, so many small files need few writes.
 const SYNCS: usize = 16;
 
-/// Moves the staged files of all archives into place, when all of them are on the disk.
+/// Moves the staged files of all archives into place after all of them were synced.
 ///
-/// Files that are there with the same bytes are left. Fails, before anything is moved, with [`Error::Conflict`] if one has other
-/// bytes and is not to be replaced, or if something else is in the way.
+/// Existing files with the same bytes are left. Fails before anything is moved, with
+/// [`Error::Conflict`], if a file has other bytes and may not be replaced, or if something else is
+/// in the way.
 pub(super) async fn place(staging: &Arc<Staging>, archived: Vec<Archived>, replace: bool) -> Result<Placed> {
     let of = staging.clone();
     let (mut placed, staged) = blocking(move || compare(&of, archived, replace)).await?;
@@ -360,7 +369,7 @@ pub(super) async fn place(staging: &Arc<Staging>, archived: Vec<Archived>, repla
     blocking(move || {
         let destination = of.destination();
         placed.directories.iter().try_for_each(|path| destination.make_directory(path))?;
-        for (file, name) in Arc::into_inner(staged).expect("nobody syncs any more") {
+        for (file, name) in Arc::into_inner(staged).expect("all syncs have finished") {
             of.rename(&name, &file.path, replace)?;
             placed.written.push(file);
         }
@@ -369,7 +378,7 @@ pub(super) async fn place(staging: &Arc<Staging>, archived: Vec<Archived>, repla
     .await
 }
 
-/// Tells the staged files that are there already from those that are to be moved; blocks.
+/// Separates staged files that already exist from those to be moved. This call blocks.
 fn compare(staging: &Staging, archived: Vec<Archived>, replace: bool) -> Result<(Placed, Vec<(Finished, String)>)> {
     let destination = staging.destination();
     let (mut placed, mut staged) = (Placed::default(), Vec::new());
@@ -416,7 +425,7 @@ struct Pipe {
 }
 
 impl Pipe {
-    /// Reads what was not read yet; fails if the bytes are not the expected ones.
+    /// Reads the rest. Fails if the bytes are not the expected ones.
     fn finish(mut self) -> io::Result<()> {
         io::copy(&mut self, &mut io::sink())?;
         self.verifier.finish().map(drop).map_err(io::Error::other)
@@ -426,7 +435,8 @@ impl Pipe {
 impl BufRead for Pipe {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.piece.is_empty() {
-            // If the sender was dropped too early, bytes are missing.
+            // If the sender was dropped too early, bytes are missing, which the verification
+            // detects.
             let Some(piece) = self.receiver.blocking_recv() else { break };
             self.piece = piece.map_err(io::Error::other)?;
             self.verifier.update(&self.piece).map_err(io::Error::other)?;
@@ -452,7 +462,8 @@ fn is_root(path: &str) -> bool {
     path.starts_with('.') && path.split('/').all(|component| matches!(component, "." | ""))
 }
 
-/// The error that stopped the reading of an archive: one of ours that came through it, or else the archive's own.
+/// The error that stopped the reading of an archive: our own error if one was passed through the
+/// reader, or else an error in the archive.
 fn blame(what: &str, error: io::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(|error| Error::Invalid { what: what.to_owned(), why: error.to_string() })
 }

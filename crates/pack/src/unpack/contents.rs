@@ -1,15 +1,17 @@
-//! What the directory will hold when the artifact is unpacked: every path of every layer, checked against all others.
+//! The paths that the directory will contain: every path of every layer, checked against all
+//! others.
 
 use super::staging::is_reserved;
 use modelpack_spec::{FilePath, InvalidPath, PathSet};
 use modelpack_transfer::{Error, Result};
 
-/// How many files and directories the archives of one artifact may hold.
+/// The maximum number of files and directories in the archives of one artifact.
 const MAX_ENTRIES: u32 = 1_000_000;
-/// How many bytes all paths with all their beginnings may have: they are kept in memory, and a deep path has many.
+/// The maximum total length of all paths with all their parents. They are kept in memory, and a
+/// deep path has many parents.
 const MAX_PATH_BYTES: usize = 512 << 20;
 
-/// The paths of an artifact, and how many of them are too many.
+/// The paths of an artifact, with limits.
 #[derive(Default)]
 pub(crate) struct Contents {
     paths: PathSet,
@@ -18,13 +20,13 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Adds a file; `what` is the layer that it is in.
+    /// Adds a file. `what` is its layer.
     pub(crate) fn insert_file(&mut self, what: &str, path: &FilePath) -> Result<()> {
         self.count(what, path)?;
         self.paths.insert(path).map_err(invalid(what))
     }
 
-    /// Adds a directory, which may be there already.
+    /// Adds a directory, which may already exist.
     pub(super) fn insert_directory(&mut self, what: &str, path: &FilePath) -> Result<()> {
         self.count(what, path)?;
         self.paths.insert_directory(path).map_err(invalid(what))
@@ -32,7 +34,7 @@ impl Contents {
 
     fn count(&mut self, what: &str, path: &FilePath) -> Result<()> {
         let refuse = |why: String| Err(Error::Invalid { what: what.to_owned(), why });
-        // It would be taken for what a killed process left behind, and removed.
+        // It would be mistaken for a leftover of a killed process, and removed.
         if path.components().next().is_some_and(is_reserved) {
             return refuse(format!("the path {path} is reserved for unpacking"));
         }
@@ -42,13 +44,13 @@ impl Contents {
         }
         self.path_bytes += path.as_str().len() * path.components().count();
         if self.path_bytes > MAX_PATH_BYTES {
-            return refuse("the paths in the artifact are too many, too long and too deep".to_owned());
+            return refuse("the paths in the artifact are too many, too long or too deep".to_owned());
         }
         Ok(())
     }
 }
 
-/// [`Error::InvalidPath`] in the layer or artifact `what`.
+/// [`Error::InvalidPath`] for the layer or artifact `what`.
 pub(super) fn invalid(what: &str) -> impl FnOnce(InvalidPath) -> Error {
     move |source| Error::InvalidPath { what: what.to_owned(), source }
 }

@@ -1,4 +1,4 @@
-//! The directory that is unpacked into. It is opened once, and nothing outside of it can be reached through it.
+//! The destination directory. It is opened once, and nothing outside it can be reached through it.
 
 use crate::directory::{Directory, Obstacle, failed};
 use modelpack_spec::FilePath;
@@ -15,37 +15,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The open directory, and how what is in it gets into the way.
+/// The open destination, and checks for conflicts with its content.
 #[derive(Debug)]
 pub(super) struct Destination(Directory);
 
 impl Destination {
-    /// Opens the directory at `path`, which is made if need be. The path itself is the user's, and its links are followed.
+    /// Opens the directory at `path`, and creates it if necessary. Links in the path itself are
+    /// followed, because the user gave it.
     pub(super) fn open(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io("create the directory", path))?;
         Directory::open(path).map(Self).map_err(failed("open", path))
     }
 
-    /// What the directory is called in an error.
+    /// The name of the directory in errors.
     pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// What a file in the directory is called in an error.
+    /// The name of a file of the directory in errors.
     pub(super) fn locate(&self, path: &FilePath) -> PathBuf {
         self.path().join(path.as_str())
     }
 
-    /// The file with this path, open for reading, if there is one.
+    /// Opens the file with this path for reading, if it exists.
     ///
-    /// Fails with [`Error::Conflict`] if something other than a file has the path, or other than a directory a part of it.
+    /// Fails with [`Error::Conflict`] if the path is not a file, or one of its parents is not a
+    /// directory.
     pub(super) fn file(&self, path: &FilePath) -> Result<Option<File>> {
         found(self.0.file(Path::new(path.as_str())))
     }
 
-    /// Moves the file `name` in the directory `from` to `path`, making directories on the way.
+    /// Moves the file `name` from the directory `from` to `path`, and creates parent directories.
     ///
-    /// Fails with [`Error::Conflict`] if something is there, unless it may be replaced.
+    /// Fails with [`Error::Conflict`] if something exists there, unless it may be replaced.
     pub(super) fn place(&self, from: BorrowedFd<'_>, name: &str, path: &FilePath, replace: bool) -> Result<()> {
         let located = self.locate(path);
         let parent = self.0.make_directory(parents(path)).map_err(in_the_way)?;
@@ -60,7 +62,8 @@ impl Destination {
         }
     }
 
-    /// Lets those who may read the file execute it too, or nobody; its other permissions stay.
+    /// Makes the file executable for all who may read it, or for nobody. Other permissions are
+    /// kept.
     pub(super) fn set_executable(&self, path: &FilePath, executable: bool) -> Result<()> {
         let Some(file) = self.file(path)? else { return Ok(()) };
         let mode = file.metadata().map_err(Error::io("look at", self.locate(path)))?.permissions().mode() & 0o777;
@@ -71,17 +74,18 @@ impl Destination {
         file.set_permissions(Permissions::from_mode(mode)).map_err(Error::io("set the mode of", self.locate(path)))
     }
 
-    /// Makes a directory and those above it, as far as they are missing.
+    /// Creates a directory and its parents, if they are missing.
     pub(super) fn make_directory(&self, path: &FilePath) -> Result<()> {
         self.0.make_directory(Path::new(path.as_str())).map(drop).map_err(in_the_way)
     }
 
-    /// Fails with [`Error::Conflict`] if something other than a directory has the path, or a part of it.
+    /// Fails with [`Error::Conflict`] if the path or one of its parents exists and is not a
+    /// directory.
     pub(super) fn check_directory(&self, path: &FilePath) -> Result<()> {
         found(self.0.directory(Path::new(path.as_str()))).map(drop)
     }
 
-    /// Makes durable that the files and directories with these paths are there.
+    /// Syncs the directories of these paths, so that the files and directories are durable.
     pub(super) fn sync<'a>(&self, paths: impl IntoIterator<Item = &'a FilePath>) -> Result<()> {
         let ends = |path: &'a FilePath| path.as_str().match_indices('/').map(|(at, _)| &path.as_str()[..at]);
         let directories: BTreeSet<&str> = paths.into_iter().flat_map(ends).chain([""]).collect();
@@ -103,7 +107,7 @@ impl AsFd for Destination {
     }
 }
 
-/// What is there, if anything is.
+/// The result, or `None` if the path does not exist.
 fn found<T>(found: Result<T, Obstacle>) -> Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
@@ -114,8 +118,8 @@ fn found<T>(found: Result<T, Obstacle>) -> Result<Option<T>> {
 
 fn in_the_way(obstacle: Obstacle) -> Error {
     match obstacle {
-        Obstacle::Missing => unreachable!("it is asked for, or a directory that is made"),
-        Obstacle::NotADirectory(path) => conflict(path, "it is a symbolic link or no directory, where a directory is needed"),
+        Obstacle::Missing => unreachable!("missing paths are handled by the caller or created"),
+        Obstacle::NotADirectory(path) => conflict(path, "it is not a directory (or is a symbolic link), but a directory is needed"),
         Obstacle::NotAFile(path, kind) => conflict(path, describe(kind)),
         Obstacle::Failed(error) => error,
     }
@@ -125,7 +129,7 @@ pub(super) fn conflict(path: PathBuf, why: &str) -> Error {
     Error::Conflict { path, why: why.to_owned() }
 }
 
-/// The directory of a file, empty for the root.
+/// The parent directory of a file; empty for the root.
 fn parents(path: &FilePath) -> &Path {
     Path::new(path.as_str()).parent().expect("a path has a name at its end")
 }

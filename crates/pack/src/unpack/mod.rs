@@ -1,12 +1,13 @@
 //! Unpacking: an artifact becomes a directory again, byte for byte.
 //!
-//! What can be checked is checked before anything is written: the paths of all layers, and what is already in the directory. Files
-//! are then written to a hidden [staging](staging) directory in the destination, and each is renamed to its own name when it is whole,
-//! verified and on the disk. All archives are read to their end before the first file gets its name. Whatever stops the unpacking,
-//! the staging directory is removed, and files that have their names stay: a second attempt finds them. Of several at once that write
-//! to one destination, each has its [turn](turn).
+//! Everything that can be checked is checked before anything is written: the paths of all layers,
+//! and the existing content of the directory. Files are then written to a hidden [staging](staging)
+//! directory in the destination. Each file is renamed to its own name when it is complete, verified
+//! and synced. All archives are read to their end before the first file gets its name. If unpacking
+//! stops for any reason, the staging directory is removed, and files with their final names stay,
+//! so a second attempt finds them. Concurrent unpacks into one destination take [turns](turn).
 //!
-//! Of a file's attributes only the executable bit is applied. The process's umask holds.
+//! Of a file's attributes only the executable bit is applied. The process's umask applies.
 
 mod archive;
 mod contents;
@@ -35,33 +36,33 @@ use staging::Staging;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use turn::Turn;
 
-/// How an artifact is unpacked.
+/// Options for unpacking.
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
-    /// Which of its files are.
+    /// The files to unpack.
     pub selection: Selection,
-    /// Whether files that are in the way are replaced. Only files are, never directories or links.
+    /// Whether existing files are replaced. Directories and links are never replaced.
     pub force: bool,
-    /// How many layers are unpacked at once; at least 1.
+    /// The number of layers that are unpacked concurrently; at least 1.
     pub concurrency: usize,
-    /// Counts the bytes of layers.
+    /// The counter for bytes of layers.
     pub progress: Arc<Progress>,
-    /// Saves hashing files that were there before; learns the digests of those that are written.
+    /// A cache that avoids hashing existing files, and gets the digests of written files.
     pub digest_cache: Option<DigestCache>,
 }
 
-/// What was unpacked, each list in the order of its paths or layers.
+/// The result of unpacking. Each list is in the order of its paths or layers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unpacked {
     /// Files that were written.
     pub written: Vec<FilePath>,
-    /// Files that were there already, with the right content.
+    /// Files that already existed with the right content.
     pub unchanged: Vec<FilePath>,
-    /// Layers that nothing says the file of; they are not unpacked.
+    /// Layers without a file name; they are not unpacked.
     pub unnamed: Vec<Descriptor>,
-    /// The size of the files that were written, in bytes.
+    /// The total size of the written files in bytes.
     pub bytes: u64,
-    /// What was not selected.
+    /// The files that were not selected.
     pub left_out: LeftOut,
 }
 
@@ -69,11 +70,11 @@ pub struct Unpacked {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftOut {
-    /// How many files, not counting those of archives that were not fetched.
+    /// The number of files, without those in archives that were not fetched.
     pub files: usize,
-    /// How many archives were not fetched.
+    /// The number of archives that were not fetched.
     pub archives: usize,
-    /// The size of these files and archives, in bytes.
+    /// The total size of these files and archives in bytes.
     pub bytes: u64,
 }
 
@@ -84,26 +85,31 @@ impl LeftOut {
     }
 }
 
-/// Unpacks the artifact of `manifest`, whose layers `source` has, into the directory `destination`, which is made if need be.
+/// Unpacks the artifact of `manifest` into the directory `destination`, which is created if
+/// necessary. `source` has the layers.
 ///
-/// A file that is there with the right content is left as it is, and its layer is not fetched; one with another content fails with
-/// [`Error::Conflict`], before anything is written, unless `options.force` is set. An index is refused, because it is not one artifact.
+/// An existing file with the right content is left unchanged, and its layer is not fetched. An
+/// existing file with other content fails with [`Error::Conflict`], before anything is written,
+/// unless `options.force` is set. An index is refused, because it is not a single artifact.
 ///
-/// With a selection, only what it needs is fetched: files that it selects, and archives that may hold some. Of an archive every byte is
-/// verified, and empty directories are not made. Fails with [`Error::NothingSelected`](crate::Error::NothingSelected) if no file is
-/// selected. Paths are checked as if all were written.
+/// With a selection, only the needed layers are fetched: selected files, and archives that may
+/// contain some. Every byte of a fetched archive is verified, and empty directories are not
+/// created. Fails with [`Error::NothingSelected`](crate::Error::NothingSelected) if no file is
+/// selected. Paths are checked as if all files were written.
 ///
-/// Layers that nothing says the file of are left out; an artifact that has no other, or whose archives hold no file, fails with
-/// [`Error::Invalid`].
+/// Layers without a file name are left out. An artifact without other layers, or whose archives
+/// contain no file, fails with [`Error::Invalid`].
 ///
-/// Refused are paths that lead out of the destination or clash with each other, and archives that hold anything but files and
-/// directories, more than a million of them, or files of more than 1 GiB and more than 1000 times the size of all archives. A
-/// symbolic link below the destination is never followed.
+/// Refused are paths that leave the destination or clash with each other, and archives that contain
+/// anything but files and directories, more than a million of them, or files of more than 1 GiB and
+/// more than 1000 times the size of all archives. A symbolic link below the destination is never
+/// followed.
 ///
-/// While another process, or another call, unpacks into the same directory, this waits for it, calls `waits` once, and then takes
-/// what it finds there as what was there before.
+/// While another process or call unpacks into the same directory, this call waits for it and calls
+/// `waits` once. Files of the other unpack then count as existing files.
 ///
-/// If the returned future is dropped, what it was writing is removed, by threads that may outlive it for a moment.
+/// If the returned future is dropped, incomplete files are removed, by threads that may outlive it
+/// briefly.
 pub async fn unpack(
     source: &dyn Source,
     manifest: &Manifest,
@@ -113,7 +119,7 @@ pub async fn unpack(
 ) -> Result<Unpacked> {
     let what = format!("manifest {}", manifest.digest());
     let Some(image) = manifest.image() else {
-        let why = "it is an index of several manifests, and only one of them can be unpacked".to_owned();
+        let why = "it is an index of several manifests; only one of them can be unpacked".to_owned();
         return Err(Error::Invalid { what, why }.into());
     };
     let artifact = Artifact::read(image).map_err(invalid(&what))?;
@@ -143,7 +149,7 @@ pub async fn unpack(
 /// How many files an error lists.
 const LISTED: usize = 10;
 
-/// The error that nothing is selected of an artifact, whose archives have the files `passed` among others.
+/// The error for an empty selection. `passed` has files in archives that were not selected.
 fn nothing_selected(what: String, artifact: &Artifact, selection: &Selection, passed: &[FilePath]) -> crate::Error {
     let layers = artifact.layers.iter().filter_map(|layer| match &layer.content {
         Content::File(path) | Content::Compressed(path, _) => {
@@ -164,18 +170,18 @@ fn nothing_selected(what: String, artifact: &Artifact, selection: &Selection, pa
     crate::Error::NothingSelected { what, rules: selection.rules(), has }
 }
 
-/// Why an artifact has no file whose only layers are `unnamed`.
+/// Why an artifact whose only layers are `unnamed` has no files.
 fn why_no_file(unnamed: &[Descriptor]) -> String {
     if unnamed.is_empty() {
-        return "it has no layers, so there is no file in it".to_owned();
+        return "it has no layers, so it has no files".to_owned();
     }
     let types: BTreeSet<&str> = unnamed.iter().map(|layer| layer.media_type.as_str()).collect();
     let mut listed: Vec<String> = types.iter().take(LISTED).map(|media_type| format!("{media_type:?}")).collect();
     listed.extend((types.len() > LISTED).then(|| format!("{} more", types.len() - LISTED)));
-    format!("nothing says which files its layers are: none has a path, and no model's file is known for the type {}", listed.join(", "))
+    format!("its layers have no file names: none has a path, and no file name is known for the type {}", listed.join(", "))
 }
 
-/// The layers of an artifact by what becomes of them.
+/// The layers of an artifact by the way they are unpacked.
 struct Plan<'a> {
     files: Vec<RawFile<'a>>,
     archives: Vec<(&'a Layer, Form<'a>)>,
@@ -218,7 +224,7 @@ impl<'a> Plan<'a> {
         self.files.is_empty() && self.archives.is_empty()
     }
 
-    /// Whether nothing of the artifact can be a file, whatever is selected.
+    /// Whether the artifact has no files, independent of the selection.
     fn has_no_file(&self) -> bool {
         self.is_nothing() && self.left_out == LeftOut::default()
     }
@@ -237,11 +243,11 @@ impl<'a> Plan<'a> {
 #[derive(Clone, Copy)]
 struct Form<'a> {
     encoding: Encoding,
-    /// The only file, if the bytes are not an archive but that.
+    /// The file, if the bytes are a single compressed file and not an archive.
     file: Option<&'a FilePath>,
 }
 
-/// What a layer is called in an error.
+/// The name of a layer in errors.
 pub(crate) fn name(layer: &Layer) -> String {
     match &layer.path {
         Some(path) => format!("layer {path} ({})", layer.descriptor.digest),
@@ -249,7 +255,7 @@ pub(crate) fn name(layer: &Layer) -> String {
     }
 }
 
-/// A file that is in the destination in the end.
+/// A file that is in the destination at the end.
 struct Finished {
     path: FilePath,
     executable: bool,
@@ -264,14 +270,14 @@ fn sorted_paths(files: &[Finished]) -> Vec<FilePath> {
 
 struct Unpacking<'a> {
     source: &'a dyn Source,
-    /// What the artifact is called in an error.
+    /// The name of the artifact in errors.
     what: String,
     destination: Arc<Destination>,
     options: &'a UnpackOptions,
 }
 
 impl Unpacking<'_> {
-    /// Unpacks, and returns the first files of archives that were passed over, too.
+    /// Unpacks. Also returns the first files of archives that were not selected.
     async fn run(&self, plan: Plan<'_>, waits: impl FnOnce()) -> Result<(Unpacked, Vec<FilePath>), Error> {
         let limit = self.options.concurrency;
         let (mut left_out, mut passed) = (plan.left_out, Vec::new());
@@ -280,7 +286,7 @@ impl Unpacking<'_> {
         let mut turn = None;
         if !plan.archives.is_empty() || !missing.is_empty() || !replaced.is_empty() {
             turn = Some(Turn::take(&self.destination, waits).await?);
-            // Whoever had the turn before may have put them there.
+            // The unpack that had the turn before may have written them.
             let (still_missing, found) = self.sort(&missing, &mut unchanged).await?;
             replaced.extend(found);
             missing = still_missing;
@@ -300,7 +306,7 @@ impl Unpacking<'_> {
             }
             let has_file = !unchanged.is_empty() || !missing.is_empty() || archived.iter().any(|archived| archived.has_file());
             if !has_file && self.options.selection.is_everything() {
-                return Err(Error::Invalid { what: self.what.clone(), why: "its archives hold no file".to_owned() });
+                return Err(Error::Invalid { what: self.what.clone(), why: "its archives contain no file".to_owned() });
             }
             let placed = archive::place(&staging, archived, self.options.force).await?;
             written = placed.written;
@@ -319,7 +325,7 @@ impl Unpacking<'_> {
                 left_out,
             };
             unchanged.iter().try_for_each(|file| destination.set_executable(&file.path, file.executable))?;
-            // The unchanged may be there since an attempt that failed before this.
+            // Unchanged files may come from an earlier failed attempt, so they are synced too.
             destination.sync(unpacked.written.iter().chain(&unpacked.unchanged).chain(&directories))?;
             raw::remember_all(&placed_raw, &destination, cache.as_ref());
             Ok((unpacked, passed))
@@ -327,7 +333,8 @@ impl Unpacking<'_> {
         .await
     }
 
-    /// Tells those that are there as they should be, which are `unchanged`, from those that are missing and those that are to be replaced.
+    /// Separates existing files with the right content, which are added to `unchanged`, from
+    /// missing files and from files to be replaced.
     async fn sort<'f>(&self, files: &[RawFile<'f>], unchanged: &mut Vec<Finished>) -> Result<(Vec<RawFile<'f>>, Vec<RawFile<'f>>), Error> {
         let found = for_each_concurrent(self.options.concurrency, files, |file| self.look_at(*file)).await?;
         let (mut missing, mut replaced) = (Vec::new(), Vec::new());

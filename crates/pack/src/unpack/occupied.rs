@@ -1,4 +1,4 @@
-//! Which paths an artifact occupies: those that its manifest names, and those in its archives.
+//! The paths that an artifact occupies: those in its manifest and those in its archives.
 
 use super::{Allowance, ArchiveReader, ArchivedFile, contents::Contents, name};
 use modelpack_spec::{Artifact, Content, FilePath};
@@ -9,33 +9,35 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Every path of an artifact.
+/// All paths of an artifact.
 pub(crate) struct Occupied {
-    /// All of them; a path that cannot stand beside them is refused.
+    /// The set of all paths. It refuses paths that clash.
     pub(crate) paths: Contents,
-    /// The layers that are archives.
+    /// The archive layers.
     pub(crate) archives: Vec<Archive>,
 }
 
-/// The files in a layer that is an archive.
+/// The files in an archive layer.
 pub(crate) struct Archive {
-    /// Which of the layers it is.
+    /// The index of the layer.
     pub(crate) layer: usize,
-    /// What it is called in an error.
+    /// The name of the layer in errors.
     pub(crate) name: String,
     pub(crate) files: HashSet<FilePath>,
 }
 
 impl Archive {
-    /// The file, if it holds no other.
+    /// The file, if it is the only one.
     pub(crate) fn only_file(&self) -> Option<&FilePath> {
         self.files.iter().next().filter(|_| self.files.len() == 1)
     }
 }
 
-/// Finds the paths that an artifact occupies. Its archives are read to their end and verified, and nothing of them is kept but names.
+/// Finds the paths that an artifact occupies. Its archives are read to their end and verified, and
+/// only names are kept.
 ///
-/// Fails if the artifact could not be unpacked for its paths, as [`unpack`](super::unpack) does.
+/// Fails if the artifact could not be unpacked because of its paths, as [`unpack`](super::unpack)
+/// does.
 pub(crate) async fn occupied(source: &dyn Source, artifact: &Artifact, concurrency: usize) -> Result<Occupied> {
     let (mut paths, mut archives, mut stored) = (Contents::default(), Vec::new(), 0_u64);
     for (at, layer) in artifact.layers.iter().enumerate() {
@@ -58,15 +60,15 @@ pub(crate) async fn occupied(source: &dyn Source, artifact: &Artifact, concurren
             let found = files.clone();
             let reader = ArchiveReader { what: what.clone(), layer, encoding, contents: paths, allowance };
             let add = move |file: ArchivedFile, _: &mut dyn Read| {
-                found.lock().expect("nobody panics while holding the files").insert(file.path);
+                found.lock().expect("no code panics while it holds the files").insert(file.path);
                 Ok(())
             };
             reader.read(body, add).await?;
-            let files = std::mem::take(&mut *files.lock().expect("nobody panics while holding the files"));
+            let files = std::mem::take(&mut *files.lock().expect("no code panics while it holds the files"));
             Ok(Archive { layer: at, name: what, files })
         }
     });
     let archives = read.await?;
-    let paths = std::mem::take(&mut *paths.lock().expect("nobody panics while holding the contents"));
+    let paths = std::mem::take(&mut *paths.lock().expect("no code panics while it holds the contents"));
     Ok(Occupied { paths, archives })
 }

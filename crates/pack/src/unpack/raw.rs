@@ -1,4 +1,4 @@
-//! Raw layers: each is one file, as it is.
+//! Raw layers: each layer is one file.
 
 use super::{
     Finished, Unpacking,
@@ -29,19 +29,20 @@ impl RawFile<'_> {
     }
 }
 
-/// What is in the place of a file.
+/// What exists at the path of a file.
 pub(super) enum Found {
     /// The file, with the right content.
     Equal,
-    /// A file with another content, which is to be replaced.
+    /// A file with other content, which is to be replaced.
     Other,
     Nothing,
 }
 
 impl Unpacking<'_> {
-    /// What is in the place of the file.
+    /// Checks what exists at the path of the file.
     ///
-    /// Fails with [`Error::Conflict`] if it is there with another content and is not to be replaced, or if something else is there.
+    /// Fails with [`Error::Conflict`] if a file with other content exists and may not be replaced,
+    /// or if something else exists.
     pub(super) async fn look_at(&self, file: RawFile<'_>) -> Result<Found> {
         let blob = &file.layer.descriptor;
         let (destination, cache, path) = (self.destination.clone(), self.options.digest_cache.clone(), file.path.clone());
@@ -69,7 +70,8 @@ impl Unpacking<'_> {
         }
     }
 
-    /// Hashes a file of the destination that is as large as `like` and in the same way, and remembers the digest.
+    /// Hashes a file of the destination with the algorithm of `like`, which has the same size, and
+    /// caches the digest.
     async fn hash(&self, file: File, like: &Descriptor, located: PathBuf) -> Result<Digest> {
         let (file, cache) = (Arc::new(file), self.options.digest_cache.clone());
         let of = file.clone();
@@ -93,7 +95,8 @@ impl Unpacking<'_> {
         .await
     }
 
-    /// Fetches the file into the staging directory and moves it into place when it is whole and verified.
+    /// Fetches the file into the staging directory, and moves it into place when it is complete and
+    /// verified.
     pub(super) async fn write(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<Placed> {
         let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
         let body = self.source.blob(blob, 0..blob.size).await?.counted(self.options.progress.clone());
@@ -117,15 +120,15 @@ impl Unpacking<'_> {
     }
 }
 
-/// A file that got its name, and what identified its content before.
+/// A file with its final name, and the state that identified its content before the rename.
 pub(super) struct Placed {
     path: FilePath,
     whole: Stamp,
     digest: Digest,
 }
 
-/// Remembers the digests of files that were written; blocks. All at the end, because the cache waits until a file has been left alone
-/// for a moment, and by now most have.
+/// Caches the digests of written files. This call blocks. It is done for all files at the end,
+/// because the cache waits until a file has been unchanged for a moment, and by then most have.
 pub(super) fn remember_all(placed: &[Placed], destination: &Destination, cache: Option<&DigestCache>) {
     let Some(cache) = cache else { return };
     for Placed { path, whole, digest } in placed {
@@ -153,6 +156,6 @@ impl Incoming {
 }
 
 fn remember(cache: &DigestCache, file: &File, settled: &Settled, digest: &Digest) {
-    // A digest that is not remembered costs one hash.
+    // If the digest is not cached, the file is hashed again later.
     let _ = cache.remember(file, settled, digest);
 }

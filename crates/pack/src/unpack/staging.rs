@@ -1,4 +1,5 @@
-//! Where files lie until they are whole and verified: a hidden directory in the destination, so that a rename puts them in place.
+//! The place for files until they are complete and verified: a hidden directory in the destination,
+//! so that a rename moves them into place.
 
 use super::{
     destination::Destination,
@@ -22,7 +23,8 @@ use std::{
 
 const PREFIX: &str = ".modelpack-";
 
-/// Whether a file or directory with this name may be taken for what unpacking itself puts into a destination.
+/// Whether a file or directory with this name may be mistaken for one that unpacking itself creates
+/// in a destination.
 pub(super) fn is_reserved(name: &str) -> bool {
     is_staging_name(name) || name == LOCK
 }
@@ -31,16 +33,18 @@ fn is_staging_name(name: &str) -> bool {
     name.strip_prefix(PREFIX).is_some_and(|id| id.len() == 16 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-/// A staging directory. It is removed with everything in it when dropped.
+/// A staging directory. It is removed with its content when this is dropped.
 ///
-/// Its owner holds a lock on it. The system drops the lock when the owner ends, so one that can be locked belongs to nobody.
+/// Its owner holds a lock on it. The system releases the lock when the owner ends, so a staging
+/// directory that can be locked is stale.
 #[derive(Debug)]
 pub(super) struct Staging {
     destination: Arc<Destination>,
     name: String,
     directory: OwnedFd,
     next: AtomicU64,
-    /// Given back when nothing is staged any more, whoever still works for a moment when all is given up.
+    /// Released after all work in the staging directory has ended, also when unpacking is
+    /// cancelled.
     _turn: Turn,
 }
 
@@ -52,9 +56,9 @@ pub(super) struct StagedFile {
 }
 
 impl Staging {
-    /// A directory in the destination, to which it is `turn` to write.
+    /// Creates a directory in the destination. `turn` is the right to write to it.
     pub(super) fn create(destination: Arc<Destination>, turn: Turn) -> Result<Self> {
-        // Whoever was waited for may have been killed.
+        // The process that was waited for may have been killed.
         Self::remove_stale(&destination);
         loop {
             let id = getrandom::u64().expect("the system has random numbers");
@@ -67,9 +71,9 @@ impl Staging {
         }
     }
 
-    /// Removes the staging directories of processes that were killed.
+    /// Removes the staging directories of killed processes.
     ///
-    /// One that cannot be removed is left, and stands in nobody's way.
+    /// A directory that cannot be removed is left; it does no harm.
     pub(super) fn remove_stale(destination: &Destination) {
         for name in names(destination.as_fd()).filter(|name| is_staging_name(name)) {
             let Ok(directory) = rustix::fs::openat(destination, &name, DIRECTORY, Mode::empty()) else { continue };
@@ -79,7 +83,8 @@ impl Staging {
         }
     }
 
-    /// A new file, which its owner may execute or not. The names are short, whatever the file's own is.
+    /// Creates a file with the given executable bit. Its name is short, independent of the file's
+    /// own name.
     pub(super) fn create_file(&self, executable: bool) -> Result<StagedFile> {
         let name = self.next.fetch_add(1, Relaxed).to_string();
         let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
@@ -89,22 +94,22 @@ impl Staging {
         Ok(StagedFile { file, name })
     }
 
-    /// Puts a file that is whole and verified, and will have `path`, on the disk.
+    /// Syncs a complete and verified file, whose final path will be `path`.
     pub(super) fn sync(&self, staged: &StagedFile, path: &FilePath) -> Result<()> {
         staged.file.sync_data().map_err(Error::io("sync", self.destination.locate(path)))
     }
 
-    /// Gives a file that is on the disk its own name; see [`Destination::place`].
+    /// Renames a synced file to its own path; see [`Destination::place`].
     pub(super) fn rename(&self, name: &str, path: &FilePath, replace: bool) -> Result<()> {
         self.destination.place(self.directory.as_fd(), name, path, replace)
     }
 
-    /// The destination that this is a part of.
+    /// The destination with this staging directory.
     pub(super) fn destination(&self) -> &Destination {
         &self.destination
     }
 
-    /// A file that was created here and closed, for reading.
+    /// Opens a file that was created here and closed, for reading.
     pub(super) fn open_file(&self, name: String) -> Result<StagedFile> {
         let file = rustix::fs::openat(&self.directory, &name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         let file = file.map_err(failed("open", self.destination.path().join(&self.name).join(&name)))?.into();
@@ -118,13 +123,15 @@ impl Drop for Staging {
     }
 }
 
-/// Opens and locks a directory that was just made; `None` if somebody took it for a stale one before it was locked.
+/// Opens and locks a new directory; `None` if another process took it for a stale one before it was
+/// locked.
 fn claim(destination: &Destination, name: &str) -> rustix::io::Result<Option<OwnedFd>> {
     let directory = match rustix::fs::openat(destination, name, DIRECTORY, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(None),
         directory => directory?,
     };
-    // Where directories cannot be locked, nobody can, so nobody takes it for a stale one either.
+    // On file systems without directory locks nothing can be locked, so no process takes it for a
+    // stale one.
     if rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Ok(None);
     }
@@ -134,7 +141,7 @@ fn claim(destination: &Destination, name: &str) -> rustix::io::Result<Option<Own
     }
 }
 
-/// Removes a staging directory. It holds only files; if anything else is in it, that stays.
+/// Removes a staging directory. It contains only files; anything else stays.
 fn remove(destination: &Destination, name: &str, directory: BorrowedFd<'_>) {
     for file in names(directory) {
         let _ = rustix::fs::unlinkat(directory, file, AtFlags::empty());
@@ -142,7 +149,7 @@ fn remove(destination: &Destination, name: &str, directory: BorrowedFd<'_>) {
     let _ = rustix::fs::unlinkat(destination, name, AtFlags::REMOVEDIR);
 }
 
-/// The names in a directory, as far as they can be read and are UTF-8, which all of ours are.
+/// The readable UTF-8 names in a directory. All names of staged files are UTF-8.
 fn names(directory: BorrowedFd<'_>) -> impl Iterator<Item = String> {
     let entries = Dir::read_from(directory).into_iter().flatten().filter_map(|entry| entry.ok());
     entries.filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned)).filter(|name| name != "." && name != "..")

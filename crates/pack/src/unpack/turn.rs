@@ -1,4 +1,5 @@
-//! One after the other: who writes to a destination holds a lock on it, so that what another finds there is whole.
+//! Turns: a process that writes to a destination holds a lock on it, so that the next process finds
+//! complete files.
 
 use super::destination::{Destination, conflict};
 use crate::directory::failed;
@@ -14,23 +15,23 @@ use std::{
     time::Duration,
 };
 
-/// The file that is locked. It is removed when the lock is given back. A lock on the directory itself would be in the way of
-/// whoever runs this under one of their own, and not every file system has those.
+/// The lock file. It is removed when the lock is released. A lock on the directory itself could
+/// conflict with a lock of the caller, and not every file system supports it.
 pub(super) const LOCK: &str = ".modelpack-lock";
 
-/// How often whoever waits looks whether it may begin.
+/// How often a waiting process checks whether it may start.
 const POLL: Duration = Duration::from_millis(50);
 
 /// The right to write to a destination, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     destination: Arc<Destination>,
-    /// Nothing where the file system has no locks: there, what is in the way is found when it is.
+    /// `None` if the file system has no locks. Conflicts are then found only when they occur.
     lock: Option<OwnedFd>,
 }
 
 impl Turn {
-    /// Waits until nobody else writes to the destination; calls `waits` if somebody does.
+    /// Waits until no other process writes to the destination. Calls `waits` if it has to wait.
     pub(super) async fn take(destination: &Arc<Destination>, waits: impl FnOnce()) -> Result<Self> {
         let mut waits = Some(waits);
         loop {
@@ -41,15 +42,15 @@ impl Turn {
             if let Some(waits) = waits.take() {
                 waits();
             }
-            // A wait for the lock itself could not be given up.
+            // Polling, because a blocking wait for the lock could not be cancelled.
             tokio::time::sleep(POLL).await;
         }
     }
 
-    /// Removes the lock file of a process that was killed. One that cannot be removed stands in nobody's way.
+    /// Removes the lock file of a killed process. A file that cannot be removed does no harm.
     pub(super) fn remove_stale(destination: &Arc<Destination>) {
         if statat(destination, LOCK, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            // What is taken is given back at once, and removed.
+            // A successful lock is released at once, which removes the file.
             let _ = Self::try_take(destination.clone());
         }
     }
@@ -65,7 +66,7 @@ impl Turn {
                     return Ok(Some(Self { destination, lock: None }));
                 }
             }
-            // Whoever held it may have removed it meanwhile: then it locks nothing.
+            // The previous holder may have removed the file meanwhile. Then the lock has no effect.
             if is_at(&destination, &lock) {
                 return Ok(Some(Self { destination, lock: Some(lock) }));
             }
@@ -83,11 +84,13 @@ impl Drop for Turn {
     }
 }
 
-/// Opens the lock file, which is made if need be; `None` if another made or removed it just now.
+/// Opens the lock file, and creates it if necessary; `None` if another process just created or
+/// removed it.
 fn open(destination: &Destination) -> Result<Option<OwnedFd>> {
     let path = destination.path().join(LOCK);
     let open = |flags| openat(destination, LOCK, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
-    // Writable, because network file systems grant exclusive locks on nothing else. That of another user may be only readable.
+    // The file is opened for writing, because network file systems require it for exclusive locks.
+    // The lock file of another user may be read-only.
     let opened = match open(OFlags::RDWR) {
         Err(Errno::ACCESS) => open(OFlags::RDONLY),
         opened => opened,
@@ -111,7 +114,7 @@ fn no_lock(path: std::path::PathBuf) -> Error {
     conflict(path, "it is not a regular file, and the lock for unpacking has this name")
 }
 
-/// Whether this is the lock file that has the name.
+/// Whether this is the lock file that currently has the name.
 fn is_at(destination: &Destination, lock: &impl AsFd) -> bool {
     let named = statat(destination, LOCK, AtFlags::SYMLINK_NOFOLLOW);
     named.is_ok_and(|named| fstat(lock).is_ok_and(|open| (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)))

@@ -1,4 +1,4 @@
-//! Artifacts made by hand.
+//! Builds artifacts directly.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
@@ -8,7 +8,7 @@ use modelpack_spec::{Descriptor, Digest, Encoding, ImageManifest, LayerKind, Lay
 use modelpack_transfer::{Body, Error as StoreError, MemoryStore, Source, put_bytes};
 use std::{collections::BTreeMap, fs, io::Write, ops::Range, path::Path, sync::Arc};
 
-/// An artifact in memory. Its blobs can be damaged behind the back of the store that verified them.
+/// An artifact in memory. Its blobs can be damaged after the store has verified them.
 pub(crate) struct Artifact {
     store: MemoryStore,
     damaged: BTreeMap<Digest, Vec<u8>>,
@@ -35,7 +35,7 @@ impl Artifact {
         self.layer(&media_type_of(Encoding::Raw), &annotations, bytes).await
     }
 
-    /// Adds an archive layer, compressed as its encoding says.
+    /// Adds an archive layer, compressed according to its encoding.
     pub(crate) async fn archive(&mut self, encoding: Encoding, tar: &[u8]) -> Digest {
         self.layer(&media_type_of(encoding), &[], compressed(encoding, tar)).await
     }
@@ -54,12 +54,12 @@ impl Artifact {
         .unwrap()
     }
 
-    /// Gives these bytes for a blob from now on.
+    /// Returns these bytes for a blob from now on.
     pub(crate) fn damage(&mut self, digest: Digest, bytes: Vec<u8>) {
         self.damaged.insert(digest, bytes);
     }
 
-    /// Gives the right bytes again.
+    /// Returns the right bytes again.
     pub(crate) fn repair(&mut self) {
         self.damaged.clear();
     }
@@ -113,18 +113,18 @@ pub(crate) fn compressed(encoding: Encoding, tar: &[u8]) -> Vec<u8> {
 
 pub(crate) const ARCHIVES: [Encoding; 3] = [Encoding::Tar, Encoding::TarGzip, Encoding::TarZstd];
 
-/// An archive of regular files with these names, unchecked, and contents.
+/// An archive of regular files with these unchecked names and contents.
 pub(crate) fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     let entries: Vec<u8> = files.iter().flat_map(|(name, bytes)| entry(b'0', name, 0o644, bytes)).collect();
     ended(entries)
 }
 
-/// A header for whatever it is, and data.
+/// A header of any kind, and data.
 pub(crate) fn entry(kind: u8, name: &str, mode: u32, data: &[u8]) -> Vec<u8> {
     entry_with(kind, name, mode, data, |_| {})
 }
 
-/// An entry whose header is changed before its checksum is written.
+/// An entry. `change` modifies the header before its checksum is written.
 pub(crate) fn entry_with(kind: u8, name: &str, mode: u32, data: &[u8], change: impl FnOnce(&mut tar::Header)) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
@@ -139,7 +139,7 @@ pub(crate) fn entry_with(kind: u8, name: &str, mode: u32, data: &[u8], change: i
     bytes
 }
 
-/// The entries with the end of an archive.
+/// The entries, followed by the end of an archive.
 pub(crate) fn ended(mut entries: Vec<u8>) -> Vec<u8> {
     entries.extend([0; 1024]);
     entries
@@ -155,7 +155,7 @@ pub(crate) fn record(key: &str, value: &str) -> Vec<u8> {
     format!("{length}{rest}").into_bytes()
 }
 
-/// Everything below a directory, except directories that hold something; a link is not followed.
+/// Everything below a directory, except non-empty directories. Links are not followed.
 pub(crate) fn listing(directory: &Path) -> Vec<String> {
     let mut found: Vec<String> = fs::read_dir(directory)
         .unwrap()

@@ -11,7 +11,7 @@ pub struct Reference {
 
 struct State {
     digest: String,
-    /// How many users currently push it, or read what they pushed.
+    /// The number of users that currently push it, or read what they pushed.
     holders: usize,
     pushed: bool,
 }

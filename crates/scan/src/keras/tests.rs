@@ -6,7 +6,8 @@ fn scan(path: &str, bytes: &[u8]) -> FileReport {
     scan_file(path, bytes.len() as u64, Cursor::new(bytes), None)
 }
 
-/// The findings in a config that has this object for a layer, first as it is saved in an archive, and then as JSON alone.
+/// The findings in a config with this object as a layer, both in a Keras archive and as a separate
+/// JSON file, which must agree.
 #[track_caller]
 fn found(layer: &str) -> Vec<(Severity, String)> {
     let model =
@@ -24,7 +25,7 @@ fn finds(layer: &str, severity: Severity, words: &str) {
     assert!(found.iter().any(|(of, message)| *of == severity && message.contains(words)), "{layer}: {found:?}");
 }
 
-/// An object of Keras as JSON: `config` is JSON too.
+/// A Keras object as JSON. `config` is JSON too.
 fn object(module: &str, class: &str, config: &str, registered: &str) -> String {
     format!(r#"{{"module":{module:?},"class_name":{class:?},"config":{config},"registered_name":{registered}}}"#)
 }
@@ -34,13 +35,13 @@ fn function(module: &str, name: &str) -> String {
 }
 
 #[test]
-fn each_known_way_through_the_loader_is_found() {
+fn each_known_attack_on_the_loader_is_found() {
     let legacy =
         r#"{"class_name":"Lambda","config":{"name":"l","function":["4wEAAAA=",null,null],"function_type":"lambda","module":"__main__"}}"#;
     let lambda = object("builtins", "__lambda__", r#"{"code":"4wEAAAA=","defaults":null,"closure":null}"#, "null");
     let vocabulary = r#"{"max_tokens":null,"vocabulary":"/etc/passwd"}"#;
     for (layer, words) in [
-        // CVE-2024-3660, CVE-2025-9905: code in a Lambda layer, of older versions and of newer ones.
+        // CVE-2024-3660, CVE-2025-9905: code in a Lambda layer, in older and newer formats.
         (legacy.to_owned(), "Lambda layer"),
         (object("keras.layers", "Lambda", &format!(r#"{{"function":{lambda}}}"#), "null"), "Lambda layer"),
         (object("keras.layers", "Activation", &format!(r#"{{"activation":{lambda}}}"#), "null"), "Python code"),
@@ -55,17 +56,17 @@ fn each_known_way_through_the_loader_is_found() {
         (object("builtins", "exec", "{}", "null"), "builtins.exec"),
         (object("runpy", "_run_code", "{}", "null"), "import runpy._run_code"),
         (object("os", "Harmless", "{}", r#""system""#), "import os.Harmless"),
-        // CVE-2025-8747, CVE-2025-12060: a function of Keras that fetches files, and unpacks them.
+        // CVE-2025-8747, CVE-2025-12060: a Keras function that fetches and unpacks files.
         (function("keras.utils", "get_file"), "keras.utils.get_file"),
         (object("keras.utils", "get_file", "{}", "null"), "keras.utils.get_file"),
         (function("keras.src.utils.file_utils", "get_file"), "get_file"),
         (object("keras.utils", "Harmless", "{}", r#""get_file""#), "get_file"),
-        // CVE-2025-9906: one that turns the protection off, and one that loads without it.
+        // CVE-2025-9906: a function that disables the protection, and one that loads without it.
         (function("keras.config", "enable_unsafe_deserialization"), "enable_unsafe_deserialization"),
         (function("keras.models", "load_model"), "load_model"),
         (function("keras.saving", "load_model"), "load_model"),
         (function("tf_keras.models", "model_from_json"), "model_from_json"),
-        // CVE-2025-12058: a layer whose words are in a file, or behind an address.
+        // CVE-2025-12058: a layer whose vocabulary is in a file or at a URL.
         (object("keras.layers", "StringLookup", vocabulary, "null"), "/etc/passwd"),
         (object("keras.layers", "TextVectorization", vocabulary, "null"), "/etc/passwd"),
         (format!(r#"{{"class_name":"IntegerLookup","config":{vocabulary}}}"#), "/etc/passwd"),
@@ -73,12 +74,12 @@ fn each_known_way_through_the_loader_is_found() {
         (object("keras.layers", "TorchModuleWrapper", r#"{"module":"gAJ9Lg=="}"#, "null"), "unpickles"),
         (object("keras.layers", "TFSMLayer", r#"{"filepath":"/tmp/x"}"#, "null"), "loads another model"),
         (object("keras.src.export.tfsm_layer", "Harmless", "{}", r#""TFSMLayer""#), "TFSMLayer"),
-        // Functions of TensorFlow, by which layers of older versions call.
+        // TensorFlow functions that layers of older versions call.
         (r#"{"class_name":"TFOpLambda","config":{"name":"w","function":"io.write_file"}}"#.to_owned(), "io.write_file"),
         (r#"{"class_name":"TFOpLambda","config":{"function":"compat.v1.py_func"}}"#.to_owned(), "py_func"),
         (r#"{"class_name":"TensorFlowOpLayer","config":{"node_def":"{\"name\": \"a\", \"op\": \"WriteFile\"}"}}"#.to_owned(), "WriteFile"),
         (r#"{"class_name":"InstanceProperty","config":{"attr_name":"__class__"}}"#.to_owned(), "__class__"),
-        // What the modules of Keras import themselves.
+        // Modules that Keras modules import.
         (function("keras.src.utils.file_utils", "os.system"), "os.system"),
     ] {
         finds(&layer, Severity::Dangerous, words);
@@ -102,7 +103,7 @@ fn each_known_way_through_the_loader_is_found() {
 }
 
 #[test]
-fn what_keras_writes_of_honest_models_is_not_found() {
+fn configs_of_harmless_models_have_no_findings() {
     let layer = |class: &str, config: &str| object("keras.layers", class, config, "null");
     let initializer = object("keras.initializers", "GlorotUniform", r#"{"seed":null}"#, "null");
     for object in [
@@ -125,14 +126,14 @@ fn what_keras_writes_of_honest_models_is_not_found() {
         function("keras.activations", "softmax"),
         function("keras.ops", "silu"),
         function("keras.ops.numpy", "add"),
-        // A function of the author's own, which only the program can have that loads.
+        // A function of the author, which only the loading program can have.
         function("builtins", "my_loss"),
         r#"{"module":null,"class_name":"Mine","config":{},"registered_name":"Custom>Mine"}"#.to_owned(),
         r#"{"class_name":"__keras_tensor__","config":{"shape":[null,4],"dtype":"float32","keras_history":["dense",0,0]}}"#.to_owned(),
         r#"{"class_name":"__tensor__","config":{"value":[1.0],"dtype":"float32"}}"#.to_owned(),
         object("builtins", "slice", "{}", "null"),
         object("builtins", "type", r#""int""#, "null"),
-        // As tf.keras writes them.
+        // Objects as tf.keras writes them.
         r#"{"class_name":"Dense","config":{"kernel_initializer":{"class_name":"GlorotUniform","config":{}},"activation":"relu"}}"#.to_owned(),
         r#"{"class_name":"TensorShape","items":[null,4]}"#.to_owned(),
         r#"{"class_name":"TFOpLambda","config":{"name":"tf.math.add","function":"math.add"}}"#.to_owned(),
@@ -146,7 +147,7 @@ fn what_keras_writes_of_honest_models_is_not_found() {
     }
 }
 
-/// A config in which something stands before a Lambda layer.
+/// A config with `something` before a Lambda layer.
 fn behind(something: &str) -> String {
     format!(
         r#"{{"a":{something},"class_name":"Sequential","config":{{"layers":[{{"module":"keras.layers","class_name":"Lambda","config":{{}}}}]}}}}"#
@@ -154,7 +155,7 @@ fn behind(something: &str) -> String {
 }
 
 #[test]
-fn nothing_that_python_reads_hides_a_layer() {
+fn no_json_that_python_accepts_hides_a_layer() {
     let nested = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let plain = behind("0");
     let escaped = plain.replace("class_name", "class\\u005fname").replace("Lambda", "\\u004cambda");
@@ -184,7 +185,7 @@ fn nothing_that_python_reads_hides_a_layer() {
 }
 
 #[test]
-fn a_config_that_is_an_archive_too_is_judged_as_both() {
+fn a_config_that_is_also_an_archive_is_judged_as_both() {
     let mut config = behind("\"                    \"").into_bytes();
     config.resize(1024, b' ');
     config[257..262].copy_from_slice(b"ustar");
@@ -194,7 +195,7 @@ fn a_config_that_is_an_archive_too_is_judged_as_both() {
 }
 
 #[test]
-fn what_some_loader_may_read_and_this_does_not_is_found() {
+fn content_beyond_our_limits_is_a_finding() {
     let deeper = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     let report = scan("config.json", behind(&deeper).as_bytes());
     assert_eq!(report.findings.len(), 1, "{report:?}");
@@ -202,14 +203,14 @@ fn what_some_loader_may_read_and_this_does_not_is_found() {
     let begin = format!(r#"{{"class_name":"{}","config":"#, "x".repeat(4000));
     let held = format!("{}0{}", begin.repeat(5000), "}".repeat(5000));
     let report = scan("config.json", held.as_bytes());
-    assert!(report.findings.len() == 1 && report.findings[0].message.contains("more classes within each other"), "{report:?}");
-    // A config of Keras that is broken, and what stands before.
+    assert!(report.findings.len() == 1 && report.findings[0].message.contains("nested classes exceed"), "{report:?}");
+    // A malformed Keras config, with a finding before the error.
     let broken = behind("0").replace("}]", "},,]");
     let report = scan("config.json", broken.as_bytes());
     let messages: Vec<&str> = report.findings.iter().map(|found| found.message.as_str()).collect();
     assert!(messages.len() == 2 && messages[0].contains("line 1, column") && messages[1].contains("Lambda layer"), "{report:?}");
     assert!(report.looked_at.is_empty() && report.not_judged.is_empty(), "{report:?}");
-    // In an archive of Keras its loader opens it, whatever is in it.
+    // In a Keras archive the loader opens this file, whatever it contains.
     for config in [&b"{\"a\":1,}"[..], b"", b"text", b"\xff\xff\xff\xff", b"version https://git-lfs.github.com/spec/v1"] {
         let report = scan("model.keras", &zip_of(&[("config.json", config)]));
         assert!(report.findings.iter().any(|found| found.severity == Severity::Malformed), "{report:?}");
@@ -218,7 +219,7 @@ fn what_some_loader_may_read_and_this_does_not_is_found() {
 }
 
 #[test]
-fn json_that_nobody_loads_is_listed_and_not_found() {
+fn json_that_no_loader_accepts_is_listed_without_findings() {
     for text in [
         "{\"a\":1,}",
         "{// a comment\n}",

@@ -1,9 +1,10 @@
-//! Headers of weights: what is a finding, and what is only odd.
+//! Weight headers: which faults are findings, and which are only notes.
 
 use super::{finds_nothing, scan};
 use crate::Severity;
 
-/// A GGUF file with this key twice or once, and with tensors of one number by these names, of this type and so many dimensions.
+/// A GGUF file with these keys, and with a one-number tensor for each of these names, with this
+/// type and number of dimensions.
 fn gguf(keys: &[&str], names: &[&str], kind: u32, dimensions: u32) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
     let pair = |key: &&str| [text(key), 4u32.to_le_bytes().to_vec(), 32u32.to_le_bytes().to_vec()].concat();
@@ -42,7 +43,7 @@ fn a_gguf_file_that_only_llama_cpp_refuses_has_a_note() {
         (gguf(&[], &["t"], 4, 1), "a tensor of the type 4, which was removed"),
     ] {
         let notes = finds_nothing("model.gguf", &file).notes;
-        assert!(notes.len() == 1 && notes[0].starts_with("llama.cpp does not load it") && notes[0].contains(why), "{notes:?}");
+        assert!(notes.len() == 1 && notes[0].starts_with("llama.cpp cannot load it") && notes[0].contains(why), "{notes:?}");
     }
     for file in [gguf(&["general.alignment"], &["", "t"], 0, 0), gguf(&[], &["t"], 1000, 1), gguf(&[], &[], 0, 0)] {
         assert!(finds_nothing("model.gguf", &file).notes.is_empty());
@@ -50,7 +51,7 @@ fn a_gguf_file_that_only_llama_cpp_refuses_has_a_note() {
 }
 
 #[test]
-fn a_version_of_gguf_that_is_not_known_is_no_finding() {
+fn an_unknown_gguf_version_is_not_a_finding() {
     let of = |version: u32| [b"GGUF".as_slice(), &version.to_le_bytes(), &[0; 16]].concat();
     for version in [1, 4, 4u32.swap_bytes()] {
         let report = scan("model.gguf", &of(version));
@@ -62,7 +63,7 @@ fn a_version_of_gguf_that_is_not_known_is_no_finding() {
 }
 
 #[test]
-fn a_type_of_safetensors_that_is_not_known_is_no_finding() {
+fn an_unknown_safetensors_type_is_not_a_finding() {
     let of = |dtype: &str, end: usize| {
         let header = format!(r#"{{"a":{{"dtype":"{dtype}","shape":[2],"data_offsets":[0,{end}]}}}}"#);
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]].concat()
@@ -70,7 +71,7 @@ fn a_type_of_safetensors_that_is_not_known_is_no_finding() {
     for dtype in ["U16", "F16", "F9_NEW"] {
         finds_nothing("model.safetensors", &of(dtype, 4));
     }
-    // Its bytes must be in the file all the same.
+    // Its bytes must still be in the file.
     for file in [of("F9_NEW", 3), of("F9_NEW", 5), of("F16", 3), of("F8_E4M3FNUZ", 4)] {
         assert_eq!(scan("model.safetensors", &file).findings.len(), 1);
     }

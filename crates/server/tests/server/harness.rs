@@ -41,7 +41,8 @@ impl Running {
     }
 }
 
-/// A client with connections of its own. It speaks plain HTTP, but `reqwest` wants a TLS provider in a build of the whole workspace.
+/// A client with its own connections. It uses plain HTTP, but `reqwest` needs a TLS provider in a
+/// build of the whole workspace.
 fn http_client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().build().unwrap()

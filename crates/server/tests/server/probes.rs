@@ -51,7 +51,8 @@ async fn a_server_that_shuts_down_is_not_ready() {
         stream.write_all(format!("GET {path} HTTP/1.1\r\n").as_bytes()).await.unwrap();
         early.push((stream, path));
     }
-    // Connections are accepted in their order, so the requests above are under way when a later one was answered.
+    // Connections are accepted in order, so the requests above have started when a later one is
+    // answered.
     assert_eq!(probe(&server, "/readyz").await.0, StatusCode::OK);
     server.stop.send(()).unwrap();
     while TcpStream::connect(server.address).await.is_ok() {

@@ -18,7 +18,7 @@ const MAX_SIZE: u64 = i64::MAX as u64;
 pub struct LayerInput {
     /// The role of the layer in the model.
     pub kind: LayerKind,
-    /// How the layer's bytes hold its files.
+    /// The encoding of the layer.
     pub encoding: Encoding,
     /// The digest of the layer's bytes.
     pub digest: Digest,
@@ -42,13 +42,13 @@ impl LayerInput {
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let path = self.path.as_ref().map(FilePath::to_string);
         let json = |metadata| serde_json::to_string(metadata).expect("metadata has string keys only, so it always serialises");
-        let said = [
+        let pairs = [
             (annotation::TITLE, path.clone().filter(|_| self.encoding == Encoding::Raw)),
             (annotation::FILEPATH, path),
             (annotation::FILE_METADATA, self.metadata.as_ref().map(json)),
             (annotation::MEDIATYPE_UNTESTED, self.untested.map(|untested| untested.to_string())),
         ];
-        said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+        pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
 }
 

@@ -55,9 +55,9 @@ impl ConfigBuilder {
     }
 
     texts! {
-        /// When the model was created: `descriptor.createdAt`, RFC 3339.
+        /// The creation time of the model: `descriptor.createdAt`, RFC 3339.
         created_at => descriptor.created_at;
-        /// Who distributes the model.
+        /// The distributor of the model.
         vendor => descriptor.vendor;
         /// The lineage, such as `llama3`.
         family => descriptor.family;

@@ -1,4 +1,4 @@
-//! The comparison at the end of the demonstration: what was packed against what was unpacked.
+//! The comparison at the end of the demo: the packed files with the unpacked ones.
 
 use crate::failure::{Failure, Kind};
 use modelpack::InspectedLayer;
@@ -9,9 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Compares the files that `layers` list in two directories: names, bytes and executable bits; the second holds nothing else.
+/// Compares the files that `layers` list in two directories: names, bytes and executable bits. The
+/// second directory must not contain other files.
 ///
-/// Returns how many files there are, and their size. What packing leaves out by rule is not listed, and so is no difference.
+/// Returns the number of files and their size. Files that packing leaves out are not in `layers`,
+/// so they are not differences.
 pub async fn compare(packed: PathBuf, unpacked: PathBuf, layers: Vec<InspectedLayer>) -> Result<(usize, u64), Failure> {
     let compared = tokio::task::spawn_blocking(move || {
         for path in layers.iter().filter_map(|layer| layer.path.as_ref()) {
@@ -19,7 +21,7 @@ pub async fn compare(packed: PathBuf, unpacked: PathBuf, layers: Vec<InspectedLa
         }
         let found = count_files(&unpacked).map_err(|e| cannot_read(&unpacked, &e))?;
         if found != layers.len() {
-            return Err(differs(format!("{} files were packed, and {found} are in {}", layers.len(), unpacked.display())));
+            return Err(differs(format!("{} files were packed, but {found} are in {}", layers.len(), unpacked.display())));
         }
         Ok((found, layers.iter().map(|layer| layer.size).sum()))
     });
@@ -73,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_difference_between_two_files_is_seen() {
+    fn every_difference_between_two_files_is_found() {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8], mode| {
             let path = directory.path().join(name);

@@ -1,4 +1,4 @@
-//! `modelpack demo`: everything once, in temporary directories, as the commands that a user would type.
+//! `modelpack demo`: all main commands once, in temporary directories, as a user would type them.
 
 mod compare;
 mod model;
@@ -27,12 +27,12 @@ use std::{
 /// Show a model packed, pushed, pulled, verified and unpacked, in temporary directories
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model's directory; default a small one that is made for it
+    /// The model's directory; default a small generated model
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
 }
 
-/// What came of comparing what was packed with what was unpacked.
+/// The result of comparing the packed files with the unpacked files.
 #[derive(Serialize)]
 struct Compared {
     identical: bool,
@@ -78,7 +78,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     }
 }
 
-/// The command lines, each with all that is between the shell and what it does.
+/// The command lines with all their words.
 fn commands(model: &Path, reference: &str, [store, other]: [&Path; 2], unpacked: &Path) -> [Vec<String>; 6] {
     let words = |words: &[&str], store: &Path| {
         let store = ["--store".to_owned(), store.to_string_lossy().into_owned()];
@@ -96,7 +96,7 @@ fn commands(model: &Path, reference: &str, [store, other]: [&Path; 2], unpacked:
     ]
 }
 
-/// Prints a command, runs it as if it had been typed, and prints how long it took.
+/// Prints a command, runs it like a typed command, and prints its duration.
 async fn show(words: Vec<String>, context: &Context) -> Result<(), Failure> {
     let Output { json, quiet } = context.output;
     let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
@@ -114,7 +114,7 @@ async fn show(words: Vec<String>, context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A word as a shell reads it back.
+/// A word, quoted for a shell if necessary.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:@=+,%".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
@@ -123,7 +123,7 @@ fn quoted(word: &str) -> String {
 async fn make_model(directory: PathBuf) -> Result<PathBuf, Failure> {
     let made = tokio::task::spawn_blocking(move || write_small_model(&directory).map(|()| directory)).await;
     let made = made.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-    made.map_err(|e| Failure::new(Kind::Io, format!("cannot make a model: {e}")))
+    made.map_err(|e| Failure::new(Kind::Io, format!("cannot create a model: {e}")))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A small real model: the files that the repository of a Llama on a model hub has, with random weights. The tests of the binary pack it too.
+//! A small model: the files of the repository of a Llama on a model hub, with random weights. The
+//! tests of the binary pack it too.
 
 use serde_json::{Map, Value, json};
 use std::{
@@ -15,10 +16,12 @@ const HEADS: usize = 8;
 const KEY_VALUE_HEADS: usize = 4;
 const VOCABULARY: usize = 320;
 
-/// Writes a Llama of 869,504 bfloat16 parameters, 1.7 MB in two shards, into `directory`, which is created if it is not there.
+/// Writes a Llama of 869,504 bfloat16 parameters, 1.7 MB in two shards, into `directory`, which is
+/// created if it is missing.
 ///
-/// It has what such a repository has: tokenizer, configs, model card, licence, code. One file is executable, one is empty, some
-/// are in nested directories. The same bytes are written every time.
+/// It has the usual files of such a repository: tokenizer, configs, model card, licence, code. One
+/// file is executable, one is empty, and some are in nested directories. The bytes are always the
+/// same.
 pub(crate) fn write_small_model(directory: &Path) -> io::Result<()> {
     let half = LAYERS / 2;
     let mut first = vec![("model.embed_tokens.weight".to_owned(), vec![VOCABULARY, HIDDEN])];
@@ -95,7 +98,8 @@ fn safetensors(tensors: &[(String, Vec<usize>)], weights: &mut Weights) -> Vec<u
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat()
 }
 
-/// Pseudo-random bfloat16 numbers (SplitMix64), made of integers alone, so that they are the same on every machine.
+/// Pseudo-random bfloat16 numbers (SplitMix64). They are computed only with integers, so that they
+/// are the same on every machine.
 struct Weights(u64);
 
 impl Weights {
@@ -104,7 +108,8 @@ impl Weights {
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // Sign, last bit of the exponent and mantissa are random: the magnitude lies between 1/128 and 1/32.
+        // Sign, last bit of the exponent and mantissa are random, so the magnitude is between 1/128
+        // and 1/32.
         0x3c00 | ((mixed >> 48) as u16 & 0x80ff)
     }
 }
@@ -136,7 +141,8 @@ fn config() -> Value {
 
 const SPECIAL_TOKENS: [&str; 3] = ["<unk>", "<s>", "</s>"];
 
-/// One token a byte: byte-level BPE without merges. Bytes that cannot be seen are written as characters from U+0100 on.
+/// One token per byte: byte-level BPE without merges. Invisible bytes are written as characters
+/// from U+0100 on.
 fn tokenizer() -> Value {
     let visible = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let hidden = (0x100..).filter_map(char::from_u32).take((0..=u8::MAX).filter(|byte| !visible(byte)).count());

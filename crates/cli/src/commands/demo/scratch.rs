@@ -1,4 +1,4 @@
-//! A temporary directory that is gone in the end, even if a thread that was told to stop still writes to it.
+//! A temporary directory that is removed at the end, even if a cancelled thread still writes to it.
 
 use crate::failure::{Failure, Kind};
 use std::{fs, io, path::PathBuf, thread, time::Duration};
@@ -9,7 +9,7 @@ pub struct Scratch(TempDir);
 impl Scratch {
     pub fn create() -> Result<Self, Failure> {
         let made = tempfile::Builder::new().prefix("modelpack-demo-").tempdir();
-        made.map(Self).map_err(|e| Failure::new(Kind::Io, format!("cannot make a temporary directory: {e}")))
+        made.map(Self).map_err(|e| Failure::new(Kind::Io, format!("cannot create a temporary directory: {e}")))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -19,7 +19,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Each attempt leaves less; a thread stops within one buffer.
+        // Each attempt leaves less. A cancelled thread stops within one buffer.
         for _ in 0..100 {
             match fs::remove_dir_all(self.0.path()) {
                 Ok(()) => return,

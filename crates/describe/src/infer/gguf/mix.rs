@@ -1,8 +1,9 @@
-//! The mixes of tensor types that whole files are made in.
+//! The mixes of tensor types in which whole files are quantized.
 
-/// The name of the mix that `general.file_type` numbers, without those that quantize nothing.
+/// The name of the mix with the number `general.file_type`. Numbers without quantization give
+/// `None`.
 pub(super) fn mix(file_type: u32) -> Option<&'static str> {
-    /// Set when the number was guessed from the tensors, as ours would be.
+    /// Set if the number was guessed from the tensors.
     const GUESSED: u32 = 1024;
     Some(match file_type & !GUESSED {
         2 => "Q4_0",

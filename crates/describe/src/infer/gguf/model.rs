@@ -1,4 +1,4 @@
-//! A GGUF model in one or several files, counted.
+//! The metadata and tensor counts of a GGUF model in one or several files.
 
 use super::{
     super::{hub, parameters::Parameters},
@@ -13,7 +13,7 @@ use std::{
     io::{Read, Seek},
 };
 
-/// The specification's words for the types that are plain numbers.
+/// The specification's names for the types of plain numbers.
 const PRECISIONS: [(&str, &str); 8] = [
     ("F32", "float32"),
     ("F16", "float16"),
@@ -25,25 +25,26 @@ const PRECISIONS: [(&str, &str); 8] = [
     ("I64", "int64"),
 ];
 
-/// Merged models have a handful.
+/// Merged models have a handful of base models.
 const MAX_BASES: usize = 16;
 
-/// What the header of its first file says, and the tensors of all.
+/// The header of the first file, and the counts of the tensors of all files.
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) header: Header,
     pub(super) parameters: Parameters,
-    /// Bytes by the name of the tensors' type.
+    /// The number of bytes for each tensor type.
     types: BTreeMap<&'static str, u64>,
-    /// Some tensor is of blocks of quantized numbers, for which the specification has no word.
+    /// Whether some tensor has blocks of quantized numbers, for which the specification has no
+    /// name.
     is_quantized: bool,
-    /// Some tensor is of a type that is not known here.
+    /// Whether some tensor has an unknown type.
     has_unknown_types: bool,
 }
 
 impl Model {
-    /// Counts the tensors of another file; the metadata is that of the first. Fails when its header is not to be believed, and says
-    /// besides why llama.cpp refuses the file, if it does.
+    /// Counts the tensors of another file. The metadata comes from the first file. Fails if the
+    /// header is malformed. Returns the reason if llama.cpp refuses the file.
     pub(super) fn add_file(&mut self, file: impl Read + Seek, size: u64, is_first: bool) -> Result<Option<String>, Malformed> {
         let mut header = Header::read(file, size, |tensor| self.add(tensor))?;
         let refused = header.refused_by_llama_cpp.take();
@@ -67,12 +68,12 @@ impl Model {
         }
     }
 
-    /// Whether it is a model, not an adapter to one or the projector of another sense.
+    /// Whether it is a model, and not an adapter or a projector of another modality.
     pub(super) fn is_model(&self) -> bool {
         self.header.kind.as_deref().is_none_or(|kind| kind == "model") && self.header.architecture.as_deref() != Some("clip")
     }
 
-    /// The models that it was made from, by their names on a hub, else by the names that they are given.
+    /// The base models, by their names on a hub or else by their given names.
     pub(super) fn bases(&self) -> Option<String> {
         let text = |at: usize, key: &str| self.header.general.get(&format!("base_model.{at}.{key}")).map(String::as_str);
         let base = |at: usize| {
@@ -83,13 +84,13 @@ impl Model {
         (!bases.is_empty()).then(|| bases.join(","))
     }
 
-    /// The precision of a model that is not quantized.
+    /// The precision of an unquantized model.
     pub(super) fn precision(&self) -> Option<String> {
         if self.is_quantized || self.has_unknown_types { None } else { self.parameters.precision() }
     }
 
-    /// The mix that the file says it is, if some tensor is of its type; else the type of most bytes, if all are known, unless that is a
-    /// plain number.
+    /// The mix that the file declares, if some tensor has its type. Otherwise the type with the
+    /// most bytes, if all types are known and it is not a plain number.
     pub(super) fn quantization(&self) -> Option<String> {
         let mix = self.header.file_type.and_then(mix).filter(|mix| self.types.keys().any(|name| family(name) == family(mix)));
         let dominant = || self.types.iter().max_by_key(|(_, bytes)| **bytes).map(|(name, _)| *name);
@@ -97,7 +98,7 @@ impl Model {
     }
 }
 
-/// What a mix and its tensors' types have in common: the mix IQ3_M is mostly of the type IQ3_S.
+/// The common part of a mix's and its tensor types' names: the mix IQ3_M mostly has the type IQ3_S.
 fn family(name: &str) -> &str {
     name.split('_').next().unwrap_or(name)
 }

@@ -1,4 +1,4 @@
-//! Adapters of PEFT.
+//! PEFT adapters.
 
 use super::{annotation, inferred, safetensors_of, value};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 const CONFIG: &[u8] = br#"{"base_model_name_or_path":"org/base","peft_type":"LORA","task_type":"CAUSAL_LM","r":8}"#;
 
 #[test]
-fn an_adapter_says_what_it_changes() {
+fn an_adapter_gives_its_base_model_and_kind() {
     let weights = safetensors_of(&[("a.lora_A.weight", "F32", 32, &[8, 100]), ("a.lora_B.weight", "F32", 32, &[100, 8])]);
     let inferred = inferred(&[("adapter_config.json", CONFIG), ("adapter_model.safetensors", &weights)]);
     assert_eq!(annotation(&inferred, "dev.modelpack.base-model"), Some(("org/base", "adapter_config.json: `base_model_name_or_path`")));
@@ -17,7 +17,7 @@ fn an_adapter_says_what_it_changes() {
 }
 
 #[test]
-fn an_adapter_beside_a_model_is_not_what_the_model_is() {
+fn an_adapter_beside_a_model_does_not_describe_the_model() {
     let weights = safetensors_of(&[("a", "F32", 32, &[1000])]);
     let inferred = inferred(&[("adapter_config.json", CONFIG), ("adapter_model.safetensors", &weights), ("model.safetensors", &weights)]);
     assert!(inferred.annotations.is_empty());
@@ -25,7 +25,7 @@ fn an_adapter_beside_a_model_is_not_what_the_model_is() {
 }
 
 #[test]
-fn a_path_of_somebodys_machine_is_no_base() {
+fn a_local_path_is_not_a_base_model() {
     let weights = safetensors_of(&[("a", "F32", 32, &[1000])]);
     let config = br#"{"base_model_name_or_path":"/home/me/secret/base","peft_type":7}"#;
     assert!(inferred(&[("adapter_config.json", config), ("adapter_model.safetensors", &weights)]).annotations.is_empty());

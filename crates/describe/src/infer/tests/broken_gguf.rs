@@ -1,4 +1,4 @@
-//! GGUF headers that are not to be believed.
+//! Malformed GGUF headers.
 
 use super::{
     gguf::{F32, Gguf, Q4_K},
@@ -16,9 +16,9 @@ fn named() -> Gguf {
 }
 
 #[test]
-fn what_is_no_gguf_of_a_known_version() {
+fn files_that_are_not_gguf_of_a_known_version() {
     says_nothing(b"GGML", "another magic");
-    says_nothing(b"GGUF", "nothing after the magic");
+    says_nothing(b"GGUF", "no data after the magic");
     for version in [0, 1, 4, 0x0400_0000, u32::MAX] {
         says_nothing(&named().file_with(version, 0, 1), "version");
     }
@@ -29,12 +29,12 @@ fn every_truncation_is_harmless() {
     let content = named().texts("general.languages", &["en"]).tensor(F32, &[100], 400).file();
     for length in (0..content.len()).rev() {
         let inferred = inferred(&[("a.gguf", &content[..length])]);
-        assert_eq!(inferred.findings.len(), 1, "cut to {length} bytes: {inferred:?}");
+        assert_eq!(inferred.findings.len(), 1, "truncated to {length} bytes: {inferred:?}");
     }
 }
 
 #[test]
-fn counts_and_lengths_beyond_the_file() {
+fn counts_and_lengths_larger_than_the_file() {
     for count in [1u64 << 20, 1 << 32, 1 << 63, u64::MAX] {
         says_nothing(&named().file_with(3, 0, count), "pairs");
         says_nothing(&named().file_with(3, count, 1), "tensors");
@@ -50,7 +50,7 @@ fn counts_and_lengths_beyond_the_file() {
 }
 
 #[test]
-fn values_of_no_kind() {
+fn values_of_unknown_types() {
     says_nothing(&named().raw("x", 13, &[0; 8]).file(), "a type that does not exist");
     says_nothing(&named().raw("x", 9, &[&9u32.to_le_bytes()[..], &1u64.to_le_bytes()].concat()).file(), "an array of arrays");
     for alignment in [0, 3, 48] {
@@ -61,17 +61,17 @@ fn values_of_no_kind() {
 }
 
 #[test]
-fn names_that_llama_cpp_does_not_take() {
-    says_nothing(&named().text("general.name", "a").text("general.name", "b").file(), "a key twice");
-    says_nothing(&named().number("x", 1).number("x", 1).file(), "a key twice that is not looked at");
+fn names_that_llama_cpp_refuses() {
+    says_nothing(&named().text("general.name", "a").text("general.name", "b").file(), "a duplicate key");
+    says_nothing(&named().number("x", 1).number("x", 1).file(), "a duplicate key that is not used");
     says_nothing(&named().text("", "a").file(), "an empty key");
-    says_nothing(&named().scalars(&[b"a", b"b", b"a"]).file(), "a tensor twice");
-    says_nothing(&named().scalars(&[b"a", b"a\0b"]).file(), "two names that are one as texts of C");
+    says_nothing(&named().scalars(&[b"a", b"b", b"a"]).file(), "a duplicate tensor");
+    says_nothing(&named().scalars(&[b"a", b"a\0b"]).file(), "two names that are equal as C strings");
     says_nothing(&named().scalars(&[b"", b""]).file(), "two tensors without names");
 }
 
 #[test]
-fn tensors_that_do_not_lie_in_the_file_as_they_say() {
+fn tensors_with_wrong_locations_in_the_file() {
     let mut short = named().tensor(F32, &[100], 400).file();
     short.pop();
     says_nothing(&short, "the last byte is missing");
@@ -82,7 +82,7 @@ fn tensors_that_do_not_lie_in_the_file_as_they_say() {
     says_nothing(&named().tensor(F32, &[u64::MAX], 400).file(), "a length of too many bytes");
     says_nothing(&named().tensor(F32, &[1 << 40], 400).file(), "more than the file holds");
     says_nothing(&named().tensor(F32, &[1; 9], 4).file(), "too many dimensions");
-    says_nothing(&named().tensor(Q4_K, &[100], 400).file(), "a row that is no whole number of blocks");
+    says_nothing(&named().tensor(Q4_K, &[100], 400).file(), "a row that is not a whole number of blocks");
     says_nothing(&named().tensor(1000, &[1 << 40, 1 << 40], 400).file(), "more elements than can be counted, of an unknown type");
     says_nothing(&named().tensor(1000, &[1 << 63, 0], 0).file(), "a negative length");
 }

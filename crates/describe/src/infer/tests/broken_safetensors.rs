@@ -1,4 +1,4 @@
-//! Headers that are not to be believed: they must say nothing, quickly, in little memory.
+//! Malformed headers: they must give no metadata, quickly and with little memory.
 
 use super::{inferred, safetensors_file, value};
 use serde_json::{Value, json};
@@ -17,14 +17,14 @@ fn with_length(length: u64, rest: &[u8]) -> Vec<u8> {
 const SOUND: &str = r#"{"a":{"dtype":"F32","shape":[25,4],"data_offsets":[0,400]}}"#;
 
 #[test]
-fn the_sound_header_that_the_others_are_made_of_is_believed() {
+fn the_valid_header_that_the_others_are_derived_from_is_read() {
     assert_eq!(value(&inferred(&[("model.safetensors", &safetensors_file(SOUND, 400))]), "config.paramSize"), "0.1K");
     let padded = safetensors_file(&format!("{SOUND}     "), 400);
     assert_eq!(value(&inferred(&[("model.safetensors", &padded)]), "config.paramSize"), "0.1K");
 }
 
 #[test]
-fn header_lengths_beyond_the_file_or_the_format() {
+fn header_lengths_beyond_the_limits_of_the_file_or_the_format() {
     says_nothing(b"", "empty");
     says_nothing(&[1, 0, 0], "shorter than a length");
     says_nothing(&with_length(u64::MAX, SOUND.as_bytes()), "2^64-1");
@@ -54,7 +54,7 @@ fn tensors_that_do_not_fill_the_file() {
 }
 
 #[test]
-fn shapes_and_types_that_cannot_be() {
+fn impossible_shapes_and_types() {
     for entry in [
         r#"{"dtype":"F32","shape":[100],"data_offsets":[0,399]}"#,
         r#"{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,400]}"#,
@@ -78,13 +78,13 @@ fn shapes_and_types_that_cannot_be() {
 }
 
 #[test]
-fn what_is_not_a_header() {
+fn other_content_instead_of_a_header() {
     for header in ["", "{", "[]", "null", "{}{}", "\u{0}\u{0}", "{\"a\":", "{\"__metadata__\":"] {
         says_nothing(&safetensors_file(header, 0), header);
     }
     says_nothing(&safetensors_file(&format!("{{\"a\":{}", "[".repeat(100_000)), 0), "deep nesting where a tensor should be");
     says_nothing(&safetensors_file(&format!("{{\"__metadata__\":{}", "[".repeat(100_000)), 0), "deep nesting in the metadata");
-    says_nothing(&safetensors_file(&format!("{{\"a\":{{\"shape\":[{}", "1,".repeat(100_000)), 0), "a shape without end");
+    says_nothing(&safetensors_file(&format!("{{\"a\":{{\"shape\":[{}", "1,".repeat(100_000)), 0), "an endless shape");
     let tensor = r#""b":{"dtype":"F32","shape":[100],"data_offsets":[0,400]}"#;
     let name = "x".repeat(9 << 20);
     says_nothing(

@@ -1,9 +1,9 @@
-//! What GGUF headers tell.
+//! Metadata from GGUF headers.
 
 use super::{annotation, inferred, source, value};
 use serde_json::{Value, json};
 
-/// Writes GGUF files, sound ones unless told otherwise.
+/// Writes GGUF files, which are valid unless a test changes them.
 pub(super) struct Gguf {
     pairs: Vec<u8>,
     pair_count: u64,
@@ -41,7 +41,7 @@ impl Gguf {
         [&self.u64(text.len() as u64), text.as_bytes()].concat()
     }
 
-    /// A key with a value as its bytes.
+    /// Adds a key with a value in raw bytes.
     pub(super) fn raw(self, key: &str, kind: u32, value: &[u8]) -> Self {
         self.raw_key(key.as_bytes(), kind, value)
     }
@@ -69,12 +69,12 @@ impl Gguf {
         self.raw(key, 9, &value)
     }
 
-    /// Data that lies at multiples of this.
+    /// Sets the alignment of the tensor data.
     pub(super) fn aligned(self, alignment: u32) -> Self {
         Self { alignment, ..self.number("general.alignment", alignment) }
     }
 
-    /// A tensor that takes `bytes` of data.
+    /// Adds a tensor with `bytes` bytes of data.
     pub(super) fn tensor(mut self, kind: u32, shape: &[u64], bytes: u64) -> Self {
         let offset = self.data.next_multiple_of(self.alignment.into());
         self = self.tensor_at(kind, shape, offset);
@@ -87,7 +87,7 @@ impl Gguf {
         self.named_tensor_at(name.as_bytes(), kind, shape, offset)
     }
 
-    /// A tensor of one F32 number for each of these names.
+    /// Adds a tensor of one F32 number for each of these names.
     pub(super) fn scalars(mut self, names: &[&[u8]]) -> Self {
         for name in names {
             let offset = self.data.next_multiple_of(self.alignment.into());
@@ -172,7 +172,7 @@ fn the_tensors_of_all_files_of_one_model_are_counted() {
 }
 
 #[test]
-fn several_quantizations_say_what_is_true_of_each() {
+fn several_quantizations_give_their_common_values() {
     let model = |file_type| Gguf::new().text("general.architecture", "qwen2").number("general.file_type", file_type);
     let four = model(15).tensor(Q4_K, &[256, 4], 576);
     let eight = model(7).tensor(Q8_0, &[256, 4], 1088);
@@ -184,14 +184,14 @@ fn several_quantizations_say_what_is_true_of_each() {
 }
 
 #[test]
-fn a_broken_file_beside_a_sound_one_silences_both() {
+fn a_malformed_file_beside_a_valid_one_gives_no_metadata() {
     let sound = Gguf::new().text("general.architecture", "qwen2").tensor(Q4_K, &[256, 4], 576);
     let inferred = inferred(&[("a.gguf", &sound.file()), ("b.gguf", b"GGUF")]);
     assert_eq!(value(&inferred, "descriptor.family"), Value::Null);
 }
 
 #[test]
-fn a_file_type_that_no_tensor_bears_out_is_not_believed() {
+fn a_file_type_that_no_tensor_confirms_is_ignored() {
     let quantization = |file: Gguf| value(&inferred(&[("a.gguf", &file.file())]), "config.quantization");
     let stale = || Gguf::new().tensor(F32, &[32], 128).tensor(Q8_0, &[256, 4], 1088);
     assert_eq!(quantization(stale().number("general.file_type", 15)), "Q8_0");
@@ -202,7 +202,7 @@ fn a_file_type_that_no_tensor_bears_out_is_not_believed() {
 }
 
 #[test]
-fn what_a_file_says_of_its_origin_is_told() {
+fn the_origin_in_a_file_is_recorded() {
     let file = Gguf::new()
         .text("general.architecture", "llama")
         .text("general.author", "Somebody")
@@ -237,14 +237,14 @@ fn plain_numbers_have_a_precision() {
 }
 
 #[test]
-fn the_size_label_counts_where_there_are_no_tensors() {
+fn the_size_label_is_used_if_there_are_no_tensors() {
     let size = |label: &str| value(&inferred(&[("a.gguf", &Gguf::new().text("general.size_label", label).file())]), "config.paramSize");
     assert_eq!(size("135M"), "135M");
     assert_eq!(size("8x7B"), Value::Null);
 }
 
 #[test]
-fn the_config_of_the_model_it_was_made_from_gives_no_numbers() {
+fn the_config_of_the_original_model_gives_no_numbers() {
     let config = br#"{"model_type":"llama","torch_dtype":"bfloat16","quantization_config":{"quant_method":"fp8"}}"#;
     let inferred = inferred(&[("a.gguf", &Gguf::new().tensor(Q8_0, &[256, 4], 1088).file()), ("config.json", config)]);
     assert_eq!(value(&inferred, "descriptor.family"), "llama");

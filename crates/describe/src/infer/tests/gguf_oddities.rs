@@ -1,4 +1,4 @@
-//! GGUF files that are odd and sound: as llama.cpp takes them, or another program.
+//! Unusual but valid GGUF files, which llama.cpp or another program accepts.
 
 use super::{
     gguf::{F16, F32, Gguf, Q4_K, Q8_0},
@@ -10,7 +10,7 @@ fn named() -> Gguf {
     Gguf::new().text("general.architecture", "llama").text("general.name", "Tiny")
 }
 
-/// The size of the model in this file, of which everything else is told too, and the notes.
+/// The size of the model in this file, after checking the other metadata, and the notes.
 fn size(file: Gguf) -> (Value, Vec<String>) {
     let inferred = inferred(&[("a.gguf", &file.file())]);
     assert_eq!((value(&inferred, "descriptor.family"), value(&inferred, "descriptor.name")), (json!("llama"), json!("Tiny")));
@@ -18,13 +18,13 @@ fn size(file: Gguf) -> (Value, Vec<String>) {
 }
 
 #[test]
-fn what_llama_cpp_takes() {
+fn files_that_llama_cpp_accepts_are_read() {
     let thousand = || named().tensor(F32, &[1000], 4000);
     let text = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes(), bytes].concat();
     for (file, why) in [
         (thousand().tensor(F32, &[], 4), "no dimension: one element"),
         (thousand().tensor(F32, &[0], 0).tensor(F16, &[1], 2), "a dimension of length 0"),
-        (thousand().tensor(F32, &[1 << 40, 1 << 40, 0], 0), "lengths that only their product with 0 makes a number"),
+        (thousand().tensor(F32, &[1 << 40, 1 << 40, 0], 0), "lengths whose product overflows without the length 0"),
         (thousand().tensor(Q8_0, &[0, 7], 0), "no blocks"),
         (thousand().scalars(&[b""]), "a tensor without a name"),
         (thousand().scalars(&[&[b'x'; 63]]), "the longest name"),
@@ -47,20 +47,20 @@ fn what_llama_cpp_takes() {
 }
 
 #[test]
-fn what_other_programs_take_is_read_and_told() {
-    let told = |file: Gguf, why: &str| {
+fn files_that_only_other_programs_accept_are_read_with_a_note() {
+    let assert_note = |file: Gguf, why: &str| {
         let (size, notes) = size(file);
         assert_eq!((size, notes.len()), (json!("1K"), 1), "{why}");
-        assert!(notes[0].starts_with("a.gguf is not loaded by llama.cpp: it has a tensor ") && notes[0].contains(why), "{notes:?}");
+        assert!(notes[0].starts_with("a.gguf cannot be loaded by llama.cpp: it has a tensor ") && notes[0].contains(why), "{notes:?}");
     };
-    told(named().tensor(F32, &[1000], 4000).scalars(&[&[b'x'; 64]]), "longer than 63 bytes");
-    told(named().tensor(F32, &[5, 5, 5, 2, 4], 4000), "with 5 dimensions");
-    told(named().tensor(31, &[1024], 576), "of the type Q4_0_4_4");
-    told(named().tensor(4, &[1024], 576), "of the type 4");
+    assert_note(named().tensor(F32, &[1000], 4000).scalars(&[&[b'x'; 64]]), "longer than 63 bytes");
+    assert_note(named().tensor(F32, &[5, 5, 5, 2, 4], 4000), "with 5 dimensions");
+    assert_note(named().tensor(31, &[1024], 576), "of the type Q4_0_4_4");
+    assert_note(named().tensor(4, &[1024], 576), "of the type 4");
 }
 
 #[test]
-fn a_type_that_is_not_known_leaves_its_precision_unsaid_and_nothing_else() {
+fn an_unknown_type_leaves_only_the_precision_out() {
     let of = |file: Gguf| {
         let inferred = inferred(&[("a.gguf", &file.file())]);
         ["config.paramSize", "config.precision", "config.quantization"].map(|field| value(&inferred, field))

@@ -1,14 +1,14 @@
-//! Side files that Python reads and the standard does not allow, and such as nobody reads.
+//! Side files that Python accepts but the standard does not, and invalid ones.
 
 use super::{annotation, inferred, safetensors_of, value};
 use serde_json::{Value, json};
 
-/// What Mamba's library writes, in which the time step has no upper limit.
+/// A file of Mamba's library, in which the time step has no upper limit.
 const ENDLESS: &str = r#"{"model_type":"mamba2","time_step_limit":[0.0,Infinity],"transformers_version":"4.40.0",
     "quantization_config":{"quant_method":"bitsandbytes","load_in_4bit":true}}"#;
 
 #[test]
-fn numbers_that_are_no_numbers_lose_nothing_else() {
+fn non_finite_numbers_do_not_affect_other_fields() {
     let packed = safetensors_of(&[("layer.weight", "U8", 8, &[475_000, 1]), ("norm.weight", "F16", 16, &[50_000])]);
     let inferred = inferred(&[("config.json", ENDLESS.as_bytes()), ("model.safetensors", &packed)]);
     assert_eq!(value(&inferred, "descriptor.family"), "mamba2");
@@ -19,7 +19,7 @@ fn numbers_that_are_no_numbers_lose_nothing_else() {
 }
 
 #[test]
-fn whatever_python_takes_is_read() {
+fn everything_that_python_accepts_is_read() {
     let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
     let deep = format!(r#"{{"x":{}{},"model_type":"bert"}}"#, "[".repeat(50_000), "]".repeat(50_000));
     for config in [
@@ -38,7 +38,7 @@ fn whatever_python_takes_is_read() {
 }
 
 #[test]
-fn a_value_that_nothing_can_hold_is_absent() {
+fn a_value_that_cannot_be_represented_is_absent() {
     for config in [r#"{"model_type":"\ud800bert"}"#, r#"{"model_type":NaN}"#, r#"{"model_type":["bert"]}"#] {
         assert_eq!(value(&inferred(&[("config.json", config.as_bytes())]), "descriptor.family"), Value::Null, "{config}");
     }
@@ -50,7 +50,7 @@ fn a_value_that_nothing_can_hold_is_absent() {
 }
 
 #[test]
-fn a_field_of_the_wrong_type_loses_no_other() {
+fn a_field_of_the_wrong_type_does_not_affect_others() {
     let tokenizer = br#"{"chat_template":{"default":"{{ tools }}"},"model_max_length":512}"#;
     let inferred_of = |tokenizer: &[u8]| inferred(&[("tokenizer_config.json", tokenizer)]);
     let inferred = inferred_of(tokenizer);
@@ -60,7 +60,7 @@ fn a_field_of_the_wrong_type_loses_no_other() {
 }
 
 #[test]
-fn a_side_file_that_cannot_be_read_is_told_of_once() {
+fn an_unreadable_side_file_is_reported_once() {
     let broken = inferred(&[
         ("config.json", b"{\n  \"model_type\": \"bert\",\n}"),
         ("generation_config.json", b""),
@@ -72,20 +72,20 @@ fn a_side_file_that_cannot_be_read_is_told_of_once() {
     assert_eq!(
         broken.warnings,
         [
-            "config.json says nothing: line 3, column 1: expected a key in double quotes",
-            "generation_config.json says nothing: line 1, column 1: the file ends before the end of the document",
-            "tokenizer_config.json says nothing: line 1, column 43: the file ends inside a text",
+            "config.json gives no metadata: line 3, column 1: expected a key in double quotes",
+            "generation_config.json gives no metadata: line 1, column 1: the file ends before the end of the document",
+            "tokenizer_config.json gives no metadata: line 1, column 43: the file ends inside a text",
         ]
     );
 }
 
 #[test]
-fn of_a_large_index_only_what_counts_is_kept() {
+fn only_the_needed_fields_of_a_large_index_are_kept() {
     let tensors: Vec<String> =
         (0..100_000).map(|n| format!(r#""model.layers.{n}.mlp.weight":"model-00001-of-00002.safetensors""#)).collect();
     let index = format!(r#"{{"weight_map":{{{}}},"metadata":{{"total_parameters":7000000000}}}}"#, tensors.join(","));
     assert!(index.len() > 4 << 20);
-    // A tensor whose parameters cannot be told.
+    // A tensor whose number of parameters is unknown.
     let packed = safetensors_of(&[("a.qweight", "I32", 32, &[100])]);
     let inferred = inferred(&[("model.safetensors", &packed), ("model.safetensors.index.json", index.as_bytes())]);
     assert_eq!(value(&inferred, "config.paramSize"), "7B");

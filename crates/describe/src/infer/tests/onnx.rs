@@ -1,4 +1,4 @@
-//! What ONNX models tell.
+//! Metadata from ONNX models.
 
 use super::{inferred, source, value};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn constants_and_the_bodies_of_loops_count_too() {
 }
 
 #[test]
-fn integers_that_are_turned_into_numbers_are_parameters_and_their_scales_are_not() {
+fn integers_that_are_converted_to_floats_are_parameters_and_their_scales_are_not() {
     let tensors = [tensor("q", INT8, &[30, 100]), tensor("s", FLOAT, &[100]), tensor("z", INT8, &[100]), tensor("b", FLOAT, &[100])];
     let qdq = [node("DequantizeLinear", &["q", "s", "z"], &[])];
     assert_eq!(numbers(&qdq, &tensors), [json!("3.1K"), json!("int8,float32"), json!("qdq")]);
@@ -95,7 +95,7 @@ fn integers_that_are_turned_into_numbers_are_parameters_and_their_scales_are_not
 }
 
 #[test]
-fn packed_weights_are_as_many_as_their_operation_says() {
+fn the_number_of_packed_weights_comes_from_their_operation() {
     let tensors = [tensor("q", UINT8, &[32, 1, 32]), tensor("s", FLOAT, &[32]), tensor("z", UINT8, &[16]), tensor("b", FLOAT, &[1000])];
     let nodes = [node("MatMulNBits", &["x", "q", "s", "z"], &[("K", 64), ("N", 32), ("bits", 4)])];
     assert_eq!(numbers(&nodes, &tensors), [json!("3K"), json!("float32"), json!("matmulnbits")]);
@@ -106,7 +106,7 @@ fn packed_weights_are_as_many_as_their_operation_says() {
 }
 
 #[test]
-fn bytes_in_other_files_must_be_there() {
+fn external_files_must_exist() {
     let size = |places: &[(&str, &str)], data: usize| {
         let file = model(&[], &[external("w", &[1000], places)]);
         value(&inferred(&[("onnx/model.onnx", &file), ("onnx/model.onnx_data", &vec![0; data])]), "config.paramSize")
@@ -131,7 +131,7 @@ fn bytes_in_other_files_must_be_there() {
 }
 
 #[test]
-fn the_bytes_of_the_weights_decide_the_format_wherever_they_are() {
+fn the_bytes_of_the_weights_decide_the_format_in_external_files_too() {
     let file = model(&[], &[external("w", &[1000], &[("location", "model.onnx.data")])]);
     let inferred = inferred(&[("model.onnx", &file), ("model.onnx.data", &[0; 4000]), ("other.safetensors", &[0; 2000])]);
     assert_eq!(value(&inferred, "config.format"), "onnx");
@@ -139,7 +139,7 @@ fn the_bytes_of_the_weights_decide_the_format_wherever_they_are() {
 }
 
 #[test]
-fn what_its_maker_says_is_told() {
+fn metadata_of_the_author_is_recorded() {
     let property = |key: &str, value: &str| bytes(14, &[bytes(1, key.as_bytes()), bytes(2, value.as_bytes())].concat());
     let properties = [property("author", "Me"), property("license", "AGPL-3.0"), property("description", "It sees.")].concat();
     let inferred = inferred(&[("model.onnx", &[model(&[], &[]), properties].concat())]);
@@ -148,7 +148,7 @@ fn what_its_maker_says_is_told() {
 }
 
 #[test]
-fn the_config_of_the_model_it_was_made_from_gives_no_numbers() {
+fn the_config_of_the_original_model_gives_no_numbers() {
     let config = br#"{"model_type":"bert","torch_dtype":"bfloat16"}"#;
     let inferred = inferred(&[("model.onnx", &model(&[], &[tensor("w", FLOAT, &[1000])])), ("config.json", config)]);
     assert_eq!(value(&inferred, "descriptor.family"), "bert");
@@ -156,27 +156,27 @@ fn the_config_of_the_model_it_was_made_from_gives_no_numbers() {
 }
 
 #[test]
-fn what_is_not_to_be_believed_says_nothing() {
+fn malformed_models_give_no_metadata() {
     let sound = model(&[], &[tensor("w", FLOAT, &[1000])]);
     says_nothing(b"", "empty");
     says_nothing(b"\x08\x09", "no graph");
     says_nothing(&sound[..sound.len() - 1], "cut");
-    says_nothing(&[sound.as_slice(), &[0]].concat(), "a byte too many");
+    says_nothing(&[sound.as_slice(), &[0]].concat(), "one byte too many");
     says_nothing(&model(&[], &[shape("w", FLOAT, &[1000])]), "a shape without bytes");
-    says_nothing(&model(&[], &[[shape("w", FLOAT, &[1000]), bytes(9, &[0; 3999])].concat()]), "fewer bytes than the shape says");
+    says_nothing(&model(&[], &[[shape("w", FLOAT, &[1000]), bytes(9, &[0; 3999])].concat()]), "fewer bytes than the shape requires");
     says_nothing(&model(&[], &[shape("w", FLOAT, &[1 << 62, 1 << 62])]), "a shape that overflows");
     says_nothing(&model(&[], &[shape("w", FLOAT, &[u64::MAX])]), "a length below zero");
     says_nothing(&[number(1, 9), vec![0x3a], varint(u64::MAX), vec![0]].concat(), "a graph longer than any file");
     says_nothing(&[number(1, 9), vec![0x3a, 0xff, 0xff]].concat(), "a length that does not end");
-    says_nothing(&[number(1, 9), vec![0x3b, 0x3c], bytes(7, b"")].concat(), "a group, which is of an older protobuf");
+    says_nothing(&[number(1, 9), vec![0x3b, 0x3c], bytes(7, b"")].concat(), "a group, which older protobuf versions have");
     says_nothing(&[vec![0x08], vec![0xff; 10], bytes(7, b"")].concat(), "a number with more than 64 bits");
     let deep = (0..20).fold(Vec::new(), |graph, _| bytes(1, &bytes(5, &bytes(6, &graph))));
-    says_nothing(&bytes(7, &deep), "graphs in graphs without end");
-    says_nothing(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer to a file");
+    says_nothing(&bytes(7, &deep), "endlessly nested graphs");
+    says_nothing(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer file");
 }
 
 #[test]
-fn a_text_too_long_to_keep_is_passed_over() {
+fn a_too_long_text_is_skipped() {
     let name = "x".repeat(1 << 20);
     assert_eq!(numbers(&[node("MatMul", &[&name], &[])], &[tensor(&name, FLOAT, &[1000])])[0], "1K");
 }

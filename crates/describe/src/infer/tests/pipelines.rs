@@ -1,4 +1,4 @@
-//! Pipelines of diffusers.
+//! Diffusers pipelines.
 
 use super::{inferred, safetensors_of, source, value};
 use serde_json::{Value, json};
@@ -39,13 +39,13 @@ fn the_parts_of_a_pipeline_are_counted_together() {
 }
 
 #[test]
-fn a_whole_model_beside_its_parts_is_not_counted_too() {
+fn a_single_file_model_beside_its_parts_is_not_counted() {
     let whole = safetensors_of(&[("a", "F16", 16, &[4000])]);
     assert_eq!(value(&pipeline(&[("sd_xl_base.safetensors", &whole)], INDEX), "config.paramSize"), "4K");
 }
 
 #[test]
-fn a_part_that_cannot_be_read_leaves_the_size_unsaid() {
+fn an_unreadable_part_leaves_the_size_out() {
     let with = |path, content| {
         let index = String::from_utf8(INDEX.to_vec()).unwrap().replace(r#""safety_checker":[null,null]"#, r#""safety_checker":["x","Y"]"#);
         value(&pipeline(&[(path, content)], index.as_bytes()), "config.paramSize")
@@ -57,7 +57,7 @@ fn a_part_that_cannot_be_read_leaves_the_size_unsaid() {
 }
 
 #[test]
-fn a_part_in_a_part_and_one_without_a_name_count_once_or_not_at_all() {
+fn nested_parts_and_parts_without_names_are_not_counted_twice() {
     let index = br#"{"_class_name":"X","a":["x","Y"],"a/b":["x","Y"],"":["x","Y"]}"#;
     let weights = safetensors_of(&[("a", "F16", 16, &[1000])]);
     let inferred = inferred(&[
@@ -71,7 +71,7 @@ fn a_part_in_a_part_and_one_without_a_name_count_once_or_not_at_all() {
 }
 
 #[test]
-fn what_goes_in_and_out_is_told_by_the_pipelines_class() {
+fn the_pipelines_class_gives_input_and_output_types() {
     for (class, inputs, output) in [
         ("StableDiffusionImg2ImgPipeline", json!(["image", "text"]), json!(["image"])),
         ("FluxPipeline", json!(["text"]), json!(["image"])),
@@ -87,7 +87,7 @@ fn what_goes_in_and_out_is_told_by_the_pipelines_class() {
 }
 
 #[test]
-fn the_quantization_of_a_part_is_that_of_the_pipeline() {
+fn the_quantization_of_a_part_applies_to_the_pipeline() {
     let quantized = safetensors_of(&[("w", "U8", 8, &[1000]), ("w.absmax", "F32", 32, &[10])]);
     let index =
         br#"{"_class_name":"FluxPipeline","transformer":["diffusers","FluxTransformer2DModel"],"vae":["diffusers","AutoencoderKL"]}"#;

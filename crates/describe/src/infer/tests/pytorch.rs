@@ -8,7 +8,7 @@ fn tensor<'a>(name: &'a str, class: &'a str, storage: u32, shape: &'a [u32]) -> 
     TorchTensor { name, storage_class: class, storage, storage_elements: shape.iter().product(), offset: 0, shape }
 }
 
-/// An archive of these tensors, each storage as long as it should be.
+/// An archive of these tensors, with storages of the right lengths.
 fn archive(tensors: &[TorchTensor<'_>]) -> Vec<u8> {
     let size = |class: &str| match class {
         "DoubleStorage" | "LongStorage" => 8,
@@ -29,7 +29,7 @@ fn numbers(file: &[u8]) -> (Value, Value) {
 const NOTHING: (Value, Value) = (Value::Null, Value::Null);
 
 #[test]
-fn tensors_are_counted_and_their_storages_tell_the_precision() {
+fn tensors_are_counted_and_their_storages_give_the_precision() {
     let tensors = [
         tensor("a", "HalfStorage", 0, &[100, 10]),
         tensor("b", "FloatStorage", 1, &[100]),
@@ -53,7 +53,7 @@ fn tied_weights_are_counted_once() {
 }
 
 #[test]
-fn all_shards_are_counted_and_a_missing_one_leaves_it_unsaid() {
+fn all_shards_are_counted_and_a_missing_one_leaves_the_size_out() {
     let (first, second) = (archive(&[tensor("a", "HalfStorage", 0, &[1500])]), archive(&[tensor("b", "HalfStorage", 0, &[700])]));
     let both = inferred(&[("pytorch_model-00001-of-00002.bin", &first), ("pytorch_model-00002-of-00002.bin", &second)]);
     assert_eq!(value(&both, "config.paramSize"), "2.2K");
@@ -62,7 +62,7 @@ fn all_shards_are_counted_and_a_missing_one_leaves_it_unsaid() {
 }
 
 #[test]
-fn what_lies_beside_the_model_is_no_part_of_it() {
+fn other_files_beside_the_model_are_not_counted() {
     let model = archive(&[tensor("a", "FloatStorage", 0, &[1000])]);
     let other = archive(&[tensor("a", "FloatStorage", 0, &[5000])]);
     let inferred = inferred(&[("pytorch_model.bin", &model), ("optimizer.pt", &other)]);
@@ -70,17 +70,17 @@ fn what_lies_beside_the_model_is_no_part_of_it() {
 }
 
 #[test]
-fn a_file_from_before_the_archives_is_read_too() {
+fn a_legacy_file_is_read_too() {
     let preface = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.";
     let pickle = torch_pickle(&[tensor("a", "FloatStorage", 0, &[1000])]);
     assert_eq!(numbers(&[&preface[..], &pickle, b"\x80\x02]."].concat()), (json!("1K"), json!("float32")));
 }
 
 #[test]
-fn what_is_not_a_state_dictionary_says_nothing() {
+fn other_pickles_than_state_dictionaries_give_no_metadata() {
     let one = [tensor("a", "FloatStorage", 0, &[1000])];
     let pickle = torch_pickle(&one);
-    // A dictionary with the weights in one item, and who knows what in others.
+    // A dictionary with the weights in one item and unknown content in others.
     let nested = [b"\x80\x02}X\x05\x00\x00\x00model", &pickle[2..pickle.len() - 1], b"s."].concat();
     let sparse = [&pickle[..pickle.len() - 1], b"ctorch._utils\n_rebuild_sparse_tensor\n)R0."].concat();
     for (file, why) in [
@@ -88,9 +88,9 @@ fn what_is_not_a_state_dictionary_says_nothing() {
         (torch_archive(&sparse, &[(0, 4000)]), "sparse"),
         (torch_archive(&pickle, &[(0, 3999)]), "a storage of another size"),
         (torch_archive(&pickle, &[]), "no storage"),
-        (torch_archive(&pickle[..pickle.len() - 2], &[(0, 4000)]), "broken off"),
+        (torch_archive(&pickle[..pickle.len() - 2], &[(0, 4000)]), "truncated"),
         (archive(&[TorchTensor { offset: 1, ..one[0] }]), "beyond its storage"),
-        (archive(&[tensor("a", "ComplexDoubleStorage", 0, &[1000])]), "a type without a word"),
+        (archive(&[tensor("a", "ComplexDoubleStorage", 0, &[1000])]), "a type without a name in the specification"),
         (zip_of(&[("other.pkl", &pickle)]), "no pickle"),
         (pickle.clone(), "bare"),
         (Vec::new(), "empty"),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 type Tensors<'a> = &'a [(&'a str, &'a str, usize, &'a [usize])];
 
-/// `paramSize` and `precision` of a model of these tensors with this `quantization_config`.
+/// `paramSize` and `precision` of a model with these tensors and this `quantization_config`.
 fn numbers(tensors: Tensors<'_>, quantization: Value) -> (Value, Value) {
     let config = json!({"model_type": "x", "quantization_config": quantization}).to_string();
     let inferred = inferred(&[("config.json", config.as_bytes()), ("model.safetensors", &safetensors_of(tensors))]);
@@ -23,7 +23,7 @@ fn all_shards_are_counted() {
 }
 
 #[test]
-fn a_missing_shard_leaves_the_size_unsaid() {
+fn a_missing_shard_leaves_the_size_out() {
     let inferred = inferred(&[("model-00001-of-00002.safetensors", &safetensors_of(&[("a", "F16", 16, &[64, 32])]))]);
     assert_eq!(value(&inferred, "config.paramSize"), Value::Null);
 }
@@ -36,7 +36,7 @@ fn the_same_weights_under_older_names_are_not_counted_twice() {
 }
 
 #[test]
-fn alternatives_say_only_what_they_agree_on() {
+fn alternatives_give_only_their_common_values() {
     let alternatives =
         |second: &[u8]| inferred(&[("a.safetensors", &safetensors_of(&[("w", "F16", 16, &[1000])])), ("b.safetensors", second)]);
     let other_precision = alternatives(&safetensors_of(&[("w", "F32", 32, &[1000])]));
@@ -46,7 +46,7 @@ fn alternatives_say_only_what_they_agree_on() {
 }
 
 #[test]
-fn precision_is_by_bytes_in_the_specifications_words() {
+fn precision_is_ordered_by_bytes_with_the_specifications_names() {
     for (dtype, bits, word) in [
         ("F64", 64, json!("float64")),
         ("F32", 32, json!("float32")),
@@ -70,7 +70,7 @@ fn precision_is_by_bytes_in_the_specifications_words() {
 }
 
 #[test]
-fn positions_counters_and_masks_are_no_parameters() {
+fn positions_counters_and_masks_are_not_parameters() {
     let tensors: Tensors<'_> =
         &[("w", "F32", 32, &[1000]), ("position_ids", "I64", 64, &[512]), ("mask", "BOOL", 8, &[900]), ("table", "I32", 32, &[900])];
     assert_eq!(numbers(tensors, Value::Null), (json!("1K"), json!("float32")));
@@ -107,7 +107,7 @@ fn packed_weights_are_counted_unpacked() {
 }
 
 #[test]
-fn scales_are_no_parameters_whatever_their_type() {
+fn scales_of_any_type_are_not_parameters() {
     let four: Tensors<'_> = &[
         ("l.weight", "F4", 4, &[1000, 10]),
         ("l.weight_scale", "F8_E8M0", 8, &[400]),
@@ -137,7 +137,7 @@ fn bytes_beside_scales_may_hold_several_parameters_each() {
 }
 
 #[test]
-fn codes_in_place_of_weights_cannot_be_counted() {
+fn encoded_weights_cannot_be_counted() {
     for (name, dtype, bits) in [("l.q_weight", "I32", 32), ("l.codes", "I16", 16), ("l.indices", "U16", 16), ("l.trellis", "I16", 16)] {
         let tensors: Tensors<'_> = &[(name, dtype, bits, &[1000]), ("norm.weight", "F16", 16, &[1000])];
         assert_eq!(numbers(tensors, json!({"quant_method": "x"})), (Value::Null, json!("float16")), "{name}");
@@ -148,7 +148,7 @@ fn codes_in_place_of_weights_cannot_be_counted() {
 }
 
 #[test]
-fn a_type_that_is_not_known_leaves_the_numbers_unsaid() {
+fn an_unknown_type_leaves_the_numbers_out() {
     let tensors: Tensors<'_> = &[("a", "F3_E1M1", 3, &[1000]), ("b", "F16", 16, &[1000])];
     let inferred = inferred(&[("config.json", br#"{"model_type":"llama"}"#), ("model.safetensors", &safetensors_of(tensors))]);
     assert_eq!([value(&inferred, "config.paramSize"), value(&inferred, "config.precision")], [Value::Null, Value::Null]);
@@ -157,7 +157,7 @@ fn a_type_that_is_not_known_leaves_the_numbers_unsaid() {
 }
 
 #[test]
-fn a_quantizers_own_file_tells_what_the_config_does_not() {
+fn a_quantizers_separate_file_supplements_the_config() {
     let weights = safetensors_of(&[("l.qweight", "I32", 32, &[1000])]);
     for (file, content, technique) in [
         ("quantize_config.json", &br#"{"bits":4,"group_size":128}"#[..], "gptq"),
@@ -171,7 +171,7 @@ fn a_quantizers_own_file_tells_what_the_config_does_not() {
 }
 
 #[test]
-fn the_optimizer_of_nvidia_names_an_algorithm_in_a_file_of_its_own() {
+fn nvidias_optimizer_gives_an_algorithm_in_a_separate_file() {
     let weights = safetensors_of(&[("l.weight", "U8", 8, &[1000]), ("l.weight_scale", "F8_E4M3", 8, &[125])]);
     let of = |algorithm: &str| {
         let config = json!({"producer": {"name": "modelopt"}, "quantization": {"quant_algo": algorithm}}).to_string();
@@ -183,7 +183,7 @@ fn the_optimizer_of_nvidia_names_an_algorithm_in_a_file_of_its_own() {
 }
 
 #[test]
-fn copies_of_the_weights_for_other_programs_decide_nothing() {
+fn copies_of_the_weights_for_other_programs_are_ignored() {
     let weights = safetensors_of(&[("w", "F16", 16, &[1000])]);
     let copy: &[u8] = &[0; 9000];
     let names = ["tf_model.h5", "flax_model.msgpack", "pytorch_model.bin", "original/consolidated.00.pth", "onnx/model_fp16.onnx"];
@@ -202,7 +202,7 @@ fn copies_of_the_weights_for_other_programs_decide_nothing() {
 }
 
 #[test]
-fn the_index_counts_where_shapes_cannot_tell() {
+fn the_index_is_used_if_shapes_are_not_sufficient() {
     let index = br#"{"metadata":{"total_parameters":7000,"total_size":1},"weight_map":{}}"#;
     let of = |tensors: Tensors<'_>| {
         let inferred = inferred(&[("model.safetensors.index.json", index), ("model.safetensors", &safetensors_of(tensors))]);

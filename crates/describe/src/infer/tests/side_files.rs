@@ -1,4 +1,4 @@
-//! What config, card, chat template and licence tell.
+//! Metadata from config, model card, chat template and licence.
 
 use super::{annotation, inferred, source, value};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ fn of_card(card: &str, field: &str) -> Value {
 }
 
 #[test]
-fn the_family_is_the_text_models() {
+fn the_family_is_that_of_the_text_model() {
     let config = json!({"model_type": "llava", "text_config": {"model_type": "llama"}});
     assert_eq!(of_config(config, "descriptor.family"), "llama");
     assert_eq!(of_config(json!({"model_type": "bert"}), "descriptor.family"), "bert");
@@ -22,7 +22,7 @@ fn the_family_is_the_text_models() {
 }
 
 #[test]
-fn the_architecture_is_that_of_the_family_else_of_the_library() {
+fn the_architecture_comes_from_the_family_or_else_the_library() {
     for (config, expected) in [
         (json!({"model_type": "mamba2", "transformers_version": "4"}), json!("mamba")),
         (json!({"model_type": "rwkv6"}), json!("rwkv")),
@@ -37,7 +37,7 @@ fn the_architecture_is_that_of_the_family_else_of_the_library() {
 }
 
 #[test]
-fn the_config_gives_precision_and_quantization_where_no_header_does() {
+fn the_config_gives_precision_and_quantization_if_no_header_does() {
     for (config, expected) in [
         (json!({"torch_dtype": "float16"}), json!("float16")),
         (json!({"dtype": "bfloat16", "torch_dtype": "float32"}), json!("bfloat16")),
@@ -52,7 +52,7 @@ fn the_config_gives_precision_and_quantization_where_no_header_does() {
 }
 
 #[test]
-fn what_goes_in_and_out_is_told_by_the_task_then_by_the_files() {
+fn input_and_output_types_come_from_the_task_or_else_the_files() {
     let types = |files: &[(&str, &[u8])]| {
         let inferred = inferred(files);
         (value(&inferred, "config.capabilities.inputTypes"), value(&inferred, "config.capabilities.outputTypes"))
@@ -110,7 +110,7 @@ fn a_broken_card_still_has_its_text() {
 }
 
 #[test]
-fn a_card_means_the_text_that_it_has() {
+fn scalars_of_a_card_are_texts() {
     let card = "---\nversion: 1.10\nlanguage: no\nmodel_name: 1e3\nbase_model: 007\nlicense: mit\ntags: [1.0, on]\n---\n";
     assert_eq!(of_card(card, "descriptor.version"), "1.10");
     assert_eq!(of_card(card, "config.capabilities.languages"), json!(["no"]));
@@ -121,7 +121,7 @@ fn a_card_means_the_text_that_it_has() {
 }
 
 #[test]
-fn a_card_that_does_not_parse_is_told_of_and_read_as_far_as_it_can_be() {
+fn a_malformed_card_gives_a_warning_and_is_read_in_part() {
     let read = |card: &str| inferred(&[("README.md", card.as_bytes())]);
     let broken = read("---\nlicense: mit\ntitle: Tiny: a model\nversion: 1.10\n---\n# Tiny\n\nThis is the text of it.\n");
     assert_eq!(value(&broken, "descriptor.licenses"), json!(["MIT"]));
@@ -140,7 +140,7 @@ fn a_card_that_does_not_parse_is_told_of_and_read_as_far_as_it_can_be() {
 }
 
 #[test]
-fn the_licence_file_speaks_when_the_card_does_not() {
+fn the_licence_file_is_used_if_the_card_has_no_licence() {
     let text: (&str, &[u8]) = ("License.txt", b"Apache License\nVersion 2.0, January 2004");
     let licences = |card: &[u8]| inferred(&[text, ("README.md", card)]);
     let silent = licences(b"---\nlicense: other\n---\n");
@@ -150,8 +150,8 @@ fn the_licence_file_speaks_when_the_card_does_not() {
 }
 
 #[test]
-fn the_chat_template_tells_of_tools_and_reasoning() {
-    let told = |files: &[(&str, &[u8])]| {
+fn the_chat_template_shows_tools_and_reasoning() {
+    let capabilities = |files: &[(&str, &[u8])]| {
         let inferred = inferred(files);
         (value(&inferred, "config.capabilities.toolUsage"), value(&inferred, "config.capabilities.reasoning"))
     };
@@ -163,28 +163,28 @@ fn the_chat_template_tells_of_tools_and_reasoning() {
     );
     let prose: (&str, &[u8]) = ("chat_template.jinja", b"You may use tools. {{ 'tools' }}");
     let yes = json!(true);
-    assert_eq!(told(&[own, in_config]), (yes.clone(), Value::Null));
-    assert_eq!(told(&[in_config]), (Value::Null, yes.clone()));
-    assert_eq!(told(&[named]), (yes.clone(), yes));
-    assert_eq!(told(&[prose]), (Value::Null, Value::Null));
-    assert_eq!(told(&[("tokenizer_config.json", br#"{"chat_template":7}"#)]), (Value::Null, Value::Null));
+    assert_eq!(capabilities(&[own, in_config]), (yes.clone(), Value::Null));
+    assert_eq!(capabilities(&[in_config]), (Value::Null, yes.clone()));
+    assert_eq!(capabilities(&[named]), (yes.clone(), yes));
+    assert_eq!(capabilities(&[prose]), (Value::Null, Value::Null));
+    assert_eq!(capabilities(&[("tokenizer_config.json", br#"{"chat_template":7}"#)]), (Value::Null, Value::Null));
 }
 
 #[test]
-fn families_have_their_own_words_for_reasoning() {
-    let told = |template: &str| value(&inferred(&[("chat_template.jinja", template.as_bytes())]), "config.capabilities.reasoning");
+fn reasoning_markers_of_each_family_are_recognised() {
+    let reasoning = |template: &str| value(&inferred(&[("chat_template.jinja", template.as_bytes())]), "config.capabilities.reasoning");
     for template in
         ["{% if thinking %}", "{{ reasoning_effort }}", "<seed:think>", "[THINK]", "<|START_THINKING|>", "{{ thinking_budget }}"]
     {
-        assert_eq!(told(template), json!(true), "{template}");
+        assert_eq!(reasoning(template), json!(true), "{template}");
     }
     for template in ["You are thinking.", "{{ content.split('</think>')[-1] }}", "{{ 'reasoning_effort' }}"] {
-        assert_eq!(told(template), Value::Null, "{template}");
+        assert_eq!(reasoning(template), Value::Null, "{template}");
     }
 }
 
 #[test]
-fn the_name_is_the_one_it_was_loaded_under_unless_it_was_made_from_that() {
+fn the_name_is_the_loaded_name_unless_that_is_the_base_model() {
     let name = |id: &str, card: &str| {
         let config = json!({ "_name_or_path": id }).to_string();
         value(&inferred(&[("config.json", config.as_bytes()), ("README.md", card.as_bytes())]), "descriptor.name")
@@ -209,7 +209,7 @@ fn the_card_gives_title_version_and_base() {
 }
 
 #[test]
-fn tags_tell_the_task_when_they_agree() {
+fn tags_give_the_task_if_they_agree() {
     let outputs = |tags: &str| of_card(&format!("---\ntags: [{tags}]\n---\n"), "config.capabilities.outputTypes");
     assert_eq!(outputs("feature-extraction, sentence-similarity, bert"), json!(["embedding"]));
     assert_eq!(outputs("feature-extraction, text-generation"), Value::Null);
@@ -217,7 +217,7 @@ fn tags_tell_the_task_when_they_agree() {
 }
 
 #[test]
-fn the_context_is_what_the_model_takes_as_it_is_used() {
+fn the_context_length_is_the_effective_limit() {
     let config: (&str, &[u8]) = ("config.json", br#"{"max_position_embeddings":512,"text_config":{"max_position_embeddings":2048}}"#);
     let cut: (&str, &[u8]) = ("sentence_bert_config.json", br#"{"max_seq_length":256}"#);
     let tokenizer: (&str, &[u8]) = ("tokenizer_config.json", br#"{"model_max_length":128}"#);
@@ -234,7 +234,7 @@ fn the_context_is_what_the_model_takes_as_it_is_used() {
 }
 
 #[test]
-fn a_speech_model_tells_its_languages_and_what_it_hears() {
+fn a_speech_model_gives_its_languages_and_inputs() {
     let generation = br#"{"lang_to_id":{"<|en|>":1,"<|de|>":2,"<|haw|>":3},"task_to_id":{"transcribe":4}}"#;
     let inferred = inferred(&[("generation_config.json", generation)]);
     assert_eq!(value(&inferred, "config.capabilities.inputTypes"), json!(["audio"]));
@@ -244,13 +244,13 @@ fn a_speech_model_tells_its_languages_and_what_it_hears() {
 }
 
 #[test]
-fn mlx_has_a_key_of_its_own() {
+fn mlx_has_its_own_key() {
     let config = json!({"quantization": {"bits": 4, "group_size": 64}, "quantization_config": {"bits": 4, "group_size": 64}});
     assert_eq!(of_config(config, "config.quantization"), "mlx");
 }
 
 #[test]
-fn side_files_beyond_their_bounds_say_nothing_and_are_told_of() {
+fn too_large_side_files_give_no_metadata_and_a_warning() {
     let many = format!("{{\"model_type\":\"bert\",\"x\":[{}0]}}", "0,".repeat(1_000_000));
     let nested = format!("{{\"model_type\":\"bert\",\"x\":{}", "[".repeat(1_000_000));
     for (config, why) in [(many, "more than 64 MiB"), (nested, "nested more than")] {

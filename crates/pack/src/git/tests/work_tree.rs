@@ -1,4 +1,4 @@
-//! Revision and source of a directory that is a work tree of git.
+//! Revision and source URL of a directory that is a git work tree.
 
 use crate::{FileFilter, plan};
 use modelpack_describe::infer;
@@ -19,7 +19,7 @@ fn write(root: &Path, files: &[(&str, &str)]) {
     }
 }
 
-/// Revision and source of the model in `directory`.
+/// Revision and source URL of the model in `directory`.
 fn told(directory: &Path) -> (Option<String>, Option<String>) {
     write(directory, &[("a.bin", "x")]);
     let inferred = infer(&plan(directory, None, &FileFilter::default()).unwrap().model());
@@ -37,7 +37,7 @@ fn revision(files: &[(&str, &str)]) -> Option<String> {
 }
 
 #[test]
-fn the_commit_that_is_checked_out_and_where_it_was_cloned_from() {
+fn the_checked_out_commit_and_the_cloned_url_are_found() {
     let config =
         "[core]\n\tbare = false\n[remote \"origin\"]\n\turl = https://me:secret@huggingface.co/org/model\n\tfetch = +refs/heads/*\n";
     let (revision, source) =
@@ -47,7 +47,7 @@ fn the_commit_that_is_checked_out_and_where_it_was_cloned_from() {
 }
 
 #[test]
-fn a_commit_without_a_branch_and_a_branch_in_one_file_with_others() {
+fn a_detached_commit_and_a_packed_branch_are_found() {
     assert_eq!(revision(&[(".git/HEAD", COMMIT)]).as_deref(), Some(COMMIT));
     let packed = format!("# pack-refs with: peeled\n{OTHER} refs/heads/mai\n{COMMIT} refs/heads/main\n^{OTHER}\n");
     assert_eq!(revision(&[(".git/HEAD", "ref: refs/heads/main"), (".git/packed-refs", &packed)]).as_deref(), Some(COMMIT));
@@ -61,7 +61,7 @@ fn only_the_directorys_own_repository_counts() {
 }
 
 #[test]
-fn a_linked_work_tree_has_its_own_commit_and_shares_the_rest() {
+fn a_linked_work_tree_has_its_own_commit_and_shares_other_files() {
     let root = TempDir::new().unwrap();
     let tree = root.path().join("tree");
     write(
@@ -80,12 +80,12 @@ fn a_linked_work_tree_has_its_own_commit_and_shares_the_rest() {
     );
     assert_eq!(told(&tree), (Some(COMMIT.to_owned()), Some("https://github.com/org/model".to_owned())));
     for other in ["stranger", "robber"] {
-        assert_eq!(told(&root.path().join(other)), (None, None), "{other} is not the tree that the repository knows");
+        assert_eq!(told(&root.path().join(other)), (None, None), "{other} is not the work tree that the repository lists");
     }
 }
 
 #[test]
-fn a_submodule_is_the_one_that_its_repository_knows() {
+fn a_submodule_must_be_listed_by_its_repository() {
     let root = TempDir::new().unwrap();
     write(
         root.path(),
@@ -99,7 +99,7 @@ fn a_submodule_is_the_one_that_its_repository_knows() {
 }
 
 #[test]
-fn what_is_broken_or_hostile_says_nothing() {
+fn broken_and_hostile_repositories_give_nothing() {
     let outside: PathBuf = TempDir::new().unwrap().keep();
     write(&outside, &[("HEAD", COMMIT), ("ref", COMMIT)]);
     let away = format!("ref: refs/../../../..{}/ref", outside.display());
@@ -123,7 +123,7 @@ fn what_is_broken_or_hostile_says_nothing() {
     write(directory.path(), &[(".git/config", "")]);
     let pipe = directory.path().join(".git/HEAD");
     rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
-    assert_eq!(told(directory.path()), (None, None), "a pipe, which nobody writes to");
+    assert_eq!(told(directory.path()), (None, None), "a pipe without a writer");
     fs::remove_dir_all(outside).unwrap();
 }
 
@@ -148,7 +148,7 @@ fn a_link_in_the_repository_is_not_followed() {
 }
 
 #[test]
-fn a_directory_cannot_borrow_a_history_by_a_work_tree_that_the_repository_does_not_know() {
+fn a_directory_cannot_borrow_the_history_of_a_repository_that_does_not_list_it() {
     let root = TempDir::new().unwrap();
     let tree = root.path().join("tree");
     let config = "[remote \"origin\"]\nurl = https://github.com/secret/repo\n";

@@ -1,4 +1,4 @@
-//! What includes, excludes and ignore files leave of a directory.
+//! The effects of includes, excludes and ignore files on a directory.
 
 use super::*;
 use crate::Patterns;
@@ -35,7 +35,7 @@ fn modelfile(text: &str) -> Modelfile {
 }
 
 #[test]
-fn an_ignore_file_leaves_files_out_and_is_not_packed_itself() {
+fn an_ignore_file_excludes_files_and_is_not_packed() {
     let directory = tree(&["a.bin", "b.txt", "logs/x.txt", "sub/logs/keep.txt", "sub/a.bin"]);
     ignore(&directory, ".modelpackignore", "# not for others\r\n*.txt\r\n!keep.txt\r\n/logs/\r\n");
     assert_eq!(planned(directory.path()), ["a.bin", "sub/a.bin", "sub/logs/keep.txt"]);
@@ -45,7 +45,7 @@ fn an_ignore_file_leaves_files_out_and_is_not_packed_itself() {
 }
 
 #[test]
-fn the_nearest_ignore_file_that_says_something_decides() {
+fn the_nearest_ignore_file_with_a_matching_pattern_decides() {
     let directory = tree(&["a.txt", "sub/a.txt", "sub/b.txt", "sub/deep/b.txt", "other/b.txt"]);
     ignore(&directory, ".modelpackignore", "a.txt\n");
     ignore(&directory, "sub/.modelpackignore", "!a.txt\n/b.txt\n");
@@ -53,24 +53,27 @@ fn the_nearest_ignore_file_that_says_something_decides() {
 }
 
 #[test]
-fn a_file_that_a_modelfile_spells_out_may_not_be_ignored() {
+fn a_file_that_a_modelfile_names_must_not_be_ignored() {
     let directory = tree(&["a.bin", "d/x", "e/f/y"]);
     ignore(&directory, ".modelpackignore", "*.bin\n/d/\ne/f/\n");
     for (text, path, rule) in [("MODEL a.bin", "a.bin", ":1 \"*.bin\""), ("CODE d", "d", ":2"), ("CODE e/f/y", "e/f/y", ":3")] {
-        let said = plan(directory.path(), Some(&modelfile(text)), &FileFilter::default()).unwrap_err().to_string();
+        let message = plan(directory.path(), Some(&modelfile(text)), &FileFilter::default()).unwrap_err().to_string();
         let ignored = directory.path().join(".modelpackignore");
-        assert!(said.contains(&format!("{path:?} is left out by {}{rule}", ignored.display())), "{said}");
+        assert!(message.contains(&format!("{path:?} is left out by {}{rule}", ignored.display())), "{message}");
         let excluded = filter(&[], &[path.trim_end_matches("/f/y")], false);
-        assert!(matches!(plan(directory.path(), Some(&modelfile(text)), &excluded), Err(Error::Empty { .. })), "who excludes it knows");
+        assert!(
+            matches!(plan(directory.path(), Some(&modelfile(text)), &excluded), Err(Error::Empty { .. })),
+            "an explicit exclude is not an error"
+        );
     }
 }
 
 #[test]
-fn a_wrong_ignore_file_is_refused() {
+fn an_invalid_ignore_file_is_refused() {
     let directory = tree(&["sub/a"]);
     ignore(&directory, "sub/.modelpackignore", "ok\n[z-a]\n");
-    let said = refused(directory.path()).to_string();
-    assert!(said.contains("sub/.modelpackignore:2 \"[z-a]\": invalid range"), "{said}");
+    let message = refused(directory.path()).to_string();
+    assert!(message.contains("sub/.modelpackignore:2 \"[z-a]\": invalid range"), "{message}");
     fs::write(directory.path().join("sub/.modelpackignore"), b"\xff").unwrap();
     assert!(refused(directory.path()).to_string().contains("not UTF-8"));
     fs::remove_file(directory.path().join("sub/.modelpackignore")).unwrap();
@@ -79,7 +82,7 @@ fn a_wrong_ignore_file_is_refused() {
 }
 
 #[test]
-fn only_what_is_included_is_packed_and_exclude_beats_it() {
+fn only_included_files_are_packed_and_excludes_override_includes() {
     let directory = tree(&["a.json", "b.bin", "d/c.json", "d/e.txt", ".hidden.json", ".git/x.json"]);
     assert_eq!(only(&directory, &["*.json"], &[]), [".hidden.json", "a.json", "d/c.json"]);
     assert_eq!(only(&directory, &["*.json"], &["d/"]), [".hidden.json", "a.json"]);
@@ -88,11 +91,11 @@ fn only_what_is_included_is_packed_and_exclude_beats_it() {
     assert_eq!(only(&directory, &[], &["*.json"]), ["b.bin", "d/e.txt"]);
     let config = modelfile("CONFIG a.json\nCODE **/*.txt");
     let plan = plan(directory.path(), Some(&config), &filter(&["*.txt"], &[], true)).unwrap();
-    assert_eq!(paths(&plan), ["d/e.txt"], "what a Modelfile names is left out like others");
+    assert_eq!(paths(&plan), ["d/e.txt"], "files of a Modelfile are excluded like others");
 }
 
 #[test]
-fn an_include_beats_what_is_usually_left_out_if_it_names_it() {
+fn an_include_overrides_default_exclusions_that_it_names() {
     let directory = tree(&["a", ".env", ".github/w/x.yml", "src/.venv/x.py", "src/x.py", "src/x.pyc", "__pycache__/x.pyc", "d/Thumbs.db"]);
     ignore(&directory, ".modelpackignore", "src/\n");
     assert_eq!(only(&directory, &["*.py", ".github/w/*", ".e*"], &[]), [".github/w/x.yml", ".env", "src/x.py"]);
@@ -103,17 +106,17 @@ fn an_include_beats_what_is_usually_left_out_if_it_names_it() {
 }
 
 #[test]
-fn an_include_may_also_add_to_what_is_found() {
+fn an_include_may_also_add_files() {
     let directory = tree(&["a", "b.txt", ".env", ".github/w/x.yml", ".github/y", "logs/x.txt", "logs/y.log"]);
     ignore(&directory, ".modelpackignore", "logs/\nb.txt\n");
     assert_eq!(also(&directory, &[], &[]), ["a"]);
     assert_eq!(also(&directory, &[".env", ".github/w/"], &[]), [".github/w/x.yml", ".env", "a"]);
-    assert_eq!(also(&directory, &["*.log", "logs/"], &[]), ["a"], "what an ignore file leaves out stays out");
+    assert_eq!(also(&directory, &["*.log", "logs/"], &[]), ["a"], "ignored files stay excluded");
     assert_eq!(also(&directory, &[".github/", ".env"], &["w/", ".env"]), ["a", ".github/y"]);
 }
 
 #[test]
-fn what_is_left_out_is_not_looked_at() {
+fn excluded_directories_are_not_searched() {
     let directory = tree(&["a.json", "secret/x.json", "ignored/x", "d/x.json"]);
     ignore(&directory, ".modelpackignore", "ignored\n");
     symlink("nowhere", directory.path().join("dangling")).unwrap();
@@ -123,13 +126,20 @@ fn what_is_left_out_is_not_looked_at() {
     }
     without_privileges(|| {
         assert_eq!(only(&directory, &[], &["secret", "dangling", "/out"]), ["a.json", "d/x.json"]);
-        assert_eq!(only(&directory, &["/a.json", "/d/x.json"], &[]), ["a.json", "d/x.json"], "nothing in the others could be included");
-        assert!(plan(directory.path(), None, &filter(&["x.json"], &["dangling", "/out"], true)).is_err(), "it might be anywhere");
+        assert_eq!(
+            only(&directory, &["/a.json", "/d/x.json"], &[]),
+            ["a.json", "d/x.json"],
+            "the other directories cannot contain included files"
+        );
+        assert!(
+            plan(directory.path(), None, &filter(&["x.json"], &["dangling", "/out"], true)).is_err(),
+            "the file could be in any directory"
+        );
     });
 }
 
 #[test]
-fn nothing_left_says_which_patterns_there_are() {
+fn an_empty_plan_is_reported_with_its_patterns() {
     let directory = tree(&["a.txt"]);
     ignore(&directory, ".modelpackignore", "*.txt\n*.unused\n");
     let Error::Empty { rules, .. } = refused(directory.path()) else { panic!() };
@@ -142,7 +152,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_walk_takes_what_the_patterns_say_file_by_file(
+    fn the_walk_selects_the_same_files_as_the_patterns_one_by_one(
         files in collection::btree_set("([ab]{1,2}d/){0,3}[ab]{1,2}f", 1..10),
         include in collection::vec("!?/?[ab*?]{1,3}[df]?(/[ab*]{1,2}f?){0,2}/?", 0..3),
         exclude in collection::vec("!?/?[ab*?]{1,3}[df]?(/[ab*]{1,2}f?){0,2}/?", 0..3),

@@ -1,4 +1,4 @@
-//! Links within, out of and around a directory.
+//! Links inside a directory, out of it, and to it.
 
 use super::*;
 use std::os::unix::fs::symlink;
@@ -36,7 +36,7 @@ fn a_link_out_of_the_directory_is_refused() {
     let directory = tree(&["model/a.txt", "other/secret", "model2/x"]);
     let model = directory.path().join("model");
     let link = model.join("link");
-    // The last shares a prefix with the directory, but is another.
+    // The last target shares a prefix with the directory, but is a different one.
     for target in ["../other/secret", "../other", "/etc/passwd", "/dev/null", "../model2", "../model2/x"] {
         symlink(target, &link).unwrap();
         let error = refused(&model);
@@ -50,7 +50,7 @@ fn a_link_out_of_the_directory_is_refused() {
 }
 
 #[test]
-fn a_link_that_is_left_out_is_not_judged() {
+fn an_excluded_link_is_not_checked() {
     let directory = tree(&["a.txt"]);
     symlink("/etc/passwd", directory.path().join(".passwd")).unwrap();
     symlink("nowhere", directory.path().join("x.pyc")).unwrap();
@@ -58,7 +58,7 @@ fn a_link_that_is_left_out_is_not_judged() {
 }
 
 #[test]
-fn a_link_to_nothing_is_refused() {
+fn a_dangling_link_is_refused() {
     let directory = tree(&["a.txt"]);
     let link = directory.path().join("link");
     symlink("nowhere/at all", &link).unwrap();
@@ -71,7 +71,7 @@ fn a_link_to_nothing_is_refused() {
 }
 
 #[test]
-fn a_link_to_a_directory_that_holds_it_is_refused() {
+fn a_link_to_a_directory_that_contains_it_is_refused() {
     for target in [".", "..", "../sub"] {
         let directory = tree(&["sub/a.txt"]);
         let link = directory.path().join("sub/link");
@@ -85,7 +85,7 @@ fn a_link_to_a_directory_that_holds_it_is_refused() {
     assert!(matches!(refused(directory.path()), Error::LinkCycle { .. }));
 }
 
-/// A cache of Hugging Face with one file of each name in a snapshot; gives back the snapshot.
+/// Creates a Hugging Face cache with these files in a snapshot, and returns the snapshot.
 fn cache(root: &Path, repository: &str, files: &[&str]) -> PathBuf {
     let snapshot = root.join(repository).join("snapshots/0123abcd");
     for file in files {
@@ -100,7 +100,7 @@ fn cache(root: &Path, repository: &str, files: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn a_snapshot_of_a_hugging_face_cache_is_taken() {
+fn a_snapshot_of_a_hugging_face_cache_is_planned() {
     let directory = tempfile::tempdir().unwrap();
     for repository in ["models--org--tiny", "datasets--org--tiny"] {
         let snapshot = cache(directory.path(), repository, &["config.json", "model.safetensors", "onnx/model.onnx"]);
@@ -113,7 +113,7 @@ fn a_snapshot_of_a_hugging_face_cache_is_taken() {
 }
 
 #[test]
-fn a_snapshot_may_not_lead_out_of_its_own_blobs() {
+fn links_of_a_snapshot_must_stay_in_its_own_blobs() {
     let directory = tempfile::tempdir().unwrap();
     let other = cache(directory.path(), "models--org--other", &["config.json"]);
     let snapshot = cache(directory.path(), "models--org--tiny", &["config.json"]);
@@ -125,18 +125,18 @@ fn a_snapshot_may_not_lead_out_of_its_own_blobs() {
         assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }), "{}", target.display());
         fs::remove_file(&link).unwrap();
     }
-    // The same tree under any other name is no cache.
+    // The same tree under another name is not a cache.
     let plain = cache(directory.path(), "org--tiny", &["config.json"]);
     assert!(matches!(refused(&plain), Error::LinkOutside { .. }));
 }
 
-/// Two hashes of shared files.
+/// Hashes of two shared files.
 const HASHES: [&str; 2] = [
     "ab00000000000000000000000000000000000000000000000000000000000001",
     "cd00000000000000000000000000000000000000000000000000000000000002",
 ];
 
-/// The cache above, whose `model.safetensors` is shared by all repositories.
+/// The cache above, with a `model.safetensors` that all repositories share.
 fn sharing_cache(root: &Path) -> PathBuf {
     let snapshot = cache(root, "models--org--tiny", &["config.json", "model.safetensors"]);
     write(root, format!("blobs/ab/{}", HASHES[0]));
@@ -148,7 +148,7 @@ fn sharing_cache(root: &Path) -> PathBuf {
 }
 
 #[test]
-fn files_that_the_repositories_of_a_cache_share_are_taken() {
+fn shared_files_of_a_cache_are_planned() {
     let directory = tempfile::tempdir().unwrap();
     let snapshot = sharing_cache(directory.path());
     symlink("model.safetensors", snapshot.join("same.safetensors")).unwrap();
@@ -159,14 +159,14 @@ fn files_that_the_repositories_of_a_cache_share_are_taken() {
         assert_eq!(source(file), shared);
         assert_eq!(file.content.open_here(&file.path).unwrap().unwrap().here().unwrap().file.metadata().unwrap().len(), file.size);
     }
-    // What was put in its place since is not opened: a link as little as another file.
+    // A replacement of the file since then is not opened, whether it is a link or another file.
     fs::rename(&shared, shared.with_extension("old")).unwrap();
     symlink(shared.with_extension("old"), &shared).unwrap();
     assert!(plan.files[1].content.open_here(&plan.files[1].path).unwrap().is_err());
 }
 
 #[test]
-fn a_snapshot_may_lead_to_shared_files_over_its_own_blobs_alone() {
+fn a_snapshot_reaches_shared_files_only_through_its_own_blobs() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let snapshot = sharing_cache(root);
@@ -199,12 +199,12 @@ fn a_snapshot_may_lead_to_shared_files_over_its_own_blobs_alone() {
     }
     symlink(root.join(format!("blobs/cd/{}", HASHES[1])), &own).unwrap();
     assert_eq!(planned(&snapshot), ["config.json", "model.safetensors", "link"]);
-    // Straight to a shared file, which may be that of another repository.
+    // A direct link to a shared file, which may belong to another repository.
     let link = snapshot.join("straight");
     symlink(format!("../../../blobs/cd/{}", HASHES[1]), &link).unwrap();
     assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }));
     fs::remove_file(&link).unwrap();
-    // A directory that does not say that it is shared.
+    // A directory without the mark for shared files.
     for marker in ["2\n", "", "1\n\n"] {
         fs::write(root.join("blobs/.huggingface-shared-blobs"), marker).unwrap();
         assert!(matches!(refused(&snapshot), Error::LinkOutside { .. }), "{marker:?}");

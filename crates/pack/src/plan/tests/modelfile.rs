@@ -1,4 +1,4 @@
-//! Plans that a Modelfile makes.
+//! Plans with a Modelfile.
 
 use super::*;
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ fn with(directory: &TempDir, text: &str) -> Vec<String> {
     plan.files.iter().map(|f| format!("{} {}", f.kind.name(), f.path)).collect()
 }
 
-/// Line, column and message of a refusal.
+/// Line, column and message of an error.
 fn refused_with(directory: &TempDir, text: &str) -> (usize, usize, String) {
     match try_with(directory, text).expect_err(text) {
         Error::Modelfile { source: e, .. } => (e.line, e.column, e.problem.to_string()),
@@ -22,7 +22,7 @@ fn refused_with(directory: &TempDir, text: &str) -> (usize, usize, String) {
 }
 
 #[test]
-fn only_what_is_named_is_taken_as_what_is_said() {
+fn only_named_files_are_planned_with_the_given_kinds() {
     let directory = tree(&["config.json", "train.json", "model.bin", "notes.txt", "src/run.py"]);
     let plan = try_with(&directory, "NAME x\nDATASET train.json\nDOC *.bin\nCODE src/run.py").unwrap();
     let files: Vec<_> = plan.files.iter().map(|f| (f.path.as_str(), f.kind, f.inferred)).collect();
@@ -30,14 +30,14 @@ fn only_what_is_named_is_taken_as_what_is_said() {
 }
 
 #[test]
-fn a_modelfile_that_names_no_files_leaves_them_to_their_names() {
+fn a_modelfile_without_file_commands_leaves_the_kinds_to_the_names() {
     let directory = tree(&["model.bin", ".hidden", "Modelfile"]);
     assert_eq!(with(&directory, "NAME x"), ["weight model.bin"]);
     assert!(try_with(&directory, "NAME x").unwrap().files[0].inferred);
 }
 
 #[test]
-fn the_first_kind_that_names_a_file_takes_it_once() {
+fn the_first_kind_that_names_a_file_wins() {
     let directory = tree(&["a.json", "b.json"]);
     let expected = ["weight.config a.json", "weight b.json"];
     assert_eq!(with(&directory, "DOC *\nDATASET *.json\nCODE a.json\nMODEL ?.json\nMODEL b.json\nCONFIG a.*"), expected);
@@ -57,7 +57,7 @@ fn wildcards_stay_in_their_directory() {
 }
 
 #[test]
-fn a_directory_stands_for_all_files_below() {
+fn a_directory_selects_all_files_below() {
     let directory = tree(&["w/a.bin", "w/x/b.bin", "w/.git/config", "w/.env", "w/x.pyc", "other"]);
     for text in ["MODEL w", "MODEL ./w/", "MODEL w/**", "MODEL **/w/"] {
         assert_eq!(with(&directory, text), ["weight w/a.bin", "weight w/x/b.bin"], "{text}");
@@ -66,7 +66,7 @@ fn a_directory_stands_for_all_files_below() {
 }
 
 #[test]
-fn hidden_files_match_wildcards_but_foreign_ones_do_not() {
+fn wildcards_match_hidden_files_but_not_default_exclusions() {
     let directory = tree(&["a.json", ".b.json", "._a.json", ".git/c.json", ".hid/c.json", ".cache/d.json", "x.pyc", "Modelfile"]);
     assert_eq!(with(&directory, "CONFIG *.json"), ["weight.config .b.json", "weight.config a.json"]);
     assert_eq!(with(&directory, "CONFIG */*.json"), ["weight.config .hid/c.json"]);
@@ -75,7 +75,7 @@ fn hidden_files_match_wildcards_but_foreign_ones_do_not() {
 }
 
 #[test]
-fn whatever_is_spelt_out_is_taken() {
+fn files_named_without_wildcards_are_always_planned() {
     let directory = tree(&[".env", ".git/config", "x.pyc", "Modelfile", "a[1].bin", "a1.bin", "b c.bin"]);
     assert_eq!(
         with(&directory, "CODE .env\nCODE .git/config\nCODE x.pyc\nDOC Modelfile"),
@@ -94,7 +94,7 @@ fn a_path_without_wildcards_must_exist() {
     assert_eq!(refused_with(&directory, "MODEL a.bin/x").2, "\"a.bin/x\" does not exist");
     assert_eq!(refused_with(&directory, "MODEL a.bin/").2, "\"a.bin/\" does not exist");
     assert_eq!(refused_with(&directory, "MODEL dir/B.bin").2, "\"dir/B.bin\" does not exist");
-    // Naming a file twice, or a directory that has nothing to take, is no error; nor is a wildcard without a match.
+    // A file named twice, an empty directory, and a wildcard without a match are not errors.
     fs::create_dir(directory.path().join("empty")).unwrap();
     assert_eq!(with(&directory, "MODEL a.bin\nDOC a.bin\nDOC empty\nDOC *.md\nDOC none/*"), ["weight a.bin"]);
     assert!(matches!(try_with(&directory, "DOC *.md"), Err(Error::Empty { .. })));
@@ -110,7 +110,7 @@ fn a_wildcard_that_matches_only_directories_is_refused() {
 }
 
 #[test]
-fn what_no_command_names_is_not_judged() {
+fn files_that_no_command_names_are_not_checked() {
     let directory = tree(&["a.bin", "sub/b.bin", "A.bin"]);
     symlink("/usr", directory.path().join("usr")).unwrap();
     symlink("nowhere", directory.path().join("dangling")).unwrap();
@@ -126,7 +126,7 @@ fn what_no_command_names_is_not_judged() {
 }
 
 #[test]
-fn an_error_names_the_modelfile() {
+fn an_error_contains_the_path_of_the_modelfile() {
     let directory = tree(&["a.bin", "packing/my.modelfile"]);
     let path = directory.path().join("packing/my.modelfile");
     fs::write(&path, "MODEL a.bin\nMODEL b.bin\n").unwrap();
@@ -134,7 +134,7 @@ fn an_error_names_the_modelfile() {
     assert_eq!(error.to_string(), format!("{}, line 2, column 7: \"b.bin\" does not exist", path.display()));
 }
 
-/// The plan that a Kitfile makes, as `kind path` lines, with a mark where the name said the kind.
+/// The plan with a Kitfile, as `kind path` lines, marked if the kind was inferred from the name.
 fn with_kitfile(directory: &TempDir, text: &str) -> Vec<String> {
     let kitfile = Modelfile::parse_kitfile(text).unwrap_or_else(|e| panic!("{e}"));
     let plan = plan(directory.path(), Some(&kitfile), &FileFilter::default()).unwrap_or_else(|e| panic!("{text}: {e}"));
@@ -142,15 +142,15 @@ fn with_kitfile(directory: &TempDir, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn in_a_kitfile_the_longer_path_takes_a_file() {
+fn in_a_kitfile_the_longer_path_wins() {
     let directory = tree(&["Kitfile", "m.bin", "src/run.py", "src/docs/how.txt", "README.md", ".hidden"]);
     let kitfile = "docs: [{path: src/docs}]\ncode: [{path: ./src}]\ndatasets: [{path: .}]";
     assert_eq!(with_kitfile(&directory, kitfile), ["code src/run.py", "dataset README.md", "dataset m.bin", "doc src/docs/how.txt"]);
-    assert_eq!(with_kitfile(&directory, "package: {name: x}").len(), 4, "one that names no files leaves them to their names");
+    assert_eq!(with_kitfile(&directory, "package: {name: x}").len(), 4, "a Kitfile without files leaves the kinds to the names");
 }
 
 #[test]
-fn files_of_a_kitfiles_model_are_what_it_names_or_their_names_say() {
+fn kinds_below_a_kitfiles_model_are_inferred_from_names() {
     let directory = tree(&["model/a.json", "model/b.safetensors", "model/c.odd", "model/README.md", "x.json", "y.json"]);
     let kitfile = "model: {path: model, parts: [{path: x.json, type: weight}, {path: y.json}]}";
     let expected = [
@@ -166,7 +166,7 @@ fn files_of_a_kitfiles_model_are_what_it_names_or_their_names_say() {
 }
 
 #[test]
-fn what_a_kitfile_names_must_be_there() {
+fn files_that_a_kitfile_names_must_exist() {
     let directory = tree(&["a*"]);
     let kitfile = Modelfile::parse_kitfile("code:\n  - path: 'a*'\n  - path: none").unwrap();
     match plan(directory.path(), Some(&kitfile), &FileFilter::default()).unwrap_err() {
