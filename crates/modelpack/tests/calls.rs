@@ -4,8 +4,6 @@ use modelpack::{
     AttachOptions, Model, Modelpack, Options, PackRequest, Place, Progress, PruneOptions, ScanOptions, ScanTarget, UnpackOptions,
     spec::RepositoryName,
 };
-#[cfg(feature = "validate")]
-use modelpack::{ValidateOptions, ValidateTarget};
 use std::{fs, path::Path, sync::Arc};
 
 /// This test only has to compile: a future that is not `Send` for every lifetime cannot be spawned.
