@@ -56,6 +56,14 @@ pub enum Error {
         /// The patterns that may be the reason, each with its origin.
         rules: Vec<String>,
     },
+    /// A file that says which files are packed, a Modelfile or an ignore file, cannot be read as one.
+    #[error("{}: {why}", path.display())]
+    RulesFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// A pattern is invalid.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),

@@ -169,7 +169,7 @@ impl Modelfile {
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_transfer::Error::io("read", path))?;
         if bytes.len() as u64 > MAX_BYTES {
             let why = format!("it has more than {MAX_BYTES} bytes, so it is not a Modelfile");
-            return Err(modelpack_transfer::Error::Invalid { what: path.display().to_string(), why }.into());
+            return Err(Error::RulesFile { path: path.to_owned(), why });
         }
         // A byte order mark is not part of the first line.
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);

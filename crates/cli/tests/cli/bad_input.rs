@@ -210,3 +210,13 @@ fn an_absent_tag() {
     ok(&cli, &format!("push {reference}"));
     ok(&cli, &format!("pull {reference} -o out"));
 }
+
+#[test]
+fn a_file_of_rules_that_is_none_is_bad_input() {
+    let (cli, model) = cli_with_model();
+    fs::File::create(model.join("Modelfile")).unwrap().set_len((64 << 20) + 1).unwrap();
+    fails(&cli, "pack model -t tiny", 9, &["Modelfile: it has more than 67108864 bytes"]);
+    fs::remove_file(model.join("Modelfile")).unwrap();
+    fs::write(model.join(".modelpackignore"), b"\xff").unwrap();
+    fails(&cli, "pack model -t tiny", 9, &[".modelpackignore: its text is not UTF-8"]);
+}

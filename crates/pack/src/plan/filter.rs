@@ -1,7 +1,7 @@
 //! Changes to the selection of a plan: includes, excludes, and ignore files.
 
 use super::tree::Rules;
-use crate::{Patterns, Result};
+use crate::{Error, Patterns, Result};
 use std::{fs::File, io::Read, path::Path, rc::Rc};
 
 /// A larger file is not an ignore file.
@@ -85,11 +85,11 @@ impl Ignores {
 
 /// The text of an ignore file with the name `shown`.
 pub(super) fn read_rules(file: File, shown: &Path) -> Result<String> {
-    let invalid = |why: &str| modelpack_transfer::Error::Invalid { what: shown.display().to_string(), why: why.to_owned() };
+    let invalid = |why: &str| Error::RulesFile { path: shown.to_owned(), why: why.to_owned() };
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(modelpack_transfer::Error::io("read", shown))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(invalid("it has more than 1 MiB, so it is not an ignore file").into());
+        return Err(invalid("it has more than 1 MiB, so it is not an ignore file"));
     }
-    Ok(String::from_utf8(bytes).map_err(|_| invalid("its text is not UTF-8"))?)
+    String::from_utf8(bytes).map_err(|_| invalid("its text is not UTF-8"))
 }
