@@ -39,9 +39,9 @@ impl Modelpack {
         let subject = self.subject(model, Digests::StandIns).await?;
         let image = image_of(&subject.manifest)?;
         let report = modelpack_lint::lint(image, subject.config.as_deref());
-        let report = match subject.missing {
-            Some(gaps) => {
-                let missing = gaps.into_iter().map(|gap| (gap.path.to_string(), gap.message));
+        let report = match &subject.files {
+            Some(prepared) => {
+                let missing = prepared.gaps().await?.into_iter().map(|gap| (gap.path.to_string(), gap.message));
                 report.with_missing(image, missing).without_digests()
             }
             None => report,

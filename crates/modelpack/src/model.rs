@@ -1,7 +1,7 @@
 //! A model that is packed or not packed yet.
 
-use crate::{Modelpack, PackRequest, Place, Result, open::image_of};
-use modelpack_pack::{Gap, pack, preview};
+use crate::{Modelpack, PackRequest, Place, Result, open::image_of, pack::Prepared};
+use modelpack_pack::{pack, preview};
 use modelpack_spec::{Descriptor, Manifest, Selector, Tag};
 use modelpack_transfer::{Begin, Error as StoreError, Sink, Source};
 use std::fmt;
@@ -31,8 +31,8 @@ pub(crate) struct Subject {
     /// The config's bytes, if its media type is JSON. The config of a foreign artifact can have any
     /// content and size.
     pub(crate) config: Option<Vec<u8>>,
-    /// The missing parts of the model, if its files were checked.
-    pub(crate) missing: Option<Vec<Gap>>,
+    /// The files, if they are not packed yet.
+    pub(crate) files: Option<Prepared>,
 }
 
 /// The digests in the manifest of files that are not packed yet.
@@ -53,13 +53,12 @@ impl Modelpack {
                 let opened = self.open(place).await?;
                 let descriptor = &image_of(&opened.manifest)?.config;
                 let config = opened.place.blame(readable_config(opened.source.as_ref(), descriptor).await)?;
-                Ok(Subject { config, missing: None, manifest: opened.manifest })
+                Ok(Subject { config, files: None, manifest: opened.manifest })
             }
             Model::Files(request) => {
                 let prepared = self.prepare(request).await?;
                 let layers = prepared.layers(request)?;
                 let built = preview(&layers, &prepared.description)?;
-                let missing = Some(prepared.gaps().await?);
                 let manifest = match digests {
                     Digests::StandIns => built.manifest,
                     Digests::Computed => {
@@ -67,7 +66,7 @@ impl Modelpack {
                         prepared.blame(pack(&layers, &prepared.description, &Held, &at, &self.pack_options()).await)?
                     }
                 };
-                Ok(Subject { manifest, config: Some(built.config_bytes), missing })
+                Ok(Subject { manifest, config: Some(built.config_bytes), files: Some(prepared) })
             }
         }
     }
