@@ -7,6 +7,7 @@ mod archived;
 
 use crate::{
     Error, Result,
+    convert::is_untested,
     unpack::{Allowance, ArchiveReader, Contents, name as layer_name},
 };
 use archived::{Archived, Beginnings};
@@ -175,8 +176,7 @@ impl Files for ArtifactFiles {
 
 /// The kind of a layer's files, and whether it was inferred from their names.
 fn kind_of(layer: &Layer) -> Option<(LayerKind, bool)> {
-    let untested = layer.descriptor.annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
-    layer.kind.map(|kind| (kind, untested.is_some_and(|(_, value)| value == "true")))
+    layer.kind.map(|kind| (kind, is_untested(layer).unwrap_or(false)))
 }
 
 fn unnamed(layer: &Layer) -> Error {

@@ -111,7 +111,7 @@ fn name_archives(layers: &mut [LayerInput]) {
 
 /// The layer with today's names, without its diffId.
 fn input(layer: &Layer) -> Result<LayerInput> {
-    let Descriptor { digest, size, annotations, .. } = &layer.descriptor;
+    let Descriptor { digest, size, .. } = &layer.descriptor;
     let (encoding, path) = match &layer.content {
         Content::File(path) => (Encoding::Raw, Some(path)),
         Content::Archive(encoding) => (*encoding, layer.path.as_ref()),
@@ -120,8 +120,7 @@ fn input(layer: &Layer) -> Result<LayerInput> {
         }
         Content::Unnamed => return refused(layer, "it has no file name, so it cannot be a layer of a model"),
     };
-    let annotation = annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
-    let untested = annotation.and_then(|(_, value)| value.parse().ok());
+    let untested = is_untested(layer);
     let (kind, untested) = match (layer.kind, path) {
         (Some(kind), _) => (kind, untested),
         (None, Some(path)) => (classify(path, *size).0, Some(true)),
@@ -130,6 +129,12 @@ fn input(layer: &Layer) -> Result<LayerInput> {
     };
     let metadata = path.filter(|_| encoding == Encoding::Raw).map(|path| attributes(layer, path));
     Ok(LayerInput { kind, encoding, digest: digest.clone(), diff_id: None, size: *size, path: path.cloned(), metadata, untested })
+}
+
+/// Whether the kind of a layer was inferred from the name of its file, under today's or the older name of the annotation.
+pub(crate) fn is_untested(layer: &Layer) -> Option<bool> {
+    let annotation = layer.descriptor.annotations.iter().find(|(key, _)| key.ends_with(".model.file.mediatype.untested"));
+    annotation.and_then(|(_, value)| value.parse().ok())
 }
 
 fn refused<T>(layer: &Layer, why: &str) -> Result<T> {
