@@ -11,6 +11,7 @@ mod files;
 mod memory;
 mod notice;
 mod overlay;
+mod plan;
 pub mod platform;
 mod produced;
 mod progress;
@@ -30,6 +31,7 @@ pub use files::{
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
+pub use plan::{Fetch, Order, Plan};
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
 pub use ranges::Ranges;

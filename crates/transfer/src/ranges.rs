@@ -1,6 +1,6 @@
 //! A set of byte ranges: what of a blob is there, or what of it is missing.
 
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 /// A set of bytes, as half-open ranges that are sorted, not empty, and neither overlap nor touch. It needs memory for each gap, however
 /// long the ranges are.
@@ -25,7 +25,7 @@ impl Ranges {
         let end = self.0.partition_point(|there| there.start <= range.end);
         let start = self.0[first..end].first().map_or(range.start, |there| there.start.min(range.start));
         let stop = self.0[first..end].last().map_or(range.end, |there| there.end.max(range.end));
-        self.0.splice(first..end, [start..stop]);
+        self.0.splice(first..end, iter::once(start..stop));
     }
 
     /// Removes the bytes of `range`.
@@ -92,7 +92,7 @@ impl Ranges {
 
 impl From<Range<u64>> for Ranges {
     fn from(range: Range<u64>) -> Self {
-        Self::from_iter([range])
+        iter::once(range).collect()
     }
 }
 
