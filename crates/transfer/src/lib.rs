@@ -4,6 +4,7 @@
 //! from one to the other. Bytes are verified where they are written ([`Verifier`], [`verify_manifest`]), and no caller can avoid that.
 
 mod body;
+mod connections;
 pub mod contract;
 mod copy;
 mod error;
@@ -22,6 +23,7 @@ mod verifier;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
+pub use connections::{Connections, Control, Permit};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};
 pub use files::{
