@@ -160,7 +160,7 @@ fn after_a_power_failure_only_what_was_synced_counts() {
     file.write_all_at(&vec![0; 1_900_000], 1_100_000).unwrap();
     drop(file);
     let partial = scene.begin();
-    assert_eq!(partial.missing().iter().collect::<Vec<_>>(), [1_100_000..3_000_000]);
+    assert!(partial.missing().iter().eq(std::iter::once(1_100_000..3_000_000)));
     scene.write(&partial, 1_100_000..2_000_000);
     scene.kill(partial);
     let partial = scene.begin();
@@ -173,7 +173,8 @@ fn after_a_power_failure_only_what_was_synced_counts() {
 #[test]
 fn a_journal_that_ends_in_garbage_counts_up_to_there_and_one_of_another_blob_does_not_count() {
     let scene = Scene::new(2_000_000);
-    let damages: [(&dyn Fn(&mut Vec<u8>), u64); 6] = [
+    type Damage<'a> = (&'a dyn Fn(&mut Vec<u8>), u64);
+    let damages: [Damage; 6] = [
         (&|journal| journal.extend(b"have 1 2"), 1_000_000),
         (&|journal| journal.extend(b"have 1 99999999999\nhave 1500000 1600000\n"), 1_000_000),
         (&|journal| journal.extend(b"\0\0\0\0\nhave 1500000 1600000\n"), 1_000_000),
