@@ -31,7 +31,7 @@ pub use files::{
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
-pub use partial::{Leftover, Partial, PartialDirectory};
+pub use partial::{Leftover, POLL, Partial, PartialDirectory, RESUMABLE};
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
 pub use ranges::Ranges;

@@ -108,8 +108,10 @@ impl LeftOut {
 /// While another process or call unpacks into the same directory, this call waits for it and calls
 /// `waits` once. Files of the other unpack then count as existing files.
 ///
-/// If the returned future is dropped, incomplete files are removed, by threads that may outlive it
-/// briefly.
+/// If it fails or the returned future is dropped, raw files of 1 MiB and more that are incomplete
+/// stay in a hidden directory of the destination. The next call for the same destination continues
+/// them, and removes what is left of others. All other incomplete files are removed, by threads that
+/// may outlive the future briefly.
 pub async fn unpack(
     source: &dyn Source,
     manifest: &Manifest,
@@ -314,6 +316,7 @@ impl Unpacking<'_> {
             directories = placed.directories;
             placed_raw = for_each_concurrent(limit, &missing, |file| self.write(&staging, *file)).await?;
             written.extend(missing.iter().map(RawFile::finished));
+            blocking(move || staging.clear_partials()).await?;
         }
         let (destination, unnamed, cache) = (self.destination.clone(), plan.unnamed, self.options.digest_cache.clone());
         blocking(move || {

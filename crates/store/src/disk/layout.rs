@@ -7,19 +7,18 @@ use super::{
     index::{self, Index},
     links::Links,
     lock,
-    partial_upload::{PartialUpload, RESUMABLE},
+    partial_upload::PartialUpload,
     presence::Presence,
     reserve::Reserve,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, Verifier, blocking, verify_selected};
+use modelpack_transfer::{Begin, Body, Error, FileRange, POLL, RESUMABLE, Result, Sink, Source, Verifier, blocking, verify_selected};
 use std::{
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 /// The manifests and blobs in a directory with `oci-layout`, `index.json` and `blobs/<algorithm>/<hex>`.
@@ -311,7 +310,7 @@ impl Layout {
             return Ok(Some(Begin::Upload(Box::new(self.begin_blocking(verifier)?))));
         };
         self.create()?;
-        let Some(partial) = self.0.blobs.partials()?.begin(blob)? else { return Ok(None) };
+        let Some(partial) = self.0.blobs.partials()?.begin(blob, &format!("blob {}", blob.digest))? else { return Ok(None) };
         // Its last owner may have completed it.
         if self.adds_held(blob)? {
             partial.discard();
@@ -501,9 +500,6 @@ pub(super) const SMALL: u64 = 1 << 20;
 
 /// How the names of partial blobs in a layout begin.
 const PARTIAL: &str = ".partial-";
-
-/// How often a process that waits for the writer of a blob looks whether it has ended.
-const POLL: Duration = Duration::from_millis(50);
 
 /// The name of the file that makes a directory a layout.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";
