@@ -49,6 +49,7 @@ async fn copy_tree(
         // The config comes first in a manifest and goes last.
         blobs.rotate_left(1);
     }
+    sink.check_room(&blobs).await?;
     blobs.iter().for_each(|d| options.progress.expect(d.size));
     let (layers, config) = blobs.split_at(blobs.len().saturating_sub(1));
     for_each_concurrent(options.concurrency, layers.iter().copied(), |blob| copy_blob(source, blob, sink, &options.progress)).await?;

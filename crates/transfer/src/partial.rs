@@ -26,6 +26,7 @@ use rustix::{
 };
 use std::{
     fs::{File, TryLockError},
+    io,
     ops::Range,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -147,8 +148,23 @@ impl PartialDirectory {
         }
     }
 
-    /// How many bytes of the blob's room are reserved already; blocks.
-    pub fn reserved(&self, blob: &Digest) -> u64 {
+    /// Fails with [`Error::Io`] and [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull) if the file system has too little room for all of
+    /// these blobs; blocks. What is reserved for them already counts.
+    pub fn check_room<'a>(&self, blobs: impl IntoIterator<Item = &'a Descriptor>) -> Result<()> {
+        let lacks = |blob: &Descriptor| blob.size.saturating_sub(self.reserved(&blob.digest));
+        let needed = blobs.into_iter().fold(0, |sum: u64, blob| sum.saturating_add(lacks(blob)));
+        // If the file system does not say how much is free, the first write that fails does.
+        match platform::free_room(&self.0.directory) {
+            Ok(free) if free < needed => {
+                let why = format!("{needed} bytes more are needed, and {free} are free");
+                Err(Error::io("make room in", &self.0.path)(io::Error::new(io::ErrorKind::StorageFull, why)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes of the blob's room are reserved already.
+    fn reserved(&self, blob: &Digest) -> u64 {
         let found = statat(&self.0.directory, self.name(blob), AtFlags::SYMLINK_NOFOLLOW);
         found.map_or(0, |found| u64::try_from(found.st_blocks).unwrap_or_default().saturating_mul(512))
     }
@@ -419,7 +435,7 @@ impl Partial {
             missing.insert(range);
         }
         kept.present.iter().for_each(|present| missing.remove(present));
-        if missing.iter().any(|part| kept.writing.intersects(&part)) {
+        if missing.iter().any(|part| kept.writing.intersects(part)) {
             let why = "two tasks write the same bytes of it at the same time".to_owned();
             return Err(Error::Invalid { what: self.what.clone(), why });
         }

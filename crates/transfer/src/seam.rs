@@ -30,6 +30,11 @@ pub trait Sink: Send + Sync {
     /// if sending bytes that the sink holds already costs more than hashing them.
     fn wants_digest(&self) -> bool;
 
+    /// Fails if the sink knows that it has too little room for these blobs. To be asked before the first of them is begun.
+    async fn check_room(&self, _blobs: &[&Descriptor]) -> Result<()> {
+        Ok(())
+    }
+
     /// Begins to write a blob. If there is a descriptor, the sink may answer that it holds the blob. Without a descriptor, the digest is
     /// computed from what is written.
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin>;

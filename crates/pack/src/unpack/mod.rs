@@ -296,7 +296,9 @@ impl Unpacking<'_> {
         missing.append(&mut replaced);
         if let Some(turn) = turn.filter(|_| !plan.archives.is_empty() || !missing.is_empty()) {
             let destination = self.destination.clone();
-            let staging = Arc::new(blocking(move || Staging::create(destination, turn)).await?);
+            let layers = missing.iter().map(|file| file.layer).chain(plan.archives.iter().map(|(layer, _)| *layer));
+            let blobs: Vec<Descriptor> = layers.map(|layer| layer.descriptor.clone()).collect();
+            let staging = Arc::new(blocking(move || Staging::create(destination, turn, &blobs)).await?);
             let stored = plan.archives_size();
             let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
             let stage = |(layer, form)| self.stage_archive(unarchiver.clone(), layer, form);

@@ -6,8 +6,8 @@ use super::{
     turn::{LOCK, Turn},
 };
 use crate::directory::{DIRECTORY, failed};
-use modelpack_spec::FilePath;
-use modelpack_transfer::{Error, PartialDirectory, Result};
+use modelpack_spec::{Descriptor, FilePath};
+use modelpack_transfer::{Error, PartialDirectory, RESUMABLE, Result};
 use rustix::{
     fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, unlinkat},
     io::Errno,
@@ -46,7 +46,7 @@ pub(super) struct Staging {
     destination: Arc<Destination>,
     name: String,
     directory: OwnedFd,
-    partials: PartialDirectory,
+    partials: Option<PartialDirectory>,
     next: AtomicU64,
     /// Released after all work in the staging directory has ended, also when unpacking is
     /// cancelled.
@@ -61,11 +61,21 @@ pub(super) struct StagedFile {
 }
 
 impl Staging {
-    /// Creates a directory in the destination. `turn` is the right to write to it.
-    pub(super) fn create(destination: Arc<Destination>, turn: Turn) -> Result<Self> {
+    /// Creates a directory in the destination. `turn` is the right to write to it. `blobs` are those
+    /// that will be written; if they include large ones, there is a directory for these too.
+    ///
+    /// Fails if there is too little room for all of them.
+    pub(super) fn create(destination: Arc<Destination>, turn: Turn, blobs: &[Descriptor]) -> Result<Self> {
         // The process that was waited for may have been killed.
         Self::remove_stale(&destination);
-        let partials = open_partials(&destination)?;
+        let is_large = blobs.iter().any(|blob| blob.size >= RESUMABLE);
+        let partials = if is_large { Some(open_partials(&destination)?) } else { None };
+        if let Some(partials) = &partials
+            && let Err(error) = partials.check_room(blobs)
+        {
+            remove_partials(&destination);
+            return Err(error);
+        }
         loop {
             let id = getrandom::u64().expect("the system has random numbers");
             let name = format!("{PREFIX}{id:016x}");
@@ -91,12 +101,12 @@ impl Staging {
 
     /// The partial blobs of raw layers.
     pub(super) fn partials(&self) -> &PartialDirectory {
-        &self.partials
+        self.partials.as_ref().expect("there is one for large blobs")
     }
 
     /// Removes all partial blobs, of this and of earlier calls: nothing is left to do for them.
     pub(super) fn clear_partials(&self) -> Result<()> {
-        self.partials.clear(|_| true).map(drop)
+        self.partials.as_ref().map_or(Ok(()), |partials| partials.clear(|_| true).map(drop))
     }
 
     /// Creates a file with the given executable bit. Its name is short, independent of the file's
@@ -136,9 +146,13 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         remove(&self.destination, &self.name, self.directory.as_fd());
-        // It stays if there is something in it.
-        let _ = unlinkat(&self.destination, PARTIALS, AtFlags::REMOVEDIR);
+        remove_partials(&self.destination);
     }
+}
+
+/// Removes the directory of partial blobs, unless there is something in it.
+fn remove_partials(destination: &Destination) {
+    let _ = unlinkat(destination, PARTIALS, AtFlags::REMOVEDIR);
 }
 
 fn open_partials(destination: &Destination) -> Result<PartialDirectory> {

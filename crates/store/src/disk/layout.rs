@@ -478,6 +478,17 @@ impl Sink for Layout {
         false
     }
 
+    async fn check_room(&self, blobs: &[&Descriptor]) -> Result<()> {
+        let (this, blobs) = (self.clone(), blobs.iter().map(|blob| (*blob).clone()).collect::<Vec<_>>());
+        blocking(move || {
+            this.create()?;
+            // Whether a blob that is here is intact is looked at when it is begun.
+            let is_absent = |blob: &&Descriptor| !this.0.blobs.size(&blob.digest).is_ok_and(|size| size == Some(blob.size));
+            this.0.blobs.partials()?.check_room(blobs.iter().filter(is_absent))
+        })
+        .await
+    }
+
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
         loop {
             let (this, blob) = (self.clone(), blob.cloned());
