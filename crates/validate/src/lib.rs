@@ -1,8 +1,8 @@
 //! Checks documents of the ModelPack specification with JSON Schemas, and with rules that a schema
 //! cannot express.
 //!
-//! There is no I/O: documents are bytes. A [`Report`] lists each [`Problem`]: its location, what was
-//! found, what is allowed, and the keyword of the schema or the name of the rule in [`RULES`].
+//! There is no I/O: documents are bytes. A [`Report`] lists each [`Problem`]: its location, what
+//! was found, what is allowed, and the keyword of the schema or the name of the rule in [`RULES`].
 //! Other crates read documents leniently: they accept older names and the habits of other tools.
 //! This crate reports these as problems.
 //!

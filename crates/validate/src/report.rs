@@ -48,8 +48,8 @@ pub struct Problem {
     pub found: String,
     /// What is allowed.
     pub allowed: String,
-    /// The keyword of the JSON Schema that is broken, such as `required`, or the name of the rule in
-    /// [`RULES`](crate::RULES).
+    /// The keyword of the JSON Schema that is broken, such as `required`, or the name of the rule
+    /// in [`RULES`](crate::RULES).
     pub rule: String,
 }
 
@@ -127,7 +127,8 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("a string, {}", Value::from(shortened(text)))
 }
 
-/// The name of a field or the index of an item as a part of a JSON pointer, shortened if it is long.
+/// The name of a field or the index of an item, as a part of a JSON pointer. Long names are
+/// shortened.
 pub(crate) fn escape(key: &str) -> String {
     shortened(key).replace('~', "~0").replace('/', "~1")
 }

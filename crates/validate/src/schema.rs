@@ -172,8 +172,8 @@ impl Check<'_> {
 }
 
 impl Keywords {
-    /// What `schema`, a part of the document `self`, allows, in words: its description, or else a text
-    /// that is made from its keywords.
+    /// What `schema`, a part of the document `self`, allows, in words: its description, or else a
+    /// text that is made from its keywords.
     fn allowed(&self, schema: &Keywords) -> String {
         if let Some(description) = &schema.description {
             description.clone()

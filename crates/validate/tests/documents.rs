@@ -1,5 +1,5 @@
-//! Checks every JSON example in the documents of this repository against the media type in its fence.
-//! A fence without a media type is an error.
+//! Checks every JSON example in the documents of this repository against the media type in its
+//! fence. A fence without a media type is an error.
 
 use modelpack_spec::{Config, Manifest, annotation, media_type};
 use modelpack_validate::{RULES, Report, validate_artifact, validate_config, validate_file_metadata, validate_manifest};
@@ -83,7 +83,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Adds the files of this repository, without build output, hidden files and test models, to `files`.
+/// Adds the files of this repository to `files`, without build output, hidden files and test
+/// models.
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -137,8 +137,8 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Changes one place of `document`: sets it to `value`, or removes it if there is no value. If `new`
-/// is not empty and the place is an object, adds a field of this name instead.
+/// Changes one place of `document`: sets it to `value`, or removes it if there is no value. If
+/// `new` is not empty and the place is an object, adds a field of this name instead.
 fn changed(document: Value, place: usize, new: &str, value: Option<Value>) -> Value {
     let mut places = vec![String::new()];
     pointers(&document, "", &mut places);

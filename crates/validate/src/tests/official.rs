@@ -1,5 +1,5 @@
-//! The cases of the specification's own tests of the config: a small config, a change to it, and the
-//! expected problem.
+//! The cases of the specification's own tests of the config: a small config, a change to it, and
+//! the expected problem.
 
 use super::{broken, with};
 use crate::validate_config;

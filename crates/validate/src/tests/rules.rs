@@ -1,4 +1,4 @@
-//! Tests of the rules that a schema cannot express, each with documents that it accepts and rejects.
+//! Tests of the rules that a schema cannot express, with documents that each accepts and rejects.
 
 use super::{broken, config, manifest, with};
 use crate::{RULES, Report, validate_artifact, validate_config, validate_manifest};
