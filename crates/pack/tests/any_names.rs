@@ -82,7 +82,7 @@ async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy
         assert_eq!(Digest::of(&uncompressed(&layer.media_type, bytes)), *diff_id);
     }
     let options =
-        UnpackOptions { selection: Selection::default(), force: false, concurrency: 2, progress: Arc::default(), digest_cache: None };
+        UnpackOptions { concurrency: 2, ..UnpackOptions::default() };
     let unpacked = unpack(&store, &manifest, to, &options, || {}).await.unwrap();
     Some((config, unpacked.written.len()))
 }

@@ -29,7 +29,7 @@ pub(crate) fn tar(data: &[u8]) {
             other: Default::default(),
         });
         let options =
-            UnpackOptions { selection: Selection::default(), force: false, concurrency: 1, progress: Arc::default(), digest_cache: None };
+            UnpackOptions { concurrency: 1, ..UnpackOptions::default() };
         unpack(&store, &manifest.expect("the manifest is valid"), &destination, &options, || {}).await
     });
     // Threads of the runtime remove the staged files.

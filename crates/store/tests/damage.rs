@@ -20,7 +20,7 @@ use std::{
 use tempfile::TempDir;
 
 fn options() -> CopyOptions {
-    CopyOptions { concurrency: 2, progress: Arc::default() }
+    CopyOptions { concurrency: 2, ..CopyOptions::default() }
 }
 
 fn blob_path(root: &Path, digest: &Digest) -> PathBuf {

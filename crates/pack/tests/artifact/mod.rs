@@ -88,7 +88,7 @@ impl Source for Artifact {
 }
 
 pub(crate) fn options() -> UnpackOptions {
-    UnpackOptions { selection: Selection::default(), force: false, concurrency: 3, progress: Arc::default(), digest_cache: None }
+    UnpackOptions { concurrency: 3, ..UnpackOptions::default() }
 }
 
 pub(crate) fn forced() -> UnpackOptions {
