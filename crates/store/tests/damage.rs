@@ -15,7 +15,6 @@ use std::{
         fs::{FileExt, symlink},
     },
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use tempfile::TempDir;
 
