@@ -175,8 +175,12 @@ class Bench:
         return run(command, self.model), None
 
     def push(self, who):
-        root = self.scratch("registry")
         self.scratch("store"), self.scratch("modctl")
+        return self.send(who)
+
+    def send(self, who):
+        """Pushes to an empty registry."""
+        root = self.scratch("registry")
         with self.server(lambda address: [self.floor, "receive", address, root] if who == "floor" else self.serve(root, address)) as (server, address):
             client = run(self.push_command(who, address), self.model)
         return client, server.usage
