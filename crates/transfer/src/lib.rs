@@ -30,7 +30,7 @@ pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use produced::Producer;
-pub use progress::{Progress, Snapshot};
+pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};
 pub use seam::{Begin, Sink, Source, Upload};
 pub use symlink::follow_links;
 pub use verifier::{VerifiedBlob, Verifier};
