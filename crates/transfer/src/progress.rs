@@ -56,7 +56,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// The bytes of [`total`](Self::total) for which nothing is left to do.
     pub fn done(&self) -> u64 {
-        self.moved.saturating_add(self.resumed).saturating_add(self.skipped)
+        self.moved.saturating_add(self.present())
+    }
+
+    /// The bytes that were not transferred.
+    pub fn present(&self) -> u64 {
+        self.resumed.saturating_add(self.skipped)
     }
 }
 
