@@ -11,7 +11,7 @@ use std::{
 /// A file has a line of its own after this time. So small files do not appear for a moment each.
 const LASTING: Duration = Duration::from_secs(1);
 /// Nothing is said about a shorter pause.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(3);
 /// Nothing is said about a shorter wait.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// A longer time is not known well enough to be shown.
@@ -101,6 +101,7 @@ impl Pace {
             true => ("hashing", now.hashed.clamp(done, now.total), hashed),
             false => (self.doing, done, moved),
         };
+        let rate = rate.filter(|_| idle < PAUSE);
         let outlook = if now.total > 0 && done == now.total && !is_hashing {
             Outlook::Finishing
         } else if idle >= PAUSE {
@@ -192,7 +193,7 @@ mod tests {
         assert_eq!(view([(0, at(0))]).outlook, Outlook::Unknown);
         assert_eq!(view([(10, at(10_000))]).outlook, Outlook::Unknown, "eleven days");
         let stalled = view([(1, at(500_000_000)), (2, at(500_000_000)), (8, at(500_000_000))]);
-        assert_eq!((stalled.outlook, stalled.waits), (Outlook::Paused(seconds(7)), vec![]));
+        assert_eq!((stalled.outlook, stalled.rate), (Outlook::Paused(seconds(7)), None));
         assert_eq!(view([(20, Snapshot::default())]).outlook, Outlook::Paused(seconds(20)), "no answer yet");
         assert_eq!(view([(1, at(1_000_000_000)), (90, at(1_000_000_000))]).outlook, Outlook::Finishing);
         // Bytes that were moved in vain count again.
