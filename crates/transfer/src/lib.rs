@@ -4,6 +4,7 @@
 //! from one to the other. Bytes are verified where they are written ([`Verifier`], [`verify_manifest`]), and no caller can avoid that.
 
 mod body;
+mod connections;
 pub mod contract;
 mod copy;
 mod error;
@@ -12,16 +13,19 @@ mod memory;
 mod notice;
 mod overlay;
 mod partial;
+mod plan;
 pub mod platform;
 mod produced;
 mod progress;
 mod ranges;
+mod rate;
 mod seam;
 mod symlink;
 mod verifier;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable, copy_hashed};
+pub use connections::{Connections, Control, Permit};
 pub use copy::{CopyOptions, copy, fetch, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};
 pub use files::{
@@ -32,9 +36,11 @@ pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use partial::{Leftover, POLL, Partial, PartialDirectory, RESUMABLE};
+pub use plan::{Fetch, Order, Plan};
 pub use produced::Producer;
 pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};
 pub use ranges::Ranges;
+pub use rate::{InvalidRate, Rate, RateLimit};
 pub use seam::{Begin, RangedUpload, Sink, Source, Upload};
 pub use symlink::follow_links;
 pub use verifier::{VerifiedBlob, Verifier};
