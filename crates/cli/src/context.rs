@@ -43,6 +43,7 @@ impl Context {
     fn modelpack_with(&self, registry: &RegistryArgs, concurrency: u16) -> Modelpack {
         let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
         let client = client.proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
+        let client = client.certificates(self.settings.certificates.clone());
         let (output, told) = (self.output.clone(), Mutex::new(Vec::new()));
         let notices = Notices::to(move |notice| {
             let mut told = told.lock().expect("no one panics while holding what was told");

@@ -99,8 +99,7 @@ impl<P: Protocol> Download<P> {
         loop {
             self.answers.count += 1;
             let asked = if self.answers.are_too_many() {
-                let why = "it broke off too often, each time after a few bytes".to_owned();
-                Err(Error::Network { url: shown(&self.resource.url), why }.into())
+                Err(Error::network(shown(&self.resource.url), "it broke off too often, each time after a few bytes").into())
             } else {
                 self.ask_once().await
             };
@@ -186,7 +185,7 @@ impl<P: Protocol> Download<P> {
                 // A part is complete, and more is needed.
                 Ok(Ok(None)) if self.at == answer.end && answer.skip == 0 => continue,
                 Ok(Ok(None)) => Failure::cut_off(answer.response.url()),
-                Ok(Err(error)) => Failure::network(answer.response.url(), &error),
+                Ok(Err(error)) => Failure::network(answer.response.url(), error),
                 Err(_) => Failure::stalled(answer.response.url(), idle),
             };
             info!(
@@ -202,16 +201,16 @@ impl<P: Protocol> Download<P> {
     /// The error, with how many bytes had come.
     fn told(&self, error: Error) -> Error {
         match error {
-            Error::Network { url, why } => {
+            Error::Network { url, why, source } => {
                 let (came, of) = (self.at - self.wanted.start, self.wanted.end - self.wanted.start);
-                Error::Network { url, why: format!("{why}; {came} of {of} bytes had come") }
+                Error::Network { url, why: format!("{why}; {came} of {of} bytes had come"), source }
             }
             other => other,
         }
     }
 
     fn broken(&self, response: &Response, why: &str) -> Error {
-        self.told(Error::Network { url: shown(response.url()), why: why.to_owned() })
+        self.told(Error::network(shown(response.url()), why))
     }
 }
 

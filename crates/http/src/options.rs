@@ -1,6 +1,6 @@
 //! How servers are reached.
 
-use crate::{Credentials, Proxies};
+use crate::{Certificates, Credentials, Proxies};
 use modelpack_transfer::Notices;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ pub struct ClientOptions {
     pub plain_http: bool,
     /// Accept any TLS certificate.
     pub insecure: bool,
+    /// Whose certificates are trusted.
+    pub certificates: Certificates,
     /// The proxies to go through.
     pub proxies: Proxies,
     /// The logins for registries.
@@ -35,6 +37,11 @@ impl ClientOptions {
     /// Whether any TLS certificate is accepted.
     pub fn insecure(self, insecure: bool) -> Self {
         Self { insecure, ..self }
+    }
+
+    /// Trusts these certificates.
+    pub fn certificates(self, certificates: Certificates) -> Self {
+        Self { certificates, ..self }
     }
 
     /// Goes through these proxies.

@@ -2,12 +2,16 @@
 
 use crate::{
     client::HttpClient,
-    failure::{Failure, unexpected},
+    failure::{Failure, unexpected, unexpected_because},
+    link,
     protocol::Protocol,
     request::Request,
-    text::shown,
+    text::{printable, shown},
 };
-use http::{HeaderValue, Method, StatusCode, header::LOCATION};
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{LINK, LOCATION},
+};
 use modelpack_transfer::Result;
 use reqwest::{Response, Url};
 use std::{
@@ -113,11 +117,22 @@ impl<P: Protocol> Origin<P> {
     pub fn location(&self, response: &Response) -> Result<Url> {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| unexpected(response, "it does not say where to go on (Location)"))?;
-        let url = response.url().join(location).map_err(|_| unexpected(response, "its Location is not a URL"))?;
+        let url = response.url().join(location).map_err(|e| unexpected_because(response, "its Location is not a URL", e))?;
         match url.scheme() {
             "https" => Ok(url),
             "http" if self.url.scheme() == "http" => Ok(url),
             _ => Err(unexpected(response, format!("it leads to {}, which is less secure", shown(&url)))),
+        }
+    }
+
+    /// The URL of the next page of a list, which the `Link` of a response names; `None` if there is no other page. Fails if it is not on this
+    /// server.
+    pub fn next_page(&self, response: &Response) -> Result<Option<Url>> {
+        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+        let Some(next) = links.filter_map(link::parse_next).next() else { return Ok(None) };
+        match response.url().join(next) {
+            Ok(url) if self.owns(&url) => Ok(Some(url)),
+            _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
         }
     }
 

@@ -44,7 +44,9 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts};
+pub use modelpack_distribution::client::{
+    Authorities, Certificates, ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts,
+};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
