@@ -101,6 +101,6 @@ impl Opened {
     pub(crate) async fn copied_to(self, to: &Place, digest: Digest, counted: Snapshot) -> Copied {
         let to = to.clone().or_registry();
         let referrers_left_behind = if self.place.is_beside(&to) { Some(0) } else { self.count_referrers().await };
-        Copied { from: self.place, to, digest, moved: counted.moved, present: counted.skipped, referrers_left_behind }
+        Copied { from: self.place, to, digest, moved: counted.moved, present: counted.present(), referrers_left_behind }
     }
 }

@@ -40,7 +40,7 @@ pub use overlay::Overlay;
 pub use partial::{Leftover, POLL, Partial, PartialDirectory, RESUMABLE};
 pub use plan::{Fetch, Order, Plan};
 pub use produced::Producer;
-pub use progress::{Progress, Snapshot};
+pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};
 pub use ranges::Ranges;
 pub use rate::{InvalidRate, Rate, RateLimit};
 pub use seam::{Begin, RangedUpload, Sink, Source, Upload};
