@@ -4,6 +4,7 @@
 //! from one to the other. Bytes are verified where they are written ([`Verifier`], [`verify_manifest`]), and no caller can avoid that.
 
 mod body;
+mod connections;
 pub mod contract;
 mod copy;
 mod error;
@@ -11,17 +12,22 @@ mod files;
 mod memory;
 mod notice;
 mod overlay;
+mod partial;
+mod plan;
 pub mod platform;
 mod produced;
 mod progress;
+mod ranges;
+mod rate;
 mod referrers;
 mod seam;
 mod symlink;
 mod verifier;
 mod verify;
 
-pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
-pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
+pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable, copy_hashed};
+pub use connections::{Connections, Control, Permit};
+pub use copy::{CopyOptions, copy, fetch, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};
 pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
@@ -30,10 +36,14 @@ pub use files::{
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
+pub use partial::{Leftover, POLL, Partial, PartialDirectory, RESUMABLE};
+pub use plan::{Fetch, Order, Plan};
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
+pub use ranges::Ranges;
+pub use rate::{InvalidRate, Rate, RateLimit};
 pub use referrers::{MAX_REFERRERS, Referrers, referrers_by_tag};
-pub use seam::{Begin, Sink, Source, Upload};
+pub use seam::{Begin, RangedUpload, Sink, Source, Upload};
 pub use symlink::follow_links;
 pub use verifier::{VerifiedBlob, Verifier};
 pub use verify::{verify_blob, verify_bytes, verify_manifest, verify_selected};
