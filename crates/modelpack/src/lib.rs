@@ -37,7 +37,7 @@ mod verify;
 
 pub use attach::{AttachOptions, Attached, Attachment};
 pub use convert::ConvertedCopy;
-pub use copy::Copied;
+pub use copy::{Copied, CopyReferrers};
 pub use diff::{Aspect, Change, Diff, DiffSide, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{InspectedLayer, Inspection};
