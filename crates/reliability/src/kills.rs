@@ -1,12 +1,11 @@
 //! Commands and their registry are ended by signals at random moments.
 
 use crate::{
-    random::Random,
     rounds::Tally,
     scene::{Scene, Violation, expect_failure, finish, left_over, shown},
     task::Task,
 };
-use modelpack_testkit::Signal;
+use modelpack_testkit::{Random, Signal};
 use std::{
     collections::HashMap,
     fs,

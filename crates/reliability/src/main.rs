@@ -7,7 +7,6 @@
 mod faults;
 mod kills;
 mod model;
-mod random;
 mod rounds;
 mod scene;
 mod server;

@@ -1,6 +1,6 @@
 //! Small random models, determined by a seed.
 
-use crate::random::Random;
+use modelpack_testkit::Random;
 use std::{fs, path::Path};
 
 /// The files of a model. Its next version changes some of them.
@@ -36,9 +36,11 @@ pub fn write_next(old: &Path, directory: &Path, random: &mut Random) {
 
 fn write_file(path: &Path, random: &mut Random) {
     let content = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => format!(r#"{{"model_type":"llama","revision":{}}}"#, random.next()).into_bytes(),
+        Some("json") => format!(r#"{{"model_type":"llama","revision":{}}}"#, random.number()).into_bytes(),
         Some("safetensors") => safetensors(200_000 + random.below(800_000), random),
-        _ => format!("# {:x}\n", random.next()).repeat(1 + usize::try_from(random.below(2000)).expect("the number is small")).into_bytes(),
+        _ => {
+            format!("# {:x}\n", random.number()).repeat(1 + usize::try_from(random.below(2000)).expect("the number is small")).into_bytes()
+        }
     };
     make_parent(path);
     fs::write(path, content).unwrap_or_else(|e| panic!("cannot write {path:?}: {e}"));

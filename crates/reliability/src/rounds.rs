@@ -1,6 +1,7 @@
 //! Concurrent rounds, each of which can be repeated by its number.
 
-use crate::{random::Random, scene::Violation};
+use crate::scene::Violation;
+use modelpack_testkit::Random;
 use std::{
     any::Any,
     collections::BTreeMap,

@@ -1,8 +1,8 @@
 //! The start of a round: one registry, one user, and two versions of a model. The registry has the
 //! older version.
 
-use crate::{model, random::Random};
-use modelpack_testkit::{Cli, Output, Running, Signal, difference};
+use crate::model;
+use modelpack_testkit::{Cli, Output, Random, Running, Signal, difference};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
