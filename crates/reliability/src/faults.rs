@@ -9,7 +9,7 @@ use crate::{
     task::{Prepared, Task},
 };
 use effect::{explains, is_temporary};
-use modelpack_testkit::{FaultProxy, Random, RandomFaults, Running, Signal};
+use modelpack_testkit::{Failure, FaultProxy, Random, RandomFaults, Running, Signal};
 use plan::{Plan, plan};
 use std::{path::Path, thread, time::Duration};
 
@@ -95,7 +95,11 @@ fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faul
     prepared.expected.check(scene, done).map_err(|why| format!("{why}, after {shown}"))?;
     let passes = match faults {
         Faults::Planned(plan) => plan.passes,
-        Faults::Random { .. } => injected.len() <= SURVIVED && injected.iter().all(is_temporary),
+        // A registry that refuses a new token as well does not want this client.
+        Faults::Random { .. } => {
+            let expiries = injected.iter().filter(|failure| matches!(failure, Failure::ExpireTokens)).count();
+            injected.len() <= SURVIVED && expiries < 2 && injected.iter().all(is_temporary)
+        }
     };
     if !done && passes {
         return Err(format!("the faults are temporary, so the command must continue: {shown}"));
