@@ -2,7 +2,10 @@
 //! safe to use as a file name.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{
+    Digest as _, Sha256, Sha512,
+    digest::common::hazmat::{SerializableState, SerializedState},
+};
 use std::{fmt, str::FromStr};
 
 /// A hash function that the OCI image specification registers.
@@ -162,6 +165,27 @@ impl Hasher {
         }
     }
 
+    /// The state after the bytes added, from which [`resume`](Self::resume) continues. It has at
+    /// most 209 bytes, and is not secret.
+    pub fn state(&self) -> Vec<u8> {
+        match &self.0 {
+            State::Sha256(hasher) => hasher.serialize().to_vec(),
+            State::Sha512(hasher) => hasher.serialize().to_vec(),
+        }
+    }
+
+    /// A hasher that has the bytes of an earlier [`state`](Self::state); `None` if that is not a
+    /// state of this hash function. Whether the state belongs to certain bytes cannot be checked.
+    pub fn resume(algorithm: Algorithm, state: &[u8]) -> Option<Self> {
+        fn read<S: SerializableState>(state: &[u8]) -> Option<S> {
+            S::deserialize(&SerializedState::<S>::try_from(state).ok()?).ok()
+        }
+        Some(Self(match algorithm {
+            Algorithm::Sha256 => State::Sha256(read(state)?),
+            Algorithm::Sha512 => State::Sha512(read(state)?),
+        }))
+    }
+
     /// The digest of all bytes added.
     pub fn finish(self) -> Digest {
         let algorithm = self.algorithm();
@@ -191,6 +215,22 @@ mod tests {
         let digest = sha512.finish();
         assert!(digest.hex().starts_with("ddaf35a193617aba"));
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+    }
+
+    #[test]
+    fn a_hasher_continues_from_a_state() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            for before in [0, 1, 63, 64, 127, 128, 1000] {
+                let bytes: Vec<u8> = (0..1500u32).map(|i| (i % 251) as u8).collect();
+                let mut hasher = Hasher::new(algorithm);
+                hasher.update(&bytes[..before]);
+                let state = hasher.state();
+                let mut resumed = Hasher::resume(algorithm, &state).expect("it is a state");
+                resumed.update(&bytes[before..]);
+                assert_eq!(resumed.finish(), algorithm.digest(&bytes), "after {before} bytes");
+                assert!(Hasher::resume(algorithm, &state[1..]).is_none());
+            }
+        }
     }
 
     #[test]

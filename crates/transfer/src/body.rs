@@ -130,6 +130,11 @@ impl FileRange {
         verifier.finish()
     }
 
+    /// Whether it is all of its file.
+    pub fn is_whole(&self) -> bool {
+        self.offset == 0 && self.file.metadata().is_ok_and(|metadata| metadata.len() == self.len)
+    }
+
     /// A reader of all bytes, which reads [`CHUNK`] bytes at a time.
     pub fn buffered(&self) -> impl io::BufRead + '_ {
         struct Bytes<'a>(&'a FileRange, u64);
@@ -447,6 +452,49 @@ impl Drop for Piece {
     fn drop(&mut self) {
         self.home.spare().push(std::mem::take(&mut self.buffer));
     }
+}
+
+/// Reads a range of a file piece by piece; blocks. This thread calls `write` with each piece and its position in the range, and a second
+/// thread calls `hash` with the same. So a single file uses two processors.
+///
+/// Stops at the first error and returns it.
+pub fn copy_hashed(
+    range: &FileRange,
+    mut write: impl FnMut(u64, &[u8]) -> Result<()>,
+    mut hash: impl FnMut(u64, &[u8]) -> Result<()> + Send,
+) -> Result<()> {
+    std::thread::scope(|scope| {
+        let (to_hash, pieces) = std::sync::mpsc::sync_channel::<(u64, Vec<u8>, usize)>(2);
+        let (give_back, spare) = std::sync::mpsc::channel::<Vec<u8>>();
+        (0..4).try_for_each(|_| give_back.send(vec![0; CHUNK])).expect("the receiver is alive");
+        let hashing = scope.spawn(move || {
+            for (at, buffer, n) in pieces {
+                hash(at, &buffer[..n])?;
+                // At the end the copying thread needs no buffers any more, but some pieces are not hashed yet.
+                let _ = give_back.send(buffer);
+            }
+            Ok(())
+        });
+        let mut copy = move || {
+            let mut at = 0;
+            while at < range.len {
+                // If the hashing thread refused a piece, it has ended.
+                let Ok(mut buffer) = spare.recv() else { break };
+                let n = range.read_at(&mut buffer, at)?;
+                write(at, &buffer[..n])?;
+                if to_hash.send((at, buffer, n)).is_err() {
+                    break;
+                }
+                at += n as u64;
+            }
+            Ok(())
+        };
+        let copied = copy();
+        // The hashing thread ends when its sender is dropped.
+        drop(copy);
+        let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        copied.and(hashed)
+    })
 }
 
 /// Tells blocking work whether its result is still needed.

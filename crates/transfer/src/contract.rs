@@ -14,6 +14,8 @@ pub async fn check(source: &dyn Source, sink: &dyn Sink) {
     what_was_promised_at_the_beginning_counts_at_the_end(source, sink).await;
     an_abandoned_upload_is_never_visible(source, sink).await;
     blobs_come_back_whole_and_in_ranges(source, sink).await;
+    ranges_are_written_in_any_order_and_kept(source, sink).await;
+    wrong_ranges_are_never_visible_and_not_kept(source, sink).await;
     a_manifest_needs_its_blobs(sink).await;
     tags_are_set_and_moved(source, sink).await;
     of_a_tag_and_a_digest_the_digest_decides(source, sink).await;
@@ -100,6 +102,63 @@ async fn blobs_come_back_whole_and_in_ranges(source: &dyn Source, sink: &dyn Sin
             assert!(read == slice, "bytes {range:?} of a blob of {size} came back as {} bytes", read.len());
         }
     }
+}
+
+/// A blob that is large enough to be kept in part.
+fn large(seed: usize) -> (Vec<u8>, Descriptor) {
+    let content: Vec<u8> = (0..3_000_000 + seed).map(|i| ((i + seed) % 249) as u8).collect();
+    let blob = Descriptor::of("x/x", &content);
+    (content, blob)
+}
+
+async fn ranges_are_written_in_any_order_and_kept(source: &dyn Source, sink: &dyn Sink) {
+    let (content, blob) = large(1);
+    let body = |range: std::ops::Range<usize>| Body::from_bytes(content[range].to_vec());
+    let first = upload(sink, Some(&blob)).await;
+    let Some(ranged) = first.ranged() else { return };
+    assert_eq!(ranged.missing().total(), blob.size, "a new upload lacks everything");
+    let (one, other) =
+        tokio::join!(ranged.write_at(2_000_000, body(2_000_000..2_500_000)), ranged.write_at(1_000_000, body(1_000_000..1_700_000)));
+    one.and(other).expect("ranges are written at the same time");
+    assert_absent(source, &blob).await;
+    drop((first, ranged));
+
+    let second = upload(sink, Some(&blob)).await;
+    let ranged = second.ranged().expect("it takes ranges as before");
+    let missing: Vec<_> = ranged.missing().iter().collect();
+    assert_eq!(missing, [0..1_000_000, 1_700_000..2_000_000, 2_500_000..blob.size], "what was written is kept");
+    ranged.write_at(0, body(0..1_000_000)).await.expect("a range");
+    let incomplete = second.commit(Some(&blob)).await;
+    assert!(incomplete.is_err(), "a blob with gaps was committed");
+    assert_absent(source, &blob).await;
+    drop(ranged);
+
+    let mut third = upload(sink, Some(&blob)).await;
+    third.write(body(0..content.len())).await.expect("all bytes, though some are there");
+    third.commit(Some(&blob)).await.expect("right bytes are committed");
+    let read = source.blob(&blob, 0..blob.size).await.expect("a committed blob is read");
+    assert!(read.collect(usize::MAX, "blob").await.expect("all of it") == content);
+}
+
+async fn wrong_ranges_are_never_visible_and_not_kept(source: &dyn Source, sink: &dyn Sink) {
+    let (mut content, blob) = large(2);
+    let wrong = upload(sink, Some(&blob)).await;
+    let Some(ranged) = wrong.ranged() else { return };
+    let beyond = ranged.write_at(blob.size - 1, Body::from_bytes(&b"xx"[..])).await;
+    assert!(beyond.is_err(), "bytes beyond the end were taken");
+    content[1_234_567] ^= 1;
+    ranged.write_at(0, Body::from_bytes(content.clone())).await.expect("nobody knows yet that they are wrong");
+    drop(ranged);
+    let committed = wrong.commit(Some(&blob)).await;
+    assert!(matches!(committed, Err(Error::WrongDigest { .. })), "wrong bytes: {committed:?}");
+    assert_absent(source, &blob).await;
+    content[1_234_567] ^= 1;
+    let right = upload(sink, Some(&blob)).await;
+    let ranged = right.ranged().expect("it takes ranges as before");
+    assert_eq!(ranged.missing().total(), blob.size, "wrong bytes are not kept");
+    ranged.write_at(0, Body::from_bytes(content)).await.expect("right bytes");
+    drop(ranged);
+    right.commit(Some(&blob)).await.expect("right bytes are committed");
 }
 
 /// An image manifest with one layer, both blobs unknown to anybody unless written.

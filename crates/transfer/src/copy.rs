@@ -1,6 +1,6 @@
 //! The copy engine: the only way from a source to a sink.
 
-use crate::{Begin, Body, Error, Progress, Result, Sink, Source, Verifier};
+use crate::{Begin, Body, Error, Progress, RangedUpload, Result, Sink, Source, Verifier};
 use futures_util::{StreamExt, stream};
 use modelpack_spec::{Descriptor, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
 use std::{collections::HashSet, sync::Arc};
@@ -49,6 +49,7 @@ async fn copy_tree(
         // The config comes first in a manifest and goes last.
         blobs.rotate_left(1);
     }
+    sink.check_room(&blobs).await?;
     blobs.iter().for_each(|d| options.progress.expect(d.size));
     let (layers, config) = blobs.split_at(blobs.len().saturating_sub(1));
     for_each_concurrent(options.concurrency, layers.iter().copied(), |blob| copy_blob(source, blob, sink, &options.progress)).await?;
@@ -59,13 +60,41 @@ async fn copy_tree(
 }
 
 async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, progress: &Arc<Progress>) -> Result<()> {
-    match sink.begin(Some(blob)).await? {
-        Begin::Exists => progress.skipped(blob.size),
-        Begin::Upload(mut upload) => {
-            let body = source.blob(blob, 0..blob.size).await?;
-            upload.write(body.counted(progress.clone())).await?;
-            upload.commit(Some(blob)).await?;
+    // A blob that was partly there may have been damaged meanwhile. Then all of it is fetched, once.
+    match copy_blob_once(source, blob, sink, progress).await {
+        Err((Error::WrongDigest { .. }, true)) => copy_blob_once(source, blob, sink, progress).await.map_err(|(error, _)| error),
+        copied => copied.map_err(|(error, _)| error),
+    }
+}
+
+/// With an error, returns whether a part of the blob was there before.
+async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, progress: &Arc<Progress>) -> Result<(), (Error, bool)> {
+    let new = |error| (error, false);
+    let mut upload = match sink.begin(Some(blob)).await.map_err(new)? {
+        Begin::Exists => {
+            progress.skipped(blob.size);
+            return Ok(());
         }
+        Begin::Upload(upload) => upload,
+    };
+    let Some(ranged) = upload.ranged() else {
+        let body = source.blob(blob, 0..blob.size).await.map_err(new)?;
+        upload.write(body.counted(progress.clone())).await.map_err(new)?;
+        return upload.commit(Some(blob)).await.map(drop).map_err(new);
+    };
+    let is_resumed = ranged.missing().total() < blob.size;
+    fetch(source, blob, &*ranged, progress).await.map_err(new)?;
+    drop(ranged);
+    upload.commit(Some(blob)).await.map(drop).map_err(|error| (error, is_resumed))
+}
+
+/// Writes the bytes of a blob that `upload` lacks.
+pub async fn fetch(source: &dyn Source, blob: &Descriptor, upload: &dyn RangedUpload, progress: &Arc<Progress>) -> Result<()> {
+    let missing = upload.missing();
+    progress.skipped(blob.size - missing.total());
+    for range in missing.iter() {
+        let body = source.blob(blob, range.clone()).await?;
+        upload.write_at(range.start, body.counted(progress.clone())).await?;
     }
     Ok(())
 }

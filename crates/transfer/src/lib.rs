@@ -11,16 +11,18 @@ mod files;
 mod memory;
 mod notice;
 mod overlay;
+mod partial;
 pub mod platform;
 mod produced;
 mod progress;
+mod ranges;
 mod seam;
 mod symlink;
 mod verifier;
 mod verify;
 
-pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable};
-pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
+pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable, copy_hashed};
+pub use copy::{CopyOptions, copy, fetch, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};
 pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
@@ -29,9 +31,11 @@ pub use files::{
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
+pub use partial::{Leftover, POLL, Partial, PartialDirectory, RESUMABLE};
 pub use produced::Producer;
 pub use progress::{Progress, Snapshot};
-pub use seam::{Begin, Sink, Source, Upload};
+pub use ranges::Ranges;
+pub use seam::{Begin, RangedUpload, Sink, Source, Upload};
 pub use symlink::follow_links;
 pub use verifier::{VerifiedBlob, Verifier};
 pub use verify::{verify_blob, verify_bytes, verify_manifest, verify_selected};

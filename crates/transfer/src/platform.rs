@@ -17,7 +17,7 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom},
     ops::Range,
-    os::fd::BorrowedFd,
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
 
@@ -83,6 +83,41 @@ pub fn allocate(file: &File, range: Range<u64>) -> io::Result<()> {
         file.set_len(range.start)?;
     }
     allocated
+}
+
+/// Makes an empty file `len` bytes long, and reserves blocks for all of them, so that writing them cannot fail for want of room.
+///
+/// Where blocks cannot be reserved without writing, only the free room of the file system is looked at. Fails with
+/// [`ErrorKind::StorageFull`] if it is too little. The file is empty then.
+pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    match system::allocate(file, 0..len) {
+        Err(e) if e.kind() == ErrorKind::Unsupported => {
+            if free_room(file)? < len {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            file.set_len(len)
+        }
+        Err(e) => {
+            file.set_len(0)?;
+            Err(e)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// How many bytes may still be written to the file system on which a file or directory lies.
+pub fn free_room(file: impl AsFd) -> io::Result<u64> {
+    let system = rustix::fs::fstatvfs(file)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// Identifies the present run of the machine: it is another one after each start. `None` if the operating system does not say.
+pub fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
 fn append_zeros(mut file: &File, range: Range<u64>) -> io::Result<()> {

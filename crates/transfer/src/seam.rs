@@ -1,9 +1,9 @@
 //! The seam: where artifacts are read from and written to. Every place of artifacts is a [`Source`], a [`Sink`], or both.
 
-use crate::{Body, Result};
+use crate::{Body, Ranges, Result};
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 /// A repository that is read.
 ///
@@ -30,6 +30,11 @@ pub trait Sink: Send + Sync {
     /// if sending bytes that the sink holds already costs more than hashing them.
     fn wants_digest(&self) -> bool;
 
+    /// Fails if the sink knows that it has too little room for these blobs. To be asked before the first of them is begun.
+    async fn check_room(&self, _blobs: &[&Descriptor]) -> Result<()> {
+        Ok(())
+    }
+
     /// Begins to write a blob. If there is a descriptor, the sink may answer that it holds the blob. Without a descriptor, the digest is
     /// computed from what is written.
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin>;
@@ -49,14 +54,37 @@ pub enum Begin {
     Upload(Box<dyn Upload>),
 }
 
-/// A blob that is being written. If it is dropped, what was written is discarded.
+/// A blob that is being written.
+///
+/// If it is dropped, nothing of it is visible. A sink that takes [ranges](Upload::ranged) keeps the bytes of a known blob, and the next
+/// upload of that blob continues with them. Every other sink discards them.
 #[async_trait]
 pub trait Upload: Send {
-    /// Appends all bytes of `body`. A blob without bytes needs one write with an empty body.
+    /// The same upload, for bytes in any order and from several tasks. `None` if the sink takes bytes only from the beginning to the end,
+    /// or if the blob is not known.
+    fn ranged(&self) -> Option<Arc<dyn RangedUpload>> {
+        None
+    }
+
+    /// Writes all bytes of `body` after those of earlier calls; the first call begins at the beginning of the blob. A blob without bytes
+    /// needs one write with an empty body.
     async fn write(&mut self, body: Body) -> Result<()>;
 
     /// Makes the blob visible, and returns its digest and its size in bytes.
     ///
-    /// Fails if the size or digest of what was written differs from `expected`, or from the descriptor that [`Sink::begin`] was given.
+    /// Fails if the size or digest of what was written differs from `expected`, or from the descriptor that [`Sink::begin`] was given. What
+    /// was written is discarded then, unless it is only too short and the sink keeps what it has.
     async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)>;
+}
+
+/// An upload of a known blob whose bytes may come in any order, from several tasks at the same time.
+#[async_trait]
+pub trait RangedUpload: Send + Sync {
+    /// The bytes that the sink lacks. It may have some from an earlier upload.
+    fn missing(&self) -> Ranges;
+
+    /// Writes all bytes of `body` at `offset`. If it fails or its future is dropped, the bytes that were written before stay.
+    ///
+    /// Two tasks must not write the same bytes at the same time.
+    async fn write_at(&self, offset: u64, body: Body) -> Result<()>;
 }

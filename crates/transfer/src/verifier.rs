@@ -38,6 +38,16 @@ impl Verifier {
         Self { expected: None, hasher: Hasher::new(algorithm), count: 0 }
     }
 
+    /// The same, after `hasher` has taken the first `count` bytes.
+    pub(crate) fn resumed(self, hasher: Hasher, count: u64) -> Self {
+        Self { hasher, count, ..self }
+    }
+
+    /// The state of the hash function.
+    pub(crate) fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
     /// Takes the next bytes.
     ///
     /// Fails with [`Error::WrongSize`] as soon as there are more than promised, so that a sender without end fills no disk.

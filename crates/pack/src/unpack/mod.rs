@@ -108,8 +108,10 @@ impl LeftOut {
 /// While another process or call unpacks into the same directory, this call waits for it and calls
 /// `waits` once. Files of the other unpack then count as existing files.
 ///
-/// If the returned future is dropped, incomplete files are removed, by threads that may outlive it
-/// briefly.
+/// If it fails or the returned future is dropped, raw files of 1 MiB and more that are incomplete
+/// stay in a hidden directory of the destination. The next call for the same destination continues
+/// them, and removes what is left of others. All other incomplete files are removed, by threads that
+/// may outlive the future briefly.
 pub async fn unpack(
     source: &dyn Source,
     manifest: &Manifest,
@@ -294,7 +296,9 @@ impl Unpacking<'_> {
         missing.append(&mut replaced);
         if let Some(turn) = turn.filter(|_| !plan.archives.is_empty() || !missing.is_empty()) {
             let destination = self.destination.clone();
-            let staging = Arc::new(blocking(move || Staging::create(destination, turn)).await?);
+            let layers = missing.iter().map(|file| file.layer).chain(plan.archives.iter().map(|(layer, _)| *layer));
+            let blobs: Vec<Descriptor> = layers.map(|layer| layer.descriptor.clone()).collect();
+            let staging = Arc::new(blocking(move || Staging::create(destination, turn, &blobs)).await?);
             let stored = plan.archives_size();
             let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
             let stage = |(layer, form)| self.stage_archive(unarchiver.clone(), layer, form);
@@ -314,6 +318,7 @@ impl Unpacking<'_> {
             directories = placed.directories;
             placed_raw = for_each_concurrent(limit, &missing, |file| self.write(&staging, *file)).await?;
             written.extend(missing.iter().map(RawFile::finished));
+            blocking(move || staging.clear_partials()).await?;
         }
         let (destination, unnamed, cache) = (self.destination.clone(), plan.unnamed, self.options.digest_cache.clone());
         blocking(move || {

@@ -8,14 +8,13 @@ use super::{
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest};
 use modelpack_transfer::{
-    Body, CHUNK, Cancelled, Error, FileRange, Progress, Result, Upload, VerifiedBlob, Verifier, platform::clone_file,
+    Body, Cancelled, Error, FileRange, Progress, Result, Upload, VerifiedBlob, Verifier, copy_hashed, platform::clone_file,
 };
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::{FileExt, MetadataExt},
     path::PathBuf,
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
 };
 
 /// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
@@ -231,7 +230,7 @@ impl Upload for BlobWriter {
     }
 }
 
-/// Appends a large file. This thread reads and writes, and a second one hashes what was written. So a single blob uses two processors.
+/// Appends a large file. This thread reads and writes, and a second one hashes what was written.
 fn copy_large(
     mut state: State,
     range: &FileRange,
@@ -242,52 +241,24 @@ fn copy_large(
     let begin = state.verifier.count();
     let cloned = begin == 0 && reflink(range, &state.file);
     let State { file, verifier, writeback } = &mut state;
-    let result = thread::scope(|scope| {
-        let (to_hash, pieces) = mpsc::sync_channel::<(Vec<u8>, usize)>(2);
-        let (give_back, spare) = mpsc::channel::<Vec<u8>>();
-        (0..4).try_for_each(|_| give_back.send(vec![0; CHUNK])).expect("the receiver is alive");
-        let hashing = scope.spawn(move || {
-            for (buffer, n) in pieces {
-                verifier.update(&buffer[..n])?;
-                // At the end the copying thread needs no buffers any more, but some pieces are not hashed yet.
-                let _ = give_back.send(buffer);
-            }
-            Ok(())
-        });
-        // A clone is hashed, and not its original: the clone is what is kept, and the original may change.
-        let source = if cloned { FileRange { file: file.clone(), path: path.clone(), offset: 0, len: range.len } } else { range.clone() };
-        let mut copy = move || {
-            let mut at = 0;
-            while at < range.len {
-                cancelled.check(&range.path)?;
-                // If the hashing thread refused a piece, it has ended.
-                let Ok(mut buffer) = spare.recv() else { break };
-                let n = source.read_at(&mut buffer, at)?;
-                if !cloned {
-                    file.write_all_at(&buffer[..n], begin + at).map_err(Error::io("write", path))?;
-                }
-                if to_hash.send((buffer, n)).is_err() {
-                    break;
-                }
-                at += n as u64;
-                writeback.advance(file, begin + at);
-                if let Some(progress) = progress {
-                    progress.moved(n as u64);
-                }
-            }
-            Ok(())
-        };
-        let copied = copy();
-        // The hashing thread ends when its sender is dropped.
-        drop(copy);
-        let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        copied.and(hashed)
-    });
+    // A clone is hashed, and not its original: the clone is what is kept, and the original may change.
+    let source = if cloned { FileRange { file: file.clone(), path: path.clone(), offset: 0, len: range.len } } else { range.clone() };
+    let write = |at: u64, piece: &[u8]| {
+        cancelled.check(&range.path)?;
+        if !cloned {
+            file.write_all_at(piece, begin + at).map_err(Error::io("write", path))?;
+        }
+        writeback.advance(file, begin + at + piece.len() as u64);
+        if let Some(progress) = progress {
+            progress.moved(piece.len() as u64);
+        }
+        Ok(())
+    };
+    let result = copy_hashed(&source, write, |_, piece| verifier.update(piece));
     (state, result)
 }
 
 /// Lets `file` share the blocks of a whole file, if the file system supports that.
 fn reflink(range: &FileRange, file: &File) -> bool {
-    let is_whole = range.offset == 0 && range.file.metadata().is_ok_and(|m| m.len() == range.len);
-    is_whole && clone_file(&range.file, file) && file.metadata().is_ok_and(|m| m.len() == range.len)
+    range.is_whole() && clone_file(&range.file, file) && file.metadata().is_ok_and(|m| m.len() == range.len)
 }

@@ -6,7 +6,7 @@ use super::{
     presence::Presence,
 };
 use modelpack_spec::{Algorithm, Digest};
-use modelpack_transfer::{Error, FileRange, Result, VerifiedBlob};
+use modelpack_transfer::{Error, FileRange, PartialDirectory, Result, VerifiedBlob};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
@@ -24,6 +24,8 @@ use std::{
 pub(super) struct Blobs {
     pub(super) directory: PathBuf,
     pub(super) ingest: PathBuf,
+    /// Where known blobs lie until all their bytes are there, and how the names of their files begin.
+    pub(super) partials: (PathBuf, &'static str),
     /// A lock: shared while a blob is added or linked, exclusive while blobs are collected. `None` if nothing is ever collected.
     pub(super) lock: Option<PathBuf>,
     /// Shows that this process lives and has uploads.
@@ -53,6 +55,13 @@ impl Blobs {
             Err(e) if is_absent(&e) => Ok(None),
             Err(e) => Err(Error::io("open", path)(e)),
         }
+    }
+
+    /// The directory of partial blobs, which is created if it is not there.
+    pub(super) fn partials(&self) -> Result<PartialDirectory> {
+        let (directory, prefix) = &self.partials;
+        fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        PartialDirectory::open(directory, prefix)
     }
 
     /// Prevents collection while the result is held.

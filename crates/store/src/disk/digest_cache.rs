@@ -9,17 +9,13 @@ use super::{
     settled::Settled,
 };
 use modelpack_spec::Digest;
-use modelpack_transfer::{CHUNK, Error, Result};
+use modelpack_transfer::{CHUNK, Error, Result, platform::boot_id};
 use std::{
     fs::{self, File, Metadata},
     os::unix::fs::MetadataExt,
     path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-
-/// A file with another text after each start of the machine. Entries from before the start are not trusted: after a power failure a file
-/// may have its new bytes with its old times, and devices may have other numbers.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Digests by device, inode, size, modification time and change time.
 #[derive(Clone, Debug)]
@@ -120,11 +116,12 @@ impl DigestCache {
     }
 }
 
-/// The text of an entry before the digest. Entries of older versions, which remembered every file that they had hashed, begin with the size.
+/// The text of an entry before the digest. Entries from before the machine started are not trusted: after a power failure a file may have
+/// its new bytes with its old times, and devices may have other numbers. Entries of older versions, which remembered every file that they had hashed, begin with the size.
 fn line(stamp: &Stamp) -> Option<String> {
-    let boot = fs::read_to_string(BOOT_ID).ok()?;
+    let boot = boot_id()?;
     let Stamp { size, modified, changed, .. } = stamp;
-    Some(format!("{} {size} {}.{} {}.{}", boot.trim_end(), modified.0, modified.1, changed.0, changed.1))
+    Some(format!("{boot} {size} {}.{} {}.{}", modified.0, modified.1, changed.0, changed.1))
 }
 
 #[cfg(test)]

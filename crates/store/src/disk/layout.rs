@@ -7,12 +7,13 @@ use super::{
     index::{self, Index},
     links::Links,
     lock,
+    partial_upload::PartialUpload,
     presence::Presence,
     reserve::Reserve,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, Verifier, blocking, verify_selected};
+use modelpack_transfer::{Begin, Body, Error, FileRange, POLL, RESUMABLE, Result, Sink, Source, Verifier, blocking, verify_selected};
 use std::{
     fs, io,
     ops::Range,
@@ -69,8 +70,13 @@ impl Layout {
     /// The layout in `directory`, in which a manifest that is written with a tag gets the name `entry_name` instead of the tag, if that is
     /// given. It may be any text, such as a whole reference.
     pub fn naming(directory: &Path, entry_name: Option<String>) -> Self {
-        let blobs =
-            Blobs { directory: directory.join("blobs"), ingest: directory.to_owned(), lock: None, presence: Arc::new(Presence::new()) };
+        let blobs = Blobs {
+            directory: directory.join("blobs"),
+            ingest: directory.to_owned(),
+            partials: (directory.to_owned(), PARTIAL),
+            lock: None,
+            presence: Arc::new(Presence::new()),
+        };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
             directory: directory.to_owned(),
@@ -292,6 +298,43 @@ impl Layout {
         BlobWriter::create(self.0.blobs.clone(), self.links().cloned(), verifier)
     }
 
+    /// See [`Sink::begin`]. `None` while another process writes the blob.
+    fn try_begin_blocking(&self, blob: Option<&Descriptor>) -> Result<Option<Begin>> {
+        if let Some(blob) = blob
+            && self.adds_held(blob)?
+        {
+            return Ok(Some(Begin::Exists));
+        }
+        let Some(blob) = blob.filter(|blob| blob.size >= RESUMABLE) else {
+            let verifier = blob.map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
+            return Ok(Some(Begin::Upload(Box::new(self.begin_blocking(verifier)?))));
+        };
+        self.create()?;
+        let Some(partial) = self.0.blobs.partials()?.begin(blob, &format!("blob {}", blob.digest))? else { return Ok(None) };
+        // Its last owner may have completed it.
+        if self.adds_held(blob)? {
+            partial.discard();
+            return Ok(Some(Begin::Exists));
+        }
+        Ok(Some(Begin::Upload(Box::new(PartialUpload::new(self.0.blobs.clone(), self.links().cloned(), partial)))))
+    }
+
+    /// Adds a blob that is here already. Returns whether it is.
+    fn adds_held(&self, blob: &Descriptor) -> Result<bool> {
+        // Blobs that are small enough for memory, such as configs, are always read: this costs less than to miss a damage.
+        let is_held = self.0.blobs.held(&blob.digest, MAX_CONFIG_BYTES as u64)? == Some(blob.size);
+        // Collection may have removed it while it was read.
+        let _collection_waits = self.0.blobs.guard()?;
+        if !is_held || self.0.blobs.size(&blob.digest)? != Some(blob.size) {
+            return Ok(false);
+        }
+        if let Some(links) = self.links() {
+            self.create()?;
+            links.add(&blob.digest)?;
+        }
+        Ok(true)
+    }
+
     /// Makes the directory a layout, if it is not a layout yet.
     pub(super) fn create(&self) -> Result<()> {
         if self.is_complete() {
@@ -435,26 +478,26 @@ impl Sink for Layout {
         false
     }
 
-    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
-        let (this, blob) = (self.clone(), blob.cloned());
+    async fn check_room(&self, blobs: &[&Descriptor]) -> Result<()> {
+        let (this, blobs) = (self.clone(), blobs.iter().map(|blob| (*blob).clone()).collect::<Vec<_>>());
         blocking(move || {
-            if let Some(blob) = &blob {
-                // Blobs that are small enough for memory, such as configs, are always read: this costs less than to miss a damage.
-                let is_held = this.0.blobs.held(&blob.digest, MAX_CONFIG_BYTES as u64)? == Some(blob.size);
-                // Collection may have removed it while it was read.
-                let _collection_waits = this.0.blobs.guard()?;
-                if is_held && this.0.blobs.size(&blob.digest)? == Some(blob.size) {
-                    if let Some(links) = this.links() {
-                        this.create()?;
-                        links.add(&blob.digest)?;
-                    }
-                    return Ok(Begin::Exists);
-                }
-            }
-            let verifier = blob.as_ref().map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
-            Ok(Begin::Upload(Box::new(this.begin_blocking(verifier)?)))
+            this.create()?;
+            // Whether a blob that is here is intact is looked at when it is begun.
+            let is_absent = |blob: &&Descriptor| !this.0.blobs.size(&blob.digest).is_ok_and(|size| size == Some(blob.size));
+            this.0.blobs.partials()?.check_room(blobs.iter().filter(is_absent))
         })
         .await
+    }
+
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
+        loop {
+            let (this, blob) = (self.clone(), blob.cloned());
+            if let Some(begun) = blocking(move || this.try_begin_blocking(blob.as_ref())).await? {
+                return Ok(begun);
+            }
+            // Another process writes this blob. To wait for its lock itself could not be cancelled.
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {
@@ -465,6 +508,9 @@ impl Sink for Layout {
 
 /// A blob of at most this many bytes is read and verified each time that it is looked up.
 pub(super) const SMALL: u64 = 1 << 20;
+
+/// How the names of partial blobs in a layout begin.
+const PARTIAL: &str = ".partial-";
 
 /// The name of the file that makes a directory a layout.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";

@@ -11,6 +11,7 @@ mod large_index;
 mod layout;
 mod links;
 mod lock;
+mod partial_upload;
 mod presence;
 mod prune;
 #[cfg(all(target_os = "linux", not(modelpack_portable)))]

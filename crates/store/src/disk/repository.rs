@@ -223,6 +223,10 @@ impl Sink for Repository {
         self.layout.wants_digest()
     }
 
+    async fn check_room(&self, blobs: &[&Descriptor]) -> Result<()> {
+        self.layout.check_room(blobs).await
+    }
+
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
         self.layout.begin(blob).await
     }

@@ -4,6 +4,7 @@
 //! blobs/sha256/<hex>           the pool
 //! repositories/<name>/         oci-layout, index.json, blobs -> the pool, _links (which blobs it holds), _lock, _lease
 //! ingest/                      blobs that are being written, each locked by its writer
+//! partials/                    known blobs of which some bytes are there, each with a journal; locked by its writer
 //! writers/                     a lock for each process that has uploads which wait for their clients
 //! digests/                     digests of files outside the store that were read before
 //! lock                         held shared to add a blob, exclusively to collect
@@ -75,6 +76,7 @@ impl Store {
         let pool = Blobs {
             directory: root.join("blobs"),
             ingest: root.join("ingest"),
+            partials: (root.join("partials"), ""),
             lock: Some(root.join("lock")),
             presence: Arc::new(Presence::new()),
         };

@@ -1,0 +1,578 @@
+//! A blob of which some bytes are here.
+//!
+//! A partial blob is a file that has the length of the blob from the beginning, and a journal of the bytes that were written to
+//! it. Bytes are written in any order and by several tasks at once. They are hashed in order: by the task that wrote them if it comes
+//! first, and otherwise they are read once more by whoever writes next. When all bytes are there and the digest is right, the file becomes
+//! the blob.
+//!
+//! If the owner ends before that, the bytes stay, and the next one continues: after an orderly end with the state of the hash function,
+//! otherwise by reading the bytes that are there. One process owns a partial blob at a time, which a lock on the file shows.
+
+mod journal;
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    Body, Cancelled, Error, FileRange, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
+    body::copy_hashed,
+    platform::{self, boot_id, clone_file, start_writeback},
+};
+use async_trait::async_trait;
+use journal::{Found, Journal};
+use modelpack_spec::{Descriptor, Digest, Hasher};
+use rustix::{
+    fs::{AtFlags, Dir, Mode, OFlags, openat, statat, unlinkat},
+    io::Errno,
+};
+use std::{
+    fs::{File, TryLockError},
+    io,
+    ops::Range,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
+};
+
+/// A blob of at least this many bytes is kept as a partial blob while it is written. To write a smaller one again costs less.
+pub const RESUMABLE: u64 = 1 << 20;
+/// After how many written bytes the journal says so. If the program is killed, no more than these are lost.
+const RECORD: u64 = 512 << 10;
+/// After how many written bytes they are synced to the disk. If the machine stops, no more than these are lost.
+const SYNC: u64 = 256 << 20;
+/// After how many written bytes the kernel is asked to begin to write them to the disk.
+const WRITEBACK: u64 = 32 << 20;
+/// How many bytes that others wrote a task hashes after each write of its own.
+const CATCH_UP: u64 = 1 << 20;
+/// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
+const LARGE: u64 = 8 << 20;
+/// How often a task that waits for the owner of a partial blob looks whether it has ended.
+pub const POLL: Duration = Duration::from_millis(50);
+const BUFFER: usize = crate::CHUNK;
+
+/// A directory in which partial blobs lie. Each is a file named by its digest, with a journal beside it.
+#[derive(Clone, Debug)]
+pub struct PartialDirectory(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
+    directory: OwnedFd,
+    /// Its name in errors.
+    path: PathBuf,
+    /// How the names of all files begin.
+    prefix: String,
+    /// Identifies the present run of the machine; `None` if the operating system does not say.
+    boot: Option<String>,
+}
+
+/// A partial blob that nobody owns now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its file.
+    pub path: PathBuf,
+    /// The bytes that it occupies on the disk.
+    pub bytes: u64,
+    /// When it was last written to.
+    pub modified: SystemTime,
+}
+
+impl PartialDirectory {
+    /// The directory at `path`, which exists; blocks. The names of all partial blobs begin with `prefix`.
+    pub fn open(path: &Path, prefix: &str) -> Result<Self> {
+        let directory = File::open(path).map_err(Error::io("open", path))?;
+        Ok(Self::at(directory.into(), path.to_owned(), prefix))
+    }
+
+    /// An open directory. `path` is its name in errors.
+    pub fn at(directory: OwnedFd, path: PathBuf, prefix: &str) -> Self {
+        Self(Arc::new(Place { directory, path, prefix: prefix.to_owned(), boot: boot_id() }))
+    }
+
+    /// Becomes the owner of the partial blob, with what an earlier owner left of it; blocks. `None` if it has an owner now. `what` is the
+    /// name of the blob in errors.
+    ///
+    /// For a new one, the room on the disk is reserved. Fails with [`Error::Io`] if there is too little, and leaves nothing then.
+    pub fn begin(&self, blob: &Descriptor, what: &str) -> Result<Option<Partial>> {
+        let name = self.name(&blob.digest);
+        let Some(file) = self.own(&name)? else { return Ok(None) };
+        let (journal, Found { present, hashed }) = match Journal::open(&self.0, &name, blob, &file)? {
+            Some(found) => found,
+            None => {
+                let path = self.0.path.join(&name);
+                let made = file.set_len(0).and_then(|()| platform::reserve(&file, blob.size)).map_err(Error::io("reserve room for", &path));
+                let made = made.and_then(|()| Journal::create(&self.0, &name, blob, &Ranges::new()));
+                (made.inspect_err(|_| self.remove(&name))?, Found::default())
+            }
+        };
+        let verifier = match hashed {
+            Some((count, hasher)) => Verifier::named(what, blob).resumed(hasher, count),
+            None => Verifier::named(what, blob),
+        };
+        let kept = Kept {
+            resumed: present.total(),
+            present,
+            writing: Ranges::new(),
+            unrecorded: Ranges::new(),
+            unsynced: 0,
+            dirty: Ranges::new(),
+            is_syncing: false,
+            journal,
+        };
+        Ok(Some(Partial {
+            place: self.clone(),
+            name,
+            what: what.to_owned(),
+            blob: blob.clone(),
+            file: Arc::new(file),
+            kept: Mutex::new(kept),
+            hashing: Mutex::new(Hashing { verifier, buffer: Vec::new() }),
+            is_over: AtomicBool::new(false),
+        }))
+    }
+
+    /// Like [`begin`](Self::begin), but waits while it has another owner.
+    pub async fn begin_or_wait(&self, blob: &Descriptor, what: &str) -> Result<Partial> {
+        loop {
+            let (this, blob, what) = (self.clone(), blob.clone(), what.to_owned());
+            if let Some(partial) = blocking(move || this.begin(&blob, &what)).await? {
+                return Ok(partial);
+            }
+            // To wait for the lock itself could not be cancelled.
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Fails with [`Error::Io`] and [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull) if the file system has too little room for all of
+    /// these blobs; blocks. What is reserved for them already counts.
+    pub fn check_room<'a>(&self, blobs: impl IntoIterator<Item = &'a Descriptor>) -> Result<()> {
+        let lacks = |blob: &Descriptor| blob.size.saturating_sub(self.reserved(&blob.digest));
+        let needed = blobs.into_iter().fold(0, |sum: u64, blob| sum.saturating_add(lacks(blob)));
+        // If the file system does not say how much is free, the first write that fails does.
+        match platform::free_room(&self.0.directory) {
+            Ok(free) if free < needed => {
+                let why = format!("{needed} bytes more are needed, and {free} are free");
+                Err(Error::io("make room in", &self.0.path)(io::Error::new(io::ErrorKind::StorageFull, why)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes of the blob's room are reserved already.
+    fn reserved(&self, blob: &Digest) -> u64 {
+        let found = statat(&self.0.directory, self.name(blob), AtFlags::SYMLINK_NOFOLLOW);
+        found.map_or(0, |found| u64::try_from(found.st_blocks).unwrap_or_default().saturating_mul(512))
+    }
+
+    /// The partial blobs that nobody owns; blocks.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>> {
+        let mut leftovers = Vec::new();
+        for name in self.names()? {
+            let Ok(Some(file)) = self.try_own(&name, OFlags::RDWR) else { continue };
+            let metadata = file.metadata().map_err(Error::io("look at", self.0.path.join(&name)))?;
+            let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            leftovers.push(Leftover { path: self.0.path.join(&name), bytes: metadata.blocks() * 512, modified });
+        }
+        Ok(leftovers)
+    }
+
+    /// Removes partial blobs that nobody owns: those that `is_over` says; blocks. Returns them.
+    pub fn clear(&self, mut is_over: impl FnMut(&Leftover) -> bool) -> Result<Vec<Leftover>> {
+        let mut cleared = self.leftovers()?;
+        cleared.retain(|leftover| is_over(leftover));
+        cleared.retain(|leftover| {
+            let name = leftover.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            // Held until both files are removed. It may have an owner by now.
+            let owned = self.try_own(name, OFlags::RDWR).ok().flatten();
+            if owned.is_some() {
+                self.remove(name);
+            }
+            owned.is_some()
+        });
+        Ok(cleared)
+    }
+
+    fn name(&self, digest: &Digest) -> String {
+        format!("{}{}-{}", self.0.prefix, digest.algorithm().name(), digest.hex())
+    }
+
+    /// The names of the files of partial blobs.
+    fn names(&self) -> Result<Vec<String>> {
+        let failed = |e: Errno| Error::io("list", &self.0.path)(e.into());
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.0.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let digest = name.strip_prefix(&self.0.prefix).and_then(|name| name.split_once('-'));
+            if digest.is_some_and(|(algorithm, hex)| format!("{algorithm}:{hex}").parse::<Digest>().is_ok()) {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Opens and locks the file, which is created if it is not there. `None` if it has an owner.
+    fn own(&self, name: &str) -> Result<Option<File>> {
+        loop {
+            match self.try_own(name, OFlags::RDWR | OFlags::CREATE) {
+                // The earlier owner removed it before it was locked.
+                Ok(None) if !self.is_owned(name)? => {}
+                owned => return owned,
+            }
+        }
+    }
+
+    fn is_owned(&self, name: &str) -> Result<bool> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(&self.0.directory, name, flags, Mode::empty()) {
+            Ok(file) => Ok(matches!(File::from(file).try_lock(), Err(TryLockError::WouldBlock))),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(Error::io("open", self.0.path.join(name))(e.into())),
+        }
+    }
+
+    /// Opens and locks the file. `None` if it has an owner, is gone, or was replaced meanwhile.
+    fn try_own(&self, name: &str, flags: OFlags) -> Result<Option<File>> {
+        let path = self.0.path.join(name);
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.0.directory, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(Error::io("create", path)(e.into())),
+        };
+        let metadata = file.metadata().map_err(Error::io("look at", &path))?;
+        if !metadata.is_file() {
+            return Err(Error::Conflict { path, why: "it is not a regular file, and a partial blob has this name".to_owned() });
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // On a file system without locks, nobody can be excluded.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let named = statat(&self.0.directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_here = named.is_ok_and(|named| (named.st_dev, named.st_ino) == (metadata.dev() as _, metadata.ino() as _));
+        Ok(is_here.then_some(file))
+    }
+
+    fn remove(&self, name: &str) {
+        // The journal goes first: without it the file says nothing. What cannot be removed is found by the next owner.
+        for name in [journal::name(name), name.to_owned()] {
+            let _ = unlinkat(&self.0.directory, name, AtFlags::empty());
+        }
+    }
+}
+
+/// A blob of which some bytes are here, and which this process owns. See the [module](self).
+///
+/// If it is dropped, the bytes stay for the next owner.
+#[derive(Debug)]
+pub struct Partial {
+    place: PartialDirectory,
+    name: String,
+    /// The name of the blob in errors.
+    what: String,
+    blob: Descriptor,
+    file: Arc<File>,
+    kept: Mutex<Kept>,
+    hashing: Mutex<Hashing>,
+    /// Whether it has become the blob, or was discarded.
+    is_over: AtomicBool,
+}
+
+struct Kept {
+    present: Ranges,
+    /// What a task is writing now.
+    writing: Ranges,
+    /// Those of `present` that the journal does not say yet.
+    unrecorded: Ranges,
+    /// How many bytes were written since the last sync.
+    unsynced: u64,
+    /// What the kernel was not yet asked to write to the disk.
+    dirty: Ranges,
+    is_syncing: bool,
+    /// How many bytes an earlier owner had left.
+    resumed: u64,
+    journal: Journal,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept").field("present", &self.present).finish_non_exhaustive()
+    }
+}
+
+/// The hash of the first bytes.
+struct Hashing {
+    verifier: Verifier,
+    buffer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hashing").field("count", &self.verifier.count()).finish_non_exhaustive()
+    }
+}
+
+impl Partial {
+    /// The bytes that are not here.
+    pub fn missing(&self) -> Ranges {
+        self.kept().present.complement(self.blob.size)
+    }
+
+    /// How many bytes an earlier owner had left here.
+    pub fn resumed(&self) -> u64 {
+        self.kept().resumed
+    }
+
+    /// The blob.
+    pub fn blob(&self) -> &Descriptor {
+        &self.blob
+    }
+
+    /// Writes bytes at `offset`; blocks. Bytes that are here already are not written again.
+    ///
+    /// Fails with [`Error::WrongSize`] if they go beyond the end of the blob, and with [`Error::Invalid`] if another task is writing some of
+    /// the same bytes.
+    pub fn write_blocking(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let is_new = self.store(offset, bytes)?;
+        self.hash(is_new.then_some((offset, bytes)), CATCH_UP)
+    }
+
+    /// Writes all bytes of `body` at `offset`, like [`write_blocking`](Self::write_blocking). Returns how many these were.
+    pub async fn write(self: Arc<Self>, offset: u64, body: Body) -> Result<u64> {
+        let range = body.file().filter(|file| file.len >= LARGE).cloned();
+        if let Some(range) = range.filter(|_| self.kept().present.is_empty()) {
+            let progress = body.progress().cloned();
+            let copied =
+                blocking_cancellable(move |cancelled| self.copy_large(&range, offset, progress.as_deref(), cancelled).map(|()| range.len));
+            return copied.await;
+        }
+        let write = move |at: &mut u64, piece: &[u8]| {
+            self.write_blocking(*at, piece)?;
+            *at += piece.len() as u64;
+            Ok(())
+        };
+        let (end, written) = body.drain_in_place(offset, write).await;
+        written.map(|()| end - offset)
+    }
+
+    /// Checks that all bytes are here and are those of the blob, syncs them, and lets `adopt` give the file its final name; blocks.
+    ///
+    /// Fails with [`Error::WrongSize`] if bytes are missing: then those that are here stay. Fails with [`Error::WrongDigest`] if the bytes
+    /// are others: then all of them are discarded.
+    pub fn commit(&self, adopt: impl FnOnce(&File, &VerifiedBlob) -> Result<()>) -> Result<VerifiedBlob> {
+        let mut hashing = self.hashing();
+        let present = self.kept().present.total();
+        if present < self.blob.size {
+            return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: present });
+        }
+        self.catch_up(&mut hashing, u64::MAX)?;
+        let verified = hashing.verifier.clone().finish().inspect_err(|_| self.discard())?;
+        if verified.size() > 0 {
+            self.file.sync_data().map_err(Error::io("sync", self.path()))?;
+        }
+        adopt(&self.file, &verified)?;
+        self.is_over.store(true, Relaxed);
+        let _ = unlinkat(&self.place.0.directory, journal::name(&self.name), AtFlags::empty());
+        Ok(verified)
+    }
+
+    /// The directory of its file.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.place.0.directory.as_fd()
+    }
+
+    /// The name of its file in the directory.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Removes it with all its bytes; blocks.
+    pub fn discard(&self) {
+        self.is_over.store(true, Relaxed);
+        self.place.remove(&self.name);
+    }
+
+    /// Its file, until it becomes the blob.
+    pub fn path(&self) -> PathBuf {
+        self.place.0.path.join(&self.name)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hashing(&self) -> MutexGuard<'_, Hashing> {
+        self.hashing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the bytes that are not here yet. Returns whether none of them was here.
+    fn store(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        let range = offset..offset.saturating_add(bytes.len() as u64);
+        if range.end > self.blob.size {
+            return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: range.end });
+        }
+        let missing = self.claim(range.clone())?;
+        let slice = |part: &Range<u64>| &bytes[(part.start - offset) as usize..(part.end - offset) as usize];
+        let written = missing.iter().try_for_each(|part| self.file.write_all_at(slice(&part), part.start));
+        self.release(&missing, written.is_ok());
+        written.map_err(Error::io("write", self.path()))?;
+        self.record()?;
+        Ok(missing.total() == range.end - range.start)
+    }
+
+    /// Claims the missing bytes of a range for this task, so that what is hashed is what was written.
+    fn claim(&self, range: Range<u64>) -> Result<Ranges> {
+        let mut kept = self.kept();
+        let mut missing = Ranges::new();
+        if !range.is_empty() {
+            missing.insert(range);
+        }
+        kept.present.iter().for_each(|present| missing.remove(present));
+        if missing.iter().any(|part| kept.writing.intersects(part)) {
+            let why = "two tasks write the same bytes of it at the same time".to_owned();
+            return Err(Error::Invalid { what: self.what.clone(), why });
+        }
+        missing.iter().for_each(|part| kept.writing.insert(part));
+        Ok(missing)
+    }
+
+    fn release(&self, claimed: &Ranges, are_written: bool) {
+        let mut kept = self.kept();
+        for part in claimed.iter() {
+            kept.writing.remove(part.clone());
+            if are_written {
+                kept.unsynced += part.end - part.start;
+                kept.present.insert(part.clone());
+                kept.unrecorded.insert(part.clone());
+                kept.dirty.insert(part);
+            }
+        }
+    }
+
+    /// Writes the journal if enough bytes were written since the last time, and syncs the file if many were.
+    fn record(&self) -> Result<()> {
+        let mut kept = self.kept();
+        if kept.unrecorded.total() >= RECORD {
+            self.record_now(&mut kept)?;
+        }
+        if kept.dirty.total() >= WRITEBACK {
+            std::mem::take(&mut kept.dirty).iter().for_each(|range| start_writeback(&self.file, range));
+        }
+        if kept.unsynced < SYNC || kept.is_syncing {
+            return Ok(());
+        }
+        (kept.is_syncing, kept.unsynced) = (true, 0);
+        let present = kept.present.clone();
+        drop(kept);
+        let synced = self.file.sync_data().map_err(Error::io("sync", self.path()));
+        let mut kept = self.kept();
+        kept.is_syncing = false;
+        synced?;
+        kept.journal = Journal::create(&self.place.0, &self.name, &self.blob, &present)?;
+        // What was written meanwhile is in no journal now.
+        let mut rest = kept.present.clone();
+        present.iter().for_each(|range| rest.remove(range));
+        kept.journal.have(&rest).map_err(Error::io("write the journal of", self.path()))?;
+        kept.unrecorded = Ranges::new();
+        Ok(())
+    }
+
+    fn record_now(&self, kept: &mut Kept) -> Result<()> {
+        let unrecorded = std::mem::take(&mut kept.unrecorded);
+        kept.journal.have(&unrecorded).map_err(Error::io("write the journal of", self.path()))
+    }
+
+    /// Hashes bytes that were just written, if they are the next ones, and at most `limit` that others wrote. If another task hashes, nothing
+    /// is done.
+    fn hash(&self, written: Option<(u64, &[u8])>, limit: u64) -> Result<()> {
+        let Ok(mut hashing) = self.hashing.try_lock() else { return Ok(()) };
+        if let Some((offset, bytes)) = written {
+            let count = hashing.verifier.count();
+            if (offset..offset + bytes.len() as u64).contains(&count) {
+                hashing.verifier.update(&bytes[(count - offset) as usize..])?;
+            }
+        }
+        self.catch_up(&mut hashing, limit)
+    }
+
+    /// Reads and hashes at most `limit` of the bytes that are here and come next.
+    fn catch_up(&self, hashing: &mut Hashing, limit: u64) -> Result<()> {
+        let end = self.kept().present.end_of_prefix();
+        let mut left = end.saturating_sub(hashing.verifier.count()).min(limit);
+        while left > 0 {
+            hashing.buffer.resize(BUFFER, 0);
+            let want = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
+            let range = FileRange { file: self.file.clone(), path: self.path(), offset: 0, len: end };
+            let n = range.read_at(&mut hashing.buffer[..want], hashing.verifier.count())?;
+            hashing.verifier.update(&hashing.buffer[..n])?;
+            left -= n as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes a large file, or shares its blocks. This thread reads and writes, and a second one hashes.
+    fn copy_large(&self, range: &FileRange, offset: u64, progress: Option<&Progress>, cancelled: &Cancelled) -> Result<()> {
+        if offset == 0 && range.len == self.blob.size && range.is_whole() && clone_file(&range.file, &self.file) {
+            let is_cloned = self.file.metadata().is_ok_and(|metadata| metadata.len() == range.len);
+            if is_cloned {
+                let whole = self.claim(0..range.len)?;
+                self.release(&whole, true);
+            } else {
+                self.file
+                    .set_len(0)
+                    .and_then(|()| platform::reserve(&self.file, self.blob.size))
+                    .map_err(Error::io("reserve room for", self.path()))?;
+            }
+        }
+        // A clone is hashed, and not its original: the clone is what is kept, and the original may change.
+        let is_cloned = self.missing().is_empty();
+        let source =
+            if is_cloned { FileRange { file: self.file.clone(), path: self.path(), offset: 0, len: range.len } } else { range.clone() };
+        let write = |at: u64, piece: &[u8]| {
+            cancelled.check(&range.path)?;
+            if !is_cloned {
+                self.store(offset + at, piece)?;
+            }
+            if let Some(progress) = progress {
+                progress.moved(piece.len() as u64);
+            }
+            Ok(())
+        };
+        copy_hashed(&source, write, |at, piece| self.hash(Some((offset + at, piece)), 0))
+    }
+}
+
+#[async_trait]
+impl RangedUpload for Arc<Partial> {
+    fn missing(&self) -> Ranges {
+        Partial::missing(self)
+    }
+
+    async fn write_at(&self, offset: u64, body: Body) -> Result<()> {
+        self.clone().write(offset, body).await.map(drop)
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if *self.is_over.get_mut() {
+            return;
+        }
+        let hashing = self.hashing.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if kept.present.is_empty() {
+            return self.place.remove(&self.name);
+        }
+        // Without these lines the next owner has to fetch or read a few bytes more.
+        let _ = kept.journal.have(&kept.unrecorded);
+        let hasher: &Hasher = hashing.verifier.hasher();
+        let _ = kept.journal.hashed(hashing.verifier.count(), hasher, &self.file);
+    }
+}

@@ -1,0 +1,272 @@
+use super::*;
+use std::{fs, io::Write};
+use tempfile::TempDir;
+
+struct Scene {
+    directory: TempDir,
+    content: Vec<u8>,
+    blob: Descriptor,
+}
+
+impl Scene {
+    fn new(len: usize) -> Self {
+        let content: Vec<u8> = (0..len).map(|i| (i * 7 % 251) as u8).collect();
+        let blob = Descriptor::of("x/x", &content);
+        Self { directory: tempfile::tempdir().unwrap(), content, blob }
+    }
+
+    fn place(&self) -> PartialDirectory {
+        PartialDirectory::open(self.directory.path(), "p-").unwrap()
+    }
+
+    fn begin(&self) -> Partial {
+        self.place().begin(&self.blob, "a blob").unwrap().expect("nobody owns it")
+    }
+
+    fn write(&self, partial: &Partial, range: Range<usize>) {
+        for at in range.clone().step_by(100_000) {
+            let end = range.end.min(at + 100_000);
+            partial.write_blocking(at as u64, &self.content[at..end]).unwrap();
+        }
+    }
+
+    fn commit(&self, partial: &Partial) -> Result<VerifiedBlob> {
+        let to = self.directory.path().join("blob");
+        partial.commit(|_, _| fs::rename(partial.path(), &to).map_err(Error::io("rename", &to)))
+    }
+
+    /// Like a `kill -9`: nothing is written at the end, but the lock is released.
+    fn kill(&self, partial: Partial) {
+        let copy = |name: &str| (name.to_owned(), fs::read(self.directory.path().join(name)).unwrap());
+        let data = partial.name.clone();
+        let files = [copy(&data), copy(&journal::name(&data))];
+        drop(partial);
+        for (name, bytes) in files {
+            fs::write(self.directory.path().join(name), bytes).unwrap();
+        }
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.place().0.path.join(journal::name(&self.place().name(&self.blob.digest)))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(self.directory.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn bytes_in_any_order_become_the_blob_and_nothing_else_is_left() {
+    let scene = Scene::new(5_000_000);
+    let partial = scene.begin();
+    for range in [3_000_000..5_000_000, 1_000_000..2_000_000, 0..1_000_000, 2_000_000..3_000_000] {
+        scene.write(&partial, range);
+    }
+    assert!(partial.missing().is_empty());
+    assert_eq!(*scene.commit(&partial).unwrap().digest(), scene.blob.digest);
+    drop(partial);
+    assert_eq!(scene.names(), ["blob"]);
+    assert!(fs::read(scene.directory.path().join("blob")).unwrap() == scene.content);
+}
+
+#[test]
+fn what_is_missing_at_the_end_is_an_error_and_what_is_there_stays() {
+    let scene = Scene::new(300_000);
+    let partial = scene.begin();
+    scene.write(&partial, 100_000..300_000);
+    assert!(matches!(scene.commit(&partial), Err(Error::WrongSize { found: 200_000, .. })));
+    scene.write(&partial, 0..100_000);
+    scene.commit(&partial).unwrap();
+}
+
+#[test]
+fn wrong_bytes_are_never_the_blob_and_are_gone() {
+    let scene = Scene::new(300_000);
+    for wrong in [0, 150_000, 299_999] {
+        let partial = scene.begin();
+        scene.write(&partial, 0..wrong);
+        partial.write_blocking(wrong as u64, &[scene.content[wrong] ^ 1]).unwrap();
+        scene.write(&partial, wrong + 1..300_000);
+        // The right ones come too late.
+        scene.write(&partial, 0..300_000);
+        assert!(matches!(scene.commit(&partial), Err(Error::WrongDigest { .. })), "{wrong}");
+        drop(partial);
+        assert!(scene.names().is_empty());
+    }
+    let partial = scene.begin();
+    assert!(matches!(partial.write_blocking(299_999, b"xx"), Err(Error::WrongSize { .. })));
+}
+
+#[test]
+fn the_next_owner_continues_after_an_orderly_end_and_after_a_kill() {
+    let scene = Scene::new(4_000_000);
+    let partial = scene.begin();
+    scene.write(&partial, 0..1_000_000);
+    scene.write(&partial, 2_000_000..2_500_000);
+    drop(partial);
+    let partial = scene.begin();
+    assert_eq!(partial.resumed(), 1_500_000);
+    assert_eq!(partial.missing().iter().collect::<Vec<_>>(), [1_000_000..2_000_000, 2_500_000..4_000_000]);
+    assert_eq!(partial.hashing().verifier.count(), 1_000_000, "nothing is hashed twice");
+    scene.write(&partial, 1_000_000..2_000_000);
+    scene.kill(partial);
+    let partial = scene.begin();
+    let missing = partial.missing();
+    assert!(missing.total() <= 1_500_000 + RECORD + 100_000, "{missing:?}");
+    assert_eq!(partial.hashing().verifier.count(), 0, "after a kill nobody knows whether the file was changed");
+    missing.iter().for_each(|range| scene.write(&partial, range.start as usize..range.end as usize));
+    scene.commit(&partial).unwrap();
+}
+
+#[test]
+fn a_partial_blob_that_somebody_changed_is_found_out() {
+    let scene = Scene::new(1_000_000);
+    for kills in [false, true] {
+        let partial = scene.begin();
+        scene.write(&partial, 0..900_000);
+        let path = partial.path();
+        if kills {
+            scene.kill(partial)
+        } else {
+            drop(partial)
+        }
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(b"?", 17).unwrap();
+        drop(file);
+        let partial = scene.begin();
+        partial.missing().iter().for_each(|range| scene.write(&partial, range.start as usize..range.end as usize));
+        assert!(matches!(scene.commit(&partial), Err(Error::WrongDigest { .. })));
+    }
+}
+
+#[test]
+fn after_a_power_failure_only_what_was_synced_counts() {
+    let scene = Scene::new(3_000_000);
+    let partial = scene.begin();
+    scene.write(&partial, 0..1_000_000);
+    partial.kept().unsynced = SYNC;
+    scene.write(&partial, 1_000_000..1_100_000);
+    scene.write(&partial, 1_100_000..2_500_000);
+    let path = partial.path();
+    drop(partial);
+    let text = fs::read_to_string(scene.journal()).unwrap();
+    let boot = boot_id().unwrap();
+    fs::write(scene.journal(), text.replace(&boot, "another-boot")).unwrap();
+    // What was not synced is lost.
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&vec![0; 1_900_000], 1_100_000).unwrap();
+    drop(file);
+    let partial = scene.begin();
+    assert!(partial.missing().iter().eq(std::iter::once(1_100_000..3_000_000)));
+    scene.write(&partial, 1_100_000..2_000_000);
+    scene.kill(partial);
+    let partial = scene.begin();
+    let missing = partial.missing();
+    assert!(missing.total() < 1_900_000, "what was written after the start of the machine counts: {missing:?}");
+    missing.iter().for_each(|range| scene.write(&partial, range.start as usize..range.end as usize));
+    scene.commit(&partial).unwrap();
+}
+
+#[test]
+fn a_journal_that_ends_in_garbage_counts_up_to_there_and_one_of_another_blob_does_not_count() {
+    let scene = Scene::new(2_000_000);
+    type Damage<'a> = (&'a dyn Fn(&mut Vec<u8>), u64);
+    let damages: [Damage; 6] = [
+        (&|journal| journal.extend(b"have 1 2"), 1_000_000),
+        (&|journal| journal.extend(b"have 1 99999999999\nhave 1500000 1600000\n"), 1_000_000),
+        (&|journal| journal.extend(b"\0\0\0\0\nhave 1500000 1600000\n"), 1_000_000),
+        (&|journal| journal.truncate(10), 0),
+        (&|journal| *journal = b"modelpack-partial 1\nblob sha256:00 5\n".to_vec(), 0),
+        (&|journal| journal.insert(0, 0xff), 0),
+    ];
+    for (at, (damage, left)) in damages.iter().enumerate() {
+        let partial = scene.begin();
+        scene.write(&partial, 0..1_000_000);
+        scene.kill(partial);
+        let mut bytes = b"have 0 1000000\n".to_vec();
+        let head = fs::read(scene.journal()).unwrap();
+        bytes.splice(0..0, head);
+        damage(&mut bytes);
+        fs::write(scene.journal(), bytes).unwrap();
+        let partial = scene.begin();
+        assert_eq!(partial.resumed(), *left, "case {at}");
+        partial.discard();
+    }
+    assert!(scene.names().is_empty());
+}
+
+#[test]
+fn it_has_one_owner_at_a_time() {
+    let scene = Scene::new(1_000_000);
+    let first = scene.begin();
+    assert!(scene.place().begin(&scene.blob, "a blob").unwrap().is_none());
+    assert!(scene.place().leftovers().unwrap().is_empty());
+    scene.write(&first, 0..600_000);
+    drop(first);
+    let leftovers = scene.place().leftovers().unwrap();
+    assert!(leftovers.len() == 1 && leftovers[0].bytes >= 600_000, "{leftovers:?}");
+    assert!(scene.place().clear(|_| false).unwrap().is_empty());
+    assert_eq!(scene.place().clear(|leftover| leftover.bytes > 0).unwrap(), leftovers);
+    assert!(scene.names().is_empty());
+}
+
+#[test]
+fn two_tasks_may_not_write_the_same_bytes_at_once() {
+    let scene = Scene::new(1000);
+    let partial = scene.begin();
+    let claimed = partial.claim(100..200).unwrap();
+    assert!(matches!(partial.write_blocking(150, &[0; 100]), Err(Error::Invalid { .. })));
+    partial.release(&claimed, false);
+    scene.write(&partial, 0..1000);
+    scene.commit(&partial).unwrap();
+}
+
+#[test]
+fn without_room_nothing_is_left() {
+    let scene = Scene::new(1000);
+    let huge = Descriptor::new("x/x", scene.blob.digest.clone(), 1 << 60);
+    let error = scene.place().begin(&huge, "a blob").unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert!(scene.names().is_empty());
+}
+
+#[test]
+fn what_is_not_a_file_of_ours_stays() {
+    let scene = Scene::new(1000);
+    let name = scene.place().name(&scene.blob.digest);
+    fs::write(scene.directory.path().join("precious"), "kept").unwrap();
+    std::os::unix::fs::symlink("precious", scene.directory.path().join(&name)).unwrap();
+    assert!(scene.place().begin(&scene.blob, "a blob").is_err());
+    fs::remove_file(scene.directory.path().join(&name)).unwrap();
+    rustix::fs::mkdirat(rustix::fs::CWD, scene.directory.path().join(&name), Mode::RWXU).unwrap();
+    assert!(scene.place().begin(&scene.blob, "a blob").is_err());
+    fs::File::create(scene.directory.path().join("p-sha256-12")).unwrap().write_all(b"x").unwrap();
+    assert!(scene.place().leftovers().unwrap().is_empty());
+    assert_eq!(fs::read(scene.directory.path().join("precious")).unwrap(), b"kept");
+}
+
+#[tokio::test]
+async fn several_tasks_write_bodies_and_a_large_file_is_copied() {
+    let scene = Scene::new(12_000_000);
+    let partial = Arc::new(scene.begin());
+    let parts = (0..6).map(|i| {
+        let range = i * 2_000_000..(i + 1) * 2_000_000;
+        let body = Body::from_bytes(scene.content[range.clone()].to_vec());
+        tokio::spawn(partial.clone().write(range.start as u64, body))
+    });
+    for part in parts.collect::<Vec<_>>() {
+        assert_eq!(part.await.unwrap().unwrap(), 2_000_000);
+    }
+    scene.commit(&partial).unwrap();
+
+    let scene = Scene::new(12_000_000);
+    let path = scene.directory.path().join("original");
+    fs::write(&path, &scene.content).unwrap();
+    let partial = Arc::new(scene.begin());
+    let body = Body::from_file(FileRange::open(&path).unwrap());
+    assert_eq!(partial.clone().write(0, body).await.unwrap(), 12_000_000);
+    scene.commit(&partial).unwrap();
+}
