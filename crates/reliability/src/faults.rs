@@ -5,7 +5,7 @@ mod plan;
 
 use crate::{
     rounds::Tally,
-    scene::{Scene, Violation, expect_failure, finish, left_over, shown},
+    scene::{Scene, Violation, expect_failure, abandoned, finish, shown},
     task::{Prepared, Task},
 };
 use effect::{explains, is_temporary};
@@ -110,7 +110,7 @@ fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faul
             return Err(format!("the error names none of the faults: {shown}"));
         }
     }
-    if let Some(path) = left_over(scene.user.home()) {
+    if let Some(path) = abandoned(scene.user.home()) {
         return Err(format!("{} remains after {shown}", path.display()));
     }
     Ok(match (done, stalled) {

@@ -6,6 +6,7 @@
 
 mod faults;
 mod kills;
+mod losses;
 mod model;
 mod rounds;
 mod scene;
@@ -37,7 +38,13 @@ enum Run {
     /// Transfers through a proxy that injects faults
     Faults(Rounds),
     /// Commands and registries that are ended at random moments
-    Kills(Rounds),
+    Kills {
+        #[command(flatten)]
+        rounds: Rounds,
+        /// The number of bytes of each connection that may be moved again after a command was ended
+        #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+        loss: u64,
+    },
     /// Several concurrent users of one registry and one store, with continuous garbage collection
     Soak(Soak),
     #[command(hide = true)]
@@ -70,8 +77,8 @@ fn sound(run: Run, modelpack: Option<PathBuf>) -> Result<bool, Box<dyn Error>> {
             let modelpack = modelpack()?;
             rounds.run("faults", |random, tally| faults::round(&modelpack, random, tally))
         }
-        Run::Kills(rounds) => {
-            let kills = Kills::new(modelpack()?)?;
+        Run::Kills { rounds, loss } => {
+            let kills = Kills::new(modelpack()?, loss)?;
             rounds.run("kills", |random, tally| kills.round(random, tally))
         }
         Run::Soak(soak) => soak.run(&modelpack()?),

@@ -133,7 +133,7 @@ impl Ground {
             let directory = user.home().join(format!("version{number}"));
             match versions.last() {
                 None => model::write(&directory, &mut random),
-                Some(before) => model::write_next(&before.directory, &directory, &mut random),
+                Some(before) => model::write_next(&before.directory, &directory, None, &mut random),
             }
             versions.push(pack_apart(&user, directory, &[])?);
         }

@@ -47,6 +47,21 @@ impl Traffic {
         self.sum(|other, _| other == method)
     }
 
+    /// What has passed since an earlier moment.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let less = |blob: &(String, String), now: &Bytes| {
+            let before = earlier.0.get(blob).copied().unwrap_or_default();
+            Bytes { to_server: now.to_server.saturating_sub(before.to_server), to_client: now.to_client.saturating_sub(before.to_client) }
+        };
+        let passed = self.0.iter().map(|(blob, now)| (blob.clone(), less(blob, now)));
+        Self(passed.filter(|(_, bytes)| bytes.total() > 0).collect())
+    }
+
+    /// The digests of the blobs, and the paths of upload sessions without a digest.
+    pub fn blobs(&self) -> BTreeSet<&str> {
+        self.0.keys().map(|(_, blob)| blob.as_str()).collect()
+    }
+
     /// Those of one blob.
     pub fn of_blob(&self, digest: &str) -> Bytes {
         self.sum(|_, blob| blob == digest)

@@ -316,6 +316,9 @@ fn bytes_of_blobs_are_counted_by_method_and_digest() {
     assert_eq!((traffic.of_method("PATCH"), traffic.of_method("PUT")), (bytes(6, 0), bytes(3, 0)));
     assert_eq!(traffic.total(), bytes(9, 14));
     assert_eq!((traffic.total().total(), proxy.most_bodies()), (23, 1));
+    ask(&proxy, &GET.replace("a/blobs/b", "m/blobs/sha256:b"));
+    let since = proxy.traffic().since(&traffic);
+    assert_eq!((since.total(), since.blobs().into_iter().collect::<Vec<_>>()), (bytes(0, 10), vec!["sha256:b"]));
 }
 
 #[test]
