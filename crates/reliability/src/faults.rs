@@ -5,7 +5,7 @@ mod plan;
 
 use crate::{
     rounds::Tally,
-    scene::{Scene, Violation, expect_failure, abandoned, finish, shown},
+    scene::{Scene, Violation, abandoned, expect_failure, finish, shown},
     task::{Prepared, Task},
 };
 use effect::{explains, is_temporary};

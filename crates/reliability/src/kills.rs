@@ -3,7 +3,7 @@
 use crate::{
     losses,
     rounds::Tally,
-    scene::{Scene, Violation, expect_failure, abandoned, finish, shown},
+    scene::{Scene, Violation, abandoned, expect_failure, finish, shown},
     task::Task,
 };
 use modelpack_testkit::{Random, Signal};

@@ -1,7 +1,12 @@
 //! The bytes of blobs on their way through the proxy: how many passed, how fast they may, and where they have to wait.
 
 use super::lock;
-use std::{collections::BTreeMap, net::SocketAddr, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Mutex,
+    time::Duration,
+};
 use tokio::sync::Notify;
 
 /// The most bytes that pass at once if there is a limit on the rate.
