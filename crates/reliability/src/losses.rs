@@ -4,11 +4,15 @@
 use crate::{
     kills::{SIGNALS, Victim},
     rounds::Tally,
-    scene::{Scene, Version, Violation, abandoned, expect_failure, finish, shown},
+    scene::{PATIENCE, Scene, Version, Violation, abandoned, expect_failure, finish, shown, wait_for_hold},
     task::Task,
 };
 use modelpack_testkit::{FaultProxy, Random, Running, Signal, Traffic};
-use std::{path::Path, thread, time::Duration};
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// The commands that move blobs.
 const TASKS: [Task; 8] = [
@@ -47,15 +51,15 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
         // These have left the proxy, but neither program has seen them.
         let unread = proxy.unread();
         let connections = proxy.most_bodies().max(1) as u64;
-        if victim != Victim::Registry {
+        if victim != Victim::Registry && !running.has_ended() {
             running.signal(signal);
         }
         if victim != Victim::Command {
             scene.registry.signal(signal);
         }
-        if victim != Victim::Registry && signal == Signal::KILL {
+        if victim != Victim::Registry {
             // Its connections end with it. What it had sent and the proxy has not taken is lost.
-            running.wait_for_end();
+            wait_for_end(&mut running).map_err(|why| format!("{why}: `{}`", prepared.words.join(" ")))?;
             proxy.cut();
         }
         proxy.hold_after(None);
@@ -94,7 +98,7 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
         let may_be = if task == Task::CopyToArchive { first.total().total() } else { connections * allowed + unread };
         tally.add("bytes moved", count(moved.total().total()));
         if task != Task::CopyToArchive {
-            tally.most("bytes moved again by a command", count(again.saturating_sub(unread)));
+            tally.most(&format!("bytes moved again by {task:?}"), count(again.saturating_sub(unread)));
             tally.add("bytes moved again", count(again));
         }
         if again > may_be {
@@ -118,11 +122,16 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
     scene.end().map_err(in_context)
 }
 
-/// Waits until the bytes that may pass have passed, or until the command has ended.
-fn wait_for_hold(proxy: &FaultProxy, running: &mut Running) {
-    while !proxy.is_holding() && !running.has_ended() {
+/// Waits for a command that got a signal, while no byte comes any more.
+fn wait_for_end(running: &mut Running) -> Result<(), Violation> {
+    let start = Instant::now();
+    while !running.has_ended() {
+        if start.elapsed() > PATIENCE {
+            return Err("a signal did not end the command".to_owned());
+        }
         thread::sleep(Duration::from_millis(1));
     }
+    Ok(())
 }
 
 /// The size of all blobs that were moved, each once.

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)]
 
 mod faults;
+mod full_disks;
 mod kills;
 mod losses;
 mod model;
@@ -45,6 +46,8 @@ enum Run {
         #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
         loss: u64,
     },
+    /// Commands whose disk, or that of their registry, is full at some moment
+    FullDisks(Rounds),
     /// Several concurrent users of one registry and one store, with continuous garbage collection
     Soak(Soak),
     #[command(hide = true)]
@@ -80,6 +83,10 @@ fn sound(run: Run, modelpack: Option<PathBuf>) -> Result<bool, Box<dyn Error>> {
         Run::Kills { rounds, loss } => {
             let kills = Kills::new(modelpack()?, loss)?;
             rounds.run("kills", |random, tally| kills.round(random, tally))
+        }
+        Run::FullDisks(rounds) => {
+            let modelpack = modelpack()?;
+            rounds.run("full-disks", |random, tally| full_disks::round(&modelpack, random, tally))
         }
         Run::Soak(soak) => soak.run(&modelpack()?),
         Run::Serve(server) => server.run().map(|()| true)?,

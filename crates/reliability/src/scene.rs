@@ -2,13 +2,14 @@
 //! older version.
 
 use crate::model;
-use modelpack_testkit::{Cli, Output, Random, Running, Signal, difference};
+use modelpack_testkit::{Cli, FaultProxy, Output, Random, Running, Signal, TinyDisk, difference};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -18,6 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The layer options for packing.
 const LAYERINGS: [&[&str]; 3] = [&[], &["--layer", "weight=raw", "--layer", "<100kB=tar+zstd"], &["--layer", "tar"]];
+
+/// The size of a disk with room for everything.
+pub const DISK: u64 = 64 << 20;
 
 /// A description of a violated expectation.
 pub type Violation = String;
@@ -43,7 +47,16 @@ pub struct Blob {
     pub size: u64,
 }
 
+/// Whose files lie on a disk of their own, which can be full.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Owner {
+    User,
+    Registry,
+}
+
 pub struct Scene {
+    /// It is unmounted before the directories under it are removed.
+    pub disk: Option<TinyDisk>,
     pub user: Cli,
     pub registry: Registry,
     /// The host name under which the user addresses the registry.
@@ -60,24 +73,42 @@ pub struct Scene {
 impl Scene {
     pub fn make(modelpack: &Path, random: &mut Random) -> Result<Self, Violation> {
         let layering = random.one_of(&LAYERINGS);
-        Self::layered(modelpack, layering, None, random)
+        Self::layered(modelpack, layering, None, None, random)
+    }
+
+    /// A scene in which one of them has a disk of its own. There is no disk if this process may not
+    /// mount one.
+    pub fn with_disk_of(owner: Owner, modelpack: &Path, random: &mut Random) -> Result<Self, Violation> {
+        let layering = random.one_of(&LAYERINGS);
+        Self::layered(modelpack, layering, None, Some(owner), random)
     }
 
     /// A scene whose new version has a raw layer of this many bytes.
     pub fn with_large_layer(modelpack: &Path, bytes: u64, random: &mut Random) -> Result<Self, Violation> {
         let layering = random.one_of(&LAYERINGS[..2]);
-        Self::layered(modelpack, layering, Some(bytes), random)
+        Self::layered(modelpack, layering, Some(bytes), None, random)
     }
 
-    fn layered(modelpack: &Path, layering: &'static [&'static str], large: Option<u64>, random: &mut Random) -> Result<Self, Violation> {
-        let user = Cli::at(modelpack);
-        let registry = Registry::start(modelpack);
+    fn layered(
+        modelpack: &Path,
+        layering: &'static [&'static str],
+        large: Option<u64>,
+        owner: Option<Owner>,
+        random: &mut Random,
+    ) -> Result<Self, Violation> {
+        let (user, registry) = (Cli::at(modelpack), Cli::at(modelpack));
+        let disk = match owner {
+            Some(Owner::User) => TinyDisk::mount_over(user.home(), DISK),
+            Some(Owner::Registry) => TinyDisk::mount_over(registry.home(), DISK),
+            None => None,
+        };
+        let registry = Registry::start(registry);
         let [old, new] = ["old", "new"].map(|name| user.home().join(name));
         model::write(&old, random);
         model::write_next(&old, &new, large, random);
         let [old, new] = [pack_apart(&user, old, layering)?, pack_apart(&user, new, layering)?];
         let host = registry.address.to_string();
-        let scene = Self { user, registry, host, old, new, layering, concurrency: random.one_of(&["1", "5"]) };
+        let scene = Self { disk, user, registry, host, old, new, layering, concurrency: random.one_of(&["1", "5"]) };
         scene.publish("old", "v1")?;
         scene.publish("old", "keep")?;
         Ok(scene)
@@ -225,6 +256,13 @@ pub fn finish<W: AsRef<str>>(running: Running, words: &[W]) -> Result<Output, Vi
     Ok(output)
 }
 
+/// Waits until the bytes that may pass have passed, or until the command has ended.
+pub fn wait_for_hold(proxy: &FaultProxy, running: &mut Running) {
+    while !proxy.is_holding() && !running.has_ended() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 pub fn ok<W: AsRef<str>>(user: &Cli, words: &[W]) -> Result<String, Violation> {
     let output = run(user, words)?;
     match output.code {
@@ -263,8 +301,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub fn start(modelpack: &Path) -> Self {
-        let cli = Cli::at(modelpack);
+    fn start(cli: Cli) -> Self {
         let (running, address) = serve(&cli, "127.0.0.1:0");
         Self { cli, running: Some(running), address }
     }

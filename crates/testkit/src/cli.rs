@@ -167,11 +167,6 @@ impl Running {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
-    /// Waits until it has ended, however that is.
-    pub fn wait_for_end(&mut self) {
-        self.child.wait().expect("the child can be waited for");
-    }
-
     /// Waits for the end, and gives all that was written from the beginning.
     pub fn wait(mut self) -> Output {
         while let Ok((stream, line)) = self.lines.recv() {
