@@ -1,10 +1,10 @@
 //! What a registry lists: tags, repositories, referrers (OCI distribution specification, "Content Discovery"). Lists come in pages.
 
 use super::{Client, RemoteRepository, refusal::is_unsupported, registry::Registry, scope::Scope};
-use crate::protocol::{page, query::Query, route::Route};
+use crate::protocol::{query::Query, route::Route};
 use futures_util::future::join_all;
-use http::{Method, header::LINK};
-use modelpack_http::{Request, Response, Url, printable, printable_beginning, unexpected};
+use http::Method;
+use modelpack_http::{Request, printable_beginning};
 use modelpack_spec::{Digest, RepositoryName, Selector, Tag};
 use modelpack_transfer::{Error, Notice, Notices, Result, Source};
 use serde::Deserialize;
@@ -138,7 +138,7 @@ impl List<'_> {
         let (mut left, mut barren) = (MAX_LIST_BYTES, 0);
         for _ in 0..MAX_PAGES {
             let response = self.registry.origin.send(Request::new(Method::GET, url, &self.scope, self.what)).await?;
-            let next = self.next_page(&response)?;
+            let next = self.registry.origin.next_page(&response)?;
             let mut bytes = self
                 .registry
                 .origin
@@ -172,16 +172,6 @@ impl List<'_> {
             }
         }
         Err(invalid(format!("it has more than {MAX_PAGES} pages")))
-    }
-
-    /// The URL of the next page. It must be on the same server.
-    fn next_page(&self, response: &Response) -> Result<Option<Url>> {
-        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-        let Some(next) = links.filter_map(page::parse_next).next() else { return Ok(None) };
-        match response.url().join(next) {
-            Ok(url) if self.registry.origin.owns(&url) => Ok(Some(url)),
-            _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
-        }
     }
 }
 

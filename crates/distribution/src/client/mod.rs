@@ -10,7 +10,7 @@ mod repository;
 mod scope;
 mod upload;
 
-pub use modelpack_http::{ClientOptions, Credentials, Login, Proxies, ProxyUrl, RetryOptions, Timeouts};
+pub use modelpack_http::{Authorities, Certificates, ClientOptions, Credentials, Login, Proxies, ProxyUrl, RetryOptions, Timeouts};
 pub use repository::RemoteRepository;
 
 use crate::protocol::route::Route;

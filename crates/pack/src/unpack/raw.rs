@@ -115,7 +115,7 @@ impl Unpacking<'_> {
         let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
         let partial = staging.partials().begin_or_wait(blob, &name(file.layer)).await.map_err(new)?;
         let (is_resumed, partial) = (partial.resumed() > 0, Arc::new(partial));
-        fetch(self.source, blob, &partial, &self.options.progress).await.map_err(new)?;
+        fetch(self.source, blob, &partial, &self.options.connections, &self.options.progress).await.map_err(new)?;
         let (staging, path, force) = (staging.clone(), file.path.clone(), self.options.force);
         let place = move || {
             let located = staging.destination().locate(&path);
