@@ -48,7 +48,7 @@ impl Settings {
                 http: proxy("HTTP_PROXY"),
                 no_proxy: either_case("NO_PROXY").map(|(_, hosts)| hosts),
             },
-            certificates: Certificates::default().authorities(authorities(&variable)),
+            certificates: Certificates::default().authorities(authorities(variable)),
             log: text("MODELPACK_LOG"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),

@@ -14,7 +14,7 @@ use http::{
     HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
 };
-use modelpack_transfer::{Error, Result};
+use modelpack_transfer::{Connections, Error, RateLimit, Result};
 use reqwest::{Response, Url, redirect::Policy};
 use std::{
     pin::pin,
@@ -34,6 +34,8 @@ pub struct HttpClient {
     routes: Arc<Routes>,
     retry: RetryOptions,
     timeouts: Timeouts,
+    rate_limit: Option<Arc<RateLimit>>,
+    connections: Option<Arc<Connections>>,
 }
 
 impl HttpClient {
@@ -74,7 +76,14 @@ impl HttpClient {
             let why = network::causes(&e).last().map_or_else(String::new, ToString::to_string);
             Error::Setting { setting: "the HTTP client".to_owned(), why, source: Some(e.into()) }
         })?;
-        Ok(Self { client, routes: Arc::new(routes), retry: options.retry, timeouts: options.timeouts })
+        Ok(Self {
+            client,
+            routes: Arc::new(routes),
+            retry: options.retry,
+            timeouts: options.timeouts,
+            rate_limit: options.rate_limit.clone(),
+            connections: options.connections.clone(),
+        })
     }
 
     /// How often a request that failed is repeated.
@@ -84,7 +93,12 @@ impl HttpClient {
 
     /// Counts the attempts of one request.
     pub fn backoff(&self) -> Backoff {
-        Backoff::new(self.retry)
+        Backoff::new(self.retry, self.connections.clone())
+    }
+
+    /// What limits the rate of all transfers together.
+    pub(crate) fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
+        self.rate_limit.as_ref()
     }
 
     /// How long it waits for a server.
@@ -134,7 +148,7 @@ impl HttpClient {
             if let Some(len) = request.payload.len() {
                 sending = sending.header(CONTENT_LENGTH, len);
             }
-            let body = request.payload.for_attempt();
+            let body = request.payload.for_attempt(self.rate_limit.clone());
             sending = sending.body(body.ok_or_else(|| Error::network(shown(url), "what was sent cannot be sent again"))?);
         }
         let patience = request.patience(&self.timeouts);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use modelpack_transfer::{Body, CHUNK, Error, Result};
+use modelpack_transfer::{Body, CHUNK, Error, RateLimit, Result};
 use std::{
     io,
     sync::{
@@ -107,7 +107,7 @@ impl Payload {
     }
 
     /// The bytes for one attempt; `None` if they were sent and cannot be sent again.
-    pub(crate) fn for_attempt(&mut self) -> Option<reqwest::Body> {
+    pub(crate) fn for_attempt(&mut self, rate_limit: Option<Arc<RateLimit>>) -> Option<reqwest::Body> {
         match &mut self.0 {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
             Content::Stream(stream) => {
@@ -115,7 +115,7 @@ impl Payload {
                 let body = again.or_else(|| stream.body.take())?;
                 stream.sending = Arc::default();
                 let (pieces, sending) = (body.into_stream(), stream.sending.clone());
-                Some(Outgoing { pieces, len: stream.len, hasher: stream.hasher.take(), sending }.into_body())
+                Some(Outgoing { pieces, len: stream.len, hasher: stream.hasher.take(), sending, rate_limit }.into_body())
             }
         }
     }
@@ -143,6 +143,7 @@ struct Outgoing {
     len: Option<u64>,
     hasher: Option<mpsc::Sender<Bytes>>,
     sending: Arc<Sending>,
+    rate_limit: Option<Arc<RateLimit>>,
 }
 
 impl Outgoing {
@@ -153,6 +154,9 @@ impl Outgoing {
         match self.len {
             Some(len) if sent > len || piece.is_none() => check_len(sent, len)?,
             _ => {}
+        }
+        if let (Some(piece), Some(limit)) = (&piece, &self.rate_limit) {
+            limit.take(piece.len() as u64).await;
         }
         self.sending.bytes.store(sent, Relaxed);
         if let (Some(piece), Some(hasher)) = (&piece, &self.hasher) {

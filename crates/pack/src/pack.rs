@@ -13,7 +13,7 @@ use modelpack_spec::{
     Manifest, Selector, media_type,
 };
 use modelpack_store::DigestCache;
-use modelpack_transfer::{Begin, Error, FileRange, OpenFile, Progress, Sink, for_each_concurrent, put_bytes};
+use modelpack_transfer::{Begin, Connections, Error, FileRange, OpenFile, Progress, Sink, for_each_concurrent, put_bytes};
 use std::sync::Arc;
 
 /// The time of every file, so that the same files give the same digest.
@@ -26,8 +26,17 @@ pub struct PackOptions {
     pub concurrency: usize,
     /// The counter for the progress.
     pub progress: Arc<Progress>,
+    /// The connections that all transfers share.
+    pub connections: Arc<Connections>,
     /// The cache for digests of files.
     pub digest_cache: Option<DigestCache>,
+}
+
+impl Default for PackOptions {
+    /// One file after the other, without a cache.
+    fn default() -> Self {
+        Self { concurrency: 1, progress: Arc::default(), connections: Connections::default_limit(), digest_cache: None }
+    }
 }
 
 impl PackOptions {

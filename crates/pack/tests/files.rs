@@ -22,7 +22,7 @@ fn directory() -> TempDir {
 }
 
 fn options() -> PackOptions {
-    PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None }
+    PackOptions { concurrency: 2, ..PackOptions::default() }
 }
 
 /// Packs with these rules and this many layers at most, into memory.

@@ -8,6 +8,7 @@ mod connections;
 pub mod contract;
 mod copy;
 mod error;
+mod fetch;
 mod files;
 mod memory;
 mod notice;
@@ -25,9 +26,10 @@ mod verifier;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable, copy_hashed};
-pub use connections::{Connections, Control, Permit};
-pub use copy::{CopyOptions, copy, fetch, for_each_concurrent, put_bytes, read_bytes, read_config};
+pub use connections::{Connections, Control, DEFAULT_CONNECTIONS, Permit};
+pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};
+pub use fetch::fetch;
 pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
     contract as files_contract,

@@ -280,6 +280,10 @@ impl Source for RemoteRepository {
         verify_manifest(&what, bytes, media_type, &digest)
     }
 
+    fn gives_ranges(&self) -> bool {
+        self.registry.origin.gives_ranges()
+    }
+
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let what = self.blob_name(&blob.digest);
         if range.start > range.end || range.end > blob.size {
