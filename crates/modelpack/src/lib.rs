@@ -71,10 +71,13 @@ pub use unpack::{UnpackOptions, Unpacked};
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
-use modelpack_distribution::client::Client;
+use modelpack_distribution::client::{Client, OpenUploads};
 use modelpack_store::{Store, Untagged};
 use modelpack_transfer::CopyOptions;
 use std::sync::{Arc, OnceLock};
+
+/// Where the open upload sessions of this machine are remembered, in the store.
+const UPLOADS: &str = "uploads";
 
 /// The operations. Creation is cheap, because stores and clients are opened on first use. Clones
 /// share the opened store, the connections and the tokens of registries.
@@ -152,7 +155,8 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            Ok(Client::new(self.options.client.clone().notices(notices))?)
+            let uploads = OpenUploads::new(self.options.store.join(UPLOADS));
+            Ok(Client::new(self.options.client.clone().notices(notices))?.remembering_uploads(uploads))
         })
     }
 

@@ -58,6 +58,7 @@ impl Fault {
                 let wanted = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
                 request.get("authorization") == Some(&wanted)
             }
+            Failure::LimitRequest(limit) => !matches!(body_of_request(request), Framing::Length(length) if length > *limit),
             _ => false,
         };
         let method = self.method.is_empty() || self.method == request.method();
@@ -73,6 +74,12 @@ pub enum Failure {
     CutAfter(u64),
     /// The connections to both sides end after so many bytes of the request body.
     CutRequestAfter(u64),
+    /// The connections to both sides end after so many bytes of all request bodies that the client has sent over its connection.
+    CutConnectionAfter(u64),
+    /// After so many bytes of the request body, nothing is forwarded any more, and no answer comes.
+    StallRequestAfter(u64),
+    /// A request body of more than so many bytes is answered with 413.
+    LimitRequest(u64),
     /// The lowest bit of this byte of the response body is flipped.
     FlipByte(u64),
     /// The lowest bit of this byte of the request body is flipped.
@@ -112,6 +119,10 @@ pub struct SeenRequest {
     pub authorization: bool,
     /// The `Range` header.
     pub range: Option<String>,
+    /// The `Content-Range` header.
+    pub content_range: Option<String>,
+    /// How many bytes of the body have come so far.
+    pub received: u64,
 }
 
 /// A proxy on a loopback port, with threads of its own, so that it serves blocking and asynchronous tests alike.
@@ -200,12 +211,14 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
 struct Connection {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
+    /// How many bytes of request bodies have come.
+    received: u64,
 }
 
 impl Connection {
     fn new(stream: TcpStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::with_capacity(BUFFER, reader), writer }
+        Self { reader: BufReader::with_capacity(BUFFER, reader), writer, received: 0 }
     }
 }
 
@@ -213,24 +226,34 @@ impl Shared {
     /// Answers one request of a client. `false` if the connection cannot take another.
     async fn answer(&self, client: &mut Connection) -> io::Result<bool> {
         let Some(request) = Head::read(&mut client.reader).await? else { return Ok(false) };
-        lock(&self.seen).push(SeenRequest {
+        let at = self.see(&request);
+        let closes = request.closes();
+        let reusable = match self.failure(&request) {
+            Some(Failure::Stall) => std::future::pending().await,
+            Some(Failure::LimitRequest(_)) => self.refuse(at, &request, client, 413, &[], "too large").await,
+            Some(Failure::Status { code, headers, body }) => self.refuse(at, &request, client, code, &headers, &body).await,
+            Some(Failure::RequireBasic { .. }) => {
+                let challenge = [("WWW-Authenticate", "Basic realm=\"proxy\"".to_owned())];
+                let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+                self.refuse(at, &request, client, 401, &challenge, body).await
+            }
+            failure => self.relay(at, request, client, failure).await,
+        };
+        Ok(reusable? && !closes)
+    }
+
+    /// Records a request, and returns its place among those that were seen.
+    fn see(&self, request: &Head) -> usize {
+        let mut seen = lock(&self.seen);
+        seen.push(SeenRequest {
             method: request.method().to_owned(),
             path: request.path().to_owned(),
             authorization: request.get("authorization").is_some(),
             range: request.get("range").map(str::to_owned),
+            content_range: request.get("content-range").map(str::to_owned),
+            received: 0,
         });
-        let closes = request.closes();
-        let reusable = match self.failure(&request) {
-            Some(Failure::Stall) => std::future::pending().await,
-            Some(Failure::Status { code, headers, body }) => refuse(&request, client, code, &headers, &body).await,
-            Some(Failure::RequireBasic { .. }) => {
-                let challenge = [("WWW-Authenticate", "Basic realm=\"proxy\"".to_owned())];
-                let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
-                refuse(&request, client, 401, &challenge, body).await
-            }
-            failure => self.relay(request, client, failure).await,
-        };
-        Ok(reusable? && !closes)
+        seen.len() - 1
     }
 
     fn failure(&self, request: &Head) -> Option<Failure> {
@@ -241,23 +264,53 @@ impl Shared {
         Some(fault.failure.clone())
     }
 
+    /// Answers in the server's place, once the request's body is out of the way.
+    async fn refuse(
+        &self,
+        at: usize,
+        request: &Head,
+        client: &mut Connection,
+        code: u16,
+        headers: &[(&str, String)],
+        body: &str,
+    ) -> io::Result<bool> {
+        let count = |bytes| lock(&self.seen)[at].received += bytes;
+        forward(&mut client.reader, &mut tokio::io::sink(), body_of_request(request), Edit::default(), count).await?;
+        let mut head = Head::new(format!("HTTP/1.1 {code} Fault"));
+        headers.iter().for_each(|(name, value)| head.set(name, value.clone()));
+        head.set("Content-Length", body.len().to_string());
+        client.writer.write_all(&head.to_bytes()).await?;
+        if request.method() != "HEAD" {
+            client.writer.write_all(body.as_bytes()).await?;
+        }
+        Ok(true)
+    }
+
     /// Forwards the request on a connection of its own, and the answer, with the failure in one of them.
-    async fn relay(&self, mut request: Head, client: &mut Connection, failure: Option<Failure>) -> io::Result<bool> {
+    async fn relay(&self, at: usize, mut request: Head, client: &mut Connection, failure: Option<Failure>) -> io::Result<bool> {
         let (mut request_edit, mut response_edit, mut claimed_length) = (Edit::default(), Edit::default(), None);
+        let stalls = matches!(failure, Some(Failure::StallRequestAfter(_)));
         match failure {
             Some(Failure::FlipRequestByte(at)) => request_edit.flip = Some(at),
             Some(Failure::IgnoreRange) => request.remove("range"),
             Some(Failure::CutAfter(bytes)) => response_edit.cut_after = Some(bytes),
-            Some(Failure::CutRequestAfter(bytes)) => request_edit.cut_after = Some(bytes),
+            Some(Failure::CutRequestAfter(bytes) | Failure::StallRequestAfter(bytes)) => request_edit.cut_after = Some(bytes),
+            Some(Failure::CutConnectionAfter(bytes)) => request_edit.cut_after = Some(bytes.saturating_sub(client.received)),
             Some(Failure::FlipByte(at)) => response_edit.flip = Some(at),
             Some(Failure::ContentLength(length)) => claimed_length = Some(length),
             _ => {}
         }
         let mut server = Connection::new(TcpStream::connect(self.upstream).await?);
         server.writer.write_all(&request.to_bytes()).await?;
+        let (received, count) = (&mut client.received, |bytes| lock(&self.seen)[at].received += bytes);
         let send = async {
-            match forward(&mut client.reader, &mut server.writer, body_of_request(&request), request_edit).await {
+            let count = |bytes| {
+                *received += bytes;
+                count(bytes);
+            };
+            match forward(&mut client.reader, &mut server.writer, body_of_request(&request), request_edit, count).await {
                 Ok(true) => Ok(true),
+                Ok(false) if stalls => std::future::pending().await,
                 Ok(false) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
                 // A server that stops listening may have answered; what the client still sends is lost then.
                 Err(_) => Ok(false),
@@ -273,7 +326,7 @@ impl Shared {
                 client.writer.write_all(&head.to_bytes()).await?;
                 if !interim {
                     *lock(&self.answers).entry(head.status().parse().unwrap_or_default()).or_default() += 1;
-                    let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit).await?;
+                    let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit, |_| ()).await?;
                     return Ok(whole && framing != Framing::UntilClose && claimed_length.is_none() && !head.closes());
                 }
             }
@@ -281,19 +334,6 @@ impl Shared {
         let (sent, received) = tokio::try_join!(send, receive)?;
         Ok(sent && received)
     }
-}
-
-/// Answers in the server's place, once the request's body is out of the way.
-async fn refuse(request: &Head, client: &mut Connection, code: u16, headers: &[(&str, String)], body: &str) -> io::Result<bool> {
-    forward(&mut client.reader, &mut tokio::io::sink(), body_of_request(request), Edit::default()).await?;
-    let mut head = Head::new(format!("HTTP/1.1 {code} Fault"));
-    headers.iter().for_each(|(name, value)| head.set(name, value.clone()));
-    head.set("Content-Length", body.len().to_string());
-    client.writer.write_all(&head.to_bytes()).await?;
-    if request.method() != "HEAD" {
-        client.writer.write_all(body.as_bytes()).await?;
-    }
-    Ok(true)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -36,6 +36,7 @@ mod ollama;
 mod output;
 mod places;
 mod read_only;
+mod resume_push;
 mod round_trip;
 mod scan;
 mod select;

@@ -113,13 +113,13 @@ pub(super) struct Edit {
     pub(super) flip: Option<u64>,
 }
 
-/// Forwards a body as it is framed. `false` if the edit cut it.
-pub(super) async fn forward<R, W>(from: &mut R, to: &mut W, framing: Framing, edit: Edit) -> io::Result<bool>
+/// Forwards a body as it is framed, and tells `count` how many bytes have come. `false` if the edit cut it.
+pub(super) async fn forward<R, W>(from: &mut R, to: &mut W, framing: Framing, edit: Edit, count: impl FnMut(u64)) -> io::Result<bool>
 where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut body = Body { from, to, edit, at: 0 };
+    let mut body = Body { from, to, edit, at: 0, count };
     match framing {
         Framing::Length(length) => body.bytes(length).await,
         Framing::UntilClose => body.bytes(u64::MAX).await,
@@ -139,14 +139,15 @@ where
     }
 }
 
-struct Body<'a, R, W> {
+struct Body<'a, R, W, C> {
     from: &'a mut R,
     to: &'a mut W,
     edit: Edit,
     at: u64,
+    count: C,
 }
 
-impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Body<'_, R, W> {
+impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin, C: FnMut(u64)> Body<'_, R, W, C> {
     /// Forwards a line of framing: it does not count.
     async fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
@@ -172,6 +173,7 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Body<'_, R, W> {
             let len = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX));
             let mut piece = buffer[..len].to_vec();
             self.from.consume(len);
+            (self.count)(len as u64);
             let flip = self.edit.flip.and_then(|at| usize::try_from(at.checked_sub(self.at)?).ok());
             if let Some(byte) = flip.and_then(|at| piece.get_mut(at)) {
                 *byte ^= 1;
