@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
-use modelpack_transfer::{Body, CHUNK, Error, Result};
+use modelpack_transfer::{Body, CHUNK, Error, RateLimit, Result};
 use std::{
     io,
     sync::{
@@ -53,12 +53,12 @@ impl Payload {
     }
 
     /// The bytes for one attempt; `None` if they were sent and cannot be sent again.
-    pub(crate) fn for_attempt(&self) -> Option<reqwest::Body> {
+    pub(crate) fn for_attempt(&self, rate_limit: Option<Arc<RateLimit>>) -> Option<reqwest::Body> {
         match &self.0 {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
             Content::Part(part) => {
                 let (reader, sending) = part.body.read_from(part.start)?;
-                Some(Outgoing { body: part.body.clone(), reader: Some(reader), end: part.end, sending }.into_body())
+                Some(Outgoing { body: part.body.clone(), reader: Some(reader), end: part.end, sending, rate_limit }.into_body())
             }
         }
     }
@@ -238,6 +238,7 @@ struct Outgoing {
     reader: Option<Reader>,
     end: Option<u64>,
     sending: Arc<Sending>,
+    rate_limit: Option<Arc<RateLimit>>,
 }
 
 impl Outgoing {
@@ -266,6 +267,9 @@ impl Outgoing {
         if Some(reader.at) == self.end {
             // Nobody asks for a piece after the last one. The next request continues here.
             self.body.state().idle = self.reader.take();
+        }
+        if let Some(limit) = &self.rate_limit {
+            limit.take(piece.len() as u64).await;
         }
         self.sending.bytes.fetch_add(piece.len() as u64, Relaxed);
         if let Some(hasher) = &self.body.hasher {

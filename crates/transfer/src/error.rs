@@ -137,6 +137,14 @@ pub enum Error {
         /// Where it should be.
         repository: String,
     },
+    /// What refers to an artifact, such as a signature, could not be listed or copied.
+    #[error("{what}: {source}")]
+    Referrers {
+        /// What could not be done, with the digest of the manifest.
+        what: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// Something is in the way, and is left as it is.
     #[error("{} is in the way: {why}", path.display())]
     Conflict {
@@ -184,6 +192,8 @@ pub enum Error {
         url: String,
         /// What happened.
         why: String,
+        /// What made it fail, if there is more to know. It names no secrets of the URL.
+        source: Option<Cause>,
     },
     /// The registry answered something that the protocol does not foresee.
     #[error("{url} answered {status}: {why}")]
@@ -194,6 +204,8 @@ pub enum Error {
         status: u16,
         /// What it said.
         why: String,
+        /// What made it fail, if there is more to know.
+        source: Option<Cause>,
     },
 }
 
@@ -206,6 +218,11 @@ impl Error {
     /// Makes an I/O error a sentence: `result.map_err(Error::io("open", path))`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.into(), source }
+    }
+
+    /// [`Error::Network`] without a source.
+    pub fn network(url: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Network { url: url.into(), why: why.into(), source: None }
     }
 
     /// [`Error::NotFound`] of `what`.

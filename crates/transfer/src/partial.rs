@@ -13,7 +13,7 @@ mod journal;
 mod tests;
 
 use crate::{
-    Body, Cancelled, Error, FileRange, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking_cancellable,
+    Body, Cancelled, Error, FileRange, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
     body::copy_hashed,
     platform::{self, boot_id, clone_file, start_writeback},
 };
@@ -26,9 +26,10 @@ use rustix::{
 };
 use std::{
     fs::{File, TryLockError},
+    io,
     ops::Range,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::{FileExt, MetadataExt},
     },
     path::{Path, PathBuf},
@@ -36,9 +37,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
+/// A blob of at least this many bytes is kept as a partial blob while it is written. To write a smaller one again costs less.
+pub const RESUMABLE: u64 = 1 << 20;
 /// After how many written bytes the journal says so. If the program is killed, no more than these are lost.
 const RECORD: u64 = 512 << 10;
 /// After how many written bytes they are synced to the disk. If the machine stops, no more than these are lost.
@@ -49,6 +52,8 @@ const WRITEBACK: u64 = 32 << 20;
 const CATCH_UP: u64 = 1 << 20;
 /// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
 const LARGE: u64 = 8 << 20;
+/// How often a task that waits for the owner of a partial blob looks whether it has ended.
+pub const POLL: Duration = Duration::from_millis(50);
 const BUFFER: usize = crate::CHUNK;
 
 /// A directory in which partial blobs lie. Each is a file named by its digest, with a journal beside it.
@@ -89,10 +94,11 @@ impl PartialDirectory {
         Self(Arc::new(Place { directory, path, prefix: prefix.to_owned(), boot: boot_id() }))
     }
 
-    /// Becomes the owner of the partial blob, with what an earlier owner left of it; blocks. `None` if it has an owner now.
+    /// Becomes the owner of the partial blob, with what an earlier owner left of it; blocks. `None` if it has an owner now. `what` is the
+    /// name of the blob in errors.
     ///
     /// For a new one, the room on the disk is reserved. Fails with [`Error::Io`] if there is too little, and leaves nothing then.
-    pub fn begin(&self, blob: &Descriptor) -> Result<Option<Partial>> {
+    pub fn begin(&self, blob: &Descriptor, what: &str) -> Result<Option<Partial>> {
         let name = self.name(&blob.digest);
         let Some(file) = self.own(&name)? else { return Ok(None) };
         let (journal, Found { present, hashed }) = match Journal::open(&self.0, &name, blob, &file)? {
@@ -105,8 +111,8 @@ impl PartialDirectory {
             }
         };
         let verifier = match hashed {
-            Some((count, hasher)) => Verifier::resumed(blob, hasher, count),
-            None => Verifier::of(blob),
+            Some((count, hasher)) => Verifier::named(what, blob).resumed(hasher, count),
+            None => Verifier::named(what, blob),
         };
         let kept = Kept {
             resumed: present.total(),
@@ -121,6 +127,7 @@ impl PartialDirectory {
         Ok(Some(Partial {
             place: self.clone(),
             name,
+            what: what.to_owned(),
             blob: blob.clone(),
             file: Arc::new(file),
             kept: Mutex::new(kept),
@@ -129,8 +136,35 @@ impl PartialDirectory {
         }))
     }
 
-    /// How many bytes of the blob's room are reserved already; blocks.
-    pub fn reserved(&self, blob: &Digest) -> u64 {
+    /// Like [`begin`](Self::begin), but waits while it has another owner.
+    pub async fn begin_or_wait(&self, blob: &Descriptor, what: &str) -> Result<Partial> {
+        loop {
+            let (this, blob, what) = (self.clone(), blob.clone(), what.to_owned());
+            if let Some(partial) = blocking(move || this.begin(&blob, &what)).await? {
+                return Ok(partial);
+            }
+            // To wait for the lock itself could not be cancelled.
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Fails with [`Error::Io`] and [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull) if the file system has too little room for all of
+    /// these blobs; blocks. What is reserved for them already counts.
+    pub fn check_room<'a>(&self, blobs: impl IntoIterator<Item = &'a Descriptor>) -> Result<()> {
+        let lacks = |blob: &Descriptor| blob.size.saturating_sub(self.reserved(&blob.digest));
+        let needed = blobs.into_iter().fold(0, |sum: u64, blob| sum.saturating_add(lacks(blob)));
+        // If the file system does not say how much is free, the first write that fails does.
+        match platform::free_room(&self.0.directory) {
+            Ok(free) if free < needed => {
+                let why = format!("{needed} bytes more are needed, and {free} are free");
+                Err(Error::io("make room in", &self.0.path)(io::Error::new(io::ErrorKind::StorageFull, why)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many bytes of the blob's room are reserved already.
+    fn reserved(&self, blob: &Digest) -> u64 {
         let found = statat(&self.0.directory, self.name(blob), AtFlags::SYMLINK_NOFOLLOW);
         found.map_or(0, |found| u64::try_from(found.st_blocks).unwrap_or_default().saturating_mul(512))
     }
@@ -206,7 +240,7 @@ impl PartialDirectory {
     fn try_own(&self, name: &str, flags: OFlags) -> Result<Option<File>> {
         let path = self.0.path.join(name);
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.0.directory, name, flags, Mode::from_raw_mode(0o666)) {
+        let file = match openat(&self.0.directory, name, flags, Mode::from_raw_mode(0o644)) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(Error::io("create", path)(e.into())),
@@ -241,6 +275,8 @@ impl PartialDirectory {
 pub struct Partial {
     place: PartialDirectory,
     name: String,
+    /// The name of the blob in errors.
+    what: String,
     blob: Descriptor,
     file: Arc<File>,
     kept: Mutex<Kept>,
@@ -334,8 +370,7 @@ impl Partial {
         let mut hashing = self.hashing();
         let present = self.kept().present.total();
         if present < self.blob.size {
-            let what = format!("blob {}", self.blob.digest);
-            return Err(Error::WrongSize { what, expected: self.blob.size, found: present });
+            return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: present });
         }
         self.catch_up(&mut hashing, u64::MAX)?;
         let verified = hashing.verifier.clone().finish().inspect_err(|_| self.discard())?;
@@ -346,6 +381,16 @@ impl Partial {
         self.is_over.store(true, Relaxed);
         let _ = unlinkat(&self.place.0.directory, journal::name(&self.name), AtFlags::empty());
         Ok(verified)
+    }
+
+    /// The directory of its file.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.place.0.directory.as_fd()
+    }
+
+    /// The name of its file in the directory.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Removes it with all its bytes; blocks.
@@ -371,7 +416,7 @@ impl Partial {
     fn store(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
         let range = offset..offset.saturating_add(bytes.len() as u64);
         if range.end > self.blob.size {
-            return Err(Error::WrongSize { what: format!("blob {}", self.blob.digest), expected: self.blob.size, found: range.end });
+            return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: range.end });
         }
         let missing = self.claim(range.clone())?;
         let slice = |part: &Range<u64>| &bytes[(part.start - offset) as usize..(part.end - offset) as usize];
@@ -390,9 +435,9 @@ impl Partial {
             missing.insert(range);
         }
         kept.present.iter().for_each(|present| missing.remove(present));
-        if missing.iter().any(|part| kept.writing.intersects(&part)) {
+        if missing.iter().any(|part| kept.writing.intersects(part)) {
             let why = "two tasks write the same bytes of it at the same time".to_owned();
-            return Err(Error::Invalid { what: format!("blob {}", self.blob.digest), why });
+            return Err(Error::Invalid { what: self.what.clone(), why });
         }
         missing.iter().for_each(|part| kept.writing.insert(part));
         Ok(missing)

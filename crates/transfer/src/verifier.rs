@@ -38,9 +38,9 @@ impl Verifier {
         Self { expected: None, hasher: Hasher::new(algorithm), count: 0 }
     }
 
-    /// For a blob of which `hasher` has taken the first `count` bytes already.
-    pub(crate) fn resumed(blob: &Descriptor, hasher: Hasher, count: u64) -> Self {
-        Self { hasher, count, ..Self::of(blob) }
+    /// The same, after `hasher` has taken the first `count` bytes.
+    pub(crate) fn resumed(self, hasher: Hasher, count: u64) -> Self {
+        Self { hasher, count, ..self }
     }
 
     /// The state of the hash function.

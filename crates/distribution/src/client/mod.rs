@@ -11,7 +11,7 @@ mod repository;
 mod scope;
 mod upload;
 
-pub use modelpack_http::{ClientOptions, Credentials, Login, Proxies, ProxyUrl, RetryOptions, Timeouts};
+pub use modelpack_http::{Authorities, Certificates, ClientOptions, Credentials, Login, Proxies, ProxyUrl, RetryOptions, Timeouts};
 pub use open_uploads::OpenUploads;
 pub use repository::RemoteRepository;
 

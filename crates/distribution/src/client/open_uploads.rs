@@ -244,7 +244,9 @@ mod tests {
         let (digest, other) = (Digest::of(b"x"), Digest::of(b"y"));
         assert!(uploads.claim(REPOSITORY, &digest).unwrap().unwrap().remember(&url("1")).unwrap());
         let [path] = &files(directory.path())[..] else { panic!("one file") };
-        let entry = |digest: &Digest| serde_json::to_vec(&Entry { repository: REPOSITORY.to_owned(), digest: digest.clone(), session: url("3").to_string() });
+        let entry = |digest: &Digest| {
+            serde_json::to_vec(&Entry { repository: REPOSITORY.to_owned(), digest: digest.clone(), session: url("3").to_string() })
+        };
         for content in [b"".to_vec(), b"{\"repository\":".to_vec(), entry(&other).unwrap()] {
             fs::write(path, content).unwrap();
             let mut claim = uploads.claim(REPOSITORY, &digest).unwrap().unwrap();

@@ -15,9 +15,7 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use modelpack_http::{Failure, Payload, Request, Resource, Response, Url, download};
-use modelpack_spec::{
-    Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
-};
+use modelpack_spec::{Descriptor, Digest, Document, ImageIndex, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type};
 use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, blocking, verify_bytes, verify_manifest};
 use std::{
     fmt,
@@ -252,9 +250,7 @@ impl RemoteRepository {
         }
         index.manifests.push(manifest.descriptor());
         let what = format!("{self}{at}");
-        let invalid = |source| Error::InvalidManifest { what: what.clone(), source };
-        let bytes = serde_json::to_vec(&index).map_err(|e| invalid(InvalidManifest::Json(e)))?;
-        let index = Manifest::parse(bytes, None).map_err(invalid)?;
+        let index = Manifest::from_index(index).map_err(|source| Error::InvalidManifest { what, source })?;
         self.send_manifest(&at, &index).await.map(drop)
     }
 
@@ -309,6 +305,10 @@ impl Source for RemoteRepository {
         verify_manifest(&what, bytes, media_type, &digest)
     }
 
+    fn gives_ranges(&self) -> bool {
+        self.registry.origin.gives_ranges()
+    }
+
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let what = self.blob_name(&blob.digest);
         if range.start > range.end || range.end > blob.size {
@@ -320,6 +320,14 @@ impl Source for RemoteRepository {
         }
         let (origin, scope, url) = (self.registry.origin.clone(), self.scope(&["pull"]), self.blob_url(&blob.digest));
         download(Resource { origin, scope, url, what, size: blob.size }, range).await
+    }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        self.list_referrers(subjects).await.map(Some)
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        self.tags().await.map(Some)
     }
 }
 

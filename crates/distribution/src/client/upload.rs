@@ -214,7 +214,8 @@ impl RemoteUpload {
         let sent = Sent { payload: body.part(start, end), closes: self.max_part.is_some() };
 
         if let (Some(0), Some(blob)) = (left, blob) {
-            let completed = session.complete(repository, what, &blob.digest, Sent { payload: body.part(start, Some(start)), closes: false });
+            let completed =
+                session.complete(repository, what, &blob.digest, Sent { payload: body.part(start, Some(start)), closes: false });
             return completed.await.map(|()| true).map_err(|failure| Failed { failure, request: Sending::Digest });
         }
         if left == Some(0) {
@@ -240,7 +241,7 @@ impl RemoteUpload {
         }
         // A registry may say that it has fewer bytes than it has (ECR), so what it says is not used.
         let Some(received) = end.or_else(|| body.len()).filter(|end| body.sent() >= end - start) else {
-            let error = Error::Network { url: shown(session.url()), why: "the server answered before it had all bytes".to_owned() };
+            let error = Error::network(shown(session.url()), "the server answered before it had all bytes");
             return Err(Failed { failure: Failure { error, retry: Retry::Soon }, request });
         };
         session.received = begins + received;
@@ -304,9 +305,9 @@ impl RemoteUpload {
                 Ok(())
             }
             _ => {
-                let why = "the registry has lost bytes that cannot be sent again".to_owned();
-                let url = self.session.as_ref().map_or_else(String::new, |session| shown(session.url()));
-                Err(self.give_up(error.unwrap_or(Error::Network { url, why }), false).await)
+                let why = "the registry has lost bytes that cannot be sent again";
+                let lost = || Error::network(self.repository.to_string(), why);
+                Err(self.give_up(error.unwrap_or_else(lost), false).await)
             }
         }
     }
@@ -355,7 +356,7 @@ impl RemoteUpload {
                 self.written = Written::Pieces(verifier);
                 Ok(())
             }
-            _ => Err(self.give_up(Error::Network { url: self.what.clone(), why: "it was not hashed to its end".to_owned() }, false).await),
+            _ => Err(self.give_up(Error::network(&self.what, "it was not hashed to its end"), false).await),
         }
     }
 }
@@ -375,9 +376,9 @@ fn hash(mut verifier: Verifier, mut pieces: mpsc::Receiver<(u64, Bytes)>) -> Res
 /// The error of a request that is not repeated.
 fn refusal(failed: Failed) -> Error {
     match failed.failure.error {
-        Error::Protocol { url, status: 413, why } => {
+        Error::Protocol { url, status: 413, why, source } => {
             let why = format!("{why}; parts of less than {} MiB are not sent", MIN_PART >> 20);
-            Error::Protocol { url, status: 413, why }
+            Error::Protocol { url, status: 413, why, source }
         }
         error => error,
     }

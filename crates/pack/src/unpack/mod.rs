@@ -29,7 +29,7 @@ use contents::invalid;
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
-use modelpack_transfer::{Error, Progress, Source, Verifier, blocking, for_each_concurrent};
+use modelpack_transfer::{Connections, Error, Progress, Source, Verifier, blocking, for_each_concurrent};
 use raw::{Found, RawFile};
 use serde::Serialize;
 use staging::Staging;
@@ -47,8 +47,24 @@ pub struct UnpackOptions {
     pub concurrency: usize,
     /// The counter for bytes of layers.
     pub progress: Arc<Progress>,
+    /// The connections that all transfers share.
+    pub connections: Arc<Connections>,
     /// A cache that avoids hashing existing files, and gets the digests of written files.
     pub digest_cache: Option<DigestCache>,
+}
+
+impl Default for UnpackOptions {
+    /// All files, one layer after the other, without replacing anything.
+    fn default() -> Self {
+        Self {
+            selection: Selection::default(),
+            force: false,
+            concurrency: 1,
+            progress: Arc::default(),
+            connections: Connections::default_limit(),
+            digest_cache: None,
+        }
+    }
 }
 
 /// The result of unpacking. Each list is in the order of its paths or layers.
@@ -108,8 +124,10 @@ impl LeftOut {
 /// While another process or call unpacks into the same directory, this call waits for it and calls
 /// `waits` once. Files of the other unpack then count as existing files.
 ///
-/// If the returned future is dropped, incomplete files are removed, by threads that may outlive it
-/// briefly.
+/// If it fails or the returned future is dropped, raw files of 1 MiB and more that are incomplete
+/// stay in a hidden directory of the destination. The next call for the same destination continues
+/// them, and removes what is left of others. All other incomplete files are removed, by threads that
+/// may outlive the future briefly.
 pub async fn unpack(
     source: &dyn Source,
     manifest: &Manifest,
@@ -294,7 +312,9 @@ impl Unpacking<'_> {
         missing.append(&mut replaced);
         if let Some(turn) = turn.filter(|_| !plan.archives.is_empty() || !missing.is_empty()) {
             let destination = self.destination.clone();
-            let staging = Arc::new(blocking(move || Staging::create(destination, turn)).await?);
+            let layers = missing.iter().map(|file| file.layer).chain(plan.archives.iter().map(|(layer, _)| *layer));
+            let blobs: Vec<Descriptor> = layers.map(|layer| layer.descriptor.clone()).collect();
+            let staging = Arc::new(blocking(move || Staging::create(destination, turn, &blobs)).await?);
             let stored = plan.archives_size();
             let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
             let stage = |(layer, form)| self.stage_archive(unarchiver.clone(), layer, form);
@@ -314,6 +334,7 @@ impl Unpacking<'_> {
             directories = placed.directories;
             placed_raw = for_each_concurrent(limit, &missing, |file| self.write(&staging, *file)).await?;
             written.extend(missing.iter().map(RawFile::finished));
+            blocking(move || staging.clear_partials()).await?;
         }
         let (destination, unnamed, cache) = (self.destination.clone(), plan.unnamed, self.options.digest_cache.clone());
         blocking(move || {
@@ -349,7 +370,8 @@ impl Unpacking<'_> {
     }
 
     async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, form: Form<'_>) -> Result<archive::Archived, Error> {
-        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(self.options.progress.clone());
+        let part = self.options.progress.blob(&layer.descriptor);
+        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(part);
         let what = name(layer);
         let verifier = Verifier::named(&what, &layer.descriptor);
         let file = form.file.map(|path| (path.clone(), layer.is_executable()));

@@ -4,15 +4,16 @@ use super::{
     Finished, Unpacking,
     destination::{Destination, conflict},
     name,
-    staging::{StagedFile, Staging},
+    staging::Staging,
 };
 use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
-use modelpack_store::{DigestCache, Settled, Stamp, Writeback};
-use modelpack_transfer::{Body, Error, FileRange, Result, Verifier, blocking};
+use modelpack_store::{DigestCache, Settled, Stamp};
+use modelpack_transfer::{Body, Error, FileRange, RESUMABLE, Result, blocking, fetch, read_bytes};
 use std::{
-    fs::File,
+    fs::{File, Permissions},
     io::Write,
-    path::{Path, PathBuf},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -77,7 +78,7 @@ impl Unpacking<'_> {
         let of = file.clone();
         let prepared = blocking(move || Ok::<_, Error>(cache.and_then(|cache| Some((cache.prepare(&of)?, cache))))).await?;
         let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: like.size });
-        let progress = self.options.progress.clone();
+        let progress = self.options.progress.blob(like);
         let hashed = body.drain(Hasher::new(like.digest.algorithm()), move |hasher, piece| {
             hasher.update(piece);
             progress.hashed(piece.len() as u64);
@@ -95,22 +96,57 @@ impl Unpacking<'_> {
         .await
     }
 
-    /// Fetches the file into the staging directory, and moves it into place when it is complete and
-    /// verified.
+    /// Fetches the file, and moves it into place when it is complete and verified.
     pub(super) async fn write(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<Placed> {
+        if file.layer.descriptor.size < RESUMABLE {
+            return self.write_small(staging, file).await;
+        }
+        match self.write_partial(staging, file).await {
+            // What was there before may have been damaged meanwhile. Then all of it is fetched.
+            Err((Error::WrongDigest { .. }, true)) => self.write_partial(staging, file).await,
+            written => written,
+        }
+        .map_err(|(error, _)| error)
+    }
+
+    /// With an error, returns whether a part of the file was there before.
+    async fn write_partial(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<Placed, (Error, bool)> {
+        let new = |error| (error, false);
         let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
-        let body = self.source.blob(blob, 0..blob.size).await?.counted(self.options.progress.clone());
-        let of = staging.clone();
-        let staged = blocking(move || of.create_file(executable)).await?;
-        let located = self.destination.locate(file.path);
-        let incoming = Incoming { staged, verifier: Verifier::named(name(file.layer), blob), writeback: Writeback::default() };
-        let path = located.clone();
-        let (incoming, result) = body.drain(incoming, move |incoming, piece| incoming.append(piece, &path)).await;
-        result?;
+        let partial = staging.partials().begin_or_wait(blob, &name(file.layer)).await.map_err(new)?;
+        let (is_resumed, partial) = (partial.resumed() > 0, Arc::new(partial));
+        let part = self.options.progress.part(file.path.as_str(), blob.size);
+        fetch(self.source, blob, &partial, &self.options.connections, &part).await.map_err(new)?;
         let (staging, path, force) = (staging.clone(), file.path.clone(), self.options.force);
+        let place = move || {
+            let located = staging.destination().locate(&path);
+            let mut whole = None;
+            let verified = partial.commit(|file, _| {
+                let metadata = file.metadata().map_err(Error::io("look at", &located))?;
+                if executable {
+                    let mode = metadata.permissions().mode() & 0o777;
+                    let mode = Permissions::from_mode(mode | (mode & 0o444) >> 2);
+                    file.set_permissions(mode).map_err(Error::io("set the mode of", &located))?;
+                }
+                whole = Some(Stamp::of(&file.metadata().map_err(Error::io("look at", &located))?));
+                staging.destination().place(partial.directory(), partial.name(), &path, force)
+            });
+            let digest = verified?.into_parts().0;
+            Ok(Placed { path, whole: whole.expect("it was placed"), digest })
+        };
+        blocking(place).await.map_err(|error| (error, is_resumed))
+    }
+
+    /// Fetches a small file into the staging directory, and moves it into place.
+    async fn write_small(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<Placed> {
+        let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
+        let bytes = read_bytes(self.source, blob, RESUMABLE as usize, &name(file.layer)).await?;
+        self.options.progress.moved(blob.size);
+        let (staging, path, force, digest) = (staging.clone(), file.path.clone(), self.options.force, blob.digest.clone());
         blocking(move || {
-            let Incoming { staged, verifier, .. } = incoming;
-            let digest = verifier.finish()?.into_parts().0;
+            let located = staging.destination().locate(&path);
+            let mut staged = staging.create_file(executable)?;
+            staged.file.write_all(&bytes).map_err(Error::io("write", &located))?;
             staging.sync(&staged, &path)?;
             let metadata = staged.file.metadata().map_err(Error::io("look at", located))?;
             staging.rename(&staged.name, &path, force)?;
@@ -136,22 +172,6 @@ pub(super) fn remember_all(placed: &[Placed], destination: &Destination, cache: 
         if let Some(settled) = cache.prepare(&file).filter(|settled| settled.stamp().is_renamed(whole)) {
             remember(cache, &file, &settled, digest);
         }
-    }
-}
-
-/// A file that is being written.
-struct Incoming {
-    staged: StagedFile,
-    verifier: Verifier,
-    writeback: Writeback,
-}
-
-impl Incoming {
-    fn append(&mut self, piece: &[u8], located: &Path) -> Result<()> {
-        self.verifier.update(piece)?;
-        self.staged.file.write_all(piece).map_err(Error::io("write", located))?;
-        self.writeback.advance(&self.staged.file, self.verifier.count());
-        Ok(())
     }
 }
 

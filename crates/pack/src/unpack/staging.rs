@@ -2,14 +2,14 @@
 //! so that a rename moves them into place.
 
 use super::{
-    destination::Destination,
+    destination::{Destination, conflict},
     turn::{LOCK, Turn},
 };
 use crate::directory::{DIRECTORY, failed};
-use modelpack_spec::FilePath;
-use modelpack_transfer::{Error, Result};
+use modelpack_spec::{Descriptor, FilePath};
+use modelpack_transfer::{Error, PartialDirectory, RESUMABLE, Result};
 use rustix::{
-    fs::{AtFlags, Dir, FlockOperation, Mode, OFlags},
+    fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, unlinkat},
     io::Errno,
 };
 use std::{
@@ -23,10 +23,14 @@ use std::{
 
 const PREFIX: &str = ".modelpack-";
 
+/// The directory in the destination with the partial blobs of raw layers. Unlike a staging
+/// directory it stays if unpacking fails, so that the next call continues.
+const PARTIALS: &str = ".modelpack-partial";
+
 /// Whether a file or directory with this name may be mistaken for one that unpacking itself creates
 /// in a destination.
 pub(super) fn is_reserved(name: &str) -> bool {
-    is_staging_name(name) || name == LOCK
+    is_staging_name(name) || matches!(name, LOCK | PARTIALS)
 }
 
 fn is_staging_name(name: &str) -> bool {
@@ -42,6 +46,7 @@ pub(super) struct Staging {
     destination: Arc<Destination>,
     name: String,
     directory: OwnedFd,
+    partials: Option<PartialDirectory>,
     next: AtomicU64,
     /// Released after all work in the staging directory has ended, also when unpacking is
     /// cancelled.
@@ -56,17 +61,28 @@ pub(super) struct StagedFile {
 }
 
 impl Staging {
-    /// Creates a directory in the destination. `turn` is the right to write to it.
-    pub(super) fn create(destination: Arc<Destination>, turn: Turn) -> Result<Self> {
+    /// Creates a directory in the destination. `turn` is the right to write to it. `blobs` are those
+    /// that will be written; if they include large ones, there is a directory for these too.
+    ///
+    /// Fails if there is too little room for all of them.
+    pub(super) fn create(destination: Arc<Destination>, turn: Turn, blobs: &[Descriptor]) -> Result<Self> {
         // The process that was waited for may have been killed.
         Self::remove_stale(&destination);
+        let is_large = blobs.iter().any(|blob| blob.size >= RESUMABLE);
+        let partials = if is_large { Some(open_partials(&destination)?) } else { None };
+        if let Some(partials) = &partials
+            && let Err(error) = partials.check_room(blobs)
+        {
+            remove_partials(&destination);
+            return Err(error);
+        }
         loop {
             let id = getrandom::u64().expect("the system has random numbers");
             let name = format!("{PREFIX}{id:016x}");
             let path = destination.path().join(&name);
             rustix::fs::mkdirat(&destination, &name, Mode::RWXU).map_err(failed("create the directory", &path))?;
             if let Some(directory) = claim(&destination, &name).map_err(failed("open", path))? {
-                return Ok(Self { destination, name, directory, next: AtomicU64::new(0), _turn: turn });
+                return Ok(Self { destination, name, directory, partials, next: AtomicU64::new(0), _turn: turn });
             }
         }
     }
@@ -81,6 +97,16 @@ impl Staging {
                 remove(destination, &name, directory.as_fd());
             }
         }
+    }
+
+    /// The partial blobs of raw layers.
+    pub(super) fn partials(&self) -> &PartialDirectory {
+        self.partials.as_ref().expect("there is one for large blobs")
+    }
+
+    /// Removes all partial blobs, of this and of earlier calls: nothing is left to do for them.
+    pub(super) fn clear_partials(&self) -> Result<()> {
+        self.partials.as_ref().map_or(Ok(()), |partials| partials.clear(|_| true).map(drop))
     }
 
     /// Creates a file with the given executable bit. Its name is short, independent of the file's
@@ -120,7 +146,28 @@ impl Staging {
 impl Drop for Staging {
     fn drop(&mut self) {
         remove(&self.destination, &self.name, self.directory.as_fd());
+        remove_partials(&self.destination);
     }
+}
+
+/// Removes the directory of partial blobs, unless there is something in it.
+fn remove_partials(destination: &Destination) {
+    let _ = unlinkat(destination, PARTIALS, AtFlags::REMOVEDIR);
+}
+
+fn open_partials(destination: &Destination) -> Result<PartialDirectory> {
+    let path = destination.path().join(PARTIALS);
+    match rustix::fs::mkdirat(destination, PARTIALS, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(failed("create the directory", path)(e)),
+    }
+    let directory = match rustix::fs::openat(destination, PARTIALS, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return Err(conflict(path, "it is not a directory, and the directory for incomplete files has this name"));
+        }
+        directory => directory.map_err(failed("open", &path))?,
+    };
+    Ok(PartialDirectory::at(directory, path, ""))
 }
 
 /// Opens and locks a new directory; `None` if another process took it for a stale one before it was
@@ -144,9 +191,9 @@ fn claim(destination: &Destination, name: &str) -> rustix::io::Result<Option<Own
 /// Removes a staging directory. It contains only files; anything else stays.
 fn remove(destination: &Destination, name: &str, directory: BorrowedFd<'_>) {
     for file in names(directory) {
-        let _ = rustix::fs::unlinkat(directory, file, AtFlags::empty());
+        let _ = unlinkat(directory, file, AtFlags::empty());
     }
-    let _ = rustix::fs::unlinkat(destination, name, AtFlags::REMOVEDIR);
+    let _ = unlinkat(destination, name, AtFlags::REMOVEDIR);
 }
 
 /// The readable UTF-8 names in a directory. All names of staged files are UTF-8.

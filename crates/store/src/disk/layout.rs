@@ -4,22 +4,22 @@
 use super::{
     BlobWriter, Untagged, abandoned,
     blobs::{Blobs, clear, is_no_file, replace_file, sync_directory},
+    entries::written_name,
     index::{self, Index},
     links::Links,
     lock,
-    partial_upload::{PartialUpload, RESUMABLE},
+    partial_upload::PartialUpload,
     presence::Presence,
     reserve::Reserve,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, FileRange, Result, Sink, Source, Verifier, blocking, verify_selected};
+use modelpack_transfer::{Begin, Body, Error, FileRange, POLL, RESUMABLE, Result, Sink, Source, Verifier, blocking, verify_selected};
 use std::{
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 /// The manifests and blobs in a directory with `oci-layout`, `index.json` and `blobs/<algorithm>/<hex>`.
@@ -160,7 +160,7 @@ impl Layout {
         self.read_index()?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
     }
 
-    fn index_or_empty(&self) -> Result<Index> {
+    pub(super) fn index_or_empty(&self) -> Result<Index> {
         Ok(self.read_index()?.unwrap_or_else(Index::empty))
     }
 
@@ -311,7 +311,7 @@ impl Layout {
             return Ok(Some(Begin::Upload(Box::new(self.begin_blocking(verifier)?))));
         };
         self.create()?;
-        let Some(partial) = self.0.blobs.partials()?.begin(blob)? else { return Ok(None) };
+        let Some(partial) = self.0.blobs.partials()?.begin(blob, &format!("blob {}", blob.digest))? else { return Ok(None) };
         // Its last owner may have completed it.
         if self.adds_held(blob)? {
             partial.discard();
@@ -447,7 +447,7 @@ impl Layout {
         writer.commit_blocking(Some(&bytes))?;
         self.update(Change::Adds, |index| {
             for at in at {
-                let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
+                let name = at.tag().map(|tag| written_name(tag, self.0.entry_name.as_deref()));
                 index.put(name, manifest, self.0.untagged);
             }
             true
@@ -471,12 +471,32 @@ impl Source for Layout {
         })
         .await
     }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        let (this, subjects) = (self.clone(), subjects.to_vec());
+        blocking(move || this.all_referrers_blocking(&subjects).map(Some)).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Ok(Some(self.tags().await?.into_iter().map(|(tag, _)| tag).collect()))
+    }
 }
 
 #[async_trait]
 impl Sink for Layout {
     fn wants_digest(&self) -> bool {
         false
+    }
+
+    async fn check_room(&self, blobs: &[&Descriptor]) -> Result<()> {
+        let (this, blobs) = (self.clone(), blobs.iter().map(|blob| (*blob).clone()).collect::<Vec<_>>());
+        blocking(move || {
+            this.create()?;
+            // Whether a blob that is here is intact is looked at when it is begun.
+            let is_absent = |blob: &&Descriptor| !this.0.blobs.size(&blob.digest).is_ok_and(|size| size == Some(blob.size));
+            this.0.blobs.partials()?.check_room(blobs.iter().filter(is_absent))
+        })
+        .await
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
@@ -501,9 +521,6 @@ pub(super) const SMALL: u64 = 1 << 20;
 
 /// How the names of partial blobs in a layout begin.
 const PARTIAL: &str = ".partial-";
-
-/// How often a process that waits for the writer of a blob looks whether it has ended.
-const POLL: Duration = Duration::from_millis(50);
 
 /// The name of the file that makes a directory a layout.
 pub(super) const LAYOUT_FILE: &str = "oci-layout";

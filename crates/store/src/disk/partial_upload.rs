@@ -6,9 +6,6 @@ use modelpack_spec::{Descriptor, Digest};
 use modelpack_transfer::{Body, Partial, RangedUpload, Result, Upload, VerifiedBlob, blocking, verify_blob};
 use std::sync::Arc;
 
-/// A blob of at least this many bytes is kept as a partial blob while it is written. To write a smaller one again costs less.
-pub(super) const RESUMABLE: u64 = 1 << 20;
-
 /// A known blob that is being written to a store on disk.
 pub(super) struct PartialUpload {
     blobs: Blobs,

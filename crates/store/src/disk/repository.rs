@@ -215,12 +215,24 @@ impl Source for Repository {
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         self.layout.blob(blob, range).await
     }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        Source::referrers(&self.layout, subjects).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Source::tags(&self.layout).await
+    }
 }
 
 #[async_trait]
 impl Sink for Repository {
     fn wants_digest(&self) -> bool {
         self.layout.wants_digest()
+    }
+
+    async fn check_room(&self, blobs: &[&Descriptor]) -> Result<()> {
+        self.layout.check_room(blobs).await
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {

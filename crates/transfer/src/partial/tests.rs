@@ -20,7 +20,7 @@ impl Scene {
     }
 
     fn begin(&self) -> Partial {
-        self.place().begin(&self.blob).unwrap().expect("nobody owns it")
+        self.place().begin(&self.blob, "a blob").unwrap().expect("nobody owns it")
     }
 
     fn write(&self, partial: &Partial, range: Range<usize>) {
@@ -202,7 +202,7 @@ fn a_journal_that_ends_in_garbage_counts_up_to_there_and_one_of_another_blob_doe
 fn it_has_one_owner_at_a_time() {
     let scene = Scene::new(1_000_000);
     let first = scene.begin();
-    assert!(scene.place().begin(&scene.blob).unwrap().is_none());
+    assert!(scene.place().begin(&scene.blob, "a blob").unwrap().is_none());
     assert!(scene.place().leftovers().unwrap().is_empty());
     scene.write(&first, 0..600_000);
     drop(first);
@@ -228,7 +228,7 @@ fn two_tasks_may_not_write_the_same_bytes_at_once() {
 fn without_room_nothing_is_left() {
     let scene = Scene::new(1000);
     let huge = Descriptor::new("x/x", scene.blob.digest.clone(), 1 << 60);
-    let error = scene.place().begin(&huge).unwrap_err();
+    let error = scene.place().begin(&huge, "a blob").unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
     assert!(scene.names().is_empty());
 }
@@ -239,10 +239,10 @@ fn what_is_not_a_file_of_ours_stays() {
     let name = scene.place().name(&scene.blob.digest);
     fs::write(scene.directory.path().join("precious"), "kept").unwrap();
     std::os::unix::fs::symlink("precious", scene.directory.path().join(&name)).unwrap();
-    assert!(scene.place().begin(&scene.blob).is_err());
+    assert!(scene.place().begin(&scene.blob, "a blob").is_err());
     fs::remove_file(scene.directory.path().join(&name)).unwrap();
     rustix::fs::mkdirat(rustix::fs::CWD, scene.directory.path().join(&name), Mode::RWXU).unwrap();
-    assert!(scene.place().begin(&scene.blob).is_err());
+    assert!(scene.place().begin(&scene.blob, "a blob").is_err());
     fs::File::create(scene.directory.path().join("p-sha256-12")).unwrap().write_all(b"x").unwrap();
     assert!(scene.place().leftovers().unwrap().is_empty());
     assert_eq!(fs::read(scene.directory.path().join("precious")).unwrap(), b"kept");
