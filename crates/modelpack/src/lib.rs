@@ -80,9 +80,6 @@ use modelpack_store::{Store, Untagged};
 use modelpack_transfer::{Connections, CopyOptions};
 use std::sync::{Arc, OnceLock};
 
-/// Where the open upload sessions of this machine are remembered, in the store.
-const UPLOADS: &str = "uploads";
-
 /// The operations. Creation is cheap, because stores and clients are opened on first use. Clones
 /// share the opened store, the connections and the tokens of registries.
 ///
@@ -161,9 +158,9 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            let uploads = OpenUploads::new(self.options.store.join(UPLOADS));
-            let options = self.options.client.clone().notices(notices).connections(self.connections.clone());
-            Ok(Client::new(options)?.remembering_uploads(uploads))
+            let client = Client::new(self.options.client.clone().notices(notices).connections(self.connections.clone()))?;
+            // A push that is interrupted continues, also by another process.
+            Ok(client.remembering_uploads(OpenUploads::new(self.options.store.join("uploads"))))
         })
     }
 
