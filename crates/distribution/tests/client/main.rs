@@ -6,5 +6,6 @@ mod errors;
 mod listing;
 mod manifest;
 mod ours;
+mod resume;
 mod server;
 mod upload;
