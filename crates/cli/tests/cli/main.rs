@@ -36,6 +36,7 @@ mod ollama;
 mod output;
 mod places;
 mod read_only;
+mod referrers;
 mod round_trip;
 mod scan;
 mod select;
