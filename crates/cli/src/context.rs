@@ -9,7 +9,7 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{ClientOptions, DEFAULT_CONCURRENCY, Modelpack, Notices, Options, Progress};
+use modelpack::{ClientOptions, Modelpack, Notices, Options, Progress};
 use std::sync::{Arc, Mutex};
 
 pub struct Context {
@@ -21,7 +21,7 @@ pub struct Context {
 impl Context {
     /// The facade, for a command that transfers no blobs.
     pub fn modelpack(&self, registry: &RegistryArgs) -> Modelpack {
-        self.modelpack_with(registry, DEFAULT_CONCURRENCY)
+        self.modelpack_with(&TransferArgs::with(registry.clone()))
     }
 
     /// Runs `work` and shows its progress. `doing` names the activity, such as `pushing`.
@@ -32,18 +32,20 @@ impl Context {
         work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<T>,
     ) -> Result<T, Failure> {
         let progress = Arc::<Progress>::default();
-        let modelpack = self.modelpack_with(&args.registry, args.concurrency).with_progress(progress.clone());
+        let modelpack = self.modelpack_with(args).with_progress(progress.clone());
         let meter = Meter::start(doing, progress, &self.output);
         let result = work(&modelpack).await;
-        // The progress line must end before other output.
+        // The progress must be gone before other output.
         drop(meter);
         Ok(result?)
     }
 
-    fn modelpack_with(&self, registry: &RegistryArgs, concurrency: u16) -> Modelpack {
+    fn modelpack_with(&self, args: &TransferArgs) -> Modelpack {
+        let TransferArgs { registry, connections, limit_rate } = args;
         let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
         let client = client.proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
-        let (output, told) = (self.output, Mutex::new(Vec::new()));
+        let client = client.certificates(self.settings.certificates.clone());
+        let (output, told) = (self.output.clone(), Mutex::new(Vec::new()));
         let notices = Notices::to(move |notice| {
             let mut told = told.lock().expect("no one panics while holding what was told");
             if !told.contains(notice) {
@@ -51,7 +53,11 @@ impl Context {
                 told.push(notice.clone());
             }
         });
-        let options = Options::new(&self.settings.store).client(client).concurrency(concurrency.into()).notices(notices);
+        let client = client.rate_limit(*limit_rate);
+        // A blob may use several connections.
+        let blobs = (*connections).min(usize::from(modelpack::DEFAULT_CONCURRENCY));
+        let options = Options::new(&self.settings.store).client(client).connections(*connections).concurrency(blobs).notices(notices);
+
         Modelpack::new(options)
     }
 

@@ -230,6 +230,9 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
                 "set it as in {setting}=http://proxy.example.com:3128, or unset it; NO_PROXY names the hosts that are reached directly"
             ));
         }
+        StoreError::Setting { setting, .. } if setting.starts_with("SSL_CERT_") => {
+            return Some(format!("correct {setting}, or unset it to trust the authorities that the operating system trusts"));
+        }
         StoreError::CredentialsFile { .. } => "correct the file, or name another one with REGISTRY_AUTH_FILE",
         StoreError::CredentialHelper { helper, named_by, .. } => {
             let file = named_by.display();
@@ -247,12 +250,12 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and reports losses",
         StoreError::ReadOnly { .. } => "use `--store DIR` with another store; commands that only read can use this one",
         StoreError::Changed { .. } => "run the same command again when no program writes to it",
-        StoreError::Network { url, why }
+        StoreError::Network { url, why, .. }
             if url.starts_with("https:") && (why.starts_with("TLS ") || why.contains("may speak plain http")) =>
         {
             "`--plain-http` uses a registry without TLS; `--insecure` accepts any certificate"
         }
-        StoreError::Network { url, why } | StoreError::Protocol { url, why, .. }
+        StoreError::Network { url, why, .. } | StoreError::Protocol { url, why, .. }
             if url.starts_with("http:") && why.contains("may speak TLS") =>
         {
             "if it does, omit `--plain-http`; for this machine itself (localhost, 127.0.0.1) only plain HTTP is supported"

@@ -1,7 +1,7 @@
 //! Settings from the environment. They are read here once, and nowhere else.
 
-use modelpack::{Credentials, Proxies, ProxyUrl};
-use std::{ffi::OsString, path::PathBuf};
+use modelpack::{Authorities, Certificates, Credentials, Proxies, ProxyUrl};
+use std::{env, ffi::OsString, path::PathBuf};
 
 /// The data directory for a process without a home directory.
 const SYSTEM_DATA: &str = "/var/lib";
@@ -15,6 +15,8 @@ pub struct Settings {
     pub credentials: Credentials,
     /// Proxies.
     pub proxies: Proxies,
+    /// Whose certificates are trusted.
+    pub certificates: Certificates,
     /// The value of `MODELPACK_LOG`: the filter of the log without `--verbose`.
     pub log: Option<String>,
     /// The unparsed `SOURCE_DATE_EPOCH`.
@@ -46,11 +48,21 @@ impl Settings {
                 http: proxy("HTTP_PROXY"),
                 no_proxy: either_case("NO_PROXY").map(|(_, hosts)| hosts),
             },
+            certificates: Certificates::default().authorities(authorities(variable)),
             log: text("MODELPACK_LOG"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
         }
     }
+}
+
+/// The authorities that replace those of the operating system, in the variables of OpenSSL.
+fn authorities(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Authorities> {
+    let set = |setting: &str, paths: Vec<PathBuf>| Authorities { paths, setting: setting.to_owned() };
+    let file = variable("SSL_CERT_FILE").map(|file| set("SSL_CERT_FILE", vec![file.into()]));
+    let directories = variable("SSL_CERT_DIR").map(|list| env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect());
+    let directories = directories.filter(|paths: &Vec<_>| !paths.is_empty()).map(|paths| set("SSL_CERT_DIR", paths));
+    file.into_iter().chain(directories).collect()
 }
 
 /// The credential files in reading order. New credentials are stored in the first. Docker's file

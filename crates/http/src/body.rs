@@ -19,7 +19,7 @@ impl HttpClient {
         let mut bytes = Vec::new();
         loop {
             let piece = tokio::time::timeout(idle, response.chunk()).await.map_err(|_| Failure::stalled(&url, idle))?;
-            let Some(piece) = piece.map_err(|e| Failure::network(&url, &e))? else { return Ok(bytes) };
+            let Some(piece) = piece.map_err(|e| Failure::network(&url, e))? else { return Ok(bytes) };
             if bytes.len() + piece.len() > limit {
                 return Err(Error::Invalid { what: what.to_owned(), why: format!("it has more than {limit} bytes") }.into());
             }

@@ -1,6 +1,7 @@
 //! Connections to servers, and one request.
 
 use crate::{
+    certificates::Trusted,
     failure::Failure,
     network,
     options::{ClientOptions, RetryOptions, Timeouts},
@@ -13,7 +14,7 @@ use http::{
     HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
 };
-use modelpack_transfer::{Error, Result};
+use modelpack_transfer::{Connections, Error, RateLimit, Result};
 use reqwest::{Response, Url, redirect::Policy};
 use std::{
     pin::pin,
@@ -33,16 +34,19 @@ pub struct HttpClient {
     routes: Arc<Routes>,
     retry: RetryOptions,
     timeouts: Timeouts,
+    rate_limit: Option<Arc<RateLimit>>,
+    connections: Option<Arc<Connections>>,
 }
 
 impl HttpClient {
     /// Creates a client. It does not connect yet.
     ///
-    /// Fails with [`Error::Setting`] if a proxy or the user agent cannot be understood.
+    /// Fails with [`Error::Setting`] if a proxy or the user agent cannot be understood, or if a file with certificates cannot be used.
     pub fn new(options: &ClientOptions) -> Result<Self> {
         // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let routes = Routes::new(&options.proxies)?;
+        let trusted = Trusted::read(&options.certificates)?;
         let user_agent = if options.user_agent.is_empty() { USER_AGENT } else { &options.user_agent };
         let user_agent = HeaderValue::try_from(user_agent).map_err(|e| {
             let why = "it has characters that cannot stand in a header".to_owned();
@@ -61,7 +65,7 @@ impl HttpClient {
                 .tcp_keepalive(Duration::from_secs(30))
                 .connect_timeout(options.timeouts.connect)
                 .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
-            routes.configure(builder)
+            routes.configure(trusted.configure(builder))
         };
         let built = match configured().and_then(reqwest::ClientBuilder::build) {
             Ok(client) => Ok(client),
@@ -72,7 +76,14 @@ impl HttpClient {
             let why = network::causes(&e).last().map_or_else(String::new, ToString::to_string);
             Error::Setting { setting: "the HTTP client".to_owned(), why, source: Some(e.into()) }
         })?;
-        Ok(Self { client, routes: Arc::new(routes), retry: options.retry, timeouts: options.timeouts })
+        Ok(Self {
+            client,
+            routes: Arc::new(routes),
+            retry: options.retry,
+            timeouts: options.timeouts,
+            rate_limit: options.rate_limit.clone(),
+            connections: options.connections.clone(),
+        })
     }
 
     /// How often a request that failed is repeated.
@@ -82,7 +93,12 @@ impl HttpClient {
 
     /// Counts the attempts of one request.
     pub fn backoff(&self) -> Backoff {
-        Backoff::new(self.retry)
+        Backoff::new(self.retry, self.connections.clone())
+    }
+
+    /// What limits the rate of all transfers together.
+    pub(crate) fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
+        self.rate_limit.as_ref()
     }
 
     /// How long it waits for a server.
@@ -132,9 +148,8 @@ impl HttpClient {
             if let Some(len) = request.payload.len() {
                 sending = sending.header(CONTENT_LENGTH, len);
             }
-            let body = request.payload.for_attempt();
-            sending =
-                sending.body(body.ok_or_else(|| Error::Network { url: shown(url), why: "what was sent cannot be sent again".to_owned() })?);
+            let body = request.payload.for_attempt(self.rate_limit.clone());
+            sending = sending.body(body.ok_or_else(|| Error::network(shown(url), "what was sent cannot be sent again"))?);
         }
         let patience = request.patience(&self.timeouts);
         let mut answer = pin!(sending.send());
@@ -143,7 +158,7 @@ impl HttpClient {
             match tokio::time::timeout(patience, &mut answer).await {
                 Ok(Ok(response)) => return self.routes.refusal(&response).map_or(Ok(response), |error| Err(error.into())),
                 Ok(Err(error)) => {
-                    let failure = || self.routes.explain(url, Failure::network(url, &error), &error);
+                    let failure = || self.routes.explain(url, Failure::explained(url, &error), &error).caused_by(error.without_url());
                     return Err(request.payload.failure().map_or_else(failure, Failure::from));
                 }
                 Err(_) if request.payload.sent() > sent => sent = request.payload.sent(),

@@ -99,8 +99,7 @@ impl<P: Protocol> Download<P> {
         loop {
             self.answers.count += 1;
             let asked = if self.answers.are_too_many() {
-                let why = "it broke off too often, each time after a few bytes".to_owned();
-                Err(Error::Network { url: shown(&self.resource.url), why }.into())
+                Err(Error::network(shown(&self.resource.url), "it broke off too often, each time after a few bytes").into())
             } else {
                 self.ask_once().await
             };
@@ -130,6 +129,9 @@ impl<P: Protocol> Download<P> {
             };
             came
         } else {
+            if self.asks_for_part() {
+                origin.ignores_ranges();
+            }
             0..*size
         };
         match response.content_length() {
@@ -148,6 +150,7 @@ impl<P: Protocol> Download<P> {
             Err(failure) if self.asks_for_part() && may_be_about_the_part(&failure.error) => {
                 info!(what = self.resource.what, why = %failure.error, "asking for everything, since a part is not given");
                 (self.by_range, self.answers) = (false, Answers::default());
+                self.resource.origin.ignores_ranges();
             }
             Err(failure) => return Err(failure.error),
         }
@@ -177,6 +180,9 @@ impl<P: Protocol> Download<P> {
                     self.answer = (is_last || self.at < self.wanted.end).then_some(answer);
                     if !piece.is_empty() {
                         self.backoff.progressed();
+                        if let Some(limit) = self.resource.origin.client().rate_limit() {
+                            limit.take(piece.len() as u64).await;
+                        }
                         return Ok(Some(piece));
                     }
                     continue;
@@ -186,7 +192,7 @@ impl<P: Protocol> Download<P> {
                 // A part is complete, and more is needed.
                 Ok(Ok(None)) if self.at == answer.end && answer.skip == 0 => continue,
                 Ok(Ok(None)) => Failure::cut_off(answer.response.url()),
-                Ok(Err(error)) => Failure::network(answer.response.url(), &error),
+                Ok(Err(error)) => Failure::network(answer.response.url(), error),
                 Err(_) => Failure::stalled(answer.response.url(), idle),
             };
             info!(
@@ -202,16 +208,16 @@ impl<P: Protocol> Download<P> {
     /// The error, with how many bytes had come.
     fn told(&self, error: Error) -> Error {
         match error {
-            Error::Network { url, why } => {
+            Error::Network { url, why, source } => {
                 let (came, of) = (self.at - self.wanted.start, self.wanted.end - self.wanted.start);
-                Error::Network { url, why: format!("{why}; {came} of {of} bytes had come") }
+                Error::Network { url, why: format!("{why}; {came} of {of} bytes had come"), source }
             }
             other => other,
         }
     }
 
     fn broken(&self, response: &Response, why: &str) -> Error {
-        self.told(Error::Network { url: shown(response.url()), why: why.to_owned() })
+        self.told(Error::network(shown(response.url()), why))
     }
 }
 

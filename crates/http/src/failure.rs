@@ -9,7 +9,7 @@ use crate::{
     text::{host, printable, shown},
 };
 use http::{Method, StatusCode};
-use modelpack_transfer::Error;
+use modelpack_transfer::{Cause, Error};
 use reqwest::{Response, Url};
 use std::time::Duration;
 
@@ -31,15 +31,28 @@ impl From<Error> for Failure {
 
 impl Failure {
     /// The connection failed before the response or within it.
-    pub(crate) fn network(url: &Url, error: &reqwest::Error) -> Self {
+    pub(crate) fn network(url: &Url, error: reqwest::Error) -> Self {
+        Self::explained(url, &error).caused_by(error.without_url())
+    }
+
+    /// The same in words, without the source.
+    pub(crate) fn explained(url: &Url, error: &reqwest::Error) -> Self {
         let (why, retry) = network::explain(error);
-        Self { error: Error::Network { url: shown(url), why }, retry }
+        Self { error: Error::network(shown(url), why), retry }
+    }
+
+    /// Sets the source of an error that has none. The source must not show secrets; the URL in an error of the HTTP library may have some.
+    pub(crate) fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
+        if let Error::Network { source: source @ None, .. } | Error::Setting { source: source @ None, .. } = &mut self.error {
+            *source = Some(cause.into());
+        }
+        self
     }
 
     /// Adds to the failure of a server at `url` that has not answered any request that it may expect another protocol.
     pub(crate) fn of_stranger(mut self, url: &Url) -> Self {
         // A payload may be read from another server; a failure of that one is not a failure of this one.
-        if let Error::Network { url: failed, why } = &mut self.error
+        if let Error::Network { url: failed, why, .. } = &mut self.error
             && *failed == shown(url)
         {
             match why {
@@ -54,12 +67,12 @@ impl Failure {
     /// No byte came for a long time.
     pub(crate) fn stalled(url: &Url, patience: Duration) -> Self {
         let why = format!("nothing came for {} seconds", patience.as_secs_f64());
-        Self { error: Error::Network { url: shown(url), why }, retry: Retry::Soon }
+        Self { error: Error::network(shown(url), why), retry: Retry::Soon }
     }
 
     /// A body ended too early.
     pub(crate) fn cut_off(url: &Url) -> Self {
-        Self { error: Error::Network { url: shown(url), why: "the connection ended too early".to_owned() }, retry: Retry::Soon }
+        Self { error: Error::network(shown(url), "the connection ended too early"), retry: Retry::Soon }
     }
 
     /// Why it failed, without the URL that it is about.
@@ -97,7 +110,7 @@ impl Failure {
             StatusCode::FORBIDDEN => Error::Denied { what: format!("{} {what}", verb(method)), why },
             _ => meaning.error.unwrap_or_else(|| match status {
                 StatusCode::NOT_FOUND => Error::not_found(what),
-                _ => Error::Protocol { url: shown(&url), status: status.as_u16(), why },
+                _ => Error::Protocol { url: shown(&url), status: status.as_u16(), why, source: None },
             }),
         };
         Self { error, retry: Retry::of(status, &headers, retry) }
@@ -106,7 +119,12 @@ impl Failure {
 
 /// The error for a response that is a success but not the expected answer.
 pub fn unexpected(response: &Response, why: impl Into<String>) -> Error {
-    Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into() }
+    Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into(), source: None }
+}
+
+/// The same, with the error that was found in the response.
+pub fn unexpected_because(response: &Response, why: impl Into<String>, source: impl Into<Cause>) -> Error {
+    Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into(), source: Some(source.into()) }
 }
 
 fn verb(method: &Method) -> &'static str {

@@ -13,10 +13,12 @@
 //! it failed, without secrets. The events of `tracing` contain no secrets either.
 
 mod body;
+mod certificates;
 mod client;
 pub mod credentials;
 mod download;
 mod failure;
+pub mod link;
 mod network;
 mod options;
 mod origin;
@@ -28,13 +30,14 @@ mod request;
 mod retry;
 mod text;
 
+pub use certificates::{Authorities, Certificates};
 pub use client::HttpClient;
 pub use credentials::{Credentials, Login};
 pub use download::{Resource, download};
-pub use failure::{Failure, unexpected};
+pub use failure::{Failure, unexpected, unexpected_because};
 pub use options::{ClientOptions, RetryOptions, Timeouts};
 pub use origin::{Origin, origin_url};
-pub use payload::Payload;
+pub use payload::{Payload, UploadBody};
 pub use protocol::{ErrorAnswer, Meaning, Protocol};
 pub use proxy::{Proxies, ProxyUrl};
 pub use request::Request;

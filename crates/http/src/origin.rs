@@ -2,12 +2,16 @@
 
 use crate::{
     client::HttpClient,
-    failure::{Failure, unexpected},
+    failure::{Failure, unexpected, unexpected_because},
+    link,
     protocol::Protocol,
     request::Request,
-    text::shown,
+    text::{printable, shown},
 };
-use http::{HeaderValue, Method, StatusCode, header::LOCATION};
+use http::{
+    HeaderValue, Method, StatusCode,
+    header::{LINK, LOCATION},
+};
 use modelpack_transfer::Result;
 use reqwest::{Response, Url};
 use std::{
@@ -29,12 +33,14 @@ pub struct Origin<P> {
     protocol: P,
     /// Whether the server has answered any request.
     has_answered: AtomicBool,
+    /// Whether the server has sent no more than the range that was requested, each time that one was.
+    gives_ranges: AtomicBool,
 }
 
 impl<P: Protocol> Origin<P> {
     /// The server at `url`. Only the scheme, the host and the port of the URL matter.
     pub fn new(url: Url, client: HttpClient, protocol: P) -> Self {
-        Self { url, client, protocol, has_answered: AtomicBool::new(false) }
+        Self { url, client, protocol, has_answered: AtomicBool::new(false), gives_ranges: AtomicBool::new(true) }
     }
 
     /// The URL of a path on this server. The path must be percent-encoded.
@@ -47,6 +53,16 @@ impl<P: Protocol> Origin<P> {
     /// The client that its requests are sent by.
     pub fn client(&self) -> &HttpClient {
         &self.client
+    }
+
+    /// Whether the server has given ranges until now. True as long as none was requested.
+    pub fn gives_ranges(&self) -> bool {
+        self.gives_ranges.load(Relaxed)
+    }
+
+    /// A range was requested, and the server did not give it.
+    pub(crate) fn ignores_ranges(&self) {
+        self.gives_ranges.store(false, Relaxed);
     }
 
     /// Whether the URL belongs to this server: it has the same scheme, host and port.
@@ -113,11 +129,22 @@ impl<P: Protocol> Origin<P> {
     pub fn location(&self, response: &Response) -> Result<Url> {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let location = location.ok_or_else(|| unexpected(response, "it does not say where to go on (Location)"))?;
-        let url = response.url().join(location).map_err(|_| unexpected(response, "its Location is not a URL"))?;
+        let url = response.url().join(location).map_err(|e| unexpected_because(response, "its Location is not a URL", e))?;
         match url.scheme() {
             "https" => Ok(url),
             "http" if self.url.scheme() == "http" => Ok(url),
             _ => Err(unexpected(response, format!("it leads to {}, which is less secure", shown(&url)))),
+        }
+    }
+
+    /// The URL of the next page of a list, which the `Link` of a response names; `None` if there is no other page. Fails if it is not on this
+    /// server.
+    pub fn next_page(&self, response: &Response) -> Result<Option<Url>> {
+        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+        let Some(next) = links.filter_map(link::parse_next).next() else { return Ok(None) };
+        match response.url().join(next) {
+            Ok(url) if self.owns(&url) => Ok(Some(url)),
+            _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
         }
     }
 

@@ -5,7 +5,11 @@ use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{DATE, RETRY_AFTER},
 };
-use std::time::{Duration, SystemTime};
+use modelpack_transfer::Connections;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tracing::info;
 
 /// Whether a failure may be temporary.
@@ -51,17 +55,22 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub struct Backoff {
     options: RetryOptions,
     failures: u32,
+    /// There will be fewer of them after a failure.
+    connections: Option<Arc<Connections>>,
 }
 
 impl Backoff {
     /// Nothing has failed yet.
-    pub fn new(options: RetryOptions) -> Self {
-        Self { options, failures: 0 }
+    pub fn new(options: RetryOptions, connections: Option<Arc<Connections>>) -> Self {
+        Self { options, failures: 0, connections }
     }
 
     /// After a failed attempt, waits until it is time for the next one. Gives the failure back if there should be none.
     pub async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(pause) = self.pause(failure.retry) else { return Err(failure) };
+        if let Some(connections) = &self.connections {
+            connections.refused();
+        }
         info!(why = %failure.error, attempt = self.failures + 1, milliseconds = pause.as_millis() as u64, "trying again after a pause");
         tokio::time::sleep(pause).await;
         Ok(())
@@ -146,7 +155,7 @@ mod tests {
 
     #[test]
     fn attempts_end_and_pauses_grow() {
-        let mut backoff = Backoff::new(RetryOptions::default());
+        let mut backoff = Backoff::new(RetryOptions::default(), None);
         let pauses: Vec<_> = std::iter::from_fn(|| backoff.pause(Retry::Soon)).collect();
         assert_eq!(pauses.len(), 4);
         assert!(pauses.is_sorted(), "{pauses:?}");
@@ -159,12 +168,12 @@ mod tests {
     fn options_bound_attempts_and_pauses() {
         let second = Duration::from_secs(1);
         let options = RetryOptions::default().attempts(40).first_pause(second).longest_pause(3 * second);
-        let mut backoff = Backoff::new(options);
+        let mut backoff = Backoff::new(options, None);
         let pauses: Vec<_> = std::iter::from_fn(|| backoff.pause(Retry::Soon)).collect();
         assert_eq!(pauses.len(), 39);
         assert!(pauses[0] <= second && pauses.iter().all(|pause| *pause <= 3 * second), "{pauses:?}");
         assert!(pauses.last().is_some_and(|pause| *pause >= 3 * second / 2), "{pauses:?}");
-        assert_eq!(Backoff::new(RetryOptions::default().attempts(1)).pause(Retry::Soon), None);
+        assert_eq!(Backoff::new(RetryOptions::default().attempts(1), None).pause(Retry::Soon), None);
 
         let asked = |seconds: &str| {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, seconds.parse().unwrap())]);

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use modelpack_http::{
-    ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, download,
-    origin_url,
+    ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, UploadBody,
+    download, origin_url,
 };
 use modelpack_testkit::server::{Answer, Asked, Server, answer, cut, pieces};
 use modelpack_transfer::{Body, Error, Result};
@@ -138,7 +138,7 @@ async fn what_failed_is_sent_again_and_a_refusal_reads_as_its_protocol_says() {
     })
     .await;
     let origin = origin(&server);
-    let payload = Payload::of(Body::from_bytes(&b"dear"[..])).await.unwrap();
+    let payload = UploadBody::of(Body::from_bytes(&b"dear"[..])).await.unwrap().part(0, None);
     origin.send(Request::new(Method::PUT, origin.url("/letter"), &TOP, "the letter").payload(payload)).await.unwrap();
     assert_eq!(server.asked().iter().map(|asked| &asked.body[..]).collect::<Vec<_>>(), [b"dear"; 3]);
 
@@ -155,6 +155,30 @@ async fn what_failed_is_sent_again_and_a_refusal_reads_as_its_protocol_says() {
         let error = origin.send(get(&origin, "/letter")).await.unwrap_err().to_string();
         assert!(error.ends_with(expected), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_failure_keeps_its_source_without_the_secrets_of_the_url() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let signed = format!("http://localhost:{}/blob?signature=hidden", closed.port());
+    let server = Server::start(move |asked, _| match asked.target.as_str() {
+        "/signed" => answer(307, &[("location", &signed)], ""),
+        _ => answer(307, &[("location", "http://[")], ""),
+    })
+    .await;
+    let options = ClientOptions::default().retry(RetryOptions::default().attempts(1));
+    let origin =
+        Origin::new(origin_url(&server.address.to_string(), false).unwrap(), HttpClient::new(&options).unwrap(), Tokens::default());
+    let sources = |error: &Error| -> Vec<String> {
+        std::iter::successors(std::error::Error::source(error), |error| error.source()).map(ToString::to_string).collect()
+    };
+    let refused = origin.send(get(&origin, "/signed")).await.unwrap_err();
+    assert!(matches!(refused, Error::Network { .. }), "{refused}");
+    let causes = sources(&refused);
+    assert!(causes.last().is_some_and(|root| root.contains("onnection refused")), "{causes:?}");
+    assert!(!causes.concat().contains("hidden") && !refused.to_string().contains(causes.last().unwrap()), "{refused}: {causes:?}");
+    let malformed = origin.send(get(&origin, "/malformed")).await.unwrap_err();
+    assert!(matches!(malformed, Error::Protocol { status: 307, .. }) && sources(&malformed) == ["invalid IPv6 address"], "{malformed}");
 }
 
 #[tokio::test]

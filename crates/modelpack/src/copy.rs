@@ -184,7 +184,7 @@ impl Opened {
         let to = to.clone().or_registry();
         let are_there = referrers.is_some() || self.place.is_beside(&to);
         let referrers_left_behind = if are_there { Some(0) } else { self.count_referrers().await };
-        let (moved, present, referrers) = (counted.moved, counted.skipped, referrers.unwrap_or_default());
+        let (moved, present, referrers) = (counted.moved, counted.present(), referrers.unwrap_or_default());
         Copied { from: self.place, to, digest, moved, present, referrers, referrers_left_behind }
     }
 }

@@ -205,7 +205,7 @@ mod tests {
     fn an_error_has_one_kind() {
         let io = |kind: io::ErrorKind| StoreError::Io { action: "open", path: "x".into(), source: kind.into() };
         let denied = StoreError::Denied { what: "x".into(), why: "y".into() };
-        let network = StoreError::Network { url: "http://x".into(), why: "y".into() };
+        let network = StoreError::network("http://x", "y");
         for (error, kind) in [
             (StoreError::not_found("x"), "notFound"),
             (io(io::ErrorKind::NotFound), "notFound"),

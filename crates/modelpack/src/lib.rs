@@ -44,7 +44,9 @@ pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
-pub use modelpack_distribution::client::{ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts};
+pub use modelpack_distribution::client::{
+    Authorities, Certificates, ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts,
+};
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
@@ -55,7 +57,9 @@ pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanRepor
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedRepository};
-pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
+pub use modelpack_transfer::{
+    DEFAULT_CONNECTIONS, Error as StoreError, InvalidRate, Notice, Notices, PartSnapshot, Progress, Rate, Snapshot, Wait, Waiting,
+};
 #[cfg(feature = "validate")]
 pub use modelpack_validate as validation;
 pub use options::{DEFAULT_CONCURRENCY, Options};
@@ -73,7 +77,7 @@ pub use verify::Verified;
 
 use modelpack_distribution::client::Client;
 use modelpack_store::{Store, Untagged};
-use modelpack_transfer::CopyOptions;
+use modelpack_transfer::{Connections, CopyOptions};
 use std::sync::{Arc, OnceLock};
 
 /// The operations. Creation is cheap, because stores and clients are opened on first use. Clones
@@ -85,6 +89,7 @@ pub struct Modelpack {
     options: Arc<Options>,
     opened: Arc<OpenedOnce>,
     progress: Arc<Progress>,
+    connections: Arc<Connections>,
 }
 
 /// The stores and clients, which are opened on first use and then kept.
@@ -98,7 +103,8 @@ struct OpenedOnce {
 impl Modelpack {
     /// Creates an instance with these options.
     pub fn new(options: Options) -> Self {
-        Self { options: Arc::new(options), opened: Arc::default(), progress: Arc::default() }
+        let connections = Connections::new(options.connections);
+        Self { options: Arc::new(options), opened: Arc::default(), progress: Arc::default(), connections }
     }
 
     /// The same operations, with `progress` as the counter of their bytes. Both handles share the
@@ -152,12 +158,12 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            Ok(Client::new(self.options.client.clone().notices(notices))?)
+            Ok(Client::new(self.options.client.clone().notices(notices).connections(self.connections.clone()))?)
         })
     }
 
     fn copy_options(&self) -> CopyOptions {
-        CopyOptions { concurrency: self.options.concurrency, progress: self.progress.clone() }
+        CopyOptions { concurrency: self.options.concurrency, progress: self.progress.clone(), connections: self.connections.clone() }
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, stream};
 use http::header;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming};
-use modelpack_transfer::{Body, Error, Result};
+use modelpack_transfer::{Body, Cause, Error, Result};
 use std::{
     pin::{Pin, pin},
     sync::{
@@ -60,7 +60,7 @@ impl RequestBody {
                 Ok(frame) => frame,
                 Err(why) => {
                     self.rest = None;
-                    return Some(Err(ended_early(&why)));
+                    return Some(Err(ended_early(&why, None)));
                 }
             };
             match frame {
@@ -73,7 +73,7 @@ impl RequestBody {
                 },
                 Some(Err(e)) => {
                     self.rest = None;
-                    return Some(Err(ended_early(&e.to_string())));
+                    return Some(Err(ended_early(&e.to_string(), Some(e.into()))));
                 }
                 None => {
                     self.rest = None;
@@ -96,7 +96,7 @@ impl RequestBody {
             let next = tokio::select! {
                 biased;
                 bytes = body.next() => bytes.transpose()?,
-                () = wanted.for_a_moment() => return Err(ended_early("another request continues the upload")),
+                () = wanted.for_a_moment() => return Err(ended_early("another request continues the upload", None)),
             };
             let Some(bytes) = next else { return Ok(None) };
             let after = before + bytes.len() as u64;
@@ -143,8 +143,8 @@ impl<F: Future<Output = ()>> Wanted<F> {
     }
 }
 
-fn ended_early(why: &str) -> Error {
-    Error::Network { url: "the request's body".to_owned(), why: format!("it ended early: {why}") }
+fn ended_early(why: &str, source: Option<Cause>) -> Error {
+    Error::Network { url: "the request's body".to_owned(), why: format!("it ended early: {why}"), source }
 }
 
 impl Drop for RequestBody {

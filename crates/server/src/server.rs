@@ -76,7 +76,11 @@ impl Server {
     ///
     /// Connections are accepted after [`run`](Self::run) is called.
     pub async fn bind(store: Store, listen: SocketAddr, options: ServerOptions) -> Result<Self> {
-        let failed = |e: std::io::Error| Error::Network { url: format!("http://{listen}"), why: format!("cannot listen: {e}") };
+        let failed = |e: std::io::Error| Error::Network {
+            url: format!("http://{listen}"),
+            why: format!("cannot listen: {e}"),
+            source: Some(e.into()),
+        };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let limits = Limits::new(options.descriptors);

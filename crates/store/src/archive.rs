@@ -333,7 +333,7 @@ mod tests {
     }
 
     fn options() -> CopyOptions {
-        CopyOptions { concurrency: 3, progress: Arc::default() }
+        CopyOptions { concurrency: 3, ..CopyOptions::default() }
     }
 
     #[tokio::test]

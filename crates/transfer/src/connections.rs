@@ -10,6 +10,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
+/// How many connections are used at most, if nothing else is said.
+pub const DEFAULT_CONNECTIONS: usize = 16;
+
 /// For how long throughput is measured at the least. In less time, too few pieces arrive.
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -41,6 +44,11 @@ impl Connections {
     pub fn new(limit: usize) -> Arc<Self> {
         let state = State { control: Control::new(limit), used: 0, since: Instant::now(), moved: 0, most_used: 0 };
         Arc::new(Self { state: Mutex::new(state), free: Notify::new() })
+    }
+
+    /// At most [`DEFAULT_CONNECTIONS`].
+    pub fn default_limit() -> Arc<Self> {
+        Self::new(DEFAULT_CONNECTIONS)
     }
 
     /// Waits until one more connection may be used.

@@ -192,6 +192,8 @@ pub enum Error {
         url: String,
         /// What happened.
         why: String,
+        /// What made it fail, if there is more to know. It names no secrets of the URL.
+        source: Option<Cause>,
     },
     /// The registry answered something that the protocol does not foresee.
     #[error("{url} answered {status}: {why}")]
@@ -202,6 +204,8 @@ pub enum Error {
         status: u16,
         /// What it said.
         why: String,
+        /// What made it fail, if there is more to know.
+        source: Option<Cause>,
     },
 }
 
@@ -214,6 +218,11 @@ impl Error {
     /// Makes an I/O error a sentence: `result.map_err(Error::io("open", path))`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, path: path.into(), source }
+    }
+
+    /// [`Error::Network`] without a source.
+    pub fn network(url: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Network { url: url.into(), why: why.into(), source: None }
     }
 
     /// [`Error::NotFound`] of `what`.

@@ -16,6 +16,11 @@ pub trait Source: Send + Sync {
     /// Fails with [`NotFound`](crate::Error::NotFound) if there is no such manifest.
     async fn manifest(&self, at: &Selector) -> Result<Manifest>;
 
+    /// Whether a part of a blob can be read without the bytes before it. A source may find out only when it is asked for one.
+    fn gives_ranges(&self) -> bool {
+        true
+    }
+
     /// The bytes `range` of a blob. `0..blob.size` is all of it. A source does not verify them: the sink does.
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body>;
 

@@ -248,6 +248,27 @@ fn a_proxy_that_is_wrong_is_told_with_the_variable_that_names_it() {
 }
 
 #[test]
+fn a_file_with_certificates_that_is_wrong_is_told_with_the_variable_that_names_it() {
+    let cli = cli();
+    let pull = "pull registry.example.com/tiny:v1";
+    let (text, empty) = (cli.home().join("text.pem"), cli.home().join("empty"));
+    fs::write(&text, "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n").unwrap();
+    fs::create_dir(&empty).unwrap();
+    let (text, empty) = (text.display().to_string(), empty.display().to_string());
+    for (name, value, why) in [
+        ("SSL_CERT_FILE", "/absent/ca.pem".to_owned(), "SSL_CERT_FILE: /absent/ca.pem cannot be read: No such file".to_owned()),
+        ("SSL_CERT_FILE", text.clone(), format!("SSL_CERT_FILE: no certificate in PEM format is in {text}")),
+        ("SSL_CERT_DIR", format!("{empty}:/absent"), "SSL_CERT_DIR: /absent cannot be read: No such file".to_owned()),
+        ("SSL_CERT_DIR", empty.clone(), format!("SSL_CERT_DIR: no certificate in PEM format is in {empty}")),
+    ] {
+        fails_with(&cli, (name, &value), pull, 2, &["error: ", &why, &format!("hint: correct {name}, or unset it")]);
+    }
+    // An empty variable counts as unset, and no other command reads the files.
+    let output = cli.command().args(["ls"]).env("SSL_CERT_FILE", "/absent").env("SSL_CERT_DIR", "").output().unwrap();
+    Output::from(output).expect_code(0);
+}
+
+#[test]
 fn a_proxy_that_does_not_do_its_work_is_named() {
     let cli = cli();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

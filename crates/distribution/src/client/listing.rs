@@ -1,13 +1,13 @@
 //! What a registry lists: tags, repositories, referrers (OCI distribution specification, "Content Discovery"). Lists come in pages.
 
 use super::{Client, RemoteRepository, refusal::is_unsupported, registry::Registry, scope::Scope};
-use crate::protocol::{page, query::Query, route::Route};
+use crate::protocol::{query::Query, route::Route};
 use futures_util::future::join_all;
 use http::{
     HeaderValue, Method,
-    header::{ACCEPT, CONTENT_TYPE, LINK},
+    header::{ACCEPT, CONTENT_TYPE},
 };
-use modelpack_http::{Request, Response, Url, printable, printable_beginning, unexpected};
+use modelpack_http::{Request, Url, printable_beginning};
 use modelpack_spec::{Descriptor, Digest, RepositoryName, Tag, media_type};
 use modelpack_transfer::{Error, MAX_REFERRERS, Notice, Notices, Result, for_each_concurrent, referrers_by_tag};
 use serde::Deserialize;
@@ -239,7 +239,7 @@ impl List<'_> {
             if self.accept.is_some() && is_for_people {
                 return Err(Error::not_found(self.what));
             }
-            let next = self.next_page(&response)?;
+            let next = self.registry.origin.next_page(&response)?;
             let mut bytes = self
                 .registry
                 .origin
@@ -266,16 +266,6 @@ impl List<'_> {
     /// [`Error::Invalid`] of this list.
     fn invalid(&self, why: String) -> Error {
         Error::Invalid { what: self.called.to_owned(), why }
-    }
-
-    /// The URL of the next page. It must be on the same server.
-    fn next_page(&self, response: &Response) -> Result<Option<Url>> {
-        let links = response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-        let Some(next) = links.filter_map(page::parse_next).next() else { return Ok(None) };
-        match response.url().join(next) {
-            Ok(url) if self.registry.origin.owns(&url) => Ok(Some(url)),
-            _ => Err(unexpected(response, format!("its next page is not its own: {}", printable(next)))),
-        }
     }
 }
 

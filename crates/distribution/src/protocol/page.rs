@@ -1,5 +1,4 @@
-//! Paginated lists: `n`, `last` and the `Link` header (OCI distribution specification, "Listing
-//! Tags").
+//! Paginated lists: `n` and `last` (OCI distribution specification, "Listing Tags").
 
 use super::query::Query;
 
@@ -31,28 +30,6 @@ impl Page {
     }
 }
 
-/// The value of a `Link` header for the next page of `path`.
-pub(crate) fn print_next(path: &str, query: &Query) -> String {
-    format!("<{path}?{query}>; rel=\"next\"")
-}
-
-/// The location of the next page, from a `Link` header.
-pub(crate) fn parse_next(header: &str) -> Option<&str> {
-    let is_next = |parameter: &str| {
-        parameter.trim().split_once('=').is_some_and(|(name, value)| name.trim() == "rel" && value.trim().trim_matches('"') == "next")
-    };
-    let mut rest = header;
-    while let Some((_, link)) = rest.split_once('<') {
-        let (target, after) = link.split_once('>')?;
-        let (parameters, others) = after.split_once('<').unwrap_or((after, ""));
-        if parameters.trim_end().trim_end_matches(',').split(';').any(is_next) {
-            return Some(target);
-        }
-        rest = if others.is_empty() { "" } else { &after[parameters.len()..] };
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,18 +48,6 @@ mod tests {
         assert_eq!(cut("n=0"), (vec![], None));
         for bad in ["n=x", "n=-1", "n=", "n=99999999999999999999999"] {
             assert_eq!(Page::parse(&Query::parse(bad)), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_next_page_is_parsed_from_a_link() {
-        let link = print_next("/v2/a/tags/list", &Query::default().with("n", 2).with("last", "b"));
-        assert_eq!(link, "</v2/a/tags/list?n=2&last=b>; rel=\"next\"");
-        assert_eq!(parse_next(&link), Some("/v2/a/tags/list?n=2&last=b"));
-        assert_eq!(parse_next("<http://h/x>; rel=next"), Some("http://h/x"));
-        assert_eq!(parse_next("</first>; rel=\"prev\", </second>; title=x; rel=\"next\""), Some("/second"));
-        for none in ["", "</x>", "</x>; rel=\"prev\"", "</x", "x; rel=next"] {
-            assert_eq!(parse_next(none), None, "{none:?}");
         }
     }
 }

@@ -5,16 +5,11 @@ use super::{
     manifests::unknown_name,
     registry::{Call, Registry},
 };
-use crate::protocol::{
-    error::ErrorCode,
-    header::FILTERS_APPLIED,
-    page::{self, Page},
-    query::Query,
-    route::Route,
-};
+use crate::protocol::{error::ErrorCode, header::FILTERS_APPLIED, page::Page, query::Query, route::Route};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, StatusCode, header};
+use modelpack_http::link;
 use modelpack_server::{Answer, Identity, Permitted, Pull, Response};
 use modelpack_spec::{Digest, MAX_MANIFEST_BYTES, Referrer, media_type};
 use modelpack_store::{Referrers, ReferrersPage};
@@ -65,7 +60,7 @@ impl Registry {
             let query = page.n.map_or(Query::default(), |n| Query::default().with("n", n)).with("last", &last.digest);
             let query = filter.map_or(query.clone(), |filter| query.with("artifactType", filter));
             let path = Route::Referrers(repository.name().clone(), subject.clone()).to_string();
-            answer = answer.header(header::LINK, page::print_next(&path, &query));
+            answer = answer.header(header::LINK, link::print_next(&format!("{path}?{query}")));
         }
         let index = json_of(&referrers);
         drop(referrers);
@@ -109,7 +104,7 @@ fn with_next(answer: Answer, route: &Route, n: Option<usize>, next: Option<Strin
     match (n, next) {
         (Some(n), Some(next)) => {
             let query = Query::default().with("n", n).with("last", next);
-            answer.header(header::LINK, page::print_next(&route.to_string(), &query))
+            answer.header(header::LINK, link::print_next(&format!("{route}?{query}")))
         }
         _ => answer,
     }
