@@ -35,7 +35,7 @@ impl Layout {
         fs::write(path, index.to_string()).unwrap();
     }
 
-    fn blob(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
+    pub(crate) fn blob(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
         let blob = Descriptor::of(media_type, bytes);
         fs::write(self.0.join("blobs/sha256").join(blob.digest.hex()), bytes).unwrap();
         blob

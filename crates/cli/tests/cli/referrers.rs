@@ -259,3 +259,24 @@ fn a_list_that_lies_brings_only_what_refers_to_the_artifact() {
     proxy.set_faults(listing(vec![json!({ "size": 1 })]));
     fails(&cli, &format!("cp docker://{}/a:v1 oci:many", proxy.address()), 5, &["has no digest"]);
 }
+
+/// Nobody knows what a damaged manifest refers to.
+#[test]
+fn a_damaged_manifest_beside_the_artifact_is_named() {
+    let (cli, _) = cli_with_model();
+    let (layout, _, referrers) = signed_model(&cli);
+    let damaged = &referrers[0];
+    let path = layout.path().join("blobs/sha256").join(damaged.digest.hex());
+    std::fs::write(path, "{}".repeat(damaged.size as usize / 2)).unwrap();
+    let words = ["the referrers of", &damaged.digest.to_string(), "hint: `modelpack cp --referrers=false`"];
+    fails(&cli, "cp oci:layout:v1 oci-archive:model.tar", 5, &words);
+    ok(&cli, "cp --referrers=false oci:layout:v1 oci-archive:model.tar");
+    // An entry that is no manifest refers to nothing, and neither does one whose manifest is not there.
+    let (cli, _) = cli_with_model();
+    let (layout, model, _) = signed_model(&cli);
+    let text = layout.blob("text/plain", b"no manifest");
+    let absent = Descriptor::of(media_type::IMAGE_MANIFEST, b"absent");
+    let without: Vec<_> = [&text, &absent].map(|entry| json!(entry)).to_vec();
+    layout.change(|entries| entries.extend(without));
+    assert_eq!(json(&cli, "cp oci:layout:v1 oci:copy")["digest"], model.to_string());
+}
