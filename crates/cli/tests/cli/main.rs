@@ -37,6 +37,7 @@ mod output;
 mod places;
 mod progress;
 mod read_only;
+mod referrers;
 mod resume_push;
 mod round_trip;
 mod scan;
