@@ -7,7 +7,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 use tokio::sync::mpsc;
@@ -40,6 +40,7 @@ impl Stream {
 #[derive(Default)]
 struct Sending {
     bytes: AtomicU64,
+    has_ended: AtomicBool,
     /// Why the body could not be read. The error of the connection does not contain the reason.
     failure: Mutex<Option<Error>>,
 }
@@ -128,6 +129,14 @@ impl Payload {
         }
     }
 
+    /// Whether the connection has taken all bytes in this attempt. Bytes in memory are few, and count as taken.
+    pub(crate) fn is_sent(&self) -> bool {
+        match &self.0 {
+            Content::Bytes(_) => true,
+            Content::Stream(stream) => stream.sending.has_ended.load(Relaxed) || stream.len == Some(self.sent()),
+        }
+    }
+
     /// Why the bytes could not be read, if that is what made the attempt fail.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.0 {
@@ -155,6 +164,7 @@ impl Outgoing {
             _ => {}
         }
         self.sending.bytes.store(sent, Relaxed);
+        self.sending.has_ended.store(piece.is_none(), Relaxed);
         if let (Some(piece), Some(hasher)) = (&piece, &self.hasher) {
             // If the receiver is gone, nobody needs the digest.
             let _ = hasher.send(piece.clone()).await;

@@ -201,6 +201,6 @@ async fn options_say_how_often_a_server_is_asked_and_how_long_it_is_waited_for()
     let upload = Request::new(Method::PUT, origin.url("/letter"), &TOP, "the letter").payload(Payload::from(Bytes::from("dear")));
     for (request, waited) in [(get(&origin, "/letter"), "0.01"), (upload, "0.02")] {
         let error = origin.send(request).await.unwrap_err().to_string();
-        assert!(error.contains(&format!("nothing came for {waited} seconds")), "{error}");
+        assert!(error.contains(&format!("nothing came for {waited} s")), "{error}");
     }
 }

@@ -45,7 +45,7 @@ pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
 pub use modelpack_distribution::client::{
-    Authorities, Certificates, ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts,
+    Authorities, Certificates, ClientOptions, Credentials, Proxies, ProxyUrl, RegistriesFile, RetryOptions, Timeouts,
 };
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
@@ -73,7 +73,7 @@ pub use unpack::{UnpackOptions, Unpacked};
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
-use modelpack_distribution::client::Client;
+use modelpack_distribution::client::{Client, Registries};
 use modelpack_store::{Store, Untagged};
 use modelpack_transfer::CopyOptions;
 use std::sync::{Arc, OnceLock};
@@ -95,6 +95,7 @@ struct OpenedOnce {
     store: OnceLock<Store>,
     writable_store: OnceLock<Store>,
     client: OnceLock<Client>,
+    registries: OnceLock<Registries>,
 }
 
 impl Modelpack {
@@ -154,8 +155,13 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            Ok(Client::new(self.options.client.clone().notices(notices))?)
+            Ok(Client::with_registries(self.options.client.clone().notices(notices), self.registries()?.clone())?)
         })
+    }
+
+    /// What the files in the options say of registries.
+    fn registries(&self) -> Result<&Registries> {
+        get_or_try_init(&self.opened.registries, || Ok(Registries::read(&self.options.registries)?))
     }
 
     fn copy_options(&self) -> CopyOptions {

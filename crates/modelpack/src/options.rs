@@ -1,6 +1,6 @@
 //! Settings of all operations.
 
-use modelpack_distribution::client::ClientOptions;
+use modelpack_distribution::client::{ClientOptions, RegistriesFile};
 use modelpack_transfer::Notices;
 use std::path::PathBuf;
 
@@ -16,6 +16,8 @@ pub struct Options {
     pub store: PathBuf,
     /// Settings of the registry client.
     pub client: ClientOptions,
+    /// The files in which registries, their mirrors and short names are described.
+    pub registries: Vec<RegistriesFile>,
     /// The maximum number of blobs that are moved at once; at least 1.
     pub concurrency: usize,
     /// The receiver of notices, including those of `client`.
@@ -26,12 +28,24 @@ impl Options {
     /// Sets the local store to the directory `store`. The defaults are [`ClientOptions::default`],
     /// [`DEFAULT_CONCURRENCY`], and no receiver of notices.
     pub fn new(store: impl Into<PathBuf>) -> Self {
-        Self { store: store.into(), client: ClientOptions::default(), concurrency: DEFAULT_CONCURRENCY.into(), notices: Notices::default() }
+        Self {
+            store: store.into(),
+            client: ClientOptions::default(),
+            registries: Vec::new(),
+            concurrency: DEFAULT_CONCURRENCY.into(),
+            notices: Notices::default(),
+        }
     }
 
     /// Sets the settings of the registry client.
     pub fn client(self, client: ClientOptions) -> Self {
         Self { client, ..self }
+    }
+
+    /// Sets the files in which registries, their mirrors and short names are described. Later files
+    /// override earlier ones. They are read when a registry is used for the first time.
+    pub fn registries(self, registries: Vec<RegistriesFile>) -> Self {
+        Self { registries, ..self }
     }
 
     /// Sets the maximum number of blobs that are moved at once; at least 1.

@@ -35,6 +35,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(crate) struct Authority {
     registry: String,
     origin: Url,
+    /// Whether the registry may speak plain HTTP.
+    is_insecure: bool,
     http: HttpClient,
     credentials: Credentials,
     /// A login that is used instead of the stored ones.
@@ -97,10 +99,18 @@ struct TokenAnswer {
 }
 
 impl Authority {
-    pub(crate) fn new(registry: &str, origin: &Url, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Self {
+    pub(crate) fn new(
+        registry: &str,
+        origin: &Url,
+        is_insecure: bool,
+        http: &HttpClient,
+        options: &ClientOptions,
+        login: Option<Login>,
+    ) -> Self {
         Self {
             registry: registry.to_owned(),
             origin: origin.clone(),
+            is_insecure,
             http: http.clone(),
             credentials: options.credentials.clone(),
             given: login,
@@ -127,8 +137,8 @@ impl Authority {
     fn realm(&self, text: &str) -> Result<Url> {
         let joined = Some(text).filter(|text| !text.trim().is_empty()).and_then(|text| self.origin.join(text).ok());
         let realm = joined.ok_or_else(|| self.unauthorized("it names no token service, or not by a URL"))?;
-        let is_safe = realm.scheme() == "https"
-            || realm.scheme() == "http" && self.origin.scheme() == "http" && realm.host_str() == self.origin.host_str();
+        let may_be_plain = self.origin.scheme() == "http" || self.is_insecure;
+        let is_safe = realm.scheme() == "https" || realm.scheme() == "http" && may_be_plain && realm.host_str() == self.origin.host_str();
         if is_safe {
             Ok(realm)
         } else {
@@ -193,10 +203,11 @@ impl Authority {
         };
         let authorization = login.as_ref().and_then(basic);
         let response = self.http.exchange(&url, &mut request, authorization.as_ref()).await?;
+        let waited = request.waited();
         if response.status().is_success() {
             return Ok(response);
         }
-        let failure = Failure::refused(&Method::GET, "a token", self, response, self.http.retry()).await;
+        let failure = Failure::refused(&Method::GET, "a token", self, response).await.after(waited);
         Err(match failure.error {
             Error::Unauthorized { why, .. } | Error::Denied { why, .. } => {
                 self.unauthorized(format!("its token service says {why}")).into()
@@ -306,6 +317,7 @@ mod tests {
         Authority::new(
             "registry.example.com",
             &origin,
+            false,
             &HttpClient::new(&ClientOptions::default()).unwrap(),
             &ClientOptions::default(),
             None,
