@@ -18,6 +18,7 @@ use crate::{
     text::{brief, printable_lines},
 };
 use clap::{ArgAction, FromArgMatches, Parser, error::ErrorKind};
+use modelpack::Rate;
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -107,9 +108,23 @@ fn duration(text: &str) -> Result<Duration, String> {
 pub struct TransferArgs {
     #[command(flatten)]
     pub registry: RegistryArgs,
-    /// The number of files to transfer at the same time
-    #[arg(short, long, value_name = "N", default_value_t = modelpack::DEFAULT_CONCURRENCY, value_parser = clap::value_parser!(u16).range(1..=64))]
-    pub concurrency: u16,
+    /// The highest number of connections at the same time; fewer are used if more make nothing faster
+    #[arg(short, long, value_name = "N", alias = "concurrency", default_value_t = modelpack::DEFAULT_CONNECTIONS, value_parser = connections)]
+    pub connections: usize,
+    /// Transfer at most this many bytes per second, such as 500k, 1.5MB or 10MiB
+    #[arg(long, value_name = "RATE")]
+    pub limit_rate: Option<Rate>,
+}
+
+impl TransferArgs {
+    /// The defaults, for access to registries with `registry`.
+    pub fn with(registry: RegistryArgs) -> Self {
+        Self { registry, connections: modelpack::DEFAULT_CONNECTIONS, limit_rate: None }
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| "expected a number from 1 to 64".to_owned())
 }
 
 /// Prints the requested help, or the error in the arguments.
@@ -126,7 +141,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
             let text = error.to_string();
             let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
             let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-            Failure::new(Kind::Usage, message).report(&Output { json, quiet: true })
+            Failure::new(Kind::Usage, message).report(&Output { json, quiet: true, ..Output::default() })
         }
         _ => {
             // The message repeats the argument, which may contain any characters.

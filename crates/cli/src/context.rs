@@ -9,7 +9,7 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{Authorities, ClientOptions, DEFAULT_CONCURRENCY, Modelpack, Notices, Options, Progress, Timeouts};
+use modelpack::{Authorities, ClientOptions, Modelpack, Notices, Options, Progress, Timeouts};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -24,7 +24,7 @@ pub struct Context {
 impl Context {
     /// The facade, for a command that transfers no blobs.
     pub fn modelpack(&self, registry: &RegistryArgs) -> Modelpack {
-        self.modelpack_with(registry, DEFAULT_CONCURRENCY)
+        self.modelpack_with(&TransferArgs::with(registry.clone()))
     }
 
     /// Runs `work` and shows its progress. `doing` names the activity, such as `pushing`.
@@ -35,22 +35,23 @@ impl Context {
         work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<T>,
     ) -> Result<T, Failure> {
         let progress = Arc::<Progress>::default();
-        let modelpack = self.modelpack_with(&args.registry, args.concurrency).with_progress(progress.clone());
+        let modelpack = self.modelpack_with(args).with_progress(progress.clone());
         let meter = Meter::start(doing, progress, &self.output);
         let result = work(&modelpack).await;
-        // The progress line must end before other output.
+        // The progress must be gone before other output.
         drop(meter);
         Ok(result?)
     }
 
-    fn modelpack_with(&self, registry: &RegistryArgs, concurrency: u16) -> Modelpack {
+    fn modelpack_with(&self, args: &TransferArgs) -> Modelpack {
+        let TransferArgs { registry, connections, limit_rate } = args;
         let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
         let timeouts = registry.timeout.map_or_else(Timeouts::default, |timeout| Timeouts::default().idle(timeout));
         let client = client.timeouts(timeouts).proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
         let ca_file = |path: &PathBuf| Authorities { paths: vec![path.clone()], setting: "--ca-file".to_owned() };
         let additional = registry.ca_file.iter().map(ca_file).collect();
         let client = client.certificates(self.settings.certificates.clone().additional(additional));
-        let (output, told) = (self.output, Mutex::new(Vec::new()));
+        let (output, told) = (self.output.clone(), Mutex::new(Vec::new()));
         let notices = Notices::to(move |notice| {
             let mut told = told.lock().expect("no one panics while holding what was told");
             // The same warning says nothing new. A wait is told each time.
@@ -59,11 +60,16 @@ impl Context {
                 told.extend(notice.is_warning().then(|| notice.clone()));
             }
         });
+        let client = client.rate_limit(*limit_rate);
+        // A blob may use several connections.
+        let blobs = (*connections).min(usize::from(modelpack::DEFAULT_CONCURRENCY));
         let options = Options::new(&self.settings.store)
             .client(client)
-            .registries(self.settings.registries.clone())
-            .concurrency(concurrency.into())
-            .notices(notices);
+            .connections(*connections)
+            .concurrency(blobs)
+            .notices(notices)
+            .registries(self.settings.registries.clone());
+
         Modelpack::new(options)
     }
 

@@ -67,7 +67,7 @@ impl Field {
     pub const FORMAT: Self = text("config.format");
     pub const PARAM_SIZE: Self = Self {
         read: |text| value::is_param_size(text).then(|| text.into()),
-        allowed: "a number with at most one decimal and one of K, M, B, T, Q, such as `6.7B`",
+        allowed: "a number with at most one decimal place, then K, M, B, T or Q, such as `6.7B`",
         ..text("config.paramSize")
     };
     pub const PRECISION: Self = Self {

@@ -1,9 +1,9 @@
 //! The client: one request, and how long it waits for the answer.
 
 use crate::{
-    connections::Connections,
     failure::Failure,
     options::{ClientOptions, RetryOptions, Timeouts},
+    pools::Pools,
     request::Request,
     retry::Backoff,
     text::{host, shown},
@@ -12,7 +12,7 @@ use http::{
     HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
 };
-use modelpack_transfer::{Error, Notice, Notices, Result};
+use modelpack_transfer::{Connections, Error, Notice, Notices, RateLimit, Result};
 use reqwest::{Response, Url};
 use std::{
     pin::pin,
@@ -29,12 +29,14 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// A client of any number of servers. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    connections: Connections,
+    pools: Pools,
     /// The server of which any certificate is accepted: its host and port.
     insecure: Option<Arc<str>>,
     retry: RetryOptions,
     timeouts: Timeouts,
     notices: Notices,
+    rate_limit: Option<Arc<RateLimit>>,
+    connections: Option<Arc<Connections>>,
 }
 
 impl HttpClient {
@@ -42,8 +44,15 @@ impl HttpClient {
     ///
     /// Fails with [`Error::Setting`] if a proxy or the user agent cannot be understood, or if a file with certificates cannot be used.
     pub fn new(options: &ClientOptions) -> Result<Self> {
-        let (connections, notices) = (Connections::new(options)?, options.notices.clone());
-        Ok(Self { connections, insecure: None, retry: options.retry, timeouts: options.timeouts, notices })
+        Ok(Self {
+            pools: Pools::new(options)?,
+            insecure: None,
+            retry: options.retry,
+            timeouts: options.timeouts,
+            notices: options.notices.clone(),
+            rate_limit: options.rate_limit.clone(),
+            connections: options.connections.clone(),
+        })
     }
 
     /// The same client, which accepts any certificate of the server at `url`.
@@ -58,7 +67,12 @@ impl HttpClient {
 
     /// Counts the attempts of one request.
     pub fn backoff(&self) -> Backoff {
-        Backoff::new(self.retry, self.timeouts.patience(), self.notices.clone())
+        Backoff::new(self.retry, self.timeouts.patience(), self.notices.clone(), self.connections.clone())
+    }
+
+    /// What limits the rate of all transfers together.
+    pub(crate) fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
+        self.rate_limit.as_ref()
     }
 
     /// How long it waits for a server.
@@ -84,7 +98,7 @@ impl HttpClient {
             range = header(request, RANGE),
             bytes = request.payload.len(),
             shows = authorization.map(scheme),
-            proxy = self.connections.routes().proxy(url),
+            proxy = self.pools.routes().proxy(url),
             "request"
         );
         let answer = self.send(url, request, authorization).await;
@@ -101,7 +115,7 @@ impl HttpClient {
 
     async fn send<S>(&self, url: &Url, request: &mut Request<'_, S>, authorization: Option<&HeaderValue>) -> Result<Response, Failure> {
         let is_insecure = self.insecure.as_deref().is_some_and(|server| server == host(url));
-        let client = self.connections.to(url, is_insecure).await?;
+        let client = self.pools.to(url, is_insecure).await?;
         let mut sending = client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
         if let Some(authorization) = authorization {
             sending = sending.header(AUTHORIZATION, authorization.clone());
@@ -110,7 +124,7 @@ impl HttpClient {
             if let Some(len) = request.payload.len() {
                 sending = sending.header(CONTENT_LENGTH, len);
             }
-            let body = request.payload.for_attempt();
+            let body = request.payload.for_attempt(self.rate_limit.clone());
             sending = sending.body(body.ok_or_else(|| Error::network(shown(url), "what was sent cannot be sent again"))?);
         }
         let Timeouts { idle, upload, .. } = self.timeouts;
@@ -118,15 +132,16 @@ impl HttpClient {
         let (mut sent, mut moved, mut is_told) = (0, Instant::now(), false);
         loop {
             let came = tokio::time::timeout(idle.min(GLANCE), &mut answer).await;
-            if request.payload.sent() > sent {
+            // If the bytes come slowly from here, the server is not to blame.
+            if request.payload.sent() > sent || request.payload.is_awaited() {
                 (sent, moved) = (request.payload.sent(), Instant::now());
             }
             request.waited = moved.elapsed();
             match came {
-                Ok(Ok(response)) => return self.connections.routes().refusal(&response).map_or(Ok(response), |error| Err(error.into())),
+                Ok(Ok(response)) => return self.pools.routes().refusal(&response).map_or(Ok(response), |error| Err(error.into())),
                 Ok(Err(error)) => {
                     let failure =
-                        || self.connections.routes().explain(url, Failure::explained(url, &error), &error).caused_by(error.without_url());
+                        || self.pools.routes().explain(url, Failure::explained(url, &error), &error).caused_by(error.without_url());
                     return Err(request.payload.failure().map_or_else(failure, Failure::from).after(request.waited));
                 }
                 Err(_) => {}

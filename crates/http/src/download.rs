@@ -129,6 +129,9 @@ impl<P: Protocol> Download<P> {
             };
             came
         } else {
+            if self.asks_for_part() {
+                origin.ignores_ranges();
+            }
             0..*size
         };
         match response.content_length() {
@@ -147,6 +150,7 @@ impl<P: Protocol> Download<P> {
             Err(failure) if self.asks_for_part() && self.may_be_about_the_part(&failure) => {
                 info!(what = self.resource.what, why = %failure.error, "asking for everything, since a part is not given");
                 (self.by_range, self.answers) = (false, Answers::default());
+                self.resource.origin.ignores_ranges();
             }
             Err(failure) => return Err(failure.error),
         }
@@ -184,6 +188,9 @@ impl<P: Protocol> Download<P> {
                     self.answer = (is_last || self.at < self.wanted.end).then_some(answer);
                     if !piece.is_empty() {
                         self.backoff.progressed();
+                        if let Some(limit) = self.resource.origin.client().rate_limit() {
+                            limit.take(piece.len() as u64).await;
+                        }
                         return Ok(Some(piece));
                     }
                     continue;

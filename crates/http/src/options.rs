@@ -1,8 +1,8 @@
 //! How servers are reached.
 
 use crate::{Certificates, Credentials, Proxies};
-use modelpack_transfer::Notices;
-use std::time::Duration;
+use modelpack_transfer::{Connections, Notices, Rate, RateLimit};
+use std::{sync::Arc, time::Duration};
 
 /// How servers are reached.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,10 @@ pub struct ClientOptions {
     pub retry: RetryOptions,
     /// How long the client waits for a server.
     pub timeouts: Timeouts,
+    /// How many bytes per second all requests and answers together may have; `None` for no limit.
+    pub rate_limit: Option<Arc<RateLimit>>,
+    /// The connections of transfers. There will be fewer of them if a server is busy or does not answer.
+    pub connections: Option<Arc<Connections>>,
     /// Receives the notices.
     pub notices: Notices,
 }
@@ -67,6 +71,16 @@ impl ClientOptions {
     /// Waits for servers no longer than this.
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }
+    }
+
+    /// Moves the bytes of blobs no faster than this.
+    pub fn rate_limit(self, rate: Option<Rate>) -> Self {
+        Self { rate_limit: rate.map(|rate| Arc::new(RateLimit::new(rate))), ..self }
+    }
+
+    /// Tells these connections if a server is busy or does not answer.
+    pub fn connections(self, connections: Arc<Connections>) -> Self {
+        Self { connections: Some(connections), ..self }
     }
 
     /// Gives notices to `notices`.

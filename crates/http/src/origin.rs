@@ -37,12 +37,22 @@ pub struct Origin<P> {
     may_be_plain: bool,
     /// Whether it was found that the server speaks plain HTTP.
     is_plain: AtomicBool,
+    /// Whether the server has sent no more than the range that was requested, each time that one was.
+    gives_ranges: AtomicBool,
 }
 
 impl<P: Protocol> Origin<P> {
     /// The server at `url`. Only the scheme, the host and the port of the URL matter.
     pub fn new(url: Url, client: HttpClient, protocol: P) -> Self {
-        Self { url, client, protocol, has_answered: AtomicBool::new(false), may_be_plain: false, is_plain: AtomicBool::new(false) }
+        Self {
+            url,
+            client,
+            protocol,
+            has_answered: AtomicBool::new(false),
+            may_be_plain: false,
+            is_plain: AtomicBool::new(false),
+            gives_ranges: AtomicBool::new(true),
+        }
     }
 
     /// The same server, which may speak plain HTTP: that is tried if the first request over TLS gets no answer.
@@ -68,6 +78,16 @@ impl<P: Protocol> Origin<P> {
     /// The client that its requests are sent by.
     pub fn client(&self) -> &HttpClient {
         &self.client
+    }
+
+    /// Whether the server has given ranges until now. True as long as none was requested.
+    pub fn gives_ranges(&self) -> bool {
+        self.gives_ranges.load(Relaxed)
+    }
+
+    /// A range was requested, and the server did not give it.
+    pub(crate) fn ignores_ranges(&self) {
+        self.gives_ranges.store(false, Relaxed);
     }
 
     /// Whether the URL belongs to this server: it has the same scheme, host and port.

@@ -5,8 +5,11 @@ use http::{
     HeaderMap, HeaderName, StatusCode,
     header::{DATE, RETRY_AFTER},
 };
-use modelpack_transfer::{Notice, Notices};
-use std::time::{Duration, SystemTime};
+use modelpack_transfer::{Connections, Notice, Notices};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tracing::info;
 
 /// From which length on a wait is told to the user.
@@ -59,12 +62,14 @@ pub struct Backoff {
     failures: u32,
     waited: Duration,
     asked_for: Duration,
+    /// There will be fewer of them after a failure.
+    connections: Option<Arc<Connections>>,
 }
 
 impl Backoff {
     /// Nothing has failed yet.
-    pub(crate) fn new(options: RetryOptions, patience: Duration, notices: Notices) -> Self {
-        Self { options, patience, notices, failures: 0, waited: Duration::ZERO, asked_for: Duration::ZERO }
+    pub(crate) fn new(options: RetryOptions, patience: Duration, notices: Notices, connections: Option<Arc<Connections>>) -> Self {
+        Self { options, patience, notices, failures: 0, waited: Duration::ZERO, asked_for: Duration::ZERO, connections }
     }
 
     /// After a failed attempt, waits until it is time for the next one. Gives the failure back if there should be none.
@@ -72,6 +77,9 @@ impl Backoff {
     /// A notice tells the user about each wait of more than two seconds, before the pause or in the attempt that failed.
     pub async fn wait(&mut self, failure: Failure) -> Result<(), Failure> {
         let Some(pause) = self.pause(&failure) else { return Err(failure) };
+        if let Some(connections) = &self.connections {
+            connections.refused();
+        }
         info!(why = %failure.error, attempt = self.failures + 1, milliseconds = pause.as_millis() as u64, "trying again after a pause");
         if let Some(notice) = self.notice(&failure, pause) {
             self.notices.give(&notice);
@@ -136,7 +144,7 @@ mod tests {
     }
 
     fn backoff(options: RetryOptions) -> Backoff {
-        Backoff::new(options, 120 * SECOND, Notices::default())
+        Backoff::new(options, 120 * SECOND, Notices::default(), None)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use modelpack_http::{
-    ClientOptions, HttpClient, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, download, origin_url,
+    ClientOptions, HttpClient, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, UploadBody, download, origin_url,
 };
 use modelpack_testkit::server::{Answer, Asked, Server, answer, pieces, stalling};
 use modelpack_transfer::{Body, Error, FileRange, Notice, Notices, Result};
@@ -127,7 +127,7 @@ async fn silent(reads: bool) -> (std::net::SocketAddr, Arc<AtomicUsize>, JoinHan
 #[tokio::test]
 async fn an_upload_that_is_not_answered_is_sent_once_and_the_user_knows_what_is_waited_for() {
     let (address, connections, task) = silent(true).await;
-    for payload in [Payload::of(Body::from_bytes(file())).await.unwrap(), Payload::from(file())] {
+    for payload in [UploadBody::of(Body::from_bytes(file())).await.unwrap().part(0, None), Payload::from(file())] {
         let (origin, told) = origin(address);
         connections.store(0, SeqCst);
         let error = origin.send(put(&origin, payload)).await.unwrap_err().to_string();
@@ -149,7 +149,7 @@ async fn an_upload_that_is_not_taken_does_not_wait_as_long_as_for_an_answer() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(64 << 20).unwrap();
     let large = Body::from_file(FileRange::open(file.path()).unwrap());
-    let error = origin.send(put(&origin, Payload::of(large).await.unwrap())).await.unwrap_err();
+    let error = origin.send(put(&origin, UploadBody::of(large).await.unwrap().part(0, None))).await.unwrap_err();
     assert!(matches!(&error, Error::Network { why, .. } if why == "the server took no byte for 0.2 s"), "{error}");
     assert_eq!((connections.load(SeqCst), told.lock().unwrap().len()), (4, 0));
     task.abort();

@@ -111,13 +111,14 @@ impl Modelpack {
             replaced: attached.replaced,
             unchanged: attached.unchanged,
             moved: counted.moved,
-            present: counted.skipped,
+            present: counted.present(),
         })
     }
 
     pub(crate) fn pack_options(&self) -> PackOptions {
         PackOptions {
             concurrency: self.options.concurrency,
+            connections: self.connections.clone(),
             progress: self.progress.clone(),
             // Without a writable store, files are hashed each time.
             digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),

@@ -37,7 +37,7 @@ mod verify;
 
 pub use attach::{AttachOptions, Attached, Attachment};
 pub use convert::ConvertedCopy;
-pub use copy::Copied;
+pub use copy::{Copied, CopyReferrers};
 pub use diff::{Aspect, Change, Diff, DiffSide, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{InspectedLayer, Inspection};
@@ -57,7 +57,9 @@ pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanRepor
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedRepository};
-pub use modelpack_transfer::{Error as StoreError, Notice, Notices, Progress, Snapshot};
+pub use modelpack_transfer::{
+    DEFAULT_CONNECTIONS, Error as StoreError, InvalidRate, Notice, Notices, PartSnapshot, Progress, Rate, Snapshot, Wait, Waiting,
+};
 #[cfg(feature = "validate")]
 pub use modelpack_validate as validation;
 pub use options::{DEFAULT_CONCURRENCY, Options};
@@ -75,7 +77,7 @@ pub use verify::Verified;
 
 use modelpack_distribution::client::{Client, Registries};
 use modelpack_store::{Store, Untagged};
-use modelpack_transfer::CopyOptions;
+use modelpack_transfer::{Connections, CopyOptions};
 use std::sync::{Arc, OnceLock};
 
 /// The operations. Creation is cheap, because stores and clients are opened on first use. Clones
@@ -87,6 +89,7 @@ pub struct Modelpack {
     options: Arc<Options>,
     opened: Arc<OpenedOnce>,
     progress: Arc<Progress>,
+    connections: Arc<Connections>,
 }
 
 /// The stores and clients, which are opened on first use and then kept.
@@ -101,7 +104,8 @@ struct OpenedOnce {
 impl Modelpack {
     /// Creates an instance with these options.
     pub fn new(options: Options) -> Self {
-        Self { options: Arc::new(options), opened: Arc::default(), progress: Arc::default() }
+        let connections = Connections::new(options.connections);
+        Self { options: Arc::new(options), opened: Arc::default(), progress: Arc::default(), connections }
     }
 
     /// The same operations, with `progress` as the counter of their bytes. Both handles share the
@@ -155,7 +159,8 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            Ok(Client::with_registries(self.options.client.clone().notices(notices), self.registries()?.clone())?)
+            let options = self.options.client.clone().notices(notices).connections(self.connections.clone());
+            Ok(Client::with_registries(options, self.registries()?.clone())?)
         })
     }
 
@@ -165,7 +170,7 @@ impl Modelpack {
     }
 
     fn copy_options(&self) -> CopyOptions {
-        CopyOptions { concurrency: self.options.concurrency, progress: self.progress.clone() }
+        CopyOptions { concurrency: self.options.concurrency, progress: self.progress.clone(), connections: self.connections.clone() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings of all operations.
 
 use modelpack_distribution::client::{ClientOptions, RegistriesFile};
-use modelpack_transfer::Notices;
+use modelpack_transfer::{DEFAULT_CONNECTIONS, Notices};
 use std::path::PathBuf;
 
 /// The default for the number of blobs that are moved at once: sufficient to keep a few cores and a
@@ -20,19 +20,23 @@ pub struct Options {
     pub registries: Vec<RegistriesFile>,
     /// The maximum number of blobs that are moved at once; at least 1.
     pub concurrency: usize,
+    /// The maximum number of connections that fetch blobs; at least 1. Fewer are used if more do not
+    /// make it faster.
+    pub connections: usize,
     /// The receiver of notices, including those of `client`.
     pub notices: Notices,
 }
 
 impl Options {
     /// Sets the local store to the directory `store`. The defaults are [`ClientOptions::default`],
-    /// [`DEFAULT_CONCURRENCY`], and no receiver of notices.
+    /// [`DEFAULT_CONCURRENCY`], [`DEFAULT_CONNECTIONS`], and no receiver of notices.
     pub fn new(store: impl Into<PathBuf>) -> Self {
         Self {
             store: store.into(),
             client: ClientOptions::default(),
             registries: Vec::new(),
             concurrency: DEFAULT_CONCURRENCY.into(),
+            connections: DEFAULT_CONNECTIONS,
             notices: Notices::default(),
         }
     }
@@ -51,6 +55,11 @@ impl Options {
     /// Sets the maximum number of blobs that are moved at once; at least 1.
     pub fn concurrency(self, concurrency: usize) -> Self {
         Self { concurrency, ..self }
+    }
+
+    /// Sets the maximum number of connections that fetch blobs; at least 1.
+    pub fn connections(self, connections: usize) -> Self {
+        Self { connections, ..self }
     }
 
     /// Sets the receiver of notices.

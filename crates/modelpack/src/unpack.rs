@@ -79,6 +79,7 @@ impl Modelpack {
             force: options.replace,
             concurrency: self.options.concurrency,
             progress: self.progress.clone(),
+            connections: self.connections.clone(),
             digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
         };
         let waits = || self.options.notices.give(&Notice::Waiting { path: directory.to_owned() });

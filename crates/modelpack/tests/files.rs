@@ -12,7 +12,6 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use tempfile::TempDir;
 
@@ -101,7 +100,7 @@ fn write(directory: &Path, names: &BTreeSet<usize>) {
 /// Packs all files of `directory` without any given metadata, so that it comes only from the files.
 async fn pack_without_config(directory: &Path, policy: &LayerPolicy, layout: &Layout) {
     let layers = layers(&plan(directory, None, &FileFilter::default()).unwrap(), policy).unwrap();
-    let options = PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None };
+    let options = PackOptions { concurrency: 2, ..PackOptions::default() };
     let at = Selector::Tag(Tag::latest());
     pack(&layers, &Description::default(), layout, &at, &options).await.unwrap();
 }

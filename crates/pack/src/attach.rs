@@ -112,7 +112,8 @@ pub async fn attach(
         overlay.bytes(image.config.digest.clone(), config);
         Manifest::from_image(image).map_err(|source| StoreError::InvalidManifest { what, source })?
     };
-    let copying = CopyOptions { concurrency: options.concurrency, progress: options.progress.clone() };
+    let copying =
+        CopyOptions { concurrency: options.concurrency, progress: options.progress.clone(), connections: options.connections.clone() };
     copy(&overlay, &manifest, sink, at, &copying).await?;
     Ok(Attached { manifest, added, replaced, unchanged })
 }

@@ -1,11 +1,11 @@
 //! For any file names, metadata and encodings, unpacking a packed model gives the same files.
 
-use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, Selection, UnpackOptions, layers, pack, plan, unpack};
+use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, UnpackOptions, layers, pack, plan, unpack};
 use modelpack_spec::{Config, Digest, Encoding, FilePath, LayerType, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
 use modelpack_testkit::assert_same_tree;
 use modelpack_transfer::{MemoryStore, Source};
 use proptest::{collection, option, prelude::*};
-use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path};
 
 /// A name that a disk accepts and that packing does not leave out. The letter at its start avoids
 /// dots and reserved names.
@@ -63,7 +63,7 @@ fn policy() -> impl Strategy<Value = LayerPolicy> {
 /// Packs twice, which must give the same, and unpacks; `None` if the policy allows too few layers.
 async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy) -> Option<(Config, usize)> {
     let store = MemoryStore::new();
-    let options = PackOptions { concurrency: 2, progress: Arc::default(), digest_cache: None };
+    let options = PackOptions { concurrency: 2, ..PackOptions::default() };
     let description = Description { descriptor: config.descriptor, config: config.config, ..Description::default() };
     let layers = match layers(&plan(from, None, &FileFilter::default()).unwrap(), policy) {
         Err(Error::TooManyLayers { needed, limit, .. }) if needed > limit => return None,
@@ -81,8 +81,7 @@ async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy
         let bytes = store.blob(layer, 0..layer.size).await.unwrap().collect(1 << 20, "layer").await.unwrap();
         assert_eq!(Digest::of(&uncompressed(&layer.media_type, bytes)), *diff_id);
     }
-    let options =
-        UnpackOptions { selection: Selection::default(), force: false, concurrency: 2, progress: Arc::default(), digest_cache: None };
+    let options = UnpackOptions { concurrency: 2, ..UnpackOptions::default() };
     let unpacked = unpack(&store, &manifest, to, &options, || {}).await.unwrap();
     Some((config, unpacked.written.len()))
 }

@@ -14,7 +14,7 @@ fn latest() -> Selector {
 
 async fn converted(artifact: &Artifact, sink: &MemoryStore) -> Result<Converted, Error> {
     let read = modelpack_spec::Artifact::read(artifact.manifest().image().unwrap()).unwrap();
-    let options = CopyOptions { concurrency: 2, progress: Default::default() };
+    let options = CopyOptions { concurrency: 2, ..CopyOptions::default() };
     convert(artifact, &read, &Config::default(), &BTreeMap::new(), sink, &latest(), &options).await
 }
 

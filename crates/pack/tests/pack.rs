@@ -17,7 +17,7 @@ use std::{
 };
 
 fn options() -> PackOptions {
-    PackOptions { concurrency: 3, progress: Arc::default(), digest_cache: None }
+    PackOptions { concurrency: 3, ..PackOptions::default() }
 }
 
 fn at() -> Selector {

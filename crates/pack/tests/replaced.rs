@@ -50,7 +50,7 @@ impl Scene {
 }
 
 fn options() -> PackOptions {
-    PackOptions { concurrency: 1, progress: Arc::default(), digest_cache: None }
+    PackOptions { concurrency: 1, ..PackOptions::default() }
 }
 
 fn at() -> Selector {

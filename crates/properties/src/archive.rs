@@ -1,9 +1,9 @@
 //! Unpacking of archive layers.
 
-use modelpack_pack::{Selection, UnpackOptions, unpack};
+use modelpack_pack::{UnpackOptions, unpack};
 use modelpack_spec::{Descriptor, Encoding, ImageManifest, LayerKind, LayerType, Manifest, media_type};
 use modelpack_transfer::{MemoryStore, put_bytes};
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{collections::BTreeMap, fs};
 
 /// An archive layer writes the files that unpacking reports, and nothing outside its directory.
 ///
@@ -28,8 +28,7 @@ pub(crate) fn tar(data: &[u8]) {
             annotations: BTreeMap::new(),
             other: Default::default(),
         });
-        let options =
-            UnpackOptions { selection: Selection::default(), force: false, concurrency: 1, progress: Arc::default(), digest_cache: None };
+        let options = UnpackOptions { concurrency: 1, ..UnpackOptions::default() };
         unpack(&store, &manifest.expect("the manifest is valid"), &destination, &options, || {}).await
     });
     // Threads of the runtime remove the staged files.

@@ -1,24 +1,40 @@
 //! Transfers through a proxy that injects faults.
 
+mod effect;
+mod plan;
+
 use crate::{
-    random::Random,
     rounds::Tally,
-    scene::{Blob, Scene, Version, Violation, expect_failure, finish, left_over, shown},
-    task::Task,
+    scene::{Scene, Violation, abandoned, expect_failure, finish, shown},
+    task::{Prepared, Task},
 };
-use modelpack_testkit::{Failure, Fault, FaultProxy, Running, Signal};
+use effect::{explains, is_temporary};
+use modelpack_testkit::{Failure, FaultProxy, Random, RandomFaults, Running, Signal};
+use plan::{Plan, plan};
 use std::{path::Path, thread, time::Duration};
 
+/// The number of temporary faults that any command survives: a request is sent five times.
+const SURVIVED: usize = 4;
+
 /// The faults of a round.
-struct Plan {
-    faults: Vec<Fault>,
-    /// A description of the faults.
-    description: String,
-    /// Whether the command must succeed in spite of the faults.
-    passes: bool,
-    /// Whether the only fault is a missing response. Waiting for the timeout takes a minute, so the
-    /// command is interrupted instead.
-    stalls: bool,
+enum Faults {
+    /// Chosen ones.
+    Planned(Plan),
+    /// Any request may have one.
+    Random { seed: u64, one_in: u64, at_most: usize },
+}
+
+impl Faults {
+    fn description(&self) -> String {
+        match self {
+            Self::Planned(plan) => plan.description.clone(),
+            Self::Random { one_in, at_most, .. } => format!("a random fault in one of {one_in} requests, at most {at_most}"),
+        }
+    }
+
+    fn stalls(&self) -> bool {
+        matches!(self, Self::Planned(plan) if plan.stalls)
+    }
 }
 
 pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result<(), Violation> {
@@ -27,43 +43,82 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
     let proxy = FaultProxy::start(scene.registry.address, Vec::new());
     scene.host = proxy.address().to_string();
     let prepared = task.prepare(&scene, random)?;
-    let plan = plan(task, &scene.new, if task == Task::AttachInRegistry { &scene.old } else { &scene.new }, random);
-    let attempt = || -> Result<&'static str, Violation> {
-        proxy.set_faults(plan.faults.clone());
-        let mut running = scene.user.start(&prepared.words);
-        let stalled = plan.stalls && wait_for_fault(&proxy, &mut running);
-        if stalled {
-            running.signal(Signal::TERM);
+    let read = if task == Task::AttachInRegistry { &scene.old } else { &scene.new };
+    let faults = if random.once_in(3) {
+        Faults::Planned(plan(task, &scene.new, read, random))
+    } else {
+        let (one_in, at_most) = random.one_of(&[(2, SURVIVED), (3, 10), (6, 100)]);
+        Faults::Random { seed: random.number(), one_in, at_most }
+    };
+    let mut attempts = || -> Result<(), Violation> {
+        match &faults {
+            Faults::Planned(plan) => proxy.set_faults(plan.faults.clone()),
+            Faults::Random { seed, one_in, at_most } => {
+                proxy.set_random_faults(Some(RandomFaults::new(*seed, *one_in).at_most(*at_most)));
+            }
         }
-        let output = finish(running, &prepared.words)?;
-        let shown = shown(&prepared.words, &output);
-        let done = output.code == 0;
-        prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
-        if !done && plan.passes {
-            return Err(format!("the faults are temporary, so the command must continue: {shown}"));
-        }
-        let ended = stalled && output.code == 143;
-        if !done && !ended {
-            expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;
-        }
-        if let Some(path) = left_over(scene.user.home()) {
-            return Err(format!("{} remains after {shown}", path.display()));
+        // A user types the same command again. A planned fault may be there forever.
+        let times = if matches!(faults, Faults::Planned(_)) { 1 } else { 4 };
+        for _ in 0..times {
+            let how = attempt(&scene, &proxy, &prepared, &faults)?;
+            tally.count(how);
+            if how != "commands failed" {
+                break;
+            }
         }
         proxy.set_faults(Vec::new());
+        proxy.set_random_faults(None);
         scene.ok_words(&prepared.words)?;
+        tally.count("commands after the faults");
         prepared.expected.check(&scene, true).map_err(|why| format!("after the same command without faults: {why}"))?;
         match proxy.answers().iter().find(|(status, _)| **status >= 500) {
             Some((status, _)) => Err(format!("the registry answered with {status}")),
-            None if proxy.befallen() == 0 => Ok("commands without faults"),
-            None if done => Ok("commands succeeded"),
-            None if stalled => Ok("commands interrupted"),
-            None => Ok("commands failed"),
+            None => Ok(()),
         }
     };
-    let how = attempt().map_err(|why| format!("{task:?}, {}: {why}", plan.description))?;
-    tally.count(how);
+    attempts().map_err(|why| format!("{task:?}, {}: {why}; injected: {:?}", faults.description(), proxy.injected()))?;
     tally.add("requests with a fault", proxy.befallen());
-    scene.end().map_err(|why| format!("{task:?}, {}: {why}", plan.description))
+    scene.end().map_err(|why| format!("{task:?}, {}: {why}", faults.description()))
+}
+
+/// Runs the command among the faults. Returns how it ended, for the tally.
+fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faults) -> Result<&'static str, Violation> {
+    let before = proxy.befallen();
+    let mut running = scene.user.start(&prepared.words);
+    let stalled = faults.stalls() && wait_for_fault(proxy, &mut running);
+    if stalled {
+        running.signal(Signal::TERM);
+    }
+    let output = finish(running, &prepared.words)?;
+    let (shown, done) = (shown(&prepared.words, &output), output.code == 0);
+    let injected = proxy.injected().split_off(before);
+    prepared.expected.check(scene, done).map_err(|why| format!("{why}, after {shown}"))?;
+    let passes = match faults {
+        Faults::Planned(plan) => plan.passes,
+        // A registry that refuses a new token as well does not want this client.
+        Faults::Random { .. } => {
+            let expiries = injected.iter().filter(|failure| matches!(failure, Failure::ExpireTokens)).count();
+            injected.len() <= SURVIVED && expiries < 2 && injected.iter().all(is_temporary)
+        }
+    };
+    if !done && passes {
+        return Err(format!("the faults are temporary, so the command must continue: {shown}"));
+    }
+    if !done && !(stalled && output.code == 143) {
+        expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;
+        if !injected.iter().any(|failure| explains(failure, &output)) {
+            return Err(format!("the error names none of the faults: {shown}"));
+        }
+    }
+    if let Some(path) = abandoned(scene.user.home()) {
+        return Err(format!("{} remains after {shown}", path.display()));
+    }
+    Ok(match (done, stalled) {
+        (true, _) if injected.is_empty() => "commands without faults",
+        (true, _) => "commands succeeded",
+        (false, true) => "commands interrupted",
+        (false, false) => "commands failed",
+    })
 }
 
 /// Waits until a fault was injected into a request. Returns `false` if the program ended without
@@ -76,94 +131,4 @@ fn wait_for_fault(proxy: &FaultProxy, running: &mut Running) -> bool {
         thread::sleep(Duration::from_millis(1));
     }
     true
-}
-
-/// Chooses one or two faults for requests of the task. `written` and `read` are the versions that
-/// it writes to the registry and reads from it.
-fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> Plan {
-    let mut plan = Plan { faults: Vec::new(), description: String::new(), passes: true, stalls: false };
-    for _ in 0..1 + random.below(2) {
-        let mut requests = vec![("GET", "/manifests/")];
-        if task == Task::Login {
-            requests = vec![("GET", "/v2/")];
-        }
-        if task.reads() {
-            requests.extend([("GET", "/blobs/"); 4]);
-        }
-        if task.writes() || task == Task::CopyInRegistry {
-            requests = vec![("HEAD", "/blobs/"), ("POST", "/blobs/uploads/"), ("PUT", "/blobs/uploads/"), ("PUT", "/manifests/")];
-            requests.extend([("PUT", "/blobs/uploads/"); 2]);
-            requests.extend(task.reads().then_some(("GET", "/manifests/")));
-        }
-        let (method, path) = random.one_of(&requests);
-        let blob = blob_of(if method == "GET" { read } else { written }, random);
-        // The fault affects one specific blob, or the first request of any blob.
-        let one = random.once_in(2);
-        let path = match (method, path) {
-            ("GET" | "HEAD", "/blobs/") if one => format!("/blobs/{}", blob.digest),
-            ("PUT", "/blobs/uploads/") if one => format!("digest={}", blob.digest.replace(':', "%3A")),
-            _ => path.to_owned(),
-        };
-        let (failure, passes) = failure(method, &path, blob.size, random);
-        plan.stalls = matches!(failure, Failure::Stall);
-        if plan.stalls {
-            (plan.faults, plan.description, plan.passes) = (Vec::new(), String::new(), false);
-        }
-        let times = if passes || random.once_in(2) { Some(1 + random.below(2)) } else { None };
-        plan.passes &= passes && !plan.stalls;
-        let repeated = times.map_or_else(|| "always".to_owned(), |times| format!("{times} times"));
-        plan.description += &format!("{}{failure:?} on {method} {path} {repeated}", if plan.description.is_empty() { "" } else { " and " });
-        let fault = Fault::on(method, path.clone(), failure);
-        plan.faults.push(match times {
-            Some(times) => fault.times(usize::try_from(times).expect("the number is small")),
-            None => fault,
-        });
-        if plan.stalls {
-            break;
-        }
-        // A download that was interrupted requests the rest as a range, which not every server
-        // supports.
-        if method == "GET" && path.contains("/blobs/") && random.once_in(3) {
-            let refusal = match random.below(3) {
-                0 => Failure::IgnoreRange,
-                1 => status(416, None),
-                _ => status(400, None),
-            };
-            plan.description += &format!(" and {refusal:?} for ranges");
-            plan.faults.push(Fault::on("GET", path, refusal).ranged());
-        }
-    }
-    plan
-}
-
-fn blob_of(version: &Version, random: &mut Random) -> Blob {
-    let index = random.below(version.blobs.len() as u64);
-    version.blobs[usize::try_from(index).expect("it is less than a length")].clone()
-}
-
-/// The kind of fault, and whether the client recovers when it happens a few times.
-fn failure(method: &'static str, path: &str, size: u64, random: &mut Random) -> (Failure, bool) {
-    let blobs = path.contains("/blobs/") || path.contains("digest=");
-    // A manifest has a few thousand bytes.
-    let at = random.below(if blobs { size.max(1) } else { 1000 });
-    match (random.below(8), method) {
-        (0, _) => (Failure::Stall, false),
-        (1 | 2, "GET") => (Failure::CutAfter(at), true),
-        (1 | 2, "PUT") => (Failure::CutRequestAfter(at), true),
-        (3, "GET") => (Failure::FlipByte(at), false),
-        // A manifest that is put under a tag has no expected digest in the request. Only the client
-        // can detect, and report, that a different one arrived.
-        (3, "PUT") if blobs => (Failure::FlipRequestByte(at), false),
-        (4, "GET" | "HEAD") => (Failure::ContentLength(random.below(2 * size)), method == "HEAD"),
-        (5, _) => (status(random.one_of(&[400, 403, 404, 405, 409, 422]), None), false),
-        _ => {
-            let pause = random.one_of(&[None, None, Some("0"), Some("1"), Some("Wed, 21 Oct 2015 07:28:00 GMT")]);
-            (status(random.one_of(&[429, 500, 502, 503, 504]), pause), true)
-        }
-    }
-}
-
-fn status(code: u16, retry_after: Option<&str>) -> Failure {
-    let headers = retry_after.map(|pause| ("Retry-After", pause.to_owned())).into_iter().collect();
-    Failure::Status { code, headers, body: r#"{"errors":[{"code":"UNKNOWN","message":"an injected fault"}]}"#.to_owned() }
 }

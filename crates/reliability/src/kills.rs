@@ -1,12 +1,12 @@
 //! Commands and their registry are ended by signals at random moments.
 
 use crate::{
-    random::Random,
+    losses,
     rounds::Tally,
-    scene::{Scene, Violation, expect_failure, finish, left_over, shown},
+    scene::{Scene, Violation, abandoned, expect_failure, finish, shown},
     task::Task,
 };
-use modelpack_testkit::Signal;
+use modelpack_testkit::{Random, Signal};
 use std::{
     collections::HashMap,
     fs,
@@ -16,10 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SIGNALS: [(Signal, i32); 4] = [(Signal::KILL, 137), (Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)];
+/// The signals that end a command, each with the exit code.
+pub const SIGNALS: [(Signal, i32); 4] = [(Signal::KILL, 137), (Signal::TERM, 143), (Signal::INT, 130), (Signal::HUP, 129)];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Victim {
+pub enum Victim {
     Command,
     Registry,
     Both,
@@ -29,11 +30,13 @@ enum Victim {
 /// over it.
 pub struct Kills {
     modelpack: PathBuf,
+    /// How many bytes of each connection may be moved again.
+    loss: u64,
     durations: Mutex<HashMap<Task, Duration>>,
 }
 
 impl Kills {
-    pub fn new(modelpack: PathBuf) -> Result<Self, Violation> {
+    pub fn new(modelpack: PathBuf, loss: u64) -> Result<Self, Violation> {
         let status = fs::read_to_string("/proc/self/status").map_err(|e| format!("/proc/self/status: {e}"))?;
         let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
         // The lowest bit is that of SIGHUP. A signal that is ignored here is also ignored in all
@@ -41,10 +44,14 @@ impl Kills {
         if ignored.is_none_or(|signals| signals & 1 != 0) {
             return Err("SIGHUP is ignored, for example because of `nohup`, so it cannot end a command".to_owned());
         }
-        Ok(Self { modelpack, durations: Mutex::default() })
+        Ok(Self { modelpack, loss, durations: Mutex::default() })
     }
 
+    /// A round: half of them move a large blob, and the others are any command with a small model.
     pub fn round(&self, random: &mut Random, tally: &mut Tally) -> Result<(), Violation> {
+        if random.once_in(2) {
+            return losses::round(&self.modelpack, self.loss, random, tally);
+        }
         let task = if random.once_in(3) { random.one_of(&Task::LOCAL) } else { random.one_of(&Task::REMOTE) };
         let victims = if Task::LOCAL.contains(&task) { &[Victim::Command][..] } else { &[Victim::Command, Victim::Registry, Victim::Both] };
         let (victim, (signal, code)) = (random.one_of(victims), random.one_of(&SIGNALS));
@@ -86,7 +93,7 @@ impl Kills {
             let is_new = prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
             // A process that was killed with SIGKILL cannot clean up. In all other cases nothing
             // may remain.
-            if let Some(path) = left_over(scene.user.home()).filter(|_| !(killed && signal == Signal::KILL)) {
+            if let Some(path) = abandoned(scene.user.home()).filter(|_| !(killed && signal == Signal::KILL)) {
                 return Err(format!("{} remains after {shown}", path.display()));
             }
             if !(task == Task::Remove && is_new) {

@@ -5,9 +5,10 @@
 #![allow(unreachable_pub)]
 
 mod faults;
+mod full_disks;
 mod kills;
+mod losses;
 mod model;
-mod random;
 mod rounds;
 mod scene;
 mod server;
@@ -38,7 +39,15 @@ enum Run {
     /// Transfers through a proxy that injects faults
     Faults(Rounds),
     /// Commands and registries that are ended at random moments
-    Kills(Rounds),
+    Kills {
+        #[command(flatten)]
+        rounds: Rounds,
+        /// The number of bytes of each connection that may be moved again after a command was ended
+        #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+        loss: u64,
+    },
+    /// Commands whose disk, or that of their registry, is full at some moment
+    FullDisks(Rounds),
     /// Several concurrent users of one registry and one store, with continuous garbage collection
     Soak(Soak),
     #[command(hide = true)]
@@ -71,9 +80,13 @@ fn sound(run: Run, modelpack: Option<PathBuf>) -> Result<bool, Box<dyn Error>> {
             let modelpack = modelpack()?;
             rounds.run("faults", |random, tally| faults::round(&modelpack, random, tally))
         }
-        Run::Kills(rounds) => {
-            let kills = Kills::new(modelpack()?)?;
+        Run::Kills { rounds, loss } => {
+            let kills = Kills::new(modelpack()?, loss)?;
             rounds.run("kills", |random, tally| kills.round(random, tally))
+        }
+        Run::FullDisks(rounds) => {
+            let modelpack = modelpack()?;
+            rounds.run("full-disks", |random, tally| full_disks::round(&modelpack, random, tally))
         }
         Run::Soak(soak) => soak.run(&modelpack()?),
         Run::Serve(server) => server.run().map(|()| true)?,

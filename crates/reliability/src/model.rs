@@ -1,6 +1,6 @@
 //! Small random models, determined by a seed.
 
-use crate::random::Random;
+use modelpack_testkit::Random;
 use std::{fs, path::Path};
 
 /// The files of a model. Its next version changes some of them.
@@ -20,12 +20,15 @@ pub fn write(directory: &Path, random: &mut Random) {
 }
 
 /// Writes a later version of the model in `old`: one weight file is different, and perhaps other
-/// files are too.
-pub fn write_next(old: &Path, directory: &Path, random: &mut Random) {
+/// files are too. That weight file has as many bytes as `large` says.
+pub fn write_next(old: &Path, directory: &Path, large: Option<u64>, random: &mut Random) {
     let changed = FILES[4 + usize::try_from(random.below(3)).expect("there are three files of weights")];
     for name in FILES {
         let (from, to) = (old.join(name), directory.join(name));
-        if name == changed || random.once_in(3) {
+        if let Some(len) = large.filter(|_| name == changed) {
+            make_parent(&to);
+            fs::write(&to, large_safetensors(len, random)).unwrap_or_else(|e| panic!("cannot write {to:?}: {e}"));
+        } else if name == changed || random.once_in(3) {
             write_file(&to, random);
         } else {
             make_parent(&to);
@@ -36,17 +39,39 @@ pub fn write_next(old: &Path, directory: &Path, random: &mut Random) {
 
 fn write_file(path: &Path, random: &mut Random) {
     let content = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("json") => format!(r#"{{"model_type":"llama","revision":{}}}"#, random.next()).into_bytes(),
+        Some("json") => format!(r#"{{"model_type":"llama","revision":{}}}"#, random.number()).into_bytes(),
         Some("safetensors") => safetensors(200_000 + random.below(800_000), random),
-        _ => format!("# {:x}\n", random.next()).repeat(1 + usize::try_from(random.below(2000)).expect("the number is small")).into_bytes(),
+        _ => {
+            format!("# {:x}\n", random.number()).repeat(1 + usize::try_from(random.below(2000)).expect("the number is small")).into_bytes()
+        }
     };
     make_parent(path);
     fs::write(path, content).unwrap_or_else(|e| panic!("cannot write {path:?}: {e}"));
 }
 
 fn safetensors(len: u64, random: &mut Random) -> Vec<u8> {
+    [header_of(len), random.bytes(len)].concat()
+}
+
+/// Many bytes at little cost: random blocks that repeat, each with its own number, so that no two
+/// places are the same.
+fn large_safetensors(len: u64, random: &mut Random) -> Vec<u8> {
+    const BLOCK: usize = 4096;
+    let mut content = header_of(len);
+    let block = random.bytes(BLOCK as u64);
+    let end = content.len() + usize::try_from(len).expect("models here are small");
+    while content.len() < end {
+        let number = content.len() as u64;
+        content.extend_from_slice(&number.to_le_bytes());
+        content.extend_from_slice(&block);
+    }
+    content.truncate(end);
+    content
+}
+
+fn header_of(len: u64) -> Vec<u8> {
     let header = format!(r#"{{"weights":{{"dtype":"U8","shape":[{len}],"data_offsets":[0,{len}]}}}}"#);
-    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &random.bytes(len)].concat()
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat()
 }
 
 fn make_parent(path: &Path) {

@@ -1,6 +1,7 @@
 //! Concurrent rounds, each of which can be repeated by its number.
 
-use crate::{random::Random, scene::Violation};
+use crate::scene::Violation;
+use modelpack_testkit::Random;
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -12,9 +13,12 @@ use std::{
     thread,
 };
 
-/// The number of times that each event happened.
+/// The number of times that each event happened, and the largest of some numbers.
 #[derive(Default)]
-pub struct Tally(BTreeMap<String, usize>);
+pub struct Tally {
+    counts: BTreeMap<String, usize>,
+    most: BTreeMap<String, usize>,
+}
 
 impl Tally {
     pub fn count(&mut self, what: &str) {
@@ -22,18 +26,26 @@ impl Tally {
     }
 
     pub fn add(&mut self, what: &str, times: usize) {
-        *self.0.entry(what.to_owned()).or_default() += times;
+        *self.counts.entry(what.to_owned()).or_default() += times;
+    }
+
+    /// Keeps the number if it is the largest of its kind.
+    pub fn most(&mut self, what: &str, number: usize) {
+        let most = self.most.entry(what.to_owned()).or_default();
+        *most = number.max(*most);
     }
 
     pub fn merge(&mut self, other: Self) {
-        other.0.into_iter().for_each(|(what, times)| self.add(&what, times));
+        other.counts.into_iter().for_each(|(what, times)| self.add(&what, times));
+        other.most.into_iter().for_each(|(what, number)| self.most(&what, number));
     }
 }
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let counts: Vec<_> = self.0.iter().map(|(what, times)| format!("{times} {what}")).collect();
-        f.write_str(&counts.join(", "))
+        let counts = self.counts.iter().map(|(what, times)| format!("{times} {what}"));
+        let most = self.most.iter().map(|(what, number)| format!("at most {number} {what}"));
+        f.write_str(&counts.chain(most).collect::<Vec<_>>().join(", "))
     }
 }
 

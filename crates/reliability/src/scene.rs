@@ -1,14 +1,15 @@
 //! The start of a round: one registry, one user, and two versions of a model. The registry has the
 //! older version.
 
-use crate::{model, random::Random};
-use modelpack_testkit::{Cli, Output, Running, Signal, difference};
+use crate::model;
+use modelpack_testkit::{Cli, FaultProxy, Output, Random, Running, Signal, TinyDisk, difference};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -17,7 +18,10 @@ use std::{
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The layer options for packing.
-const LAYERINGS: [&[&str]; 3] = [&[], &["--layer", "tar"], &["--layer", "weight=raw", "--layer", "<100kB=tar+zstd"]];
+const LAYERINGS: [&[&str]; 3] = [&[], &["--layer", "weight=raw", "--layer", "<100kB=tar+zstd"], &["--layer", "tar"]];
+
+/// The size of a disk with room for everything.
+pub const DISK: u64 = 64 << 20;
 
 /// A description of a violated expectation.
 pub type Violation = String;
@@ -43,7 +47,16 @@ pub struct Blob {
     pub size: u64,
 }
 
+/// Whose files lie on a disk of their own, which can be full.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Owner {
+    User,
+    Registry,
+}
+
 pub struct Scene {
+    /// It is unmounted before the directories under it are removed.
+    pub disk: Option<TinyDisk>,
     pub user: Cli,
     pub registry: Registry,
     /// The host name under which the user addresses the registry.
@@ -59,15 +72,43 @@ pub struct Scene {
 
 impl Scene {
     pub fn make(modelpack: &Path, random: &mut Random) -> Result<Self, Violation> {
-        let user = Cli::at(modelpack);
-        let registry = Registry::start(modelpack);
         let layering = random.one_of(&LAYERINGS);
+        Self::layered(modelpack, layering, None, None, random)
+    }
+
+    /// A scene in which one of them has a disk of its own. There is no disk if this process may not
+    /// mount one.
+    pub fn with_disk_of(owner: Owner, modelpack: &Path, random: &mut Random) -> Result<Self, Violation> {
+        let layering = random.one_of(&LAYERINGS);
+        Self::layered(modelpack, layering, None, Some(owner), random)
+    }
+
+    /// A scene whose new version has a raw layer of this many bytes.
+    pub fn with_large_layer(modelpack: &Path, bytes: u64, random: &mut Random) -> Result<Self, Violation> {
+        let layering = random.one_of(&LAYERINGS[..2]);
+        Self::layered(modelpack, layering, Some(bytes), None, random)
+    }
+
+    fn layered(
+        modelpack: &Path,
+        layering: &'static [&'static str],
+        large: Option<u64>,
+        owner: Option<Owner>,
+        random: &mut Random,
+    ) -> Result<Self, Violation> {
+        let (user, registry) = (Cli::at(modelpack), Cli::at(modelpack));
+        let disk = match owner {
+            Some(Owner::User) => TinyDisk::mount_over(user.home(), DISK),
+            Some(Owner::Registry) => TinyDisk::mount_over(registry.home(), DISK),
+            None => None,
+        };
+        let registry = Registry::start(registry);
         let [old, new] = ["old", "new"].map(|name| user.home().join(name));
         model::write(&old, random);
-        model::write_next(&old, &new, random);
+        model::write_next(&old, &new, large, random);
         let [old, new] = [pack_apart(&user, old, layering)?, pack_apart(&user, new, layering)?];
         let host = registry.address.to_string();
-        let scene = Self { user, registry, host, old, new, layering, concurrency: random.one_of(&["1", "5"]) };
+        let scene = Self { disk, user, registry, host, old, new, layering, concurrency: random.one_of(&["1", "5"]) };
         scene.publish("old", "v1")?;
         scene.publish("old", "keep")?;
         Ok(scene)
@@ -156,15 +197,32 @@ pub fn pack_apart(user: &Cli, directory: PathBuf, layering: &[&str]) -> Result<V
     Ok(Version { directory, digest, blobs: blobs.ok_or_else(|| format!("{} is not a manifest", path.display()))? })
 }
 
-/// A file that may exist only while a writer is active: a hidden file below a directory, or a file
-/// in `ingest`.
+/// A file that may exist only while a writer is active, or until the same command is run again: a
+/// hidden file below a directory, or a file in a directory of the store for unfinished blobs.
 pub fn left_over(root: &Path) -> Option<PathBuf> {
+    left_overs(root).next()
+}
+
+/// A file that may exist only while a writer is active. Partial blobs may stay: the next command
+/// continues them.
+pub fn abandoned(root: &Path) -> Option<PathBuf> {
+    const PARTIALS: [&str; 2] = ["partials", ".modelpack-partial"];
+    let of_partial = |path: &Path| {
+        let inside = path.strip_prefix(root).expect("the path is below the root");
+        let within = inside.iter().any(|name| PARTIALS.iter().any(|partials| *partials == name));
+        within || path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".partial-"))
+    };
+    left_overs(root).find(|path| !of_partial(path))
+}
+
+fn left_overs(root: &Path) -> impl Iterator<Item = PathBuf> {
     const HOMES: [&str; 4] = [".docker", ".config", ".cache", ".local"];
-    below(root).into_iter().find(|path| {
+    const UNFINISHED: [&str; 2] = ["ingest", "partials"];
+    below(root).into_iter().filter(move |path| {
         let inside = path.strip_prefix(root).expect("the path is below the root");
         let hidden = |name: &OsStr| name.as_encoded_bytes().starts_with(b".") && !HOMES.iter().any(|home| *home == name);
-        let ingested = inside.parent().is_some_and(|parent| parent.file_name() == Some(OsStr::new("ingest")));
-        ingested || inside.iter().any(hidden)
+        let parent = inside.parent().and_then(Path::file_name);
+        parent.is_some_and(|parent| UNFINISHED.iter().any(|unfinished| *unfinished == parent)) || inside.iter().any(hidden)
     })
 }
 
@@ -196,6 +254,13 @@ pub fn finish<W: AsRef<str>>(running: Running, words: &[W]) -> Result<Output, Vi
         return Err(format!("a panic: {}", shown(words, &output)));
     }
     Ok(output)
+}
+
+/// Waits until the bytes that may pass have passed, or until the command has ended.
+pub fn wait_for_hold(proxy: &FaultProxy, running: &mut Running) {
+    while !proxy.is_holding() && !running.has_ended() {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub fn ok<W: AsRef<str>>(user: &Cli, words: &[W]) -> Result<String, Violation> {
@@ -236,8 +301,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub fn start(modelpack: &Path) -> Self {
-        let cli = Cli::at(modelpack);
+    fn start(cli: Cli) -> Self {
         let (running, address) = serve(&cli, "127.0.0.1:0");
         Self { cli, running: Some(running), address }
     }
@@ -249,9 +313,20 @@ impl Registry {
 
     /// Sends a signal to it, and waits until it ends.
     pub fn stop(&mut self, signal: Signal) -> Result<Output, Violation> {
-        let running = self.running.take().ok_or("the registry is not running")?;
-        running.signal(signal);
-        finish(running, &["serve"])
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Sends a signal to it, if it is running.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(running) = &self.running {
+            running.signal(signal);
+        }
+    }
+
+    /// Waits until it ends.
+    pub fn wait(&mut self) -> Result<Output, Violation> {
+        finish(self.running.take().ok_or("the registry is not running")?, &["serve"])
     }
 
     /// Starts it again with the same store.

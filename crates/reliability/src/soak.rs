@@ -4,11 +4,10 @@ mod references;
 
 use crate::{
     model,
-    random::Random,
     rounds::Tally,
     scene::{Version, Violation, address_of, below, left_over, ok, pack_apart, run, shown},
 };
-use modelpack_testkit::{Cli, FaultProxy, Running, Signal, difference};
+use modelpack_testkit::{Cli, FaultProxy, Random, Running, Signal, difference};
 use references::{Reference, References};
 use serde_json::Value;
 use std::{
@@ -134,7 +133,7 @@ impl Ground {
             let directory = user.home().join(format!("version{number}"));
             match versions.last() {
                 None => model::write(&directory, &mut random),
-                Some(before) => model::write_next(&before.directory, &directory, &mut random),
+                Some(before) => model::write_next(&before.directory, &directory, None, &mut random),
             }
             versions.push(pack_apart(&user, directory, &[])?);
         }

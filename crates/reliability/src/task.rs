@@ -1,10 +1,7 @@
 //! The commands that a round runs, and the expectations for each.
 
-use crate::{
-    random::Random,
-    scene::{Scene, Violation, below},
-};
-use modelpack_testkit::difference;
+use crate::scene::{Scene, Violation, below};
+use modelpack_testkit::{Random, difference};
 use serde_json::Value;
 use std::{fs, path::PathBuf};
 

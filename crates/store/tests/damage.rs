@@ -15,12 +15,11 @@ use std::{
         fs::{FileExt, symlink},
     },
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use tempfile::TempDir;
 
 fn options() -> CopyOptions {
-    CopyOptions { concurrency: 2, progress: Arc::default() }
+    CopyOptions { concurrency: 2, ..CopyOptions::default() }
 }
 
 fn blob_path(root: &Path, digest: &Digest) -> PathBuf {

@@ -148,7 +148,7 @@ async fn prune_takes_what_no_manifest_needs_and_says_what_it_frees() {
     assert_eq!(store.repositories().unwrap(), [name("a")]);
 
     let back = MemoryStore::new();
-    let options = CopyOptions { concurrency: 2, progress: Arc::default() };
+    let options = CopyOptions { concurrency: 2, ..CopyOptions::default() };
     copy(&a, &a.manifest(&tag("v1")).await.unwrap(), &back, &tag("v1"), &options).await.unwrap();
     assert_eq!(back.manifest(&tag("v1")).await.unwrap().digest(), manifest.digest());
     assert_eq!(store.prune(false).unwrap(), Default::default(), "a second time there is nothing to do");
@@ -196,7 +196,7 @@ async fn prune_and_writers_at_once_never_break_a_manifest() {
             }
         })
     };
-    let options = CopyOptions { concurrency: 2, progress: Arc::default() };
+    let options = CopyOptions { concurrency: 2, ..CopyOptions::default() };
     for i in 0..60 {
         let repository = store.repository(&name("a/b"));
         let lease = store.lease(repository.name()).unwrap();

@@ -11,6 +11,7 @@ mod cli;
 mod limited;
 mod mapping;
 mod proxy;
+mod random;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
@@ -22,7 +23,8 @@ pub use archives::{tar_of, zip_of};
 pub use cli::{Cli, Output, Running, Signal};
 pub use limited::TinyDisk;
 pub use mapping::SharedMapping;
-pub use proxy::{Failure, Fault, FaultProxy, SeenRequest};
+pub use proxy::{Bytes, Failure, Fault, FaultProxy, RandomFaults, SeenRequest, Traffic};
+pub use random::Random;
 pub use torch::{TorchTensor, torch_archive, torch_pickle};
 pub use tree::{assert_same_tree, difference, write_odd_names};
 

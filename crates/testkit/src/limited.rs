@@ -4,12 +4,19 @@ use rustix::{
     io::Errno,
     mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount},
 };
-use std::{ffi::CString, fs::File, io, path::Path};
+use std::{
+    ffi::CString,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 
 /// A small file system of its own, in memory, unmounted when dropped.
 pub struct TinyDisk {
-    directory: TempDir,
+    path: PathBuf,
+    /// The directory that was made for it, if it was.
+    _made: Option<TempDir>,
 }
 
 impl TinyDisk {
@@ -18,12 +25,31 @@ impl TinyDisk {
     /// `None` if this process may not mount: the test then says that it was skipped.
     pub fn mount(bytes: u64) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().to_owned();
+        Self::mounted(path, bytes, Some(directory))
+    }
+
+    /// Likewise over a directory, whose files are not seen as long as this lives.
+    pub fn mount_over(directory: &Path, bytes: u64) -> Option<Self> {
+        Self::mounted(directory.to_owned(), bytes, None)
+    }
+
+    fn mounted(path: PathBuf, bytes: u64, made: Option<TempDir>) -> Option<Self> {
         let options = CString::new(format!("size={bytes},mode=0755")).expect("a number holds no NUL");
-        match mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), options.as_c_str()) {
-            Ok(()) => Some(Self { directory }),
+        match mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options.as_c_str()) {
+            Ok(()) => Some(Self { path, _made: made }),
             Err(Errno::PERM | Errno::ACCESS) => None,
-            Err(error) => panic!("cannot mount a disk of {bytes} bytes on {:?}: {error}", directory.path()),
+            Err(error) => panic!("cannot mount a disk of {bytes} bytes on {path:?}: {error}"),
         }
+    }
+
+    /// Makes it as large as its files and `bytes` more, rounded up to whole pages.
+    pub fn leave_room(&self, bytes: u64) {
+        let disk = rustix::fs::statvfs(self.path()).expect("a mounted disk can be looked at");
+        let size = (disk.f_blocks - disk.f_bfree) * disk.f_frsize + bytes;
+        // A size of zero would be no limit.
+        let options = CString::new(format!("size={}", size.max(1))).expect("a number holds no NUL");
+        mount_remount(self.path(), MountFlags::empty(), options.as_c_str()).expect("a disk in memory can have another size");
     }
 
     /// Fills what is left of it with a file `ballast`.
@@ -40,14 +66,14 @@ impl TinyDisk {
 
     /// The directory where it is mounted.
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        &self.path
     }
 }
 
 impl Drop for TinyDisk {
     fn drop(&mut self) {
         // Detached, because a file that is still open must not keep it mounted. If this fails, nobody is left to tell.
-        let _ = unmount(self.directory.path(), UnmountFlags::DETACH);
+        let _ = unmount(&self.path, UnmountFlags::DETACH);
     }
 }
 
@@ -72,5 +98,21 @@ mod tests {
         let path = disk.path().to_owned();
         drop(disk);
         assert!(!path.exists());
+    }
+    #[test]
+    fn a_disk_over_a_directory_has_as_much_room_as_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let Some(disk) = TinyDisk::mount_over(directory.path(), 1 << 20) else {
+            eprintln!("SKIPPED: this process may not mount a disk");
+            return;
+        };
+        let file = directory.path().join("file");
+        fs::write(&file, vec![1; 64 << 10]).unwrap();
+        disk.leave_room(4096);
+        assert_eq!(fs::write(directory.path().join("large"), vec![1; 8192]).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        disk.leave_room(8192);
+        fs::write(directory.path().join("large"), vec![1; 8192]).unwrap();
+        drop(disk);
+        assert!(!file.exists() && directory.path().exists());
     }
 }

@@ -1,16 +1,22 @@
 //! A proxy that stands before a real HTTP server and breaks its traffic as told.
 
+mod detours;
 mod http;
+mod link;
+mod random_faults;
 
+pub use link::{Bytes, Traffic};
+pub use random_faults::RandomFaults;
+
+use detours::{Detours, Way};
 use http::{Edit, Framing, Head, body_of_request, body_of_response, forward};
+use link::{Direction, Link};
 use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncWriteExt, BufReader},
@@ -19,6 +25,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     runtime::Runtime,
+    sync::watch,
 };
 
 /// Bytes that are read at once.
@@ -99,6 +106,38 @@ pub enum Failure {
     Stall,
     /// The response claims this `Content-Length` instead of its own, and the connection ends after the body.
     ContentLength(u64),
+    /// The connection is reset (TCP RST) after so many bytes of the response body.
+    ResetAfter(u64),
+    /// After so many bytes of the response body, nothing comes for this time.
+    PauseAfter(u64, Duration),
+    /// After so many bytes of the response body, nothing comes, ever.
+    StallAfter(u64),
+    /// The response has at most so many bytes, and its `Content-Length` agrees with that.
+    ShortBody(u64),
+    /// A response with a part of the body claims this `Content-Range` instead of its own.
+    ContentRange(String),
+    /// From byte `at` of the response body on, `count` bytes come twice. The length stays as it is, because other bytes are lost.
+    Repeat {
+        /// The first byte.
+        at: u64,
+        /// How many bytes.
+        count: u64,
+    },
+    /// From byte `at` of the response body on, `count` bytes are lost. The connection ends with the body, whose `Content-Length` is too large.
+    Omit {
+        /// The first byte.
+        at: u64,
+        /// How many bytes.
+        count: u64,
+    },
+    /// The server does what the request asks for, but the connection ends before the answer comes.
+    LoseAnswer,
+    /// The answer is 401: from now on the proxy requires a token of its own token service, and all tokens that it gave have expired.
+    ExpireTokens,
+    /// The answer is a redirect to another URL, which is valid for one request, and refused with 403 from then on.
+    Redirect,
+    /// The `Location` of the response is another URL. From now on the upload session is found only there.
+    MoveSession,
 }
 
 /// A request that came to the proxy.
@@ -124,25 +163,36 @@ pub struct FaultProxy {
 }
 
 struct Shared {
+    address: SocketAddr,
     upstream: SocketAddr,
     faults: Mutex<Vec<Fault>>,
+    random: Mutex<Option<RandomFaults>>,
     seen: Mutex<Vec<SeenRequest>>,
     answers: Mutex<BTreeMap<u16, u64>>,
-    befallen: AtomicUsize,
+    injected: Mutex<Vec<Failure>>,
+    link: Link,
+    detours: Detours,
+    /// Changes when all connections are to end.
+    cut: watch::Sender<()>,
 }
 
 impl FaultProxy {
     /// Stands before the server at `upstream`. Of the faults that befall a request, the first is taken.
     pub fn start(upstream: SocketAddr, faults: Vec<Fault>) -> Self {
-        let shared = Arc::new(Shared {
-            upstream,
-            faults: Mutex::new(faults),
-            seen: Mutex::default(),
-            answers: Mutex::default(),
-            befallen: AtomicUsize::new(0),
-        });
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port can be had");
         let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            address,
+            upstream,
+            faults: Mutex::new(faults),
+            random: Mutex::default(),
+            seen: Mutex::default(),
+            answers: Mutex::default(),
+            injected: Mutex::default(),
+            link: Link::default(),
+            detours: Detours::default(),
+            cut: watch::channel(()).0,
+        });
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a thread can be started");
@@ -160,9 +210,54 @@ impl FaultProxy {
         *lock(&self.shared.faults) = faults;
     }
 
+    /// From now on, requests that none of the other faults befalls get these; `None` ends them.
+    pub fn set_random_faults(&self, faults: Option<RandomFaults>) {
+        *lock(&self.shared.random) = faults;
+    }
+
     /// How many requests a fault befell.
     pub fn befallen(&self) -> usize {
-        self.shared.befallen.load(Ordering::Relaxed)
+        lock(&self.shared.injected).len()
+    }
+
+    /// The faults that befell requests, in order.
+    pub fn injected(&self) -> Vec<Failure> {
+        lock(&self.shared.injected).clone()
+    }
+
+    /// The bytes of blobs that have passed so far.
+    pub fn traffic(&self) -> Traffic {
+        self.shared.link.traffic()
+    }
+
+    /// The most bodies of blobs that were on their way at once.
+    pub fn most_bodies(&self) -> usize {
+        self.shared.link.most_bodies()
+    }
+
+    /// Lets so many bytes a second of each blob pass; `None` is as fast as they come.
+    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+        self.shared.link.set_rate(bytes_per_second);
+    }
+
+    /// Lets only so many more bytes of blobs pass. Then all bodies of blobs wait, until there is another limit, or none.
+    pub fn hold_after(&self, bytes: Option<u64>) {
+        self.shared.link.set_left(bytes);
+    }
+
+    /// Whether a body waits because of [`hold_after`](Self::hold_after).
+    pub fn is_holding(&self) -> bool {
+        self.shared.link.is_holding()
+    }
+
+    /// Ends all connections to both sides.
+    pub fn cut(&self) {
+        self.shared.cut.send_replace(());
+    }
+
+    /// The bytes that have passed, but have not been read by the client or by the server yet. Requires Linux, and no other client of the server.
+    pub fn unread(&self) -> u64 {
+        link::unread(self.address, self.shared.upstream)
     }
 
     /// How often the server answered with which status. What the proxy answered itself does not count.
@@ -188,11 +283,19 @@ impl Drop for FaultProxy {
 async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
     let listener = TcpListener::from_std(listener).expect("the socket is non-blocking");
     while let Ok((client, _)) = listener.accept().await {
-        let shared = shared.clone();
+        let (shared, mut cut) = (shared.clone(), shared.cut.subscribe());
         tokio::spawn(async move {
             let mut client = Connection::new(client);
             // A side that went away is what half of the faults are about: the connection ends, and so does this task.
-            while let Ok(true) = shared.answer(&mut client).await {}
+            let answers = async { while let Ok(true) = shared.answer(&mut client).await {} };
+            tokio::select! {
+                () = answers => {}
+                _ = cut.changed() => {}
+            }
+            if client.resets && client.writer.as_ref().set_zero_linger().is_ok() {
+                // Otherwise its end is sent first.
+                client.writer.forget();
+            }
         });
     }
 }
@@ -200,19 +303,21 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
 struct Connection {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
+    /// Whether it ends with a reset.
+    resets: bool,
 }
 
 impl Connection {
     fn new(stream: TcpStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::with_capacity(BUFFER, reader), writer }
+        Self { reader: BufReader::with_capacity(BUFFER, reader), writer, resets: false }
     }
 }
 
 impl Shared {
     /// Answers one request of a client. `false` if the connection cannot take another.
     async fn answer(&self, client: &mut Connection) -> io::Result<bool> {
-        let Some(request) = Head::read(&mut client.reader).await? else { return Ok(false) };
+        let Some(mut request) = Head::read(&mut client.reader).await? else { return Ok(false) };
         lock(&self.seen).push(SeenRequest {
             method: request.method().to_owned(),
             path: request.path().to_owned(),
@@ -220,7 +325,15 @@ impl Shared {
             range: request.get("range").map(str::to_owned),
         });
         let closes = request.closes();
-        let reusable = match self.failure(&request) {
+        let reusable = match self.detours.way(&mut request, self.address) {
+            Way::On { redirected } => self.answer_with_fault(request, client, redirected).await,
+            Way::Ended(answer) => refuse(&request, client, answer.code, &answer.headers, &answer.body).await,
+        };
+        Ok(reusable? && !closes)
+    }
+
+    async fn answer_with_fault(&self, request: Head, client: &mut Connection, redirected: bool) -> io::Result<bool> {
+        match self.failure(&request, redirected) {
             Some(Failure::Stall) => std::future::pending().await,
             Some(Failure::Status { code, headers, body }) => refuse(&request, client, code, &headers, &body).await,
             Some(Failure::RequireBasic { .. }) => {
@@ -228,35 +341,56 @@ impl Shared {
                 let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
                 refuse(&request, client, 401, &challenge, body).await
             }
+            Some(Failure::ExpireTokens) => {
+                let answer = self.detours.expire_tokens(self.address);
+                refuse(&request, client, answer.code, &answer.headers, &answer.body).await
+            }
+            Some(Failure::Redirect) => {
+                let answer = self.detours.redirect(&request, self.address);
+                refuse(&request, client, answer.code, &answer.headers, &answer.body).await
+            }
             failure => self.relay(request, client, failure).await,
-        };
-        Ok(reusable? && !closes)
+        }
     }
 
-    fn failure(&self, request: &Head) -> Option<Failure> {
+    fn failure(&self, request: &Head, redirected: bool) -> Option<Failure> {
         let mut faults = lock(&self.faults);
-        let fault = faults.iter_mut().find(|fault| fault.befalls(request))?;
-        fault.left = fault.left.map(|left| left - 1);
-        self.befallen.fetch_add(1, Ordering::Relaxed);
-        Some(fault.failure.clone())
+        let told = faults.iter_mut().find(|fault| fault.befalls(request)).map(|fault| {
+            fault.left = fault.left.map(|left| left - 1);
+            fault.failure.clone()
+        });
+        let failure = told.or_else(|| lock(&self.random).as_mut()?.next(request))?;
+        // The URL that a redirect leads to is an end.
+        if redirected && matches!(failure, Failure::Redirect) {
+            return None;
+        }
+        lock(&self.injected).push(failure.clone());
+        Some(failure)
     }
 
     /// Forwards the request on a connection of its own, and the answer, with the failure in one of them.
     async fn relay(&self, mut request: Head, client: &mut Connection, failure: Option<Failure>) -> io::Result<bool> {
-        let (mut request_edit, mut response_edit, mut claimed_length) = (Edit::default(), Edit::default(), None);
+        let (mut request_edit, mut response_edit) = (Edit::default(), Edit::default());
         match failure {
             Some(Failure::FlipRequestByte(at)) => request_edit.flip = Some(at),
             Some(Failure::IgnoreRange) => request.remove("range"),
-            Some(Failure::CutAfter(bytes)) => response_edit.cut_after = Some(bytes),
+            Some(Failure::CutAfter(bytes) | Failure::ResetAfter(bytes)) => response_edit.cut_after = Some(bytes),
             Some(Failure::CutRequestAfter(bytes)) => request_edit.cut_after = Some(bytes),
             Some(Failure::FlipByte(at)) => response_edit.flip = Some(at),
-            Some(Failure::ContentLength(length)) => claimed_length = Some(length),
+            Some(Failure::PauseAfter(bytes, pause)) => response_edit.pause = Some((bytes, pause)),
+            Some(Failure::StallAfter(bytes)) => response_edit.pause = Some((bytes, Duration::MAX)),
+            Some(Failure::Repeat { at, count }) => response_edit.repeat = Some((at, count)),
+            Some(Failure::Omit { at, count }) => response_edit.omit = Some((at, count)),
             _ => {}
         }
         let mut server = Connection::new(TcpStream::connect(self.upstream).await?);
         server.writer.write_all(&request.to_bytes()).await?;
+        let of_blob = request.path().contains("/blobs/");
         let send = async {
-            match forward(&mut client.reader, &mut server.writer, body_of_request(&request), request_edit).await {
+            let framing = body_of_request(&request);
+            let passage =
+                (of_blob && framing != Framing::Length(0)).then(|| self.link.body(request.method(), request.path(), Direction::ToServer));
+            match forward(&mut client.reader, &mut server.writer, framing, request_edit, passage.as_ref()).await {
                 Ok(true) => Ok(true),
                 Ok(false) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
                 // A server that stops listening may have answered; what the client still sends is lost then.
@@ -266,16 +400,33 @@ impl Shared {
         let receive = async {
             loop {
                 let mut head = Head::read(&mut server.reader).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-                let (framing, interim) = (body_of_response(&head, request.method()), head.status().starts_with('1'));
-                if let Some(length) = claimed_length.filter(|_| !interim) {
-                    head.set("Content-Length", length.to_string());
+                let interim = head.status().starts_with('1');
+                if interim {
+                    client.writer.write_all(&head.to_bytes()).await?;
+                    continue;
+                }
+                *lock(&self.answers).entry(head.status().parse().unwrap_or_default()).or_default() += 1;
+                let mut framing = body_of_response(&head, request.method());
+                self.detours.locate(&request, &mut head, matches!(failure, Some(Failure::MoveSession)));
+                match &failure {
+                    Some(Failure::LoseAnswer) => return Err(io::ErrorKind::ConnectionAborted.into()),
+                    Some(Failure::ContentLength(length)) => head.set("Content-Length", length.to_string()),
+                    Some(Failure::ContentRange(range)) if head.get("content-range").is_some() => head.set("Content-Range", range.clone()),
+                    Some(Failure::ShortBody(most)) if matches!(framing, Framing::Length(length) if length > *most) => {
+                        framing = Framing::Length(*most);
+                        head.set("Content-Length", most.to_string());
+                    }
+                    _ => {}
                 }
                 client.writer.write_all(&head.to_bytes()).await?;
-                if !interim {
-                    *lock(&self.answers).entry(head.status().parse().unwrap_or_default()).or_default() += 1;
-                    let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit).await?;
-                    return Ok(whole && framing != Framing::UntilClose && claimed_length.is_none() && !head.closes());
+                let has_blob = of_blob && request.method() == "GET" && head.is_success();
+                let passage = has_blob.then(|| self.link.body(request.method(), request.path(), Direction::ToClient));
+                let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit, passage.as_ref()).await?;
+                if !whole && matches!(failure, Some(Failure::ResetAfter(_))) {
+                    client.resets = true;
                 }
+                let misses_its_end = matches!(failure, Some(Failure::ContentLength(_)));
+                return Ok(whole && framing != Framing::UntilClose && !misses_its_end && !head.closes());
             }
         };
         let (sent, received) = tokio::try_join!(send, receive)?;
@@ -285,7 +436,7 @@ impl Shared {
 
 /// Answers in the server's place, once the request's body is out of the way.
 async fn refuse(request: &Head, client: &mut Connection, code: u16, headers: &[(&str, String)], body: &str) -> io::Result<bool> {
-    forward(&mut client.reader, &mut tokio::io::sink(), body_of_request(request), Edit::default()).await?;
+    forward(&mut client.reader, &mut tokio::io::sink(), body_of_request(request), Edit::default(), None).await?;
     let mut head = Head::new(format!("HTTP/1.1 {code} Fault"));
     headers.iter().for_each(|(name, value)| head.set(name, value.clone()));
     head.set("Content-Length", body.len().to_string());

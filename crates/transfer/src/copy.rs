@@ -1,6 +1,6 @@
 //! The copy engine: the only way from a source to a sink.
 
-use crate::{Begin, Body, Error, Progress, RangedUpload, Result, Sink, Source, Verifier};
+use crate::{Begin, Body, Connections, Error, Progress, Result, Sink, Source, Verifier, fetch};
 use futures_util::{StreamExt, stream};
 use modelpack_spec::{Descriptor, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
 use std::{collections::HashSet, sync::Arc};
@@ -15,6 +15,15 @@ pub struct CopyOptions {
     pub concurrency: usize,
     /// Where the copied bytes are counted.
     pub progress: Arc<Progress>,
+    /// The connections that all transfers share.
+    pub connections: Arc<Connections>,
+}
+
+impl Default for CopyOptions {
+    /// One blob after the other, with at most [`DEFAULT_CONNECTIONS`](crate::DEFAULT_CONNECTIONS).
+    fn default() -> Self {
+        Self { concurrency: 1, progress: Arc::default(), connections: Connections::default_limit() }
+    }
 }
 
 /// Copies `manifest` with everything that it names, and sets the tag of `to`, if there is one, to it.
@@ -52,51 +61,41 @@ async fn copy_tree(
     sink.check_room(&blobs).await?;
     blobs.iter().for_each(|d| options.progress.expect(d.size));
     let (layers, config) = blobs.split_at(blobs.len().saturating_sub(1));
-    for_each_concurrent(options.concurrency, layers.iter().copied(), |blob| copy_blob(source, blob, sink, &options.progress)).await?;
+    for_each_concurrent(options.concurrency, layers.iter().copied(), |blob| copy_blob(source, blob, sink, options)).await?;
     for blob in config {
-        copy_blob(source, blob, sink, &options.progress).await?;
+        copy_blob(source, blob, sink, options).await?;
     }
     sink.put_manifest(to, manifest).await
 }
 
-async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, progress: &Arc<Progress>) -> Result<()> {
+async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, options: &CopyOptions) -> Result<()> {
     // A blob that was partly there may have been damaged meanwhile. Then all of it is fetched, once.
-    match copy_blob_once(source, blob, sink, progress).await {
-        Err((Error::WrongDigest { .. }, true)) => copy_blob_once(source, blob, sink, progress).await.map_err(|(error, _)| error),
+    match copy_blob_once(source, blob, sink, options).await {
+        Err((Error::WrongDigest { .. }, true)) => copy_blob_once(source, blob, sink, options).await.map_err(|(error, _)| error),
         copied => copied.map_err(|(error, _)| error),
     }
 }
 
 /// With an error, returns whether a part of the blob was there before.
-async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, progress: &Arc<Progress>) -> Result<(), (Error, bool)> {
+async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, options: &CopyOptions) -> Result<(), (Error, bool)> {
     let new = |error| (error, false);
     let mut upload = match sink.begin(Some(blob)).await.map_err(new)? {
         Begin::Exists => {
-            progress.skipped(blob.size);
+            options.progress.skipped(blob.size);
             return Ok(());
         }
         Begin::Upload(upload) => upload,
     };
+    let part = options.progress.blob(blob);
     let Some(ranged) = upload.ranged() else {
         let body = source.blob(blob, 0..blob.size).await.map_err(new)?;
-        upload.write(body.counted(progress.clone())).await.map_err(new)?;
+        upload.write(body.counted(part.clone())).await.map_err(new)?;
         return upload.commit(Some(blob)).await.map(drop).map_err(new);
     };
     let is_resumed = ranged.missing().total() < blob.size;
-    fetch(source, blob, &*ranged, progress).await.map_err(new)?;
+    fetch(source, blob, &*ranged, &options.connections, &part).await.map_err(new)?;
     drop(ranged);
     upload.commit(Some(blob)).await.map(drop).map_err(|error| (error, is_resumed))
-}
-
-/// Writes the bytes of a blob that `upload` lacks.
-pub async fn fetch(source: &dyn Source, blob: &Descriptor, upload: &dyn RangedUpload, progress: &Arc<Progress>) -> Result<()> {
-    let missing = upload.missing();
-    progress.skipped(blob.size - missing.total());
-    for range in missing.iter() {
-        let body = source.blob(blob, range.clone()).await?;
-        upload.write_at(range.start, body.counted(progress.clone())).await?;
-    }
-    Ok(())
 }
 
 /// Reads and verifies a blob that is small enough to be kept in memory. `what` is its name in an error.

@@ -4,26 +4,33 @@
 //! from one to the other. Bytes are verified where they are written ([`Verifier`], [`verify_manifest`]), and no caller can avoid that.
 
 mod body;
+mod connections;
 pub mod contract;
 mod copy;
 mod error;
+mod fetch;
 mod files;
 mod memory;
 mod notice;
 mod overlay;
 mod partial;
+mod plan;
 pub mod platform;
 mod produced;
 mod progress;
 mod ranges;
+mod rate;
+mod referrers;
 mod seam;
 mod symlink;
 mod verifier;
 mod verify;
 
 pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable, copy_hashed};
-pub use copy::{CopyOptions, copy, fetch, for_each_concurrent, put_bytes, read_bytes, read_config};
+pub use connections::{Connections, Control, DEFAULT_CONNECTIONS, Permit};
+pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};
+pub use fetch::fetch;
 pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
     contract as files_contract,
@@ -32,9 +39,12 @@ pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use partial::{Leftover, POLL, Partial, PartialDirectory, RESUMABLE};
+pub use plan::{Fetch, Order, Plan};
 pub use produced::Producer;
-pub use progress::{Progress, Snapshot};
+pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};
 pub use ranges::Ranges;
+pub use rate::{InvalidRate, Rate, RateLimit};
+pub use referrers::{MAX_REFERRERS, Referrers, referrers_by_tag};
 pub use seam::{Begin, RangedUpload, Sink, Source, Upload};
 pub use symlink::follow_links;
 pub use verifier::{VerifiedBlob, Verifier};

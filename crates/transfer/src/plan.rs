@@ -55,8 +55,8 @@ struct Blob {
 /// bytes.
 ///
 /// While it is under way, [`Plan`] may give the end of it to another connection. So the connection asks [`advance`](Fetch::advance) for each
-/// piece that arrives.
-#[derive(Debug)]
+/// piece that arrives. Clones are the same fetch.
+#[derive(Clone, Debug)]
 #[must_use = "the plan waits until the fetch is given back"]
 pub struct Fetch {
     blob: usize,

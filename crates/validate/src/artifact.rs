@@ -1,31 +1,36 @@
-//! An artifact: manifest and config together, and what its layers are known to hold.
+//! Checks an artifact: the manifest and the config together, and the content of its layers, as far
+//! as it is known.
 
 use crate::{
     Document, Report, config, layers,
+    report::items,
     rule::{CONFIG_DIGEST, DIFF_ID, DIFF_ID_COUNT, READABLE},
 };
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, LayerType};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A layer that has to be read before anybody can say whether its diffId is true.
+/// A layer whose content has to be read to check its diffId.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unread {
-    /// Which layer, counted from 0.
+    /// The index of the layer, from 0.
     pub index: usize,
     /// Its descriptor.
     pub layer: Descriptor,
-    /// How it is encoded: the diffId is over its bytes before they were compressed.
+    /// Its encoding. The diffId is the digest of the uncompressed content.
     pub encoding: Encoding,
     /// The algorithm of its diffId.
     pub algorithm: Algorithm,
 }
 
-/// Holds the manifest and the config of an artifact to their schemas and rules, and to each other.
+/// Checks the manifest and the config of an artifact against their schemas and rules, and against
+/// each other.
 ///
-/// Without a config, because it is none of the specification or cannot be read, the manifest is judged alone. `contents` has what
-/// somebody who read layers found, by the index of the layer: the digest of its bytes before they were compressed, or why they cannot be
-/// decoded. Which layers need it [`unread`] says; those of them that are not there are in [`Report::unread`].
+/// Without a config, only the manifest is checked. The caller passes no config if it cannot be read
+/// or is of a type that the specification does not define. `contents` has the results for layers
+/// that the caller has read, by the index of the layer: the digest of the uncompressed content, or
+/// the reason why it cannot be decoded. [`unread`] returns the layers for which a result is needed.
+/// Layers without a result are listed in [`Report::unread`].
 pub fn validate_artifact(manifest: &[u8], config: Option<&[u8]>, contents: &BTreeMap<usize, Result<Digest, String>>) -> Report {
     let mut report = Report::default();
     let read = layers::check_manifest(manifest, &mut report);
@@ -42,10 +47,10 @@ pub fn validate_artifact(manifest: &[u8], config: Option<&[u8]>, contents: &BTre
     report
 }
 
-/// The layers of an artifact that have to be read to tell whether their diffIds are true.
+/// The layers of an artifact whose content has to be read to check their diffIds.
 ///
-/// These are compressed ones, and those whose diffId is of another algorithm than their digest. What cannot be read as manifest or config
-/// names none.
+/// These are the compressed layers, and the layers whose diffId and digest have different
+/// algorithms. If the manifest or the config cannot be parsed, there are none.
 pub fn unread(manifest: &[u8], config: &[u8]) -> Vec<Unread> {
     let parse = |bytes| serde_json::from_slice::<Value>(bytes).unwrap_or_default();
     let (manifest, config) = (parse(manifest), parse(config));
@@ -66,7 +71,7 @@ fn check_descriptor(descriptor: &Value, config: &[u8], report: &mut Report) {
     if let Some(expected) = digest(&descriptor["digest"]) {
         let found = expected.algorithm().digest(config);
         if found != expected {
-            let found = format!("{expected}, but the config has {found}");
+            let found = format!("{expected}, but the digest of the config is {found}");
             report.add(Document::Manifest, "/config/digest", found, "the digest of the config", CONFIG_DIGEST);
         }
     }
@@ -78,8 +83,8 @@ fn check_descriptor(descriptor: &Value, config: &[u8], report: &mut Report) {
 
 fn check_diff_ids(layers: &[Value], diff_ids: &[Value], contents: &BTreeMap<usize, Result<Digest, String>>, report: &mut Report) {
     if layers.len() != diff_ids.len() {
-        let allowed = format!("{}, one for each layer", layers.len());
-        report.add(Document::Config, "/modelfs/diffIds", format!("an array of {}", diff_ids.len()), allowed, DIFF_ID_COUNT);
+        let allowed = format!("{}, one for each layer", items(layers.len()));
+        report.add(Document::Config, "/modelfs/diffIds", format!("an array of {}", items(diff_ids.len())), allowed, DIFF_ID_COUNT);
     }
     for (index, (layer, diff_id)) in layers.iter().zip(diff_ids).enumerate() {
         let (Some(stored), Some(found)) = (digest(&layer["digest"]), digest(diff_id)) else { continue };
@@ -88,15 +93,15 @@ fn check_diff_ids(layers: &[Value], diff_ids: &[Value], contents: &BTreeMap<usiz
         let is_uncompressed = is_stored_as_it_is(layer_type.encoding) && stored.algorithm() == found.algorithm();
         let fault = match contents.get(&index) {
             Some(Err(why)) => {
-                let allowed = format!("a layer in the encoding {}, which its type names", layer_type.encoding.name());
+                let allowed = format!("a layer with the encoding {}, which its media type names", layer_type.encoding.name());
                 report.add(Document::Manifest, format!("/layers/{index}"), why, allowed, READABLE);
                 None
             }
             Some(Ok(content)) if content.algorithm() == found.algorithm() => {
-                (*content != found).then(|| format!("{content}, the digest of what layer {index} holds"))
+                (*content != found).then(|| format!("{content}, the digest of the content of layer {index}"))
             }
             _ if is_uncompressed => (stored != found).then(|| format!("{stored}, the digest of layer {index}, which is not compressed")),
-            _ if stored == found => Some(format!("the digest of layer {index} before it was compressed")),
+            _ if stored == found => Some(format!("the digest of the uncompressed content of layer {index}")),
             _ => {
                 report.unread.push(index);
                 None

@@ -1,4 +1,4 @@
-//! A config: its schema, and the grammars of its values.
+//! Checks a config: its schema, and the syntax of its values.
 
 use crate::{
     Document, Report, json,
@@ -12,7 +12,7 @@ use modelpack_spec::{
 };
 use serde_json::Value;
 
-/// Reports what is wrong with the config `bytes`, and returns it if it is JSON.
+/// Reports the problems of the config `bytes`, and returns the config if it is JSON.
 pub(crate) fn check(bytes: &[u8], report: &mut Report) -> Option<Value> {
     let before = report.problems.len();
     let value = json::parse(Document::Config, bytes, report)?;
@@ -29,11 +29,11 @@ pub(crate) fn check(bytes: &[u8], report: &mut Report) -> Option<Value> {
 fn check_values(value: &Value, report: &mut Report) {
     let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
     if let Some(found) = text("/config/paramSize").filter(|text| !is_param_size(text)) {
-        let allowed = "a number with at most one decimal and one of K, M, B, T, Q, such as 6.7B";
+        let allowed = "a number with at most one decimal place, then K, M, B, T or Q, such as 6.7B";
         report.add(Document::Config, "/config/paramSize", quoted(found), allowed, PARAM_SIZE);
     }
     if let Some(found) = text("/config/precision").filter(|text| !is_precision(text)) {
-        let allowed = format!("each once, separated by commas: {}", PRECISIONS.join(", "));
+        let allowed = format!("one or more of these types, each once, separated by commas: {}", PRECISIONS.join(", "));
         report.add(Document::Config, "/config/precision", quoted(found), allowed, PRECISION);
     }
     for (at, licence) in value.pointer("/descriptor/licenses").and_then(Value::as_array).into_iter().flatten().enumerate() {

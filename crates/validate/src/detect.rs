@@ -1,12 +1,14 @@
-//! Telling documents apart.
+//! Determines the type of a document.
 
 use crate::{Document, Report, json, validate_config, validate_file_metadata, validate_manifest};
 use modelpack_spec::media_type;
 use serde_json::Value;
 
-/// Holds a document to the specification, and says which it was: `document`, or what its own `mediaType` or fields that only one kind has tell.
+/// Checks a document against the specification. Also returns the type of the document: `document`
+/// if it is given, or else the type that the document's `mediaType` or its fields show.
 ///
-/// `None` if that does not tell. An index is none of them, since what it lists is not in it. What is no JSON is [`Document::Json`].
+/// Returns `None` if the type cannot be determined. This includes indexes, because the manifests
+/// that an index lists are separate documents. Text that is not JSON is [`Document::Json`].
 pub fn validate_document(bytes: &[u8], document: Option<Document>) -> Option<(Document, Report)> {
     let mut report = Report::default();
     let document = match (document, json::parse(Document::Json, bytes, &mut report)) {
@@ -26,12 +28,13 @@ pub fn validate_document(bytes: &[u8], document: Option<Document>) -> Option<(Do
 fn detect(value: &Value) -> Option<Document> {
     match value["mediaType"].as_str() {
         Some(media_type::IMAGE_MANIFEST | media_type::DOCKER_MANIFEST) => return Some(Document::Manifest),
-        // With layers it is no index, whatever it calls itself.
+        // A document with layers is not an index, even if its media type says so.
         Some(media_type::IMAGE_INDEX | media_type::DOCKER_LIST) if value.get("layers").is_none() => return None,
         _ => {}
     }
     let has = |fields: &[&str]| fields.iter().filter(|field| value.get(field).is_some()).count();
-    // A field that is none of the document's own does not make it another: that is what has more of its fields.
+    // The type is the one of which the document has most fields, so a single field of another type
+    // does not change it.
     let config = has(&["descriptor", "modelfs"]) + usize::from(value["config"].is_object() && value["config"].get("digest").is_none());
     let counted = [
         (has(&["schemaVersion", "mediaType", "artifactType", "layers", "subject"]), Some(Document::Manifest)),
@@ -40,10 +43,10 @@ fn detect(value: &Value) -> Option<Document> {
         (has(&["schemaVersion", "mediaType", "artifactType", "manifests", "subject"]), None),
     ];
     let most = counted.iter().map(|(count, _)| *count).max().filter(|most| *most > 0)?;
-    let mut those = counted.iter().filter(|(count, _)| *count == most).map(|(_, document)| *document);
-    match (those.next(), those.next()) {
+    let mut candidates = counted.iter().filter(|(count, _)| *count == most).map(|(_, document)| *document);
+    match (candidates.next(), candidates.next()) {
         (Some(only), None) => only,
-        // Layers and manifests in one document are a manifest with a fault.
+        // A document with both layers and manifests is an invalid manifest.
         _ if value.get("layers").is_some() && value.get("manifests").is_some() => Some(Document::Manifest),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Reading JSON strictly: no field twice, not too deep, not too much.
+//! Reads JSON strictly: duplicate fields are problems, and size and depth are limited.
 
 use crate::{
     Document, Report,
@@ -9,14 +9,17 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value, map::Entry};
 use std::fmt;
 
-/// The largest document, in bytes: what the OCI distribution specification asks registries to take as a manifest.
+/// The maximum size of a document in bytes: the size of manifests that the OCI distribution
+/// specification asks registries to accept.
 pub const MAX_BYTES: usize = modelpack_spec::MAX_MANIFEST_BYTES;
-/// How many values a document may have: more than a manifest can hold layers, and few enough that all of them may be wrong.
+/// The maximum number of values in a document. Every layer that fits into a manifest of
+/// [`MAX_BYTES`] is allowed, and memory is bounded even if all values are invalid.
 pub const MAX_VALUES: usize = 250_000;
-/// How deep values may be nested.
+/// The maximum depth of nested values.
 pub const MAX_DEPTH: usize = 32;
 
-/// The document that `bytes` are. `None` if they cannot be read, which is then the only problem; fields that are there twice are problems.
+/// Parses `bytes`. Returns `None` if they cannot be read, and reports why. Duplicate fields are
+/// reported as problems too.
 pub(crate) fn parse(document: Document, bytes: &[u8], report: &mut Report) -> Option<Value> {
     if bytes.len() > MAX_BYTES {
         report.add(document, "", format!("more than {MAX_BYTES} bytes"), format!("at most {MAX_BYTES} bytes (4 MiB)"), SIZE);
@@ -32,8 +35,10 @@ pub(crate) fn parse(document: Document, bytes: &[u8], report: &mut Report) -> Op
     let at = format!("line {}, column {}", error.line(), error.column());
     let (pointer, stopped) = (reader.pointer(), reader.stopped);
     match stopped {
-        Some(Stop::Depth) => report.add(document, pointer, at, format!("values nested at most {MAX_DEPTH} deep"), DEPTH),
-        Some(Stop::Values) => report.add(document, pointer, format!("more at {at}"), format!("at most {MAX_VALUES} values"), SIZE),
+        Some(Stop::Depth) => {
+            report.add(document, pointer, format!("deeper nesting at {at}"), format!("at most {MAX_DEPTH} nested levels"), DEPTH)
+        }
+        Some(Stop::Values) => report.add(document, pointer, format!("more values at {at}"), format!("at most {MAX_VALUES} values"), SIZE),
         None => {
             let text = error.to_string();
             let reason = if error.is_eof() { "the text ends too early" } else { text.split(" at line ").next().unwrap_or(&text) };
@@ -61,7 +66,7 @@ impl Reader<'_> {
         self.path.iter().flat_map(|part| ["/", part]).collect()
     }
 
-    /// Counts a value; fails if there are too many, or if it is nested too deep.
+    /// Counts a value. Fails if there are too many values, or if this one is nested too deeply.
     fn enter<E: Error>(&mut self) -> Result<(), E> {
         self.values += 1;
         if self.values > MAX_VALUES {
@@ -73,7 +78,7 @@ impl Reader<'_> {
     }
 }
 
-/// A value that is read next.
+/// Reads the next value.
 struct Node<'r, 'a>(&'r mut Reader<'a>);
 
 impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
@@ -142,7 +147,7 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                 }
                 Entry::Occupied(_) => {
                     let pointer = self.0.pointer();
-                    self.0.report.add(self.0.document, pointer, "the field once more", "each field once", DUPLICATE_KEY);
+                    self.0.report.add(self.0.document, pointer, "a duplicate of this field", "each field once", DUPLICATE_KEY);
                 }
             }
             self.0.path.pop();

@@ -1,7 +1,7 @@
-//! A JSON Schema (draft 2020-12) as data: the keywords that our schemas use.
+//! A JSON Schema (draft 2020-12) as data, with the keywords that our schemas use.
 //!
-//! A schema with another keyword cannot be read, so none is passed over in silence. The tests hold the verdicts to those of a general
-//! evaluator.
+//! Parsing fails for a schema with another keyword, so no keyword is ignored. The tests compare the
+//! results with those of a general evaluator.
 
 use regex_lite::Regex;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
@@ -12,13 +12,13 @@ use std::{cmp::Ordering, collections::BTreeMap, fmt};
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Node {
-    /// Anything, or nothing.
+    /// A schema that accepts every value (`true`) or no value (`false`).
     Any(bool),
-    /// What the keywords allow.
+    /// A schema with keywords.
     Keywords(Box<Keywords>),
 }
 
-/// A schema that is an object: each keyword narrows what is allowed.
+/// A schema that is an object. A value has to satisfy every keyword.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Keywords {
@@ -54,13 +54,14 @@ pub(crate) struct Keywords {
 }
 
 impl Keywords {
-    /// The definition that a reference of this document names.
+    /// The definition in this document to which `reference` points.
     pub(crate) fn referenced(&self, reference: &Reference) -> &Self {
-        self.definitions.get(&reference.0).expect("our schemas define what they refer to, which the tests see")
+        self.definitions.get(&reference.0).expect("the tests check that our schemas define what they refer to")
     }
 }
 
-/// A keyword that is there. By itself, serde takes `null` for one that is not.
+/// Deserializes a keyword that is present. Without this, serde treats the value `null` as a missing
+/// keyword.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -75,7 +76,7 @@ impl TryFrom<String> for Reference {
 
     fn try_from(text: String) -> Result<Self, String> {
         let name = text.strip_prefix("#/$defs/").filter(|name| !name.contains(['/', '~', '%']));
-        name.map(|name| Self(name.to_owned())).ok_or_else(|| format!("{text} is no definition of the document"))
+        name.map(|name| Self(name.to_owned())).ok_or_else(|| format!("{text} is not a definition in this document"))
     }
 }
 
@@ -85,7 +86,7 @@ impl TryFrom<String> for Reference {
 pub(crate) enum Type {
     Array,
     Boolean,
-    /// A number without a fraction, however it is written.
+    /// A number without a fraction, such as `1` or `1.0`.
     Integer,
     Object,
     String,
@@ -113,7 +114,7 @@ impl Type {
     }
 }
 
-/// The one value that is allowed.
+/// The only allowed value.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Constant {
@@ -140,17 +141,18 @@ impl fmt::Display for Constant {
     }
 }
 
-/// A whole number that a number is compared with.
+/// An integer with which numbers are compared.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Bound(pub(crate) i64);
 
-/// How a number stands to a bound, exactly: a number may be larger than any whole one that a machine holds, or have a fraction.
+/// Compares a number with a bound, without rounding. The number may exceed every integer type, or
+/// have a fraction.
 pub(crate) fn compare(number: &Number, Bound(bound): Bound) -> Ordering {
     match (number.as_i64(), number.as_f64()) {
         (Some(whole), _) => whole.cmp(&bound),
         (None, Some(other)) => {
-            // The conversion stops at the largest and smallest whole number, which is beyond every bound.
+            // The conversion saturates at the limits of `i128`, which are outside every bound.
             let fraction = other.fract().partial_cmp(&0.0).unwrap_or(Ordering::Equal);
             (other.trunc() as i128).cmp(&bound.into()).then(fraction)
         }
@@ -158,7 +160,7 @@ pub(crate) fn compare(number: &Number, Bound(bound): Bound) -> Ordering {
     }
 }
 
-/// A regular expression that some part of a text has to match.
+/// A regular expression that a part of the text has to match.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Pattern(Regex);
@@ -172,13 +174,13 @@ impl Pattern {
 impl TryFrom<String> for Pattern {
     type Error = regex_lite::Error;
 
-    /// Patterns meet hostile texts: this engine never backtracks.
+    /// This engine does not backtrack, because the texts may be hostile.
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Regex::new(&text).map(Self)
     }
 }
 
-/// What a text has to be, where no pattern can say it.
+/// A format of texts that a pattern cannot express.
 #[derive(Clone, Copy, Deserialize)]
 pub(crate) enum Format {
     /// A time (RFC 3339).

@@ -1,4 +1,4 @@
-//! A manifest: its schema, and whether the annotations of its layers agree with the layers.
+//! Checks a manifest: its schema, and whether the annotations of its layers match the layers.
 
 use crate::{
     Document, Report, json,
@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 const OLDER_KEYS: &str = "org.cnai.model.";
-const TODAYS_KEYS: &str = "org.cncf.model.";
+const CURRENT_KEYS: &str = "org.cncf.model.";
 
-/// Reports what is wrong with the manifest `bytes`, and returns it if it is JSON.
+/// Reports the problems of the manifest `bytes`, and returns the manifest if it is JSON.
 pub(crate) fn check_manifest(bytes: &[u8], report: &mut Report) -> Option<Value> {
     let before = report.problems.len();
     let value = json::parse(Document::Manifest, bytes, report)?;
@@ -33,7 +33,7 @@ pub(crate) fn check_manifest(bytes: &[u8], report: &mut Report) -> Option<Value>
     Some(value)
 }
 
-/// Why a lenient reader refuses the manifest all the same.
+/// The reason why even a lenient reader rejects the manifest, if it does.
 fn unreadable(bytes: &[u8]) -> Option<String> {
     match Manifest::parse(bytes.to_vec(), Some(media_type::IMAGE_MANIFEST)) {
         Ok(manifest) => Artifact::read(manifest.image()?).err().map(|e| e.to_string()),
@@ -41,12 +41,12 @@ fn unreadable(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// The paths of the layers before.
+/// The paths of the earlier layers.
 #[derive(Default)]
 struct Paths {
-    /// Of raw layers, which are files.
+    /// The paths of raw layers, which are files.
     files: PathSet,
-    /// Of all layers: each path with the first that has it.
+    /// The paths of all layers, each with the first layer that has it.
     all: BTreeMap<FilePath, usize>,
 }
 
@@ -72,9 +72,9 @@ impl<'a> Layer<'a> {
         format!("/layers/{}/annotations/{}", self.index, escape(key))
     }
 
-    /// An annotation in its name of today, or else in the older one: its key and its value.
+    /// The key and the value of an annotation, with its current name or else with its older name.
     fn annotation(&self, key: &'static str) -> Option<(String, &'a str)> {
-        let older = || format!("{OLDER_KEYS}{}", key.strip_prefix(TODAYS_KEYS).unwrap_or(key));
+        let older = || format!("{OLDER_KEYS}{}", key.strip_prefix(CURRENT_KEYS).unwrap_or(key));
         let named = |key: String| Some((self.annotations?.get(&key)?.as_str()?, key)).map(|(value, key)| (key, value));
         named(key.to_owned()).or_else(|| named(older()))
     }
@@ -82,8 +82,8 @@ impl<'a> Layer<'a> {
     fn check(&self, paths: &mut Paths, report: &mut Report) {
         for key in self.annotations.into_iter().flatten().map(|(key, _)| key) {
             if let Some(rest) = key.strip_prefix(OLDER_KEYS) {
-                let today = format!("{TODAYS_KEYS}{rest}");
-                report.add(Document::Manifest, self.pointer(key), "the key of an older specification", today, OLDER_NAME);
+                let current = format!("{CURRENT_KEYS}{rest}");
+                report.add(Document::Manifest, self.pointer(key), "a key of an older version of the specification", current, OLDER_NAME);
             }
         }
         let path = self.check_path(paths, report);
@@ -101,7 +101,7 @@ impl<'a> Layer<'a> {
     fn check_path(&self, paths: &mut Paths, report: &mut Report) -> Option<FilePath> {
         let Some((key, text)) = self.annotation(annotation::FILEPATH) else {
             if self.is_raw() && self.annotations.is_none_or(|annotations| !annotations.contains_key(annotation::FILEPATH)) {
-                let allowed = "the path of the file, since the layer is raw";
+                let allowed = "the path of the file, because the layer is raw";
                 report.add(Document::Manifest, self.pointer(annotation::FILEPATH), "nothing", allowed, FILEPATH_MISSING);
             }
             return None;
@@ -110,13 +110,13 @@ impl<'a> Layer<'a> {
         let path: FilePath = match text.parse() {
             Ok(path) => path,
             Err(e) => {
-                let allowed = "a relative path with /, that stays in the model's directory";
+                let allowed = "a relative path, separated by /, that does not leave the model's directory";
                 report.add(Document::Manifest, at, format!("{} ({})", quoted(text), e.reason()), allowed, FILEPATH_INVALID);
                 return None;
             }
         };
         if let Some(other) = paths.all.get(&path) {
-            let found = format!("{}, which layer {other} has too", quoted(text));
+            let found = format!("{}, which is also the path of layer {other}", quoted(text));
             report.add(Document::Manifest, at, found, "a path that no other layer has", FILEPATH_CLASH);
             return Some(path);
         }
@@ -129,7 +129,7 @@ impl<'a> Layer<'a> {
                 Document::Manifest,
                 at,
                 found,
-                "a path that can lie in one directory with those of the layers before",
+                "a path that can exist in one directory with the paths of the earlier layers",
                 FILEPATH_CLASH,
             );
         }
@@ -137,19 +137,20 @@ impl<'a> Layer<'a> {
     }
 
     fn check_title(&self, report: &mut Report) {
-        // An archive may have the name of an archive: its files have paths of their own.
+        // The title of an archive may be the name of the archive, because its files have paths of
+        // their own.
         if self.is_raw()
             && let (Some((_, path)), Some((key, title))) = (self.annotation(annotation::FILEPATH), self.annotation(annotation::TITLE))
             && path != title
         {
-            report.add(Document::Manifest, self.pointer(&key), quoted(title), format!("the path, {}", quoted(path)), TITLE);
+            report.add(Document::Manifest, self.pointer(&key), quoted(title), format!("the path of the layer: {}", quoted(path)), TITLE);
         }
     }
 
     fn check_metadata(&self, at: &str, json: &str, path: Option<&FilePath>, report: &mut Report) {
         let inner = validate_file_metadata(json.as_bytes());
         for problem in &inner.problems {
-            let inside = if problem.pointer.is_empty() { String::new() } else { format!("in it, at {}: ", problem.pointer) };
+            let inside = if problem.pointer.is_empty() { String::new() } else { format!("at {} in the metadata: ", problem.pointer) };
             report.add(Document::Manifest, at, format!("{inside}{}", problem.found), problem.allowed.clone(), METADATA);
         }
         let Ok(metadata) = serde_json::from_str::<Value>(json) else { return };
@@ -158,7 +159,13 @@ impl<'a> Layer<'a> {
             && name != path.file_name()
         {
             let found = format!("the name {}", Value::from(name));
-            report.add(Document::Manifest, at, found, format!("{:?}, the name of the path, or the path", path.file_name()), METADATA_NAME);
+            report.add(
+                Document::Manifest,
+                at,
+                found,
+                format!("{:?}, the file name of the path, or the whole path", path.file_name()),
+                METADATA_NAME,
+            );
         }
         if !self.is_raw() {
             return;
@@ -169,7 +176,13 @@ impl<'a> Layer<'a> {
             report.add(Document::Manifest, at, format!("the size {found}"), format!("the size of the layer, {size}"), METADATA_SIZE);
         }
         if let Some(found) = metadata["typeflag"].as_u64().filter(|flag| !matches!(flag, 0 | 48)) {
-            report.add(Document::Manifest, at, format!("the typeflag {found}"), "that of a file, 0 or 48", METADATA_TYPEFLAG);
+            report.add(
+                Document::Manifest,
+                at,
+                format!("the typeflag {found}"),
+                "the typeflag of a regular file, 0 or 48",
+                METADATA_TYPEFLAG,
+            );
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Whether documents of the ModelPack specification are valid: its JSON Schemas, and rules that no schema can say.
+//! Checks documents of the ModelPack specification with JSON Schemas, and with rules that a schema
+//! cannot express.
 //!
-//! No I/O: documents are bytes. A [`Report`] has every [`Problem`]: where it is, what was found, what is allowed, and which keyword of the
-//! schema or which of [`RULES`] says so. Reading elsewhere is lenient and takes older names and other tools' habits; here they are
-//! what they are.
+//! There is no I/O: documents are bytes. A [`Report`] lists each [`Problem`]: its location, what
+//! was found, what is allowed, and the keyword of the schema or the name of the rule in [`RULES`].
+//! Other crates read documents leniently: they accept older names and the habits of other tools.
+//! This crate reports these as problems.
 //!
 //! ```
 //! let report = modelpack_validate::validate_config(br#"{"descriptor":{"version":3.1},"config":{},"modelfs":{"type":"layers","diffIds":[]}}"#);
-//! let said: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-//! assert_eq!(said[0], "config /descriptor/version: found a number, 3.1; allowed: a string (type)");
-//! assert_eq!(said[1], "config /modelfs/diffIds: found an empty array; allowed: at least 1 item (minItems)");
+//! let messages: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+//! assert_eq!(messages[0], "config /descriptor/version: found a number, 3.1; allowed: a string (type)");
+//! assert_eq!(messages[1], "config /modelfs/diffIds: found an empty array; allowed: at least 1 item (minItems)");
 //! ```
 
 mod artifact;
@@ -30,21 +32,22 @@ pub use report::{Document, MAX_PROBLEMS, Problem, Report};
 pub use rule::RULES;
 pub use schema::{CONFIG_SCHEMA, FILE_METADATA_SCHEMA, MANIFEST_SCHEMA};
 
-/// Holds a config to `schema/config.schema.json`, and to the rules about its values.
+/// Checks a config against `schema/config.schema.json` and the rules for its values.
 pub fn validate_config(bytes: &[u8]) -> Report {
     let mut report = Report::default();
     config::check(bytes, &mut report);
     report
 }
 
-/// Holds a manifest to `schema/manifest.schema.json`, and to the rules about its layers.
+/// Checks a manifest against `schema/manifest.schema.json` and the rules for its layers.
 pub fn validate_manifest(bytes: &[u8]) -> Report {
     let mut report = Report::default();
     layers::check_manifest(bytes, &mut report);
     report
 }
 
-/// Holds the value of the layer annotation `org.cncf.model.file.metadata+json` to `schema/file-metadata.schema.json`.
+/// Checks the value of the layer annotation `org.cncf.model.file.metadata+json` against
+/// `schema/file-metadata.schema.json`.
 pub fn validate_file_metadata(bytes: &[u8]) -> Report {
     let mut report = Report::default();
     if let Some(value) = json::parse(Document::FileMetadata, bytes, &mut report) {

@@ -1,16 +1,17 @@
-//! What is wrong with a document.
+//! The problems of a document.
 
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
 
-/// How many problems are kept; of more only the number is.
+/// The maximum number of problems in a report. Further problems are only counted.
 pub const MAX_PROBLEMS: usize = 1000;
 
-/// How much of a value or a pointer is kept, in characters: a hostile document may have megabytes in one place.
+/// The maximum length in characters of a shown value or of a part of a pointer. In a hostile
+/// document they may have megabytes.
 const SHOWN: usize = 300;
 
-/// A kind of document.
+/// The type of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Document {
@@ -20,7 +21,7 @@ pub enum Document {
     Manifest,
     /// The value of the annotation `org.cncf.model.file.metadata+json`.
     FileMetadata,
-    /// Text that should be JSON, of which nothing tells what it is.
+    /// Text of an unknown type that should be JSON.
     Json,
 }
 
@@ -35,18 +36,20 @@ impl fmt::Display for Document {
     }
 }
 
-/// One thing that is wrong.
+/// A problem in a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// In which document.
+    /// The document.
     pub document: Document,
-    /// Where, as a JSON pointer (RFC 6901): of the field that is missing, unknown or wrong. Empty for the document as a whole.
+    /// A JSON pointer (RFC 6901) to the field that is missing, unknown or wrong. It is empty if the
+    /// problem concerns the whole document.
     pub pointer: String,
-    /// What is there.
+    /// What was found.
     pub found: String,
-    /// What may be there.
+    /// What is allowed.
     pub allowed: String,
-    /// Who says so: a keyword of the document's JSON Schema, such as `required`, or the name of one of [`RULES`](crate::RULES).
+    /// The keyword of the JSON Schema that is broken, such as `required`, or the name of the rule
+    /// in [`RULES`](crate::RULES).
     pub rule: String,
 }
 
@@ -58,24 +61,24 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What came of looking at a document, or at the documents of an artifact.
+/// The result of checking a document, or the documents of an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What is wrong, at most [`MAX_PROBLEMS`].
+    /// The problems, at most [`MAX_PROBLEMS`].
     pub problems: Vec<Problem>,
-    /// How many more there are.
+    /// The number of further problems.
     pub omitted: usize,
-    /// The layers, counted from 0, whose diffIds nobody compared with their content.
+    /// The indexes, from 0, of layers whose diffIds were not compared with their content.
     pub unread: Vec<usize>,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether there are no problems.
     pub fn is_valid(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// Adds a problem that the caller found, of the rule that is called `rule`.
+    /// Adds a problem. `rule` is the name of the rule or keyword that is broken.
     pub(crate) fn add(
         &mut self,
         document: Document,
@@ -93,7 +96,7 @@ impl Report {
     }
 }
 
-/// The beginning of a text that may be long.
+/// The text, or its beginning if it is long.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -101,7 +104,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// A value and its type, in words.
+/// The type of a value, and its content if that is short.
 pub(crate) fn describe(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -109,17 +112,23 @@ pub(crate) fn describe(value: &Value) -> String {
         Value::Number(number) => format!("a number, {number}"),
         Value::String(text) => quoted(text),
         Value::Array(items) if items.is_empty() => "an empty array".to_owned(),
-        Value::Array(items) => format!("an array of {}", items.len()),
+        Value::Array(items) => format!("an array of {}", self::items(items.len())),
         Value::Object(_) => "an object".to_owned(),
     }
 }
 
-/// A text, as JSON writes it.
+/// A number of items, in words.
+pub(crate) fn items(count: usize) -> String {
+    if count == 1 { "1 item".to_owned() } else { format!("{count} items") }
+}
+
+/// A text as a JSON string, shortened if it is long.
 pub(crate) fn quoted(text: &str) -> String {
     format!("a string, {}", Value::from(shortened(text)))
 }
 
-/// A field of an object or an item of an array, as a part of a JSON pointer.
+/// The name of a field or the index of an item, as a part of a JSON pointer. Long names are
+/// shortened.
 pub(crate) fn escape(key: &str) -> String {
     shortened(key).replace('~', "~0").replace('/', "~1")
 }

@@ -1,4 +1,4 @@
-//! The names of what a document may break besides the keywords of its schema.
+//! The rules for documents that are not keywords of a schema.
 
 pub(crate) const JSON: &str = "json";
 pub(crate) const SIZE: &str = "size";
@@ -23,28 +23,28 @@ pub(crate) const DIFF_ID_COUNT: &str = "diff-id-count";
 pub(crate) const DIFF_ID: &str = "diff-id";
 pub(crate) const READABLE: &str = "readable";
 
-/// Every rule that no keyword of a schema says, and what it wants.
+/// The name of each rule that is not a keyword of a schema, and what it requires.
 pub const RULES: [(&str, &str); 22] = [
     (JSON, "the text is JSON (RFC 8259)"),
     (SIZE, "a document has at most 4 MiB and 250,000 values"),
-    (DEPTH, "values are nested at most 32 deep"),
-    (DUPLICATE_KEY, "an object names a field once"),
-    (OLDER_NAME, "names are those of today's specification, not of an older release (vnd.cnai, org.cnai, diff_ids)"),
-    (PARAM_SIZE, "paramSize is a number with at most one decimal and one of K, M, B, T, Q"),
+    (DEPTH, "values are nested at most 32 levels deep"),
+    (DUPLICATE_KEY, "an object has each field only once"),
+    (OLDER_NAME, "names are those of the current specification, not older ones (vnd.cnai, org.cnai, diff_ids)"),
+    (PARAM_SIZE, "paramSize is a number with at most one decimal place, then K, M, B, T or Q"),
     (PRECISION, "precision is a list of the specification's numeric types, each once, separated by commas"),
-    (SPDX_EXPRESSION, "a licence is an SPDX licence expression; LicenseRef- names one that has no identifier"),
-    (LAYERS_OR_MANIFESTS, "a manifest has layers, an index has manifests, nothing has both"),
-    (FILEPATH_MISSING, "a raw layer is a file, and has its path"),
-    (FILEPATH_INVALID, "a path is relative, with /, and stays in the model's directory"),
-    (FILEPATH_CLASH, "the files of all layers can lie in one directory, and no two layers have one path"),
-    (TITLE, "the title of a raw layer, where it has one, is its path"),
+    (SPDX_EXPRESSION, "a licence is an SPDX licence expression; LicenseRef-NAME if it has no identifier"),
+    (LAYERS_OR_MANIFESTS, "a manifest has layers, an index has manifests, and no document has both"),
+    (FILEPATH_MISSING, "a raw layer is a file, so it has a path"),
+    (FILEPATH_INVALID, "a path is relative, separated by /, and does not leave the model's directory"),
+    (FILEPATH_CLASH, "the files of all layers fit into one directory, and no two layers have the same path"),
+    (TITLE, "if a raw layer has a title, the title is its path"),
     (UNTESTED, "org.cncf.model.file.mediatype.untested is \"true\" or \"false\""),
-    (METADATA, "file metadata is JSON with name, mode, uid, gid, size, mtime and typeflag, each of its type"),
-    (METADATA_NAME, "the name in file metadata is that of the path, or the path"),
-    (METADATA_SIZE, "the size in the file metadata of a raw layer is that of the layer"),
-    (METADATA_TYPEFLAG, "the typeflag in the file metadata of a raw layer is that of a file, 0 or 48"),
-    (CONFIG_DIGEST, "the config has the digest and size that the manifest says"),
-    (DIFF_ID_COUNT, "there are as many diffIds as layers"),
-    (DIFF_ID, "a diffId is the digest of its layer's bytes before they were compressed"),
-    (READABLE, "a reader of the specification can read the document, and a layer the encoding that its type names"),
+    (METADATA, "file metadata is JSON with name, mode, uid, gid, size, mtime, typeflag, of the right types"),
+    (METADATA_NAME, "the name in file metadata is the path of the layer, or the file name in this path"),
+    (METADATA_SIZE, "the size in the file metadata of a raw layer is the size of the layer"),
+    (METADATA_TYPEFLAG, "the typeflag in the file metadata of a raw layer is that of a regular file, 0 or 48"),
+    (CONFIG_DIGEST, "the config has the digest and the size that the manifest names"),
+    (DIFF_ID_COUNT, "the number of diffIds is the number of layers"),
+    (DIFF_ID, "a diffId is the digest of the uncompressed content of its layer"),
+    (READABLE, "a lenient reader can read the document, and a layer has the encoding in its media type"),
 ];

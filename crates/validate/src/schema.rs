@@ -1,6 +1,6 @@
-//! The JSON Schemas of the documents, and what they say of a value.
+//! The JSON Schemas of the documents, and their evaluation.
 //!
-//! [`keyword`](crate::keyword) reads a schema. It knows the keywords that our schemas use, and no other.
+//! [`keyword`](crate::keyword) parses a schema. It supports only the keywords that our schemas use.
 
 use crate::{
     Document, Report,
@@ -22,7 +22,7 @@ pub(crate) static CONFIG: LazyLock<Schema> = LazyLock::new(|| Schema::of(CONFIG_
 pub(crate) static MANIFEST: LazyLock<Schema> = LazyLock::new(|| Schema::of(MANIFEST_SCHEMA));
 pub(crate) static FILE_METADATA: LazyLock<Schema> = LazyLock::new(|| Schema::of(FILE_METADATA_SCHEMA));
 
-/// Names of fields in older releases of the specification, and today's.
+/// Names of fields in older versions of the specification, each with its current name.
 const OLDER_FIELDS: [(&str, &str); 13] = [
     ("created_at", "createdAt"),
     ("createTime", "createdAt"),
@@ -44,20 +44,20 @@ pub(crate) struct Schema(Keywords);
 
 impl Schema {
     fn of(text: &str) -> Self {
-        Self(serde_json::from_str(text).expect("our schemas have only keywords that we know, which the tests see"))
+        Self(serde_json::from_str(text).expect("the tests check that our schemas have only supported keywords"))
     }
 
-    /// Reports what the schema says of `value`.
+    /// Checks `value`, and reports its problems.
     pub(crate) fn check(&self, document: Document, value: &Value, report: &mut Report) {
         Check { root: &self.0, document, pointer: String::new(), report }.keywords(&self.0, value);
     }
 }
 
-/// One walk through a document.
+/// The check of a document.
 struct Check<'a> {
     root: &'a Keywords,
     document: Document,
-    /// Where the value stands that is looked at.
+    /// A JSON pointer to the current value.
     pointer: String,
     report: &'a mut Report,
 }
@@ -67,20 +67,22 @@ impl Check<'_> {
         self.report.add(self.document, &self.pointer, found, allowed, rule);
     }
 
-    /// Does something with a field or an item of the value that is looked at.
-    fn inside(&mut self, part: &str, look: impl FnOnce(&mut Self)) {
+    /// Calls `check` while the field or item `part` of the current value is the current value.
+    fn inside(&mut self, part: &str, check: impl FnOnce(&mut Self)) {
         let length = self.pointer.len();
         self.pointer.push('/');
         self.pointer.push_str(&escape(part));
-        look(self);
+        check(self);
         self.pointer.truncate(length);
     }
 
     fn node(&mut self, node: &Node, value: &Value) {
         match node {
             Node::Any(true) => {}
-            // The one place where our schemas have it.
-            Node::Any(false) => self.add("manifests beside layers", "layers, or manifests in an index, not both", LAYERS_OR_MANIFESTS),
+            // Our schemas have this only for `manifests` in a manifest.
+            Node::Any(false) => {
+                self.add("a field of an index", "layers in a manifest, or manifests in an index, but not both", LAYERS_OR_MANIFESTS)
+            }
             Node::Keywords(keywords) => self.keywords(keywords, value),
         }
     }
@@ -117,7 +119,7 @@ impl Check<'_> {
 
     fn object(&mut self, schema: &Keywords, fields: &Map<String, Value>) {
         for name in schema.required.iter().filter(|name| !fields.contains_key(*name)) {
-            let allowed = schema.properties.get(name).map_or_else(unnamed, |node| self.root.allowed_by(node));
+            let allowed = schema.properties.get(name).map_or_else(any_value, |node| self.root.allowed_by(node));
             self.inside(name, |check| check.add("nothing", allowed, "required"));
         }
         for (name, value) in fields {
@@ -130,9 +132,9 @@ impl Check<'_> {
     }
 
     fn unknown(&mut self, schema: &Keywords, field: &str) {
-        let older = OLDER_FIELDS.iter().find(|(older, today)| *older == field && schema.properties.contains_key(*today));
+        let older = OLDER_FIELDS.iter().find(|(older, current)| *older == field && schema.properties.contains_key(*current));
         match older {
-            Some((_, today)) => self.add("the name of an older specification", *today, OLDER_NAME),
+            Some((_, current)) => self.add("a field of an older version of the specification", *current, OLDER_NAME),
             None => self.add("an unknown field", one_of(schema.properties.keys()), "additionalProperties"),
         }
     }
@@ -160,17 +162,18 @@ impl Check<'_> {
         }
     }
 
-    /// Reports a value that is not the one, or none of those, that the schema names.
+    /// Reports a value that is not equal to the `const`, or to any value of the `enum`.
     fn not_listed(&mut self, schema: &Keywords, value: &Value, rule: &str) {
-        match value.as_str().and_then(today).filter(|today| schema.lists(today)) {
-            Some(today) => self.add(format!("{}, of an older specification", describe(value)), today, OLDER_NAME),
+        match value.as_str().and_then(current_media_type).filter(|current| schema.lists(current)) {
+            Some(current) => self.add(format!("{}, from an older version of the specification", describe(value)), current, OLDER_NAME),
             None => self.add(describe(value), self.root.allowed(schema), rule),
         }
     }
 }
 
 impl Keywords {
-    /// What the schema allows, which is in the document `self`: its description, or else what can be told of its keywords.
+    /// What `schema`, a part of the document `self`, allows, in words: its description, or else a
+    /// text that is made from its keywords.
     fn allowed(&self, schema: &Keywords) -> String {
         if let Some(description) = &schema.description {
             description.clone()
@@ -181,14 +184,14 @@ impl Keywords {
         } else if let Some(kind) = schema.kind {
             kind.with_article().to_owned()
         } else {
-            schema.reference.as_ref().map_or_else(unnamed, |reference| self.allowed(self.referenced(reference)))
+            schema.reference.as_ref().map_or_else(any_value, |reference| self.allowed(self.referenced(reference)))
         }
     }
 
     fn allowed_by(&self, node: &Node) -> String {
         match node {
             Node::Keywords(schema) => self.allowed(schema),
-            Node::Any(_) => unnamed(),
+            Node::Any(_) => any_value(),
         }
     }
 
@@ -198,9 +201,9 @@ impl Keywords {
     }
 }
 
-/// What is allowed where a schema allows anything.
-fn unnamed() -> String {
-    "the field".to_owned()
+/// The text for a schema that allows every value.
+fn any_value() -> String {
+    "any value".to_owned()
 }
 
 fn one_of<'a>(options: impl Iterator<Item = &'a String>) -> String {
@@ -212,8 +215,8 @@ fn one_of<'a>(options: impl Iterator<Item = &'a String>) -> String {
     }
 }
 
-/// Today's media type for one of the older family.
-fn today(media_type: &str) -> Option<String> {
+/// The current media type for a media type of an older version of the specification.
+fn current_media_type(media_type: &str) -> Option<String> {
     let rest = media_type.strip_prefix("application/vnd.cnai.model.")?;
     Some(format!("application/vnd.cncf.model.{rest}"))
 }

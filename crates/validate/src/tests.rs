@@ -1,4 +1,4 @@
-//! What is refused, where, and by which rule.
+//! Tests of the problems: what is rejected, where, and by which rule.
 
 mod artifact;
 mod evaluator;
@@ -12,7 +12,7 @@ use crate::Report;
 use modelpack_spec::{Descriptor, Digest, media_type};
 use serde_json::{Value, json};
 
-/// A config that says all that a config can say, of an artifact with these layers.
+/// A config with every field, for an artifact with these diffIds.
 fn config_of(diff_ids: &[Digest]) -> Value {
     let diff_ids: Vec<String> = diff_ids.iter().map(Digest::to_string).collect();
     json!({
@@ -37,7 +37,8 @@ fn config() -> Value {
     config_of(&[Digest::of(b"a"), Digest::of(b"b")])
 }
 
-/// A manifest that says all that a manifest can say: a raw layer with the bytes `a`, and a gzip archive with the bytes `gz`.
+/// A manifest with every field. It has a raw layer with the bytes `a`, and a gzip archive with the
+/// bytes `gz`.
 fn manifest_of(config: &[u8]) -> Value {
     let metadata = r#"{"name":"a.bin","mode":420,"uid":0,"gid":0,"size":1,"mtime":"1970-01-01T00:00:00Z","typeflag":0}"#;
     json!({
@@ -71,7 +72,7 @@ fn metadata() -> Value {
     json!({ "name": "a", "mode": 420, "uid": 0, "gid": 0, "size": 1, "mtime": "1970-01-01T00:00:00Z", "typeflag": 0 })
 }
 
-/// `document` with the field at `pointer` set, or removed if there is no value.
+/// `document` with the field at `pointer` set to `value`, or removed if there is no value.
 fn with(mut document: Value, pointer: &str, value: Option<Value>) -> Value {
     let (parent, field) = pointer.rsplit_once('/').expect("a field");
     let field = field.replace("~1", "/").replace("~0", "~");
@@ -85,12 +86,12 @@ fn with(mut document: Value, pointer: &str, value: Option<Value>) -> Value {
     document
 }
 
-/// Pointers and rules of all problems.
+/// The pointer and the rule of each problem.
 fn broken(report: &Report) -> Vec<(&str, &str)> {
     report.problems.iter().map(|problem| (problem.pointer.as_str(), problem.rule.as_str())).collect()
 }
 
-/// All fields and items of `value`, as pointers.
+/// Adds the pointers of all fields and items of `value`, which is at the pointer `at`, to `all`.
 fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
     let children: Vec<(String, &Value)> = match value {
         Value::Object(fields) => fields.iter().map(|(key, child)| (crate::report::escape(key), child)).collect(),

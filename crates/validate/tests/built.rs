@@ -1,11 +1,11 @@
-//! What the builders build is valid, whatever was said: they refuse the rest.
+//! Whatever the builders get, they build a valid artifact or return an error.
 
 use modelpack_spec::{ArtifactBuilder, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, LayerInput, LayerKind};
 use modelpack_validate::validate_artifact;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use std::collections::BTreeMap;
 
-/// Texts that some field takes and others do not, and any other.
+/// Texts that are valid for some fields and invalid for others, and any other text.
 fn text() -> impl Strategy<Value = String> {
     let known = [
         "",
@@ -64,7 +64,7 @@ fn config() -> impl Strategy<Value = ConfigBuilder> {
         ConfigBuilder::language,
     ];
     vec((select(setters.to_vec()), text()), 0..3)
-        .prop_map(|said| said.into_iter().fold(ConfigBuilder::new(), |builder, (set, text)| set(builder, text)))
+        .prop_map(|settings| settings.into_iter().fold(ConfigBuilder::new(), |builder, (set, text)| set(builder, text)))
 }
 
 fn layer() -> impl Strategy<Value = LayerInput> {
@@ -101,7 +101,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn what_the_builders_do_not_refuse_is_valid(
+    fn built_artifacts_are_valid(
         config in config(),
         layers in vec(layer(), 0..3),
         subject in option::weighted(0.2, (text(), prop_oneof![Just(1), any::<u64>()])),

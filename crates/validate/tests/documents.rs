@@ -1,4 +1,5 @@
-//! Every JSON example in this repository's documents is what its fence says: a fence without a media type is an error.
+//! Checks every JSON example in the documents of this repository against the media type in its
+//! fence. A fence without a media type is an error.
 
 use modelpack_spec::{Config, Manifest, annotation, media_type};
 use modelpack_validate::{RULES, Report, validate_artifact, validate_config, validate_file_metadata, validate_manifest};
@@ -21,9 +22,10 @@ impl Fence {
         self.info.split_whitespace().next().is_some_and(|language| language.to_lowercase().starts_with("json"))
     }
 
-    /// Holds the block to its media type, which is the second word of its first line.
+    /// Checks the block against its media type, which is the second word of its first line. Returns
+    /// the media type.
     fn check(&self) -> Result<&str, String> {
-        let media_type = self.info.split_whitespace().nth(1).ok_or("the fence names no media type")?;
+        let media_type = self.info.split_whitespace().nth(1).ok_or("the fence has no media type")?;
         let valid = |report: Report| if report.is_valid() { Ok(()) } else { Err(format!("{:#?}", report.problems)) };
         let metadata = format!("application/json;annotation={}", annotation::FILE_METADATA);
         match media_type {
@@ -36,7 +38,7 @@ impl Fence {
                 serde_json::from_str::<serde_json::Value>(&self.text).map_err(|e| e.to_string())?;
             }
             other if other == metadata => valid(validate_file_metadata(self.text.as_bytes()))?,
-            other => return Err(format!("nobody knows how to check a {other}")),
+            other => return Err(format!("there is no check for the media type {other}")),
         }
         Ok(media_type)
     }
@@ -68,7 +70,7 @@ fn fences(markdown: &str) -> Vec<Fence> {
     fences
 }
 
-/// The documentation comments of a Rust file, line by line; other lines are empty.
+/// The documentation comments of a Rust file. Other lines are replaced by empty lines.
 fn comments(rust: &str) -> String {
     let comment = |line: &str| {
         let line = line.trim_start();
@@ -81,7 +83,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Files that this repository wrote: no build output, nothing hidden, no models of the tests.
+/// Adds the files of this repository to `files`, without build output, hidden files and test
+/// models.
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -98,7 +101,7 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn every_json_example_is_what_its_fence_says() {
+fn every_json_example_matches_its_media_type() {
     let mut files = Vec::new();
     walk(&root(), &mut files);
     let (mut documents, mut types, mut wrong) = (0, BTreeSet::new(), Vec::new());
@@ -128,14 +131,14 @@ fn the_examples_of_the_specification_are_one_artifact() {
     let text = fs::read_to_string(root().join("docs/reference/specification.md")).unwrap();
     let all = fences(&text);
     let of = |media_type: &str| &all.iter().find(|fence| fence.info.ends_with(media_type)).expect(media_type).text;
-    // As it is stored, without the white space that makes it readable.
+    // The stored form has no white space.
     let config = Config::parse(of(media_type::CONFIG).as_bytes()).unwrap().to_bytes();
     let report = validate_artifact(of(media_type::IMAGE_MANIFEST).as_bytes(), Some(&config), &BTreeMap::new());
     assert!(report.is_valid() && report.unread.is_empty(), "{report:#?}");
 }
 
 #[test]
-fn every_rule_is_documented_as_it_is() {
+fn every_rule_is_documented() {
     let text = fs::read_to_string(root().join("docs/reference/specification.md")).unwrap();
     for (name, what) in RULES {
         assert!(text.contains(&format!("\n| `{name}` | {what} |\n")), "{name}: {what}");
@@ -143,7 +146,7 @@ fn every_rule_is_documented_as_it_is() {
 }
 
 #[test]
-fn a_fence_that_lies_or_says_nothing_is_an_error() {
+fn a_fence_with_a_wrong_or_missing_media_type_is_an_error() {
     let check = |markdown: &str| fences(markdown)[0].check().map(str::to_owned);
     assert!(check("```json\n{}\n```").unwrap_err().contains("no media type"));
     assert!(check("```json application/vnd.cncf.model.config.v1+json\n{}\n```").unwrap_err().contains("required"));

@@ -77,7 +77,7 @@ async fn validate(target: &ValidateTarget, args: &Args, context: &Context) -> Re
     if !args.read_layers {
         return Ok(context.modelpack(&args.registry).validate(target, &options).await?);
     }
-    let transfer = TransferArgs { registry: args.registry.clone(), concurrency: 1 };
+    let transfer = TransferArgs::with(args.registry.clone());
     context.transfer("reading", &transfer, async |m| m.validate(target, &options).await).await
 }
 

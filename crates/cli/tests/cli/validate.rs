@@ -76,7 +76,7 @@ fn every_problem_of_a_file_is_a_line_with_its_pointer() {
     ] {
         assert!(lines.contains(&line), "{line} not in:\n{shown}");
     }
-    assert!(lines[3].starts_with("  config /config/precision: found a string, \"bf16\"; allowed: each once"), "{shown}");
+    assert!(lines[3].starts_with("  config /config/precision: found a string, \"bf16\"; allowed: one or more of these types"), "{shown}");
     let result = &results(&cli, "validate config.json", 5)[0];
     assert_eq!((&result["subject"], &result["valid"], &result["digest"]), (&json!("config"), &json!(false), &Value::Null));
     let problem = json!({

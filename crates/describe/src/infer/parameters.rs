@@ -90,7 +90,7 @@ impl Parameters {
     }
 }
 
-/// `count` with at most one decimal and one of K, M, B, T, Q; `None` if it rounds to zero.
+/// `count` with at most one decimal place, then K, M, B, T or Q; `None` if it rounds to zero.
 pub(super) fn size(count: u64) -> Option<String> {
     const SCALES: [(u64, char); 5] =
         [(1_000, 'K'), (1_000_000, 'M'), (1_000_000_000, 'B'), (1_000_000_000_000, 'T'), (1_000_000_000_000_000, 'Q')];

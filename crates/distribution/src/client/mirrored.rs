@@ -3,7 +3,7 @@
 use super::{RemoteRepository, registries::Pulls};
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use modelpack_spec::{Descriptor, Manifest, Selector};
+use modelpack_spec::{Descriptor, Digest, Manifest, Selector, Tag};
 use modelpack_transfer::{Body, Error, Notice, Notices, Result, Source};
 use std::{
     fmt,
@@ -42,6 +42,10 @@ impl MirroredRepository {
     /// The repository where the last manifest was found: at a mirror, or at the registry.
     pub fn in_use(&self) -> &RemoteRepository {
         self.0.place(self.0.found.load(Relaxed))
+    }
+
+    fn is_mirror_in_use(&self) -> bool {
+        self.0.found.load(Relaxed) < self.0.mirrors.len()
     }
 }
 
@@ -136,6 +140,24 @@ impl Source for MirroredRepository {
             }
         });
         Ok(Body::from_stream(pieces, Some(len)))
+    }
+    fn gives_ranges(&self) -> bool {
+        self.in_use().gives_ranges()
+    }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        // A mirror may have the artifact without its signatures, so the registry is asked, and the mirror only if that fails.
+        match Source::referrers(&self.0.registry, subjects).await {
+            Err(_) if self.is_mirror_in_use() => Source::referrers(self.in_use(), subjects).await,
+            answer => answer,
+        }
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        match Source::tags(&self.0.registry).await {
+            Err(_) if self.is_mirror_in_use() => Source::tags(self.in_use()).await,
+            answer => answer,
+        }
     }
 }
 

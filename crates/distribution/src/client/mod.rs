@@ -5,6 +5,7 @@
 mod auth;
 mod listing;
 mod mirrored;
+mod open_uploads;
 mod refusal;
 mod registries;
 mod registry;
@@ -14,6 +15,7 @@ mod upload;
 
 pub use mirrored::MirroredRepository;
 pub use modelpack_http::{Authorities, Certificates, ClientOptions, Credentials, Login, Proxies, ProxyUrl, RetryOptions, Timeouts};
+pub use open_uploads::OpenUploads;
 pub use registries::{Registries, RegistriesFile};
 pub use repository::RemoteRepository;
 
@@ -34,6 +36,7 @@ use std::{
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    uploads: Option<Arc<OpenUploads>>,
 }
 
 struct Shared {
@@ -70,12 +73,18 @@ impl Client {
         Self::with_registries(options, Registries::default())
     }
 
+    /// Remembers open upload sessions in `uploads`, so that an upload that was killed or interrupted can be continued by another process.
+    /// Without it, an upload that is dropped ends its session.
+    pub fn remembering_uploads(self, uploads: OpenUploads) -> Self {
+        Self { uploads: Some(Arc::new(uploads)), ..self }
+    }
+
     /// Creates a client that knows this of registries.
     ///
     /// Fails if a proxy, the user agent or a file with certificates cannot be used.
     pub fn with_registries(options: ClientOptions, registries: Registries) -> Result<Self> {
         let http = HttpClient::new(&options)?;
-        Ok(Self { shared: Arc::new(Shared { http, options, registries, opened: Mutex::default() }) })
+        Ok(Self { shared: Arc::new(Shared { http, options, registries, opened: Mutex::default() }), uploads: None })
     }
 
     /// A repository, which does not have to exist.
@@ -105,7 +114,7 @@ impl Client {
 
     fn at(&self, Location { name, is_insecure }: Location, role: Role) -> Result<RemoteRepository> {
         let host = Host { name: name.host().unwrap_or_default().to_owned(), is_insecure };
-        Ok(RemoteRepository::new(self.opened(host, role)?, &name))
+        Ok(RemoteRepository::new(self.opened(host, role)?, &name, self.uploads.clone()))
     }
 
     /// A registry, by its host and port.

@@ -1,6 +1,6 @@
 //! One registry: its URL, and the authorization of the requests to it.
 
-use super::{ClientOptions, auth::Authority};
+use super::{ClientOptions, auth::Authority, upload::UploadHabits};
 use crate::protocol::route::Route;
 use modelpack_http::{HttpClient, Login, Origin, Url, origin_url};
 use modelpack_transfer::{Error, Notices, Result};
@@ -12,6 +12,7 @@ pub(crate) struct Registry {
     pub(crate) name: String,
     pub(crate) origin: Arc<Origin<Authority>>,
     pub(crate) notices: Notices,
+    pub(crate) upload_habits: UploadHabits,
 }
 
 impl Registry {
@@ -25,7 +26,7 @@ impl Registry {
         let authority = Authority::new(name, &url, is_insecure, &http, options, login);
         let origin = Origin::new(url, http, authority);
         let origin = Arc::new(if is_insecure { origin.or_plain_http() } else { origin });
-        Ok(Self { name: name.to_owned(), origin, notices: options.notices.clone() })
+        Ok(Self { name: name.to_owned(), origin, notices: options.notices.clone(), upload_habits: UploadHabits::default() })
     }
 
     /// The URL of a route.

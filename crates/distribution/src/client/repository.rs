@@ -1,6 +1,12 @@
 //! A repository of a registry.
 
-use super::{refusal::is_unsupported, registry::Registry, scope::Scope, upload::RemoteUpload};
+use super::{
+    open_uploads::{Claim, OpenUploads},
+    refusal::is_unsupported,
+    registry::Registry,
+    scope::Scope,
+    upload::RemoteUpload,
+};
 use crate::protocol::{header, query::Query, route::Route};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,10 +15,8 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use modelpack_http::{Failure, Payload, Request, Resource, Response, Url, download};
-use modelpack_spec::{
-    Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
-};
-use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
+use modelpack_spec::{Descriptor, Digest, Document, ImageIndex, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type};
+use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, blocking, verify_bytes, verify_manifest};
 use std::{
     fmt,
     ops::Range,
@@ -33,6 +37,8 @@ pub struct RemoteRepository {
     /// Without the host.
     pub(super) path: RepositoryName,
     mounts: Option<Mounts>,
+    /// Where open upload sessions are remembered.
+    uploads: Option<Arc<OpenUploads>>,
 }
 
 /// Where blobs are mounted from.
@@ -44,15 +50,15 @@ struct Mounts {
 }
 
 impl RemoteRepository {
-    pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName, uploads: Option<Arc<OpenUploads>>) -> Self {
         let path = RepositoryName::without_host(with_namespace(name).path()).expect("the path of a valid name is valid");
-        Self { registry, path, mounts: None }
+        Self { registry, path, mounts: None, uploads }
     }
 
     /// Mounts blobs from the repository `from` instead of sending them, if the registry allows it. Has no effect unless `from` is another
     /// repository of the same registry.
     pub fn mounting_from(self, from: &RepositoryName) -> Self {
-        let other = Self::new(self.registry.clone(), from).path;
+        let other = Self::new(self.registry.clone(), from, None).path;
         let is_other = from.host() == Some(&self.registry.name) && other != self.path;
         let mounts = is_other.then(|| Mounts { from: other, are_refused: Arc::default() });
         Self { mounts, ..self }
@@ -146,12 +152,32 @@ impl RemoteRepository {
         self.registry.origin.send(Request::new(Method::POST, url, &scope, &what)).await
     }
 
+    /// The upload session of a blob that is remembered, or the right to remember one. `None` if sessions are not remembered, or if another
+    /// upload uses that of the blob.
+    pub(super) async fn claim_session(&self, digest: &Digest) -> Option<Claim> {
+        let (uploads, name, digest) = (self.uploads.clone()?, self.to_string(), digest.clone());
+        match blocking(move || uploads.claim(&name, &digest)).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                debug!(%error, "upload sessions are not remembered");
+                None
+            }
+        }
+    }
+
+    /// Forgets the upload session of a blob that is not uploaded any more.
+    async fn forget_session(&self, digest: &Digest) {
+        if let Some(mut claim) = self.claim_session(digest).await {
+            blocking(move || claim.forget()).await;
+        }
+    }
+
     /// Asks the registry to mount a blob. If it does not, it may have opened an upload session.
     async fn mount(&self, blob: &Descriptor, mounts: &Mounts) -> Result<Mounted> {
         let query = Query::default().with("mount", &blob.digest).with("from", &mounts.from);
         match self.open_session(Some(query)).await {
             Ok(response) if response.status() == StatusCode::CREATED => Ok(Mounted::Yes),
-            Ok(response) => Ok(Mounted::No(Some(self.registry.origin.location(&response)?))),
+            Ok(response) => Ok(Mounted::No(Some(response))),
             // Some registries answer with an error, although they should open a session.
             Err(Error::NotFound { .. }) => Ok(Mounted::No(None)),
             Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::Protocol { .. }) => {
@@ -221,9 +247,7 @@ impl RemoteRepository {
         }
         index.manifests.push(manifest.descriptor());
         let what = format!("{self}{at}");
-        let invalid = |source| Error::InvalidManifest { what: what.clone(), source };
-        let bytes = serde_json::to_vec(&index).map_err(|e| invalid(InvalidManifest::Json(e)))?;
-        let index = Manifest::parse(bytes, None).map_err(invalid)?;
+        let index = Manifest::from_index(index).map_err(|source| Error::InvalidManifest { what, source })?;
         self.send_manifest(&at, &index).await.map(drop)
     }
 
@@ -259,7 +283,8 @@ fn may_take_blob(error: &Error) -> bool {
 /// The answer to a mount.
 enum Mounted {
     Yes,
-    No(Option<Url>),
+    /// The answer that opened a session, if there is one.
+    No(Option<Response>),
 }
 
 impl fmt::Display for RemoteRepository {
@@ -285,6 +310,10 @@ impl Source for RemoteRepository {
         verify_manifest(&what, bytes, media_type, &digest)
     }
 
+    fn gives_ranges(&self) -> bool {
+        self.registry.origin.gives_ranges()
+    }
+
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let what = self.blob_name(&blob.digest);
         if range.start > range.end || range.end > blob.size {
@@ -296,6 +325,14 @@ impl Source for RemoteRepository {
         }
         let (origin, scope, url) = (self.registry.origin.clone(), self.scope(&["pull"]), self.blob_url(&blob.digest));
         download(Resource { origin, scope, url, what, size: blob.size }, range).await
+    }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        self.list_referrers(subjects).await.map(Some)
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        self.tags().await.map(Some)
     }
 }
 
@@ -310,6 +347,7 @@ impl Sink for RemoteRepository {
         if let Some(blob) = blob {
             if self.holds(blob).await? {
                 debug!(blob = %blob.digest, "the registry has the blob already");
+                self.forget_session(&blob.digest).await;
                 return Ok(Begin::Exists);
             }
             if let Some(mounts) = self.mounts_from() {

@@ -82,7 +82,7 @@ async fn an_artifact_goes_there_and_back() {
     let v1 = Selector::Tag(tag("v1"));
     here.put_manifest(&v1, &manifest).await.unwrap();
     let progress = Arc::new(Progress::default());
-    let options = CopyOptions { concurrency: 4, progress: progress.clone() };
+    let options = CopyOptions { concurrency: 4, progress: progress.clone(), ..CopyOptions::default() };
     copy(&here, &manifest, &there, &v1, &options).await.unwrap();
     assert_eq!(progress.snapshot().moved, layer.len() as u64 + 2);
     let back = MemoryStore::new();

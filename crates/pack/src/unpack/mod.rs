@@ -29,7 +29,7 @@ use contents::invalid;
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
-use modelpack_transfer::{Error, Progress, Source, Verifier, blocking, for_each_concurrent};
+use modelpack_transfer::{Connections, Error, Progress, Source, Verifier, blocking, for_each_concurrent};
 use raw::{Found, RawFile};
 use serde::Serialize;
 use staging::Staging;
@@ -47,8 +47,24 @@ pub struct UnpackOptions {
     pub concurrency: usize,
     /// The counter for bytes of layers.
     pub progress: Arc<Progress>,
+    /// The connections that all transfers share.
+    pub connections: Arc<Connections>,
     /// A cache that avoids hashing existing files, and gets the digests of written files.
     pub digest_cache: Option<DigestCache>,
+}
+
+impl Default for UnpackOptions {
+    /// All files, one layer after the other, without replacing anything.
+    fn default() -> Self {
+        Self {
+            selection: Selection::default(),
+            force: false,
+            concurrency: 1,
+            progress: Arc::default(),
+            connections: Connections::default_limit(),
+            digest_cache: None,
+        }
+    }
 }
 
 /// The result of unpacking. Each list is in the order of its paths or layers.
@@ -354,7 +370,8 @@ impl Unpacking<'_> {
     }
 
     async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, form: Form<'_>) -> Result<archive::Archived, Error> {
-        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(self.options.progress.clone());
+        let part = self.options.progress.blob(&layer.descriptor);
+        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(part);
         let what = name(layer);
         let verifier = Verifier::named(&what, &layer.descriptor);
         let file = form.file.map(|path| (path.clone(), layer.is_executable()));

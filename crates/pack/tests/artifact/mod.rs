@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use async_trait::async_trait;
-use modelpack_pack::{Error, Selection, UnpackOptions, Unpacked, unpack};
+use modelpack_pack::{Error, UnpackOptions, Unpacked, unpack};
 use modelpack_spec::{Descriptor, Digest, Encoding, ImageManifest, LayerKind, LayerType, Manifest, Selector, annotation, media_type};
 use modelpack_transfer::{Body, Error as StoreError, MemoryStore, Source, put_bytes};
-use std::{collections::BTreeMap, fs, io::Write, ops::Range, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, io::Write, ops::Range, path::Path};
 
 /// An artifact in memory. Its blobs can be damaged after the store has verified them.
 pub(crate) struct Artifact {
@@ -88,7 +88,7 @@ impl Source for Artifact {
 }
 
 pub(crate) fn options() -> UnpackOptions {
-    UnpackOptions { selection: Selection::default(), force: false, concurrency: 3, progress: Arc::default(), digest_cache: None }
+    UnpackOptions { concurrency: 3, ..UnpackOptions::default() }
 }
 
 pub(crate) fn forced() -> UnpackOptions {

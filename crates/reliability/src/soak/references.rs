@@ -1,6 +1,6 @@
 //! The expected tags: which ones users pushed, and whether they may be deleted.
 
-use crate::random::Random;
+use modelpack_testkit::Random;
 use std::collections::HashMap;
 
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -195,7 +195,7 @@ fn check_config(config: &ModelConfig) -> Result<(), BuildError> {
     for (field, text) in [("architecture", &config.architecture), ("format", &config.format), ("quantization", &config.quantization)] {
         one(&format!("/config/{field}"), text, is_not_empty, TEXT)?;
     }
-    one("/config/paramSize", &config.param_size, is_param_size, "a number with at most one decimal and one of K, M, B, T, Q")?;
+    one("/config/paramSize", &config.param_size, is_param_size, "a number with at most one decimal place, then K, M, B, T or Q")?;
     one("/config/precision", &config.precision, is_precision, "a list of the specification's numeric types, such as float16,int8")?;
     let Some(capabilities) = &config.capabilities else { return Ok(()) };
     no_unknown("/config/capabilities", &capabilities.other)?;

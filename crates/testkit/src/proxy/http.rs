@@ -1,6 +1,7 @@
 //! As much of HTTP/1.1 as it takes to find where messages end.
 
-use std::io;
+use super::link::Passage;
+use std::{io, time::Duration};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The first line of a message and its headers.
@@ -48,8 +49,18 @@ impl Head {
         self.word(1)
     }
 
+    /// Replaces the path and query of a request.
+    pub(super) fn set_path(&mut self, path: &str) {
+        let words: Vec<_> = self.first.split(' ').enumerate().map(|(n, word)| if n == 1 { path } else { word }).collect();
+        self.first = words.join(" ");
+    }
+
     pub(super) fn status(&self) -> &str {
         self.word(1)
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        self.status().starts_with('2')
     }
 
     /// Whether the connection ends with this message.
@@ -111,15 +122,21 @@ pub(super) struct Edit {
     pub(super) cut_after: Option<u64>,
     /// The byte whose lowest bit is flipped.
     pub(super) flip: Option<u64>,
+    /// After so many bytes comes a pause of this length.
+    pub(super) pause: Option<(u64, Duration)>,
+    /// From this byte on, so many bytes come twice, and as many at the end of what is forwarded at once are lost.
+    pub(super) repeat: Option<(u64, u64)>,
+    /// From this byte on, so many bytes are lost, so the connection ends before the whole length came.
+    pub(super) omit: Option<(u64, u64)>,
 }
 
-/// Forwards a body as it is framed. `false` if the edit cut it.
-pub(super) async fn forward<R, W>(from: &mut R, to: &mut W, framing: Framing, edit: Edit) -> io::Result<bool>
+/// Forwards a body as it is framed, and counts its bytes as those of a blob if there is a passage. `false` if the edit made it shorter.
+pub(super) async fn forward<R, W>(from: &mut R, to: &mut W, framing: Framing, edit: Edit, passage: Option<&Passage<'_>>) -> io::Result<bool>
 where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut body = Body { from, to, edit, at: 0 };
+    let mut body = Body { from, to, edit, passage, at: 0, is_shorter: false };
     match framing {
         Framing::Length(length) => body.bytes(length).await,
         Framing::UntilClose => body.bytes(u64::MAX).await,
@@ -143,7 +160,10 @@ struct Body<'a, R, W> {
     from: &'a mut R,
     to: &'a mut W,
     edit: Edit,
+    passage: Option<&'a Passage<'a>>,
+    /// How many bytes were taken from the sender.
     at: u64,
+    is_shorter: bool,
 }
 
 impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Body<'_, R, W> {
@@ -161,7 +181,11 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Body<'_, R, W> {
     async fn bytes(&mut self, length: u64) -> io::Result<bool> {
         let mut left = length;
         while left > 0 {
-            let allowed = self.edit.cut_after.map_or(left, |cut| left.min(cut.saturating_sub(self.at)));
+            if let Some((_, pause)) = self.edit.pause.take_if(|(at, _)| *at <= self.at) {
+                tokio::time::sleep(pause).await;
+            }
+            let stop = [self.edit.cut_after, self.edit.pause.map(|(at, _)| at)].into_iter().flatten().min();
+            let allowed = stop.map_or(left, |stop| left.min(stop.saturating_sub(self.at)));
             if allowed == 0 {
                 return Ok(false);
             }
@@ -169,16 +193,37 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Body<'_, R, W> {
             if buffer.is_empty() {
                 return if length == u64::MAX { Ok(true) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
-            let len = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX));
-            let mut piece = buffer[..len].to_vec();
+            let wanted = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX));
+            let len = match self.passage {
+                Some(passage) => passage.admit(wanted).await,
+                None => wanted,
+            };
+            let mut piece = self.from.fill_buf().await?[..len].to_vec();
             self.from.consume(len);
-            let flip = self.edit.flip.and_then(|at| usize::try_from(at.checked_sub(self.at)?).ok());
-            if let Some(byte) = flip.and_then(|at| piece.get_mut(at)) {
-                *byte ^= 1;
-            }
+            self.change(&mut piece);
             self.to.write_all(&piece).await?;
             (self.at, left) = (self.at + len as u64, left - len as u64);
         }
-        Ok(true)
+        Ok(!self.is_shorter)
+    }
+
+    /// Changes the bytes that are to be forwarded next.
+    fn change(&mut self, piece: &mut Vec<u8>) {
+        let (start, len) = (self.at, piece.len());
+        let inside = |at: u64| usize::try_from(at.checked_sub(start)?).ok().filter(|at| *at < len);
+        if let Some(at) = self.edit.flip.and_then(inside) {
+            piece[at] ^= 1;
+        }
+        let part = |(at, count): (u64, u64)| {
+            let at = inside(at)?;
+            Some(at..len.min(at + usize::try_from(count).unwrap_or(len)))
+        };
+        if let Some(part) = self.edit.repeat.and_then(part) {
+            piece.copy_within(part.start..len - part.len(), part.end);
+        }
+        if let Some(part) = self.edit.omit.and_then(part) {
+            self.is_shorter = true;
+            piece.drain(part);
+        }
     }
 }

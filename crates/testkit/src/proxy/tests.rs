@@ -199,3 +199,150 @@ async fn a_proxy_may_be_dropped_in_an_asynchronous_test() {
     let (address, _bodies) = server(LENGTH);
     drop(FaultProxy::start(address, vec![]));
 }
+
+#[test]
+fn bytes_of_a_body_come_twice_or_are_lost() {
+    let (address, _bodies) = server(LENGTH);
+    let with = |failure| ask(&FaultProxy::start(address, vec![Fault::on("GET", "", failure)]), GET);
+    assert_eq!(with(Failure::Repeat { at: 2, count: 3 }), LENGTH.replace("0123456789", "0123423456"));
+    assert_eq!(with(Failure::Omit { at: 2, count: 3 }), LENGTH.replace("0123456789", "0156789"));
+    assert_eq!(with(Failure::ShortBody(4)), LENGTH.replace("10", "4").replace("0123456789", "0123"));
+}
+
+#[test]
+fn a_body_pauses_and_then_goes_on() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "", Failure::PauseAfter(5, Duration::from_millis(1)))]);
+    assert_eq!(ask(&proxy, GET), LENGTH);
+}
+
+#[test]
+fn a_body_stops_and_its_connection_stays() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "", Failure::StallAfter(5))]);
+    let mut connection = TcpStream::connect(proxy.address()).unwrap();
+    connection.write_all(GET.as_bytes()).unwrap();
+    let expected = LENGTH.trim_end_matches("56789");
+    let mut came = vec![0; expected.len()];
+    connection.read_exact(&mut came).unwrap();
+    assert_eq!(String::from_utf8(came).unwrap(), expected);
+    connection.set_nonblocking(true).unwrap();
+    assert_eq!(connection.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_reset_is_not_an_end() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "", Failure::ResetAfter(5))]);
+    let mut connection = TcpStream::connect(proxy.address()).unwrap();
+    connection.write_all(GET.as_bytes()).unwrap();
+    let error = connection.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_part_claims_to_be_another_one() {
+    let (address, _bodies) = server("HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\nContent-Range: bytes 5-5/10\r\n\r\n5");
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "", Failure::ContentRange("bytes 4-4/10".to_owned()))]);
+    let answer = ask(&proxy, GET);
+    assert!(answer.contains("Content-Range: bytes 4-4/10\r\n") && !answer.contains("5-5"), "{answer}");
+}
+
+#[test]
+fn an_answer_is_lost_after_the_server_has_done_the_work() {
+    let (address, bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("PUT", "", Failure::LoseAnswer)]);
+    assert_eq!(ask(&proxy, "PUT / HTTP/1.1\r\nContent-Length: 2\r\n\r\nab"), "");
+    assert_eq!(bodies.recv().unwrap(), "ab");
+}
+
+#[test]
+fn tokens_expire_and_others_can_be_had() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "/blobs/", Failure::ExpireTokens).times(2)]);
+    let get = |path: &str, token: Option<&str>| {
+        let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        ask(&proxy, &format!("GET {path} HTTP/1.1\r\n{authorization}Connection: close\r\n\r\n"))
+    };
+    assert_eq!(get("/v2/", None), LENGTH, "no token is required before one has expired");
+    for number in 1..3 {
+        let before = format!("token-{}", number - 1);
+        assert!(get("/blobs/", Some(&before)).contains(&format!("realm=\"http://{}/proxy-token\"", proxy.address())));
+        assert!(get("/v2/", Some(&before)).starts_with("HTTP/1.1 401 "));
+        let token = format!("token-{number}");
+        assert!(get("/proxy-token?service=proxy", None).contains(&format!("\"{token}\"")));
+        assert_eq!(get("/v2/", Some(&token)), LENGTH);
+    }
+}
+
+#[test]
+fn a_redirect_is_valid_once() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "/blobs/", Failure::Redirect)]);
+    let answer = ask(&proxy, "GET /v2/a/blobs/b?c HTTP/1.1\r\nConnection: close\r\n\r\n");
+    let location = format!("http://{}/signed/1/v2/a/blobs/b?c", proxy.address());
+    assert!(answer.starts_with("HTTP/1.1 307 ") && answer.contains(&format!("Location: {location}\r\n")), "{answer}");
+    let signed = "GET /signed/1/v2/a/blobs/b?c HTTP/1.1\r\nConnection: close\r\n\r\n";
+    assert_eq!(ask(&proxy, signed), LENGTH);
+    assert!(ask(&proxy, signed).starts_with("HTTP/1.1 403 "));
+}
+
+#[test]
+fn a_session_moves_and_is_not_found_in_its_old_place() {
+    let (address, _bodies) = server("HTTP/1.1 202 Accepted\r\nLocation: /v2/a/blobs/uploads/7?x=1\r\nContent-Length: 0\r\n\r\n");
+    let proxy = FaultProxy::start(address, vec![Fault::on("POST", "", Failure::MoveSession).times(1)]);
+    let request = |method: &str, path: &str| ask(&proxy, &format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n\r\n"));
+    assert!(request("POST", "/v2/a/blobs/uploads/").contains("Location: /moved/1/v2/a/blobs/uploads/7?x=1\r\n"));
+    assert!(request("PATCH", "/v2/a/blobs/uploads/7?x=1").starts_with("HTTP/1.1 404 "));
+    // The server does not know that the session has moved, but the client must not see that.
+    assert!(request("PATCH", "/moved/1/v2/a/blobs/uploads/7?x=1").contains("Location: /moved/1/v2/a/blobs/uploads/7?x=1\r\n"));
+}
+
+#[test]
+fn bytes_of_blobs_are_counted_by_method_and_digest() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "sha256:b", Failure::CutAfter(4)).times(1)]);
+    ask(&proxy, "GET /v2/m/blobs/sha256:b HTTP/1.1\r\n\r\n");
+    ask(&proxy, &GET.replace("a/blobs/b", "m/blobs/sha256:b"));
+    ask(&proxy, &GET.replace("a/blobs/b", "m/manifests/v1"));
+    for (method, target) in [("PATCH", "7?x=1"), ("PUT", "7?x=1&digest=sha256%3Ac"), ("PATCH", "8")] {
+        ask(&proxy, &format!("{method} /v2/m/blobs/uploads/{target} HTTP/1.1\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"));
+    }
+    let traffic = proxy.traffic();
+    let bytes = |to_server, to_client| Bytes { to_server, to_client };
+    assert_eq!(traffic.of_blob("sha256:b"), bytes(0, 14));
+    assert_eq!(traffic.of_blob("sha256:c"), bytes(6, 0));
+    assert_eq!(traffic.of_blob("/v2/m/blobs/uploads/8"), bytes(3, 0));
+    assert_eq!((traffic.of_method("PATCH"), traffic.of_method("PUT")), (bytes(6, 0), bytes(3, 0)));
+    assert_eq!(traffic.total(), bytes(9, 14));
+    assert_eq!((traffic.total().total(), proxy.most_bodies()), (23, 1));
+    ask(&proxy, &GET.replace("a/blobs/b", "m/blobs/sha256:b"));
+    let since = proxy.traffic().since(&traffic);
+    assert_eq!((since.total(), since.blobs().into_iter().collect::<Vec<_>>()), (bytes(0, 10), vec!["sha256:b"]));
+}
+
+#[test]
+fn bodies_of_blobs_wait_at_a_limit_and_their_connections_can_be_cut() {
+    let (address, _bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, Vec::new());
+    proxy.hold_after(Some(4));
+    assert!(!proxy.is_holding(), "nothing waits yet");
+    let mut connection = TcpStream::connect(proxy.address()).unwrap();
+    connection.write_all(GET.as_bytes()).unwrap();
+    while !proxy.is_holding() {
+        thread::yield_now();
+    }
+    let mut came = vec![0; LENGTH.len() - 6];
+    while proxy.unread() < came.len() as u64 {
+        thread::yield_now();
+    }
+    connection.read_exact(&mut came).unwrap();
+    assert!(came.ends_with(b"0123"));
+    proxy.cut();
+    assert_eq!(connection.read_to_end(&mut Vec::new()).unwrap_or_default(), 0);
+    assert_eq!(proxy.traffic().total(), Bytes { to_server: 0, to_client: 4 });
+    // There is no limit any more, but a rate.
+    proxy.hold_after(None);
+    proxy.set_rate(Some(1 << 30));
+    assert_eq!(ask(&proxy, GET), LENGTH);
+}

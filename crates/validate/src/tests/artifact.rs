@@ -1,4 +1,4 @@
-//! Manifest and config together.
+//! Tests of a manifest and a config together.
 
 use super::{broken, config, config_of, manifest_of, with};
 use crate::{Report, unread, validate_artifact};
@@ -17,11 +17,11 @@ fn check(config: &Value, contents: &[(usize, Digest)]) -> Report {
 }
 
 #[test]
-fn diff_ids_are_as_many_as_layers_and_true() {
+fn diff_ids_match_the_layers_in_number_and_digest() {
     let [a, b, gz] = [b"a".as_slice(), b"b", b"gz"].map(Digest::of);
     let report = check(&config(), &[]);
     assert!(report.is_valid(), "{report:#?}");
-    assert_eq!(report.unread, [1], "nobody read the compressed layer");
+    assert_eq!(report.unread, [1], "the compressed layer was not read");
     let report = check(&config(), &[(1, b.clone())]);
     assert!(report.is_valid() && report.unread.is_empty());
     for (diff_ids, contents, expected) in [
@@ -36,24 +36,24 @@ fn diff_ids_are_as_many_as_layers_and_true() {
     let sha512 = Algorithm::Sha512.digest(b"a");
     let other = config_of(&[sha512.clone(), b.clone()]);
     let report = check(&other, &[]);
-    assert!(report.is_valid() && report.unread == [0, 1], "a digest of another algorithm says nothing before the layer is read");
+    assert!(report.is_valid() && report.unread == [0, 1], "digests of different algorithms cannot be compared before the layer is read");
     assert!(check(&other, &[(0, sha512)]).is_valid());
     assert_eq!(broken(&check(&other, &[(0, Algorithm::Sha512.digest(b"x"))])), [("/modelfs/diffIds/0", "diff-id")]);
 }
 
 #[test]
-fn only_layers_that_have_to_be_read_are_named() {
+fn only_layers_that_have_to_be_read_are_listed() {
     let config = config_of(&[Digest::of(b"a"), Algorithm::Sha512.digest(b"b")]).to_string();
     let manifest = manifest_of(config.as_bytes()).to_string();
-    let named = unread(manifest.as_bytes(), config.as_bytes());
-    assert_eq!(named.len(), 1);
-    assert_eq!((named[0].index, named[0].encoding, named[0].algorithm), (1, Encoding::TarGzip, Algorithm::Sha512));
-    assert_eq!(named[0].layer.digest, Digest::of(b"gz"));
+    let listed = unread(manifest.as_bytes(), config.as_bytes());
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].index, listed[0].encoding, listed[0].algorithm), (1, Encoding::TarGzip, Algorithm::Sha512));
+    assert_eq!(listed[0].layer.digest, Digest::of(b"gz"));
     assert!(unread(b"{", b"{}").is_empty());
 }
 
 #[test]
-fn the_config_is_the_one_that_the_manifest_names() {
+fn the_config_matches_its_descriptor_in_the_manifest() {
     let config = config().to_string();
     let manifest = manifest_of(config.as_bytes());
     let check =
@@ -67,7 +67,7 @@ fn the_config_is_the_one_that_the_manifest_names() {
 }
 
 #[test]
-fn problems_of_both_documents_are_told_apart() {
+fn a_problem_names_its_document() {
     let report = check(&with(config(), "/config/precision", Some(json!(16))), &[]);
     assert_eq!(report.problems[0].to_string(), "config /config/precision: found a number, 16; allowed: a string (type)");
     let report = validate_artifact(b"{}", Some(b"{}"), &BTreeMap::new());
@@ -76,7 +76,7 @@ fn problems_of_both_documents_are_told_apart() {
 }
 
 #[test]
-fn what_the_builders_build_is_valid() {
+fn built_artifacts_are_valid() {
     let layer = |index: usize, encoding: Encoding, kind: LayerKind| LayerInput {
         kind,
         encoding,
@@ -100,13 +100,13 @@ fn what_the_builders_build_is_valid() {
 }
 
 #[test]
-fn what_no_reader_can_read_is_not_valid() {
-    // A number that JSON Schema takes for a whole one, and typed readers do not.
+fn an_artifact_that_cannot_be_read_is_not_valid() {
+    // JSON Schema accepts this number as an integer, but typed readers do not.
     let config = config().to_string();
     let manifest = manifest_of(config.as_bytes()).to_string().replace("\"size\":2}", "\"size\":2.0}");
     let report = validate_artifact(manifest.as_bytes(), None, &BTreeMap::new());
     assert_eq!(broken(&report), [("", "readable")]);
-    // A title that nobody may write to is one only where it is the path.
+    // The schema and the rules accept this title of an archive, but a reader rejects it as a path.
     let titled = with(manifest_of(config.as_bytes()), "/layers/1/annotations", Some(json!({ "org.opencontainers.image.title": "../x" })));
     assert_eq!(broken(&validate_artifact(titled.to_string().as_bytes(), None, &BTreeMap::new())), [("", "readable")]);
     let manifest = manifest_of(config.as_bytes()).to_string();

@@ -1,4 +1,5 @@
-//! Our evaluator of schemas, held to a general one: both find the same faults, whatever a document is changed to.
+//! Compares our evaluator of schemas with a general one: both find the same faults in any changed
+//! document.
 
 use super::{config, manifest, metadata, pointers, with};
 use crate::{
@@ -13,7 +14,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::LazyLock};
 
-/// A kind of document: one that has all fields, our schema, and the same for the other evaluator.
+/// A type of document: an example with every field, and its schema for both evaluators.
 struct Subject {
     document: Value,
     schema: &'static schema::Schema,
@@ -37,10 +38,10 @@ static SUBJECTS: LazyLock<[Subject; 3]> = LazyLock::new(|| {
     })
 });
 
-/// Where a fault is, and which keyword says so.
+/// The pointer of a fault, and the keyword that is broken.
 type Fault = (String, String);
 
-/// The faults that the other evaluator finds.
+/// The faults that the general evaluator finds.
 fn expected(validator: &Validator, value: &Value) -> BTreeSet<Fault> {
     let faults = validator.iter_errors(value).flat_map(|error| {
         let at = error.instance_path().as_str();
@@ -56,7 +57,8 @@ fn expected(validator: &Validator, value: &Value) -> BTreeSet<Fault> {
     faults.collect()
 }
 
-/// The faults that we find. Where we say more than the keyword, the keyword is that which the other one names there.
+/// The faults that our evaluator finds. If it names a rule instead of a keyword, the keyword is the
+/// one that the general evaluator names at the same pointer.
 fn found(schema: &schema::Schema, value: &Value, expected: &BTreeSet<Fault>) -> BTreeSet<Fault> {
     let mut report = Report::default();
     schema.check(Document::Json, value, &mut report);
@@ -66,8 +68,8 @@ fn found(schema: &schema::Schema, value: &Value, expected: &BTreeSet<Fault>) -> 
             LAYERS_OR_MANIFESTS => &["falseSchema"],
             _ => &[],
         };
-        let of_that = expected.iter().find(|(pointer, keyword)| *pointer == problem.pointer && keywords.contains(&keyword.as_str()));
-        of_that.cloned().unwrap_or((problem.pointer, problem.rule))
+        let same = expected.iter().find(|(pointer, keyword)| *pointer == problem.pointer && keywords.contains(&keyword.as_str()));
+        same.cloned().unwrap_or((problem.pointer, problem.rule))
     });
     faults.collect()
 }
@@ -135,7 +137,8 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// `document` with a value, or without it, at one of its places; `new` names a field that is added to the object there.
+/// Changes one place of `document`: sets it to `value`, or removes it if there is no value. If
+/// `new` is not empty and the place is an object, adds a field of this name instead.
 fn changed(document: Value, place: usize, new: &str, value: Option<Value>) -> Value {
     let mut places = vec![String::new()];
     pointers(&document, "", &mut places);
@@ -168,7 +171,7 @@ proptest! {
 }
 
 #[test]
-fn a_schema_with_a_keyword_that_we_do_not_evaluate_is_refused() {
+fn a_schema_with_an_unsupported_keyword_is_rejected() {
     let read = |schema: Value| serde_json::from_value::<Keywords>(schema).is_ok();
     assert!(read(json!({ "$id": "urn:x", "type": "object", "properties": { "a": { "minLength": 1 }, "b": true } })));
     for unknown in [

@@ -1,4 +1,4 @@
-//! Documents that are no JSON, or too much of it.
+//! Tests of documents that are not JSON, and of the limits.
 
 use super::{broken, config};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 use std::collections::BTreeMap;
 
 #[test]
-fn what_is_no_json_is_refused_at_its_line() {
+fn text_that_is_not_json_is_rejected_with_its_line() {
     for (text, at) in [
         ("", "line 1, column 0"),
         ("{\n  \"descriptor\": {},\n  \"config\" {}\n}", "line 3, column 12"),
@@ -26,7 +26,7 @@ fn what_is_no_json_is_refused_at_its_line() {
 }
 
 #[test]
-fn a_field_that_is_there_twice_is_refused_wherever_it_is() {
+fn duplicate_fields_are_rejected_at_every_level() {
     let text = config().to_string();
     let twice = text.replace("\"name\":", "\"name\":\"other\",\"name\":").replace("\"type\":", "\"type\":\"layers\",\"type\":");
     assert_eq!(broken(&validate_config(twice.as_bytes())), [("/descriptor/name", "duplicate-key"), ("/modelfs/type", "duplicate-key")]);
@@ -38,7 +38,7 @@ fn a_field_that_is_there_twice_is_refused_wherever_it_is() {
 }
 
 #[test]
-fn too_deep_too_large_and_too_much_are_refused() {
+fn the_limits_of_depth_size_and_values_are_enforced() {
     let nested = |depth: usize| format!("{{\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(broken(&validate_config(nested(MAX_DEPTH + 1).as_bytes()))[0].1, "depth");
     assert!(broken(&validate_config(nested(MAX_DEPTH).as_bytes())).iter().all(|(_, rule)| *rule != "depth"));
@@ -49,7 +49,7 @@ fn too_deep_too_large_and_too_much_are_refused() {
 }
 
 #[test]
-fn of_many_problems_the_first_are_kept_and_the_others_counted() {
+fn the_first_problems_are_kept_and_the_others_counted() {
     let text = format!(r#"{{"descriptor":{{"authors":[{}0]}},"config":{{}},"modelfs":{{}}}}"#, "0,".repeat(20_000));
     let report = validate_config(text.as_bytes());
     assert_eq!((report.problems.len(), report.omitted), (MAX_PROBLEMS, 20_003 - MAX_PROBLEMS));
@@ -57,7 +57,7 @@ fn of_many_problems_the_first_are_kept_and_the_others_counted() {
 }
 
 #[test]
-fn a_long_name_is_not_repeated_in_full() {
+fn a_long_name_is_shortened() {
     let long = "x".repeat(1 << 20);
     let twice = format!(r#"{{"{long}":{{{}"a":1}}}}"#, "\"a\":1,".repeat(2000));
     let report = validate_config(twice.as_bytes());
@@ -67,14 +67,14 @@ fn a_long_name_is_not_repeated_in_full() {
 }
 
 #[test]
-fn documents_are_told_apart_by_what_they_hold() {
+fn the_type_of_a_document_is_determined_by_its_content() {
     let is = |text: &str| validate_document(text.as_bytes(), None).map(|(document, _)| document);
     assert_eq!(is(&config().to_string()), Some(Document::Config));
     assert_eq!(is(&super::manifest().to_string()), Some(Document::Manifest));
     assert_eq!(is(&super::metadata().to_string()), Some(Document::FileMetadata));
     assert_eq!(is(r#"{"layers":[],"layers":[]}"#), Some(Document::Manifest));
     assert_eq!(is(r#"{"modelfs":1}"#), Some(Document::Config));
-    // What does not belong in a document is a fault of it, and no reason to look no further.
+    // A field of another type is a problem, but the document is still recognized and checked.
     let faulty = super::with(config(), "/layers", Some(serde_json::json!([]))).to_string();
     assert_eq!(is(&faulty), Some(Document::Config));
     assert_eq!(broken(&validate_document(faulty.as_bytes(), None).unwrap().1), [("/layers", "additionalProperties")]);
@@ -94,7 +94,7 @@ fn documents_are_told_apart_by_what_they_hold() {
 }
 
 #[test]
-fn whatever_the_bytes_are_there_is_a_report() {
+fn any_bytes_give_a_report() {
     for bytes in [&b"\0"[..], b"null", b"{\"layers\":{}}", b"{\"layers\":[null,1,{\"annotations\":[]},{\"annotations\":{\"a\":1}}]}"] {
         assert!(!validate_artifact(bytes, Some(bytes), &BTreeMap::new()).is_valid());
     }

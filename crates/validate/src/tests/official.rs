@@ -1,4 +1,5 @@
-//! The cases that the specification's own tests of its config hold, as facts: what is changed in a small config, and what is refused.
+//! The cases of the specification's own tests of the config: a small config, a change to it, and
+//! the expected problem.
 
 use super::{broken, with};
 use crate::validate_config;
@@ -13,7 +14,7 @@ fn small() -> Value {
 }
 
 #[test]
-fn what_the_official_tests_refuse_is_refused() {
+fn configs_that_the_official_tests_reject_are_rejected() {
     let capabilities = |field: &str, value: Value| ("/config/capabilities".to_owned(), Some(json!({ field: value })));
     let field = |pointer: &str, value: Value| (pointer.to_owned(), Some(value));
     let cases = [
@@ -41,7 +42,7 @@ fn what_the_official_tests_refuse_is_refused() {
         (capabilities("languages", json!("en")), "/config/capabilities/languages", "type"),
         (capabilities("languages", json!(["fra"])), "/config/capabilities/languages/0", "pattern"),
         (capabilities("unknownField", json!(true)), "/config/capabilities/unknownField", "additionalProperties"),
-        // Beyond those tests, what the issue of a strict validator asks for.
+        // Further cases that a strict validator rejects.
         (("/descriptor".to_owned(), None), "/descriptor", "required"),
         (("/modelfs".to_owned(), None), "/modelfs", "required"),
         (("/modelfs/diffIds".to_owned(), None), "/modelfs/diffIds", "required"),
@@ -57,7 +58,7 @@ fn what_the_official_tests_refuse_is_refused() {
 }
 
 #[test]
-fn what_the_official_tests_take_is_taken() {
+fn configs_that_the_official_tests_accept_are_accepted() {
     let minimal = with(small(), "/descriptor/version", None);
     let multimodal = json!({ "inputTypes": ["text", "image"], "outputTypes": ["text", "image", "embedding"] });
     let multimodal = with(with(small(), "/config/architecture", Some(json!("transformer"))), "/config/capabilities", Some(multimodal));

@@ -1,4 +1,4 @@
-//! The rules that no schema says, each with what it takes and what it refuses.
+//! Tests of the rules that a schema cannot express, with documents that each accepts and rejects.
 
 use super::{broken, config, manifest, with};
 use crate::{RULES, Report, validate_artifact, validate_config, validate_manifest};
@@ -9,7 +9,7 @@ fn in_config(pointer: &str, value: Value) -> Report {
     validate_config(with(config(), pointer, Some(value)).to_string().as_bytes())
 }
 
-/// The manifest with an annotation of its raw layer set.
+/// The report on the manifest with this annotation of its raw layer.
 fn annotated(key: &str, value: &str) -> Report {
     validate_manifest(with(manifest(), &format!("/layers/0/annotations/{key}"), Some(json!(value))).to_string().as_bytes())
 }
@@ -24,7 +24,7 @@ const METADATA: &str = "org.cncf.model.file.metadata+json";
 const UNTESTED: &str = "org.cncf.model.file.mediatype.untested";
 
 #[test]
-fn values_have_their_grammars() {
+fn the_syntax_of_values_is_checked() {
     for (pointer, rule, good, bad) in [
         ("/config/paramSize", "param-size", &["8b", "6.7B", "1.0t", "100m"][..], &["8x7B", "", "7", "7000000000", "1.25B"][..]),
         ("/config/precision", "precision", &["float16", "float16,float8_e4m3", "bool"], &["bf16", "", "float16, int8", "int8,int8"]),
@@ -41,7 +41,7 @@ fn values_have_their_grammars() {
 }
 
 #[test]
-fn a_raw_layer_has_a_path_that_can_lie_in_a_directory_with_the_others() {
+fn a_raw_layer_has_a_path_that_does_not_clash_with_other_paths() {
     let missing = validate_manifest(with(manifest(), &at(FILEPATH), None).to_string().as_bytes());
     assert_eq!(broken(&missing), [(at(FILEPATH).as_str(), "filepath-missing")]);
     assert!(validate_manifest(with(manifest(), "/layers/1/annotations", Some(json!({}))).to_string().as_bytes()).is_valid(), "an archive");
@@ -63,12 +63,12 @@ fn a_raw_layer_has_a_path_that_can_lie_in_a_directory_with_the_others() {
         assert_eq!(broken(&second(bad, raw)), [(clash.as_str(), "filepath-clash")], "{bad}");
     }
     let archive = "application/vnd.cncf.model.doc.v1.tar";
-    assert!(second("sub", archive).is_valid(), "an archive's entries have paths of their own");
+    assert!(second("sub", archive).is_valid(), "the files of an archive have paths of their own");
     assert_eq!(second("sub/a.bin", archive).problems[0].rule, "filepath-clash");
 }
 
 #[test]
-fn annotations_agree_with_their_layer() {
+fn annotations_match_their_layer() {
     assert_eq!(broken(&annotated(TITLE, "a.bin")), [(at(TITLE).as_str(), "title")]);
     assert!(validate_manifest(with(manifest(), &at(TITLE), None).to_string().as_bytes()).is_valid());
     assert!(annotated(UNTESTED, "false").is_valid());
@@ -108,7 +108,7 @@ fn annotations_agree_with_their_layer() {
 }
 
 #[test]
-fn what_only_a_raw_layer_says_of_its_file_is_not_asked_of_an_archive() {
+fn rules_for_the_file_of_a_raw_layer_do_not_apply_to_an_archive() {
     let layer = json!({
         "mediaType": "application/vnd.cncf.model.doc.v1.tar", "digest": modelpack_spec::Digest::of(b"b"), "size": 2048,
         "annotations": { FILEPATH: "doc", TITLE: "doc.tar", METADATA: with(with(super::metadata(), "/name", Some(json!("doc"))), "/typeflag", Some(json!(53))).to_string() },
@@ -126,7 +126,7 @@ fn layers_and_manifests_exclude_each_other() {
 }
 
 #[test]
-fn older_names_are_reported_as_what_they_are() {
+fn older_names_are_reported_with_the_current_names() {
     let older = manifest().to_string().replace("vnd.cncf.model", "vnd.cnai.model").replace("org.cncf.model", "org.cnai.model");
     let report = validate_manifest(older.as_bytes());
     let expected = BTreeSet::from([
@@ -143,9 +143,9 @@ fn older_names_are_reported_as_what_they_are() {
         assert!(problem.rule == "older-name" && problem.allowed.contains("cncf"), "{problem}");
     }
     let unknown = manifest().to_string().replace("vnd.cncf.model.doc.v1.tar+gzip", "vnd.cnai.model.doc.v1.zip");
-    assert_eq!(broken(&validate_manifest(unknown.as_bytes())), [("/layers/1/mediaType", "enum")], "no name of any release");
+    assert_eq!(broken(&validate_manifest(unknown.as_bytes())), [("/layers/1/mediaType", "enum")], "not a name of any version");
     let mut fields = Vec::new();
-    for (pointer, older, today) in [
+    for (pointer, older, current) in [
         ("/modelfs", "diff_ids", "diffIds"),
         ("/descriptor", "createTime", "createdAt"),
         ("/config/capabilities", "input_types", "inputTypes"),
@@ -153,14 +153,18 @@ fn older_names_are_reported_as_what_they_are() {
     ] {
         let report = in_config(&format!("{pointer}/{older}"), json!([]));
         assert_eq!(broken(&report), [(format!("{pointer}/{older}").as_str(), "older-name")]);
-        assert_eq!(report.problems[0].allowed, today);
+        assert_eq!(report.problems[0].allowed, current);
         fields.push(report);
     }
-    assert_eq!(broken(&in_config("/descriptor/diff_ids", json!([])))[0].1, "additionalProperties", "it never had that name there");
+    assert_eq!(
+        broken(&in_config("/descriptor/diff_ids", json!([])))[0].1,
+        "additionalProperties",
+        "no version had this name in this object"
+    );
 }
 
 #[test]
-fn every_rule_has_a_name_of_its_own_that_the_tests_see_broken() {
+fn every_rule_has_a_unique_name_and_a_test_that_breaks_it() {
     let names: BTreeSet<&str> = RULES.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), RULES.len());
     let sources = [include_str!("artifact.rs"), include_str!("hostile.rs"), include_str!("rules.rs")];

@@ -1,4 +1,4 @@
-//! The schemas themselves.
+//! Tests of the schemas.
 
 use crate::{CONFIG_SCHEMA, FILE_METADATA_SCHEMA, MANIFEST_SCHEMA};
 use modelpack_spec::{Encoding, LayerKind, LayerType, value::MODALITIES};
@@ -10,7 +10,7 @@ fn schemas() -> [Value; 3] {
 }
 
 #[test]
-fn they_are_schemas_of_the_draft_that_they_name_with_an_id_each() {
+fn schemas_are_valid_and_have_unique_ids() {
     let mut ids = BTreeSet::new();
     for schema in schemas() {
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
@@ -20,7 +20,7 @@ fn they_are_schemas_of_the_draft_that_they_name_with_an_id_each() {
 }
 
 #[test]
-fn they_say_what_the_types_say() {
+fn schemas_list_the_same_values_as_the_types() {
     let [config, manifest, _] = schemas();
     let listed = |schema: &Value, pointer: &str| -> BTreeSet<String> {
         schema.pointer(pointer).unwrap().as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect()

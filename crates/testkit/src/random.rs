@@ -1,16 +1,17 @@
-//! The random generator for all choices here, so that a seed determines a run.
+//! A random generator for choices of tests, so that a seed determines a run.
 
-/// Splitmix64: small, the same on every machine, and random enough for test choices.
+/// Splitmix64: small, the same on every machine, and random enough for choices of tests.
+#[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers for one round of a run, or for one of its users. They are independent of those
-    /// of other rounds.
+    /// The numbers of one stream of a seed, such as a round of a run. They are independent of those of other streams.
     pub fn new(seed: u64, stream: u64) -> Self {
-        Self(Self(Self(seed).next() ^ stream).next())
+        Self(Self(Self(seed).number() ^ stream).number())
     }
 
-    pub fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,7 +21,7 @@ impl Random {
 
     /// A number smaller than `end`, which must not be zero.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.number() % end
     }
 
     /// True with probability 1 / `times`.
@@ -28,12 +29,14 @@ impl Random {
         self.below(times) == 0
     }
 
+    /// One of the choices, of which there must be at least one.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[usize::try_from(self.below(choices.len() as u64)).expect("it is smaller than the length")]
     }
 
+    /// So many random bytes.
     pub fn bytes(&mut self, len: u64) -> Vec<u8> {
-        let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).collect();
+        let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| self.number().to_le_bytes()).collect();
         bytes.truncate(usize::try_from(len).expect("models here are small"));
         bytes
     }
@@ -48,12 +51,12 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_splitmix64() {
         let mut random = Random(0);
-        assert_eq!([random.next(), random.next()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+        assert_eq!([random.number(), random.number()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
     }
 
     #[test]
     fn seeds_and_streams_differ() {
-        let first = |seed, stream| Random::new(seed, stream).next();
+        let first = |seed, stream| Random::new(seed, stream).number();
         assert_eq!(first(1, 2), first(1, 2));
         assert!(first(1, 2) != first(2, 1) && first(1, 2) != first(1, 3) && first(1, 2) != first(2, 2));
     }

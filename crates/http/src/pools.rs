@@ -23,7 +23,7 @@ const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
 
 /// Connections to any number of servers, over HTTP/1.1. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Connections {
+pub(crate) struct Pools {
     shared: Client,
     settings: Arc<Settings>,
     /// The connections to single servers, by host and port; `None` for a server that has no certificates of its own.
@@ -47,7 +47,7 @@ struct Settings {
     routes: Routes,
 }
 
-impl Connections {
+impl Pools {
     /// Fails with [`Error::Setting`] if an option cannot be used.
     pub(crate) fn new(options: &ClientOptions) -> Result<Self> {
         // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.

@@ -1,0 +1,148 @@
+//! Commands and registries that are ended in the middle of a large blob. The bytes that the same
+//! command moves again are counted on the wire.
+
+use crate::{
+    kills::{SIGNALS, Victim},
+    rounds::Tally,
+    scene::{PATIENCE, Scene, Version, Violation, abandoned, expect_failure, finish, shown, wait_for_hold},
+    task::Task,
+};
+use modelpack_testkit::{FaultProxy, Random, Running, Signal, Traffic};
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The commands that move blobs.
+const TASKS: [Task; 8] = [
+    Task::PushDirectory,
+    Task::PushStored,
+    Task::LayoutToRegistry,
+    Task::ArchiveToRegistry,
+    Task::Pull,
+    Task::PullInto,
+    Task::CopyToLayout,
+    Task::CopyToArchive,
+];
+/// The sizes of the large blob, in MiB.
+const SIZES: [u64; 8] = [16, 16, 16, 16, 24, 24, 32, 64];
+
+/// A round. `allowed` is how many bytes of each connection may be moved again.
+pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Tally) -> Result<(), Violation> {
+    let task = random.one_of(&TASKS);
+    let victim = random.one_of(&[Victim::Command, Victim::Command, Victim::Registry, Victim::Both]);
+    let (signal, code) = if random.once_in(2) { SIGNALS[0] } else { random.one_of(&SIGNALS) };
+    let size = (random.one_of(&SIZES) << 20) + random.below(1 << 20);
+    let mut scene = Scene::with_large_layer(modelpack, size, random)?;
+    let proxy = FaultProxy::start(scene.registry.address, Vec::new());
+    scene.host = proxy.address().to_string();
+    let prepared = task.prepare(&scene, random)?;
+    let before = proxy.traffic();
+    let moment = random.below(scene.new.blobs.iter().map(|blob| blob.size).sum());
+    let pause = Duration::from_millis(random.below(20));
+    let restarts_soon = random.once_in(2);
+
+    let mut attempt = || {
+        proxy.hold_after(Some(moment));
+        let mut running = scene.user.start(&prepared.words);
+        wait_for_hold(&proxy, &mut running);
+        thread::sleep(pause);
+        // These have left the proxy, but neither program has seen them.
+        let unread = proxy.unread();
+        let connections = proxy.most_bodies().max(1) as u64;
+        if victim != Victim::Registry && !running.has_ended() {
+            running.signal(signal);
+        }
+        if victim != Victim::Command {
+            scene.registry.signal(signal);
+        }
+        if victim != Victim::Registry {
+            // Its connections end with it. What it had sent and the proxy has not taken is lost.
+            wait_for_end(&mut running).map_err(|why| format!("{why}: `{}`", prepared.words.join(" ")))?;
+            proxy.cut();
+        }
+        proxy.hold_after(None);
+        if victim != Victim::Command {
+            let output = scene.registry.wait()?;
+            if output.code != if signal == Signal::KILL { code } else { 0 } {
+                return Err(format!("the registry did not shut down correctly: {}", shown(&["serve"], &output)));
+            }
+            if restarts_soon {
+                scene.registry.restart();
+            }
+        }
+        let output = finish(running, &prepared.words)?;
+        if victim != Victim::Command && !restarts_soon {
+            scene.registry.restart();
+        }
+        let (shown, done) = (shown(&prepared.words, &output), output.code == 0);
+        let killed = output.code == code && victim != Victim::Registry;
+        if !done && !killed {
+            match victim {
+                Victim::Command => return Err(format!("the command failed without a fault: {shown}")),
+                _ => expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?,
+            }
+        }
+        prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
+        if let Some(path) = abandoned(scene.user.home()).filter(|_| !(killed && signal == Signal::KILL)) {
+            return Err(format!("{} remains after {shown}", path.display()));
+        }
+        let first = proxy.traffic().since(&before);
+        scene.ok_words(&prepared.words)?;
+        prepared.expected.check(&scene, true).map_err(|why| format!("after the same command was repeated: {why}"))?;
+
+        let moved = proxy.traffic().since(&before);
+        let again = moved.total().total().saturating_sub(size_of(&moved, &scene.new));
+        // An archive is written from its beginning again, so all that was read for it is.
+        let may_be = if task == Task::CopyToArchive { first.total().total() } else { connections * allowed + unread };
+        tally.add("bytes moved", count(moved.total().total()));
+        if task != Task::CopyToArchive {
+            tally.most(&format!("bytes moved again by {task:?}"), count(again.saturating_sub(unread)));
+            tally.add("bytes moved again", count(again));
+        }
+        if again > may_be {
+            return Err(format!(
+                "{again} bytes were moved again, of {} in all, and only {may_be} may be ({connections} connections, {unread} bytes on their \
+                 way), after {shown}; first {:?}, then {:?}",
+                moved.total().total(),
+                first,
+                proxy.traffic().since(&before).since(&first)
+            ));
+        }
+        Ok(match (done, killed) {
+            (true, _) => "commands succeeded",
+            (false, true) => "commands killed",
+            (false, false) => "commands failed",
+        })
+    };
+    let in_context = |why| format!("{task:?} of {size} bytes, {victim:?} ended by {signal:?} after {moment} bytes: {why}");
+    let how = attempt().map_err(in_context)?;
+    tally.count(how);
+    scene.end().map_err(in_context)
+}
+
+/// Waits for a command that got a signal, while no byte comes any more.
+fn wait_for_end(running: &mut Running) -> Result<(), Violation> {
+    let start = Instant::now();
+    while !running.has_ended() {
+        if start.elapsed() > PATIENCE {
+            return Err("a signal did not end the command".to_owned());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// The size of all blobs that were moved, each once.
+fn size_of(moved: &Traffic, version: &Version) -> u64 {
+    let digests = moved.blobs();
+    let mut sizes: Vec<_> = version.blobs.iter().filter(|blob| digests.contains(blob.digest.as_str())).collect();
+    sizes.sort_by(|a, b| a.digest.cmp(&b.digest));
+    sizes.dedup_by(|a, b| a.digest == b.digest);
+    sizes.into_iter().map(|blob| blob.size).sum()
+}
+
+fn count(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

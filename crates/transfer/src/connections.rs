@@ -1,0 +1,206 @@
+//! How many connections a transfer uses at the same time: as many as make it faster, and fewer if the server refuses some.
+
+mod control;
+
+pub use control::Control;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// How many connections are used at most, if nothing else is said.
+pub const DEFAULT_CONNECTIONS: usize = 16;
+
+/// For how long throughput is measured at the least. In less time, too few pieces arrive.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The connections of one or several transfers. Each is used by whoever has a [`Permit`] for it, and [`Control`] decides how many permits there
+/// are. There is no thread or timer: intervals end when bytes move or a permit is asked for.
+#[derive(Debug)]
+pub struct Connections {
+    state: Mutex<State>,
+    free: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    control: Control,
+    used: usize,
+    /// What was counted since the interval began.
+    since: Instant,
+    moved: u64,
+    most_used: usize,
+}
+
+/// The right to use one connection, until it is dropped.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped allows nothing"]
+pub struct Permit(Arc<Connections>);
+
+impl Connections {
+    /// At most `limit` connections, and at least one.
+    pub fn new(limit: usize) -> Arc<Self> {
+        let state = State { control: Control::new(limit), used: 0, since: Instant::now(), moved: 0, most_used: 0 };
+        Arc::new(Self { state: Mutex::new(state), free: Notify::new() })
+    }
+
+    /// At most [`DEFAULT_CONNECTIONS`].
+    pub fn default_limit() -> Arc<Self> {
+        Self::new(DEFAULT_CONNECTIONS)
+    }
+
+    /// Waits until one more connection may be used.
+    pub async fn acquire(self: &Arc<Self>) -> Permit {
+        loop {
+            if let Some(permit) = self.try_acquire(Instant::now()) {
+                return permit;
+            }
+            // If a permit has become free since, this does not wait.
+            self.free.notified().await;
+        }
+    }
+
+    fn try_acquire(self: &Arc<Self>, now: Instant) -> Option<Permit> {
+        let mut state = self.lock();
+        if state.used == 0 {
+            state.begin_interval(now);
+        }
+        state.end_interval(now);
+        if state.used >= state.control.wanted() {
+            return None;
+        }
+        state.used += 1;
+        state.most_used = state.most_used.max(state.used);
+        self.wake(&state);
+        drop(state);
+        Some(Permit(self.clone()))
+    }
+
+    /// How many connections are wanted at the moment. More may be in use for a while after the number became smaller.
+    pub fn wanted(&self) -> usize {
+        self.lock().control.wanted()
+    }
+
+    /// Counts bytes that were received or sent over any of the connections.
+    pub fn moved(&self, bytes: u64) {
+        self.moved_at(bytes, Instant::now());
+    }
+
+    fn moved_at(&self, bytes: u64, now: Instant) {
+        let mut state = self.lock();
+        state.moved += bytes;
+        state.end_interval(now);
+        self.wake(&state);
+    }
+
+    /// Says that the server wants fewer connections or requests: it answered 429 or 503, did not answer in time, or did not accept a
+    /// connection.
+    pub fn refused(&self) {
+        let state = &mut *self.lock();
+        state.control.refused(state.used);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes one task that waits, if there is a permit for it. That one wakes the next.
+    fn wake(&self, state: &State) {
+        if state.used < state.control.wanted() {
+            self.free.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn begin_interval(&mut self, now: Instant) {
+        (self.since, self.moved, self.most_used) = (now, 0, self.used);
+    }
+
+    fn end_interval(&mut self, now: Instant) {
+        let took = now.saturating_duration_since(self.since);
+        if took >= INTERVAL {
+            self.control.sample(self.moved, took, self.most_used);
+            self.begin_interval(now);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.used -= 1;
+        self.0.wake(&state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    /// Permits until one would have to wait.
+    fn all_permits(connections: &Arc<Connections>) -> Vec<Permit> {
+        std::iter::from_fn(|| connections.acquire().now_or_never()).collect()
+    }
+
+    #[test]
+    fn no_more_connections_are_used_than_wanted() {
+        let connections = Connections::new(3);
+        let mut permits = all_permits(&connections);
+        assert_eq!(permits.len(), 3);
+        permits.pop();
+        assert_eq!(all_permits(&connections).len(), 1);
+        assert_eq!(all_permits(&Connections::new(0)).len(), 1);
+    }
+
+    #[test]
+    fn after_a_refusal_some_must_be_free_before_one_is_used_again() {
+        let connections = Connections::new(16);
+        let mut permits = all_permits(&connections);
+        assert_eq!(permits.len(), 4);
+        connections.refused();
+        connections.refused();
+        assert_eq!(connections.wanted(), 2);
+        permits.truncate(2);
+        assert!(connections.acquire().now_or_never().is_none());
+        permits.pop();
+        assert!(connections.acquire().now_or_never().is_some());
+    }
+
+    #[test]
+    fn more_are_used_when_bytes_have_moved_for_a_while() {
+        let connections = Connections::new(16);
+        let permits = all_permits(&connections);
+        let start = Instant::now();
+        (1..=2).for_each(|i| connections.moved_at(100 << 20, start + i * 2 * INTERVAL));
+        assert_eq!(connections.wanted(), 8);
+        assert_eq!(permits.len() + all_permits(&connections).len(), 8);
+    }
+
+    #[tokio::test]
+    async fn tasks_that_wait_get_each_permit_that_is_free() {
+        let connections = Connections::new(16);
+        let permits = all_permits(&connections);
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let connections = connections.clone();
+                tokio::spawn(async move {
+                    let permit = connections.acquire().await;
+                    tokio::task::yield_now().await;
+                    drop(permit);
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        // A task that no longer waits must not keep a permit from the others.
+        tasks[0].abort();
+        drop(permits);
+        for task in tasks.into_iter().skip(1) {
+            task.await.unwrap();
+        }
+        assert_eq!(all_permits(&connections).len(), 4);
+    }
+}

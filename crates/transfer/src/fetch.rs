@@ -1,0 +1,113 @@
+//! Fetching one blob by several connections at once.
+
+use crate::{Body, Connections, Error, Fetch, Order, Permit, Plan, Progress, RangedUpload, Result, Source};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use modelpack_spec::Descriptor;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+use tokio::sync::Notify;
+
+/// Writes the bytes of a blob that `upload` lacks.
+///
+/// Ranges of a large blob are fetched by several of the `connections` at once, if the source can read ranges and more connections make it
+/// faster. After a failure no further range is begun, those that were begun are finished, and the first error is returned.
+pub async fn fetch(
+    source: &dyn Source,
+    blob: &Descriptor,
+    upload: &dyn RangedUpload,
+    connections: &Arc<Connections>,
+    progress: &Arc<Progress>,
+) -> Result<()> {
+    let missing = upload.missing();
+    progress.resumed(blob.size - missing.total());
+    let here = source.blob(blob, 0..0).await?;
+    if here.file().is_some() {
+        // It is on this machine, where nothing is gained by several readers of one file.
+        for range in missing.iter() {
+            let body = source.blob(blob, range.clone()).await?;
+            upload.write_at(range.start, body.counted(progress.clone())).await?;
+        }
+        return Ok(());
+    }
+    let mut plan = Plan::new();
+    let by_ranges = AtomicBool::new(source.gives_ranges());
+    plan.add(0, missing, if source.gives_ranges() { Order::Any } else { Order::Sequential });
+    let fetching = Fetching { source, blob, upload, connections, progress, by_ranges, answered: Notify::new() };
+    let (mut running, mut failed) = (FuturesUnordered::new(), None);
+    // Only the first answer shows whether the source gives ranges, so there is one connection until then.
+    let (mut is_answered, mut has_next) = (false, true);
+    loop {
+        let may_begin = has_next && failed.is_none() && (is_answered || running.is_empty());
+        tokio::select! {
+            biased;
+            Some((fetch, fetched)) = running.next(), if !running.is_empty() => {
+                has_next = true;
+                if let Err(error) = fetched {
+                    failed = failed.or(Some(error));
+                } else if !source.gives_ranges() && fetching.by_ranges.swap(false, Relaxed) {
+                    plan.without_ranges(&fetch);
+                }
+                plan.done(fetch);
+            }
+            () = fetching.answered.notified(), if !is_answered => is_answered = true,
+            permit = connections.acquire(), if may_begin => match plan.next(connections.wanted()) {
+                Some(fetch) => running.push(fetching.run(fetch, permit)),
+                None => has_next = false,
+            },
+            else => return failed.map_or(Ok(()), Err),
+        }
+    }
+}
+
+struct Fetching<'a> {
+    source: &'a dyn Source,
+    blob: &'a Descriptor,
+    upload: &'a dyn RangedUpload,
+    connections: &'a Arc<Connections>,
+    progress: &'a Arc<Progress>,
+    /// Whether ranges are fetched. If the source sends all of the blob whatever is asked for, the bytes are fetched in order.
+    by_ranges: AtomicBool,
+    /// Told when the source has begun to answer.
+    answered: Notify,
+}
+
+impl Fetching<'_> {
+    async fn run(&self, fetch: Fetch, _permit: Permit) -> (Fetch, Result<()>) {
+        let fetched = self.write(&fetch).await;
+        (fetch, fetched)
+    }
+
+    async fn write(&self, fetch: &Fetch) -> Result<()> {
+        let range = fetch.rest();
+        let body = self.source.blob(self.blob, range.clone()).await?;
+        self.answered.notify_one();
+        if self.by_ranges.load(Relaxed) && !self.source.gives_ranges() {
+            return Ok(());
+        }
+        let body = self.limited(body, fetch.clone());
+        self.upload.write_at(range.start, body.counted(self.progress.clone())).await?;
+        let rest = fetch.rest();
+        if rest.start == range.start && !rest.is_empty() {
+            // It would be asked without end.
+            return Err(Error::WrongSize { what: format!("blob {}", self.blob.digest), expected: self.blob.size, found: range.start });
+        }
+        Ok(())
+    }
+
+    /// The bytes of a body until the end of `fetch`, which the plan may move to the front meanwhile.
+    fn limited(&self, body: Body, fetch: Fetch) -> Body {
+        let connections = self.connections.clone();
+        let pieces = body.into_stream().map(move |piece| {
+            let mut piece: Bytes = piece?;
+            piece.truncate(fetch.advance(piece.len()));
+            connections.moved(piece.len() as u64);
+            Ok(piece)
+        });
+        // The rest of the answer is another connection's.
+        let pieces = pieces.take_while(|piece| std::future::ready(!piece.as_ref().is_ok_and(Bytes::is_empty)));
+        Body::from_stream(pieces, None)
+    }
+}
