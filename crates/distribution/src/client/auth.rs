@@ -17,6 +17,7 @@ use modelpack_http::{
 };
 use modelpack_transfer::{Error, Notices, Result};
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
     time::{Duration, Instant},
@@ -95,7 +96,18 @@ struct Token {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    expires_in: Option<Value>,
+}
+
+impl TokenAnswer {
+    /// How long the token is valid. Some services send the seconds as text, or with decimals.
+    fn lifetime(&self) -> Option<Duration> {
+        let seconds = match self.expires_in.as_ref()? {
+            Value::String(text) => text.trim().parse().ok()?,
+            value => value.as_f64()?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    }
 }
 
 impl Authority {
@@ -172,7 +184,7 @@ impl Authority {
         let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
         let token = answer.as_ref().and_then(|a| [&a.token, &a.access_token].into_iter().flatten().find(|t| !t.is_empty()));
         let header = token.and_then(|token| secret(format!("Bearer {token}"))).ok_or(status)?;
-        let lifetime = answer.and_then(|a| a.expires_in).map_or(DEFAULT_LIFETIME, Duration::from_secs);
+        let lifetime = answer.as_ref().and_then(TokenAnswer::lifetime).unwrap_or(DEFAULT_LIFETIME);
         // At most one day, so that no answer can overflow the clock.
         let lifetime = lifetime.min(Duration::from_secs(24 * 60 * 60));
         debug!(registry = self.registry, scope = %wanted, seconds = lifetime.as_secs(), "token");
@@ -322,6 +334,17 @@ mod tests {
             &ClientOptions::default(),
             None,
         )
+    }
+
+    #[test]
+    fn the_lifetime_of_a_token_is_read_in_each_form() {
+        let lifetime = |json: &str| serde_json::from_str::<TokenAnswer>(json).unwrap().lifetime();
+        for (json, seconds) in [("300", 300), ("300.0", 300), ("\"300\"", 300), ("0", 0)] {
+            assert_eq!(lifetime(&format!(r#"{{"expires_in":{json}}}"#)), Some(Duration::from_secs(seconds)), "{json}");
+        }
+        for none in [r#"{}"#, r#"{"expires_in":null}"#, r#"{"expires_in":"soon"}"#, r#"{"expires_in":-1}"#, r#"{"expires_in":1e300}"#] {
+            assert_eq!(lifetime(none), None, "{none}");
+        }
     }
 
     #[test]
