@@ -138,6 +138,31 @@ class Bench:
         path.mkdir()
         return path
 
+    def push_command(self, who, address):
+        target = f"{address}/bench/model:v1"
+        return {
+            "floor": [self.floor, "send", address, self.model],
+            "modelpack": self.ours("push", self.model, target, "--plain-http"),
+            "oras": ["oras", "push", "--plain-http", "--no-tty", target, *self.files],
+            "modctl": self.modctl("build", "--raw", "--output-remote", "--plain-http", "-f", self.modelfile, "-t", target, self.model),
+        }[who]
+
+    def pull_command(self, who, address, output):
+        source = f"{address}/bench/model:v1"
+        return {
+            "floor": [self.floor, "fetch", address, output, *self.files],
+            "modelpack": self.ours("pull", source, "-o", output, "--plain-http"),
+            "oras": ["oras", "pull", "--plain-http", "--no-tty", "-o", output, source],
+            "modctl": self.modctl("pull", "--plain-http", "--extract-from-remote", "--extract-dir", output, source),
+        }[who]
+
+    @contextlib.contextmanager
+    def server(self, command):
+        """Runs a server, whose command is made from its address. Gives the server, and the address for clients."""
+        address = free_address()
+        with Server(command(address), address) as server:
+            yield server, address
+
     # Operations: each takes the program to measure, and returns its usage
 
     def pack(self, who):
@@ -150,41 +175,29 @@ class Bench:
         return run(command, self.model), None
 
     def push(self, who):
-        root, address = self.scratch("registry"), free_address()
         self.scratch("store"), self.scratch("modctl")
-        target = f"{address}/bench/model:v1"
-        command = {
-            "floor": [self.floor, "send", address, self.model],
-            "modelpack": self.ours("push", self.model, target),
-            "oras": ["oras", "push", "--plain-http", "--no-tty", target, *self.files],
-            "modctl": self.modctl("build", "--raw", "--output-remote", "--plain-http", "-f", self.modelfile, "-t", target, self.model),
-        }[who]
-        with Server([self.floor, "receive", address, root] if who == "floor" else self.serve(root, address), address) as server:
-            client = run(command, self.model)
+        return self.send(who)
+
+    def send(self, who):
+        """Pushes to an empty registry."""
+        root = self.scratch("registry")
+        with self.server(lambda address: [self.floor, "receive", address, root] if who == "floor" else self.serve(root, address)) as (server, address):
+            client = run(self.push_command(who, address), self.model)
         return client, server.usage
 
     def pull(self, who):
-        address, output = free_address(), self.scratch("output")
+        root, output = self.work / "registry", self.scratch("output")
         self.scratch("store"), self.scratch("modctl")
-        source = f"{address}/bench/model:v1"
-        command = {
-            "floor": [self.floor, "fetch", address, output, *self.files],
-            "modelpack": self.ours("pull", source, "-o", output),
-            "oras": ["oras", "pull", "--plain-http", "--no-tty", "-o", output, source],
-            "modctl": self.modctl("pull", "--plain-http", "--extract-from-remote", "--extract-dir", output, source),
-        }[who]
-        root = self.work / "registry"
-        with Server([self.floor, "serve", address, self.model] if who == "floor" else self.serve(root, address), address) as server:
-            client = run(command, self.work)
+        with self.server(lambda address: [self.floor, "serve", address, self.model] if who == "floor" else self.serve(root, address)) as (server, address):
+            client = run(self.pull_command(who, address, output), self.work)
         return client, server.usage
 
     def again(self, _):
         """A push and a pull without changes since the last ones."""
-        root, address, output = self.scratch("registry"), free_address(), self.scratch("output")
+        root, output = self.scratch("registry"), self.scratch("output")
         self.scratch("store")
-        target = f"{address}/bench/model:v1"
-        push, pull = self.ours("push", self.model, target), self.ours("pull", target, "-o", output)
-        with Server(self.serve(root, address), address):
+        with self.server(lambda address: self.serve(root, address)) as (_, address):
+            push, pull = self.push_command("modelpack", address), self.pull_command("modelpack", address, output)
             run(push), run(pull)
             return run(push), run(pull)
 
@@ -214,9 +227,13 @@ class Bench:
                 row += f"{median(who, 1, 'cpu'):>14.2f}{median(who, 1, 'memory'):>6.0f}"
             print(row, flush=True)
 
-    def main(self):
+    def summary(self):
         size = sum((self.model / name).stat().st_size for name in self.files)
-        print(f"{len(self.files)} files, {size / 2**30:.2f} GiB, {os.cpu_count()} cores, {self.rounds} rounds, registry: {self.registry}")
+        count = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
+        print(f"{count}, {size / 2**30:.2f} GiB, {os.cpu_count()} cores, {self.rounds} rounds, registry: {self.registry}")
+
+    def main(self):
+        self.summary()
         self.table("pack", self.pack, ["floor", "modelpack", *(peer for peer in self.peers if peer == "modctl")])
         self.table("push DIR", self.push, ["floor", "modelpack", *self.peers])
         self.push("modelpack")

@@ -19,14 +19,14 @@ def noise(seed, size):
     return hashlib.shake_128(seed.encode()).digest(size)
 
 
-def write_shard(path, tensor):
+def write_shard(path, tensor, size=SHARD):
     """One tensor that fills the file to its exact size."""
 
     def header(length):
         entry = {tensor: {"dtype": "BF16", "shape": [length // 2], "data_offsets": [0, length]}}
         return json.dumps(entry).encode().ljust(256)
 
-    length = SHARD - 8 - 256
+    length = size - 8 - 256
     with path.open("wb") as file:
         file.write(struct.pack("<Q", 256) + header(length))
         for start in range(0, length, CHUNK):
@@ -53,4 +53,5 @@ def main(directory):
     (directory / "README.md").write_text("# A model of noise\n\nFor transfer tests only.\n")
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -119,7 +119,7 @@ pub fn report(error: &clap::Error) -> ExitCode {
             let text = error.to_string();
             let message = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
             let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-            Failure::new(Kind::Usage, message).report(&Output { json, quiet: true })
+            Failure::new(Kind::Usage, message).report(&Output { json, quiet: true, ..Output::default() })
         }
         _ => {
             // The message repeats the argument, which may contain any characters.

@@ -35,7 +35,7 @@ impl Context {
         let modelpack = self.modelpack_with(args).with_progress(progress.clone());
         let meter = Meter::start(doing, progress, &self.output);
         let result = work(&modelpack).await;
-        // The progress line must end before other output.
+        // The progress must be gone before other output.
         drop(meter);
         Ok(result?)
     }
@@ -45,7 +45,7 @@ impl Context {
         let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
         let client = client.proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
         let client = client.certificates(self.settings.certificates.clone());
-        let (output, told) = (self.output, Mutex::new(Vec::new()));
+        let (output, told) = (self.output.clone(), Mutex::new(Vec::new()));
         let notices = Notices::to(move |notice| {
             let mut told = told.lock().expect("no one panics while holding what was told");
             if !told.contains(notice) {

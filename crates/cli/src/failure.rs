@@ -242,6 +242,10 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::Ambiguous { .. } => {
             "put one of these after the path, as in `oci:PATH:NAME` or `oci:PATH@DIGEST`; `modelpack ls` lists all of them"
         }
+        StoreError::Referrers { source, .. } => {
+            let without = || "`modelpack cp --referrers=false` copies the artifact without what refers to it".to_owned();
+            return hint_for_store(source).or_else(|| Some(without()));
+        }
         StoreError::Conflict { .. } => "move it away, or choose another directory; `--force` replaces files, but not directories or links",
         StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and reports losses",
         StoreError::ReadOnly { .. } => "use `--store DIR` with another store; commands that only read can use this one",

@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_filter_is_levels_and_our_crates() {
         let enabled = |filter: &str| {
-            let log = Log { targets: parse(filter).unwrap(), output: Output { json: false, quiet: false } };
+            let log = Log { targets: parse(filter).unwrap(), output: Output::default() };
             let is_enabled = |(target, level): &(&str, Level)| log.targets.would_enable(target, level);
             [("modelpack_http::origin", Level::INFO), ("modelpack_http::origin", Level::DEBUG), ("modelpack_server::service", Level::INFO)]
                 .iter()

@@ -1,20 +1,21 @@
 //! Output of the program: results on stdout, everything else on stderr.
 
-use crate::{args::Globals, failure::Failure, text};
+use crate::{args::Globals, failure::Failure, progress::Screen, text};
 use modelpack::{Notice, spec::json::to_line};
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
-/// The amount and format of the output.
-#[derive(Clone, Copy)]
+/// The amount and format of the output, and what of it may still be redrawn.
+#[derive(Clone, Default)]
 pub struct Output {
     pub json: bool,
     pub quiet: bool,
+    pub screen: Screen,
 }
 
 impl Output {
     pub fn new(globals: &Globals) -> Self {
-        Self { json: globals.json, quiet: globals.quiet }
+        Self { json: globals.json, quiet: globals.quiet, screen: Screen::default() }
     }
 
     /// Prints a result: `text`, or `value` with `--json`.
@@ -38,7 +39,7 @@ impl Output {
     /// contains it.
     pub fn note(&self, text: &str) {
         if !self.json && !self.quiet {
-            say(text);
+            self.say(text);
         }
     }
 
@@ -48,7 +49,7 @@ impl Output {
         if !notice.is_warning() {
             self.note(&notice.to_string());
         } else if self.json {
-            say_line(&to_line(&Printed { warning: Warning { message: &text::brief(&notice.to_string()) } }));
+            self.say_line(&to_line(&Printed { warning: Warning { message: &text::brief(&notice.to_string()) } }));
         } else {
             self.warn(&notice.to_string());
         }
@@ -57,17 +58,29 @@ impl Output {
     /// Prints a line of the log: `text`, or `value` with `--json`.
     pub fn log(&self, text: &str, value: &impl Serialize) {
         if self.json {
-            say_line(&to_line(value));
+            self.say_line(&to_line(value));
         } else {
-            say(text);
+            self.say(text);
         }
     }
 
     /// Prints a warning. Not printed with `--json`, because the result contains it.
     pub fn warn(&self, text: &str) {
         if !self.json {
-            say(&format!("warning: {text}"));
+            self.say(&format!("warning: {text}"));
         }
+    }
+
+    /// Prints a line to stderr, with control characters escaped.
+    fn say(&self, text: &str) {
+        self.say_line(&text::printable(&text::brief(text)));
+    }
+
+    /// Prints a line to stderr unchanged. Errors are ignored, because they cannot be reported.
+    fn say_line(&self, line: &str) {
+        self.screen.above(|| {
+            let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+        });
     }
 }
 
@@ -80,17 +93,4 @@ struct Printed<'a> {
 #[derive(Serialize)]
 struct Warning<'a> {
     message: &'a str,
-}
-
-/// Prints a line to stderr, instead of a progress line that a terminal may show. Errors are
-/// ignored, because they cannot be reported.
-fn say(text: &str) {
-    say_line(&text::printable(&text::brief(text)));
-}
-
-/// Prints a line to stderr unchanged. On a terminal it replaces a progress line, which is then
-/// drawn again below it.
-fn say_line(line: &str) {
-    let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-    let _ = io::stderr().write_all(format!("{clear}{line}\n").as_bytes());
 }

@@ -1,156 +1,155 @@
-//! Progress of a transfer on stderr: one redrawn line on a terminal, occasional lines elsewhere.
+//! Progress of a transfer on stderr: on a terminal a line for everything with a bar, and a line for each
+//! file that takes a while; elsewhere occasional lines.
 
-use crate::{
-    output::Output,
-    text::{self, bytes},
-};
-use modelpack::{Progress, Snapshot};
+mod lines;
+mod pace;
+mod rate;
+
+use crate::{output::Output, text::printable};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use modelpack::Progress;
+use pace::Pace;
 use rustix::termios::tcgetwinsize;
 use std::{
-    collections::VecDeque,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     sync::{
-        Arc,
-        mpsc::{RecvTimeoutError, Sender, channel},
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-/// The interval for redrawing the line on a terminal.
+/// The interval for drawing on a terminal.
 const FRAME: Duration = Duration::from_millis(125);
+/// The interval for looking at the progress without a terminal.
+const LOOK: Duration = Duration::from_secs(1);
 /// The interval for lines without a terminal. Short transfers end before the first line.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// The time over which the rate is computed.
-const WINDOW: Duration = Duration::from_secs(4);
+/// The interval for lines after the first minute, so that the log of a long transfer stays short.
+const LONG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Shows a transfer's progress until it is dropped. A separate thread draws, so that busy tasks do
 /// not delay it.
-pub struct Meter(Option<(Sender<()>, JoinHandle<()>)>);
+pub struct Meter {
+    drawing: Option<(Sender<()>, JoinHandle<()>)>,
+    screen: Screen,
+}
 
 impl Meter {
     /// `doing` names the activity, such as `pushing`.
     pub fn start(doing: &'static str, progress: Arc<Progress>, output: &Output) -> Self {
+        let screen = output.screen.clone();
         if output.json || output.quiet {
-            return Self(None);
+            return Self { drawing: None, screen };
         }
         let (stop, stopped) = channel::<()>();
-        let is_terminal = io::stderr().is_terminal();
-        let draw = move || {
-            let mut rate = Rate::default();
-            let mut drawn = false;
-            while stopped.recv_timeout(if is_terminal { FRAME } else { INTERVAL }) == Err(RecvTimeoutError::Timeout) {
-                let snapshot = progress.snapshot();
-                // While the transfer waits, there is no progress to print. A terminal still shows
-                // that the program is running.
-                if !is_terminal && snapshot == Snapshot::default() {
-                    continue;
-                }
-                let line = rate.line(doing, snapshot, Instant::now());
-                if is_terminal {
-                    redraw(&line)
-                } else {
-                    print(&format!("{line}\n"))
-                }
-                drawn = true;
-            }
-            if is_terminal && drawn {
-                redraw("");
-            }
+        let pace = Pace::new(doing, Instant::now());
+        let bar = bar_on(ProgressDrawTarget::stderr());
+        // It is hidden unless stderr is a terminal that can move its cursor.
+        let draw: Box<dyn FnOnce() + Send> = if bar.is_hidden() {
+            Box::new(move || print_lines(pace, &progress, &stopped))
+        } else {
+            screen.show(Some(bar.clone()));
+            Box::new(move || draw_frames(pace, &progress, &stopped, &bar))
         };
         // If the thread cannot be started, the transfer works without progress output.
-        Self(thread::Builder::new().name("progress".into()).spawn(draw).ok().map(|thread| (stop, thread)))
+        let drawing = thread::Builder::new().name("progress".into()).spawn(draw).ok().map(|thread| (stop, thread));
+        Self { drawing, screen }
     }
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.0.take() {
+        if let Some((stop, thread)) = self.drawing.take() {
             drop(stop);
             // The thread only draws, so a panic in it does not affect the transfer.
             let _ = thread.join();
+            self.screen.show(None);
         }
     }
 }
 
-/// Replaces the line that the cursor is in.
-fn redraw(line: &str) {
-    let columns = tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col)).max(2);
-    // One column less, because some terminals wrap a full line.
-    let line: String = line.chars().take(columns - 1).collect();
-    print(&format!("\r\x1b[K{line}"));
-}
+/// What of the progress stands on the terminal. Other lines are printed through it, so that they do
+/// not mix with it. Clones show the same.
+#[derive(Clone, Default)]
+pub struct Screen(Arc<Mutex<Option<ProgressBar>>>);
 
-/// Errors are ignored: progress output is optional.
-fn print(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
-}
-
-/// The work of the last seconds.
-#[derive(Default)]
-struct Rate(VecDeque<(Instant, u64)>);
-
-impl Rate {
-    fn line(&mut self, doing: &str, now: Snapshot, at: Instant) -> String {
-        let done = now.moved + now.skipped;
-        // Bytes that are hashed before the transfer are read twice.
-        let (worked, work) = if now.hashed > 0 { (now.hashed + done, 2 * now.total) } else { (done, now.total) };
-        let mut parts = vec![format!("{doing} {} of {}", bytes(done), bytes(now.total))];
-        if now.hashed > done {
-            parts.push(format!("{} hashed", bytes(now.hashed)));
+impl Screen {
+    /// Calls `print`, which prints whole lines to stderr. The progress is drawn again below them.
+    pub fn above(&self, print: impl FnOnce()) {
+        match &*self.bar() {
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
-        if let Some(rate) = self.per_second(now.hashed + now.moved, at) {
-            parts.push(format!("{}/s", bytes(rate as u64)));
-            let left = Duration::try_from_secs_f64((work.saturating_sub(worked) as f64 / rate).ceil());
-            parts.extend(left.ok().filter(|left| !left.is_zero()).map(|left| format!("{} left", text::duration(left))));
-        }
-        parts.join(", ")
     }
 
-    /// Bytes per second since the beginning of the window; `None` while it is unknown.
-    fn per_second(&mut self, total: u64, at: Instant) -> Option<f64> {
-        self.0.push_back((at, total));
-        while self.0.len() > 2 && at.duration_since(self.0[1].0) >= WINDOW {
-            self.0.pop_front();
+    fn show(&self, bar: Option<ProgressBar>) {
+        *self.bar() = bar;
+    }
+
+    fn bar(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A bar that consists of its message alone, which is several lines.
+fn bar_on(target: ProgressDrawTarget) -> ProgressBar {
+    ProgressBar::with_draw_target(None, target).with_style(ProgressStyle::with_template("{msg}").expect("the template is valid"))
+}
+
+fn draw_frames(mut pace: Pace, progress: &Progress, stopped: &Receiver<()>, bar: &ProgressBar) {
+    while stopped.recv_timeout(FRAME) == Err(RecvTimeoutError::Timeout) {
+        let view = pace.observe(progress.snapshot(), Instant::now());
+        let (columns, rows) = terminal_size();
+        bar.set_message(lines::frame(&view, columns, rows).join("\n"));
+    }
+    bar.finish_and_clear();
+}
+
+/// The columns and rows of the terminal on stderr. Some terminals do not tell.
+fn terminal_size() -> (usize, usize) {
+    let size = tcgetwinsize(io::stderr()).ok().filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
+}
+
+fn print_lines(mut pace: Pace, progress: &Progress, stopped: &Receiver<()>) {
+    let start = Instant::now();
+    let mut next = start + INTERVAL;
+    while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let now = Instant::now();
+        let view = pace.observe(progress.snapshot(), now);
+        if now >= next {
+            // An error is ignored: progress output is optional.
+            let _ = io::stderr().write_all(format!("{}\n", printable(&lines::line(&view))).as_bytes());
+            next = now + if now - start < Duration::from_secs(60) { INTERVAL } else { LONG_INTERVAL };
         }
-        let &(since, before) = self.0.front()?;
-        let rate = total.saturating_sub(before) as f64 / at.duration_since(since).as_secs_f64();
-        (rate.is_finite() && rate > 0.0).then_some(rate)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indicatif::InMemoryTerm;
 
     #[test]
-    fn a_line_has_amount_rate_and_time_left() {
-        let (mut rate, start) = (Rate::default(), Instant::now());
-        let after = |seconds| start + Duration::from_secs(seconds);
-        let total = 4_000_000_000;
-        assert_eq!(rate.line("pulling", Snapshot { total, ..Snapshot::default() }, start), "pulling 0 B of 4.0 GB");
-        let snapshot = Snapshot { total, moved: 200_000_000, skipped: 1_000_000_000, ..Snapshot::default() };
-        assert_eq!(rate.line("pulling", snapshot, after(2)), "pulling 1.2 GB of 4.0 GB, 100.0 MB/s, 28 s left");
-    }
-
-    #[test]
-    fn hashing_counts_as_work() {
-        let (mut rate, start) = (Rate::default(), Instant::now());
-        let total = 1_000_000_000;
-        rate.line("pushing", Snapshot { total, ..Snapshot::default() }, start);
-        let snapshot = Snapshot { total, hashed: 500_000_000, ..Snapshot::default() };
-        let line = rate.line("pushing", snapshot, start + Duration::from_secs(1));
-        assert_eq!(line, "pushing 0 B of 1.0 GB, 500.0 MB hashed, 500.0 MB/s, 3 s left");
-    }
-
-    #[test]
-    fn the_rate_covers_the_last_seconds_and_is_absent_during_a_stall() {
-        let (mut rate, start) = (Rate::default(), Instant::now());
-        let mut line = String::new();
-        for (second, moved) in [(0, 0), (1, 900), (2, 900), (4, 900), (6, 900)] {
-            let snapshot = Snapshot { total: 1000, moved, ..Snapshot::default() };
-            line = rate.line("pulling", snapshot, start + Duration::from_secs(second));
-        }
-        assert_eq!(line, "pulling 900 B of 1.0 kB");
+    fn lines_of_others_stand_above_the_progress_and_nothing_remains_of_it() {
+        let terminal = InMemoryTerm::new(10, 40);
+        let bar = bar_on(ProgressDrawTarget::term_like(Box::new(terminal.clone())));
+        let screen = Screen::default();
+        let say = |text: &str| screen.above(|| indicatif::TermLike::write_line(&terminal, text).unwrap());
+        say("before");
+        screen.show(Some(bar.clone()));
+        say("first");
+        bar.set_message("everything\n  a file\n  another file");
+        assert_eq!(terminal.contents(), "before\nfirst\neverything\n  a file\n  another file");
+        say("second");
+        assert_eq!(terminal.contents(), "before\nfirst\nsecond\neverything\n  a file\n  another file");
+        bar.set_message("everything");
+        assert_eq!(terminal.contents(), "before\nfirst\nsecond\neverything");
+        bar.finish_and_clear();
+        screen.show(None);
+        say("third");
+        assert_eq!(terminal.contents(), "before\nfirst\nsecond\nthird");
     }
 }

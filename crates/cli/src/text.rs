@@ -2,6 +2,7 @@
 
 use modelpack::spec::json::is_steering;
 use std::{borrow::Cow, time::Duration};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Untrusted text, with characters that could affect a terminal or reorder a line escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
@@ -78,6 +79,29 @@ pub fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
+/// The columns that a terminal needs for a text without control characters.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// A text that fits into so many columns of a terminal. If it is too long, `…` replaces its middle.
+pub fn middle_shortened(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    let Some(room) = columns.checked_sub(1) else { return Cow::Borrowed("") };
+    let fits = |limit: usize| {
+        let mut taken = 0;
+        move |c: &char| {
+            taken += c.width().unwrap_or(0);
+            taken <= limit
+        }
+    };
+    let beginning: String = text.chars().take_while(fits(room.div_ceil(2))).collect();
+    let end: String = text.chars().rev().take_while(fits(room - width(&beginning))).collect();
+    Cow::Owned(beginning + "…" + &end.chars().rev().collect::<String>())
+}
+
 /// The alignment of the cells of a column.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Align {
@@ -87,11 +111,11 @@ pub enum Align {
 
 /// Rows in columns with two spaces between them, one row per line.
 pub fn table<const N: usize>(align: [Align; N], rows: &[[String; N]]) -> String {
-    let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
+    let widths: [usize; N] = std::array::from_fn(|i| rows.iter().map(|row| width(&row[i])).max().unwrap_or(0));
     let lines = rows.iter().map(|row| {
         let mut line = String::new();
         for i in 0..N {
-            let padding = " ".repeat(widths[i] - row[i].chars().count());
+            let padding = " ".repeat(widths[i] - width(&row[i]));
             let gap = if i == 0 { "" } else { "  " };
             match align[i] {
                 Align::Left => line.extend([gap, &row[i], &padding]),
@@ -156,8 +180,18 @@ mod tests {
     }
 
     #[test]
+    fn the_middle_of_a_long_name_is_left_out() {
+        assert_eq!(middle_shortened("model.safetensors", 17), "model.safetensors");
+        assert_eq!(middle_shortened("model.safetensors", 16), "model.sa…tensors");
+        assert_eq!(middle_shortened("model.safetensors", 2), "m…");
+        assert_eq!(middle_shortened("model.safetensors", 0), "");
+        assert_eq!(middle_shortened("名前名前", 6), "名…前", "a wide character is not cut");
+    }
+
+    #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["SIZE".into(), "PATH".into()], ["1.0 kB".into(), "名前".into()]];
-        assert_eq!(table([Align::Right, Align::Left], &rows), "  SIZE  PATH\n1.0 kB  名前");
+        let rows = [["SIZE".into(), "PATH".into(), "KIND".into()], ["1.0 kB".into(), "名前.txt".into(), "doc".into()]];
+        let lines = ["  SIZE  PATH      KIND", "1.0 kB  名前.txt  doc"];
+        assert_eq!(table([Align::Right, Align::Left, Align::Left], &rows), lines.join("\n"));
     }
 }

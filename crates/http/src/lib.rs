@@ -37,7 +37,7 @@ pub use download::{Resource, download};
 pub use failure::{Failure, unexpected, unexpected_because};
 pub use options::{ClientOptions, RetryOptions, Timeouts};
 pub use origin::{Origin, origin_url};
-pub use payload::Payload;
+pub use payload::{Payload, UploadBody};
 pub use protocol::{ErrorAnswer, Meaning, Protocol};
 pub use proxy::{Proxies, ProxyUrl};
 pub use request::Request;

@@ -1,4 +1,4 @@
-//! The body of a request, and whether it can be sent again.
+//! The body of one request, and bodies that are sent in several requests.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream, stream::BoxStream};
@@ -6,48 +6,25 @@ use modelpack_transfer::{Body, CHUNK, Error, RateLimit, Result};
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 use tokio::sync::mpsc;
 
-/// The body of a request: bytes in memory, which can be sent any number of times, or a [`Body`], which is sent in pieces.
+/// The body of one request: bytes in memory, or a part of an [`UploadBody`]. It can be sent again as long as its bytes can be read again.
 pub struct Payload(Content);
 
 enum Content {
     Bytes(Bytes),
-    Stream(Stream),
+    Part(Part),
 }
 
-/// A body that is sent in pieces.
-struct Stream {
-    /// `None` once it was sent and cannot be sent again.
-    body: Option<Body>,
-    len: Option<u64>,
-    /// Receives the pieces as they are sent, to hash them. A body with a hasher is sent only once, because its bytes must be hashed once.
-    hasher: Option<mpsc::Sender<Bytes>>,
-    sending: Arc<Sending>,
-}
-
-impl Stream {
-    fn new(body: Body) -> Self {
-        Self { len: body.len(), body: Some(body), hasher: None, sending: Arc::default() }
-    }
-}
-
-/// How far the sending of a body is.
-#[derive(Default)]
-struct Sending {
-    bytes: AtomicU64,
-    /// Why the body could not be read. The error of the connection does not contain the reason.
-    failure: Mutex<Option<Error>>,
-}
-
-impl Sending {
-    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
-        self.failure.lock().expect("no one panics while holding the reason")
-    }
+/// A part of a body, from a position to another one or to the end.
+struct Part {
+    body: UploadBody,
+    start: u64,
+    end: Option<u64>,
 }
 
 impl From<Bytes> for Payload {
@@ -62,60 +39,26 @@ impl Payload {
         Bytes::new().into()
     }
 
-    /// A body. A small body that cannot be read again is read into memory, so that it can be sent again. Fails if it cannot be read.
-    pub async fn of(body: Body) -> Result<Self> {
-        match body.len() {
-            Some(len) if len <= CHUNK as u64 && body.try_clone().is_none() => {
-                let bytes = body.collect(CHUNK, "what is uploaded").await?;
-                check_len(bytes.len() as u64, len)?;
-                Ok(Bytes::from(bytes).into())
-            }
-            _ => Ok(Self(Content::Stream(Stream::new(body)))),
-        }
-    }
-
-    /// A second payload with the same bytes and without a hasher; `None` if the bytes cannot be sent again.
-    pub fn try_clone(&self) -> Option<Self> {
-        match &self.0 {
-            Content::Bytes(bytes) => Some(bytes.clone().into()),
-            Content::Stream(stream) => {
-                stream.body.as_ref()?.try_clone().map(|body| Self(Content::Stream(Stream { len: stream.len, ..Stream::new(body) })))
-            }
-        }
-    }
-
-    /// Sends each piece to `hasher` too. After that, the payload can be sent only once.
-    pub fn hashed_by(self, hasher: mpsc::Sender<Bytes>) -> Self {
-        let stream = match self.0 {
-            Content::Bytes(bytes) => Stream::new(Body::from_bytes(bytes)),
-            Content::Stream(stream) => stream,
-        };
-        Self(Content::Stream(Stream { hasher: Some(hasher), ..stream }))
-    }
-
     /// The length in bytes, if it is known.
     pub(crate) fn len(&self) -> Option<u64> {
         match &self.0 {
             Content::Bytes(bytes) => Some(bytes.len() as u64),
-            Content::Stream(stream) => stream.len,
+            Content::Part(part) => part.end.map(|end| end - part.start),
         }
     }
 
     /// Whether the bytes were sent and cannot be sent again.
     pub(crate) fn is_spent(&self) -> bool {
-        matches!(self, Self(Content::Stream(Stream { body: None, .. })))
+        matches!(&self.0, Content::Part(part) if !part.body.can_read_from(part.start))
     }
 
     /// The bytes for one attempt; `None` if they were sent and cannot be sent again.
-    pub(crate) fn for_attempt(&mut self, rate_limit: Option<Arc<RateLimit>>) -> Option<reqwest::Body> {
-        match &mut self.0 {
+    pub(crate) fn for_attempt(&self, rate_limit: Option<Arc<RateLimit>>) -> Option<reqwest::Body> {
+        match &self.0 {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
-            Content::Stream(stream) => {
-                let again = if stream.hasher.is_none() { stream.body.as_ref()?.try_clone() } else { None };
-                let body = again.or_else(|| stream.body.take())?;
-                stream.sending = Arc::default();
-                let (pieces, sending) = (body.into_stream(), stream.sending.clone());
-                Some(Outgoing { pieces, len: stream.len, hasher: stream.hasher.take(), sending, rate_limit }.into_body())
+            Content::Part(part) => {
+                let (reader, sending) = part.body.read_from(part.start)?;
+                Some(Outgoing { body: part.body.clone(), reader: Some(reader), end: part.end, sending, rate_limit }.into_body())
             }
         }
     }
@@ -124,7 +67,7 @@ impl Payload {
     pub(crate) fn sent(&self) -> u64 {
         match &self.0 {
             Content::Bytes(_) => 0,
-            Content::Stream(stream) => stream.sending.bytes.load(Relaxed),
+            Content::Part(part) => part.body.sent(),
         }
     }
 
@@ -132,38 +75,208 @@ impl Payload {
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.0 {
             Content::Bytes(_) => None,
-            Content::Stream(stream) => stream.sending.failure().take(),
+            Content::Part(part) => part.body.state().sending.failure().take(),
         }
     }
 }
 
-/// A body that one attempt sends.
-struct Outgoing {
-    pieces: BoxStream<'static, Result<Bytes>>,
+/// A [`Body`] that is sent in one request, or in several requests one after the other. Clones share the position.
+///
+/// A request continues reading where the request before it has ended. If it begins elsewhere, for example because a part of the bytes did
+/// not arrive, the bytes are read anew. A stream can be read only once, so after a request that failed it cannot be continued.
+#[derive(Clone)]
+pub struct UploadBody {
     len: Option<u64>,
-    hasher: Option<mpsc::Sender<Bytes>>,
+    /// Receives the pieces that are sent, with their positions. Pieces that are sent again are received again.
+    hasher: Option<mpsc::Sender<(u64, Bytes)>>,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    content: Source,
+    /// Where the last request has ended. `None` while a request reads, and after a request that failed.
+    idle: Option<Reader>,
+    /// The position of the end, once it was reached.
+    end: Option<u64>,
+    /// The latest attempt.
+    sending: Arc<Sending>,
+}
+
+/// Where the bytes are read from when a request does not continue the one before it.
+enum Source {
+    Bytes(Bytes),
+    /// A body, which may be one that can be read only once.
+    Body(Body),
+    /// They were read, and cannot be read again.
+    Gone,
+}
+
+impl Source {
+    /// The bytes from `start` on.
+    fn read_from(&mut self, start: u64) -> Option<Reader> {
+        let body = match std::mem::replace(self, Self::Gone) {
+            Self::Bytes(bytes) => {
+                let rest = bytes.slice(usize::try_from(start).ok().filter(|start| *start <= bytes.len())?..);
+                *self = Self::Bytes(bytes);
+                Body::from_bytes(rest)
+            }
+            Self::Body(body) => match body.try_clone() {
+                Some(clone) => {
+                    *self = Self::Body(body);
+                    clone.without_first(start)
+                }
+                None => body.without_first(start),
+            },
+            Self::Gone => return None,
+        };
+        Some(Reader { at: start, pieces: body.into_stream(), rest: Bytes::new() })
+    }
+}
+
+/// A body that is being read.
+struct Reader {
+    /// The position of the next byte.
+    at: u64,
+    pieces: BoxStream<'static, Result<Bytes>>,
+    /// Bytes of the last piece that come next.
+    rest: Bytes,
+}
+
+/// How far one attempt is.
+#[derive(Default)]
+struct Sending {
+    bytes: AtomicU64,
+    /// Why the body could not be read. The error of the connection does not contain the reason.
+    failure: Mutex<Option<Error>>,
+}
+
+impl Sending {
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UploadBody {
+    /// A body. A small body that cannot be read again is read into memory, so that it can be sent again. Fails if it cannot be read.
+    pub async fn of(body: Body) -> Result<Self> {
+        let len = body.len();
+        let content = match len {
+            Some(len) if len <= CHUNK as u64 && body.try_clone().is_none() => {
+                let bytes = body.collect(CHUNK, "what is uploaded").await?;
+                check_len(bytes.len() as u64, len)?;
+                Source::Bytes(bytes.into())
+            }
+            _ => Source::Body(body),
+        };
+        let state = State { content, idle: None, end: None, sending: Arc::default() };
+        Ok(Self { len, hasher: None, state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// A body without bytes.
+    pub fn empty() -> Self {
+        let state = State { content: Source::Bytes(Bytes::new()), idle: None, end: Some(0), sending: Arc::default() };
+        Self { len: Some(0), hasher: None, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Sends each piece to `hasher` too, with its position.
+    pub fn hashed_by(self, hasher: mpsc::Sender<(u64, Bytes)>) -> Self {
+        Self { hasher: Some(hasher), ..self }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The length in bytes. If it was not known, it is known once the last byte was sent.
+    pub fn len(&self) -> Option<u64> {
+        self.len.or_else(|| self.state().end)
+    }
+
+    /// Whether the body is known to have no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// The payload of a request with the bytes from `start` to `end`, or to the end if that is `None`.
+    pub fn part(&self, start: u64, end: Option<u64>) -> Payload {
+        Payload(Content::Part(Part { body: self.clone(), start, end: end.or(self.len) }))
+    }
+
+    /// Whether the next request can begin at this position.
+    pub fn can_read_from(&self, start: u64) -> bool {
+        let state = self.state();
+        state.idle.as_ref().is_some_and(|idle| idle.at == start) || !matches!(state.content, Source::Gone)
+    }
+
+    /// Whether another request can send any of its bytes, or the end.
+    pub fn can_be_continued(&self) -> bool {
+        let state = self.state();
+        state.idle.is_some() || !matches!(state.content, Source::Gone)
+    }
+
+    /// How many bytes the connection has taken in the latest attempt of a request.
+    pub fn sent(&self) -> u64 {
+        self.state().sending.bytes.load(Relaxed)
+    }
+
+    fn read_from(&self, start: u64) -> Option<(Reader, Arc<Sending>)> {
+        let mut state = self.state();
+        state.sending = Arc::default();
+        let sending = state.sending.clone();
+        let reader = match state.idle.take() {
+            Some(idle) if idle.at == start => idle,
+            _ => state.content.read_from(start)?,
+        };
+        Some((reader, sending))
+    }
+}
+
+/// A part of a body that one attempt sends.
+struct Outgoing {
+    body: UploadBody,
+    /// `None` when the last byte was read.
+    reader: Option<Reader>,
+    end: Option<u64>,
     sending: Arc<Sending>,
     rate_limit: Option<Arc<RateLimit>>,
 }
 
 impl Outgoing {
-    /// The next piece; fails if there are more or fewer bytes than there should be.
+    /// The next piece; fails if the body has more or fewer bytes than it should have.
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        let piece = self.pieces.next().await.transpose()?;
-        let sent = self.sending.bytes.load(Relaxed) + piece.as_ref().map_or(0, Bytes::len) as u64;
-        match self.len {
-            Some(len) if sent > len || piece.is_none() => check_len(sent, len)?,
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let piece = match std::mem::take(&mut reader.rest) {
+            rest if rest.is_empty() => reader.pieces.next().await.transpose()?,
+            rest => Some(rest),
+        };
+        let Some(mut piece) = piece else {
+            self.end.map_or(Ok(()), |end| check_len(reader.at, end))?;
+            self.body.state().end = Some(reader.at);
+            self.reader = None;
+            return Ok(None);
+        };
+        let (at, past) = (reader.at, reader.at + piece.len() as u64);
+        match self.body.len {
+            Some(len) if past > len => check_len(past, len)?,
             _ => {}
         }
-        if let (Some(piece), Some(limit)) = (&piece, &self.rate_limit) {
+        if let Some(beyond) = self.end.map(|end| past.saturating_sub(end)).filter(|beyond| *beyond > 0) {
+            reader.rest = piece.split_off(piece.len() - beyond as usize);
+        }
+        reader.at += piece.len() as u64;
+        if Some(reader.at) == self.end {
+            // Nobody asks for a piece after the last one. The next request continues here.
+            self.body.state().idle = self.reader.take();
+        }
+        if let Some(limit) = &self.rate_limit {
             limit.take(piece.len() as u64).await;
         }
-        self.sending.bytes.store(sent, Relaxed);
-        if let (Some(piece), Some(hasher)) = (&piece, &self.hasher) {
+        self.sending.bytes.fetch_add(piece.len() as u64, Relaxed);
+        if let Some(hasher) = &self.body.hasher {
             // If the receiver is gone, nobody needs the digest.
-            let _ = hasher.send(piece.clone()).await;
+            let _ = hasher.send((at, piece.clone())).await;
         }
-        Ok(piece)
+        Ok(Some(piece))
     }
 
     fn into_body(self) -> reqwest::Body {

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use modelpack_http::{
-    ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, download,
-    origin_url,
+    ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, UploadBody,
+    download, origin_url,
 };
 use modelpack_testkit::server::{Answer, Asked, Server, answer, cut, pieces};
 use modelpack_transfer::{Body, Error, Result};
@@ -138,7 +138,7 @@ async fn what_failed_is_sent_again_and_a_refusal_reads_as_its_protocol_says() {
     })
     .await;
     let origin = origin(&server);
-    let payload = Payload::of(Body::from_bytes(&b"dear"[..])).await.unwrap();
+    let payload = UploadBody::of(Body::from_bytes(&b"dear"[..])).await.unwrap().part(0, None);
     origin.send(Request::new(Method::PUT, origin.url("/letter"), &TOP, "the letter").payload(payload)).await.unwrap();
     assert_eq!(server.asked().iter().map(|asked| &asked.body[..]).collect::<Vec<_>>(), [b"dear"; 3]);
 

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     while !pull.is_finished() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let now = progress.snapshot();
-        eprint!("\r{} of {} bytes", now.moved + now.skipped, now.total);
+        eprint!("\r{} of {} bytes", now.done(), now.total);
     }
     eprintln!();
 

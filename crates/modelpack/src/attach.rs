@@ -111,7 +111,7 @@ impl Modelpack {
             replaced: attached.replaced,
             unchanged: attached.unchanged,
             moved: counted.moved,
-            present: counted.skipped,
+            present: counted.present(),
         })
     }
 

@@ -48,7 +48,7 @@ impl Modelpack {
         let converted = convert(source, &artifact, &contents.config, &annotations, target.sink(), at, &call.copy_options()).await;
         let converted = opened.place.blame(converted)?;
         target.finish().await?;
-        let copied = opened.copied_to(to, converted.manifest.digest().clone(), call.progress.snapshot()).await;
+        let copied = opened.copied_to(to, converted.manifest.digest().clone(), call.progress.snapshot(), None).await;
         Ok(ConvertedCopy { copied, invalid_values: converted.left_out })
     }
 }

@@ -147,6 +147,7 @@ fn kind_of_store(error: &StoreError) -> ErrorKind {
         | StoreError::Setting { .. }
         | StoreError::CredentialsFile { .. }
         | StoreError::CredentialHelper { .. } => ErrorKind::Usage,
+        StoreError::Referrers { source, .. } => kind_of_store(source),
         StoreError::Conflict { .. } => ErrorKind::Conflict,
         StoreError::Changed { .. } => ErrorKind::Input,
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorKind::NotFound,

@@ -37,7 +37,7 @@ mod verify;
 
 pub use attach::{AttachOptions, Attached, Attachment};
 pub use convert::ConvertedCopy;
-pub use copy::Copied;
+pub use copy::{Copied, CopyReferrers};
 pub use diff::{Aspect, Change, Diff, DiffSide, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{InspectedLayer, Inspection};
@@ -57,7 +57,9 @@ pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanRepor
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};
 pub use modelpack_spec as spec;
 pub use modelpack_store::{BrokenRepository, EntrySelector, Incomplete, RepairedRepository};
-pub use modelpack_transfer::{DEFAULT_CONNECTIONS, Error as StoreError, InvalidRate, Notice, Notices, Progress, Rate, Snapshot};
+pub use modelpack_transfer::{
+    DEFAULT_CONNECTIONS, Error as StoreError, InvalidRate, Notice, Notices, PartSnapshot, Progress, Rate, Snapshot, Wait, Waiting,
+};
 #[cfg(feature = "validate")]
 pub use modelpack_validate as validation;
 pub use options::{DEFAULT_CONCURRENCY, Options};

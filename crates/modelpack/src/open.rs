@@ -43,6 +43,14 @@ impl Source for Stored {
             error => error,
         })
     }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>, StoreError> {
+        Source::referrers(&self.0, subjects).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>, StoreError> {
+        Source::tags(&self.0).await
+    }
 }
 
 enum Referrers {
@@ -60,6 +68,7 @@ pub(crate) struct Target {
 }
 
 enum TargetKind {
+    Store(Repository),
     Sink(Box<dyn Sink>),
     Archive(ArchiveWriter),
 }
@@ -67,15 +76,21 @@ enum TargetKind {
 impl Target {
     pub(crate) fn sink(&self) -> &dyn Sink {
         match &self.kind {
+            TargetKind::Store(repository) => repository,
             TargetKind::Sink(sink) => sink.as_ref(),
             TargetKind::Archive(archive) => archive,
         }
     }
 
+    /// Whether it is the local store.
+    pub(crate) fn is_store(&self) -> bool {
+        matches!(self.kind, TargetKind::Store(_))
+    }
+
     /// Completes targets that become visible only when they are complete.
     pub(crate) async fn finish(self) -> Result<()> {
         match self.kind {
-            TargetKind::Sink(_) => Ok(()),
+            TargetKind::Store(_) | TargetKind::Sink(_) => Ok(()),
             TargetKind::Archive(archive) => Ok(archive.finish().await?),
         }
     }
@@ -185,7 +200,7 @@ impl Modelpack {
                 let repository = self.writable_store()?.repository(&reference.repository);
                 // An unreadable index is reported now, before all bytes are moved.
                 repository.layout().entry(&reference.selector).await?;
-                (TargetKind::Sink(Box::new(repository)), reference.selector.clone(), Some(lease))
+                (TargetKind::Store(repository), reference.selector.clone(), Some(lease))
             }
             Place::Layout(path, at) => {
                 let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));

@@ -296,7 +296,7 @@ impl Modelpack {
             files: layers.iter().map(|layer| layer.files.len()).sum(),
             bytes: layers.iter().map(PlannedLayer::bytes).sum(),
             moved: counted.moved,
-            present: counted.skipped,
+            present: counted.present(),
             description: prepared.description,
             scan,
             gaps,

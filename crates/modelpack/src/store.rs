@@ -153,7 +153,7 @@ impl Modelpack {
         let target = self.target(&place, None, opened.name_of_copy()).await?;
         copy(opened.source.as_ref(), &opened.manifest, target.sink(), &to.selector, &call.copy_options()).await?;
         let digest = opened.manifest.digest().clone();
-        Ok(opened.copied_to(&place, digest, call.progress.snapshot()).await)
+        Ok(opened.copied_to(&place, digest, call.progress.snapshot(), None).await)
     }
 
     /// Removes a tag from the store; with a digest, removes that manifest and all its tags. With a

@@ -252,7 +252,7 @@ impl Modelpack {
         self.progress.expect(stored);
         let mut contents = BTreeMap::new();
         for (Unread { layer, encoding, algorithm, .. }, indices) in distinct.into_values() {
-            let body = source.blob(&layer, 0..layer.size).await?.counted(self.progress.clone());
+            let body = source.blob(&layer, 0..layer.size).await?.counted(self.progress.blob(&layer));
             let content = match content_digest(&layer, encoding, algorithm, body, allowance.clone()).await {
                 Ok(digest) => Ok(digest),
                 Err(StoreError::Invalid { why, .. }) => Err(why),

@@ -170,7 +170,8 @@ async fn move_layer(
             Ok(Some(uncompressed(&layer, encoding, source.blob(&layer, 0..layer.size).await?).await?))
         }
         Begin::Upload(mut upload) => {
-            let body = source.blob(&layer, 0..layer.size).await?.counted(progress.clone());
+            let part = progress.blob(&layer);
+            let body = source.blob(&layer, 0..layer.size).await?.counted(part.clone());
             if !encoding.is_compressed() {
                 upload.write(body).await?;
                 upload.commit(Some(&layer)).await?;

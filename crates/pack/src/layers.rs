@@ -66,6 +66,12 @@ impl PlannedLayer {
         }
     }
 
+    /// The number of bytes that are read to write the layer: those of its files, or of the existing
+    /// archive.
+    pub(crate) fn bytes_to_move(&self) -> u64 {
+        self.stored.as_ref().map_or_else(|| self.bytes(), |archive| archive.descriptor.size)
+    }
+
     /// The size of an uncompressed archive of its files, in bytes.
     pub(crate) fn archive_len(&self) -> u64 {
         archive_len(self.files.iter().map(|file| (&file.path, file.size)))

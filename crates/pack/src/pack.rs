@@ -39,6 +39,13 @@ impl Default for PackOptions {
     }
 }
 
+impl PackOptions {
+    /// The same options with other counters.
+    fn counting_in(&self, progress: Arc<Progress>) -> Self {
+        Self { progress, ..self.clone() }
+    }
+}
+
 /// Writes `layers` to `sink` as an artifact, and sets `at` to it.
 ///
 /// The artifact depends only on the layers' encodings, on the files' paths, bytes, kinds and
@@ -53,8 +60,9 @@ pub async fn pack(
     options: &PackOptions,
 ) -> Result<Manifest> {
     preview(layers, description)?;
-    layers.iter().for_each(|layer| options.progress.expect(layer.bytes()));
+    layers.iter().for_each(|layer| options.progress.expect(layer.bytes_to_move()));
     let stored = for_each_concurrent(options.concurrency, layers, |layer| async move {
+        let options = &options.counting_in(options.progress.part(layer.path.as_str(), layer.bytes_to_move()));
         match (&layer.stored, layer.encoding, &layer.files[..]) {
             (Some(archive), ..) => pack_stored(layer, archive, sink, options).await,
             (None, Encoding::Raw, [file]) => pack_file(layer, file, sink, options).await,
@@ -80,7 +88,7 @@ pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Resu
     let open = open(file, options).await?;
     let digest = match open.digest().await? {
         Some(digest) => digest,
-        None => hash(&open, file.size, &options.progress).await?,
+        None => hash(&open, file.size, &options.progress.part(file.path.as_str(), file.size)).await?,
     };
     open.remember(&digest).await;
     let range = open.here().cloned().ok_or_else(|| Error::not_found(format!("{} on this machine", file.path)))?;
@@ -118,7 +126,7 @@ async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, op
 async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
     let blob = Descriptor::new(layer.layer_type().to_string(), archive.descriptor.digest.clone(), archive.descriptor.size);
     match sink.begin(Some(&blob)).await? {
-        Begin::Exists => options.progress.skipped(layer.bytes()),
+        Begin::Exists => options.progress.skipped(blob.size),
         Begin::Upload(mut upload) => {
             upload.write(archive.read().await?.counted(options.progress.clone())).await?;
             upload.commit(Some(&blob)).await?;

@@ -63,8 +63,13 @@ async fn what_is_packed_of_an_artifact_is_that_artifact() {
         // The rules are not said again: archives stay because they hold the same files.
         let layers = layers(&plan, &LayerPolicy::default().max_layers(max_layers)).unwrap();
         let at = Selector::Tag("again".parse().unwrap());
-        let again = pack(&layers, &Description::default(), &store, &at, &options()).await.unwrap();
-        assert_eq!(again.digest().to_string(), digest, "{rules:?}, {max_layers} layers");
+        for sink in [store, MemoryStore::new()] {
+            let options = options();
+            let again = pack(&layers, &Description::default(), &sink, &at, &options).await.unwrap();
+            assert_eq!(again.digest().to_string(), digest, "{rules:?}, {max_layers} layers");
+            let counted = options.progress.snapshot();
+            assert_eq!(counted.done(), counted.total, "{rules:?}, {max_layers} layers: all that was expected");
+        }
     }
 }
 

@@ -485,11 +485,13 @@ fn a_large_raw_file_is_continued_and_what_another_attempt_left_is_removed() {
     drop(runtime);
     assert_eq!(listing(unpacked.path()).len(), 4, "two blobs with their journals");
     let runtime = Runtime::new().unwrap();
-    let source = Recording(artifact, Default::default());
+    let (source, options) = (Recording(artifact, Default::default()), options());
     runtime.block_on(async {
         let manifest = source.0.manifest();
-        unpack(&source, &manifest, unpacked.path(), &options(), || {}).await.unwrap();
+        unpack(&source, &manifest, unpacked.path(), &options, || {}).await.unwrap();
     });
+    let counted = options.progress.snapshot();
+    assert_eq!((counted.total, counted.resumed, counted.moved, counted.skipped), (3_000_000, 1_500_000, 1_500_000, 0));
     let asked: u64 = source.1.into_inner().unwrap().iter().map(|range| range.end - range.start).sum();
     assert_eq!(asked, 1_500_000, "the first half was there");
     assert_eq!(listing(unpacked.path()), ["a/b"]);

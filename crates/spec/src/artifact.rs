@@ -107,6 +107,16 @@ impl Layer {
     }
 }
 
+impl Descriptor {
+    /// The name of this blob for people: the path of its file, or else the kind of the layer, or
+    /// `blob`, and the beginning of the digest. Two blobs may have the same name.
+    pub fn display_name(&self) -> String {
+        // A hostile path is not shown.
+        let (kind, path) = Layer::read(self).map_or((None, None), |layer| (layer.kind, layer.path));
+        path.map_or_else(|| format!("{} {}", kind.map_or("blob", LayerKind::name), self.digest.short()), |path| path.to_string())
+    }
+}
+
 /// The format of a config.
 #[derive(Clone, Copy)]
 enum Form {
@@ -291,6 +301,19 @@ mod tests {
                 (None, Content::Unnamed),
             ]
         );
+    }
+
+    #[test]
+    fn a_blob_is_displayed_by_its_path_or_else_by_kind_and_digest() {
+        let weight = "application/vnd.cncf.model.weight.v1.raw";
+        let name = |media_type: &str, annotations: &[(&str, &str)]| layer(media_type, annotations).display_name();
+        let short = layer(weight, &[]).digest.short().to_owned();
+        assert_eq!(name(weight, &[(annotation::FILEPATH, "w/a"), (annotation::TITLE, "t")]), "w/a");
+        assert_eq!(name(weight, &[("org.cnai.model.filepath", "old")]), "old");
+        assert_eq!(name("application/octet-stream", &[(annotation::TITLE, "t")]), "t");
+        assert_eq!(name("application/vnd.cncf.model.weight.v1.tar", &[]), format!("weight {short}"));
+        assert_eq!(name("application/vnd.oci.image.layer.v1.tar", &[]), format!("blob {short}"));
+        assert_eq!(name(weight, &[(annotation::FILEPATH, "../x")]), format!("blob {short}"));
     }
 
     #[test]

@@ -155,6 +155,12 @@ impl Manifest {
         Self::parse(bytes, None)
     }
 
+    /// Serializes `index` and keeps the bytes.
+    pub fn from_index(index: ImageIndex) -> Result<Self, InvalidManifest> {
+        let bytes = serde_json::to_vec(&index).map_err(InvalidManifest::Json)?;
+        Self::parse(bytes, None)
+    }
+
     /// Replaces the digest by one of another algorithm, which the caller computed over the same
     /// bytes.
     pub fn with_digest(self, digest: Digest) -> Self {

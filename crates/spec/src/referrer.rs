@@ -1,6 +1,6 @@
 //! Manifests as entries of a referrers list.
 
-use crate::{Digest, InvalidManifest, media_type};
+use crate::{Descriptor, Digest, InvalidManifest, media_type};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -65,6 +65,11 @@ impl Referrer {
             annotations: annotations.filter(|annotations| annotations.get() != "{}").map(ToOwned::to_owned),
             subject: subject.map(|subject| subject.digest),
         })
+    }
+
+    /// The descriptor of the manifest, without its annotations.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor { artifact_type: self.artifact_type.clone(), ..Descriptor::new(self.media_type.clone(), self.digest.clone(), self.size) }
     }
 
     /// The approximate number of bytes of this entry in a list.

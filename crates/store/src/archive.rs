@@ -1,11 +1,11 @@
 //! A tar archive of an OCI image layout, as `oci-archive:` names it: a model in one file.
 
 use crate::{
-    disk::{Entries, Entry, EntrySelector, Index, Selected},
+    disk::{Entries, Entry, EntrySelector, Index, Selected, all_referrers, written_name},
     partial::Partial,
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector};
+use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
 use modelpack_transfer::{
     Begin, Body, Cancelled, Error, FileRange, Result, Sink, Source, Upload, Verifier, blocking, blocking_cancellable, verify_manifest,
     verify_selected,
@@ -96,12 +96,18 @@ impl Archive {
         work(&Entries { of: &self.0.path.display().to_string(), index: &self.0.index, read: &|entry| self.read_manifest(entry) })
     }
 
-    fn read_manifest(&self, entry: &Descriptor) -> Result<Manifest> {
-        let what = format!("manifest {} in {}", entry.digest, self.0.path.display());
-        let range = self.range(&entry.digest)?;
+    /// The part of the file that is a manifest, if that is not too large, and its name in an error.
+    fn open_manifest(&self, digest: &Digest) -> Result<(String, FileRange)> {
+        let what = format!("manifest {digest} in {}", self.0.path.display());
+        let range = self.range(digest)?;
         if range.len > MAX_MANIFEST_BYTES as u64 {
             return Err(Error::InvalidManifest { what, source: modelpack_spec::InvalidManifest::TooLarge(range.len) });
         }
+        Ok((what, range))
+    }
+
+    fn read_manifest(&self, entry: &Descriptor) -> Result<Manifest> {
+        let (what, range) = self.open_manifest(&entry.digest)?;
         verify_manifest(&what, range.read()?, Some(entry.media_type.as_str()).filter(|t| !t.is_empty()), &entry.digest)
     }
 
@@ -125,6 +131,15 @@ impl Source for Archive {
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         let whole = self.range(&blob.digest)?;
         Ok(Body::from_file(whole.slice(range, blob, &format!("blob {} in {}", blob.digest, self.0.path.display()))?))
+    }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        let (this, subjects) = (self.clone(), subjects.to_vec());
+        blocking(move || all_referrers(&this.0.index, |digest| this.open_manifest(digest), &subjects).map(Some)).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Ok(Some(self.0.index.tags().into_iter().map(|(tag, _)| tag).collect()))
     }
 }
 
@@ -257,7 +272,7 @@ impl Sink for ArchiveWriter {
         if let Some(missing) = manifest.blobs().chain(manifest.manifests()).find(|d| !state.blobs.contains_key(&d.digest)) {
             return Err(Error::MissingReference { digest: missing.digest.clone(), repository: self.name.clone() });
         }
-        let name = at.tag().map(|tag| self.entry_name.as_deref().unwrap_or(tag.as_str()));
+        let name = at.tag().map(|tag| written_name(tag, self.entry_name.as_deref()));
         state.index.put(name, manifest, crate::Untagged::Keep);
         Ok(())
     }

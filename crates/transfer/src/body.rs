@@ -42,6 +42,8 @@ pub struct Body {
     progress: Option<Arc<Progress>>,
     /// How many bytes of this body and its clones have been counted.
     counted: Arc<AtomicU64>,
+    /// Where it begins in the body whose bytes are counted.
+    begins: u64,
 }
 
 enum Content {
@@ -164,17 +166,17 @@ impl FileRange {
 impl Body {
     /// A range of an open file.
     pub fn from_file(range: FileRange) -> Self {
-        Self { content: Content::File(range), progress: None, counted: Arc::default() }
+        Self { content: Content::File(range), progress: None, counted: Arc::default(), begins: 0 }
     }
 
     /// A stream. `len` is its length in bytes, if that is known.
     pub fn from_stream(stream: impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static, len: Option<u64>) -> Self {
-        Self { content: Content::Stream { stream: stream.boxed(), len }, progress: None, counted: Arc::default() }
+        Self { content: Content::Stream { stream: stream.boxed(), len }, progress: None, counted: Arc::default(), begins: 0 }
     }
 
     /// Bytes that `producer` writes while they are consumed. `len` is their number, if that is known.
     pub fn from_producer(producer: Arc<Producer>, len: Option<u64>) -> Self {
-        Self { content: Content::Produced { producer, len }, progress: None, counted: Arc::default() }
+        Self { content: Content::Produced { producer, len }, progress: None, counted: Arc::default(), begins: 0 }
     }
 
     /// Bytes in memory.
@@ -211,7 +213,28 @@ impl Body {
             Content::Produced { producer, len } => Content::Produced { producer: producer.clone(), len: *len },
             Content::Stream { .. } => return None,
         };
-        Some(Self { content, progress: self.progress.clone(), counted: self.counted.clone() })
+        Some(Self { content, progress: self.progress.clone(), counted: self.counted.clone(), begins: self.begins })
+    }
+
+    /// The same body without its first `bytes` bytes. They count as skipped, unless they were counted before. If they are not in a file, they
+    /// are read and dropped.
+    pub fn without_first(self, bytes: u64) -> Self {
+        let Self { content, progress, counted, begins } = self.started();
+        let content = match content {
+            Content::File(range) => {
+                let dropped = bytes.min(range.len);
+                Content::File(FileRange { offset: range.offset + dropped, len: range.len - dropped, ..range })
+            }
+            Content::Stream { stream, len } => {
+                Content::Stream { stream: drop_first(stream, bytes), len: len.map(|len| len.saturating_sub(bytes)) }
+            }
+            produced @ Content::Produced { .. } => produced,
+        };
+        let begins = begins + bytes;
+        if let Some(progress) = &progress {
+            progress.skipped(begins.saturating_sub(counted.fetch_max(begins, Relaxed)));
+        }
+        Self { content, progress, counted, begins }
     }
 
     /// The file with the bytes, if they are in a file.
@@ -252,7 +275,7 @@ impl Body {
         };
         match progress {
             Some(progress) => {
-                let (counted, mut at) = (self.counted, 0);
+                let (counted, mut at) = (self.counted, self.begins);
                 let count = move |piece: &Result<Bytes>| {
                     at += piece.as_ref().map_or(0, Bytes::len) as u64;
                     progress.moved(at.saturating_sub(counted.fetch_max(at, Relaxed)));
@@ -386,6 +409,19 @@ impl Batch {
         }
         (batch, None)
     }
+}
+
+/// A stream without its first bytes.
+fn drop_first(stream: BoxStream<'static, Result<Bytes>>, bytes: u64) -> BoxStream<'static, Result<Bytes>> {
+    let mut left = bytes;
+    let shorten = move |piece: Result<Bytes>| {
+        piece.map(|mut piece| {
+            let dropped = piece.split_to(usize::try_from(left).unwrap_or(usize::MAX).min(piece.len()));
+            left -= dropped.len() as u64;
+            piece
+        })
+    };
+    stream.map(shorten).filter(|piece| ready(!piece.as_ref().is_ok_and(Bytes::is_empty))).boxed()
 }
 
 fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes>> {
@@ -562,6 +598,34 @@ mod tests {
                 () = std::future::ready(()) => {}
             }
         });
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_body_has_its_last_bytes_and_the_first_count_as_skipped_once() {
+        let content: Bytes = (0..3 * CHUNK).map(|i| (i % 251) as u8).collect();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("x"), &content).unwrap();
+        let produced = content.clone();
+        let producer = move |out: &mut dyn io::Write| out.write_all(&produced).map_err(Error::io("write", "x"));
+        let pieces = content.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
+        for body in [
+            Body::from_file(FileRange::open(&directory.path().join("x")).unwrap()),
+            Body::from_producer(Arc::new(producer), Some(content.len() as u64)),
+            Body::from_stream(stream::iter(pieces), Some(content.len() as u64)),
+        ] {
+            let progress = Arc::new(Progress::default());
+            let body = body.counted(progress.clone());
+            let again = body.try_clone();
+            let rest = body.without_first(300_000);
+            assert_eq!(rest.len(), Some(content.len() as u64 - 300_000));
+            assert!(rest.collect(usize::MAX, "x").await.unwrap() == content[300_000..]);
+            let counted = progress.snapshot();
+            assert_eq!((counted.skipped, counted.moved), (300_000, content.len() as u64 - 300_000));
+            if let Some(again) = again {
+                assert!(again.without_first(600_000).collect(usize::MAX, "x").await.unwrap() == content[600_000..]);
+                assert_eq!(progress.snapshot(), counted, "bytes are counted once");
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The contract of the seam as a test suite. Every implementation of [`Source`] and [`Sink`] runs it in its tests.
 
 use crate::{Begin, Body, Error, Sink, Source, put_bytes};
-use modelpack_spec::{Descriptor, Digest, ImageManifest, Manifest, Selector, Tag};
+use modelpack_spec::{Descriptor, Digest, ImageIndex, ImageManifest, Manifest, Selector, Tag};
 use std::collections::BTreeMap;
 
 /// Runs the whole suite on a repository that is empty at first, as read by `source` and written by `sink`.
@@ -19,6 +19,8 @@ pub async fn check(source: &dyn Source, sink: &dyn Sink) {
     a_manifest_needs_its_blobs(sink).await;
     tags_are_set_and_moved(source, sink).await;
     of_a_tag_and_a_digest_the_digest_decides(source, sink).await;
+    referrers_are_listed(source, sink).await;
+    tags_are_listed(source).await;
 }
 
 fn tag(text: &str) -> Tag {
@@ -223,4 +225,59 @@ async fn of_a_tag_and_a_digest_the_digest_decides(source: &dyn Source, sink: &dy
     }
     let absent = source.manifest(&Selector::Both(tag("both"), Digest::of(b"absent"))).await;
     assert!(matches!(absent, Err(Error::NotFound { .. })), "a digest that is not there, and a tag that is: {absent:?}");
+}
+
+/// An image manifest that refers to `subject`.
+pub fn referrer(subject: &Descriptor, layer: &[u8]) -> Manifest {
+    let (manifest, _) = manifest(layer);
+    let mut image = manifest.image().expect("it is an image manifest").clone();
+    image.subject = Some(subject.clone());
+    image.annotations.insert("about".to_owned(), subject.digest.to_string());
+    Manifest::from_image(image).expect("a valid manifest")
+}
+
+/// Blobs `{}` and those of earlier parts are there.
+async fn referrers_are_listed(source: &dyn Source, sink: &dyn Sink) {
+    let listed = async |subjects: &[&Descriptor]| {
+        let subjects: Vec<_> = subjects.iter().map(|subject| subject.digest.clone()).collect();
+        let mut listed = source.referrers(&subjects).await.expect("referrers are listed").expect("there is a list");
+        listed.sort_by(|a, b| a.digest.cmp(&b.digest));
+        listed
+    };
+    let by_digest = |manifest: &Manifest| Selector::Digest(manifest.digest().clone());
+    let (subject, _) = manifest(b"first layer");
+    let (subject, absent) = (subject.descriptor(), Descriptor::of(subject.media_type(), b"a subject that was never written"));
+    assert!(listed(&[&subject, &absent]).await.is_empty(), "nothing refers to a manifest yet");
+    assert!(listed(&[]).await.is_empty(), "nothing refers to nothing");
+
+    let (signature, of_it, of_absent) =
+        (referrer(&subject, b"first layer"), referrer(&subject, b"second layer"), referrer(&absent, b"first layer"));
+    for manifest in [&signature, &of_it, &of_absent] {
+        sink.put_manifest(&by_digest(manifest), manifest).await.expect("a referrer is written, also before its subject");
+    }
+    let expected = |manifests: &[&Manifest]| {
+        let mut expected: Vec<_> =
+            manifests.iter().map(|manifest| Descriptor { annotations: BTreeMap::new(), ..manifest.descriptor() }).collect();
+        expected.sort_by(|a, b| a.digest.cmp(&b.digest));
+        expected
+    };
+    assert_eq!(listed(&[&subject]).await, expected(&[&signature, &of_it]), "all referrers of a manifest and no others");
+    assert_eq!(listed(&[&absent]).await, expected(&[&of_absent]), "a referrer of what is not there");
+    assert_eq!(listed(&[&subject, &absent]).await, expected(&[&signature, &of_it, &of_absent]), "the referrers of two manifests");
+
+    // An index under the fallback tag lists one that is listed anyway, and one that names no subject.
+    let (mentioned, _) = manifest(b"second layer");
+    sink.put_manifest(&by_digest(&mentioned), &mentioned).await.expect("a manifest is written");
+    let index = ImageIndex::new([&of_absent, &mentioned].map(Manifest::descriptor).to_vec());
+    let index = Manifest::from_index(index).expect("a valid index");
+    sink.put_manifest(&Selector::Tag(Tag::of_referrers(&absent.digest)), &index).await.expect("an index is written");
+    assert_eq!(listed(&[&absent]).await, expected(&[&of_absent, &mentioned]), "what the fallback tag lists, each once");
+}
+
+async fn tags_are_listed(source: &dyn Source) {
+    let tags = source.tags().await.expect("tags are listed").expect("there is a list");
+    for name in ["v1", "both", "elsewhere"] {
+        assert_eq!(tags.iter().filter(|listed| **listed == tag(name)).count(), 1, "{name} in {tags:?}");
+    }
+    assert!(!tags.iter().any(|listed| ["absent", "incomplete"].contains(&listed.as_str())), "a tag that was never set: {tags:?}");
 }

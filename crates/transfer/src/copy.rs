@@ -86,13 +86,14 @@ async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink,
         }
         Begin::Upload(upload) => upload,
     };
+    let part = options.progress.blob(blob);
     let Some(ranged) = upload.ranged() else {
         let body = source.blob(blob, 0..blob.size).await.map_err(new)?;
-        upload.write(body.counted(options.progress.clone())).await.map_err(new)?;
+        upload.write(body.counted(part.clone())).await.map_err(new)?;
         return upload.commit(Some(blob)).await.map(drop).map_err(new);
     };
     let is_resumed = ranged.missing().total() < blob.size;
-    fetch(source, blob, &*ranged, &options.connections, &options.progress).await.map_err(new)?;
+    fetch(source, blob, &*ranged, &options.connections, &part).await.map_err(new)?;
     drop(ranged);
     upload.commit(Some(blob)).await.map(drop).map_err(|error| (error, is_resumed))
 }

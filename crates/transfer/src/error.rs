@@ -137,6 +137,14 @@ pub enum Error {
         /// Where it should be.
         repository: String,
     },
+    /// What refers to an artifact, such as a signature, could not be listed or copied.
+    #[error("{what}: {source}")]
+    Referrers {
+        /// What could not be done, with the digest of the manifest.
+        what: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// Something is in the way, and is left as it is.
     #[error("{} is in the way: {why}", path.display())]
     Conflict {

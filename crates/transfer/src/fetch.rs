@@ -22,7 +22,7 @@ pub async fn fetch(
     progress: &Arc<Progress>,
 ) -> Result<()> {
     let missing = upload.missing();
-    progress.skipped(blob.size - missing.total());
+    progress.resumed(blob.size - missing.total());
     let here = source.blob(blob, 0..0).await?;
     if here.file().is_some() {
         // It is on this machine, where nothing is gained by several readers of one file.

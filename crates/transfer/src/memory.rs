@@ -1,7 +1,10 @@
 //! A store in memory: the reference implementation of the seam, for tests and for small artifacts.
 
-use crate::verify::{verify_part, verify_selected};
 use crate::{Begin, Body, Error, Result, Sink, Source, Upload, Verifier};
+use crate::{
+    referrers::referrers_by_tag,
+    verify::{verify_part, verify_selected},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, Selector, Tag};
@@ -47,6 +50,22 @@ impl Source for MemoryStore {
         verify_part(&range, blob, bytes.len() as u64, &format!("blob {}", blob.digest))?;
         let at = |offset| usize::try_from(offset).expect("not larger than a length in memory");
         Ok(Body::from_bytes(bytes.slice(at(range.start)..at(range.end))))
+    }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        let refers = |manifest: &&Manifest| manifest.subject().is_some_and(|subject| subjects.contains(&subject.digest));
+        let mut listed: Vec<_> = self.contents().manifests.values().filter(refers).map(Manifest::descriptor).collect();
+        for subject in subjects {
+            listed.extend(referrers_by_tag(self, subject).await?);
+        }
+        listed.iter_mut().for_each(|descriptor| descriptor.annotations.clear());
+        listed.sort_by(|a, b| a.digest.cmp(&b.digest));
+        listed.dedup_by(|a, b| a.digest == b.digest);
+        Ok(Some(listed))
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Ok(Some(self.contents().tags.keys().cloned().collect()))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{Body, FileRange, Result, Source, verify::verify_part};
 use async_trait::async_trait;
 use bytes::Bytes;
-use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
+use modelpack_spec::{Descriptor, Digest, Manifest, Selector, Tag};
 use std::{collections::HashMap, ops::Range};
 
 /// A [`Source`] with blobs of its own. All other blobs come from another source.
@@ -53,6 +53,14 @@ impl Source for Overlay<'_> {
             }
             None => self.below.blob(blob, range).await,
         }
+    }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        self.below.referrers(subjects).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        self.below.tags().await
     }
 }
 

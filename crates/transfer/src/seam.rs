@@ -2,7 +2,7 @@
 
 use crate::{Body, Ranges, Result};
 use async_trait::async_trait;
-use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
+use modelpack_spec::{Descriptor, Digest, Manifest, Selector, Tag};
 use std::{ops::Range, sync::Arc};
 
 /// A repository that is read.
@@ -23,6 +23,20 @@ pub trait Source: Send + Sync {
 
     /// The bytes `range` of a blob. `0..blob.size` is all of it. A source does not verify them: the sink does.
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body>;
+
+    /// The manifests that are listed as referrers of one of `subjects`, each once, without annotations. `None` if the source has no lists.
+    ///
+    /// Listed are the manifests whose `subject` is one of them, and what is in an index under [`Tag::of_referrers`]. The list is not verified:
+    /// a caller reads each manifest, and compares its subject. Many subjects are given at once, because a source on disk reads all of its
+    /// manifests to answer. A subject need not exist.
+    async fn referrers(&self, _subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        Ok(None)
+    }
+
+    /// All tags, sorted if the source sorts them. `None` if the source has no list of them.
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Ok(None)
+    }
 }
 
 /// A repository that is written.

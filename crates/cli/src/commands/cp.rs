@@ -1,7 +1,7 @@
 //! `modelpack cp`: copies from any place to any other. `push` and `pull` also use this code.
 
 use crate::{args::TransferArgs, context::Context, failure::Failure, text};
-use modelpack::{Copied, Modelpack, Place};
+use modelpack::{Copied, CopyReferrers, Modelpack, Place};
 use serde::Serialize;
 
 /// Copy an artifact from any place to any other
@@ -18,6 +18,10 @@ pub struct Args {
     /// layers stay unchanged
     #[arg(long = "to", value_name = "FORM", id = "form")]
     form: Option<Form>,
+    /// Also copy what refers to it: signatures, attestations, SBOMs [default: true to oci: and
+    /// oci-archive:, else false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "form")]
+    referrers: Option<bool>,
     #[command(flatten)]
     transfer: TransferArgs,
 }
@@ -30,14 +34,21 @@ enum Form {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     match args.form {
-        None => copy("copying", &args.transfer, context, async |m| m.copy(&args.from, &args.to).await).await,
+        None => {
+            let referrers = match args.referrers {
+                None => CopyReferrers::ToLayouts,
+                Some(true) => CopyReferrers::Always,
+                Some(false) => CopyReferrers::Never,
+            };
+            copy("copying", &args.transfer, context, async |m| m.copy_with(&args.from, &args.to, referrers).await).await
+        }
         Some(Form::Modelpack) => {
             let convert = async |m: &Modelpack| m.convert(&args.from, &args.to).await;
             let converted = context.transfer("converting", &args.transfer, convert).await?;
             for value in &converted.invalid_values {
                 context.output.note(&format!("left out: {value}"));
             }
-            print(&converted.copied, &converted, context)
+            print(&converted.copied, "", &converted, context)
         }
     }
 }
@@ -50,21 +61,32 @@ pub async fn copy(
     work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<Copied>,
 ) -> Result<(), Failure> {
     let copied = context.transfer(doing, transfer, work).await?;
-    print(&copied, &copied, context)
+    print(&copied, HOW_TO_COPY, &copied, context)
 }
 
-/// Prints the digest of the copy, with a notice about the moved bytes; `result` is the JSON output.
-fn print(copied: &Copied, result: &impl Serialize, context: &Context) -> Result<(), Failure> {
+/// What to do about referrers that are left behind.
+pub const HOW_TO_COPY: &str = "; `modelpack cp --referrers` copies them";
+
+/// Prints the digest of the copy, with notices about the moved bytes and about its referrers; `result` is the JSON output.
+fn print(copied: &Copied, what_to_do: &str, result: &impl Serialize, context: &Context) -> Result<(), Failure> {
     let (size, present) = (text::bytes(copied.moved), text::bytes(copied.present));
     context.output.note(&format!("{} to {}: {size} moved, {present} already present", copied.from, copied.to));
-    note_referrers(copied, context);
+    if !copied.referrers.is_empty() {
+        context.output.note(&format!("{} copied", referrers(copied.referrers.len(), copied)));
+    }
+    note_left_behind(copied, what_to_do, context);
     context.output.result(&copied.digest.to_string(), result)
 }
 
-/// Reports referrers of the original that the copy does not have.
-pub fn note_referrers(copied: &Copied, context: &Context) {
+/// Reports referrers of the original that the copy does not have, and what to do about that.
+pub fn note_left_behind(copied: &Copied, what_to_do: &str, context: &Context) {
     if let Some(left @ 1..) = copied.referrers_left_behind {
-        let (referrers, refer) = (text::count(left, "referrer"), if left == 1 { "is" } else { "are" });
-        context.output.note(&format!("{referrers} of {} (signatures, SBOMs and the like) {refer} not copied", copied.from));
+        context.output.note(&format!("{} not copied{what_to_do}", referrers(left, copied)));
     }
+}
+
+/// The beginning of a sentence about `count` referrers.
+fn referrers(count: usize, copied: &Copied) -> String {
+    let is = if count == 1 { "is" } else { "are" };
+    format!("{} of {} (signatures, SBOMs and the like) {is}", text::count(count, "referrer"), copied.from)
 }

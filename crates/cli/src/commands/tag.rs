@@ -1,6 +1,6 @@
 //! `modelpack tag`: adds a name to an artifact of the store.
 
-use super::cp::note_referrers;
+use super::cp::{HOW_TO_COPY, note_left_behind};
 use crate::{args::RegistryArgs, context::Context, failure::Failure};
 use modelpack::Place;
 
@@ -18,6 +18,6 @@ pub struct Args {
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let tagged = context.modelpack(&RegistryArgs::default()).tag(&args.from, &args.to).await?;
-    note_referrers(&tagged, context);
+    note_left_behind(&tagged, HOW_TO_COPY, context);
     context.output.result(&tagged.digest.to_string(), &tagged)
 }

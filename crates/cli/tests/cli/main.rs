@@ -35,6 +35,7 @@ mod network;
 mod ollama;
 mod output;
 mod places;
+mod progress;
 mod read_only;
 mod round_trip;
 mod scan;

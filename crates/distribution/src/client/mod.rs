@@ -4,6 +4,7 @@
 
 mod auth;
 mod listing;
+mod open_uploads;
 mod refusal;
 mod registry;
 mod repository;
@@ -11,6 +12,7 @@ mod scope;
 mod upload;
 
 pub use modelpack_http::{Authorities, Certificates, ClientOptions, Credentials, Login, Proxies, ProxyUrl, RetryOptions, Timeouts};
+pub use open_uploads::OpenUploads;
 pub use repository::RemoteRepository;
 
 use crate::protocol::route::Route;
@@ -29,6 +31,7 @@ use std::{
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    uploads: Option<Arc<OpenUploads>>,
 }
 
 struct Shared {
@@ -43,7 +46,13 @@ impl Client {
     /// Fails if a proxy or the user agent cannot be understood.
     pub fn new(options: ClientOptions) -> Result<Self> {
         let http = HttpClient::new(&options)?;
-        Ok(Self { shared: Arc::new(Shared { http, options, registries: Mutex::default() }) })
+        Ok(Self { shared: Arc::new(Shared { http, options, registries: Mutex::default() }), uploads: None })
+    }
+
+    /// Remembers open upload sessions in `uploads`, so that an upload that was killed or interrupted can be continued by another process.
+    /// Without it, an upload that is dropped ends its session.
+    pub fn remembering_uploads(self, uploads: OpenUploads) -> Self {
+        Self { uploads: Some(Arc::new(uploads)), ..self }
     }
 
     /// A repository, which does not have to exist. Fails if the name has no host.
@@ -52,7 +61,7 @@ impl Client {
             name: name.to_string(),
             why: "it names no registry; a reference to one begins with a host, as in `registry.example.com/team/model`".to_owned(),
         })?;
-        Ok(RemoteRepository::new(self.registry(host)?, name))
+        Ok(RemoteRepository::new(self.registry(host)?, name, self.uploads.clone()))
     }
 
     /// A registry, by its host and port.

@@ -1,6 +1,6 @@
 //! One registry: its URL, and the authorization of the requests to it.
 
-use super::{ClientOptions, auth::Authority};
+use super::{ClientOptions, auth::Authority, upload::UploadHabits};
 use crate::protocol::route::Route;
 use modelpack_http::{HttpClient, Login, Origin, Url, origin_url};
 use modelpack_transfer::{Error, Notices, Result};
@@ -12,6 +12,7 @@ pub(crate) struct Registry {
     pub(crate) name: String,
     pub(crate) origin: Arc<Origin<Authority>>,
     pub(crate) notices: Notices,
+    pub(crate) upload_habits: UploadHabits,
 }
 
 impl Registry {
@@ -22,7 +23,7 @@ impl Registry {
             .ok_or_else(|| Error::InvalidName { name: name.to_owned(), why: "it is not a host with an optional port".to_owned() })?;
         let authority = Authority::new(name, &url, http, options, login);
         let origin = Arc::new(Origin::new(url, http.clone(), authority));
-        Ok(Self { name: name.to_owned(), origin, notices: options.notices.clone() })
+        Ok(Self { name: name.to_owned(), origin, notices: options.notices.clone(), upload_habits: UploadHabits::default() })
     }
 
     /// The URL of a route.

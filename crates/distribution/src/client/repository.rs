@@ -1,6 +1,12 @@
 //! A repository of a registry.
 
-use super::{refusal::is_unsupported, registry::Registry, scope::Scope, upload::RemoteUpload};
+use super::{
+    open_uploads::{Claim, OpenUploads},
+    refusal::is_unsupported,
+    registry::Registry,
+    scope::Scope,
+    upload::RemoteUpload,
+};
 use crate::protocol::{header, query::Query, route::Route};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,10 +15,8 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use modelpack_http::{Failure, Payload, Request, Resource, Response, Url, download};
-use modelpack_spec::{
-    Descriptor, Digest, Document, ImageIndex, InvalidManifest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
-};
-use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, verify_bytes, verify_manifest};
+use modelpack_spec::{Descriptor, Digest, Document, ImageIndex, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type};
+use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, blocking, verify_bytes, verify_manifest};
 use std::{
     fmt,
     ops::Range,
@@ -33,6 +37,8 @@ pub struct RemoteRepository {
     /// Without the host.
     pub(super) path: RepositoryName,
     mounts: Option<Mounts>,
+    /// Where open upload sessions are remembered.
+    uploads: Option<Arc<OpenUploads>>,
 }
 
 /// Where blobs are mounted from.
@@ -44,18 +50,18 @@ struct Mounts {
 }
 
 impl RemoteRepository {
-    pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName, uploads: Option<Arc<OpenUploads>>) -> Self {
         // On Docker Hub, a name without a namespace is in the namespace `library`.
         let curated = registry.name == "docker.io" && !name.path().contains('/');
         let path = if curated { format!("library/{}", name.path()) } else { name.path().to_owned() };
         let path = RepositoryName::without_host(&path).expect("the path of a valid name is valid");
-        Self { registry, path, mounts: None }
+        Self { registry, path, mounts: None, uploads }
     }
 
     /// Mounts blobs from the repository `from` instead of sending them, if the registry allows it. Has no effect unless `from` is another
     /// repository of the same registry.
     pub fn mounting_from(self, from: &RepositoryName) -> Self {
-        let other = Self::new(self.registry.clone(), from).path;
+        let other = Self::new(self.registry.clone(), from, None).path;
         let is_other = from.host() == Some(&self.registry.name) && other != self.path;
         let mounts = is_other.then(|| Mounts { from: other, are_refused: Arc::default() });
         Self { mounts, ..self }
@@ -149,12 +155,32 @@ impl RemoteRepository {
         self.registry.origin.send(Request::new(Method::POST, url, &scope, &what)).await
     }
 
+    /// The upload session of a blob that is remembered, or the right to remember one. `None` if sessions are not remembered, or if another
+    /// upload uses that of the blob.
+    pub(super) async fn claim_session(&self, digest: &Digest) -> Option<Claim> {
+        let (uploads, name, digest) = (self.uploads.clone()?, self.to_string(), digest.clone());
+        match blocking(move || uploads.claim(&name, &digest)).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                debug!(%error, "upload sessions are not remembered");
+                None
+            }
+        }
+    }
+
+    /// Forgets the upload session of a blob that is not uploaded any more.
+    async fn forget_session(&self, digest: &Digest) {
+        if let Some(mut claim) = self.claim_session(digest).await {
+            blocking(move || claim.forget()).await;
+        }
+    }
+
     /// Asks the registry to mount a blob. If it does not, it may have opened an upload session.
     async fn mount(&self, blob: &Descriptor, mounts: &Mounts) -> Result<Mounted> {
         let query = Query::default().with("mount", &blob.digest).with("from", &mounts.from);
         match self.open_session(Some(query)).await {
             Ok(response) if response.status() == StatusCode::CREATED => Ok(Mounted::Yes),
-            Ok(response) => Ok(Mounted::No(Some(self.registry.origin.location(&response)?))),
+            Ok(response) => Ok(Mounted::No(Some(response))),
             // Some registries answer with an error, although they should open a session.
             Err(Error::NotFound { .. }) => Ok(Mounted::No(None)),
             Err(Error::Unauthorized { .. } | Error::Denied { .. } | Error::Protocol { .. }) => {
@@ -224,9 +250,7 @@ impl RemoteRepository {
         }
         index.manifests.push(manifest.descriptor());
         let what = format!("{self}{at}");
-        let invalid = |source| Error::InvalidManifest { what: what.clone(), source };
-        let bytes = serde_json::to_vec(&index).map_err(|e| invalid(InvalidManifest::Json(e)))?;
-        let index = Manifest::parse(bytes, None).map_err(invalid)?;
+        let index = Manifest::from_index(index).map_err(|source| Error::InvalidManifest { what, source })?;
         self.send_manifest(&at, &index).await.map(drop)
     }
 
@@ -254,7 +278,8 @@ fn may_take_blob(error: &Error) -> bool {
 /// The answer to a mount.
 enum Mounted {
     Yes,
-    No(Option<Url>),
+    /// The answer that opened a session, if there is one.
+    No(Option<Response>),
 }
 
 impl fmt::Display for RemoteRepository {
@@ -296,6 +321,14 @@ impl Source for RemoteRepository {
         let (origin, scope, url) = (self.registry.origin.clone(), self.scope(&["pull"]), self.blob_url(&blob.digest));
         download(Resource { origin, scope, url, what, size: blob.size }, range).await
     }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        self.list_referrers(subjects).await.map(Some)
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        self.tags().await.map(Some)
+    }
 }
 
 #[async_trait]
@@ -309,6 +342,7 @@ impl Sink for RemoteRepository {
         if let Some(blob) = blob {
             if self.holds(blob).await? {
                 debug!(blob = %blob.digest, "the registry has the blob already");
+                self.forget_session(&blob.digest).await;
                 return Ok(Begin::Exists);
             }
             if let Some(mounts) = self.mounts_from() {

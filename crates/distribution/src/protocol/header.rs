@@ -10,3 +10,5 @@ pub(crate) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 pub(crate) const TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// The filters that were applied to a list of referrers.
 pub(crate) const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
+/// The minimum length of a chunk, in the response that opens an upload session.
+pub(crate) const CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");

@@ -63,7 +63,7 @@ pub(super) async fn list(
     progress: Arc<Progress>,
 ) -> Result<(Vec<Archived>, Option<Digest>)> {
     let descriptor = layer.descriptor.clone();
-    let body = source.blob(&descriptor, 0..descriptor.size).await?.counted(progress);
+    let body = source.blob(&descriptor, 0..descriptor.size).await?.counted(progress.blob(&descriptor));
     let files = Arc::new(Mutex::new(Vec::new()));
     let (found, encoding) = (files.clone(), reader.encoding);
     let mut buffer = vec![0; CHUNK];

@@ -370,7 +370,8 @@ impl Unpacking<'_> {
     }
 
     async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, form: Form<'_>) -> Result<archive::Archived, Error> {
-        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(self.options.progress.clone());
+        let part = self.options.progress.blob(&layer.descriptor);
+        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(part);
         let what = name(layer);
         let verifier = Verifier::named(&what, &layer.descriptor);
         let file = form.file.map(|path| (path.clone(), layer.is_executable()));

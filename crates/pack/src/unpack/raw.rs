@@ -78,7 +78,7 @@ impl Unpacking<'_> {
         let of = file.clone();
         let prepared = blocking(move || Ok::<_, Error>(cache.and_then(|cache| Some((cache.prepare(&of)?, cache))))).await?;
         let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: like.size });
-        let progress = self.options.progress.clone();
+        let progress = self.options.progress.blob(like);
         let hashed = body.drain(Hasher::new(like.digest.algorithm()), move |hasher, piece| {
             hasher.update(piece);
             progress.hashed(piece.len() as u64);
@@ -115,7 +115,8 @@ impl Unpacking<'_> {
         let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
         let partial = staging.partials().begin_or_wait(blob, &name(file.layer)).await.map_err(new)?;
         let (is_resumed, partial) = (partial.resumed() > 0, Arc::new(partial));
-        fetch(self.source, blob, &partial, &self.options.connections, &self.options.progress).await.map_err(new)?;
+        let part = self.options.progress.part(file.path.as_str(), blob.size);
+        fetch(self.source, blob, &partial, &self.options.connections, &part).await.map_err(new)?;
         let (staging, path, force) = (staging.clone(), file.path.clone(), self.options.force);
         let place = move || {
             let located = staging.destination().locate(&path);

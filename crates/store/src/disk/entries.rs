@@ -179,16 +179,15 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
 
     /// How many manifests refer to the manifest with `digest`. `name` is its name, if it has one.
     pub(crate) fn count_referrers(&self, digest: &Digest, name: Option<&str>) -> usize {
-        let fallback = Tag::of_referrers(digest);
-        let fallback = fallback.as_str();
+        let (fallback, of_cosign) = (Tag::of_referrers(digest), Tag::of_cosign(digest));
         let mut referrers = BTreeSet::new();
         for entry in self.index.entries().iter().filter(|entry| entry.digest != *digest) {
             match tag_of(entry) {
-                Some(tag) if tag == fallback => {
+                Some(tag) if tag == fallback.as_str() => {
                     let listed = (self.read)(entry).map(|index| index.manifests().to_vec());
                     referrers.extend(listed.into_iter().flatten().map(|listed| listed.digest));
                 }
-                Some(tag) if tag.strip_prefix(fallback).is_some_and(|rest| rest.starts_with('.')) => {
+                Some(tag) if of_cosign.iter().any(|of_cosign| of_cosign.as_str() == tag) => {
                     referrers.insert(entry.digest.clone());
                 }
                 _ if is_cosign_referrer(entry) && name_of(entry) == name => {
@@ -236,8 +235,31 @@ fn is_referrers_tag(tag: &str) -> bool {
 
 /// Whether `cosign save` wrote this entry for something that it saved next to an image, with the name of the image.
 pub(super) fn is_cosign_referrer(entry: &Descriptor) -> bool {
-    let kind = entry.annotations.get(COSIGN_KIND).and_then(|kind| kind.strip_prefix(COSIGN));
-    kind.is_some_and(|kind| !COSIGN_SUBJECTS.contains(&kind))
+    cosign_kind(entry).is_some_and(|kind| !COSIGN_SUBJECTS.contains(&kind))
+}
+
+/// What `cosign save` says that an entry is.
+fn cosign_kind(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(COSIGN_KIND)?.strip_prefix(COSIGN)
+}
+
+/// The entry that `cosign save` wrote for what has this tag in a registry: signatures or attestations with the name of the image.
+pub(super) fn saved_by_cosign<'a>(entries: &'a [Descriptor], tag: &Tag) -> Option<&'a Descriptor> {
+    let kind = match tag.as_str().rsplit_once('.')?.1 {
+        "sig" => "sigs",
+        "att" => "atts",
+        _ => return None,
+    };
+    let is_subject = |entry: &&Descriptor| {
+        cosign_kind(entry).is_some_and(|kind| COSIGN_SUBJECTS.contains(&kind)) && Tag::of_cosign(&entry.digest).contains(tag)
+    };
+    let subject = entries.iter().find(is_subject)?;
+    entries.iter().find(|entry| cosign_kind(entry) == Some(kind) && name_of(entry) == name_of(subject))
+}
+
+/// The name of an entry that is written with `tag`: `entry_name`, if there is one. What has the tag of a referrer keeps that tag.
+pub(crate) fn written_name<'a>(tag: &'a Tag, entry_name: Option<&'a str>) -> &'a str {
+    entry_name.filter(|_| !is_referrers_tag(tag.as_str())).unwrap_or(tag.as_str())
 }
 
 impl Layout {

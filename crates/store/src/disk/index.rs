@@ -1,6 +1,10 @@
 //! The `index.json` of an OCI image layout (OCI image specification, `image-layout.md`), read and replaced as a whole.
 
-use super::{blobs::is_absent, entries::is_cosign_referrer, large_index::read_entries};
+use super::{
+    blobs::is_absent,
+    entries::{is_cosign_referrer, saved_by_cosign},
+    large_index::read_entries,
+};
 use crate::Untagged;
 use modelpack_spec::{Descriptor, Digest, ImageIndex, MAX_MANIFEST_BYTES, Manifest, Selector, Tag, annotation};
 use modelpack_transfer::{Error, FileRange, Result};
@@ -57,7 +61,7 @@ impl Index {
     }
 
     /// The sorted tags, and what they point to.
-    pub(super) fn tags(&self) -> Vec<(Tag, Descriptor)> {
+    pub(crate) fn tags(&self) -> Vec<(Tag, Descriptor)> {
         let mut tags: Vec<_> = self.0.manifests.iter().filter_map(|d| Some((tag_of(d)?.parse::<Tag>().ok()?, untagged(d)))).collect();
         tags.sort_by(|(a, _), (b, _)| a.cmp(b));
         tags
@@ -95,10 +99,12 @@ impl Index {
         exact.or_else(only).map(|(at, _)| at)
     }
 
-    /// What `at` selects. A digest may select a manifest without an entry, because another manifest names it.
+    /// What `at` selects. A digest may select a manifest without an entry, because another manifest names it. A tag of cosign may select what
+    /// `cosign save` wrote.
     pub(crate) fn select(&self, at: &Selector) -> Option<Descriptor> {
         let nested = || at.digest().map(|d| Descriptor::new("", d.clone(), 0));
-        self.find(at).cloned().or_else(nested)
+        let saved = || saved_by_cosign(&self.0.manifests, at.tag().filter(|_| at.digest().is_none())?).cloned();
+        self.find(at).cloned().or_else(nested).or_else(saved)
     }
 
     /// Adds `manifest`, and lets `name` point to it, which is a tag or the name of an entry in a layout.

@@ -4,6 +4,7 @@
 use super::{
     BlobWriter, Untagged, abandoned,
     blobs::{Blobs, clear, is_no_file, replace_file, sync_directory},
+    entries::written_name,
     index::{self, Index},
     links::Links,
     lock,
@@ -159,7 +160,7 @@ impl Layout {
         self.read_index()?.ok_or_else(|| Error::not_found(format!("an OCI image layout at {}", self.0.directory.display())))
     }
 
-    fn index_or_empty(&self) -> Result<Index> {
+    pub(super) fn index_or_empty(&self) -> Result<Index> {
         Ok(self.read_index()?.unwrap_or_else(Index::empty))
     }
 
@@ -446,7 +447,7 @@ impl Layout {
         writer.commit_blocking(Some(&bytes))?;
         self.update(Change::Adds, |index| {
             for at in at {
-                let name = at.tag().map(|tag| self.0.entry_name.as_deref().unwrap_or(tag.as_str()));
+                let name = at.tag().map(|tag| written_name(tag, self.0.entry_name.as_deref()));
                 index.put(name, manifest, self.0.untagged);
             }
             true
@@ -469,6 +470,15 @@ impl Source for Layout {
             Ok(Body::from_file(this.open_blob(&blob.digest)?.slice(range, &blob, &what)?))
         })
         .await
+    }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        let (this, subjects) = (self.clone(), subjects.to_vec());
+        blocking(move || this.all_referrers_blocking(&subjects).map(Some)).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Ok(Some(self.tags().await?.into_iter().map(|(tag, _)| tag).collect()))
     }
 }
 

@@ -29,12 +29,13 @@ mod writeback;
 
 pub use blob_writer::{BlobWriter, Mark, SuspendedWriter};
 pub use digest_cache::{DigestCache, Stamp};
-pub(crate) use entries::Entries;
+pub(crate) use entries::{Entries, written_name};
 pub use entries::{Entry, EntrySelector, Selected};
 pub(crate) use index::Index;
 pub use layout::{Layout, StoredManifest};
 pub use lock::Lease;
 pub use prune::{BrokenRepository, Pruned};
+pub(crate) use referrers::all as all_referrers;
 pub use referrers::{Referrers, ReferrersPage};
 pub use repair::{Incomplete, Repaired, RepairedRepository};
 pub use repository::Repository;

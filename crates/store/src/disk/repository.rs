@@ -215,6 +215,14 @@ impl Source for Repository {
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         self.layout.blob(blob, range).await
     }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        Source::referrers(&self.layout, subjects).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Source::tags(&self.layout).await
+    }
 }
 
 #[async_trait]

@@ -8,7 +8,6 @@ use crate::{
     args::{Cli, RegistryArgs},
     context::Context,
     failure::{Failure, Kind},
-    output::Output,
     settings::Settings,
     text,
 };
@@ -98,14 +97,14 @@ fn commands(model: &Path, reference: &str, [store, other]: [&Path; 2], unpacked:
 
 /// Prints a command, runs it like a typed command, and prints its duration.
 async fn show(words: Vec<String>, context: &Context) -> Result<(), Failure> {
-    let Output { json, quiet } = context.output;
+    let json = context.output.json;
     let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
     if !json {
         context.output.result(&format!("$ {line}"), &())?;
     }
     let cli = Cli::try_parse_from(words).map_err(|e| Failure::new(Kind::Usage, e.to_string()))?;
     let settings = Settings { store: cli.globals.store.unwrap_or_default(), ..context.settings.clone() };
-    let step = Context { settings, output: Output { json, quiet }, interrupt: context.interrupt.clone() };
+    let step = Context { settings, output: context.output.clone(), interrupt: context.interrupt.clone() };
     let start = Instant::now();
     cli.command.run(&step).await?;
     if !json {

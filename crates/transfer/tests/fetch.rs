@@ -1,0 +1,162 @@
+//! Fetching one blob by several connections.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use modelpack_spec::{Descriptor, Manifest, Selector};
+use modelpack_transfer::{Body, Connections, Error, PartialDirectory, Progress, RangedUpload, Result, Source, fetch};
+use std::{
+    fs,
+    ops::Range,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+};
+use tempfile::TempDir;
+
+/// A registry in memory that counts what it is asked for.
+struct Registry {
+    content: Bytes,
+    /// Whether it sends the bytes that were asked for, or finds out that it cannot.
+    gives_ranges: AtomicBool,
+    has_ranges: bool,
+    asked: Mutex<Vec<Range<u64>>>,
+    open: Arc<AtomicUsize>,
+    most_open: Arc<AtomicUsize>,
+    /// Fails each answer for a range that begins here or later, after its first piece.
+    breaks_from: u64,
+}
+
+impl Registry {
+    fn new(len: usize) -> (Self, Descriptor) {
+        let mut content = vec![7; len];
+        // Every megabyte is another one.
+        content.chunks_mut(1 << 20).zip(0u64..).for_each(|(chunk, at)| chunk[..8].copy_from_slice(&at.to_le_bytes()));
+        let blob = Descriptor::of("x/x", &content);
+        let registry = Self {
+            content: content.into(),
+            gives_ranges: AtomicBool::new(true),
+            has_ranges: true,
+            asked: Mutex::default(),
+            open: Arc::default(),
+            most_open: Arc::default(),
+            breaks_from: u64::MAX,
+        };
+        (registry, blob)
+    }
+
+    fn asked(&self) -> Vec<Range<u64>> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Source for Registry {
+    async fn manifest(&self, _: &Selector) -> Result<Manifest> {
+        unreachable!("only blobs are fetched")
+    }
+
+    fn gives_ranges(&self) -> bool {
+        self.gives_ranges.load(Relaxed)
+    }
+
+    async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
+        if range.is_empty() {
+            return Ok(Body::from_bytes(Bytes::new()));
+        }
+        tokio::task::yield_now().await;
+        self.asked.lock().unwrap().push(range.clone());
+        if !self.has_ranges && range != (0..blob.size) {
+            self.gives_ranges.store(false, Relaxed);
+        }
+        let bytes = self.content.slice(range.start as usize..range.end as usize);
+        let pieces: Vec<Bytes> = bytes.chunks(200_000).map(Bytes::copy_from_slice).collect();
+        let breaks = range.start >= self.breaks_from;
+        let open = self.open.clone();
+        self.most_open.fetch_max(open.fetch_add(1, Relaxed) + 1, Relaxed);
+        struct Open(Arc<AtomicUsize>);
+        impl Drop for Open {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Relaxed);
+            }
+        }
+        let open = Open(open);
+        let pieces = stream::iter(pieces.into_iter().enumerate()).then(move |(at, piece)| {
+            let _open = &open;
+            async move {
+                tokio::task::yield_now().await;
+                if breaks && at == 1 { Err(Error::not_found("the rest")) } else { Ok(piece) }
+            }
+        });
+        Ok(Body::from_stream(pieces, Some(range.end - range.start)))
+    }
+}
+
+struct Destination(TempDir);
+
+impl Destination {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Fetches what is missing, and returns the blob if it is complete.
+    async fn fetch(&self, registry: &Registry, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
+        let partial = PartialDirectory::open(self.0.path(), "").unwrap().begin(blob, "the blob").unwrap().expect("it has no other owner");
+        let partial = Arc::new(partial);
+        fetch(registry, blob, &partial, &Connections::new(limit), &Arc::<Progress>::default()).await?;
+        assert!(RangedUpload::missing(&partial).is_empty());
+        let to = self.0.path().join("blob");
+        partial.commit(|_, _| fs::rename(partial.path(), &to).map_err(Error::io("rename", &to)))?;
+        Ok(fs::read(to).unwrap())
+    }
+}
+
+fn total(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|range| range.end - range.start).sum()
+}
+
+#[tokio::test]
+async fn a_large_blob_is_fetched_by_several_connections_and_a_small_one_by_one() {
+    let (registry, blob) = Registry::new(50 << 20);
+    assert!(Destination::new().fetch(&registry, &blob, 16).await.unwrap() == registry.content);
+    assert!(registry.most_open.load(Relaxed) >= 4, "{:?}", registry.asked());
+    assert_eq!(registry.open.load(Relaxed), 0);
+    let (registry, blob) = Registry::new(3 << 20);
+    assert!(Destination::new().fetch(&registry, &blob, 1).await.unwrap() == registry.content);
+    assert_eq!(registry.asked(), [0..3 << 20]);
+}
+
+#[tokio::test]
+async fn no_more_connections_are_used_than_allowed() {
+    for limit in [1, 2] {
+        let (registry, blob) = Registry::new(50 << 20);
+        assert!(Destination::new().fetch(&registry, &blob, limit).await.unwrap() == registry.content);
+        assert_eq!(registry.most_open.load(Relaxed), limit);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_without_ranges_is_asked_for_everything_once() {
+    let (mut registry, blob) = Registry::new(50 << 20);
+    registry.has_ranges = false;
+    assert!(Destination::new().fetch(&registry, &blob, 16).await.unwrap() == registry.content);
+    let asked = registry.asked();
+    assert_eq!(asked.last(), Some(&(0..blob.size)), "{asked:?}");
+    assert!(asked.len() <= 2, "one question shows it: {asked:?}");
+}
+
+#[tokio::test]
+async fn after_a_failure_only_the_rest_is_fetched() {
+    let (mut registry, blob) = Registry::new(50 << 20);
+    registry.breaks_from = 20 << 20;
+    let destination = Destination::new();
+    let error = destination.fetch(&registry, &blob, 4).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    let before = total(&registry.asked());
+    registry.breaks_from = u64::MAX;
+    registry.asked.lock().unwrap().clear();
+    assert!(destination.fetch(&registry, &blob, 4).await.unwrap() == registry.content);
+    let after = total(&registry.asked());
+    assert!(after < blob.size - (8 << 20), "{after} bytes of {}, after {before}", blob.size);
+}
