@@ -241,7 +241,8 @@ impl RemoteUpload {
         }
         // A registry may say that it has fewer bytes than it has (ECR), so what it says is not used.
         let Some(received) = end.or_else(|| body.len()).filter(|end| body.sent() >= end - start) else {
-            let error = Error::Network { url: shown(session.url()), why: "the server answered before it had all bytes".to_owned() };
+            let error =
+                Error::Network { url: shown(session.url()), why: "the server answered before it had all bytes".to_owned(), source: None };
             return Err(Failed { failure: Failure { error, retry: Retry::Soon }, request });
         };
         session.received = begins + received;
@@ -307,7 +308,7 @@ impl RemoteUpload {
             _ => {
                 let why = "the registry has lost bytes that cannot be sent again".to_owned();
                 let url = self.session.as_ref().map_or_else(String::new, |session| shown(session.url()));
-                Err(self.give_up(error.unwrap_or(Error::Network { url, why }), false).await)
+                Err(self.give_up(error.unwrap_or(Error::Network { url, why, source: None }), false).await)
             }
         }
     }
@@ -356,7 +357,9 @@ impl RemoteUpload {
                 self.written = Written::Pieces(verifier);
                 Ok(())
             }
-            _ => Err(self.give_up(Error::Network { url: self.what.clone(), why: "it was not hashed to its end".to_owned() }, false).await),
+            _ => Err(self
+                .give_up(Error::Network { url: self.what.clone(), why: "it was not hashed to its end".to_owned(), source: None }, false)
+                .await),
         }
     }
 }
@@ -376,9 +379,9 @@ fn hash(mut verifier: Verifier, mut pieces: mpsc::Receiver<(u64, Bytes)>) -> Res
 /// The error of a request that is not repeated.
 fn refusal(failed: Failed) -> Error {
     match failed.failure.error {
-        Error::Protocol { url, status: 413, why } => {
+        Error::Protocol { url, status: 413, why, source } => {
             let why = format!("{why}; parts of less than {} MiB are not sent", MIN_PART >> 20);
-            Error::Protocol { url, status: 413, why }
+            Error::Protocol { url, status: 413, why, source }
         }
         error => error,
     }

@@ -155,7 +155,7 @@ mod tests {
         let error = match status {
             404 => Error::not_found("the blob"),
             403 => Error::Denied { what: "writing".to_owned(), why: String::new() },
-            status => Error::Protocol { url, status, why: String::new() },
+            status => Error::Protocol { url, status, why: String::new(), source: None },
         };
         Failed { failure: Failure { error, retry }, request }
     }
