@@ -75,7 +75,7 @@ pub use unpack::{UnpackOptions, Unpacked};
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
-use modelpack_distribution::client::Client;
+use modelpack_distribution::client::{Client, OpenUploads};
 use modelpack_store::{Store, Untagged};
 use modelpack_transfer::{Connections, CopyOptions};
 use std::sync::{Arc, OnceLock};
@@ -158,7 +158,9 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            Ok(Client::new(self.options.client.clone().notices(notices).connections(self.connections.clone()))?)
+            let client = Client::new(self.options.client.clone().notices(notices).connections(self.connections.clone()))?;
+            // A push that is interrupted continues, also by another process.
+            Ok(client.remembering_uploads(OpenUploads::new(self.options.store.join("uploads"))))
         })
     }
 

@@ -64,6 +64,12 @@ impl Blobs {
         PartialDirectory::open(directory, prefix)
     }
 
+    /// The directory of partial blobs, if it is there.
+    pub(super) fn existing_partials(&self) -> Result<Option<PartialDirectory>> {
+        let (directory, prefix) = &self.partials;
+        directory.is_dir().then(|| PartialDirectory::open(directory, prefix)).transpose()
+    }
+
     /// Prevents collection while the result is held.
     pub(super) fn guard(&self) -> Result<Option<Lease>> {
         self.lock.as_deref().map(lock::shared).transpose().map(Option::flatten)
