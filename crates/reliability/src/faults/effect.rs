@@ -48,7 +48,7 @@ pub(super) fn explains(failure: &Failure, output: &Output) -> bool {
             matches!(code, VERIFICATION | NETWORK) && says(WRONG)
         }
         // The rest of the body is requested from the wrong position.
-        Failure::Omit { .. } => code == VERIFICATION && says(WRONG) || code == NETWORK && says(BROKEN),
+        Failure::Omit { .. } => matches!(code, VERIFICATION | NETWORK) && says(WRONG) || code == NETWORK && says(BROKEN),
         Failure::ContentLength(_) | Failure::ShortBody(_) => {
             code == VERIFICATION && says(WRONG) || code == NETWORK && (says(BROKEN) || says(&["more bytes came"]))
         }
