@@ -172,7 +172,10 @@ async fn a_limit_below_4_mib_is_an_error_that_says_so() {
     let proxy = served.behind(vec![Fault::on("", "/uploads/", Failure::LimitRequest(MIB))]);
     let model = Model::new(LARGE);
     let error = push(&repository(&client(5, None), &proxy), Some(&model.blob), model.file()).await.unwrap_err();
-    assert!(matches!(&error, Error::Protocol { status: 413, why, .. } if why.ends_with("parts of less than 4 MiB are not sent")), "{error}");
+    assert!(
+        matches!(&error, Error::Protocol { status: 413, why, .. } if why.ends_with("parts of less than 4 MiB are not sent")),
+        "{error}"
+    );
     assert_eq!(sent(&proxy).iter().map(|request| request.received / MIB).collect::<Vec<_>>(), [20, 10, 5, 4]);
     assert!(proxy.requests().iter().any(|request| request.method == "DELETE"), "the session is ended");
 }
@@ -420,7 +423,8 @@ async fn a_token_that_expires_between_two_requests_is_renewed_and_the_upload_goe
     })
     .await;
     push(&server.repository(), Some(&model.blob), model.file()).await.unwrap();
-    let patches: Vec<_> = server.asked().into_iter().filter(|asked| asked.method == "PATCH").map(|asked| asked.body.len() as u64 / MIB).collect();
+    let patches: Vec<_> =
+        server.asked().into_iter().filter(|asked| asked.method == "PATCH").map(|asked| asked.body.len() as u64 / MIB).collect();
     assert_eq!(patches, [16, 4, 4], "the chunk that was refused is sent again, and nothing else");
     assert!(state.lock().unwrap().received == model.content);
 }
