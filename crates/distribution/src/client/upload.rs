@@ -242,7 +242,7 @@ impl RemoteUpload {
         // A registry may say that it has fewer bytes than it has (ECR), so what it says is not used.
         let Some(received) = end.or_else(|| body.len()).filter(|end| body.sent() >= end - start) else {
             let error = Error::network(shown(session.url()), "the server answered before it had all bytes");
-            return Err(Failed { failure: Failure { error, retry: Retry::Soon }, request });
+            return Err(Failed { failure: Failure { error, retry: Retry::Soon, waited: Duration::ZERO }, request });
         };
         session.received = begins + received;
         Ok(false)
@@ -272,7 +272,7 @@ impl RemoteUpload {
         let mut error = None;
         if matches!(remedy, Remedy::Ask | Remedy::Reopen) {
             let retry = if remedy == Remedy::Reopen { Retry::Soon } else { failed.failure.retry };
-            let waited = attempts.backoff.wait(Failure { error: failed.failure.error, retry }).await;
+            let waited = attempts.backoff.wait(Failure { error: failed.failure.error, retry, waited: failed.failure.waited }).await;
             if let Err(failure) = waited {
                 return Err(self.give_up(failure.error, true).await);
             }
