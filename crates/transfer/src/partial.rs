@@ -156,7 +156,7 @@ impl PartialDirectory {
         // If the file system does not say how much is free, the first write that fails does.
         match platform::free_room(&self.0.directory) {
             Ok(free) if free < needed => {
-                let why = format!("{needed} bytes more are needed, and {free} are free");
+                let why = format!("No space left on device: {needed} bytes are needed, and {free} are free");
                 Err(Error::io("make room in", &self.0.path)(io::Error::new(io::ErrorKind::StorageFull, why)))
             }
             _ => Ok(()),

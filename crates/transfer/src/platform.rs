@@ -87,16 +87,18 @@ pub fn allocate(file: &File, range: Range<u64>) -> io::Result<()> {
 
 /// Makes an empty file `len` bytes long, and reserves blocks for all of them, so that writing them cannot fail for want of room.
 ///
-/// Where blocks cannot be reserved without writing, only the free room of the file system is looked at. Fails with
+/// Where blocks cannot be reserved without writing, and in memory (tmpfs), where that takes as long as writing, only the free room of the file
+/// system is looked at. Fails with
 /// [`ErrorKind::StorageFull`] if it is too little. The file is empty then.
 pub fn reserve(file: &File, len: u64) -> io::Result<()> {
     if len == 0 {
         return Ok(());
     }
-    match system::allocate(file, 0..len) {
+    let is_in_memory = file_system(file) == Some(FileSystem::Tmpfs);
+    match if is_in_memory { Err(ErrorKind::Unsupported.into()) } else { system::allocate(file, 0..len) } {
         Err(e) if e.kind() == ErrorKind::Unsupported => {
             if free_room(file)? < len {
-                return Err(ErrorKind::StorageFull.into());
+                return Err(rustix::io::Errno::NOSPC.into());
             }
             file.set_len(len)
         }
