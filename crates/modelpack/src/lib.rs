@@ -75,7 +75,7 @@ pub use unpack::{UnpackOptions, Unpacked};
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
-use modelpack_distribution::client::{Client, Registries};
+use modelpack_distribution::client::{Client, OpenUploads, Registries};
 use modelpack_store::{Store, Untagged};
 use modelpack_transfer::{Connections, CopyOptions};
 use std::sync::{Arc, OnceLock};
@@ -160,7 +160,9 @@ impl Modelpack {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
             let options = self.options.client.clone().notices(notices).connections(self.connections.clone());
-            Ok(Client::with_registries(options, self.registries()?.clone())?)
+            let client = Client::with_registries(options, self.registries()?.clone())?;
+            // A push that is interrupted continues, also by another process.
+            Ok(client.remembering_uploads(OpenUploads::new(self.options.store.join("uploads"))))
         })
     }
 

@@ -1,24 +1,46 @@
 //! Removes blobs that no artifact needs from the local store.
 
-use crate::{BrokenRepository, Modelpack, Result};
+use crate::{BrokenRepository, Modelpack, Result, StoreError};
 use modelpack_spec::{Digest, RepositoryName};
 use modelpack_store::{Store, Untagged};
 use modelpack_transfer::blocking;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// Options for pruning the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PruneOptions {
     /// Whether files are only reported and not removed.
     pub dry_run: bool,
+    /// For how long the incomplete blobs of interrupted transfers are kept after the last write.
+    pub partial_age: Duration,
+    /// How many bytes the kept incomplete blobs may have together; the oldest are removed first.
+    /// `None` for any number.
+    pub partial_quota: Option<u64>,
+}
+
+impl Default for PruneOptions {
+    /// Removes files. Incomplete blobs are kept for seven days.
+    fn default() -> Self {
+        Self { dry_run: false, partial_age: Duration::from_secs(7 * 24 * 3600), partial_quota: None }
+    }
 }
 
 impl PruneOptions {
     /// Sets whether files are only reported and not removed.
     pub fn dry_run(self, dry_run: bool) -> Self {
-        Self { dry_run }
+        Self { dry_run, ..self }
+    }
+
+    /// Sets for how long incomplete blobs are kept after the last write.
+    pub fn partial_age(self, partial_age: Duration) -> Self {
+        Self { partial_age, ..self }
+    }
+
+    /// Sets how many bytes the kept incomplete blobs may have together.
+    pub fn partial_quota(self, partial_quota: Option<u64>) -> Self {
+        Self { partial_quota, ..self }
     }
 }
 
@@ -33,6 +55,8 @@ pub struct Pruned {
     pub bytes: u64,
     /// Blobs, sorted by digest.
     pub blobs: Vec<RemovedBlob>,
+    /// Incomplete blobs of interrupted transfers.
+    pub partial: Vec<RemovedFile>,
     /// Temporary files of writers that no longer run.
     pub abandoned: Vec<RemovedFile>,
     /// Repositories that are empty now.
@@ -96,10 +120,18 @@ impl Modelpack {
         let (root, dry_run) = (self.options.store.clone(), options.dry_run);
         // This operation removes and reports the files that dead writers left.
         let open = move || if dry_run { Store::open_existing(&root, Untagged::Drop) } else { Store::open(&root, Untagged::Drop) };
-        let pruned = blocking(move || open()?.prune(dry_run)).await?;
+        let (age, quota) = (options.partial_age, options.partial_quota);
+        let prune = move || {
+            let store = open()?;
+            // These need not be collected with the blobs: nothing refers to them.
+            let partial = store.prune_partials(dry_run, age, quota)?;
+            Ok::<_, StoreError>((store.prune(dry_run)?, partial))
+        };
+        let (pruned, partial) = blocking(prune).await?;
         Ok(Pruned {
             dry_run,
-            bytes: pruned.bytes(),
+            bytes: pruned.bytes() + partial.iter().map(|(_, size)| size).sum::<u64>(),
+            partial: partial.into_iter().map(|(path, size)| RemovedFile { path, size }).collect(),
             blobs: pruned.blobs.into_iter().map(RemovedBlob::from).collect(),
             abandoned: pruned.abandoned.into_iter().map(|(path, size)| RemovedFile { path, size }).collect(),
             repositories: pruned.repositories,

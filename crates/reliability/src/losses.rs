@@ -3,6 +3,7 @@
 
 use crate::{
     kills::{SIGNALS, Victim},
+    power_cut,
     rounds::Tally,
     scene::{PATIENCE, Scene, Version, Violation, abandoned, expect_failure, finish, shown, wait_for_hold},
     task::Task,
@@ -25,6 +26,8 @@ const TASKS: [Task; 8] = [
     Task::CopyToLayout,
     Task::CopyToArchive,
 ];
+/// Of these, the commands that keep partial blobs on the disk of the user.
+const RESUMABLE: [Task; 3] = [Task::Pull, Task::PullInto, Task::CopyToLayout];
 /// The sizes of the large blob, in MiB.
 const SIZES: [u64; 8] = [16, 16, 16, 16, 24, 24, 32, 64];
 
@@ -42,6 +45,7 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
     let moment = random.below(scene.new.blobs.iter().map(|blob| blob.size).sum());
     let pause = Duration::from_millis(random.below(20));
     let restarts_soon = random.once_in(2);
+    let loses_power = victim == Victim::Command && signal == Signal::KILL && RESUMABLE.contains(&task) && random.once_in(2);
 
     let mut attempt = || {
         proxy.hold_after(Some(moment));
@@ -89,26 +93,30 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
             return Err(format!("{} remains after {shown}", path.display()));
         }
         let first = proxy.traffic().since(&before);
+        let lost = if loses_power && killed { power_cut::simulate(scene.user.home(), random)? } else { 0 };
         scene.ok_words(&prepared.words)?;
         prepared.expected.check(&scene, true).map_err(|why| format!("after the same command was repeated: {why}"))?;
 
         let moved = proxy.traffic().since(&before);
         let again = moved.total().total().saturating_sub(size_of(&moved, &scene.new));
         // An archive is written from its beginning again, so all that was read for it is.
-        let may_be = if task == Task::CopyToArchive { first.total().total() } else { connections * allowed + unread };
+        let may_be = if task == Task::CopyToArchive { first.total().total() } else { connections * allowed + unread + lost };
         tally.add("bytes moved", count(moved.total().total()));
         if task != Task::CopyToArchive {
-            tally.most(&format!("bytes moved again by {task:?}"), count(again.saturating_sub(unread)));
+            tally.most(&format!("bytes moved again by {task:?}"), count(again.saturating_sub(unread + lost)));
             tally.add("bytes moved again", count(again));
         }
         if again > may_be {
             return Err(format!(
                 "{again} bytes were moved again, of {} in all, and only {may_be} may be ({connections} connections, {unread} bytes on their \
-                 way), after {shown}; first {:?}, then {:?}",
+                 way, {lost} lost by a power failure), after {shown}; first {:?}, then {:?}",
                 moved.total().total(),
                 first,
                 proxy.traffic().since(&before).since(&first)
             ));
+        }
+        if loses_power && killed {
+            return Ok("commands killed by a power failure");
         }
         Ok(match (done, killed) {
             (true, _) => "commands succeeded",

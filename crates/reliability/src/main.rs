@@ -9,6 +9,7 @@ mod full_disks;
 mod kills;
 mod losses;
 mod model;
+mod power_cut;
 mod rounds;
 mod scene;
 mod server;

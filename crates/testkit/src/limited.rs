@@ -45,11 +45,18 @@ impl TinyDisk {
 
     /// Makes it as large as its files and `bytes` more, rounded up to whole pages.
     pub fn leave_room(&self, bytes: u64) {
-        let disk = rustix::fs::statvfs(self.path()).expect("a mounted disk can be looked at");
-        let size = (disk.f_blocks - disk.f_bfree) * disk.f_frsize + bytes;
-        // A size of zero would be no limit.
-        let options = CString::new(format!("size={}", size.max(1))).expect("a number holds no NUL");
-        mount_remount(self.path(), MountFlags::empty(), options.as_c_str()).expect("a disk in memory can have another size");
+        loop {
+            let disk = rustix::fs::statvfs(self.path()).expect("a mounted disk can be looked at");
+            let size = (disk.f_blocks - disk.f_bfree) * disk.f_frsize + bytes;
+            // A size of zero would be no limit.
+            let options = CString::new(format!("size={}", size.max(1))).expect("a number holds no NUL");
+            match mount_remount(self.path(), MountFlags::empty(), options.as_c_str()) {
+                Ok(()) => return,
+                // The files have grown meanwhile, and need more than that.
+                Err(Errno::INVAL) => {}
+                Err(error) => panic!("a disk in memory can have another size: {error}"),
+            }
+        }
     }
 
     /// Fills what is left of it with a file `ballast`.

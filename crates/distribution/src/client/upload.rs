@@ -305,9 +305,9 @@ impl RemoteUpload {
                 Ok(())
             }
             _ => {
-                let why = "the registry has lost bytes that cannot be sent again".to_owned();
-                let url = self.session.as_ref().map_or_else(String::new, |session| shown(session.url()));
-                Err(self.give_up(error.unwrap_or_else(|| Error::network(url, why)), false).await)
+                let why = "the registry has lost bytes that cannot be sent again";
+                let lost = || Error::network(self.repository.to_string(), why);
+                Err(self.give_up(error.unwrap_or_else(lost), false).await)
             }
         }
     }

@@ -7,5 +7,6 @@ mod listing;
 mod manifest;
 mod mirrors;
 mod ours;
+mod resume;
 mod server;
 mod upload;

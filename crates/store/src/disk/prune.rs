@@ -16,9 +16,11 @@ use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest
 use modelpack_transfer::{Error, Result, verify_manifest};
 use serde::Serialize;
 use std::{
+    cmp::Reverse,
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 /// What collection removed, or would remove.
@@ -88,6 +90,25 @@ impl Store {
         // If the file of a process that writes to the cache is removed, that process only does not add its entry.
         pruned.abandoned.extend(abandoned::sweep_temporaries(&self.root().join(DIGESTS), dry_run)?);
         Ok(pruned)
+    }
+
+    /// Removes partial blobs that nobody writes to now: those that were not written to for `age`, and the oldest until the others have at
+    /// most `quota` bytes. Returns their files with the bytes that they had on the disk; blocks. With `dry_run`, only finds them.
+    pub fn prune_partials(&self, dry_run: bool, age: Duration, quota: Option<u64>) -> Result<Vec<(PathBuf, u64)>> {
+        let Some(partials) = self.pool().existing_partials()? else { return Ok(Vec::new()) };
+        let mut left = partials.leftovers()?;
+        left.sort_by_key(|leftover| Reverse(leftover.modified));
+        let (now, mut sum) = (SystemTime::now(), 0u64);
+        let unneeded: Vec<_> = left
+            .into_iter()
+            .filter(|leftover| {
+                sum = sum.saturating_add(leftover.bytes);
+                let is_old = now.duration_since(leftover.modified).is_ok_and(|elapsed| elapsed >= age);
+                is_old || quota.is_some_and(|quota| sum > quota)
+            })
+            .collect();
+        let removed = if dry_run { unneeded } else { partials.clear(|leftover| unneeded.contains(leftover))? };
+        Ok(removed.into_iter().map(|leftover| (leftover.path, leftover.bytes)).collect())
     }
 
     /// Removes the blobs that no repository links to. `removed_links` are those that a dry run would have removed.

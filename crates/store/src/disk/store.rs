@@ -5,6 +5,7 @@
 //! repositories/<name>/         oci-layout, index.json, blobs -> the pool, _links (which blobs it holds), _lock, _lease
 //! ingest/                      blobs that are being written, each locked by its writer
 //! partials/                    known blobs of which some bytes are there, each with a journal; locked by its writer
+//! uploads/                     open upload sessions of registries, so that a push that was interrupted continues (the client writes these)
 //! writers/                     a lock for each process that has uploads which wait for their clients
 //! digests/                     digests of files outside the store that were read before
 //! lock                         held shared to add a blob, exclusively to collect
