@@ -10,7 +10,7 @@ use crate::{
     text::shown,
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{stream, stream::BoxStream};
 use http::{
     HeaderValue, Method, StatusCode,
     header::{CONTENT_RANGE, RANGE},
@@ -45,16 +45,16 @@ pub struct Resource<P: Protocol> {
 /// If the connection breaks, the missing bytes are requested again. If the server does not support ranges, the whole file is requested, and
 /// the other bytes are skipped. The bytes are not verified.
 pub async fn download<P: Protocol>(resource: Resource<P>, range: Range<u64>) -> Result<Body> {
-    let (len, backoff) = (range.end - range.start, resource.origin.client().backoff());
-    let mut download =
-        Download { resource, at: range.start, wanted: range, answer: None, by_range: true, answers: Answers::default(), backoff };
+    let resource = Arc::new(resource);
+    let len = range.end - range.start;
+    let mut download = Download::new(resource.clone(), range.clone());
     download.answer = Some(download.ask().await?);
-    let pieces = stream::try_unfold(download, |mut download| async move { Ok(download.next().await?.map(|piece| (piece, download))) });
-    Ok(Body::from_stream(pieces, Some(len)))
+    let again = move |skipped: u64| Download::new(resource.clone(), range.end.min(range.start + skipped)..range.end).into_pieces();
+    Ok(Body::from_reopened(download.into_pieces(), Some(len), Arc::new(again)))
 }
 
 struct Download<P: Protocol> {
-    resource: Resource<P>,
+    resource: Arc<Resource<P>>,
     wanted: Range<u64>,
     /// The position of the next byte to return.
     at: u64,
@@ -89,6 +89,16 @@ struct Answer {
 }
 
 impl<P: Protocol> Download<P> {
+    /// Nothing was requested yet.
+    fn new(resource: Arc<Resource<P>>, range: Range<u64>) -> Self {
+        let backoff = resource.origin.client().backoff();
+        Self { resource, at: range.start, wanted: range, answer: None, by_range: true, answers: Answers::default(), backoff }
+    }
+
+    fn into_pieces(self) -> BoxStream<'static, Result<Bytes>> {
+        Box::pin(stream::try_unfold(self, |mut download| async move { Ok(download.next().await?.map(|piece| (piece, download))) }))
+    }
+
     /// Whether the next request has a range. The whole file is requested without one.
     fn asks_for_part(&self) -> bool {
         self.by_range && (self.at..self.wanted.end) != (0..self.resource.size)
@@ -112,7 +122,7 @@ impl<P: Protocol> Download<P> {
 
     /// Requests the missing bytes, or the whole file, once.
     async fn ask_once(&self) -> Result<Answer, Failure> {
-        let Resource { origin, scope, url, what, size } = &self.resource;
+        let Resource { origin, scope, url, what, size } = &*self.resource;
         let mut request = Request::new(Method::GET, url.clone(), scope, what);
         if self.asks_for_part() {
             let value = HeaderValue::try_from(range::print_request(&(self.at..self.wanted.end))).expect("a range is digits and a dash");

@@ -134,13 +134,13 @@ impl Source {
                 *self = Self::Bytes(bytes);
                 Body::from_bytes(rest)
             }
-            Self::Body(body) => match body.try_clone() {
-                Some(clone) => {
-                    *self = Self::Body(body);
-                    clone.without_first(start)
+            Self::Body(body) => {
+                // The first reader gets the stream that has begun.
+                if let Some(again) = body.try_clone() {
+                    *self = Self::Body(again);
                 }
-                None => body.without_first(start),
-            },
+                body.without_first(start)
+            }
             Self::Gone => return None,
         };
         Some(Reader { at: start, pieces: body.into_stream(), rest: Bytes::new() })

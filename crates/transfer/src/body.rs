@@ -48,9 +48,12 @@ pub struct Body {
 
 enum Content {
     File(FileRange),
-    Stream { stream: BoxStream<'static, Result<Bytes>>, len: Option<u64> },
+    Stream { stream: BoxStream<'static, Result<Bytes>>, len: Option<u64>, again: Option<Arc<Reopen>> },
     Produced { producer: Arc<Producer>, len: Option<u64> },
 }
+
+/// Opens a stream anew, without this many of its first bytes. Nothing is read before the stream is.
+pub type Reopen = dyn Fn(u64) -> BoxStream<'static, Result<Bytes>> + Send + Sync;
 
 /// A range of an open file.
 #[derive(Clone)]
@@ -171,7 +174,17 @@ impl Body {
 
     /// A stream. `len` is its length in bytes, if that is known.
     pub fn from_stream(stream: impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static, len: Option<u64>) -> Self {
-        Self { content: Content::Stream { stream: stream.boxed(), len }, progress: None, counted: Arc::default(), begins: 0 }
+        Self { content: Content::Stream { stream: stream.boxed(), len, again: None }, progress: None, counted: Arc::default(), begins: 0 }
+    }
+
+    /// A stream that can be read again. `len` is its length in bytes, if that is known.
+    pub fn from_reopened(
+        stream: impl futures_util::Stream<Item = Result<Bytes>> + Send + 'static,
+        len: Option<u64>,
+        again: Arc<Reopen>,
+    ) -> Self {
+        let content = Content::Stream { stream: stream.boxed(), len, again: Some(again) };
+        Self { content, progress: None, counted: Arc::default(), begins: 0 }
     }
 
     /// Bytes that `producer` writes while they are consumed. `len` is their number, if that is known.
@@ -205,19 +218,22 @@ impl Body {
         self
     }
 
-    /// A second body with the same bytes, if they are in a file or are produced. A stream can be read only once, so for it this is `None`.
+    /// A second body with the same bytes, if they can be read again. `None` for a stream that can be read only once.
     /// Each byte is counted once, even if several clones are read.
     pub fn try_clone(&self) -> Option<Self> {
         let content = match &self.content {
             Content::File(range) => Content::File(range.clone()),
             Content::Produced { producer, len } => Content::Produced { producer: producer.clone(), len: *len },
-            Content::Stream { .. } => return None,
+            Content::Stream { again: Some(again), len, .. } => {
+                Content::Stream { stream: again(self.begins), len: *len, again: Some(again.clone()) }
+            }
+            Content::Stream { again: None, .. } => return None,
         };
         Some(Self { content, progress: self.progress.clone(), counted: self.counted.clone(), begins: self.begins })
     }
 
-    /// The same body without its first `bytes` bytes. They count as resumed, unless they were counted before. If they are not in a file, they
-    /// are read and dropped.
+    /// The same body without its first `bytes` bytes. They count as resumed, unless they were counted before. They are read and dropped
+    /// if they are not in a file, and the stream cannot begin after them.
     pub fn without_first(self, bytes: u64) -> Self {
         let Self { content, progress, counted, begins } = self.started();
         let content = match content {
@@ -225,8 +241,13 @@ impl Body {
                 let dropped = bytes.min(range.len);
                 Content::File(FileRange { offset: range.offset + dropped, len: range.len - dropped, ..range })
             }
-            Content::Stream { stream, len } => {
-                Content::Stream { stream: drop_first(stream, bytes), len: len.map(|len| len.saturating_sub(bytes)) }
+            Content::Stream { stream, len, again } => {
+                let stream = match &again {
+                    _ if bytes == 0 => stream,
+                    Some(again) => again(begins + bytes),
+                    None => drop_first(stream, bytes),
+                };
+                Content::Stream { stream, len: len.map(|len| len.saturating_sub(bytes)), again }
             }
             produced @ Content::Produced { .. } => produced,
         };
@@ -248,7 +269,7 @@ impl Body {
     /// The same body, but with produced bytes as a stream.
     fn started(self) -> Self {
         let content = match self.content {
-            Content::Produced { producer, len } => Content::Stream { stream: stream_of(producer), len },
+            Content::Produced { producer, len } => Content::Stream { stream: stream_of(producer), len, again: None },
             content => content,
         };
         Self { content, ..self }

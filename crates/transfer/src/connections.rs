@@ -31,6 +31,7 @@ struct State {
     /// What was counted since the interval began.
     since: Instant,
     moved: u64,
+    processed: Duration,
     most_used: usize,
 }
 
@@ -42,7 +43,8 @@ pub struct Permit(Arc<Connections>);
 impl Connections {
     /// At most `limit` connections, and at least one.
     pub fn new(limit: usize) -> Arc<Self> {
-        let state = State { control: Control::new(limit), used: 0, since: Instant::now(), moved: 0, most_used: 0 };
+        let state =
+            State { control: Control::new(limit), used: 0, since: Instant::now(), moved: 0, processed: Duration::ZERO, most_used: 0 };
         Arc::new(Self { state: Mutex::new(state), free: Notify::new() })
     }
 
@@ -95,6 +97,11 @@ impl Connections {
         self.wake(&state);
     }
 
+    /// Counts time in which bytes that had arrived over one connection were processed, and no further ones were received over it.
+    pub fn processed(&self, time: Duration) {
+        self.lock().processed += time;
+    }
+
     /// Says that the server wants fewer connections or requests: it answered 429 or 503, did not answer in time, or did not accept a
     /// connection.
     pub fn refused(&self) {
@@ -116,13 +123,13 @@ impl Connections {
 
 impl State {
     fn begin_interval(&mut self, now: Instant) {
-        (self.since, self.moved, self.most_used) = (now, 0, self.used);
+        (self.since, self.moved, self.processed, self.most_used) = (now, 0, Duration::ZERO, self.used);
     }
 
     fn end_interval(&mut self, now: Instant) {
         let took = now.saturating_duration_since(self.since);
         if took >= INTERVAL {
-            self.control.sample(self.moved, took, self.most_used);
+            self.control.sample(self.moved, took, self.most_used, self.processed);
             self.begin_interval(now);
         }
     }
@@ -175,7 +182,12 @@ mod tests {
         let connections = Connections::new(16);
         let permits = all_permits(&connections);
         let start = Instant::now();
-        (1..=2).for_each(|i| connections.moved_at(100 << 20, start + i * 2 * INTERVAL));
+        for interval in 1..=4 {
+            // The machine is busy at first.
+            connections.processed(if interval < 4 { INTERVAL } else { Duration::ZERO });
+            assert_eq!(connections.wanted(), 4);
+            connections.moved_at(100 << 20, start + interval * INTERVAL + Duration::from_secs(1));
+        }
         assert_eq!(connections.wanted(), 8);
         assert_eq!(permits.len() + all_permits(&connections).len(), 8);
     }

@@ -2,11 +2,18 @@
 
 use crate::{Body, Connections, Error, Fetch, Order, Permit, Plan, Progress, RangedUpload, Result, Source};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    stream::{FuturesUnordered, poll_fn},
+};
 use modelpack_spec::Descriptor;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Poll, ready},
+    time::Instant,
 };
 use tokio::sync::Notify;
 
@@ -100,11 +107,19 @@ impl Fetching<'_> {
     /// The bytes of a body until the end of `fetch`, which the plan may move to the front meanwhile.
     fn limited(&self, body: Body, fetch: Fetch) -> Body {
         let connections = self.connections.clone();
-        let pieces = body.into_stream().map(move |piece| {
-            let mut piece: Bytes = piece?;
-            piece.truncate(fetch.advance(piece.len()));
-            connections.moved(piece.len() as u64);
-            Ok(piece)
+        let (mut body, mut arrived) = (body.into_stream(), None::<Instant>);
+        let pieces = poll_fn(move |cx| {
+            // The next piece is wanted when the last one is written.
+            if let Some(arrived) = arrived.take() {
+                connections.processed(arrived.elapsed());
+            }
+            let Some(piece) = ready!(body.poll_next_unpin(cx)) else { return Poll::Ready(None) };
+            arrived = Some(Instant::now());
+            Poll::Ready(Some(piece.map(|mut piece: Bytes| {
+                piece.truncate(fetch.advance(piece.len()));
+                connections.moved(piece.len() as u64);
+                piece
+            })))
         });
         // The rest of the answer is another connection's.
         let pieces = pieces.take_while(|piece| std::future::ready(!piece.as_ref().is_ok_and(Bytes::is_empty)));

@@ -26,7 +26,7 @@ mod symlink;
 mod verifier;
 mod verify;
 
-pub use body::{Body, CHUNK, Cancelled, FileRange, blocking, blocking_cancellable, copy_hashed};
+pub use body::{Body, CHUNK, Cancelled, FileRange, Reopen, blocking, blocking_cancellable, copy_hashed};
 pub use connections::{Connections, Control, DEFAULT_CONNECTIONS, Permit};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};

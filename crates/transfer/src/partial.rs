@@ -268,9 +268,10 @@ impl PartialDirectory {
     }
 }
 
-/// A blob of which some bytes are here, and which this process owns. See the [module](self).
+/// A blob of which some bytes are here, and which this process owns.
 ///
-/// If it is dropped, the bytes stay for the next owner.
+/// It is a file with the full length of the blob, and a journal of the bytes that were written to it. Bytes are written in any order. If it
+/// is dropped, they stay for the next owner.
 #[derive(Debug)]
 pub struct Partial {
     place: PartialDirectory,

@@ -182,14 +182,13 @@ mod tests {
     use super::*;
     use crate::{MemoryStore, contract, put_bytes};
     use modelpack_spec::ImageIndex;
-    use std::sync::Arc;
 
     fn tag(text: &str) -> Selector {
         Selector::Tag(text.parse().unwrap())
     }
 
     fn options() -> CopyOptions {
-        CopyOptions { concurrency: 3, progress: Arc::default() }
+        CopyOptions { concurrency: 3, ..CopyOptions::default() }
     }
 
     /// A repository with the blobs of all manifests of these tests.

@@ -9,7 +9,7 @@ use futures_util::stream;
 use modelpack_distribution::client::{Client, ClientOptions, OpenUploads, RemoteRepository, RetryOptions};
 use modelpack_spec::Descriptor;
 use modelpack_testkit::{Failure, Fault, FaultProxy, SeenRequest};
-use modelpack_transfer::{Begin, Body, Error, FileRange, Progress, Result, Sink, Snapshot};
+use modelpack_transfer::{Begin, Body, Error, FileRange, Progress, Result, Sink, Snapshot, Source};
 use std::{
     io::Write,
     path::Path,
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const MIB: u64 = 1 << 20;
 const LARGE: u64 = 20 * MIB;
 
-/// `size` bytes of a file, which do not repeat at the distances of chunks.
+/// A file whose bytes do not repeat at the distances of chunks.
 struct Model {
     directory: TempDir,
     content: Bytes,
@@ -30,7 +30,8 @@ struct Model {
 
 impl Model {
     fn new(size: u64) -> Self {
-        let content: Bytes = (0..size).map(|i| (i % 251) as u8 ^ (i >> 16) as u8).collect();
+        let blocks = (0..size / 4096).map(|block| [(block ^ block >> 8) as u8; 4096]);
+        let content = Bytes::from(blocks.collect::<Vec<_>>().concat());
         let directory = TempDir::new().unwrap();
         std::fs::write(directory.path().join("model"), &content).unwrap();
         let blob = Descriptor::of("x/x", &content);
@@ -119,6 +120,25 @@ async fn after_each_cut_only_the_rest_is_sent() {
         assert_eq!(sessions(&proxy), 1);
         assert_eq!((counted.moved, counted.present()), (LARGE, 0), "bytes are counted once");
     }
+}
+
+#[tokio::test]
+async fn from_another_registry_the_rest_is_fetched_and_sent() {
+    let (from, to, model) = (Served::start().await, Served::start().await, Model::new(LARGE));
+    push(&from.repository("a/b"), Some(&model.blob), model.file()).await.unwrap();
+    let source = from.behind(Vec::new());
+    let sink = to.behind(vec![Fault::on("", "/uploads/", Failure::CutRequestAfter(6 * MIB))]);
+    let client = client(5, None);
+    let body = repository(&client, &source).blob(&model.blob, 0..LARGE).await.unwrap();
+    let counted = push(&repository(&client, &sink), Some(&model.blob), body).await.unwrap();
+    assert!(exists(&to, &model.blob).await);
+    assert_eq!((counted.moved, counted.present()), (LARGE, 0));
+    let first =
+        |range: Option<String>| range.map_or("0".to_owned(), |range| range.replace("bytes=", "").split('-').next().unwrap().to_owned());
+    let fetched: Vec<_> = source.requests().into_iter().map(|request| first(request.range)).collect();
+    let stored: Vec<_> = sent(&sink).into_iter().map(|request| first(request.content_range)).collect();
+    assert_eq!(fetched, stored);
+    assert!(bytes_on_the_wire(&sink) <= LARGE + (stored.len() as u64 - 1) * MIB && stored.len() >= 4, "{stored:?}");
 }
 
 #[tokio::test]

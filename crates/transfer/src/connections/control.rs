@@ -9,13 +9,16 @@ const FIRST: usize = 4;
 /// proportion.
 const LEAST_GAIN: f64 = 0.15;
 
+/// If bytes were processed for this part of the time, the machine is the limit, and not the network.
+const BUSY: f64 = 0.7;
+
 /// For how long a larger number is not tried after one brought nothing or was refused. Each time this is doubled.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How many connections are wanted at the same time.
 ///
-/// The number is doubled as long as this brings a higher throughput; if it does not, the number before it is used again. A server that
+/// The number is doubled as long as this brings a higher throughput, and as the machine has time for more; if it does not, the number before it is used again. A server that
 /// refuses connections or requests halves it. After either, it is tried again later whether more connections help, but not as many as were
 /// refused: that number is approached by one at a time.
 #[derive(Clone, Debug)]
@@ -60,8 +63,9 @@ impl Control {
         self.wanted
     }
 
-    /// Tells how many bytes moved in an interval that `took` so long, and how many connections were used in it.
-    pub fn sample(&mut self, bytes: u64, took: Duration, used: usize) {
+    /// Tells how many bytes moved in an interval that `took` so long, how many connections were used in it, and how long bytes that had arrived
+    /// were processed.
+    pub fn sample(&mut self, bytes: u64, took: Duration, used: usize, processed: Duration) {
         self.wait = self.wait.saturating_sub(took);
         if mem::take(&mut self.has_changed) {
             return;
@@ -88,7 +92,8 @@ impl Control {
                 self.wait = self.pause;
             }
         }
-        if used >= self.wanted && self.wait.is_zero() {
+        let is_busy = processed.as_secs_f64() > took.as_secs_f64() * BUSY;
+        if used >= self.wanted && self.wait.is_zero() && !is_busy {
             self.grow(rate);
         }
     }
@@ -181,7 +186,7 @@ mod tests {
                 let moved = (flowing * each).min(all) * noise * STEP.as_secs_f64();
                 (self.moved, self.total) = (self.moved + moved, self.total + moved);
                 if self.now - self.since >= INTERVAL {
-                    self.control.sample(self.moved as u64, self.now - self.since, self.most_used);
+                    self.control.sample(self.moved as u64, self.now - self.since, self.most_used, Duration::ZERO);
                     (self.moved, self.since, self.most_used) = (0.0, self.now, self.opened.len());
                 }
             }
@@ -254,10 +259,10 @@ mod tests {
         (0..4).for_each(|_| control.refused(4));
         assert_eq!(control.wanted(), 2);
         // The interval in which it happened has ended, but requests from before may still fail.
-        control.sample(1 << 20, INTERVAL, 4);
+        control.sample(1 << 20, INTERVAL, 4, Duration::ZERO);
         control.refused(4);
         assert_eq!(control.wanted(), 2);
-        control.sample(1 << 20, INTERVAL, 2);
+        control.sample(1 << 20, INTERVAL, 2, Duration::ZERO);
         control.refused(2);
         assert_eq!(control.wanted(), 1);
     }
@@ -274,13 +279,22 @@ mod tests {
     #[test]
     fn too_little_to_do_and_standstills_say_nothing() {
         let mut control = Control::new(16);
-        (0..20).for_each(|_| control.sample(100 << 20, INTERVAL, 3));
+        (0..20).for_each(|_| control.sample(100 << 20, INTERVAL, 3, Duration::ZERO));
         assert_eq!(control.wanted(), 4);
-        (0..20).for_each(|_| control.sample(0, INTERVAL, 4));
+        (0..20).for_each(|_| control.sample(0, INTERVAL, 4, Duration::ZERO));
         assert_eq!(control.wanted(), 4);
         // More are tried, but are not needed for what there is to do.
-        control.sample(100 << 20, INTERVAL, 4);
-        (0..20).for_each(|_| control.sample(10 << 20, INTERVAL, 4));
+        control.sample(100 << 20, INTERVAL, 4, Duration::ZERO);
+        (0..20).for_each(|_| control.sample(10 << 20, INTERVAL, 4, Duration::ZERO));
+        assert_eq!(control.wanted(), 8);
+    }
+
+    #[test]
+    fn a_machine_without_time_gets_no_more_connections() {
+        let mut control = Control::new(16);
+        (0..20).for_each(|_| control.sample(500 << 20, INTERVAL, 4, INTERVAL * 3 / 4));
+        assert_eq!(control.wanted(), 4);
+        control.sample(500 << 20, INTERVAL, 4, INTERVAL / 2);
         assert_eq!(control.wanted(), 8);
     }
 }
