@@ -9,10 +9,11 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{Authorities, ClientOptions, Modelpack, Notices, Options, Progress, Timeouts};
+use modelpack::{Authorities, ClientOptions, Modelpack, Notice, Notices, Options, Progress, Timeouts};
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 pub struct Context {
@@ -24,7 +25,7 @@ pub struct Context {
 impl Context {
     /// The facade, for a command that transfers no blobs.
     pub fn modelpack(&self, registry: &RegistryArgs) -> Modelpack {
-        self.modelpack_with(&TransferArgs::with(registry.clone()))
+        self.modelpack_with(&TransferArgs::with(registry.clone()), &Arc::default())
     }
 
     /// Runs `work` and shows its progress. `doing` names the activity, such as `pushing`.
@@ -35,7 +36,7 @@ impl Context {
         work: impl AsyncFnOnce(&Modelpack) -> modelpack::Result<T>,
     ) -> Result<T, Failure> {
         let progress = Arc::<Progress>::default();
-        let modelpack = self.modelpack_with(args).with_progress(progress.clone());
+        let modelpack = self.modelpack_with(args, &progress);
         let meter = Meter::start(doing, progress, &self.output);
         let result = work(&modelpack).await;
         // The progress must be gone before other output.
@@ -43,7 +44,7 @@ impl Context {
         Ok(result?)
     }
 
-    fn modelpack_with(&self, args: &TransferArgs) -> Modelpack {
+    fn modelpack_with(&self, args: &TransferArgs, progress: &Arc<Progress>) -> Modelpack {
         let TransferArgs { registry, connections, limit_rate } = args;
         let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
         let timeouts = registry.timeout.map_or_else(Timeouts::default, |timeout| Timeouts::default().idle(timeout));
@@ -51,8 +52,11 @@ impl Context {
         let ca_file = |path: &PathBuf| Authorities { paths: vec![path.clone()], setting: "--ca-file".to_owned() };
         let additional = registry.ca_file.iter().map(ca_file).collect();
         let client = client.certificates(self.settings.certificates.clone().additional(additional));
-        let (output, told) = (self.output.clone(), Mutex::new(Vec::new()));
+        let (output, told, waits) = (self.output.clone(), Mutex::new(Vec::new()), progress.clone());
         let notices = Notices::to(move |notice| {
+            if let Notice::Retrying { why, pause, .. } = notice {
+                list_pause(&waits, why, *pause);
+            }
             let mut told = told.lock().expect("no one panics while holding what was told");
             // The same warning says nothing new. A wait is told each time.
             if !notice.is_warning() || !told.contains(notice) {
@@ -69,12 +73,20 @@ impl Context {
             .concurrency(blobs)
             .notices(notices)
             .registries(self.settings.registries.clone());
-
-        Modelpack::new(options)
+        Modelpack::new(options).with_progress(progress.clone())
     }
 
     /// The creation time of the packed model, if there is one. Fails if the value is invalid.
     pub fn created_at(&self) -> Result<Option<String>, Failure> {
         self.settings.source_date_epoch.as_deref().map(source_date::to_rfc3339).transpose()
     }
+}
+
+/// Lists a pause among what the progress waits for, until it is over.
+fn list_pause(progress: &Arc<Progress>, why: &str, pause: Duration) {
+    let wait = progress.waiting(why, Instant::now().checked_add(pause));
+    tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        drop(wait);
+    });
 }

@@ -48,14 +48,14 @@ impl Settings {
         };
         Self {
             store: store.or_else(|| path("MODELPACK_STORE")).unwrap_or_else(data),
-            credentials: Credentials::in_files(login_files(&path)),
+            credentials: Credentials::in_files(login_files(path)),
             proxies: Proxies {
                 https: proxy("HTTPS_PROXY").or_else(|| proxy("ALL_PROXY")),
                 http: proxy("HTTP_PROXY").or_else(|| proxy("ALL_PROXY")),
                 no_proxy: either_case("NO_PROXY").map(|(_, hosts)| hosts),
             },
-            certificates: Certificates::default().authorities(authorities(&variable)).directories(certificate_directories(&path)),
-            registries: registries_files(&path),
+            certificates: Certificates::default().authorities(authorities(variable)).directories(certificate_directories(path)),
+            registries: registries_files(path),
             log: text("MODELPACK_LOG"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
