@@ -85,10 +85,11 @@ serve() { # ADDRESS COMMAND…: returns when the server listens
   fail "$2 listens on $1" "a connection" "$(cat "$log")"
 }
 
-# Starts our own registry and stores its address in $ours.
+# Starts a new registry of our own. Stores its address in $ours, and its directory in $ours_root.
 serve_ours() {
   ours="127.0.0.1:$(free_port)"
-  serve "$ours" "$binary" serve --listen "$ours" --root "$work/registry"
+  ours_root="$work/registry-${ours##*:}"
+  serve "$ours" "$binary" serve --listen "$ours" --root "$ours_root"
 }
 
 # Starts CNCF distribution with deletes enabled, and with a password if an htpasswd file is given.

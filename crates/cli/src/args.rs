@@ -23,6 +23,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 const PLACES: &str = "\
@@ -79,6 +80,27 @@ pub struct RegistryArgs {
     /// Accept any TLS certificate
     #[arg(long)]
     pub insecure: bool,
+    /// Trust the authorities in this file too, which is in PEM format
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Cut a connection and try again when no byte has moved for this long, such as 90s or 2m [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// Parses a duration: a number and its unit (`ms`, `s`, `m` or `h`), or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("it is a number with a unit: `ms`, `s`, `m` or `h`".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| "it is a number with a unit, such as `30s`".to_owned())?;
+    let duration = Duration::try_from_secs_f64(number * seconds).map_err(|_| "it is too long".to_owned())?;
+    if duration < Duration::from_millis(1) { Err("it must be at least 1 ms".to_owned()) } else { Ok(duration) }
 }
 
 /// Options for transfers.
@@ -134,6 +156,16 @@ pub fn report(error: &clap::Error) -> ExitCode {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_duration_is_a_number_with_a_unit() {
+        for (text, milliseconds) in [("30s", 30_000), ("90", 90_000), ("250ms", 250), ("1.5m", 90_000), ("2h", 7_200_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for wrong in ["", "s", "-1s", "1d", "1 s", "0", "0.1ms", "1.2.3s", "99999999999999999999h", "NaN", "inf"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -9,8 +9,11 @@ use crate::{
     settings::Settings,
     source_date,
 };
-use modelpack::{ClientOptions, Modelpack, Notices, Options, Progress};
-use std::sync::{Arc, Mutex};
+use modelpack::{Authorities, ClientOptions, Modelpack, Notices, Options, Progress, Timeouts};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 pub struct Context {
     pub settings: Settings,
@@ -43,20 +46,29 @@ impl Context {
     fn modelpack_with(&self, args: &TransferArgs) -> Modelpack {
         let TransferArgs { registry, connections, limit_rate } = args;
         let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
-        let client = client.proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
-        let client = client.certificates(self.settings.certificates.clone());
+        let timeouts = registry.timeout.map_or_else(Timeouts::default, |timeout| Timeouts::default().idle(timeout));
+        let client = client.timeouts(timeouts).proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
+        let ca_file = |path: &PathBuf| Authorities { paths: vec![path.clone()], setting: "--ca-file".to_owned() };
+        let additional = registry.ca_file.iter().map(ca_file).collect();
+        let client = client.certificates(self.settings.certificates.clone().additional(additional));
         let (output, told) = (self.output.clone(), Mutex::new(Vec::new()));
         let notices = Notices::to(move |notice| {
             let mut told = told.lock().expect("no one panics while holding what was told");
-            if !told.contains(notice) {
+            // The same warning says nothing new. A wait is told each time.
+            if !notice.is_warning() || !told.contains(notice) {
                 output.notice(notice);
-                told.push(notice.clone());
+                told.extend(notice.is_warning().then(|| notice.clone()));
             }
         });
         let client = client.rate_limit(*limit_rate);
         // A blob may use several connections.
         let blobs = (*connections).min(usize::from(modelpack::DEFAULT_CONCURRENCY));
-        let options = Options::new(&self.settings.store).client(client).connections(*connections).concurrency(blobs).notices(notices);
+        let options = Options::new(&self.settings.store)
+            .client(client)
+            .connections(*connections)
+            .concurrency(blobs)
+            .notices(notices)
+            .registries(self.settings.registries.clone());
 
         Modelpack::new(options)
     }

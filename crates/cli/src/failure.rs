@@ -250,10 +250,11 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         StoreError::Damaged { .. } => "`modelpack verify --repair` repairs the store, and reports losses",
         StoreError::ReadOnly { .. } => "use `--store DIR` with another store; commands that only read can use this one",
         StoreError::Changed { .. } => "run the same command again when no program writes to it",
-        StoreError::Network { url, why, .. }
-            if url.starts_with("https:") && (why.starts_with("TLS ") || why.contains("may speak plain http")) =>
-        {
-            "`--plain-http` uses a registry without TLS; `--insecure` accepts any certificate"
+        StoreError::Network { url, why, .. } if url.starts_with("https:") && why.contains("may speak plain http") => {
+            "`--plain-http` uses a registry without TLS"
+        }
+        StoreError::Network { url, why, .. } if url.starts_with("https:") && why.starts_with("TLS ") => {
+            "`--ca-file FILE` trusts an authority of your own; `--insecure` accepts any certificate"
         }
         StoreError::Network { url, why, .. } | StoreError::Protocol { url, why, .. }
             if url.starts_with("http:") && why.contains("may speak TLS") =>

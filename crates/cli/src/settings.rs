@@ -1,7 +1,11 @@
 //! Settings from the environment. They are read here once, and nowhere else.
 
-use modelpack::{Authorities, Certificates, Credentials, Proxies, ProxyUrl};
-use std::{env, ffi::OsString, path::PathBuf};
+use modelpack::{Authorities, Certificates, Credentials, Proxies, ProxyUrl, RegistriesFile};
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// The data directory for a process without a home directory.
 const SYSTEM_DATA: &str = "/var/lib";
@@ -15,8 +19,10 @@ pub struct Settings {
     pub credentials: Credentials,
     /// Proxies.
     pub proxies: Proxies,
-    /// Whose certificates are trusted.
+    /// Whose certificates are trusted, and which ones are shown.
     pub certificates: Certificates,
+    /// The files that describe registries, which are those of Podman and its relatives.
+    pub registries: Vec<RegistriesFile>,
     /// The value of `MODELPACK_LOG`: the filter of the log without `--verbose`.
     pub log: Option<String>,
     /// The unparsed `SOURCE_DATE_EPOCH`.
@@ -42,13 +48,14 @@ impl Settings {
         };
         Self {
             store: store.or_else(|| path("MODELPACK_STORE")).unwrap_or_else(data),
-            credentials: Credentials::in_files(login_files(path)),
+            credentials: Credentials::in_files(login_files(&path)),
             proxies: Proxies {
-                https: proxy("HTTPS_PROXY"),
-                http: proxy("HTTP_PROXY"),
+                https: proxy("HTTPS_PROXY").or_else(|| proxy("ALL_PROXY")),
+                http: proxy("HTTP_PROXY").or_else(|| proxy("ALL_PROXY")),
                 no_proxy: either_case("NO_PROXY").map(|(_, hosts)| hosts),
             },
-            certificates: Certificates::default().authorities(authorities(variable)),
+            certificates: Certificates::default().authorities(authorities(&variable)).directories(certificate_directories(&path)),
+            registries: registries_files(&path),
             log: text("MODELPACK_LOG"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
@@ -63,6 +70,41 @@ fn authorities(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Authorities> 
     let directories = variable("SSL_CERT_DIR").map(|list| env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect());
     let directories = directories.filter(|paths: &Vec<_>| !paths.is_empty()).map(|paths| set("SSL_CERT_DIR", paths));
     file.into_iter().chain(directories).collect()
+}
+
+/// The directories with certificates for single registries: those of Podman and its relatives, then
+/// those of Docker, each time the user's before the system's.
+fn certificate_directories(path: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    let own = path("XDG_CONFIG_HOME").or_else(|| path("HOME").map(|home| home.join(".config")));
+    let bases: Vec<PathBuf> = own.into_iter().chain(["/etc".into()]).collect();
+    let of_tool = |tool: &str| bases.iter().map(|base| base.join(tool).join("certs.d")).collect::<Vec<_>>();
+    ["containers", "docker"].into_iter().flat_map(of_tool).collect()
+}
+
+/// The files that describe registries, in reading order: the main file, then the files beside it that
+/// add to it. The user's main file replaces all files of the system, as in Podman.
+fn registries_files(path: impl Fn(&str) -> Option<PathBuf>) -> Vec<RegistriesFile> {
+    let own = path("XDG_CONFIG_HOME").or_else(|| path("HOME").map(|home| home.join(".config")));
+    let own = own.map(|config| config.join("containers/registries.conf"));
+    let system = PathBuf::from("/etc/containers/registries.conf");
+    let existing = |path: &PathBuf| path.is_file();
+    let (main, beside) = match (path("CONTAINERS_REGISTRIES_CONF"), own) {
+        (Some(path), own) => {
+            let named_by = Some("CONTAINERS_REGISTRIES_CONF".to_owned());
+            (Some(RegistriesFile { path, named_by }), [Some(system), own])
+        }
+        (None, Some(own)) if own.is_file() => (Some(RegistriesFile::at(&own)), [Some(own), None]),
+        (None, own) => (Some(&system).filter(|path| existing(path)).map(RegistriesFile::at), [Some(system.clone()), own]),
+    };
+    main.into_iter().chain(beside.into_iter().flatten().flat_map(|main| drop_ins(&main.with_extension("conf.d")))).collect()
+}
+
+/// The files `*.conf` in a directory, in the order of their names. A directory that cannot be read has none.
+fn drop_ins(directory: &Path) -> Vec<RegistriesFile> {
+    let entries = directory.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|extension| extension == "conf")).collect();
+    files.sort();
+    files.into_iter().map(RegistriesFile::at).collect()
 }
 
 /// The credential files in reading order. New credentials are stored in the first. Docker's file
@@ -85,7 +127,6 @@ fn login_files(path: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn files(environment: &[(&str, &str)]) -> Vec<String> {
         let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
@@ -100,6 +141,31 @@ mod tests {
         assert_eq!(files(&all[..4]), ["/d/config.json", "/r/containers/auth.json", "/c/containers/auth.json"]);
         let session = format!("/run/containers/{}/auth.json", rustix::process::getuid().as_raw());
         assert_eq!(files(&all[..1]), ["/h/.docker/config.json", &session, "/h/.config/containers/auth.json"]);
+    }
+
+    #[test]
+    fn certificates_are_in_the_directories_of_podman_and_docker() {
+        let directories = |environment: &[(&str, &str)]| {
+            let found = settings(None, environment).certificates.directories;
+            found.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>()
+        };
+        let system = ["/etc/containers/certs.d".to_owned(), "/etc/docker/certs.d".to_owned()];
+        assert_eq!(directories(&[]), system);
+        let own = ["/h/.config/containers/certs.d", "/etc/containers/certs.d", "/h/.config/docker/certs.d", "/etc/docker/certs.d"];
+        assert_eq!(directories(&[("HOME", "/h")]), own);
+        assert_eq!(directories(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c")])[0], "/c/containers/certs.d");
+    }
+
+    #[test]
+    fn the_variables_of_openssl_name_the_authorities() {
+        let authorities = |environment: &[(&str, &str)]| {
+            let found = settings(None, environment).certificates.authorities;
+            found.into_iter().map(|authorities| (authorities.setting, authorities.paths)).collect::<Vec<_>>()
+        };
+        let environment = [("SSL_CERT_FILE", "/a.pem"), ("SSL_CERT_DIR", "/b::/c")];
+        let set = |setting: &str, paths: &[&str]| (setting.to_owned(), paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(authorities(&environment), [set("SSL_CERT_FILE", &["/a.pem"]), set("SSL_CERT_DIR", &["/b", "/c"])]);
+        assert_eq!(authorities(&[("SSL_CERT_FILE", ""), ("SSL_CERT_DIR", ":")]), []);
     }
 
     fn store(flag: Option<&str>, environment: &[(&str, &str)]) -> PathBuf {
@@ -127,6 +193,9 @@ mod tests {
         let environment = [("https_proxy", "http://a:1"), ("HTTPS_PROXY", "http://b:1"), ("HTTP_PROXY", "http://c:1"), ("NO_PROXY", "c")];
         let proxies = settings(None, &environment).proxies;
         let named = |proxy: Option<ProxyUrl>| proxy.map(|proxy| (proxy.setting, proxy.url));
+        let all = settings(None, &[("all_proxy", "socks5h://d:1"), ("HTTP_PROXY", "http://c:1")]).proxies;
+        assert_eq!(named(all.https), Some(("all_proxy".to_owned(), "socks5h://d:1".to_owned())));
+        assert_eq!(named(all.http).map(|(setting, _)| setting).as_deref(), Some("HTTP_PROXY"));
         assert_eq!(named(proxies.https), Some(("https_proxy".to_owned(), "http://a:1".to_owned())));
         assert_eq!(named(proxies.http), Some(("HTTP_PROXY".to_owned(), "http://c:1".to_owned())));
         assert_eq!(proxies.no_proxy.as_deref(), Some("c"));

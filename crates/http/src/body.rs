@@ -3,7 +3,7 @@
 use crate::{client::HttpClient, failure::Failure};
 use modelpack_transfer::Error;
 use reqwest::Response;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much of an error response is read, in bytes.
 const MAX_ERROR_BYTES: usize = 16 << 10;
@@ -18,8 +18,9 @@ impl HttpClient {
         let (url, idle) = (response.url().clone(), self.timeouts().idle);
         let mut bytes = Vec::new();
         loop {
+            let asked = Instant::now();
             let piece = tokio::time::timeout(idle, response.chunk()).await.map_err(|_| Failure::stalled(&url, idle))?;
-            let Some(piece) = piece.map_err(|e| Failure::network(&url, e))? else { return Ok(bytes) };
+            let Some(piece) = piece.map_err(|e| Failure::network(&url, e).after(asked.elapsed()))? else { return Ok(bytes) };
             if bytes.len() + piece.len() > limit {
                 return Err(Error::Invalid { what: what.to_owned(), why: format!("it has more than {limit} bytes") }.into());
             }

@@ -1,21 +1,19 @@
-//! Connections to servers, and one request.
+//! The client: one request, and how long it waits for the answer.
 
 use crate::{
-    certificates::Trusted,
     failure::Failure,
-    network,
     options::{ClientOptions, RetryOptions, Timeouts},
-    proxy::Routes,
+    pools::Pools,
     request::Request,
     retry::Backoff,
-    text::shown,
+    text::{host, shown},
 };
 use http::{
     HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
 };
-use modelpack_transfer::{Connections, Error, RateLimit, Result};
-use reqwest::{Response, Url, redirect::Policy};
+use modelpack_transfer::{Connections, Error, Notice, Notices, RateLimit, Result};
+use reqwest::{Response, Url};
 use std::{
     pin::pin,
     sync::Arc,
@@ -23,17 +21,20 @@ use std::{
 };
 use tracing::{debug, info};
 
-const USER_AGENT: &str = concat!("modelpack/", env!("CARGO_PKG_VERSION"));
-/// How long an idle connection stays open: longer than a registry takes to commit a blob, so that the next request can use it.
-const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
+/// After how long the answer to an upload is late, so that the user is told what is waited for.
+const LATE: Duration = Duration::from_secs(5);
+/// How often to look whether anything has moved.
+const GLANCE: Duration = Duration::from_secs(1);
 
-/// Connections to any number of servers, over HTTP/1.1. Clones share them.
+/// A client of any number of servers. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: reqwest::Client,
-    routes: Arc<Routes>,
+    pools: Pools,
+    /// The server of which any certificate is accepted: its host and port.
+    insecure: Option<Arc<str>>,
     retry: RetryOptions,
     timeouts: Timeouts,
+    notices: Notices,
     rate_limit: Option<Arc<RateLimit>>,
     connections: Option<Arc<Connections>>,
 }
@@ -43,57 +44,30 @@ impl HttpClient {
     ///
     /// Fails with [`Error::Setting`] if a proxy or the user agent cannot be understood, or if a file with certificates cannot be used.
     pub fn new(options: &ClientOptions) -> Result<Self> {
-        // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let routes = Routes::new(&options.proxies)?;
-        let trusted = Trusted::read(&options.certificates)?;
-        let user_agent = if options.user_agent.is_empty() { USER_AGENT } else { &options.user_agent };
-        let user_agent = HeaderValue::try_from(user_agent).map_err(|e| {
-            let why = "it has characters that cannot stand in a header".to_owned();
-            Error::Setting { setting: "the user agent".to_owned(), why, source: Some(e.into()) }
-        })?;
-        let configured = || {
-            let builder = reqwest::Client::builder()
-                .user_agent(user_agent.clone())
-                // Several connections are faster than one connection of HTTP/2.
-                .http1_only()
-                .no_proxy()
-                .redirect(Policy::none())
-                .referer(false)
-                .tls_danger_accept_invalid_certs(options.insecure)
-                .tcp_nodelay(true)
-                .tcp_keepalive(Duration::from_secs(30))
-                .connect_timeout(options.timeouts.connect)
-                .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
-            routes.configure(trusted.configure(builder))
-        };
-        let built = match configured().and_then(reqwest::ClientBuilder::build) {
-            Ok(client) => Ok(client),
-            // A machine without CA certificates can still use plain http; https fails when it is used.
-            Err(_) => configured().and_then(|builder| builder.tls_certs_only([]).build()),
-        };
-        let client = built.map_err(|e| {
-            let why = network::causes(&e).last().map_or_else(String::new, ToString::to_string);
-            Error::Setting { setting: "the HTTP client".to_owned(), why, source: Some(e.into()) }
-        })?;
         Ok(Self {
-            client,
-            routes: Arc::new(routes),
+            pools: Pools::new(options)?,
+            insecure: None,
             retry: options.retry,
             timeouts: options.timeouts,
+            notices: options.notices.clone(),
             rate_limit: options.rate_limit.clone(),
             connections: options.connections.clone(),
         })
     }
 
-    /// How often a request that failed is repeated.
-    pub fn retry(&self) -> &RetryOptions {
-        &self.retry
+    /// The same client, which accepts any certificate of the server at `url`.
+    pub fn trusting(self, url: &Url) -> Self {
+        Self { insecure: Some(host(url).into()), ..self }
+    }
+
+    /// The same client, which sends a request this often while no progress is made.
+    pub fn attempts(self, attempts: u32) -> Self {
+        Self { retry: self.retry.attempts(attempts), ..self }
     }
 
     /// Counts the attempts of one request.
     pub fn backoff(&self) -> Backoff {
-        Backoff::new(self.retry, self.connections.clone())
+        Backoff::new(self.retry, self.timeouts.patience(), self.notices.clone(), self.connections.clone())
     }
 
     /// What limits the rate of all transfers together.
@@ -124,7 +98,7 @@ impl HttpClient {
             range = header(request, RANGE),
             bytes = request.payload.len(),
             shows = authorization.map(scheme),
-            proxy = self.routes.proxy(url),
+            proxy = self.pools.routes().proxy(url),
             "request"
         );
         let answer = self.send(url, request, authorization).await;
@@ -140,7 +114,9 @@ impl HttpClient {
     }
 
     async fn send<S>(&self, url: &Url, request: &mut Request<'_, S>, authorization: Option<&HeaderValue>) -> Result<Response, Failure> {
-        let mut sending = self.client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+        let is_insecure = self.insecure.as_deref().is_some_and(|server| server == host(url));
+        let client = self.pools.to(url, is_insecure).await?;
+        let mut sending = client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
         if let Some(authorization) = authorization {
             sending = sending.header(AUTHORIZATION, authorization.clone());
         }
@@ -151,18 +127,35 @@ impl HttpClient {
             let body = request.payload.for_attempt(self.rate_limit.clone());
             sending = sending.body(body.ok_or_else(|| Error::network(shown(url), "what was sent cannot be sent again"))?);
         }
-        let patience = request.patience(&self.timeouts);
+        let Timeouts { idle, upload, .. } = self.timeouts;
         let mut answer = pin!(sending.send());
-        let mut sent = 0;
+        let (mut sent, mut moved, mut is_told) = (0, Instant::now(), false);
         loop {
-            match tokio::time::timeout(patience, &mut answer).await {
-                Ok(Ok(response)) => return self.routes.refusal(&response).map_or(Ok(response), |error| Err(error.into())),
+            let came = tokio::time::timeout(idle.min(GLANCE), &mut answer).await;
+            // If the bytes come slowly from here, the server is not to blame.
+            if request.payload.sent() > sent || request.payload.is_awaited() {
+                (sent, moved) = (request.payload.sent(), Instant::now());
+            }
+            request.waited = moved.elapsed();
+            match came {
+                Ok(Ok(response)) => return self.pools.routes().refusal(&response).map_or(Ok(response), |error| Err(error.into())),
                 Ok(Err(error)) => {
-                    let failure = || self.routes.explain(url, Failure::explained(url, &error), &error).caused_by(error.without_url());
-                    return Err(request.payload.failure().map_or_else(failure, Failure::from));
+                    let failure =
+                        || self.pools.routes().explain(url, Failure::explained(url, &error), &error).caused_by(error.without_url());
+                    return Err(request.payload.failure().map_or_else(failure, Failure::from).after(request.waited));
                 }
-                Err(_) if request.payload.sent() > sent => sent = request.payload.sent(),
-                Err(_) => return Err(Failure::stalled(url, patience)),
+                Err(_) => {}
+            }
+            let is_uploaded = request.is_uploaded();
+            let patience = if is_uploaded { upload } else { idle };
+            if request.waited >= patience {
+                let is_sent = request.payload.is_sent();
+                return Err(if is_sent { Failure::stalled(url, patience) } else { Failure::blocked(url, patience) });
+            }
+            if is_uploaded && !is_told && request.waited >= idle.min(LATE) {
+                is_told = true;
+                let (server, what) = (host(url).to_owned(), request.what.to_owned());
+                self.notices.give(&Notice::WaitingForAnswer { server, what, patience });
             }
         }
     }

@@ -17,7 +17,7 @@ use http::{
 };
 use modelpack_transfer::{Body, Error, Result};
 use reqwest::{Response, Url};
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Instant};
 use tracing::info;
 
 /// The maximum number of answers that one download may need, in addition to one for each [`ENOUGH`] bytes that came. A server may send less
@@ -147,7 +147,7 @@ impl<P: Protocol> Download<P> {
     async fn recover(&mut self, failure: Failure) -> Result<()> {
         match self.backoff.wait(failure).await {
             Ok(()) => {}
-            Err(failure) if self.asks_for_part() && may_be_about_the_part(&failure.error) => {
+            Err(failure) if self.asks_for_part() && self.may_be_about_the_part(&failure) => {
                 info!(what = self.resource.what, why = %failure.error, "asking for everything, since a part is not given");
                 (self.by_range, self.answers) = (false, Answers::default());
                 self.resource.origin.ignores_ranges();
@@ -155,6 +155,13 @@ impl<P: Protocol> Download<P> {
             Err(failure) => return Err(failure.error),
         }
         Ok(())
+    }
+
+    /// Whether the cause of a failure may be that the server does not support ranges. It is not if the server wants credentials, is busy, or
+    /// is silent.
+    fn may_be_about_the_part(&self, failure: &Failure) -> bool {
+        let is_stall = failure.waited >= self.resource.origin.client().timeouts().idle;
+        !is_stall && !matches!(failure.error, Error::Unauthorized { .. } | Error::Protocol { status: 429, .. })
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>> {
@@ -165,6 +172,7 @@ impl<P: Protocol> Download<P> {
                 None => self.ask().await.map_err(|error| self.told(error))?,
             };
             let (missing, idle) = (self.wanted.end - self.at, self.resource.origin.client().timeouts().idle);
+            let asked = Instant::now();
             let failure = match tokio::time::timeout(idle, answer.response.chunk()).await {
                 Ok(Ok(Some(mut piece))) => {
                     let skipped = piece.split_to(answer.skip.min(piece.len() as u64) as usize);
@@ -191,8 +199,8 @@ impl<P: Protocol> Download<P> {
                 _ if missing == 0 => return Ok(None),
                 // A part is complete, and more is needed.
                 Ok(Ok(None)) if self.at == answer.end && answer.skip == 0 => continue,
-                Ok(Ok(None)) => Failure::cut_off(answer.response.url()),
-                Ok(Err(error)) => Failure::network(answer.response.url(), error),
+                Ok(Ok(None)) => Failure::cut_off(answer.response.url()).after(asked.elapsed()),
+                Ok(Err(error)) => Failure::network(answer.response.url(), error).after(asked.elapsed()),
                 Err(_) => Failure::stalled(answer.response.url(), idle),
             };
             info!(
@@ -219,9 +227,4 @@ impl<P: Protocol> Download<P> {
     fn broken(&self, response: &Response, why: &str) -> Error {
         self.told(Error::network(shown(response.url()), why))
     }
-}
-
-/// Whether the cause of an error may be that the server does not support ranges. It is not if the server wants credentials or is busy.
-fn may_be_about_the_part(error: &Error) -> bool {
-    !matches!(error, Error::Unauthorized { .. } | Error::Protocol { status: 429, .. })
 }

@@ -3,7 +3,6 @@
 use crate::{
     body::read_message,
     network::{self, MAY_SPEAK_PLAIN_HTTP, MAY_SPEAK_TLS, NO_HANDSHAKE, UNANSWERED},
-    options::RetryOptions,
     protocol::{ErrorAnswer, Protocol},
     retry::{Retry, retry_after},
     text::{host, printable, shown},
@@ -20,12 +19,14 @@ pub struct Failure {
     pub error: Error,
     /// Whether another attempt may succeed.
     pub retry: Retry,
+    /// How long nothing had moved when the attempt failed.
+    pub waited: Duration,
 }
 
 impl From<Error> for Failure {
     /// A failure after which another attempt does not help.
     fn from(error: Error) -> Self {
-        Self { error, retry: Retry::Never }
+        Self { error, retry: Retry::Never, waited: Duration::ZERO }
     }
 }
 
@@ -38,7 +39,7 @@ impl Failure {
     /// The same in words, without the source.
     pub(crate) fn explained(url: &Url, error: &reqwest::Error) -> Self {
         let (why, retry) = network::explain(error);
-        Self { error: Error::network(shown(url), why), retry }
+        Self { error: Error::network(shown(url), why), retry, waited: Duration::ZERO }
     }
 
     /// Sets the source of an error that has none. The source must not show secrets; the URL in an error of the HTTP library may have some.
@@ -66,13 +67,24 @@ impl Failure {
 
     /// No byte came for a long time.
     pub(crate) fn stalled(url: &Url, patience: Duration) -> Self {
-        let why = format!("nothing came for {} seconds", patience.as_secs_f64());
-        Self { error: Error::network(shown(url), why), retry: Retry::Soon }
+        let why = format!("nothing came for {} s", patience.as_secs_f64());
+        Self { error: Error::network(shown(url), why), retry: Retry::Soon, waited: patience }
+    }
+
+    /// The server read nothing for a long time, although there was more to send.
+    pub(crate) fn blocked(url: &Url, patience: Duration) -> Self {
+        let why = format!("the server took no byte for {} s", patience.as_secs_f64());
+        Self { error: Error::network(shown(url), why), retry: Retry::Soon, waited: patience }
     }
 
     /// A body ended too early.
     pub(crate) fn cut_off(url: &Url) -> Self {
-        Self { error: Error::network(shown(url), "the connection ended too early"), retry: Retry::Soon }
+        Self { error: Error::network(shown(url), "the connection ended too early"), retry: Retry::Soon, waited: Duration::ZERO }
+    }
+
+    /// The same after nothing had moved for this long.
+    pub fn after(self, waited: Duration) -> Self {
+        Self { waited, ..self }
     }
 
     /// Why it failed, without the URL that it is about.
@@ -83,9 +95,8 @@ impl Failure {
         }
     }
 
-    /// A response that is not a success, to a request that asked for `what`. `protocol` says what it means, `retry` whether it is worth to
-    /// repeat the request.
-    pub async fn refused(method: &Method, what: &str, protocol: &impl Protocol, response: Response, retry: &RetryOptions) -> Self {
+    /// A response that is not a success, to a request that asked for `what`. `protocol` says what it means.
+    pub async fn refused(method: &Method, what: &str, protocol: &impl Protocol, response: Response) -> Self {
         let (status, url, headers) = (response.status(), response.url().clone(), response.headers().clone());
         let text = read_message(response).await;
         let meaning = protocol.meaning(&ErrorAnswer { url: &url, status, headers: &headers, text: &text });
@@ -113,7 +124,7 @@ impl Failure {
                 _ => Error::Protocol { url: shown(&url), status: status.as_u16(), why, source: None },
             }),
         };
-        Self { error, retry: Retry::of(status, &headers, retry) }
+        Self { error, retry: Retry::of(status, &headers), waited: Duration::ZERO }
     }
 }
 

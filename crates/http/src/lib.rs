@@ -3,7 +3,7 @@
 //! A protocol, such as that of OCI registries, implements [`Protocol`]: how a request is
 //! authorized, and what an error answer means. Everything else is here:
 //!
-//! - [`HttpClient`] holds the connections, uses proxies and checks certificates.
+//! - [`HttpClient`] holds the connections, uses proxies, and checks and shows certificates.
 //! - [`Origin`] is one server. It sends requests, follows redirects, and repeats a request if that
 //!   may help. It never sends credentials to another server.
 //! - [`download`] reads a range of a file, and continues where a connection broke.
@@ -23,6 +23,7 @@ mod network;
 mod options;
 mod origin;
 mod payload;
+mod pools;
 mod protocol;
 mod proxy;
 pub mod range;

@@ -28,7 +28,8 @@ pub(crate) fn explain(error: &reqwest::Error) -> (String, Retry) {
     let is_malformed = kinds.iter().any(|kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
     if causes(error).any(|e| e.is::<rustls::Error>()) {
         let hint = if root.contains("InvalidContentType") { MAY_SPEAK_PLAIN_HTTP } else { "" };
-        return (format!("TLS failed: {root}{hint}"), Retry::Never);
+        // A certificate stays as it is, but a record may be damaged on its way.
+        return (format!("TLS failed: {root}{hint}"), if error.is_connect() { Retry::Never } else { Retry::Soon });
     }
     if of_http(hyper::Error::is_parse) {
         let hint = if is_plain { MAY_SPEAK_TLS } else { "" };

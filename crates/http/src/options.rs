@@ -12,7 +12,7 @@ pub struct ClientOptions {
     pub plain_http: bool,
     /// Accept any TLS certificate.
     pub insecure: bool,
-    /// Whose certificates are trusted.
+    /// Whose certificates are trusted, and which ones are shown.
     pub certificates: Certificates,
     /// The proxies to go through.
     pub proxies: Proxies,
@@ -43,7 +43,7 @@ impl ClientOptions {
         Self { insecure, ..self }
     }
 
-    /// Trusts these certificates.
+    /// Uses these certificates.
     pub fn certificates(self, certificates: Certificates) -> Self {
         Self { certificates, ..self }
     }
@@ -89,10 +89,11 @@ impl ClientOptions {
     }
 }
 
-/// How often a request that failed is repeated, and after which pauses. Only failures that may pass are repeated.
+/// How often a request that failed is repeated, and after which pauses. Only failures that may pass are repeated: time-outs, connections
+/// that broke, and the statuses 408, 425, 429 and most of 5xx.
 ///
-/// Each pause is twice as long as the one before, less up to a half at random. If the server asks for a pause, that pause is made. If it
-/// asks for more than all pauses together can be, the request is not repeated.
+/// Each pause is twice as long as the one before, less up to a half at random. If the server asks for a pause, that pause is made. All
+/// limits count from the last progress, such as the last byte of a download. See [`Timeouts::patience`] for the limit on the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryOptions {
@@ -100,14 +101,21 @@ pub struct RetryOptions {
     pub attempts: u32,
     /// The first pause.
     pub first_pause: Duration,
-    /// The longest pause, also if a server asks for a longer one.
+    /// The longest pause that the client chooses.
     pub longest_pause: Duration,
+    /// All pauses together that a server asks for (`Retry-After`). If it asks for more, the request is not repeated.
+    pub server_pauses: Duration,
 }
 
 impl Default for RetryOptions {
-    /// 5 attempts, with pauses from 200 ms to one minute.
+    /// 5 attempts, with pauses from 200 ms to one minute, and four minutes for the pauses that a server asks for.
     fn default() -> Self {
-        Self { attempts: 5, first_pause: Duration::from_millis(200), longest_pause: Duration::from_secs(60) }
+        Self {
+            attempts: 5,
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(60),
+            server_pauses: Duration::from_secs(4 * 60),
+        }
     }
 }
 
@@ -122,33 +130,38 @@ impl RetryOptions {
         Self { first_pause, ..self }
     }
 
-    /// Pauses for no longer than this.
+    /// Pauses for no longer than this, unless the server asks for more.
     pub fn longest_pause(self, longest_pause: Duration) -> Self {
         Self { longest_pause, ..self }
     }
 
-    /// All pauses together, at most.
-    pub(crate) fn all_pauses(&self) -> Duration {
-        self.longest_pause.saturating_mul(self.attempts.saturating_sub(1))
+    /// Pauses for this long in all if the server asks for it.
+    pub fn server_pauses(self, server_pauses: Duration) -> Self {
+        Self { server_pauses, ..self }
     }
 }
 
-/// How long the client waits for a server. There is no limit on the total time of a transfer.
+/// How many times as long as a single attempt may be idle, all attempts of a request may be idle.
+const IDLE_ATTEMPTS: u32 = 4;
+
+/// How long the client waits for a server. There is no limit on the total time of a transfer that makes progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// Until a connection is established.
+    /// Until a connection is established; at most `idle`.
     pub connect: Duration,
-    /// Until an answer begins, or the next bytes of a body come or go.
+    /// Until an answer begins, or the next bytes of a body come or go. Then the connection is cut, and the request is repeated; a download
+    /// continues with the next byte.
     pub idle: Duration,
-    /// Until the answer to a request with a body begins, after the last byte was sent: the server may read all of it once more.
+    /// Until the answer to a request with a body begins, after the last byte was sent: the server may read all of it once more. If it takes
+    /// longer than `idle`, or than 5 seconds, a notice says what is waited for.
     pub upload: Duration,
 }
 
 impl Default for Timeouts {
-    /// 15 seconds to connect, one minute without progress, ten minutes for the answer to an upload.
+    /// 15 seconds to connect, 30 seconds without progress, ten minutes for the answer to an upload.
     fn default() -> Self {
-        Self { connect: Duration::from_secs(15), idle: Duration::from_secs(60), upload: Duration::from_secs(10 * 60) }
+        Self { connect: Duration::from_secs(15), idle: Duration::from_secs(30), upload: Duration::from_secs(10 * 60) }
     }
 }
 
@@ -161,6 +174,12 @@ impl Timeouts {
     /// Waits this long for the next progress.
     pub fn idle(self, idle: Duration) -> Self {
         Self { idle, ..self }
+    }
+
+    /// How long nothing may move in all attempts of a request together, until it is not repeated any more: four times `idle`. Pauses between
+    /// the attempts do not count.
+    pub fn patience(&self) -> Duration {
+        self.idle.saturating_mul(IDLE_ATTEMPTS)
     }
 
     /// Waits this long for the answer to an upload.

@@ -12,7 +12,7 @@ use http::{
     HeaderValue, Method, StatusCode,
     header::{LINK, LOCATION},
 };
-use modelpack_transfer::Result;
+use modelpack_transfer::{Error, Result};
 use reqwest::{Response, Url};
 use std::{
     net::IpAddr,
@@ -33,6 +33,10 @@ pub struct Origin<P> {
     protocol: P,
     /// Whether the server has answered any request.
     has_answered: AtomicBool,
+    /// Whether plain HTTP is tried if the server does not speak TLS.
+    may_be_plain: bool,
+    /// Whether it was found that the server speaks plain HTTP.
+    is_plain: AtomicBool,
     /// Whether the server has sent no more than the range that was requested, each time that one was.
     gives_ranges: AtomicBool,
 }
@@ -40,14 +44,35 @@ pub struct Origin<P> {
 impl<P: Protocol> Origin<P> {
     /// The server at `url`. Only the scheme, the host and the port of the URL matter.
     pub fn new(url: Url, client: HttpClient, protocol: P) -> Self {
-        Self { url, client, protocol, has_answered: AtomicBool::new(false), gives_ranges: AtomicBool::new(true) }
+        Self {
+            url,
+            client,
+            protocol,
+            has_answered: AtomicBool::new(false),
+            may_be_plain: false,
+            is_plain: AtomicBool::new(false),
+            gives_ranges: AtomicBool::new(true),
+        }
+    }
+
+    /// The same server, which may speak plain HTTP: that is tried if the first request over TLS gets no answer.
+    pub fn or_plain_http(self) -> Self {
+        Self { may_be_plain: self.url.scheme() == "https", ..self }
+    }
+
+    /// The URL as the server is spoken to.
+    fn spoken(&self, mut url: Url) -> Url {
+        if self.is_plain.load(Relaxed) && self.owns(&url) {
+            set_plain(&mut url);
+        }
+        url
     }
 
     /// The URL of a path on this server. The path must be percent-encoded.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.url.clone();
         url.set_path(path);
-        url
+        self.spoken(url)
     }
 
     /// The client that its requests are sent by.
@@ -66,8 +91,15 @@ impl<P: Protocol> Origin<P> {
     }
 
     /// Whether the URL belongs to this server: it has the same scheme, host and port.
+    ///
+    /// If it was found that the server speaks plain HTTP, that counts as the same scheme.
     pub fn owns(&self, url: &Url) -> bool {
-        url.origin() == self.url.origin()
+        let is_plain = || {
+            let mut plain = self.url.clone();
+            set_plain(&mut plain);
+            url.origin() == plain.origin()
+        };
+        url.origin() == self.url.origin() || self.is_plain.load(Relaxed) && is_plain()
     }
 
     /// Sends a request, and repeats it after failures that may be temporary, if its payload can be sent again. Returns the first successful
@@ -88,7 +120,7 @@ impl<P: Protocol> Origin<P> {
 
     /// Sends a request once. It is repeated only for authorization and redirects. Fails unless the answer is a success.
     pub async fn attempt(&self, request: &mut Request<'_, P::Scope>) -> Result<Response, Failure> {
-        let mut url = request.url.clone();
+        let mut url = self.spoken(request.url.clone());
         let mut refusals = 0;
         let mut visited = Vec::new();
         loop {
@@ -121,7 +153,7 @@ impl<P: Protocol> Origin<P> {
                 };
                 return Err(unexpected(&response, why).into());
             }
-            return Err(Failure::refused(&request.method, request.what, &self.protocol, response, self.client.retry()).await);
+            return Err(Failure::refused(&request.method, request.what, &self.protocol, response).await.after(request.waited()));
         }
     }
 
@@ -132,7 +164,7 @@ impl<P: Protocol> Origin<P> {
         let url = response.url().join(location).map_err(|e| unexpected_because(response, "its Location is not a URL", e))?;
         match url.scheme() {
             "https" => Ok(url),
-            "http" if self.url.scheme() == "http" => Ok(url),
+            "http" if self.url.scheme() == "http" || self.is_plain.load(Relaxed) => Ok(url),
             _ => Err(unexpected(response, format!("it leads to {}, which is less secure", shown(&url)))),
         }
     }
@@ -155,7 +187,17 @@ impl<P: Protocol> Origin<P> {
         request: &mut Request<'_, P::Scope>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
-        let response = self.client.exchange(url, request, authorization).await;
+        let mut response = self.client.exchange(url, request, authorization).await;
+        let may_be_plain = self.may_be_plain && self.owns(url) && url.scheme() == "https" && !self.has_answered.load(Relaxed);
+        if may_be_plain && !request.payload.is_spent() && matches!(&response, Err(Failure { error: Error::Network { .. }, .. })) {
+            let mut plain = url.clone();
+            set_plain(&mut plain);
+            if let Ok(answer) = self.client.exchange(&plain, request, authorization).await {
+                info!(url = %shown(&plain), "the server speaks plain HTTP");
+                self.is_plain.store(true, Relaxed);
+                response = Ok(answer);
+            }
+        }
         match response {
             Ok(response) => {
                 self.has_answered.fetch_or(self.owns(url), Relaxed);
@@ -176,6 +218,11 @@ pub fn origin_url(name: &str, plain_http: bool) -> Option<Url> {
     }
     // Parsed anew, because the two schemes have different ports by default.
     if plain_http || is_loopback(&url) { Url::parse(&format!("http://{name}/")).ok() } else { Some(url) }
+}
+
+/// Makes a URL one of plain HTTP.
+fn set_plain(url: &mut Url) {
+    url.set_scheme("http").expect("https and http are of one kind");
 }
 
 /// Whether a status is a redirect that keeps the method. The older statuses, with which clients may change the method to GET, count only for

@@ -7,7 +7,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 use tokio::sync::mpsc;
@@ -69,6 +69,20 @@ impl Payload {
             Content::Bytes(_) => 0,
             Content::Part(part) => part.body.sent(),
         }
+    }
+
+    /// Whether the connection has taken all bytes in this attempt. Bytes in memory are few, and count as taken.
+    pub(crate) fn is_sent(&self) -> bool {
+        match &self.0 {
+            Content::Bytes(_) => true,
+            Content::Part(Part { body, start, end: Some(end) }) => body.sent() >= end - start,
+            Content::Part(Part { body, end: None, .. }) => body.state().end.is_some(),
+        }
+    }
+
+    /// Whether the connection waits for bytes: they are being read, or held back because of the rate limit.
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(&self.0, Content::Part(part) if part.body.state().sending.is_awaited.load(Relaxed))
     }
 
     /// Why the bytes could not be read, if that is what made the attempt fail.
@@ -146,6 +160,8 @@ struct Reader {
 #[derive(Default)]
 struct Sending {
     bytes: AtomicU64,
+    /// Whether the connection waits for the next piece.
+    is_awaited: AtomicBool,
     /// Why the body could not be read. The error of the connection does not contain the reason.
     failure: Mutex<Option<Error>>,
 }
@@ -281,7 +297,11 @@ impl Outgoing {
 
     fn into_body(self) -> reqwest::Body {
         reqwest::Body::wrap_stream(stream::unfold(self, |mut outgoing| async move {
-            match outgoing.next().await {
+            let sending = outgoing.sending.clone();
+            sending.is_awaited.store(true, Relaxed);
+            let next = outgoing.next().await;
+            sending.is_awaited.store(false, Relaxed);
+            match next {
                 Ok(piece) => piece.map(|piece| (Ok(piece), outgoing)),
                 Err(error) => {
                     let why = io::Error::other(error.to_string());

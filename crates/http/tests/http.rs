@@ -4,10 +4,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use modelpack_http::{
-    ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, UploadBody,
+    ClientOptions, ErrorAnswer, HttpClient, Meaning, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, UploadBody, Url,
     download, origin_url,
 };
-use modelpack_testkit::server::{Answer, Asked, Server, answer, cut, pieces};
+use modelpack_testkit::{
+    server::{Answer, Asked, Server, answer, cut, pieces},
+    tls::Clients,
+};
 use modelpack_transfer::{Body, Error, Result};
 use std::{
     sync::{
@@ -158,6 +161,18 @@ async fn what_failed_is_sent_again_and_a_refusal_reads_as_its_protocol_says() {
 }
 
 #[tokio::test]
+async fn a_redirect_from_tls_to_plain_http_is_refused() {
+    let plain = Server::start(|_, _| answer(200, &[], "dear")).await;
+    let to = format!("http://localhost:{}/letter", plain.address.port());
+    let server = Server::start_tls(Clients::Any, move |_, _| answer(307, &[("location", &to)], "")).await;
+    let url = Url::parse(&format!("https://localhost:{}", server.address.port())).unwrap();
+    let origin = Origin::new(url, HttpClient::new(&ClientOptions::default().insecure(true)).unwrap(), Tokens::default());
+    let error = origin.send(get(&origin, "/letter")).await.unwrap_err().to_string();
+    assert!(error.contains("less secure"), "{error}");
+    assert_eq!((server.asked().len(), plain.asked().len()), (1, 0));
+}
+
+#[tokio::test]
 async fn a_failure_keeps_its_source_without_the_secrets_of_the_url() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let signed = format!("http://localhost:{}/blob?signature=hidden", closed.port());
@@ -201,6 +216,6 @@ async fn options_say_how_often_a_server_is_asked_and_how_long_it_is_waited_for()
     let upload = Request::new(Method::PUT, origin.url("/letter"), &TOP, "the letter").payload(Payload::from(Bytes::from("dear")));
     for (request, waited) in [(get(&origin, "/letter"), "0.01"), (upload, "0.02")] {
         let error = origin.send(request).await.unwrap_err().to_string();
-        assert!(error.contains(&format!("nothing came for {waited} seconds")), "{error}");
+        assert!(error.contains(&format!("nothing came for {waited} s")), "{error}");
     }
 }

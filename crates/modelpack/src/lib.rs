@@ -45,7 +45,7 @@ pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
 pub use modelpack_distribution::client::{
-    Authorities, Certificates, ClientOptions, Credentials, Proxies, ProxyUrl, RetryOptions, Timeouts,
+    Authorities, Certificates, ClientOptions, Credentials, Proxies, ProxyUrl, RegistriesFile, RetryOptions, Timeouts,
 };
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
@@ -75,7 +75,7 @@ pub use unpack::{UnpackOptions, Unpacked};
 pub use validate::{Subject, ValidateOptions, ValidateTarget, Validated, Validation};
 pub use verify::Verified;
 
-use modelpack_distribution::client::{Client, OpenUploads};
+use modelpack_distribution::client::{Client, OpenUploads, Registries};
 use modelpack_store::{Store, Untagged};
 use modelpack_transfer::{Connections, CopyOptions};
 use std::sync::{Arc, OnceLock};
@@ -98,6 +98,7 @@ struct OpenedOnce {
     store: OnceLock<Store>,
     writable_store: OnceLock<Store>,
     client: OnceLock<Client>,
+    registries: OnceLock<Registries>,
 }
 
 impl Modelpack {
@@ -158,10 +159,16 @@ impl Modelpack {
     fn client(&self) -> Result<&Client> {
         get_or_try_init(&self.opened.client, || {
             let notices = self.options.notices.clone();
-            let client = Client::new(self.options.client.clone().notices(notices).connections(self.connections.clone()))?;
+            let options = self.options.client.clone().notices(notices).connections(self.connections.clone());
+            let client = Client::with_registries(options, self.registries()?.clone())?;
             // A push that is interrupted continues, also by another process.
             Ok(client.remembering_uploads(OpenUploads::new(self.options.store.join("uploads"))))
         })
+    }
+
+    /// What the files in the options say of registries.
+    fn registries(&self) -> Result<&Registries> {
+        get_or_try_init(&self.opened.registries, || Ok(Registries::read(&self.options.registries)?))
     }
 
     fn copy_options(&self) -> CopyOptions {

@@ -101,10 +101,11 @@ impl Modelpack {
     pub(crate) async fn open(&self, place: &Place) -> Result<Opened> {
         match place {
             Place::Registry(reference) => {
-                let remote = self.client()?.repository(&with_host(reference)?.repository)?;
-                let manifest = self.select(&remote, reference).await?;
+                let full = self.full_name(reference)?;
+                let remote = self.client()?.mirrored(&with_host(&full)?.repository)?;
+                let manifest = self.select(&remote, &full).await?;
                 let name = reference.selector.tag().map(Tag::to_string);
-                let referrers = Referrers::Remote(remote.clone());
+                let referrers = Referrers::Remote(remote.in_use().clone());
                 Ok(Opened { source: Arc::new(remote), manifest, place: place.clone(), name, referrers, _lease: None })
             }
             Place::Store(reference) => {
@@ -145,14 +146,25 @@ impl Modelpack {
             }
             Place::Reference(reference) => match Box::pin(self.open(&Place::Store(reference.clone()))).await {
                 Err(Error::Store(e)) if e.is_not_found() => {
-                    if reference.repository.host().is_none() {
-                        return Err(InvalidPlace::Unknown(reference.clone()).into());
+                    let full = self.full_name(reference)?;
+                    match full.repository.host() {
+                        None => Err(InvalidPlace::Unknown(reference.clone()).into()),
+                        // The store may have it under its full name.
+                        Some(_) if full != *reference => Box::pin(self.open(&Place::Reference(full))).await,
+                        Some(_) => Box::pin(self.open(&Place::Registry(full))).await,
                     }
-                    Box::pin(self.open(&Place::Registry(reference.clone()))).await
                 }
                 opened => opened,
             },
         }
+    }
+
+    /// The reference with the full name of its repository, if it is a short name for one.
+    fn full_name(&self, reference: &Reference) -> Result<Reference> {
+        let has_host = reference.repository.host().is_some();
+        let full = if has_host { None } else { self.registries()?.alias(&reference.repository) };
+        let repository = full.unwrap_or(&reference.repository).clone();
+        Ok(Reference { repository, selector: reference.selector.clone() })
     }
 
     /// The requested manifest. With a tag and a digest, the digest decides; a notice is given if

@@ -1,6 +1,6 @@
 //! Settings of all operations.
 
-use modelpack_distribution::client::ClientOptions;
+use modelpack_distribution::client::{ClientOptions, RegistriesFile};
 use modelpack_transfer::{DEFAULT_CONNECTIONS, Notices};
 use std::path::PathBuf;
 
@@ -16,6 +16,8 @@ pub struct Options {
     pub store: PathBuf,
     /// Settings of the registry client.
     pub client: ClientOptions,
+    /// The files in which registries, their mirrors and short names are described.
+    pub registries: Vec<RegistriesFile>,
     /// The maximum number of blobs that are moved at once; at least 1.
     pub concurrency: usize,
     /// The maximum number of connections that fetch blobs; at least 1. Fewer are used if more do not
@@ -32,6 +34,7 @@ impl Options {
         Self {
             store: store.into(),
             client: ClientOptions::default(),
+            registries: Vec::new(),
             concurrency: DEFAULT_CONCURRENCY.into(),
             connections: DEFAULT_CONNECTIONS,
             notices: Notices::default(),
@@ -41,6 +44,12 @@ impl Options {
     /// Sets the settings of the registry client.
     pub fn client(self, client: ClientOptions) -> Self {
         Self { client, ..self }
+    }
+
+    /// Sets the files in which registries, their mirrors and short names are described. Later files
+    /// override earlier ones. They are read when a registry is used for the first time.
+    pub fn registries(self, registries: Vec<RegistriesFile>) -> Self {
+        Self { registries, ..self }
     }
 
     /// Sets the maximum number of blobs that are moved at once; at least 1.

@@ -104,7 +104,7 @@ fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faul
     if !done && passes {
         return Err(format!("the faults are temporary, so the command must continue: {shown}"));
     }
-    if !done && !(stalled && output.code == 143) {
+    if !(done || stalled && output.code == 143) {
         expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;
         if !injected.iter().any(|failure| explains(failure, &output)) {
             return Err(format!("the error names none of the faults: {shown}"));

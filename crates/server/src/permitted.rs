@@ -106,6 +106,14 @@ impl Source for Permitted<Pull> {
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         self.repository.blob(blob, range).await
     }
+
+    async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {
+        Source::referrers(&self.repository, subjects).await
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Source::tags(&self.repository).await
+    }
 }
 
 impl Permitted<Push> {

@@ -316,6 +316,7 @@ impl Upload for ArchiveUpload {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use modelpack_spec::ImageIndex;
     use modelpack_transfer::{CopyOptions, MemoryStore, copy, put_bytes};
     use std::fs;
 
@@ -412,5 +413,37 @@ mod tests {
             fs::write(&path, content).unwrap();
             assert!(matches!(Archive::open(&path), Err(Error::Invalid { .. })), "{content:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_archive_lists_referrers_and_tags() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("model.tar");
+        let (memory, at) = model(b"one").await;
+        let subject = memory.manifest(&at).await.unwrap();
+        let referrer = modelpack_transfer::contract::referrer(&subject.descriptor(), b"one");
+        let other = modelpack_transfer::contract::referrer(&Descriptor::of(subject.media_type(), b"other"), b"one");
+        let list = ImageIndex::new(vec![other.descriptor(), referrer.descriptor()]);
+        let writer = ArchiveWriter::create(&path, Some("team/model:v1".to_owned()), || ()).await.unwrap();
+        copy(&memory, &subject, &writer, &at, &options()).await.unwrap();
+        for manifest in [&referrer, &other] {
+            writer.put_manifest(&Selector::Digest(manifest.digest().clone()), manifest).await.unwrap();
+        }
+        let fallback = Tag::of_referrers(subject.digest());
+        writer.put_manifest(&Selector::Tag(fallback.clone()), &Manifest::from_index(list).unwrap()).await.unwrap();
+        writer.finish().await.unwrap();
+
+        let archive = Archive::open(&path).unwrap();
+        let listed = archive.referrers(&[subject.digest().clone()]).await.unwrap().unwrap();
+        let mut expected = [&referrer, &other].map(|manifest| manifest.digest().clone());
+        expected.sort();
+        assert_eq!(listed.into_iter().map(|listed| listed.digest).collect::<Vec<_>>(), expected, "each once, also what only the tag lists");
+        let absent = Digest::of(b"absent");
+        assert!(archive.referrers(&[absent]).await.unwrap().unwrap().is_empty());
+        // The name of the archive is for the model, and not for what refers to it.
+        let mut tags = archive.tags().await.unwrap().unwrap();
+        tags.sort();
+        assert_eq!(tags, [fallback, "v1".parse().unwrap()]);
+        assert_eq!(archive.find(Some(&EntrySelector::Name("team/model:v1".into()))).unwrap().digest, *subject.digest());
     }
 }

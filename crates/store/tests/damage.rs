@@ -249,8 +249,11 @@ async fn repair_removes_damaged_blobs_and_says_what_lacks_them() {
         assert_eq!(hit.tags().await.unwrap().len(), 1);
         assert_eq!(store.prune(false).unwrap().broken, []);
         put_model(&hit, &tag("v1"), &[b"a layer"]).await;
-        let again = store.repair(&options()).await.unwrap();
+        let options = options();
+        let again = store.repair(&options).await.unwrap();
         assert_eq!((again.removed.len(), again.repositories.len()), (0, 0), "{again:?}");
+        let counted = options.progress.snapshot();
+        assert_eq!((counted.total, counted.moved), (again.bytes, again.bytes));
         assert_whole(&hit, "v1").await;
         assert_whole(&store.repository(&name("sound")), "v1").await;
     }

@@ -65,6 +65,7 @@ impl Fault {
                 let wanted = format!("Basic {}", base64(format!("{user}:{password}").as_bytes()));
                 request.get("authorization") == Some(&wanted)
             }
+            Failure::LimitRequest(limit) => !matches!(body_of_request(request), Framing::Length(length) if length > *limit),
             _ => false,
         };
         let method = self.method.is_empty() || self.method == request.method();
@@ -80,6 +81,12 @@ pub enum Failure {
     CutAfter(u64),
     /// The connections to both sides end after so many bytes of the request body.
     CutRequestAfter(u64),
+    /// The connections to both sides end after so many bytes of all request bodies that the client has sent over its connection.
+    CutConnectionAfter(u64),
+    /// After so many bytes of the request body, nothing is forwarded any more, and no answer comes.
+    StallRequestAfter(u64),
+    /// A request body of more than so many bytes is answered with 413.
+    LimitRequest(u64),
     /// The lowest bit of this byte of the response body is flipped.
     FlipByte(u64),
     /// The lowest bit of this byte of the request body is flipped.
@@ -151,6 +158,10 @@ pub struct SeenRequest {
     pub authorization: bool,
     /// The `Range` header.
     pub range: Option<String>,
+    /// The `Content-Range` header.
+    pub content_range: Option<String>,
+    /// How many bytes of the body have come so far.
+    pub received: u64,
 }
 
 /// A proxy on a loopback port, with threads of its own, so that it serves blocking and asynchronous tests alike.
@@ -305,12 +316,16 @@ struct Connection {
     writer: OwnedWriteHalf,
     /// Whether it ends with a reset.
     resets: bool,
+    /// The place of its request among those that were seen.
+    request: usize,
+    /// How many bytes of request bodies have come.
+    received: u64,
 }
 
 impl Connection {
     fn new(stream: TcpStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::with_capacity(BUFFER, reader), writer, resets: false }
+        Self { reader: BufReader::with_capacity(BUFFER, reader), writer, resets: false, request: 0, received: 0 }
     }
 }
 
@@ -318,36 +333,46 @@ impl Shared {
     /// Answers one request of a client. `false` if the connection cannot take another.
     async fn answer(&self, client: &mut Connection) -> io::Result<bool> {
         let Some(mut request) = Head::read(&mut client.reader).await? else { return Ok(false) };
-        lock(&self.seen).push(SeenRequest {
+        client.request = self.see(&request);
+        let closes = request.closes();
+        let reusable = match self.detours.way(&mut request, self.address) {
+            Way::On { redirected } => self.answer_with_fault(request, client, redirected).await,
+            Way::Ended(answer) => self.refuse(&request, client, answer.code, &answer.headers, &answer.body).await,
+        };
+        Ok(reusable? && !closes)
+    }
+
+    /// Records a request, and returns its place among those that were seen.
+    fn see(&self, request: &Head) -> usize {
+        let mut seen = lock(&self.seen);
+        seen.push(SeenRequest {
             method: request.method().to_owned(),
             path: request.path().to_owned(),
             authorization: request.get("authorization").is_some(),
             range: request.get("range").map(str::to_owned),
+            content_range: request.get("content-range").map(str::to_owned),
+            received: 0,
         });
-        let closes = request.closes();
-        let reusable = match self.detours.way(&mut request, self.address) {
-            Way::On { redirected } => self.answer_with_fault(request, client, redirected).await,
-            Way::Ended(answer) => refuse(&request, client, answer.code, &answer.headers, &answer.body).await,
-        };
-        Ok(reusable? && !closes)
+        seen.len() - 1
     }
 
     async fn answer_with_fault(&self, request: Head, client: &mut Connection, redirected: bool) -> io::Result<bool> {
         match self.failure(&request, redirected) {
             Some(Failure::Stall) => std::future::pending().await,
-            Some(Failure::Status { code, headers, body }) => refuse(&request, client, code, &headers, &body).await,
+            Some(Failure::LimitRequest(_)) => self.refuse(&request, client, 413, &[], "too large").await,
+            Some(Failure::Status { code, headers, body }) => self.refuse(&request, client, code, &headers, &body).await,
             Some(Failure::RequireBasic { .. }) => {
                 let challenge = [("WWW-Authenticate", "Basic realm=\"proxy\"".to_owned())];
                 let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
-                refuse(&request, client, 401, &challenge, body).await
+                self.refuse(&request, client, 401, &challenge, body).await
             }
             Some(Failure::ExpireTokens) => {
                 let answer = self.detours.expire_tokens(self.address);
-                refuse(&request, client, answer.code, &answer.headers, &answer.body).await
+                self.refuse(&request, client, answer.code, &answer.headers, &answer.body).await
             }
             Some(Failure::Redirect) => {
                 let answer = self.detours.redirect(&request, self.address);
-                refuse(&request, client, answer.code, &answer.headers, &answer.body).await
+                self.refuse(&request, client, answer.code, &answer.headers, &answer.body).await
             }
             failure => self.relay(request, client, failure).await,
         }
@@ -368,6 +393,20 @@ impl Shared {
         Some(failure)
     }
 
+    /// Answers in the server's place, once the request's body is out of the way.
+    async fn refuse(&self, request: &Head, client: &mut Connection, code: u16, headers: &[(&str, String)], body: &str) -> io::Result<bool> {
+        let count = |bytes| lock(&self.seen)[client.request].received += bytes;
+        forward(&mut client.reader, &mut tokio::io::sink(), body_of_request(request), Edit::default(), None, count).await?;
+        let mut head = Head::new(format!("HTTP/1.1 {code} Fault"));
+        headers.iter().for_each(|(name, value)| head.set(name, value.clone()));
+        head.set("Content-Length", body.len().to_string());
+        client.writer.write_all(&head.to_bytes()).await?;
+        if request.method() != "HEAD" {
+            client.writer.write_all(body.as_bytes()).await?;
+        }
+        Ok(true)
+    }
+
     /// Forwards the request on a connection of its own, and the answer, with the failure in one of them.
     async fn relay(&self, mut request: Head, client: &mut Connection, failure: Option<Failure>) -> io::Result<bool> {
         let (mut request_edit, mut response_edit) = (Edit::default(), Edit::default());
@@ -376,6 +415,8 @@ impl Shared {
             Some(Failure::IgnoreRange) => request.remove("range"),
             Some(Failure::CutAfter(bytes) | Failure::ResetAfter(bytes)) => response_edit.cut_after = Some(bytes),
             Some(Failure::CutRequestAfter(bytes)) => request_edit.cut_after = Some(bytes),
+            Some(Failure::CutConnectionAfter(bytes)) => request_edit.cut_after = Some(bytes.saturating_sub(client.received)),
+            Some(Failure::StallRequestAfter(bytes)) => request_edit.pause = Some((bytes, Duration::MAX)),
             Some(Failure::FlipByte(at)) => response_edit.flip = Some(at),
             Some(Failure::PauseAfter(bytes, pause)) => response_edit.pause = Some((bytes, pause)),
             Some(Failure::StallAfter(bytes)) => response_edit.pause = Some((bytes, Duration::MAX)),
@@ -386,11 +427,16 @@ impl Shared {
         let mut server = Connection::new(TcpStream::connect(self.upstream).await?);
         server.writer.write_all(&request.to_bytes()).await?;
         let of_blob = request.path().contains("/blobs/");
+        let (received, at) = (&mut client.received, client.request);
         let send = async {
+            let count = |bytes| {
+                *received += bytes;
+                lock(&self.seen)[at].received += bytes;
+            };
             let framing = body_of_request(&request);
             let passage =
                 (of_blob && framing != Framing::Length(0)).then(|| self.link.body(request.method(), request.path(), Direction::ToServer));
-            match forward(&mut client.reader, &mut server.writer, framing, request_edit, passage.as_ref()).await {
+            match forward(&mut client.reader, &mut server.writer, framing, request_edit, passage.as_ref(), count).await {
                 Ok(true) => Ok(true),
                 Ok(false) => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
                 // A server that stops listening may have answered; what the client still sends is lost then.
@@ -421,7 +467,7 @@ impl Shared {
                 client.writer.write_all(&head.to_bytes()).await?;
                 let has_blob = of_blob && request.method() == "GET" && head.is_success();
                 let passage = has_blob.then(|| self.link.body(request.method(), request.path(), Direction::ToClient));
-                let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit, passage.as_ref()).await?;
+                let whole = forward(&mut server.reader, &mut client.writer, framing, response_edit, passage.as_ref(), |_| ()).await?;
                 if !whole && matches!(failure, Some(Failure::ResetAfter(_))) {
                     client.resets = true;
                 }
@@ -432,19 +478,6 @@ impl Shared {
         let (sent, received) = tokio::try_join!(send, receive)?;
         Ok(sent && received)
     }
-}
-
-/// Answers in the server's place, once the request's body is out of the way.
-async fn refuse(request: &Head, client: &mut Connection, code: u16, headers: &[(&str, String)], body: &str) -> io::Result<bool> {
-    forward(&mut client.reader, &mut tokio::io::sink(), body_of_request(request), Edit::default(), None).await?;
-    let mut head = Head::new(format!("HTTP/1.1 {code} Fault"));
-    headers.iter().for_each(|(name, value)| head.set(name, value.clone()));
-    head.set("Content-Length", body.len().to_string());
-    client.writer.write_all(&head.to_bytes()).await?;
-    if request.method() != "HEAD" {
-        client.writer.write_all(body.as_bytes()).await?;
-    }
-    Ok(true)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -1,5 +1,6 @@
 //! A server that answers as a test says, and remembers what it was asked.
 
+use crate::tls::{self, Clients};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -16,6 +17,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -66,6 +68,15 @@ pub fn pieces(status: u16, headers: &[(&str, &str)], pieces: Vec<io::Result<Byte
     Some(response.body(BodyExt::boxed(StreamBody::new(frames))).unwrap())
 }
 
+/// An answer whose body begins so, and never goes on.
+pub fn stalling(status: u16, headers: &[(&str, &str)], beginning: impl Into<Bytes>) -> Answer {
+    let mut answer = pieces(status, headers, Vec::new())?;
+    let beginning = beginning.into();
+    let frames = stream::iter([Ok(Frame::data(beginning))]).chain(stream::pending());
+    *answer.body_mut() = BodyExt::boxed(StreamBody::new(frames));
+    Some(answer)
+}
+
 /// The end of a connection in the middle of a body.
 pub fn cut() -> io::Result<Bytes> {
     Err(io::Error::other("cut"))
@@ -82,6 +93,15 @@ pub struct Server {
 impl Server {
     /// Starts a server that answers with `handler`, which is told its own address too.
     pub async fn start(handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(None, handler).await
+    }
+
+    /// Starts a server that speaks TLS.
+    pub async fn start_tls(clients: Clients, handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(Some(tls::acceptor(clients)), handler).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>, handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -100,8 +120,17 @@ impl Server {
                         handler(&asked, address).ok_or_else(|| io::Error::other("cut"))
                     }
                 });
+                let tls = tls.clone();
                 tokio::spawn(async move {
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    let http = http1::Builder::new();
+                    match tls {
+                        None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                drop(http.serve_connection(TokioIo::new(stream), service).await);
+                            }
+                        }
+                    }
                 });
             }
         });

@@ -216,7 +216,7 @@ impl Body {
         Some(Self { content, progress: self.progress.clone(), counted: self.counted.clone(), begins: self.begins })
     }
 
-    /// The same body without its first `bytes` bytes. They count as skipped, unless they were counted before. If they are not in a file, they
+    /// The same body without its first `bytes` bytes. They count as resumed, unless they were counted before. If they are not in a file, they
     /// are read and dropped.
     pub fn without_first(self, bytes: u64) -> Self {
         let Self { content, progress, counted, begins } = self.started();
@@ -232,7 +232,7 @@ impl Body {
         };
         let begins = begins + bytes;
         if let Some(progress) = &progress {
-            progress.skipped(begins.saturating_sub(counted.fetch_max(begins, Relaxed)));
+            progress.resumed(begins.saturating_sub(counted.fetch_max(begins, Relaxed)));
         }
         Self { content, progress, counted, begins }
     }
@@ -601,7 +601,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_rest_of_a_body_has_its_last_bytes_and_the_first_count_as_skipped_once() {
+    async fn the_rest_of_a_body_has_its_last_bytes_and_the_first_count_as_resumed_once() {
         let content: Bytes = (0..3 * CHUNK).map(|i| (i % 251) as u8).collect();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("x"), &content).unwrap();
@@ -620,7 +620,7 @@ mod tests {
             assert_eq!(rest.len(), Some(content.len() as u64 - 300_000));
             assert!(rest.collect(usize::MAX, "x").await.unwrap() == content[300_000..]);
             let counted = progress.snapshot();
-            assert_eq!((counted.skipped, counted.moved), (300_000, content.len() as u64 - 300_000));
+            assert_eq!((counted.resumed, counted.moved), (300_000, content.len() as u64 - 300_000));
             if let Some(again) = again {
                 assert!(again.without_first(600_000).collect(usize::MAX, "x").await.unwrap() == content[600_000..]);
                 assert_eq!(progress.snapshot(), counted, "bytes are counted once");

@@ -1,7 +1,7 @@
 //! Notices: what a caller should know although nothing failed.
 
 use modelpack_spec::Digest;
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// Something that is probably not as the user expects, or that explains how the work goes on. Its text is a sentence without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +46,44 @@ pub enum Notice {
         /// What it lacks, and which file says so.
         what: String,
     },
+    /// A mirror of a registry failed. The next mirror is asked, or else the registry itself.
+    MirrorFailed {
+        /// The repository at the mirror, as an error names it.
+        mirror: String,
+        /// Why it failed: an error as it is shown.
+        why: String,
+    },
     /// Another process writes to this file or directory. The work goes on when that process has finished.
     Waiting {
         /// The file or directory.
         path: PathBuf,
+    },
+    /// A request failed, and is sent again.
+    Retrying {
+        /// Why it failed: an error as it is shown.
+        why: String,
+        /// The time until it is sent again.
+        pause: Duration,
+        /// The number of the next attempt. It starts again at 1 when there was progress.
+        attempt: u32,
+        /// The number of attempts without progress, at most.
+        attempts: u32,
+    },
+    /// A server has all bytes of an upload, and takes its time to answer. It may be reading them again.
+    WaitingForAnswer {
+        /// Host and port.
+        server: String,
+        /// What was sent, as an error names it.
+        what: String,
+        /// How long the answer may take.
+        patience: Duration,
     },
 }
 
 impl Notice {
     /// Whether something is probably not as the user expects. If not, the notice explains how the work goes on.
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::Waiting { .. })
+        !matches!(self, Self::Waiting { .. } | Self::Retrying { .. } | Self::WaitingForAnswer { .. })
     }
 }
 
@@ -75,8 +102,16 @@ impl fmt::Display for Notice {
                 write!(f, "{list} has {names} left out: {}{more}", examples.join(", "))
             }
             Self::LoginsUnavailable { what, why } => write!(f, "{what} cannot be used for logins: {why}"),
+            Self::MirrorFailed { mirror, why } => write!(f, "the mirror {mirror} is not used any more: {why}"),
             Self::Missing { what } => f.write_str(what),
             Self::Waiting { path } => write!(f, "{} is being written by another process; waiting for it", path.display()),
+            Self::Retrying { why, pause, attempt, attempts } => {
+                let time = if *pause < Duration::from_secs(1) { String::new() } else { format!(" in {} s", pause.as_secs()) };
+                write!(f, "trying again{time} (attempt {attempt} of {attempts}): {why}")
+            }
+            Self::WaitingForAnswer { server, what, patience } => {
+                write!(f, "{server} has all bytes of {what}; waiting for its answer, for up to {} s", patience.as_secs())
+            }
             Self::LoginRemains { registry, file } => write!(f, "{} still has a login for {registry}", file.display()),
         }
     }

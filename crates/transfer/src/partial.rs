@@ -362,18 +362,28 @@ impl Partial {
         written.map(|()| end - offset)
     }
 
-    /// Checks that all bytes are here and are those of the blob, syncs them, and lets `adopt` give the file its final name; blocks.
+    /// Checks that all bytes are here and are those of the blob; blocks.
     ///
     /// Fails with [`Error::WrongSize`] if bytes are missing: then those that are here stay. Fails with [`Error::WrongDigest`] if the bytes
     /// are others: then all of them are discarded.
-    pub fn commit(&self, adopt: impl FnOnce(&File, &VerifiedBlob) -> Result<()>) -> Result<VerifiedBlob> {
+    pub fn verify(&self) -> Result<VerifiedBlob> {
         let mut hashing = self.hashing();
         let present = self.kept().present.total();
         if present < self.blob.size {
             return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: present });
         }
         self.catch_up(&mut hashing, u64::MAX)?;
-        let verified = hashing.verifier.clone().finish().inspect_err(|_| self.discard())?;
+        hashing.verifier.clone().finish().inspect_err(|_| self.discard())
+    }
+
+    /// All bytes of its file, those that are not here included.
+    pub fn file(&self) -> FileRange {
+        FileRange { file: self.file.clone(), path: self.path(), offset: 0, len: self.blob.size }
+    }
+
+    /// [Verifies](Self::verify) the bytes, syncs them, and lets `adopt` give the file its final name; blocks.
+    pub fn commit(&self, adopt: impl FnOnce(&File, &VerifiedBlob) -> Result<()>) -> Result<VerifiedBlob> {
+        let verified = self.verify()?;
         if verified.size() > 0 {
             self.file.sync_data().map_err(Error::io("sync", self.path()))?;
         }

@@ -176,3 +176,124 @@ pub async fn referrers_by_tag(source: &dyn Source, subject: &Digest) -> Result<V
     };
     Ok(index.manifests().iter().map(slim).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MemoryStore, contract, put_bytes};
+    use modelpack_spec::ImageIndex;
+    use std::sync::Arc;
+
+    fn tag(text: &str) -> Selector {
+        Selector::Tag(text.parse().unwrap())
+    }
+
+    fn options() -> CopyOptions {
+        CopyOptions { concurrency: 3, progress: Arc::default() }
+    }
+
+    /// A repository with the blobs of all manifests of these tests.
+    async fn repository() -> MemoryStore {
+        let store = MemoryStore::new();
+        put_bytes(&store, "application/vnd.oci.empty.v1+json", b"{}".to_vec()).await.unwrap();
+        put_bytes(&store, "application/x", b"layer".to_vec()).await.unwrap();
+        store
+    }
+
+    /// Writes a manifest that refers to `subject`, by its digest.
+    async fn refer(store: &MemoryStore, subject: &Manifest) -> Manifest {
+        let referrer = contract::referrer(&subject.descriptor(), b"layer");
+        put(store, &Selector::Digest(referrer.digest().clone()), &referrer).await;
+        referrer
+    }
+
+    async fn put(store: &MemoryStore, at: &Selector, manifest: &Manifest) {
+        store.put_manifest(at, manifest).await.unwrap();
+    }
+
+    /// Writes an artifact that refers to nothing.
+    async fn artifact(store: &MemoryStore) -> Manifest {
+        let manifest = contract::manifest(b"layer").0;
+        put(store, &tag("v1"), &manifest).await;
+        manifest
+    }
+
+    fn of_cosign(subject: &Manifest, ending: &str) -> Selector {
+        tag(&format!("{}.{ending}", Tag::of_referrers(subject.digest())))
+    }
+
+    /// Copies the artifact with what refers to it to `to`, and returns the digests of the referrers.
+    async fn copy_all(from: &MemoryStore, artifact: &Manifest, to: &MemoryStore) -> Result<Vec<Digest>> {
+        let options = options();
+        let referrers = Referrers::find(from, artifact, &options).await?;
+        copy(from, artifact, to, &tag("v1"), &options).await?;
+        Ok(referrers.copy(to).await?.into_iter().map(|copied| copied.digest).collect())
+    }
+
+    #[tokio::test]
+    async fn referrers_of_referrers_are_copied_and_others_are_not() {
+        let (from, to) = (repository().await, MemoryStore::new());
+        let artifact = artifact(&from).await;
+        assert!(Referrers::find(&from, &artifact, &options()).await.unwrap().is_empty());
+        let first = refer(&from, &artifact).await;
+        let second = refer(&from, &first).await;
+        let third = refer(&from, &second).await;
+        let of_absent = contract::referrer(&Descriptor::of(media_type::IMAGE_MANIFEST, b"absent"), b"layer");
+        let nothing = refer(&from, &of_absent).await;
+        // The fallback tag names the artifact itself, and manifests that do not refer to it.
+        let listed = ImageIndex::new([&artifact, &of_absent, &nothing, &third].map(Manifest::descriptor).to_vec());
+        put(&from, &Selector::Digest(of_absent.digest().clone()), &of_absent).await;
+        put(&from, &Selector::Tag(Tag::of_referrers(artifact.digest())), &Manifest::from_index(listed).unwrap()).await;
+        let mut copied = copy_all(&from, &artifact, &to).await.unwrap();
+        let mut expected = [&first, &second, &third].map(|manifest| manifest.digest().clone());
+        copied.sort();
+        expected.sort();
+        assert_eq!(copied, expected, "each once");
+        for absent in [of_absent, nothing] {
+            assert!(to.manifest(&Selector::Digest(absent.digest().clone())).await.unwrap_err().is_not_found());
+        }
+        assert_eq!(to.tags().await.unwrap().unwrap(), ["v1".parse().unwrap()], "no tag but that of the artifact");
+    }
+
+    #[tokio::test]
+    async fn one_manifest_may_have_the_tags_of_several_subjects() {
+        let (from, to) = (repository().await, MemoryStore::new());
+        let artifact = artifact(&from).await;
+        let signature = refer(&from, &artifact).await;
+        let sbom = refer(&from, &contract::manifest(b"{}").0).await;
+        // The last two go in a circle.
+        let tags = [
+            (of_cosign(&artifact, "sbom"), &sbom),
+            (of_cosign(&artifact, "att"), &sbom),
+            (of_cosign(&signature, "sbom"), &sbom),
+            (of_cosign(&sbom, "sig"), &artifact),
+            (of_cosign(&sbom, "att"), &sbom),
+        ];
+        for (at, manifest) in &tags {
+            put(&from, at, manifest).await;
+        }
+        assert_eq!(copy_all(&from, &artifact, &to).await.unwrap().len(), 2);
+        for (at, manifest) in &tags[..4] {
+            assert_eq!(to.manifest(at).await.unwrap().digest(), manifest.digest(), "{at}");
+        }
+        assert!(to.manifest(&tags[4].0).await.unwrap_err().is_not_found(), "nothing is its own attestation");
+    }
+
+    #[tokio::test]
+    async fn a_chain_of_referrers_has_an_end() {
+        let from = repository().await;
+        let artifact = artifact(&from).await;
+        let mut last = artifact.clone();
+        for length in 1..=MAX_DEPTH + 1 {
+            last = refer(&from, &last).await;
+            let copied = copy_all(&from, &artifact, &MemoryStore::new()).await;
+            match copied {
+                Ok(copied) => assert!(length <= MAX_DEPTH && copied.len() == length, "{length}"),
+                Err(error) => {
+                    assert_eq!(length, MAX_DEPTH + 1, "{error}");
+                    assert!(error.to_string().contains(&last.digest().to_string()), "{error}");
+                }
+            }
+        }
+    }
+}

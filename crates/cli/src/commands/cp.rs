@@ -18,8 +18,8 @@ pub struct Args {
     /// layers stay unchanged
     #[arg(long = "to", value_name = "FORM", id = "form")]
     form: Option<Form>,
-    /// Also copy what refers to it: signatures, attestations, SBOMs [default: true to oci: and
-    /// oci-archive:, else false]
+    /// Also copy what refers to it, such as signatures and SBOMs; the default if the target is
+    /// oci: or oci-archive:
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "form")]
     referrers: Option<bool>,
     #[command(flatten)]

@@ -101,7 +101,6 @@ impl Pace {
             true => ("hashing", now.hashed.clamp(done, now.total), hashed),
             false => (self.doing, done, moved),
         };
-        let rate = rate.filter(|_| idle < PAUSE);
         let outlook = if now.total > 0 && done == now.total && !is_hashing {
             Outlook::Finishing
         } else if idle >= PAUSE {
@@ -109,6 +108,8 @@ impl Pace {
         } else {
             rate.and_then(|rate| time_left(now.total - done, rate)).map_or(Outlook::Unknown, Outlook::Left)
         };
+        // A rate that only falls, because nothing moves any more, says nothing.
+        let rate = rate.filter(|_| matches!(outlook, Outlook::Unknown | Outlook::Left(_)));
         let (resumed, present) = (now.resumed, now.skipped);
         View { doing, done, total: now.total, rate, outlook, resumed, present, waits, files: self.files(now.parts, at) }
     }
@@ -120,8 +121,9 @@ impl Pace {
             let is_hashed = part.moved == 0 && part.hashed > 0 && part.hashed < part.size;
             // Both only grow, so a file that was hashed and is now moved goes on with its rate.
             let rate = rate.observe(part.hashed.saturating_add(part.moved), at);
-            let done = if is_hashed { part.hashed } else { part.moved.saturating_add(part.resumed) };
-            let file = FileView { name: part.name, is_hashed, done: done.min(part.size), size: part.size, rate };
+            let done = if is_hashed { part.hashed } else { part.moved.saturating_add(part.resumed).min(part.size) };
+            let rate = rate.filter(|_| done < part.size);
+            let file = FileView { name: part.name, is_hashed, done, size: part.size, rate };
             (at.duration_since(*since) >= LASTING).then_some(file)
         };
         parts.into_iter().filter_map(view).collect()
@@ -198,7 +200,7 @@ mod tests {
         assert_eq!(view([(1, at(1_000_000_000)), (90, at(1_000_000_000))]).outlook, Outlook::Finishing);
         // Bytes that were moved in vain count again.
         let again = view([(1, at(1_500_000_000))]);
-        assert_eq!((again.done, again.outlook), (1_000_000_000, Outlook::Finishing));
+        assert_eq!((again.done, again.rate, again.outlook), (1_000_000_000, None, Outlook::Finishing));
     }
 
     #[test]
@@ -212,7 +214,9 @@ mod tests {
         assert_eq!(long.files, [file(1, false, 250, 400, Some(50)), file(2, true, 300, 600, Some(100))]);
         let next = pace.observe(now(vec![part(2, 600, 600, 300, 0), part(4, 9, 0, 9, 0)]), start + seconds(4));
         assert_eq!(next.files, [file(2, false, 300, 600, Some(200))]);
-        assert_eq!(pace.files.len(), 2, "nothing is kept of files that are finished");
+        let last = pace.observe(now(vec![part(2, 600, 600, 600, 0)]), start + seconds(5));
+        assert_eq!(last.files, [file(2, false, 600, 600, None)], "it is only made durable");
+        assert_eq!(pace.files.len(), 1, "nothing is kept of files that are finished");
     }
 
     #[test]

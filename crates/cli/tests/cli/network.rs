@@ -1,7 +1,7 @@
 //! Failing networks and registries: nothing unverified is kept, and the same command succeeds when
 //! the cause is gone.
 
-use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, json, ok, store};
+use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, json, ok, run, store};
 use modelpack_testkit::{Cli, Failure, Fault, Output, assert_same_tree};
 use std::{
     fs,
@@ -100,6 +100,26 @@ fn a_pull_with_one_lost_connection_resumes() {
     assert_same_tree(&model, &cli.home().join("out"));
     let ranges: Vec<_> = proxy.requests().into_iter().filter(|r| r.path.contains(&blob)).filter_map(|r| r.range).collect();
     assert!(ranges.iter().any(|range| !range.starts_with("bytes=0-")), "{ranges:?}");
+}
+
+#[test]
+fn a_registry_that_is_silent_or_busy_is_waited_for_and_the_reason_is_shown() {
+    let (registry, _packer, model, cli) = pushed();
+    let blob = format!("/blobs/{}", weights(&cli, &registry.reference("tiny:v1")));
+    let busy = Failure::Status { code: 429, headers: vec![("Retry-After", "3".to_owned())], body: "slower".to_owned() };
+    for (number, failure, options, told) in [
+        (1, Failure::Stall, "--timeout 2500ms", "trying again (attempt 2 of 5): "),
+        (2, busy, "", "trying again in 3 s (attempt 2 of 5): "),
+    ] {
+        let proxy = registry.behind(vec![Fault::on("GET", &blob, failure).times(1)]);
+        let output = run(&cli, &format!("pull {}/tiny:v1 -o out-{number} {options}", proxy.address())).expect_code(0);
+        assert_same_tree(&model, &cli.home().join(format!("out-{number}")));
+        let why = output.stderr.lines().find(|line| line.contains(told)).unwrap_or_else(|| panic!("{told} not in:\n{}", output.stderr));
+        assert!(why.contains(&blob) && (why.contains("nothing came for 2.5 s") || why.contains("answered 429: slower")), "{why}");
+    }
+    let proxy = registry.behind(vec![Fault::on("GET", &blob, Failure::Stall)]);
+    fails(&cli, &format!("pull {}/tiny:v1 -o out --timeout 0.3", proxy.address()), 7, &["nothing came for 0.3 s"]);
+    fails(&cli, "pull registry.example.com/tiny:v1 --timeout 5x", 2, &["`ms`, `s`, `m` or `h`"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use modelpack_http::{
 };
 use modelpack_transfer::{Error, Notices, Result};
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
     time::{Duration, Instant},
@@ -35,6 +36,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(crate) struct Authority {
     registry: String,
     origin: Url,
+    /// Whether the registry may speak plain HTTP.
+    is_insecure: bool,
     http: HttpClient,
     credentials: Credentials,
     /// A login that is used instead of the stored ones.
@@ -93,14 +96,33 @@ struct Token {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
-    expires_in: Option<u64>,
+    expires_in: Option<Value>,
+}
+
+impl TokenAnswer {
+    /// How long the token is valid. Some services send the seconds as text, or with decimals.
+    fn lifetime(&self) -> Option<Duration> {
+        let seconds = match self.expires_in.as_ref()? {
+            Value::String(text) => text.trim().parse().ok()?,
+            value => value.as_f64()?,
+        };
+        Duration::try_from_secs_f64(seconds).ok()
+    }
 }
 
 impl Authority {
-    pub(crate) fn new(registry: &str, origin: &Url, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Self {
+    pub(crate) fn new(
+        registry: &str,
+        origin: &Url,
+        is_insecure: bool,
+        http: &HttpClient,
+        options: &ClientOptions,
+        login: Option<Login>,
+    ) -> Self {
         Self {
             registry: registry.to_owned(),
             origin: origin.clone(),
+            is_insecure,
             http: http.clone(),
             credentials: options.credentials.clone(),
             given: login,
@@ -127,8 +149,8 @@ impl Authority {
     fn realm(&self, text: &str) -> Result<Url> {
         let joined = Some(text).filter(|text| !text.trim().is_empty()).and_then(|text| self.origin.join(text).ok());
         let realm = joined.ok_or_else(|| self.unauthorized("it names no token service, or not by a URL"))?;
-        let is_safe = realm.scheme() == "https"
-            || realm.scheme() == "http" && self.origin.scheme() == "http" && realm.host_str() == self.origin.host_str();
+        let may_be_plain = self.origin.scheme() == "http" || self.is_insecure;
+        let is_safe = realm.scheme() == "https" || realm.scheme() == "http" && may_be_plain && realm.host_str() == self.origin.host_str();
         if is_safe {
             Ok(realm)
         } else {
@@ -162,7 +184,7 @@ impl Authority {
         let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
         let token = answer.as_ref().and_then(|a| [&a.token, &a.access_token].into_iter().flatten().find(|t| !t.is_empty()));
         let header = token.and_then(|token| secret(format!("Bearer {token}"))).ok_or(status)?;
-        let lifetime = answer.and_then(|a| a.expires_in).map_or(DEFAULT_LIFETIME, Duration::from_secs);
+        let lifetime = answer.as_ref().and_then(TokenAnswer::lifetime).unwrap_or(DEFAULT_LIFETIME);
         // At most one day, so that no answer can overflow the clock.
         let lifetime = lifetime.min(Duration::from_secs(24 * 60 * 60));
         debug!(registry = self.registry, scope = %wanted, seconds = lifetime.as_secs(), "token");
@@ -193,10 +215,11 @@ impl Authority {
         };
         let authorization = login.as_ref().and_then(basic);
         let response = self.http.exchange(&url, &mut request, authorization.as_ref()).await?;
+        let waited = request.waited();
         if response.status().is_success() {
             return Ok(response);
         }
-        let failure = Failure::refused(&Method::GET, "a token", self, response, self.http.retry()).await;
+        let failure = Failure::refused(&Method::GET, "a token", self, response).await.after(waited);
         Err(match failure.error {
             Error::Unauthorized { why, .. } | Error::Denied { why, .. } => {
                 self.unauthorized(format!("its token service says {why}")).into()
@@ -306,10 +329,22 @@ mod tests {
         Authority::new(
             "registry.example.com",
             &origin,
+            false,
             &HttpClient::new(&ClientOptions::default()).unwrap(),
             &ClientOptions::default(),
             None,
         )
+    }
+
+    #[test]
+    fn the_lifetime_of_a_token_is_read_in_each_form() {
+        let lifetime = |json: &str| serde_json::from_str::<TokenAnswer>(json).unwrap().lifetime();
+        for (json, seconds) in [("300", 300), ("300.0", 300), ("\"300\"", 300), ("0", 0)] {
+            assert_eq!(lifetime(&format!(r#"{{"expires_in":{json}}}"#)), Some(Duration::from_secs(seconds)), "{json}");
+        }
+        for none in [r#"{}"#, r#"{"expires_in":null}"#, r#"{"expires_in":"soon"}"#, r#"{"expires_in":-1}"#, r#"{"expires_in":1e300}"#] {
+            assert_eq!(lifetime(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -275,7 +275,7 @@ mod tests {
         set_age(&new, KEPT - Duration::from_secs(60));
         let path = old.path.clone();
         drop((old, new));
-        assert_eq!(uploads.expired().unwrap(), [path.clone()]);
+        assert_eq!(uploads.expired().unwrap(), std::slice::from_ref(&path));
         assert_eq!(uploads.remove_expired().unwrap(), [path]);
         assert_eq!(files(directory.path()).len(), 2);
         drop(used);

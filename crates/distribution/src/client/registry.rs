@@ -16,13 +16,16 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// The registry `name`, a host with an optional port. If there is a `login`, it is used instead of those in the options.
-    pub(crate) fn new(name: &str, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Result<Self> {
+    /// The registry `name`, a host with an optional port. If there is a `login`, it is used instead of those in the options. If it is
+    /// insecure, any of its certificates is accepted, and plain HTTP if it does not speak TLS.
+    pub(crate) fn new(name: &str, is_insecure: bool, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Result<Self> {
         let host = if name == "docker.io" { "registry-1.docker.io" } else { name };
         let url = origin_url(host, options.plain_http)
             .ok_or_else(|| Error::InvalidName { name: name.to_owned(), why: "it is not a host with an optional port".to_owned() })?;
-        let authority = Authority::new(name, &url, http, options, login);
-        let origin = Arc::new(Origin::new(url, http.clone(), authority));
+        let http = if is_insecure { http.clone().trusting(&url) } else { http.clone() };
+        let authority = Authority::new(name, &url, is_insecure, &http, options, login);
+        let origin = Origin::new(url, http, authority);
+        let origin = Arc::new(if is_insecure { origin.or_plain_http() } else { origin });
         Ok(Self { name: name.to_owned(), origin, notices: options.notices.clone(), upload_habits: UploadHabits::default() })
     }
 
@@ -38,7 +41,7 @@ mod tests {
 
     fn url(name: &str) -> Result<String> {
         let options = ClientOptions::default();
-        let registry = Registry::new(name, &HttpClient::new(&options)?, &options, None)?;
+        let registry = Registry::new(name, false, &HttpClient::new(&options)?, &options, None)?;
         Ok(registry.url(&Route::Version).to_string())
     }
 

@@ -51,10 +51,7 @@ struct Mounts {
 
 impl RemoteRepository {
     pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName, uploads: Option<Arc<OpenUploads>>) -> Self {
-        // On Docker Hub, a name without a namespace is in the namespace `library`.
-        let curated = registry.name == "docker.io" && !name.path().contains('/');
-        let path = if curated { format!("library/{}", name.path()) } else { name.path().to_owned() };
-        let path = RepositoryName::without_host(&path).expect("the path of a valid name is valid");
+        let path = RepositoryName::without_host(with_namespace(name).path()).expect("the path of a valid name is valid");
         Self { registry, path, mounts: None, uploads }
     }
 
@@ -264,6 +261,14 @@ impl RemoteRepository {
         let request = Request::new(Method::PUT, self.tagged_url(at), &scope, &what).header(CONTENT_TYPE, media_type).payload(payload);
         self.registry.origin.send(request).await
     }
+}
+
+/// The name with its namespace. On Docker Hub, a name without one is in the namespace `library`.
+pub(super) fn with_namespace(name: &RepositoryName) -> RepositoryName {
+    if name.host() != Some("docker.io") || name.path().contains('/') {
+        return name.clone();
+    }
+    format!("docker.io/library/{}", name.path()).parse().expect("a valid name with a namespace is valid")
 }
 
 /// Whether a registry that did not say whether it has a blob may accept it: it has answered, and is not busy.

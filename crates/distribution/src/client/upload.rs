@@ -241,9 +241,8 @@ impl RemoteUpload {
         }
         // A registry may say that it has fewer bytes than it has (ECR), so what it says is not used.
         let Some(received) = end.or_else(|| body.len()).filter(|end| body.sent() >= end - start) else {
-            let error =
-                Error::Network { url: shown(session.url()), why: "the server answered before it had all bytes".to_owned(), source: None };
-            return Err(Failed { failure: Failure { error, retry: Retry::Soon }, request });
+            let error = Error::network(shown(session.url()), "the server answered before it had all bytes");
+            return Err(Failed { failure: Failure { error, retry: Retry::Soon, waited: Duration::ZERO }, request });
         };
         session.received = begins + received;
         Ok(false)
@@ -273,7 +272,7 @@ impl RemoteUpload {
         let mut error = None;
         if matches!(remedy, Remedy::Ask | Remedy::Reopen) {
             let retry = if remedy == Remedy::Reopen { Retry::Soon } else { failed.failure.retry };
-            let waited = attempts.backoff.wait(Failure { error: failed.failure.error, retry }).await;
+            let waited = attempts.backoff.wait(Failure { error: failed.failure.error, retry, waited: failed.failure.waited }).await;
             if let Err(failure) = waited {
                 return Err(self.give_up(failure.error, true).await);
             }
@@ -306,9 +305,9 @@ impl RemoteUpload {
                 Ok(())
             }
             _ => {
-                let why = "the registry has lost bytes that cannot be sent again".to_owned();
-                let url = self.session.as_ref().map_or_else(String::new, |session| shown(session.url()));
-                Err(self.give_up(error.unwrap_or(Error::Network { url, why, source: None }), false).await)
+                let why = "the registry has lost bytes that cannot be sent again";
+                let lost = || Error::network(self.repository.to_string(), why);
+                Err(self.give_up(error.unwrap_or_else(lost), false).await)
             }
         }
     }
@@ -357,9 +356,7 @@ impl RemoteUpload {
                 self.written = Written::Pieces(verifier);
                 Ok(())
             }
-            _ => Err(self
-                .give_up(Error::Network { url: self.what.clone(), why: "it was not hashed to its end".to_owned(), source: None }, false)
-                .await),
+            _ => Err(self.give_up(Error::network(&self.what, "it was not hashed to its end"), false).await),
         }
     }
 }

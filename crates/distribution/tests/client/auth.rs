@@ -1,6 +1,7 @@
 //! Challenges, tokens, and who never gets to see a secret.
 
-use crate::server::{Answer, AsRegistry, Asked, Server, answer};
+use crate::server::{Answer, AsRegistry, Asked, Server, answer, cut, pieces};
+use bytes::Bytes;
 use modelpack_distribution::client::{Client, ClientOptions, Credentials, Login};
 use modelpack_spec::{Descriptor, Selector, Tag};
 use modelpack_transfer::{Begin, Body, Error, Sink, Source};
@@ -136,6 +137,60 @@ async fn an_identity_token_is_exchanged_by_post() {
     let expected = "grant_type=refresh_token&client_id=modelpack&refresh_token=id%261&service=reg&scope=repository%3Aa%2Fb%3Apull";
     assert_eq!(form, expected);
     assert_eq!(token.header("authorization"), None);
+}
+
+/// A registry whose tokens are valid for `uses` requests each.
+async fn with_tokens_for(uses: usize, answer_granted: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Server {
+    let (newest, used) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    Server::start(move |asked, _| {
+        if asked.target.starts_with("/token") {
+            used.store(0, SeqCst);
+            return answer(200, &[], format!(r#"{{"token":"t{}","expires_in":"3600"}}"#, newest.fetch_add(1, SeqCst) + 1));
+        }
+        let is_valid = asked.header("authorization") == Some(&format!("Bearer t{}", newest.load(SeqCst)));
+        if is_valid && used.fetch_add(1, SeqCst) < uses {
+            return answer_granted(asked);
+        }
+        answer(401, &[("www-authenticate", r#"Bearer realm="/token",scope="repository:a/b:pull,push",error="invalid_token""#)], "")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_download_goes_on_with_a_new_token_when_its_token_expires_on_the_way() {
+    let blob: Vec<u8> = (0..50_000u32).map(|n| n as u8).collect();
+    let content = Bytes::from(blob.clone());
+    let server = with_tokens_for(1, move |asked| {
+        let first = asked.header("range").map_or(0, |range| range[6..].split_once('-').unwrap().0.parse().unwrap());
+        let range = format!("bytes {first}-49999/50000");
+        let headers = [("content-range", range.as_str()), ("content-length", &(50_000 - first).to_string())];
+        let piece = content.slice(first..50_000.min(first + 20_000));
+        pieces(if first > 0 { 206 } else { 200 }, &headers, vec![Ok(piece), cut()])
+    })
+    .await;
+    let body = server.repository().blob(&Descriptor::of("x/x", &blob), 0..50_000).await.unwrap();
+    assert_eq!(body.collect(50_000, "the blob").await.unwrap(), blob);
+    let came: Vec<_> = server.asked().iter().filter_map(|asked| asked.header("range").map(str::to_owned)).collect();
+    // Each is asked for with the old token, and then with a new one.
+    assert_eq!(came, ["bytes=20000-49999", "bytes=20000-49999", "bytes=40000-49999", "bytes=40000-49999"]);
+    assert_eq!(server.count("GET", "/token"), 3);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_with_a_new_token_when_its_token_expires_on_the_way() {
+    let server = with_tokens_for(1, |asked| match asked.method.as_str() {
+        "HEAD" => answer(404, &[], ""),
+        "POST" => answer(202, &[("location", "/session")], ""),
+        _ => answer(201, &[], ""),
+    })
+    .await;
+    let blob = Descriptor::of("x/x", b"blob");
+    let Begin::Upload(mut upload) = server.repository().begin(Some(&blob)).await.unwrap() else { panic!("it is not there") };
+    upload.write(Body::from_bytes(&b"blob"[..])).await.unwrap();
+    upload.commit(Some(&blob)).await.unwrap();
+    let sent: Vec<_> = server.asked().into_iter().filter(|asked| asked.method == "PUT").map(|asked| asked.body).collect();
+    assert_eq!(sent, ["blob", "blob"], "with the old token, and with a new one");
+    assert_eq!((server.count("POST", "/v2/"), server.count("GET", "/token")), (2, 3));
 }
 
 /// A registry with the token service `realm`, which asks for `scope`, and takes whatever token there is.
@@ -386,4 +441,15 @@ async fn a_login_is_tried_before_it_is_kept() {
     assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
     assert!(server.asked().iter().all(|asked| asked.is("GET", "/v2/")));
     assert!(matches!(client.ping("not/a/host", None).await, Err(Error::InvalidName { .. })));
+}
+
+#[tokio::test]
+async fn the_places_that_a_descriptor_names_are_never_asked() {
+    let elsewhere = Server::start(|_, _| answer(200, &[], "blob")).await;
+    let server = Server::start(|_, _| answer(404, &[], "")).await;
+    let digest = Descriptor::of("x/x", b"blob").digest;
+    let json = format!(r#"{{"mediaType":"x/x","digest":"{digest}","size":4,"urls":["http://{}/blob"]}}"#, elsewhere.address);
+    let blob: Descriptor = serde_json::from_str(&json).unwrap();
+    assert!(server.repository().blob(&blob, 0..4).await.err().unwrap().is_not_found());
+    assert_eq!((server.asked().len(), elsewhere.asked().len()), (1, 0));
 }

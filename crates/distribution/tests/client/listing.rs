@@ -3,7 +3,7 @@
 use crate::server::{AsRegistry, Server, answer};
 use modelpack_distribution::client::{Client, ClientOptions};
 use modelpack_spec::{Digest, Tag};
-use modelpack_transfer::{Error, Notices};
+use modelpack_transfer::{Error, MAX_REFERRERS, Notices, Source};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering::Relaxed},
@@ -184,4 +184,112 @@ async fn what_cosign_tags_is_counted_once() {
     .await;
     assert_eq!(broken.repository().count_referrers(&subject).await.unwrap(), 1);
     assert_eq!(broken.asked().len(), 4);
+}
+
+/// The digests of the listed referrers.
+async fn referrers(server: &Server, subjects: &[Digest]) -> Result<Vec<String>, Error> {
+    let listed = Source::referrers(&server.repository(), subjects).await?.expect("a registry has a list");
+    Ok(listed.iter().map(|referrer| referrer.digest.to_string()).collect())
+}
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+#[tokio::test]
+async fn referrers_are_collected_from_all_pages_and_from_the_fallback_tag() {
+    let subjects = [b"one", b"two"].map(|content| Digest::of(content));
+    let [a, b, c, d] = [b"a", b"b", b"c", b"d"].map(|content| Digest::of(content).to_string());
+    let listed = [format!("/v2/a/b/referrers/{}", subjects[0]), format!("/v2/a/b/referrers/{}", subjects[1])];
+    let fallback = format!("/v2/a/b/manifests/sha256-{}", subjects[0].hex());
+    let expected = [a.clone(), b.clone(), c.clone(), d.clone()];
+    let server = Server::start(move |asked, _| {
+        let entry = |digest: &str| {
+            let annotations = r#"{"large":"thing"}"#;
+            format!(r#"{{"mediaType":"x/y","digest":"{digest}","size":7,"artifactType":"t/t","annotations":{annotations}}}"#)
+        };
+        let index = |digests: &[&String]| {
+            let manifests: Vec<_> = digests.iter().map(|digest| entry(digest)).collect();
+            format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, manifests.join(","))
+        };
+        let (kind, link) = (("content-type", INDEX), format!(r#"<{}?page=2>; rel="next""#, listed[0]));
+        match asked.target.as_str() {
+            target if target == listed[0] => {
+                assert_eq!(asked.header("accept"), Some(INDEX));
+                answer(200, &[kind, ("link", &link)], index(&[&a, &b]))
+            }
+            target if target == format!("{}?page=2", listed[0]) => answer(200, &[kind], index(&[&b, &c])),
+            target if target == listed[1] => answer(200, &[kind], index(&[])),
+            target if target == fallback => answer(200, &[kind], index(&[&c, &d])),
+            _ => answer(404, &[], ""),
+        }
+    })
+    .await;
+    assert_eq!(referrers(&server, &subjects).await.unwrap(), expected, "each once");
+    let first = &Source::referrers(&server.repository(), &subjects).await.unwrap().unwrap()[0];
+    assert_eq!((first.media_type.as_str(), first.size, first.artifact_type.as_deref()), ("x/y", 7, Some("t/t")));
+    assert!(first.annotations.is_empty());
+}
+
+#[tokio::test]
+async fn a_registry_without_a_list_of_referrers_is_told_from_one_that_does_not_say() {
+    let subject = [Digest::of(b"subject")];
+    for status in [400, 404, 405, 406, 501] {
+        let none = Server::start(move |asked, _| answer(if asked.target.contains("/referrers/") { status } else { 404 }, &[], "")).await;
+        assert_eq!(referrers(&none, &subject).await.unwrap(), [""; 0], "{status}");
+    }
+    // Some servers have a web page at each path; some have the image itself at the tag.
+    let page = Server::start(|asked, _| match asked.target.contains("/referrers/") {
+        true => answer(200, &[("content-type", "text/html; charset=utf-8")], "<html>"),
+        false => answer(200, &[], r#"{"schemaVersion":2,"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}"#),
+    })
+    .await;
+    assert_eq!(referrers(&page, &subject).await.unwrap(), [""; 0]);
+    for status in [401, 403, 422] {
+        let refused = Server::start(move |_, _| answer(status, &[], "")).await;
+        assert!(referrers(&refused, &subject).await.is_err(), "{status}");
+    }
+    // The first page was there.
+    let cut = Server::start(|asked, _| match asked.target.ends_with("?page=2") {
+        true => answer(404, &[], ""),
+        false => answer(200, &[("link", r#"<?page=2>; rel="next""#)], format!(r#"{{"manifests":[{{"digest":"{}"}}]}}"#, Digest::of(b"a"))),
+    })
+    .await;
+    assert!(referrers(&cut, &subject).await.unwrap_err().is_not_found());
+    assert_eq!(cut.count("GET", "/v2/a/b/manifests/"), 0);
+}
+
+#[tokio::test]
+async fn a_hostile_list_of_referrers_is_refused() {
+    let subject = [Digest::of(b"subject")];
+    let canary = Server::start(|_, _| answer(200, &[], r#"{"manifests":[]}"#)).await;
+    let link = format!(r#"<http://{}/v2/a/b/referrers/x>; rel="next""#, canary.address);
+    let elsewhere = Server::start(move |_, _| answer(200, &[("link", &link)], r#"{"manifests":[]}"#)).await;
+    assert!(matches!(referrers(&elsewhere, &subject).await, Err(Error::Protocol { .. })));
+    assert_eq!(canary.asked().len(), 0);
+
+    let circle = Server::start(|_, _| answer(200, &[("link", r#"<?again>; rel="next""#)], r#"{"manifests":[]}"#)).await;
+    assert!(matches!(referrers(&circle, &subject).await, Err(Error::Invalid { .. })));
+    assert!(circle.asked().len() < 50);
+
+    let nameless = Server::start(|_, _| answer(200, &[], r#"{"manifests":[{"mediaType":"x/y"}]}"#)).await;
+    assert!(matches!(referrers(&nameless, &subject).await, Err(Error::Invalid { .. })));
+
+    // Too many for one manifest, and too many for all of them together.
+    let entries = |count: usize, salt: &str| {
+        let entry = |n| format!(r#"{{"digest":"{}"}}"#, Digest::of(format!("{salt} {n}").as_bytes()));
+        (0..count).map(entry).collect::<Vec<_>>().join(",")
+    };
+    let many = entries(MAX_REFERRERS + 1, "one");
+    let flood = Server::start(move |_, _| answer(200, &[], format!(r#"{{"manifests":[{many}]}}"#))).await;
+    let error = referrers(&flood, &subject).await.unwrap_err();
+    assert!(error.to_string().contains("more than 10000"), "{error}");
+    let some = Server::start(move |asked, _| match asked.target.contains("/referrers/") {
+        true => answer(200, &[], format!(r#"{{"manifests":[{}]}}"#, entries(MAX_REFERRERS / 2, &asked.target))),
+        false => answer(404, &[], ""),
+    })
+    .await;
+    let subjects: Vec<_> = (0..20u8).map(|n| Digest::of(&[n])).collect();
+    assert_eq!(referrers(&some, &subjects[..2]).await.unwrap().len(), MAX_REFERRERS);
+    let error = referrers(&some, &subjects).await.unwrap_err();
+    assert!(error.to_string().contains("more than 10000"), "{error}");
+    assert!(some.count("GET", "/v2/a/b/referrers/") < 12, "the rest is not asked for");
 }

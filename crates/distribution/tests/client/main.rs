@@ -5,6 +5,8 @@ mod download;
 mod errors;
 mod listing;
 mod manifest;
+mod mirrors;
 mod ours;
+mod resume;
 mod server;
 mod upload;

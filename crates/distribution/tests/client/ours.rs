@@ -9,12 +9,13 @@ use modelpack_distribution::{
 use modelpack_server::{Server, ServerOptions};
 use modelpack_spec::{Descriptor, ImageManifest, Manifest, Selector, Tag};
 use modelpack_store::{ReferrersPage, Store, Untagged};
+use modelpack_testkit::{Fault, FaultProxy};
 use modelpack_transfer::{Begin, Body, CopyOptions, Error, FileRange, MemoryStore, Progress, Sink, Source, contract, copy, put_bytes};
 use std::{collections::BTreeMap, fs::File, sync::Arc};
 use tempfile::TempDir;
 
 /// A registry over a new directory, which is served until the value is dropped.
-struct Served {
+pub(crate) struct Served {
     _directory: TempDir,
     store: Store,
     host: String,
@@ -22,7 +23,7 @@ struct Served {
 }
 
 impl Served {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = TempDir::new().unwrap();
         let store = Store::open(directory.path(), Untagged::Keep).unwrap();
         let server = Server::bind(store.clone(), "127.0.0.1:0".parse().unwrap(), ServerOptions::default()).await.unwrap();
@@ -33,7 +34,12 @@ impl Served {
         Self { _directory: directory, store, host, task }
     }
 
-    fn repository(&self, path: &str) -> RemoteRepository {
+    /// A proxy in front of it.
+    pub(crate) fn behind(&self, faults: Vec<Fault>) -> FaultProxy {
+        FaultProxy::start(self.host.parse().unwrap(), faults)
+    }
+
+    pub(crate) fn repository(&self, path: &str) -> RemoteRepository {
         let client = Client::new(ClientOptions::default()).unwrap();
         client.repository(&format!("{}/{path}", self.host).parse().unwrap()).unwrap()
     }

@@ -29,7 +29,7 @@ use contents::invalid;
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
-use modelpack_transfer::{Connections, Error, Progress, Source, Verifier, blocking, for_each_concurrent};
+use modelpack_transfer::{Body, Connections, Error, Partial, Progress, RESUMABLE, Source, Verifier, blocking, fetch, for_each_concurrent};
 use raw::{Found, RawFile};
 use serde::Serialize;
 use staging::Staging;
@@ -317,8 +317,9 @@ impl Unpacking<'_> {
             let staging = Arc::new(blocking(move || Staging::create(destination, turn, &blobs)).await?);
             let stored = plan.archives_size();
             let unarchiver = Unarchiver::new(staging.clone(), plan.contents, stored);
-            let stage = |(layer, form)| self.stage_archive(unarchiver.clone(), layer, form);
-            let archived = for_each_concurrent(limit, plan.archives, stage).await?;
+            let stage = |(layer, form)| self.stage_archive(&staging, unarchiver.clone(), layer, form);
+            // Fetched archives stay until their files have their names, so that nothing is fetched again.
+            let (archived, fetched): (Vec<_>, Vec<_>) = for_each_concurrent(limit, plan.archives, stage).await?.into_iter().unzip();
             for archived in &archived {
                 left_out.files += archived.left_out.files;
                 left_out.bytes = left_out.bytes.saturating_add(archived.left_out.bytes);
@@ -334,7 +335,11 @@ impl Unpacking<'_> {
             directories = placed.directories;
             placed_raw = for_each_concurrent(limit, &missing, |file| self.write(&staging, *file)).await?;
             written.extend(missing.iter().map(RawFile::finished));
-            blocking(move || staging.clear_partials()).await?;
+            blocking(move || {
+                drop(fetched);
+                staging.clear_partials()
+            })
+            .await?;
         }
         let (destination, unnamed, cache) = (self.destination.clone(), plan.unnamed, self.options.digest_cache.clone());
         blocking(move || {
@@ -369,14 +374,43 @@ impl Unpacking<'_> {
         Ok((missing, replaced))
     }
 
-    async fn stage_archive(&self, unarchiver: Unarchiver, layer: &Layer, form: Form<'_>) -> Result<archive::Archived, Error> {
-        let part = self.options.progress.blob(&layer.descriptor);
-        let body = self.source.blob(&layer.descriptor, 0..layer.descriptor.size).await?.counted(part);
+    /// Stages the files of an archive. A large one that is not on this machine is fetched first, so
+    /// that an interrupted transfer continues; then it is returned too.
+    async fn stage_archive(
+        &self,
+        staging: &Arc<Staging>,
+        unarchiver: Unarchiver,
+        layer: &Layer,
+        form: Form<'_>,
+    ) -> Result<(archive::Archived, Option<Arc<Partial>>), Error> {
+        let (blob, part) = (&layer.descriptor, self.options.progress.blob(&layer.descriptor));
+        let is_here = self.source.blob(blob, 0..0).await?.file().is_some();
+        let (body, fetched) = if is_here || blob.size < RESUMABLE {
+            (self.source.blob(blob, 0..blob.size).await?.counted(part), None)
+        } else {
+            let fetched = self.fetch_archive(staging, layer, &part).await?;
+            (Body::from_file(fetched.file()), Some(fetched))
+        };
         let what = name(layer);
         let verifier = Verifier::named(&what, &layer.descriptor);
         let file = form.file.map(|path| (path.clone(), layer.is_executable()));
         let (selection, layer) = (self.options.selection.clone(), layer.clone());
         let is_selected = move |path: &FilePath, size| selection.selects(path, size, &layer);
-        unarchiver.stage(what, form.encoding, file, body, verifier, is_selected).await
+        Ok((unarchiver.stage(what, form.encoding, file, body, verifier, is_selected).await?, fetched))
+    }
+
+    /// Fetches an archive and verifies it.
+    async fn fetch_archive(&self, staging: &Arc<Staging>, layer: &Layer, part: &Arc<Progress>) -> Result<Arc<Partial>, Error> {
+        loop {
+            let partial = Arc::new(staging.partials().begin_or_wait(&layer.descriptor, &name(layer)).await?);
+            fetch(self.source, &layer.descriptor, &partial, &self.options.connections, part).await?;
+            let fetched = partial.clone();
+            match blocking(move || fetched.verify()).await {
+                Ok(_) => return Ok(partial),
+                // What was there before may have been damaged meanwhile. Then all of it is fetched.
+                Err(Error::WrongDigest { .. }) if partial.resumed() > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

@@ -41,9 +41,11 @@ pub(super) fn explains(failure: &Failure, output: &Output) -> bool {
         Failure::Status { code: 401 | 403, .. } => code == UNAUTHORIZED,
         Failure::Status { code: 404, .. } => code == NOT_FOUND,
         Failure::Status { code: status, .. } => code == NETWORK && says(&[&status.to_string(), "an injected fault"]),
-        Failure::CutAfter(_) | Failure::CutRequestAfter(_) | Failure::ResetAfter(_) | Failure::LoseAnswer => {
-            code == NETWORK && says(BROKEN)
-        }
+        Failure::CutAfter(_)
+        | Failure::CutRequestAfter(_)
+        | Failure::CutConnectionAfter(_)
+        | Failure::ResetAfter(_)
+        | Failure::LoseAnswer => code == NETWORK && says(BROKEN),
         Failure::FlipByte(_) | Failure::FlipRequestByte(_) | Failure::Repeat { .. } => {
             matches!(code, VERIFICATION | NETWORK) && says(WRONG)
         }
@@ -54,9 +56,9 @@ pub(super) fn explains(failure: &Failure, output: &Output) -> bool {
         }
         Failure::ContentRange(_) => code == NETWORK && says(&["another part came"]),
         Failure::ExpireTokens => code == UNAUTHORIZED,
-        Failure::Stall | Failure::StallAfter(_) => code == NETWORK && says(NO_ANSWER),
+        Failure::Stall | Failure::StallAfter(_) | Failure::StallRequestAfter(_) => code == NETWORK && says(NO_ANSWER),
         Failure::RequireBasic { .. } => code == UNAUTHORIZED,
         // Every client can go on after these.
-        Failure::PauseAfter(..) | Failure::IgnoreRange | Failure::Redirect | Failure::MoveSession => false,
+        Failure::PauseAfter(..) | Failure::IgnoreRange | Failure::Redirect | Failure::MoveSession | Failure::LimitRequest(_) => false,
     }
 }

@@ -5,7 +5,7 @@ use super::{
     lock::{self, Lease},
     presence::Presence,
 };
-use modelpack_spec::{Algorithm, Digest};
+use modelpack_spec::{Algorithm, Digest, Hasher};
 use modelpack_transfer::{Error, FileRange, PartialDirectory, Result, VerifiedBlob};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
@@ -96,7 +96,7 @@ impl Blobs {
         let Some(blob) = self.open_readable(digest)? else { return Ok(None) };
         let metadata = blob.file.metadata().map_err(Error::io("look at", &blob.path))?;
         let is_believed = is_marked(&metadata) && metadata.len() > small;
-        Ok((is_believed || is_intact(&blob, digest)?).then_some(blob.len))
+        Ok((is_believed || is_intact(&blob, digest, |_| ())?).then_some(blob.len))
     }
 
     /// Renames a file that was written, verified and synced to the name of `blob`, durably. It replaces what has that name, which may be
@@ -137,12 +137,19 @@ fn is_marked(metadata: &fs::Metadata) -> bool {
     metadata.modified().is_ok_and(|time| time == verified(metadata.len()))
 }
 
-/// Reads all of `blob`, and returns whether it has its digest. If so, it need not be read again until it is written to.
-pub(super) fn is_intact(blob: &FileRange, digest: &Digest) -> Result<bool> {
+/// Reads all of `blob`, and returns whether it has its digest. If so, it need not be read again until it is written to. `count` is called
+/// with the number of bytes of each piece that was read.
+pub(super) fn is_intact(blob: &FileRange, digest: &Digest, count: impl Fn(u64)) -> Result<bool> {
     let look = || blob.file.metadata().map_err(Error::io("look at", &blob.path));
     let before = Stamp::of(&look()?);
-    let intact = match blob.digest(digest.algorithm()) {
-        Ok(found) => found == *digest,
+    let mut hasher = Hasher::new(digest.algorithm());
+    let read = blob.read_all(|piece| {
+        hasher.update(piece);
+        count(piece.len() as u64);
+        Ok(())
+    });
+    let intact = match read {
+        Ok(()) => hasher.finish() == *digest,
         // Bytes that cannot be read count as missing.
         Err(Error::Io { .. } | Error::Changed { .. }) => false,
         Err(e) => return Err(e),

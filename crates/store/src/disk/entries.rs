@@ -5,7 +5,7 @@ use super::{
     Layout,
     index::{Index, name_of, tag_of},
 };
-use modelpack_spec::{Descriptor, Digest, Manifest, Tag};
+use modelpack_spec::{Descriptor, Digest, Manifest, Tag, media_type};
 use modelpack_transfer::{Error, Result, blocking};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,7 +96,8 @@ pub(crate) struct Entries<'a, R> {
 impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
     /// The manifest that `at` selects. Without `at`, the only manifest.
     ///
-    /// Referrers count only if there is no other manifest. Fails with [`Error::NotFound`], or with [`Error::Ambiguous`] if several manifests are
+    /// Referrers count only if there is no other manifest. Without `at`, an entry without a name does not count if another one is an index that
+    /// lists it. Fails with [`Error::NotFound`], or with [`Error::Ambiguous`] if several manifests are
     /// possible.
     pub(crate) fn find(&self, at: Option<&EntrySelector>) -> Result<Selected> {
         let (candidates, none) = match at {
@@ -113,8 +114,10 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
             1 => return Ok(selected(&candidates)),
             _ => {}
         }
+        let parts = if at.is_none() { self.parts(&candidates) } else { BTreeSet::new() };
+        let is_part = |entry: &Descriptor| name_of(entry).is_none() && parts.contains(&entry.digest);
         let (mut others, mut digests) = (Vec::new(), BTreeSet::new());
-        for candidate in &candidates {
+        for candidate in candidates.iter().filter(|candidate| !is_part(candidate)) {
             if digests.contains(&candidate.digest) || !self.is_referrer(candidate) {
                 digests.insert(&candidate.digest);
                 others.push(*candidate);
@@ -129,6 +132,17 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
             0 => Err(self.ambiguous(at, &candidates)),
             _ => Err(self.ambiguous(at, &others)),
         }
+    }
+
+    /// Those of the entries that an index among them lists.
+    fn parts(&self, entries: &[&Descriptor]) -> BTreeSet<Digest> {
+        let digests: BTreeSet<_> = entries.iter().map(|entry| &entry.digest).collect();
+        let is_index = |entry: &&&Descriptor| matches!(entry.media_type.as_str(), media_type::IMAGE_INDEX | media_type::DOCKER_LIST);
+        let mut parts = BTreeSet::new();
+        for index in entries.iter().filter(is_index).filter_map(|entry| (self.read)(entry).ok()) {
+            parts.extend(index.manifests().iter().map(|listed| &listed.digest).filter(|digest| digests.contains(digest)).cloned());
+        }
+        parts
     }
 
     fn ambiguous(&self, at: Option<&EntrySelector>, candidates: &[&Descriptor]) -> Error {
@@ -299,7 +313,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use modelpack_spec::{annotation, media_type};
+    use modelpack_spec::annotation;
     use serde_json::json;
     use std::collections::HashMap;
 
@@ -449,6 +463,27 @@ mod tests {
         assert_eq!(all.iter().filter(|entry| !entry.is_referrer).map(|entry| &entry.descriptor.digest).collect::<Vec<_>>(), [&model]);
         layout.add("other", "other", None);
         assert_eq!(candidates(layout.only()), ["other", whole]);
+    }
+
+    #[test]
+    fn what_an_index_lists_is_not_another_artifact() {
+        let mut layout = Layout::default();
+        // As a copy writes it: first what is in the index, then the index; more than an error lists.
+        let parts: Vec<_> = (0..2 * MAX_CANDIDATES).map(|n| layout.add("", &n.to_string(), None)).collect();
+        let listed: Vec<_> = parts.iter().map(|d| json!({ "mediaType": media_type::IMAGE_MANIFEST, "digest": d, "size": 1 })).collect();
+        let text = json!({ "schemaVersion": 2, "mediaType": media_type::IMAGE_INDEX, "manifests": listed }).to_string();
+        let index = layout.add_manifest("all", text.clone());
+        is_found(layout.only(), &index, Some("all"));
+        // With a name, it is one.
+        layout.add("part", "0", None);
+        assert_eq!(candidates(layout.only()), ["all", "part"]);
+        // An index that refers to another one is a referrer, and so is what it lists.
+        let mut layout = Layout::default();
+        let model = layout.add("v1", "model", None);
+        layout.add("", "0", None);
+        let subject = json!({ "mediaType": media_type::IMAGE_MANIFEST, "digest": model, "size": 1 });
+        layout.add_manifest("", text.replacen('{', &format!("{{\"subject\":{subject},"), 1));
+        is_found(layout.only(), &model, Some("v1"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The largest `index.json`, in bytes, that is searched for tags if it cannot be parsed.
@@ -131,7 +132,7 @@ impl Store {
         Ok(found)
     }
 
-    fn remove_if_damaged(&self, path: &Path, digest: &Digest, progress: &Progress) -> Result<Outcome> {
+    fn remove_if_damaged(&self, path: &Path, digest: &Digest, progress: &Arc<Progress>) -> Result<Outcome> {
         let blob = match self.pool().open(digest) {
             Ok(Some(blob)) => blob,
             // It was removed meanwhile, or it is a broken link.
@@ -142,8 +143,8 @@ impl Store {
             }
             Err(e) => return Err(e),
         };
-        let is_intact = is_intact(&blob, digest)?;
-        progress.moved(blob.len);
+        let part = progress.part(format!("blob {}", digest.short()), blob.len);
+        let is_intact = is_intact(&blob, digest, |bytes| part.moved(bytes))?;
         if is_intact {
             return Ok(Outcome::Sound);
         }
@@ -267,7 +268,7 @@ impl Repository {
     /// Whether the store has a blob with the bytes of its digest. All of it is read, even if it looks unchanged.
     pub async fn is_intact(&self, blob: &Descriptor) -> Result<bool> {
         let (this, digest) = (self.clone(), blob.digest.clone());
-        blocking(move || this.pool().open_readable(&digest)?.map_or(Ok(false), |blob| is_intact(&blob, &digest))).await
+        blocking(move || this.pool().open_readable(&digest)?.map_or(Ok(false), |blob| is_intact(&blob, &digest, |_| ()))).await
     }
 
     fn holds(&self, digest: &Digest) -> Result<bool> {

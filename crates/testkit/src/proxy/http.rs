@@ -130,13 +130,21 @@ pub(super) struct Edit {
     pub(super) omit: Option<(u64, u64)>,
 }
 
-/// Forwards a body as it is framed, and counts its bytes as those of a blob if there is a passage. `false` if the edit made it shorter.
-pub(super) async fn forward<R, W>(from: &mut R, to: &mut W, framing: Framing, edit: Edit, passage: Option<&Passage<'_>>) -> io::Result<bool>
+/// Forwards a body as it is framed, and tells `count` how many bytes have come. Its bytes count as those of a blob if there is a passage.
+/// `false` if the edit made it shorter.
+pub(super) async fn forward<R, W>(
+    from: &mut R,
+    to: &mut W,
+    framing: Framing,
+    edit: Edit,
+    passage: Option<&Passage<'_>>,
+    count: impl FnMut(u64),
+) -> io::Result<bool>
 where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut body = Body { from, to, edit, passage, at: 0, is_shorter: false };
+    let mut body = Body { from, to, edit, passage, at: 0, is_shorter: false, count };
     match framing {
         Framing::Length(length) => body.bytes(length).await,
         Framing::UntilClose => body.bytes(u64::MAX).await,
@@ -156,7 +164,7 @@ where
     }
 }
 
-struct Body<'a, R, W> {
+struct Body<'a, R, W, C> {
     from: &'a mut R,
     to: &'a mut W,
     edit: Edit,
@@ -164,9 +172,10 @@ struct Body<'a, R, W> {
     /// How many bytes were taken from the sender.
     at: u64,
     is_shorter: bool,
+    count: C,
 }
 
-impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Body<'_, R, W> {
+impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin, C: FnMut(u64)> Body<'_, R, W, C> {
     /// Forwards a line of framing: it does not count.
     async fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
@@ -200,6 +209,7 @@ impl<R: AsyncBufRead + Unpin, W: AsyncWrite + Unpin> Body<'_, R, W> {
             };
             let mut piece = self.from.fill_buf().await?[..len].to_vec();
             self.from.consume(len);
+            (self.count)(len as u64);
             self.change(&mut piece);
             self.to.write_all(&piece).await?;
             (self.at, left) = (self.at + len as u64, left - len as u64);

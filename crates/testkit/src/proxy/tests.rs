@@ -73,6 +73,8 @@ fn requests_are_recorded() {
         path: path.to_owned(),
         authorization,
         range: range.map(str::to_owned),
+        content_range: None,
+        received: 0,
     };
     assert_eq!(proxy.requests(), [seen("GET", "/a?n=1", true, Some("bytes=5-")), seen("HEAD", "/b", false, None)]);
 }
@@ -93,6 +95,30 @@ fn a_request_body_is_cut_where_told() {
     let proxy = FaultProxy::start(address, vec![Fault::on("PUT", "", Failure::CutRequestAfter(2))]);
     assert_eq!(ask(&proxy, "PUT / HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd"), "");
     assert_eq!(bodies.recv().unwrap(), "ab");
+}
+
+#[test]
+fn a_connection_is_cut_after_all_its_request_bodies_together() {
+    let (address, bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("PUT", "", Failure::CutConnectionAfter(5))]);
+    let put = "PUT / HTTP/1.1\r\nContent-Length: 4\r\nContent-Range: 0-3\r\n\r\nabcd";
+    for _ in 0..2 {
+        assert_eq!(ask(&proxy, &[put, put].concat()), LENGTH);
+        assert_eq!(bodies.iter().take(2).collect::<Vec<_>>(), ["abcd", "a"]);
+    }
+    let requests = proxy.requests();
+    assert_eq!(requests.iter().map(|request| request.received).collect::<Vec<_>>(), [4, 1, 4, 1]);
+    assert!(requests.iter().all(|request| request.content_range.as_deref() == Some("0-3")));
+}
+
+#[test]
+fn a_request_that_is_too_long_is_refused() {
+    let (address, bodies) = server(LENGTH);
+    let proxy = FaultProxy::start(address, vec![Fault::on("PUT", "", Failure::LimitRequest(3))]);
+    let put = |body: &str| format!("PUT / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let answer = ask(&proxy, &[&put("abcd"), &put("abc"), GET].concat());
+    assert_eq!(answer, ["HTTP/1.1 413 Fault\r\nContent-Length: 9\r\n\r\ntoo large", LENGTH, LENGTH].concat());
+    assert_eq!(bodies.iter().take(2).collect::<Vec<_>>(), ["abc", ""]);
 }
 
 #[test]

@@ -157,7 +157,7 @@ mod tests {
             403 => Error::Denied { what: "writing".to_owned(), why: String::new() },
             status => Error::Protocol { url, status, why: String::new(), source: None },
         };
-        Failed { failure: Failure { error, retry }, request }
+        Failed { failure: Failure { error, retry, waited: std::time::Duration::ZERO }, request }
     }
 
     const CHUNK: Sending = Sending::Chunk(100 << 20);

@@ -68,7 +68,7 @@ impl Session {
         let answer = match repository.registry().origin.attempt(&mut request).await {
             Ok(answer) => answer,
             Err(Failure { error: Error::NotFound { .. } | Error::Unauthorized { .. } | Error::Denied { .. }, .. }) => return Ok(None),
-            Err(Failure { error: Error::Protocol { .. }, retry: modelpack_http::Retry::Never }) => return Ok(None),
+            Err(Failure { error: Error::Protocol { .. }, retry: modelpack_http::Retry::Never, .. }) => return Ok(None),
             Err(failure) => return Err(failure),
         };
         self.follow(repository, &answer)?;

@@ -1,0 +1,129 @@
+//! Connections: those to all servers, and those to a server that has certificates of its own.
+
+use crate::{
+    certificates::{ServerCertificates, Trusted},
+    network,
+    options::{ClientOptions, Timeouts},
+    proxy::Routes,
+    text::host,
+};
+use http::HeaderValue;
+use modelpack_transfer::{Error, Result, blocking};
+use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+const USER_AGENT: &str = concat!("modelpack/", env!("CARGO_PKG_VERSION"));
+/// How long an idle connection stays open: longer than a registry takes to commit a blob, so that the next request can use it.
+const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
+
+/// Connections to any number of servers, over HTTP/1.1. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Pools {
+    shared: Client,
+    settings: Arc<Settings>,
+    /// The connections to single servers, by host and port; `None` for a server that has no certificates of its own.
+    single: Arc<Mutex<HashMap<Server, Option<Client>>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Server {
+    name: String,
+    /// Whether any certificate of the server is accepted.
+    is_insecure: bool,
+}
+
+#[derive(Debug)]
+struct Settings {
+    user_agent: HeaderValue,
+    insecure: bool,
+    timeouts: Timeouts,
+    trusted: Trusted,
+    directories: Vec<PathBuf>,
+    routes: Routes,
+}
+
+impl Pools {
+    /// Fails with [`Error::Setting`] if an option cannot be used.
+    pub(crate) fn new(options: &ClientOptions) -> Result<Self> {
+        // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let user_agent = if options.user_agent.is_empty() { USER_AGENT } else { &options.user_agent };
+        let user_agent = HeaderValue::try_from(user_agent).map_err(|e| {
+            let why = "it has characters that cannot stand in a header".to_owned();
+            Error::Setting { setting: "the user agent".to_owned(), why, source: Some(e.into()) }
+        })?;
+        let settings = Settings {
+            user_agent,
+            insecure: options.insecure,
+            timeouts: options.timeouts,
+            trusted: Trusted::read(&options.certificates)?,
+            directories: options.certificates.directories.clone(),
+            routes: Routes::new(&options.proxies)?,
+        };
+        Ok(Self { shared: settings.build(None, false)?, settings: Arc::new(settings), single: Arc::default() })
+    }
+
+    /// Which proxy a request uses.
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.settings.routes
+    }
+
+    /// The connections for a request to `url`. If `is_insecure` is set, any certificate of the server is accepted.
+    ///
+    /// Fails with [`Error::Setting`] if the server has certificates of its own that cannot be used.
+    pub(crate) async fn to(&self, url: &Url, is_insecure: bool) -> Result<Client> {
+        if url.scheme() != "https" || self.settings.directories.is_empty() && !is_insecure {
+            return Ok(self.shared.clone());
+        }
+        let server = Server { name: host(url).to_owned(), is_insecure };
+        if let Some(known) = self.single().get(&server) {
+            return Ok(known.as_ref().unwrap_or(&self.shared).clone());
+        }
+        let (settings, name) = (self.settings.clone(), server.name.clone());
+        let single = blocking(move || {
+            let own = ServerCertificates::find(&settings.directories, &name)?;
+            let is_single = own.is_some() || is_insecure;
+            is_single.then(|| settings.build(own.as_ref(), is_insecure)).transpose()
+        });
+        let single = single.await?;
+        Ok(self.single().entry(server).or_insert(single).as_ref().unwrap_or(&self.shared).clone())
+    }
+
+    fn single(&self) -> MutexGuard<'_, HashMap<Server, Option<Client>>> {
+        self.single.lock().expect("no one panics while holding the connections")
+    }
+}
+
+impl Settings {
+    /// Connections to one server that has certificates of its own, or to all others.
+    fn build(&self, own: Option<&ServerCertificates>, is_insecure: bool) -> Result<Client> {
+        let with = |trust: &dyn Fn(ClientBuilder) -> ClientBuilder| {
+            let builder = Client::builder()
+                .user_agent(self.user_agent.clone())
+                // Several connections are faster than one connection of HTTP/2.
+                .http1_only()
+                .no_proxy()
+                .redirect(Policy::none())
+                .referer(false)
+                .tls_danger_accept_invalid_certs(self.insecure || is_insecure)
+                .tcp_nodelay(true)
+                .tcp_keepalive(Duration::from_secs(30))
+                .connect_timeout(self.timeouts.connect.min(self.timeouts.idle))
+                .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
+            self.routes.configure(trust(builder))?.build()
+        };
+        let built = with(&|builder| self.trusted.configure(builder, own));
+        // A machine without CA certificates can still use plain http; https fails when it is used.
+        let built = if own.is_none() { built.or_else(|_| with(&|builder| self.trusted.configure_without_system(builder))) } else { built };
+        built.map_err(|e| {
+            let why = network::causes(&e).last().map_or_else(String::new, ToString::to_string);
+            let setting = own.map_or_else(|| "the HTTP client".to_owned(), |own| own.place.clone());
+            Error::Setting { setting, why, source: Some(e.into()) }
+        })
+    }
+}
