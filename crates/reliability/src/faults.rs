@@ -91,15 +91,15 @@ fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faul
     }
     let output = finish(running, &prepared.words)?;
     let (shown, done) = (shown(&prepared.words, &output), output.code == 0);
-    let injected = proxy.injected().split_off(before);
+    let mut all = proxy.injected();
+    let expiries = all.iter().filter(|failure| matches!(failure, Failure::ExpireTokens)).count();
+    let injected = all.split_off(before);
     prepared.expected.check(scene, done).map_err(|why| format!("{why}, after {shown}"))?;
     let passes = match faults {
         Faults::Planned(plan) => plan.passes,
-        // A registry that refuses a new token as well does not want this client.
-        Faults::Random { .. } => {
-            let expiries = injected.iter().filter(|failure| matches!(failure, Failure::ExpireTokens)).count();
-            injected.len() <= SURVIVED && expiries < 2 && injected.iter().all(is_temporary)
-        }
+        // After the first expiry, tokens are required from the beginning. A registry that refuses the
+        // first token as well does not want this client.
+        Faults::Random { .. } => injected.len() <= SURVIVED && expiries < 2 && injected.iter().all(is_temporary),
     };
     if !done && passes {
         return Err(format!("the faults are temporary, so the command must continue: {shown}"));

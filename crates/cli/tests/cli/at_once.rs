@@ -1,8 +1,12 @@
 //! Concurrent unpacking into one directory: all processes succeed, and report that they wait.
 
-use crate::harness::{Registry, cli, cli_with_model, fails, ok, wait_until};
-use modelpack_testkit::{Failure, Fault, Running, Signal, assert_same_tree};
-use std::{fs, path::Path};
+use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, wait_until};
+use modelpack_testkit::{Cli, Failure, Fault, Running, Signal, assert_same_tree};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Files of the unpacking itself in a directory.
 fn left_behind(directory: &Path) -> Vec<String> {
@@ -60,6 +64,54 @@ fn a_waiting_unpack_reports_it_can_be_interrupted_and_continues_when_the_other_i
     stalled.wait();
     waiting.wait().expect_code(0);
     assert_same_tree(&model, &out);
+}
+
+/// Starts a pull, and another one while the first waits for bytes. Both must succeed, and together
+/// they move each byte once. Returns the home directory, and the model.
+#[track_caller]
+fn bytes_are_moved_once(arguments: &[&str]) -> (Cli, PathBuf) {
+    let (packer, model) = cli_with_model();
+    let large: Vec<u8> = (0..6_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(model.join("large.bin"), large).unwrap();
+    let (cli, registry) = (cli(), Registry::start());
+    let proxy = registry.behind(Vec::new());
+    let reference = format!("{}/tiny:v1", proxy.address());
+    ok(&packer, &format!("push model {}", registry.reference("tiny:v1")));
+    let layers = json(&packer, &format!("inspect {}", registry.reference("tiny:v1")))["layers"].clone();
+    let sizes: HashMap<_, _> =
+        layers.as_array().unwrap().iter().map(|layer| (layer["digest"].as_str(), layer["size"].as_u64().unwrap())).collect();
+
+    proxy.hold_after(Some(10 << 20));
+    let start = || cli.start(["pull", &reference].iter().chain(arguments));
+    let asked = || proxy.requests().iter().filter(|request| request.path.ends_with("/manifests/v1")).count();
+    let first = start();
+    wait_until("the first pull waits for bytes", || proxy.is_holding());
+    let second = start();
+    wait_until("the second pull has the manifest", || asked() == 2);
+    proxy.hold_after(None);
+    first.wait().expect_code(0);
+    second.wait().expect_code(0);
+
+    let traffic = proxy.traffic();
+    for (digest, size) in sizes {
+        assert_eq!(traffic.of_blob(digest.unwrap()).to_client, size, "{digest:?}");
+    }
+    (cli, model)
+}
+
+#[test]
+fn two_pulls_into_one_store_move_the_bytes_once() {
+    let (cli, model) = bytes_are_moved_once(&[]);
+    let reference = json(&cli, "ls")[0]["reference"].as_str().unwrap().to_owned();
+    ok(&cli, &format!("unpack {reference} -o out"));
+    assert_same_tree(&model, &cli.home().join("out"));
+}
+
+#[test]
+fn two_pulls_into_one_directory_move_the_bytes_once() {
+    let (cli, model) = bytes_are_moved_once(&["-o", "out"]);
+    assert_same_tree(&model, &cli.home().join("out"));
+    assert_eq!(left_behind(&cli.home().join("out")), Vec::<String>::new());
 }
 
 #[test]
