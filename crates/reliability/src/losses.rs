@@ -99,10 +99,12 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
 
         let moved = proxy.traffic().since(&before);
         let again = moved.total().total().saturating_sub(size_of(&moved, &scene.new));
-        // An archive is written from its beginning again, so all that was read for it is.
-        let may_be = if task == Task::CopyToArchive { first.total().total() } else { connections * allowed + unread + lost };
+        // An archive is written from its beginning again, so all that was read for it is. A registry
+        // keeps open uploads in memory, so they end with it.
+        let begins_again = task == Task::CopyToArchive || victim != Victim::Command && !RESUMABLE.contains(&task);
+        let may_be = if begins_again { first.total().total() } else { connections * allowed + unread + lost };
         tally.add("bytes moved", count(moved.total().total()));
-        if task != Task::CopyToArchive {
+        if !begins_again {
             tally.most(&format!("bytes moved again by {task:?}"), count(again.saturating_sub(unread + lost)));
             tally.add("bytes moved again", count(again));
         }

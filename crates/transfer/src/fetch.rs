@@ -104,7 +104,7 @@ impl Fetching<'_> {
         Ok(())
     }
 
-    /// The bytes of a body until the end of `fetch`, which the plan may move to the front meanwhile.
+    /// The bytes of a body until the end of `fetch`.
     fn limited(&self, body: Body, fetch: Fetch) -> Body {
         let connections = self.connections.clone();
         let (mut body, mut arrived) = (body.into_stream(), None::<Instant>);
@@ -121,7 +121,7 @@ impl Fetching<'_> {
                 piece
             })))
         });
-        // The rest of the answer is another connection's.
+        // The plan may have taken back the rest.
         let pieces = pieces.take_while(|piece| std::future::ready(!piece.as_ref().is_ok_and(Bytes::is_empty)));
         Body::from_stream(pieces, None)
     }

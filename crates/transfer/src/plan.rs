@@ -17,8 +17,8 @@ const LONGEST: u64 = 64 * MIB;
 /// Ranges end at a multiple of this, if the blob goes on.
 const ALIGNMENT: u64 = MIB;
 
-/// A shorter rest is not divided: another request costs more time than it saves.
-const SHORTEST_DIVIDED: u64 = 2 * MIB;
+/// A shorter rest of a gap is fetched with the range before it: another request costs more time than it saves.
+const SHORTEST_REST: u64 = 2 * MIB;
 
 /// In which order the bytes of a blob can be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub enum Order {
 ///
 /// Each missing byte is given out in one [`Fetch`], and again only if that fetch ends without it. The first blobs come first: as many blobs
 /// as there are connections are fetched at the same time, each with as few connections as possible, so that the bytes of a blob come almost
-/// in order. If connections are left, they fetch several ranges of a blob, and at the end they take over parts of the fetches under way.
+/// in order. If connections are left, they fetch several ranges of a blob. A fetch that is under way is never shortened: what the server has
+/// sent already would be lost.
 ///
 /// The memory it needs depends on the number of blobs, gaps and fetches under way, and not on the number of bytes.
 #[derive(Debug, Default)]
@@ -54,8 +55,7 @@ struct Blob {
 /// A range of a blob that one connection fetches. It is given back to [`Plan::done`] or [`Plan::failed`]; until then, nobody else fetches its
 /// bytes.
 ///
-/// While it is under way, [`Plan`] may give the end of it to another connection. So the connection asks [`advance`](Fetch::advance) for each
-/// piece that arrives. Clones are the same fetch.
+/// The connection tells [`advance`](Fetch::advance) of each piece that arrives. Clones are the same fetch.
 #[derive(Clone, Debug)]
 #[must_use = "the plan waits until the fetch is given back"]
 pub struct Fetch {
@@ -98,7 +98,7 @@ impl Plan {
     /// `None` if there is nothing to do for this connection, until a fetch is given back or a blob is added.
     pub fn next(&mut self, connections: usize) -> Option<Fetch> {
         let connections = connections.max(1);
-        self.next_missing(connections).or_else(|| self.divide_longest())
+        self.next_missing(connections)
     }
 
     fn next_missing(&mut self, connections: usize) -> Option<Fetch> {
@@ -106,7 +106,7 @@ impl Plan {
         let wanted = self.blobs.iter_mut().filter(|blob| blob.has_next()).take(connections);
         let blob = wanted.min_by_key(|blob| blob.under_way.len())?;
         let gap = blob.missing.first()?;
-        let is_whole = blob.order == Order::Sequential || gap.end - gap.start < length + SHORTEST_DIVIDED;
+        let is_whole = blob.order == Order::Sequential || gap.end - gap.start < length + SHORTEST_REST;
         let range = if is_whole { gap } else { gap.start..(gap.start + length) / ALIGNMENT * ALIGNMENT };
         blob.missing.remove(range.clone());
         Some(blob.fetch(range))
@@ -123,19 +123,6 @@ impl Plan {
             }
         }
         (left / parts).clamp(SHORTEST, LONGEST)
-    }
-
-    /// Takes the second half of the fetch of which most is left. So a slow connection does not hold up the end.
-    fn divide_longest(&mut self) -> Option<Fetch> {
-        let divisible = self.blobs.iter_mut().filter(|blob| blob.order == Order::Any);
-        let (_, at, blob) = divisible
-            .filter_map(|blob| {
-                let (at, rest) = blob.under_way.iter().enumerate().max_by_key(|(_, rest)| rest.len())?;
-                Some((rest.len(), at, blob))
-            })
-            .max_by_key(|(len, ..)| *len)?;
-        let half = blob.under_way[at].take_half()?;
-        Some(blob.fetch(half))
     }
 
     /// Ends a fetch. What of it did not arrive is missing again, and is given out before what comes after it.
@@ -235,28 +222,11 @@ impl Rest {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn len(&self) -> u64 {
-        let rest = self.lock();
-        rest.end - rest.start
-    }
-
     fn take_all(&self) -> Range<u64> {
         let mut rest = self.lock();
         let taken = rest.clone();
         rest.end = rest.start;
         taken
-    }
-
-    /// The second half, unless the rest is short.
-    fn take_half(&self) -> Option<Range<u64>> {
-        let mut rest = self.lock();
-        let len = rest.end - rest.start;
-        if len < SHORTEST_DIVIDED {
-            return None;
-        }
-        let half = (rest.start + len / 2).next_multiple_of(ALIGNMENT)..rest.end;
-        rest.end = half.start;
-        Some(half)
     }
 }
 

@@ -67,7 +67,7 @@ fn a_waiting_unpack_reports_it_can_be_interrupted_and_continues_when_the_other_i
 }
 
 /// Starts a pull, and another one while the first waits for bytes. Both must succeed, and together
-/// they move each byte once. Returns the home directory, and the model.
+/// they move each byte of large files once. Returns the home directory, and the model.
 #[track_caller]
 fn bytes_are_moved_once(arguments: &[&str]) -> (Cli, PathBuf) {
     let (packer, model) = cli_with_model();
@@ -93,7 +93,8 @@ fn bytes_are_moved_once(arguments: &[&str]) -> (Cli, PathBuf) {
     second.wait().expect_code(0);
 
     let traffic = proxy.traffic();
-    for (digest, size) in sizes {
+    // Two pulls into a store do not wait for each other's small blobs.
+    for (digest, size) in sizes.into_iter().filter(|(_, size)| *size >= 1 << 20) {
         assert_eq!(traffic.of_blob(digest.unwrap()).to_client, size, "{digest:?}");
     }
     (cli, model)

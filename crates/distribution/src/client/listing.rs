@@ -7,7 +7,7 @@ use http::{
     HeaderValue, Method,
     header::{ACCEPT, CONTENT_TYPE},
 };
-use modelpack_http::{Request, Url, printable_beginning};
+use modelpack_http::{Failure, Request, Url, printable_beginning};
 use modelpack_spec::{Descriptor, Digest, RepositoryName, Tag, media_type};
 use modelpack_transfer::{Error, MAX_REFERRERS, Notice, Notices, Result, for_each_concurrent, referrers_by_tag};
 use serde::Deserialize;
@@ -230,23 +230,13 @@ impl List<'_> {
     async fn pages<P: for<'de> Deserialize<'de>>(&self, mut url: Url, mut take: impl FnMut(P) -> Result<bool>) -> Result<()> {
         let (mut left, mut barren) = (MAX_LIST_BYTES, 0);
         for _ in 0..MAX_PAGES {
-            let mut request = Request::new(Method::GET, url, &self.scope, self.what);
-            if let Some(accept) = &self.accept {
-                request = request.header(ACCEPT, accept.clone());
-            }
-            let response = self.registry.origin.send(request).await?;
-            let is_for_people = response.headers().get(CONTENT_TYPE).is_some_and(|sent_as| sent_as.as_bytes().starts_with(b"text/html"));
-            if self.accept.is_some() && is_for_people {
-                return Err(Error::not_found(self.what));
-            }
-            let next = self.registry.origin.next_page(&response)?;
-            let mut bytes = self
-                .registry
-                .origin
-                .client()
-                .read_limited(response, MAX_PAGE_BYTES.min(left), self.what)
-                .await
-                .map_err(|failure| failure.error)?;
+            let mut backoff = self.registry.origin.client().backoff();
+            let (mut bytes, next) = loop {
+                match self.page(&url, MAX_PAGE_BYTES.min(left)).await {
+                    Ok(page) => break page,
+                    Err(failure) => backoff.wait(failure).await.map_err(|failure| failure.error)?,
+                }
+            };
             left -= bytes.len();
             // JSON allows no control characters except line ends, which mean the same as spaces.
             bytes.iter_mut().filter(|byte| byte.is_ascii_control()).for_each(|byte| *byte = b' ');
@@ -261,6 +251,22 @@ impl List<'_> {
             }
         }
         Err(self.invalid(format!("it has more than {MAX_PAGES} pages")))
+    }
+
+    /// Fetches the page at `url` once. Also returns the URL of the next page, if there is one.
+    async fn page(&self, url: &Url, limit: usize) -> Result<(Vec<u8>, Option<Url>), Failure> {
+        let origin = &self.registry.origin;
+        let mut request = Request::new(Method::GET, url.clone(), &self.scope, self.what);
+        if let Some(accept) = &self.accept {
+            request = request.header(ACCEPT, accept.clone());
+        }
+        let response = origin.attempt(&mut request).await?;
+        let is_for_people = response.headers().get(CONTENT_TYPE).is_some_and(|sent_as| sent_as.as_bytes().starts_with(b"text/html"));
+        if self.accept.is_some() && is_for_people {
+            return Err(Error::not_found(self.what).into());
+        }
+        let next = origin.next_page(&response)?;
+        Ok((origin.client().read_limited(response, limit, self.what).await?, next))
     }
 
     /// [`Error::Invalid`] of this list.

@@ -49,7 +49,7 @@ impl Transfer {
             let before = missing.complement(u64::MAX).iter().chain(self.arrived[fetch.blob()].iter()).collect::<Ranges>();
             assert_eq!(before.end_of_prefix(), rest.start, "a sequential blob with a gap");
         } else {
-            assert!(rest.end - rest.start < LONGEST + SHORTEST_DIVIDED);
+            assert!(rest.end - rest.start < LONGEST + SHORTEST_REST);
             assert!(rest.end.is_multiple_of(ALIGNMENT) || !missing.contains(rest.start..rest.end + 1), "{rest:?} of {missing:?}");
         }
         self.under_way.push(fetch);
@@ -212,39 +212,19 @@ fn what_was_given_back_is_fetched_first() {
     assert_eq!(transfer.under_way.last().unwrap().rest(), rest);
 }
 
+/// A request that is shortened loses what is on its way.
 #[test]
-fn a_connection_that_stands_still_does_not_hold_up_the_end() {
-    let mut transfer = Transfer::of(vec![whole(1 << 30), whole(SHORTEST_DIVIDED - 1)]);
-    assert!(transfer.ask(3));
-    let still = transfer.under_way[0].rest();
-    // It is always the first of those under way.
-    while transfer.ask(3) || transfer.under_way.len() > 1 {
-        let last = transfer.under_way.len() - 1;
-        transfer.advance(last, 1 << 40);
-    }
-    let left = transfer.under_way[0].rest();
-    assert_eq!(left.start, still.start);
-    assert!(left.end - left.start < SHORTEST_DIVIDED, "{left:?}");
+fn a_fetch_under_way_keeps_all_its_bytes() {
+    let mut transfer = Transfer::of(vec![whole(100 * MIB)]);
+    while transfer.ask(4) {}
+    let rests: Vec<_> = transfer.under_way.iter().map(Fetch::rest).collect();
     transfer.advance(0, 1 << 40);
+    assert!(!transfer.ask(4), "the other connections have the rest");
+    assert!(transfer.under_way.iter().all(|fetch| rests.contains(&fetch.rest())));
+    while !transfer.under_way.is_empty() {
+        transfer.advance(0, 1 << 40);
+    }
     transfer.assert_complete();
-    assert_eq!(transfer.twice, 0);
-}
-
-#[test]
-fn bytes_beyond_a_new_end_do_not_belong_to_the_fetch() {
-    let mut plan = Plan::new();
-    plan.add(7, Ranges::from(0..4 * MIB), Order::Any);
-    let first = plan.next(2).unwrap();
-    assert_eq!(first.advance(MIB as usize), MIB as usize);
-    let second = plan.next(2).unwrap();
-    assert_eq!((first.rest(), second.rest()), (MIB..3 * MIB, 3 * MIB..4 * MIB));
-    assert_eq!(first.advance(3 * MIB as usize), 2 * MIB as usize);
-    assert_eq!(first.advance(1), 0);
-    plan.done(first);
-    assert!(!plan.is_finished(7));
-    // Neither arrived, nor did the caller say that it failed.
-    plan.done(second);
-    assert_eq!(plan.next(2).unwrap().rest(), 3 * MIB..4 * MIB);
 }
 
 #[test]
