@@ -10,7 +10,7 @@ const FIRST: usize = 4;
 const LEAST_GAIN: f64 = 0.15;
 
 /// If bytes were processed for this part of the time, the machine is the limit, and not the network.
-const BUSY: f64 = 0.7;
+const BUSY: f64 = 0.5;
 
 /// For how long a larger number is not tried after one brought nothing or was refused. Each time this is doubled.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
