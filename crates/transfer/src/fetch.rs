@@ -1,7 +1,6 @@
 //! Fetching one blob by several connections at once.
 
 use crate::{Body, Connections, Error, Fetch, Order, Permit, Plan, Progress, RangedUpload, Result, Source};
-use bytes::Bytes;
 use futures_util::{
     StreamExt,
     stream::{FuturesUnordered, poll_fn},
@@ -115,14 +114,16 @@ impl Fetching<'_> {
             }
             let Some(piece) = ready!(body.poll_next_unpin(cx)) else { return Poll::Ready(None) };
             arrived = Some(Instant::now());
-            Poll::Ready(Some(piece.map(|mut piece: Bytes| {
-                piece.truncate(fetch.advance(piece.len()));
-                connections.moved(piece.len() as u64);
-                piece
-            })))
+            let Ok(mut piece) = piece else { return Poll::Ready(Some(piece)) };
+            let (came, wanted) = (piece.len(), fetch.advance(piece.len()));
+            // The plan may have taken back the rest.
+            if wanted == 0 && came > 0 {
+                return Poll::Ready(None);
+            }
+            piece.truncate(wanted);
+            connections.moved(wanted as u64);
+            Poll::Ready(Some(Ok(piece)))
         });
-        // The plan may have taken back the rest.
-        let pieces = pieces.take_while(|piece| std::future::ready(!piece.as_ref().is_ok_and(Bytes::is_empty)));
         Body::from_stream(pieces, None)
     }
 }

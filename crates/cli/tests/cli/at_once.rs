@@ -2,11 +2,7 @@
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok, wait_until};
 use modelpack_testkit::{Cli, Failure, Fault, Running, Signal, assert_same_tree};
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs, path::Path};
 
 /// Files of the unpacking itself in a directory.
 fn left_behind(directory: &Path) -> Vec<String> {
@@ -67,9 +63,10 @@ fn a_waiting_unpack_reports_it_can_be_interrupted_and_continues_when_the_other_i
 }
 
 /// Starts a pull, and another one while the first waits for bytes. Both must succeed, and together
-/// they move each byte of large files once. Returns the home directory, and the model.
+/// they move each byte of large files once. `check` gets the home directory, the
+/// reference and the model.
 #[track_caller]
-fn bytes_are_moved_once(arguments: &[&str]) -> (Cli, PathBuf) {
+fn bytes_are_moved_once(arguments: &[&str], check: impl FnOnce(&Cli, &str, &Path)) {
     let (packer, model) = cli_with_model();
     let large: Vec<u8> = (0..6_000_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(model.join("large.bin"), large).unwrap();
@@ -97,22 +94,23 @@ fn bytes_are_moved_once(arguments: &[&str]) -> (Cli, PathBuf) {
     for (digest, size) in sizes.into_iter().filter(|(_, size)| *size >= 1 << 20) {
         assert_eq!(traffic.of_blob(digest.unwrap()).to_client, size, "{digest:?}");
     }
-    (cli, model)
+    check(&cli, &reference, &model);
 }
 
 #[test]
 fn two_pulls_into_one_store_move_the_bytes_once() {
-    let (cli, model) = bytes_are_moved_once(&[]);
-    let reference = json(&cli, "ls")[0]["reference"].as_str().unwrap().to_owned();
-    ok(&cli, &format!("unpack {reference} -o out"));
-    assert_same_tree(&model, &cli.home().join("out"));
+    bytes_are_moved_once(&[], |cli, reference, model| {
+        ok(cli, &format!("unpack store:{reference} -o out"));
+        assert_same_tree(model, &cli.home().join("out"));
+    });
 }
 
 #[test]
 fn two_pulls_into_one_directory_move_the_bytes_once() {
-    let (cli, model) = bytes_are_moved_once(&["-o", "out"]);
-    assert_same_tree(&model, &cli.home().join("out"));
-    assert_eq!(left_behind(&cli.home().join("out")), Vec::<String>::new());
+    bytes_are_moved_once(&["-o", "out"], |cli, _, model| {
+        assert_same_tree(model, &cli.home().join("out"));
+        assert_eq!(left_behind(&cli.home().join("out")), Vec::<String>::new());
+    });
 }
 
 #[test]
