@@ -396,7 +396,13 @@ impl Unpacking<'_> {
         let file = form.file.map(|path| (path.clone(), layer.is_executable()));
         let (selection, layer) = (self.options.selection.clone(), layer.clone());
         let is_selected = move |path: &FilePath, size| selection.selects(path, size, &layer);
-        Ok((unarchiver.stage(what, form.encoding, file, body, verifier, is_selected).await?, fetched))
+        let staged = unarchiver.stage(what, form.encoding, file, body, verifier, is_selected).await;
+        if let (Err(Error::Invalid { .. } | Error::InvalidPath { .. }), Some(fetched)) = (&staged, &fetched) {
+            // It is refused the next time too.
+            let fetched = fetched.clone();
+            blocking(move || fetched.discard()).await;
+        }
+        Ok((staged?, fetched))
     }
 
     /// Fetches an archive and verifies it.
