@@ -3,6 +3,7 @@
 //! A registry, a layout directory, an archive and a store in memory are each a [`Source`], a [`Sink`] or both. [`copy`] is the only way
 //! from one to the other. Bytes are verified where they are written ([`Verifier`], [`verify_manifest`]), and no caller can avoid that.
 
+mod blocking;
 mod body;
 mod connections;
 pub mod contract;
@@ -26,7 +27,8 @@ mod symlink;
 mod verifier;
 mod verify;
 
-pub use body::{Body, CHUNK, Cancelled, FileRange, Reopen, blocking, blocking_cancellable, copy_hashed};
+pub use blocking::{Cancelled, blocking, blocking_cancellable, copy_hashed};
+pub use body::{Body, CHUNK, FileRange, Reopen};
 pub use connections::{Connections, Control, DEFAULT_CONNECTIONS, Permit};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};

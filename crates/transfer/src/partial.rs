@@ -14,7 +14,7 @@ mod tests;
 
 use crate::{
     Body, Cancelled, Error, FileRange, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
-    body::copy_hashed,
+    copy_hashed,
     platform::{self, boot_id, clone_file, start_writeback},
 };
 use async_trait::async_trait;

@@ -1,6 +1,6 @@
 //! Bodies whose bytes are produced while they are consumed.
 
-use crate::{CHUNK, Result, body::joined};
+use crate::{CHUNK, Result, blocking::joined};
 use bytes::Bytes;
 use futures_util::{stream, stream::BoxStream};
 use std::{
