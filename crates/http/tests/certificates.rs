@@ -1,13 +1,15 @@
 //! Certificates against servers that speak TLS: who is trusted, and to whom the client shows a certificate.
 
-use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, Method};
-use modelpack_http::{Authorities, Certificates, ClientOptions, HttpClient, Origin, Protocol, Request, Url};
+mod open;
+
+use http::Method;
+use modelpack_http::{Authorities, Certificates, ClientOptions, HttpClient, Origin, Request, Url};
 use modelpack_testkit::{
     server::{Server, answer},
     tls::{AUTHORITY, CLIENT, CLIENT_KEY, Clients},
 };
 use modelpack_transfer::{Error, Result};
+use open::Open;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -108,22 +110,6 @@ async fn a_directory_of_certificates_that_is_wrong_is_told_with_the_file() {
     let options = ClientOptions::default().certificates(Certificates::default().directories(vec![pair.path().to_owned()]));
     let error = get(&options, &url).await.unwrap_err().to_string();
     assert!(error.contains(&format!("{}/{name}", pair.path().display())) && !error.contains("hidden"), "{error}");
-}
-
-/// A protocol that needs no permission.
-struct Open;
-
-#[async_trait]
-impl Protocol for Open {
-    type Scope = ();
-
-    async fn authorization(&self, (): &()) -> Result<Option<HeaderValue>> {
-        Ok(None)
-    }
-
-    async fn refused(&self, (): &(), _: &HeaderMap, _: Option<&HeaderValue>, _: bool) -> Result<bool> {
-        Ok(false)
-    }
 }
 
 #[tokio::test]

@@ -1,13 +1,15 @@
 //! How long the client waits for a server that is silent, and what the user is told meanwhile.
 
-use async_trait::async_trait;
+mod open;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use http::Method;
 use modelpack_http::{
-    ClientOptions, HttpClient, Origin, Payload, Protocol, Request, Resource, RetryOptions, Timeouts, UploadBody, download, origin_url,
+    ClientOptions, HttpClient, Origin, Payload, Request, Resource, RetryOptions, Timeouts, UploadBody, download, origin_url,
 };
 use modelpack_testkit::server::{Answer, Asked, Server, answer, pieces, stalling};
 use modelpack_transfer::{Body, Error, FileRange, Notice, Notices, Result};
+use open::Open;
 use std::{
     sync::{
         Arc, Mutex,
@@ -16,22 +18,6 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
-
-/// A protocol that needs no permission.
-struct Open;
-
-#[async_trait]
-impl Protocol for Open {
-    type Scope = ();
-
-    async fn authorization(&self, (): &()) -> Result<Option<HeaderValue>> {
-        Ok(None)
-    }
-
-    async fn refused(&self, (): &(), _: &HeaderMap, _: Option<&HeaderValue>, _: bool) -> Result<bool> {
-        Ok(false)
-    }
-}
 
 type Told = Arc<Mutex<Vec<Notice>>>;
 
