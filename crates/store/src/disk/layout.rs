@@ -9,7 +9,6 @@ use super::{
     links::Links,
     lock,
     partial_upload::PartialUpload,
-    presence::Presence,
     reserve::Reserve,
 };
 use async_trait::async_trait;
@@ -76,7 +75,6 @@ impl Layout {
             ingest: directory.to_owned(),
             partials: (directory.to_owned(), PARTIAL),
             lock: None,
-            presence: Arc::new(Presence::new()),
         };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
