@@ -40,7 +40,7 @@ pub use files::{
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
-pub use partial::{Leftover, Mark, POLL, Partial, PartialDirectory, RESUMABLE, UploadSession};
+pub use partial::{Leftover, Mark, Partial, PartialDirectory, RESUMABLE, UploadSession, wait_for_owner};
 pub use plan::{Fetch, Order, Plan};
 pub use produced::Producer;
 pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};

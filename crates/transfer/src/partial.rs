@@ -55,7 +55,7 @@ const CATCH_UP: u64 = 1 << 20;
 /// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
 const LARGE: u64 = 8 << 20;
 /// How often a task that waits for the owner of a partial blob looks whether it has ended.
-pub const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 const BUFFER: usize = crate::CHUNK;
 
 /// A directory in which partial blobs lie. Each is a file named by its digest, with a journal beside it.
@@ -138,16 +138,13 @@ impl PartialDirectory {
         }))
     }
 
-    /// Like [`begin`](Self::begin), but waits while it has another owner.
-    pub async fn begin_or_wait(&self, blob: &Descriptor, what: &str) -> Result<Partial> {
-        loop {
+    /// Like [`begin`](Self::begin), but waits while it has another owner, and lists this wait in `progress`.
+    pub async fn begin_or_wait(&self, blob: &Descriptor, what: &str, progress: &Arc<Progress>) -> Result<Partial> {
+        wait_for_owner(blob, progress, || {
             let (this, blob, what) = (self.clone(), blob.clone(), what.to_owned());
-            if let Some(partial) = blocking(move || this.begin(&blob, &what)).await? {
-                return Ok(partial);
-            }
-            // To wait for the lock itself could not be cancelled.
-            tokio::time::sleep(POLL).await;
-        }
+            blocking(move || this.begin(&blob, &what))
+        })
+        .await
     }
 
     /// Fails with [`Error::Io`] and [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull) if the file system has too little room for all of
@@ -268,6 +265,22 @@ impl PartialDirectory {
         for name in [journal::name(name), name.to_owned()] {
             let _ = unlinkat(&self.0.directory, name, AtFlags::empty());
         }
+    }
+}
+
+/// Repeats `begin` until it returns something, which it does not while the partial blob has another owner. Lists this wait in `progress`.
+pub async fn wait_for_owner<T, F>(blob: &Descriptor, progress: &Arc<Progress>, mut begin: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
+    let mut wait = None;
+    loop {
+        if let Some(begun) = begin().await? {
+            return Ok(begun);
+        }
+        wait = wait.or_else(|| Some(progress.waiting(format!("another process writes {}", blob.display_name()), None)));
+        // To wait for the lock itself could not be cancelled.
+        tokio::time::sleep(POLL).await;
     }
 }
 

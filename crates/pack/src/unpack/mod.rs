@@ -408,7 +408,7 @@ impl Unpacking<'_> {
     /// Fetches an archive and verifies it.
     async fn fetch_archive(&self, staging: &Arc<Staging>, layer: &Layer, part: &Arc<Progress>) -> Result<Arc<Partial>, Error> {
         loop {
-            let partial = Arc::new(staging.partials().begin_or_wait(&layer.descriptor, &name(layer)).await?);
+            let partial = Arc::new(staging.partials().begin_or_wait(&layer.descriptor, &name(layer), &self.options.progress).await?);
             fetch(self.source, &layer.descriptor, &partial, &self.options.connections, part).await?;
             let fetched = partial.clone();
             match blocking(move || fetched.verify()).await {
