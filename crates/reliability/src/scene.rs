@@ -176,7 +176,8 @@ impl Scene {
         self.ok(&["prune"])?;
         self.registry.end()?;
         let root = self.registry.root();
-        ok(&self.user, &["prune", "--store", &root.to_string_lossy()])?;
+        // An upload that its client gave up stays until it expires.
+        ok(&self.user, &["prune", "--partial-age", "0", "--store", &root.to_string_lossy()])?;
         match left_over(self.user.home()).or_else(|| left_over(&root)) {
             Some(path) => Err(format!("{} remains after all processes ended and garbage was collected", path.display())),
             None => Ok(()),

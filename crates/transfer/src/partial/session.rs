@@ -3,6 +3,9 @@
 //! They are written in order to a file in the directory of the partial blobs, with a journal beside it that is like that of a partial blob.
 //! Between two requests no process has the file open, so a session also continues in another process, after this one was killed.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     BUFFER, CATCH_UP, Leftover, POLL, PartialDirectory, RECORD, SYNC, WRITEBACK,
     journal::{Journal, Subject},
@@ -286,10 +289,14 @@ impl State {
             self.started = self.len;
         }
         if self.len - self.synced >= SYNC {
-            self.file.sync_data().map_err(|e| Error::io("sync", self.path())(e))?;
-            self.begin_journal(self.len).map_err(|e| Error::io("write the journal of", self.path())(e))?;
+            self.sync()?;
         }
         Ok(())
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io("sync", self.path())(e))?;
+        self.begin_journal(self.len).map_err(|e| Error::io("write the journal of", self.path())(e))
     }
 
     /// Hashes at most `limit` of the bytes that were written before this process opened the session.
