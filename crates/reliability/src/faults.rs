@@ -38,9 +38,17 @@ impl Faults {
         }
     }
 
+    /// Whether a short time-out of the command ends stalls.
+    fn time_out(&self) -> bool {
+        match self {
+            Self::Planned(plan) => plan.times_out,
+            Self::Random { stalls, .. } => *stalls,
+        }
+    }
+
     /// Whether the command is ended by a signal while no answer comes.
-    fn are_interrupted(&self) -> bool {
-        matches!(self, Self::Planned(plan) if plan.stalls)
+    fn interrupt(&self) -> bool {
+        matches!(self, Self::Planned(plan) if plan.interrupts)
     }
 }
 
@@ -55,12 +63,11 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
         Faults::Planned(plan(task, &scene.new, read, random))
     } else {
         let (one_in, at_most) = random.one_of(&[(2, SURVIVED), (3, 10), (6, 100)]);
-        let (seed, stalls) = (random.number(), random.once_in(3));
-        if stalls {
-            prepared.words.extend(["--timeout", "1s"].map(str::to_owned));
-        }
-        Faults::Random { seed, one_in, at_most, stalls }
+        Faults::Random { seed: random.number(), one_in, at_most, stalls: random.once_in(3) }
     };
+    if faults.time_out() {
+        prepared.words.extend(["--timeout", "1s"].map(str::to_owned));
+    }
     let mut attempts = || -> Result<(), Violation> {
         match &faults {
             Faults::Planned(plan) => proxy.set_faults(plan.faults.clone()),
@@ -89,7 +96,7 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
     };
     attempts().map_err(|why| format!("{task:?}, {}: {why}; injected: {:?}", faults.description(), proxy.injected()))?;
     tally.add("requests with a fault", proxy.befallen());
-    if !faults.are_interrupted() {
+    if faults.time_out() {
         tally.add("stalls that a time-out ended", proxy.injected().iter().filter(|failure| is_stall(failure)).count());
     }
     scene.end().map_err(|why| format!("{task:?}, {}: {why}", faults.description()))
@@ -99,7 +106,7 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
 fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faults) -> Result<&'static str, Violation> {
     let before = proxy.befallen();
     let mut running = scene.user.start(&prepared.words);
-    let stalled = faults.are_interrupted() && wait_for_fault(proxy, &mut running);
+    let stalled = faults.interrupt() && wait_for_fault(proxy, &mut running);
     if stalled {
         running.signal(Signal::TERM);
     }
@@ -120,6 +127,9 @@ fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faul
     };
     if !done && passes {
         return Err(format!("the faults are temporary, so the command must continue: {shown}"));
+    }
+    if faults.time_out() && output.stderr.split("nothing came for ").skip(1).any(|waited| !waited.starts_with("1 s")) {
+        return Err(format!("the command waited longer than its time-out: {shown}"));
     }
     if !(done || stalled && output.code == 143) {
         expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;
