@@ -45,7 +45,9 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
     let moment = random.below(scene.new.blobs.iter().map(|blob| blob.size).sum());
     let pause = Duration::from_millis(random.below(20));
     let ending = Ending { victim, signal, code, restarts_soon: random.once_in(2) };
-    let loses_power = victim == Victim::Command && signal == Signal::KILL && RESUMABLE.contains(&task) && random.once_in(2);
+    // The machine with the partial blobs: that of the user, or that of the registry.
+    let is_on_disk = if RESUMABLE.contains(&task) { victim == Victim::Command } else { victim == Victim::Both };
+    let loses_power = is_on_disk && signal == Signal::KILL && random.once_in(2);
 
     let mut attempt = || {
         proxy.hold_after(Some(moment));
@@ -72,7 +74,12 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
         proxy.hold_after(None);
         let ended = ending.wait(&mut scene, running, &prepared)?;
         let first = proxy.traffic().since(&before);
-        let lost = if loses_power && ended.is_killed { power_cut::simulate(scene.user.home(), random)? } else { 0 };
+        let lost = match victim {
+            _ if !loses_power || !ended.is_killed => 0,
+            Victim::Command => power_cut::simulate(scene.user.home(), random)?,
+            // It was started again, but has opened no upload yet.
+            _ => power_cut::simulate(&scene.registry.root(), random)?,
+        };
         scene.ok_words(&prepared.words)?;
         prepared.expected.check(&scene, true).map_err(|why| format!("after the same command was repeated: {why}"))?;
 

@@ -66,8 +66,8 @@ pub struct Scene {
     /// The version that no registry has.
     pub new: Version,
     pub layering: &'static [&'static str],
-    /// The number of files that are transferred concurrently.
-    pub concurrency: &'static str,
+    /// The highest number of connections.
+    pub connections: &'static str,
 }
 
 impl Scene {
@@ -108,7 +108,7 @@ impl Scene {
         model::write_next(&old, &new, large, random);
         let [old, new] = [pack_apart(&user, old, layering)?, pack_apart(&user, new, layering)?];
         let host = registry.address.to_string();
-        let scene = Self { disk, user, registry, host, old, new, layering, concurrency: random.one_of(&["1", "5"]) };
+        let scene = Self { disk, user, registry, host, old, new, layering, connections: random.one_of(&["1", "5"]) };
         scene.publish("old", "v1")?;
         scene.publish("old", "keep")?;
         Ok(scene)

@@ -385,8 +385,8 @@ impl Shared {
             fault.failure.clone()
         });
         let failure = told.or_else(|| lock(&self.random).as_mut()?.next(request))?;
-        // The URL that a redirect leads to is an end.
-        if redirected && matches!(failure, Failure::Redirect) {
+        // The URL that a redirect leads to is an end, and no token is required there.
+        if redirected && matches!(failure, Failure::Redirect | Failure::ExpireTokens) {
             return None;
         }
         lock(&self.injected).push(failure.clone());
