@@ -93,8 +93,7 @@ async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink,
         return upload.commit(Some(blob)).await.map(drop).map_err(new);
     };
     let is_resumed = ranged.missing().total() < blob.size;
-    fetch(source, blob, &*ranged, &options.connections, &part).await.map_err(new)?;
-    drop(ranged);
+    fetch(source, blob, ranged, &options.connections, &part).await.map_err(new)?;
     upload.commit(Some(blob)).await.map(drop).map_err(|error| (error, is_resumed))
 }
 

@@ -1,6 +1,6 @@
 //! Fetching one blob by several connections at once.
 
-use crate::{Body, Connections, Error, Fetch, Order, Permit, Plan, Progress, RangedUpload, Result, Source};
+use crate::{Body, Connections, Error, Fetch, Order, Permit, Plan, Progress, RangedUpload, Result, Source, blocking::task};
 use futures_util::{
     StreamExt,
     stream::{FuturesUnordered, poll_fn},
@@ -19,11 +19,12 @@ use tokio::sync::Notify;
 /// Writes the bytes of a blob that `upload` lacks.
 ///
 /// Ranges of a large blob are fetched by several of the `connections` at once, if the source can read ranges and more connections make it
-/// faster. After a failure no further range is begun, those that were begun are finished, and the first error is returned.
+/// faster. Each range is written in a task of its own, so that a runtime with several threads uses several processors. After a failure no
+/// further range is begun, those that were begun are finished, and the first error is returned.
 pub async fn fetch(
     source: &dyn Source,
     blob: &Descriptor,
-    upload: &dyn RangedUpload,
+    upload: Arc<dyn RangedUpload>,
     connections: &Arc<Connections>,
     progress: &Arc<Progress>,
 ) -> Result<()> {
@@ -71,7 +72,7 @@ pub async fn fetch(
 struct Fetching<'a> {
     source: &'a dyn Source,
     blob: &'a Descriptor,
-    upload: &'a dyn RangedUpload,
+    upload: Arc<dyn RangedUpload>,
     connections: &'a Arc<Connections>,
     progress: &'a Arc<Progress>,
     /// Whether ranges are fetched. If the source sends all of the blob whatever is asked for, the bytes are fetched in order.
@@ -93,8 +94,10 @@ impl Fetching<'_> {
         if self.by_ranges.load(Relaxed) && !self.source.gives_ranges() {
             return Ok(());
         }
-        let body = self.limited(body, fetch.clone());
-        self.upload.write_at(range.start, body.counted(self.progress.clone())).await?;
+        let body = self.limited(body, fetch.clone()).counted(self.progress.clone());
+        let (upload, start) = (self.upload.clone(), range.start);
+        // In a task of its own, so that ranges are written and hashed by as many threads as the runtime has.
+        task(async move { upload.write_at(start, body).await }).await?;
         let rest = fetch.rest();
         if rest.start == range.start && !rest.is_empty() {
             // It would be asked without end.

@@ -409,7 +409,7 @@ impl Unpacking<'_> {
     async fn fetch_archive(&self, staging: &Arc<Staging>, layer: &Layer, part: &Arc<Progress>) -> Result<Arc<Partial>, Error> {
         loop {
             let partial = Arc::new(staging.partials().begin_or_wait(&layer.descriptor, &name(layer)).await?);
-            fetch(self.source, &layer.descriptor, &partial, &self.options.connections, part).await?;
+            fetch(self.source, &layer.descriptor, Arc::new(partial.clone()), &self.options.connections, part).await?;
             let fetched = partial.clone();
             match blocking(move || fetched.verify()).await {
                 Ok(_) => return Ok(partial),

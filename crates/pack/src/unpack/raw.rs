@@ -116,7 +116,7 @@ impl Unpacking<'_> {
         let partial = staging.partials().begin_or_wait(blob, &name(file.layer)).await.map_err(new)?;
         let (is_resumed, partial) = (partial.resumed() > 0, Arc::new(partial));
         let part = self.options.progress.part(file.path.as_str(), blob.size);
-        fetch(self.source, blob, &partial, &self.options.connections, &part).await.map_err(new)?;
+        fetch(self.source, blob, Arc::new(partial.clone()), &self.options.connections, &part).await.map_err(new)?;
         let (staging, path, force) = (staging.clone(), file.path.clone(), self.options.force);
         let place = move || {
             let located = staging.destination().locate(&path);
