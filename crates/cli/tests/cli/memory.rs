@@ -250,11 +250,11 @@ const PROGRAM: u64 = 13;
 fn memory_of_a_pull(registry: &Registry, size: u64, connections: usize) -> u64 {
     let proxy = registry.behind(vec![]);
     // Slow connections, so that more of them help.
-    proxy.set_rate(Some(2_000_000));
+    proxy.set_rate(Some(1_000_000));
     let (cli, limit) = (cli(), connections.to_string());
     let reference = format!("{}/a/b:v1", proxy.address());
     let pull = cli.start(["pull", &reference, "-o", "out", "--connections", &limit]);
-    wait_until("all connections fetch", || proxy.most_bodies() == connections);
+    wait_until("all connections fetch", || proxy.most_bodies() >= connections);
     // Now as fast as possible, so that their buffers are full, until shortly before the end.
     proxy.hold_after(Some(size - proxy.traffic().total().to_client - (16 << 20)));
     proxy.set_rate(None);
@@ -267,7 +267,8 @@ fn memory_of_a_pull(registry: &Registry, size: u64, connections: usize) -> u64 {
 
 #[test]
 fn each_connection_of_a_pull_uses_little_memory() {
-    const SIZE: u64 = 384 << 20;
+    // Long enough that each of 32 connections gets a range.
+    const SIZE: u64 = 640 << 20;
     let registry = Registry::start();
     let cli = cli();
     fs::create_dir(cli.home().join("model")).unwrap();
