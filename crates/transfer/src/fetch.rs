@@ -1,6 +1,10 @@
 //! Fetching one blob by several connections at once.
 
-use crate::{Body, Connections, Error, Fetch, Order, Permit, Plan, Progress, RangedUpload, Result, Source, blocking::task};
+use crate::{
+    Body, Connections, Error, Permit, Progress, RangedUpload, Result, Source,
+    blocking::task,
+    plan::{Fetch, Order, Plan},
+};
 use futures_util::{
     StreamExt,
     stream::{FuturesUnordered, poll_fn},
@@ -39,9 +43,8 @@ pub async fn fetch(
         }
         return Ok(());
     }
-    let mut plan = Plan::new();
     let by_ranges = AtomicBool::new(source.gives_ranges());
-    plan.add(0, missing, if source.gives_ranges() { Order::Any } else { Order::Sequential });
+    let mut plan = Plan::new(missing, if source.gives_ranges() { Order::Any } else { Order::Sequential });
     let fetching = Fetching { source, blob, upload, connections, progress, by_ranges, answered: Notify::new() };
     let (mut running, mut failed) = (FuturesUnordered::new(), None);
     // Only the first answer shows whether the source gives ranges, so there is one connection until then.
@@ -67,6 +70,19 @@ pub async fn fetch(
             else => return failed.map_or(Ok(()), Err),
         }
     }
+}
+
+/// The result of writing a blob. With an error, it says whether a part of the blob was there before.
+pub type Attempt<T> = Result<T, (Error, bool)>;
+
+/// Writes a blob by `attempt`. If its digest is wrong and a part of it was there before, that part may have been damaged. It is gone then, so
+/// all of the blob is written, once.
+pub async fn retried_if_damaged<T, F: Future<Output = Attempt<T>>>(attempt: impl Fn() -> F) -> Result<T> {
+    match attempt().await {
+        Err((Error::WrongDigest { .. }, true)) => attempt().await,
+        written => written,
+    }
+    .map_err(|(error, _)| error)
 }
 
 struct Fetching<'a> {
