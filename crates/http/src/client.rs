@@ -12,7 +12,7 @@ use http::{
     HeaderName, HeaderValue, Method,
     header::{AUTHORIZATION, CONTENT_LENGTH, RANGE},
 };
-use modelpack_transfer::{Connections, Error, Notice, Notices, RateLimit, Result};
+use modelpack_transfer::{Cause, Connections, Error, Notice, Notices, RateLimit, Result};
 use reqwest::{Response, Url};
 use std::{
     pin::pin,
@@ -115,8 +115,8 @@ impl HttpClient {
 
     async fn send<S>(&self, url: &Url, request: &mut Request<'_, S>, authorization: Option<&HeaderValue>) -> Result<Response, Failure> {
         let is_insecure = self.insecure.as_deref().is_some_and(|server| server == host(url));
-        let client = self.pools.to(url, is_insecure).await?;
-        let mut sending = client.request(request.method.clone(), url.clone()).headers(request.headers.clone());
+        let pool = self.pools.to(url, is_insecure).await?;
+        let mut sending = pool.request(request.method.clone(), url.clone()).headers(request.headers.clone());
         if let Some(authorization) = authorization {
             sending = sending.header(AUTHORIZATION, authorization.clone());
         }
@@ -128,7 +128,7 @@ impl HttpClient {
             sending = sending.body(body.ok_or_else(|| Error::network(shown(url), "what was sent cannot be sent again"))?);
         }
         let Timeouts { idle, upload, .. } = self.timeouts;
-        let mut answer = pin!(sending.send());
+        let mut answer = pin!(pool.send(sending));
         let (mut sent, mut moved, mut is_told) = (0, Instant::now(), false);
         loop {
             let came = tokio::time::timeout(idle.min(GLANCE), &mut answer).await;
@@ -141,7 +141,7 @@ impl HttpClient {
                 Ok(Ok(response)) => return self.pools.routes().refusal(&response).map_or(Ok(response), |error| Err(error.into())),
                 Ok(Err(error)) => {
                     let failure =
-                        || self.pools.routes().explain(url, Failure::explained(url, &error), &error).caused_by(error.without_url());
+                        || self.pools.routes().explain(url, Failure::explained(url, &*error), &*error).caused_by(without_url(error));
                     return Err(request.payload.failure().map_or_else(failure, Failure::from).after(request.waited));
                 }
                 Err(_) => {}
@@ -158,6 +158,14 @@ impl HttpClient {
                 self.notices.give(&Notice::WaitingForAnswer { server, what, patience });
             }
         }
+    }
+}
+
+/// The URL in an error of the HTTP library may have secrets.
+fn without_url(error: Cause) -> Cause {
+    match error.downcast::<reqwest::Error>() {
+        Ok(error) => error.without_url().into(),
+        Err(error) => error,
     }
 }
 

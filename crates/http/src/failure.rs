@@ -10,7 +10,7 @@ use crate::{
 use http::{Method, StatusCode};
 use modelpack_transfer::{Cause, Error};
 use reqwest::{Response, Url};
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 /// A failure of one attempt.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ impl Failure {
     }
 
     /// The same in words, without the source.
-    pub(crate) fn explained(url: &Url, error: &reqwest::Error) -> Self {
-        let (why, retry) = network::explain(error);
+    pub(crate) fn explained(url: &Url, error: &(dyn StdError + 'static)) -> Self {
+        let (why, retry) = network::explain(url, error);
         Self { error: Error::network(shown(url), why), retry, waited: Duration::ZERO }
     }
 

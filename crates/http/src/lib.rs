@@ -23,6 +23,7 @@ mod network;
 mod options;
 mod origin;
 mod payload;
+mod plain;
 mod pools;
 mod protocol;
 mod proxy;

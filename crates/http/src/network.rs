@@ -1,6 +1,7 @@
 //! Why a request got no answer, or only a part of one, in plain words.
 
 use crate::{retry::Retry, text::printable};
+use reqwest::Url;
 use std::{error::Error as StdError, io};
 
 pub(crate) const UNANSWERED: &str = "the server closed the connection instead of answering";
@@ -8,50 +9,73 @@ pub(crate) const NO_HANDSHAKE: &str = "the server closed the connection during t
 pub(crate) const MAY_SPEAK_TLS: &str = "; the server there may speak TLS";
 pub(crate) const MAY_SPEAK_PLAIN_HTTP: &str = "; the server there may speak plain http";
 
+/// The library's text for a host without an address. The type of this error is private.
+const NO_ADDRESS: &str = "dns error";
+
 /// An error and its sources, down to the root cause. An I/O error does not return the error that it wraps as its source, so this does.
-pub(crate) fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+pub(crate) fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
     fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(wrapped) => Some(wrapped),
             None => error.source(),
         }
     }
-    std::iter::successors(Some(error as &(dyn StdError + 'static)), |error| cause(*error))
+    std::iter::successors(Some(error), |error| cause(*error))
+}
+
+/// Whether any cause is an error of this type of which this is true.
+fn is_any<E: StdError + 'static>(error: &(dyn StdError + 'static), is: impl Fn(&E) -> bool) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref::<E>()).any(is)
+}
+
+/// Whether there was no connection.
+pub(crate) fn is_connect(error: &(dyn StdError + 'static)) -> bool {
+    is_any(error, hyper_util::client::legacy::Error::is_connect)
+}
+
+/// Whether nothing came for too long.
+pub(crate) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    is_any(error, reqwest::Error::is_timeout) || is_any(error, |e: &io::Error| e.kind() == io::ErrorKind::TimedOut)
+}
+
+/// Whether the name of a host cannot be resolved.
+pub(crate) fn is_dns(error: &(dyn StdError + 'static)) -> bool {
+    is_any(error, reqwest::Error::is_dns) || causes(error).any(|cause| cause.to_string() == NO_ADDRESS)
 }
 
 /// The root cause of a failed request as a sentence, and whether it may be temporary.
-pub(crate) fn explain(error: &reqwest::Error) -> (String, Retry) {
+pub(crate) fn explain(url: &Url, error: &(dyn StdError + 'static)) -> (String, Retry) {
     let root = causes(error).last().map_or_else(String::new, |root| printable(&root.to_string()));
     let kinds: Vec<io::ErrorKind> = causes(error).filter_map(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
-    let of_http = |is: fn(&hyper::Error) -> bool| causes(error).filter_map(|e| e.downcast_ref::<hyper::Error>()).any(is);
-    let is_plain = error.url().is_some_and(|url| url.scheme() == "http");
+    let is_plain = url.scheme() == "http";
+    let is_of_body = is_any(error, |e: &reqwest::Error| e.is_body() || e.is_decode());
     let is_malformed = kinds.iter().any(|kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
-    if causes(error).any(|e| e.is::<rustls::Error>()) {
+    if is_any(error, |_: &rustls::Error| true) {
         let hint = if root.contains("InvalidContentType") { MAY_SPEAK_PLAIN_HTTP } else { "" };
         // A certificate stays as it is, but a record may be damaged on its way.
-        return (format!("TLS failed: {root}{hint}"), if error.is_connect() { Retry::Never } else { Retry::Soon });
+        return (format!("TLS failed: {root}{hint}"), if is_connect(error) { Retry::Never } else { Retry::Soon });
     }
-    if of_http(hyper::Error::is_parse) {
+    if is_any(error, hyper::Error::is_parse) {
         let hint = if is_plain { MAY_SPEAK_TLS } else { "" };
         return (format!("the answer is not HTTP: {root}{hint}"), Retry::Soon);
     }
-    let unanswered = of_http(hyper::Error::is_incomplete_message);
+    let unanswered = is_any(error, hyper::Error::is_incomplete_message);
     let is_cut = matches!(
         kinds.last(),
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof)
     );
     let why = match kinds.last() {
-        _ if error.is_timeout() => "the connection timed out".to_owned(),
-        _ if error.is_dns() => format!("the host name cannot be resolved ({root})"),
-        _ if is_cut && error.is_connect() && !is_plain => NO_HANDSHAKE.to_owned(),
-        _ if unanswered || is_cut && error.is_request() => UNANSWERED.to_owned(),
+        _ if is_timeout(error) => "the connection timed out".to_owned(),
+        _ if is_dns(error) => format!("the host name cannot be resolved ({root})"),
+        _ if is_cut && is_connect(error) && !is_plain => NO_HANDSHAKE.to_owned(),
+        _ if unanswered || is_cut && !is_of_body => UNANSWERED.to_owned(),
         Some(io::ErrorKind::ConnectionRefused) => "the connection was refused: no server listens there".to_owned(),
         Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted) => {
             "the server cut the connection".to_owned()
         }
         Some(io::ErrorKind::UnexpectedEof) => "the connection ended too early".to_owned(),
-        _ if is_malformed && (error.is_body() || error.is_decode()) => format!("the body of the answer is malformed: {root}"),
+        _ if is_malformed && is_of_body => format!("the body of the answer is malformed: {root}"),
         _ => root,
     };
-    (why, if error.is_builder() { Retry::Never } else { Retry::Soon })
+    (why, if is_any(error, reqwest::Error::is_builder) { Retry::Never } else { Retry::Soon })
 }

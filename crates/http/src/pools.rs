@@ -1,15 +1,16 @@
-//! Connections: those to all servers, and those to a server that has certificates of its own.
+//! Connections: those to all servers, those without TLS, and those to a server that has certificates of its own.
 
 use crate::{
     certificates::{ServerCertificates, Trusted},
     network,
     options::{ClientOptions, Timeouts},
+    plain::PlainConnections,
     proxy::Routes,
     text::host,
 };
 use http::HeaderValue;
-use modelpack_transfer::{Error, Result, blocking};
-use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
+use modelpack_transfer::{Cause, Error, Result, blocking};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, Url, redirect::Policy};
 use std::{
     collections::HashMap,
     path::PathBuf,
@@ -20,14 +21,37 @@ use std::{
 const USER_AGENT: &str = concat!("modelpack/", env!("CARGO_PKG_VERSION"));
 /// How long an idle connection stays open: longer than a registry takes to commit a blob, so that the next request can use it.
 const IDLE_CONNECTIONS_LIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Connections to any number of servers, over HTTP/1.1. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Pools {
     shared: Client,
+    plain: PlainConnections,
     settings: Arc<Settings>,
     /// The connections to single servers, by host and port; `None` for a server that has no certificates of its own.
     single: Arc<Mutex<HashMap<Server, Option<Client>>>>,
+}
+
+/// The connections for one request.
+pub(crate) struct Pool {
+    client: Client,
+    plain: Option<PlainConnections>,
+}
+
+impl Pool {
+    /// Begins a request.
+    pub(crate) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.client.request(method, url)
+    }
+
+    /// Sends a request once, and returns the answer when its head has come.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Cause> {
+        match &self.plain {
+            Some(plain) => plain.send(request.build()?).await,
+            None => Ok(request.send().await?),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +89,8 @@ impl Pools {
             directories: options.certificates.directories.clone(),
             routes: Routes::new(&options.proxies)?,
         };
-        Ok(Self { shared: settings.build(None, false)?, settings: Arc::new(settings), single: Arc::default() })
+        let plain = PlainConnections::new(settings.user_agent.clone(), &settings.timeouts, KEEPALIVE, IDLE_CONNECTIONS_LIVE);
+        Ok(Self { shared: settings.build(None, false)?, plain, settings: Arc::new(settings), single: Arc::default() })
     }
 
     /// Which proxy a request uses.
@@ -76,7 +101,12 @@ impl Pools {
     /// The connections for a request to `url`. If `is_insecure` is set, any certificate of the server is accepted.
     ///
     /// Fails with [`Error::Setting`] if the server has certificates of its own that cannot be used.
-    pub(crate) async fn to(&self, url: &Url, is_insecure: bool) -> Result<Client> {
+    pub(crate) async fn to(&self, url: &Url, is_insecure: bool) -> Result<Pool> {
+        let is_plain = url.scheme() == "http" && self.routes().proxy(url).is_none();
+        Ok(Pool { client: self.client(url, is_insecure).await?, plain: is_plain.then(|| self.plain.clone()) })
+    }
+
+    async fn client(&self, url: &Url, is_insecure: bool) -> Result<Client> {
         if url.scheme() != "https" || self.settings.directories.is_empty() && !is_insecure {
             return Ok(self.shared.clone());
         }
@@ -112,7 +142,7 @@ impl Settings {
                 .referer(false)
                 .tls_danger_accept_invalid_certs(self.insecure || is_insecure)
                 .tcp_nodelay(true)
-                .tcp_keepalive(Duration::from_secs(30))
+                .tcp_keepalive(KEEPALIVE)
                 .connect_timeout(self.timeouts.connect.min(self.timeouts.idle))
                 .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
             self.routes.configure(trust(builder))?.build()

@@ -2,12 +2,13 @@
 
 use crate::{
     failure::Failure,
+    network,
     text::{printable, shown},
 };
 use hyper_util::client::proxy::matcher::Matcher;
 use modelpack_transfer::{Error, Result};
 use reqwest::{ClientBuilder, NoProxy, Proxy, Response, StatusCode, Url};
-use std::fmt;
+use std::{error::Error as StdError, fmt};
 
 /// The hosts for which no proxy is ever used.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
@@ -126,14 +127,14 @@ impl Routes {
     }
 
     /// The failure of a request to `url`. If a proxy may be the cause, the failure names the proxy and its setting.
-    pub(crate) fn explain(&self, url: &Url, mut failure: Failure, error: &reqwest::Error) -> Failure {
-        let Some(route) = self.route(url).filter(|_| error.is_connect() || error.is_timeout()) else { return failure };
+    pub(crate) fn explain(&self, url: &Url, mut failure: Failure, error: &(dyn StdError + 'static)) -> Failure {
+        let Some(route) = self.route(url).filter(|_| network::is_connect(error) || network::is_timeout(error)) else { return failure };
         let proxy = printable(&route.shown());
         let Error::Network { why, .. } = &mut failure.error else { return failure };
         if why.contains(NO_LOGIN) {
             return route.unauthorized().into();
         }
-        if route.url.scheme().starts_with("http") && error.is_dns() {
+        if route.url.scheme().starts_with("http") && network::is_dns(error) {
             // An HTTP proxy resolves the requested host itself, so the host that was not found is the proxy.
             let why = format!("the proxy {proxy} cannot be used: {why}");
             failure.error = Error::Setting { setting: route.setting.clone(), why, source: None };

@@ -146,9 +146,21 @@ impl Running {
     /// The most memory that it has had at once so far, in MiB.
     #[track_caller]
     pub fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:") >> 10
+    }
+
+    /// The same in KiB, without what it maps from files, such as the program itself.
+    #[track_caller]
+    pub fn peak_data(&self) -> u64 {
+        self.memory("VmHWM:").saturating_sub(self.memory("RssFile:"))
+    }
+
+    /// A line of `/proc/PID/status`, in KiB.
+    #[track_caller]
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the program runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says it");
-        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") >> 10
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux says it");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
     }
 
     /// Sends a signal.

@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
+use tokio::task::{JoinError, JoinHandle};
 
 /// Reads a range of a file piece by piece; blocks. This thread calls `write` with each piece and its position in the range, and a second
 /// thread calls `hash` with the same. So a single file uses two processors.
@@ -83,12 +84,26 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     joined(tokio::task::spawn_blocking(work)).await
 }
 
-pub(crate) async fn joined<T>(handle: tokio::task::JoinHandle<T>) -> T {
+/// Runs `work` in a task of its own, so that another thread of the runtime can run it at the same time. It is cancelled if the returned
+/// future is dropped.
+pub(crate) async fn task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    struct Task<T>(JoinHandle<T>);
+    impl<T> Drop for Task<T> {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let mut running = Task(tokio::spawn(work));
+    joined(&mut running.0).await
+}
+
+/// What the task returns. If it panics, this panics.
+pub(crate) async fn joined<T>(handle: impl Future<Output = Result<T, JoinError>>) -> T {
     match handle.await {
         Ok(value) => value,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ended before the work began. The task that waits for it ends with the runtime.
+            // The runtime has ended. The task that waits for this ends with it.
             Err(_) => std::future::pending().await,
         },
     }

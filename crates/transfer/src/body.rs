@@ -36,6 +36,9 @@ pub const CHUNK: usize = 256 << 10;
 /// If a task works for longer than this without a pause, other tasks have to wait.
 const QUICK: Duration = Duration::from_millis(10);
 
+/// How many bytes a thread takes together while nothing is received. A piece of the network is often longer, so it is only this one.
+const BATCH_IN_PLACE: usize = CHUNK / 2;
+
 /// Bytes that a [`Source`](crate::Source) returns and an [`Upload`](crate::Upload) writes. They are read once.
 ///
 /// A file becomes a stream only if a reader needs one, so that a sink on disk can let the kernel copy or clone it.
@@ -327,29 +330,45 @@ impl Body {
     /// Like [`drain`](Self::drain), but calls `take` in the task that receives the stream, as long as these calls are quick.
     ///
     /// If as many blobs are transferred as there are processors, to wake a thread for each piece only costs time. After the first call that
-    /// takes long, because the disk is slow, a thread does the rest.
+    /// takes long, because the disk is slow, a thread does the rest. No more is received meanwhile: what arrives waits in the buffers of the
+    /// connection, and many connections need no further memory.
     pub async fn drain_in_place<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
     where
         S: Send + 'static,
         F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
     {
-        let mut this = self.started();
-        if let Content::Stream { stream, .. } = &mut this.content {
-            while let Some(piece) = stream.next().await {
-                let start = Instant::now();
-                let taken = piece.and_then(|piece| take(&mut state, &piece).map(|()| piece.len()));
-                match (taken, &this.progress) {
-                    (Ok(n), Some(progress)) => progress.moved(n as u64),
-                    (Ok(_), None) => {}
-                    (Err(error), _) => return (state, Err(error)),
-                }
-                if start.elapsed() > QUICK {
-                    return this.drain(state, take).await;
-                }
+        let this = self.started();
+        let Content::Stream { mut stream, .. } = this.content else { return this.drain(state, take).await };
+        let progress = this.progress;
+        let count = move |n: usize| {
+            if let Some(progress) = &progress {
+                progress.moved(n as u64);
             }
-            return (state, Ok(()));
+        };
+        let mut slow = 0;
+        while let Some(piece) = stream.next().await {
+            let start = Instant::now();
+            match piece.and_then(|piece| take(&mut state, &piece).map(|()| piece.len())) {
+                Ok(n) => count(n),
+                Err(error) => return (state, Err(error)),
+            }
+            slow = if start.elapsed() > QUICK { slow + 1 } else { 0 };
+            if slow == 2 {
+                let mut end = None;
+                while end.is_none() {
+                    let batch;
+                    (batch, end) = Batch::receive(&mut stream, BATCH_IN_PLACE).await;
+                    let count = count.clone();
+                    let result;
+                    (state, take, result) = blocking(move || batch.take(state, take, count)).await;
+                    if result.is_err() {
+                        return (state, result);
+                    }
+                }
+                return (state, end.unwrap_or(Ok(())));
+            }
         }
-        this.drain(state, take).await
+        (state, Ok(()))
     }
 
     /// Calls `take` with all bytes in order, on a thread that may block, and returns `state`.
@@ -386,20 +405,13 @@ impl Body {
         // does not occupy one.
         let mut taking: BoxFuture<'static, (S, F, Result<()>)> = ready((state, take, Ok(()))).boxed();
         loop {
-            let (batch, end) = Batch::receive(&mut stream).await;
-            let (mut state, mut take, result) = taking.await;
+            let (batch, end) = Batch::receive(&mut stream, CHUNK).await;
+            let (state, take, result) = taking.await;
             if result.is_err() {
                 return (state, result);
             }
             let count = count.clone();
-            let take_batch = move || {
-                let result = batch.pieces.iter().try_for_each(|piece| {
-                    take(&mut state, piece)?;
-                    count(piece.len());
-                    Ok(())
-                });
-                (state, take, result)
-            };
+            let take_batch = move || batch.take(state, take, count);
             if let Some(end) = end {
                 let (state, _, result) = blocking(take_batch).await;
                 return (state, result.and(end));
@@ -417,10 +429,10 @@ struct Batch {
 }
 
 impl Batch {
-    /// Receives about [`CHUNK`] bytes. If the stream ended before that, also returns how it ended.
-    async fn receive(stream: &mut BoxStream<'static, Result<Bytes>>) -> (Self, Option<Result<()>>) {
+    /// Receives at least `len` bytes. If the stream ended before that, also returns how it ended.
+    async fn receive(stream: &mut BoxStream<'static, Result<Bytes>>, len: usize) -> (Self, Option<Result<()>>) {
         let mut batch = Self::default();
-        while batch.len < CHUNK {
+        while batch.len < len {
             match stream.next().await {
                 Some(Ok(piece)) => {
                     batch.len += piece.len();
@@ -431,6 +443,19 @@ impl Batch {
             }
         }
         (batch, None)
+    }
+
+    /// Calls `take` with each piece, and `count` with its length afterwards. Each piece is freed before the next one is taken.
+    fn take<S, F>(self, mut state: S, mut take: F, count: impl Fn(usize)) -> (S, F, Result<()>)
+    where
+        F: FnMut(&mut S, &[u8]) -> Result<()>,
+    {
+        let result = self.pieces.into_iter().try_for_each(|piece| {
+            take(&mut state, &piece)?;
+            count(piece.len());
+            Ok(())
+        });
+        (state, take, result)
     }
 }
 

@@ -5,6 +5,7 @@ mod control;
 pub use control::Control;
 
 use std::{
+    num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -28,6 +29,7 @@ pub struct Connections {
 struct State {
     control: Control,
     used: usize,
+    processors: usize,
     /// What was counted since the interval began.
     since: Instant,
     moved: u64,
@@ -43,8 +45,13 @@ pub struct Permit(Arc<Connections>);
 impl Connections {
     /// At most `limit` connections, and at least one.
     pub fn new(limit: usize) -> Arc<Self> {
-        let state =
-            State { control: Control::new(limit), used: 0, since: Instant::now(), moved: 0, processed: Duration::ZERO, most_used: 0 };
+        Self::on(std::thread::available_parallelism().map_or(1, NonZero::get), limit)
+    }
+
+    /// At most `limit` connections, on a machine with this many processors.
+    fn on(processors: usize, limit: usize) -> Arc<Self> {
+        let control = Control::new(limit);
+        let state = State { control, used: 0, processors, since: Instant::now(), moved: 0, processed: Duration::ZERO, most_used: 0 };
         Arc::new(Self { state: Mutex::new(state), free: Notify::new() })
     }
 
@@ -97,7 +104,8 @@ impl Connections {
         self.wake(&state);
     }
 
-    /// Counts time in which bytes that had arrived over one connection were processed, and no further ones were received over it.
+    /// Counts time in which bytes that had arrived over one connection were processed, and no further ones were received over it. Bytes of
+    /// several connections may be processed at the same time.
     pub fn processed(&self, time: Duration) {
         self.lock().processed += time;
     }
@@ -129,7 +137,9 @@ impl State {
     fn end_interval(&mut self, now: Instant) {
         let took = now.saturating_duration_since(self.since);
         if took >= INTERVAL {
-            self.control.sample(self.moved, took, self.most_used, self.processed);
+            // So many processors had something to do for the connections at the same time.
+            let processors = self.most_used.clamp(1, self.processors) as u32;
+            self.control.sample(self.moved, took, self.most_used, self.processed / processors);
             self.begin_interval(now);
         }
     }
@@ -179,12 +189,12 @@ mod tests {
 
     #[test]
     fn more_are_used_when_bytes_have_moved_for_a_while() {
-        let connections = Connections::new(16);
+        let connections = Connections::on(2, 16);
         let permits = all_permits(&connections);
         let start = Instant::now();
         for interval in 1..=4 {
-            // The machine is busy at first.
-            connections.processed(if interval < 4 { INTERVAL } else { Duration::ZERO });
+            // Both processors are busy at first, and one of them is idle at the end.
+            connections.processed(INTERVAL * if interval < 4 { 2 } else { 1 });
             assert_eq!(connections.wanted(), 4);
             connections.moved_at(100 << 20, start + interval * INTERVAL + Duration::from_secs(1));
         }

@@ -1,6 +1,6 @@
 //! The copy engine: the only way from a source to a sink.
 
-use crate::{Begin, Body, Connections, Error, Progress, Result, Sink, Source, Verifier, fetch};
+use crate::{Attempt, Begin, Body, Connections, Error, Progress, Result, Sink, Source, Verifier, fetch, retried_if_damaged};
 use futures_util::{StreamExt, stream};
 use modelpack_spec::{Descriptor, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
 use std::{collections::HashSet, sync::Arc};
@@ -69,15 +69,10 @@ async fn copy_tree(
 }
 
 async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, options: &CopyOptions) -> Result<()> {
-    // A blob that was partly there may have been damaged meanwhile. Then all of it is fetched, once.
-    match copy_blob_once(source, blob, sink, options).await {
-        Err((Error::WrongDigest { .. }, true)) => copy_blob_once(source, blob, sink, options).await.map_err(|(error, _)| error),
-        copied => copied.map_err(|(error, _)| error),
-    }
+    retried_if_damaged(|| copy_blob_once(source, blob, sink, options)).await
 }
 
-/// With an error, returns whether a part of the blob was there before.
-async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, options: &CopyOptions) -> Result<(), (Error, bool)> {
+async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, options: &CopyOptions) -> Attempt<()> {
     let new = |error| (error, false);
     let mut upload = match sink.begin(Some(blob)).await.map_err(new)? {
         Begin::Exists => {
@@ -93,8 +88,7 @@ async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink,
         return upload.commit(Some(blob)).await.map(drop).map_err(new);
     };
     let is_resumed = ranged.missing().total() < blob.size;
-    fetch(source, blob, &*ranged, &options.connections, &part).await.map_err(new)?;
-    drop(ranged);
+    fetch(source, blob, ranged, &options.connections, &part).await.map_err(new)?;
     upload.commit(Some(blob)).await.map(drop).map_err(|error| (error, is_resumed))
 }
 

@@ -1,6 +1,10 @@
 //! Fetching one blob by several connections at once.
 
-use crate::{Body, Connections, Error, Fetch, Order, Permit, Plan, Progress, RangedUpload, Result, Source};
+use crate::{
+    Body, Connections, Error, Permit, Progress, RangedUpload, Result, Source,
+    blocking::task,
+    plan::{Fetch, Order, Plan},
+};
 use futures_util::{
     StreamExt,
     stream::{FuturesUnordered, poll_fn},
@@ -19,11 +23,12 @@ use tokio::sync::Notify;
 /// Writes the bytes of a blob that `upload` lacks.
 ///
 /// Ranges of a large blob are fetched by several of the `connections` at once, if the source can read ranges and more connections make it
-/// faster. After a failure no further range is begun, those that were begun are finished, and the first error is returned.
+/// faster. Each range is written in a task of its own, so that a runtime with several threads uses several processors. After a failure no
+/// further range is begun, those that were begun are finished, and the first error is returned.
 pub async fn fetch(
     source: &dyn Source,
     blob: &Descriptor,
-    upload: &dyn RangedUpload,
+    upload: Arc<dyn RangedUpload>,
     connections: &Arc<Connections>,
     progress: &Arc<Progress>,
 ) -> Result<()> {
@@ -38,9 +43,8 @@ pub async fn fetch(
         }
         return Ok(());
     }
-    let mut plan = Plan::new();
     let by_ranges = AtomicBool::new(source.gives_ranges());
-    plan.add(0, missing, if source.gives_ranges() { Order::Any } else { Order::Sequential });
+    let mut plan = Plan::new(missing, if source.gives_ranges() { Order::Any } else { Order::Sequential });
     let fetching = Fetching { source, blob, upload, connections, progress, by_ranges, answered: Notify::new() };
     let (mut running, mut failed) = (FuturesUnordered::new(), None);
     // Only the first answer shows whether the source gives ranges, so there is one connection until then.
@@ -68,10 +72,23 @@ pub async fn fetch(
     }
 }
 
+/// The result of writing a blob. With an error, it says whether a part of the blob was there before.
+pub type Attempt<T> = Result<T, (Error, bool)>;
+
+/// Writes a blob by `attempt`. If its digest is wrong and a part of it was there before, that part may have been damaged. It is gone then, so
+/// all of the blob is written, once.
+pub async fn retried_if_damaged<T, F: Future<Output = Attempt<T>>>(attempt: impl Fn() -> F) -> Result<T> {
+    match attempt().await {
+        Err((Error::WrongDigest { .. }, true)) => attempt().await,
+        written => written,
+    }
+    .map_err(|(error, _)| error)
+}
+
 struct Fetching<'a> {
     source: &'a dyn Source,
     blob: &'a Descriptor,
-    upload: &'a dyn RangedUpload,
+    upload: Arc<dyn RangedUpload>,
     connections: &'a Arc<Connections>,
     progress: &'a Arc<Progress>,
     /// Whether ranges are fetched. If the source sends all of the blob whatever is asked for, the bytes are fetched in order.
@@ -93,8 +110,10 @@ impl Fetching<'_> {
         if self.by_ranges.load(Relaxed) && !self.source.gives_ranges() {
             return Ok(());
         }
-        let body = self.limited(body, fetch.clone());
-        self.upload.write_at(range.start, body.counted(self.progress.clone())).await?;
+        let body = self.limited(body, fetch.clone()).counted(self.progress.clone());
+        let (upload, start) = (self.upload.clone(), range.start);
+        // In a task of its own, so that ranges are written and hashed by as many threads as the runtime has.
+        task(async move { upload.write_at(start, body).await }).await?;
         let rest = fetch.rest();
         if rest.start == range.start && !rest.is_empty() {
             // It would be asked without end.

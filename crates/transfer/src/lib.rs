@@ -32,7 +32,7 @@ pub use body::{Body, CHUNK, FileRange, Reopen};
 pub use connections::{Connections, Control, DEFAULT_CONNECTIONS, Permit};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};
-pub use fetch::fetch;
+pub use fetch::{Attempt, fetch, retried_if_damaged};
 pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
     contract as files_contract,
@@ -41,7 +41,6 @@ pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use partial::{Leftover, Mark, Partial, PartialDirectory, RESUMABLE, UploadSession, wait_for_owner};
-pub use plan::{Fetch, Order, Plan};
 pub use produced::Producer;
 pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};
 pub use ranges::Ranges;

@@ -1,9 +1,9 @@
 //! A blob of which some bytes are here.
 //!
 //! A partial blob is a file that has the length of the blob from the beginning, and a journal of the bytes that were written to
-//! it. Bytes are written in any order and by several tasks at once. They are hashed in order: by the task that wrote them if it comes
-//! first, and otherwise they are read once more by whoever writes next. When all bytes are there and the digest is right, the file becomes
-//! the blob.
+//! it. Bytes are written in any order and by several tasks at once. They are hashed in order: by the task that wrote them if they are next,
+//! and otherwise they are read once more by whoever writes next. One task hashes while the others receive and write; none of them runs far
+//! ahead of it. When all bytes are there and the digest is right, the file becomes the blob.
 //!
 //! If the owner ends before that, the bytes stay, and the next one continues: after an orderly end with the state of the hash function,
 //! otherwise by reading the bytes that are there. One process owns a partial blob at a time, which a lock on the file shows.
@@ -37,7 +37,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
 };
@@ -52,6 +52,8 @@ const SYNC: u64 = 256 << 20;
 const WRITEBACK: u64 = 32 << 20;
 /// How many bytes that others wrote a task hashes after each write of its own.
 const CATCH_UP: u64 = 1 << 20;
+/// If more bytes than these could be hashed already, tasks wait until they can hash, so that what is read once more is still in memory.
+const FAR_BEHIND: u64 = 64 << 20;
 /// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
 const LARGE: u64 = 8 << 20;
 /// How often a task that waits for the owner of a partial blob looks whether it has ended.
@@ -133,6 +135,7 @@ impl PartialDirectory {
             blob: blob.clone(),
             file: Arc::new(file),
             kept: Mutex::new(kept),
+            hashed: verifier.count().into(),
             hashing: Mutex::new(Hashing { verifier, buffer: Vec::new() }),
             is_over: AtomicBool::new(false),
         }))
@@ -298,6 +301,8 @@ pub struct Partial {
     file: Arc<File>,
     kept: Mutex<Kept>,
     hashing: Mutex<Hashing>,
+    /// How many bytes were hashed.
+    hashed: AtomicU64,
     /// Whether it has become the blob, or was discarded.
     is_over: AtomicBool,
 }
@@ -517,16 +522,22 @@ impl Partial {
     }
 
     /// Hashes bytes that were just written, if they are the next ones, and at most `limit` that others wrote. If another task hashes, nothing
-    /// is done.
+    /// is done, unless hashing is far behind.
     fn hash(&self, written: Option<(u64, &[u8])>, limit: u64) -> Result<()> {
-        let Ok(mut hashing) = self.hashing.try_lock() else { return Ok(()) };
+        let mut hashing = match self.hashing.try_lock() {
+            Ok(hashing) => hashing,
+            Err(_) if self.kept().present.end_of_prefix() > self.hashed.load(Relaxed) + FAR_BEHIND => self.hashing(),
+            Err(_) => return Ok(()),
+        };
         if let Some((offset, bytes)) = written {
             let count = hashing.verifier.count();
             if (offset..offset + bytes.len() as u64).contains(&count) {
                 hashing.verifier.update(&bytes[(count - offset) as usize..])?;
             }
         }
-        self.catch_up(&mut hashing, limit)
+        self.catch_up(&mut hashing, limit)?;
+        self.hashed.store(hashing.verifier.count(), Relaxed);
+        Ok(())
     }
 
     /// Reads and hashes at most `limit` of the bytes that are here and come next.

@@ -26,6 +26,8 @@ struct Registry {
     most_open: Arc<AtomicUsize>,
     /// Fails each answer for a range that begins here or later, after its first piece.
     breaks_from: u64,
+    /// Whether nothing comes after the first piece of each answer.
+    stalls: bool,
 }
 
 impl Registry {
@@ -42,6 +44,7 @@ impl Registry {
             open: Arc::default(),
             most_open: Arc::default(),
             breaks_from: u64::MAX,
+            stalls: false,
         };
         (registry, blob)
     }
@@ -72,7 +75,7 @@ impl Source for Registry {
         }
         let bytes = self.content.slice(range.start as usize..range.end as usize);
         let pieces: Vec<Bytes> = bytes.chunks(200_000).map(Bytes::copy_from_slice).collect();
-        let breaks = range.start >= self.breaks_from;
+        let (breaks, stalls) = (range.start >= self.breaks_from, self.stalls);
         let open = self.open.clone();
         self.most_open.fetch_max(open.fetch_add(1, Relaxed) + 1, Relaxed);
         struct Open(Arc<AtomicUsize>);
@@ -86,6 +89,9 @@ impl Source for Registry {
             let _open = &open;
             async move {
                 tokio::task::yield_now().await;
+                if stalls && at == 1 {
+                    std::future::pending().await
+                }
                 if breaks && at == 1 { Err(Error::not_found("the rest")) } else { Ok(piece) }
             }
         });
@@ -104,7 +110,7 @@ impl Destination {
     async fn fetch(&self, registry: &Registry, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
         let partial = PartialDirectory::open(self.0.path(), "").unwrap().begin(blob, "the blob").unwrap().expect("it has no other owner");
         let partial = Arc::new(partial);
-        fetch(registry, blob, &partial, &Connections::new(limit), &Arc::<Progress>::default()).await?;
+        fetch(registry, blob, Arc::new(partial.clone()), &Connections::new(limit), &Arc::<Progress>::default()).await?;
         assert!(RangedUpload::missing(&partial).is_empty());
         let to = self.0.path().join("blob");
         partial.commit(|_, _| fs::rename(partial.path(), &to).map_err(Error::io("rename", &to)))?;
@@ -159,4 +165,28 @@ async fn after_a_failure_only_the_rest_is_fetched() {
     assert!(destination.fetch(&registry, &blob, 4).await.unwrap() == registry.content);
     let after = total(&registry.asked());
     assert!(after < blob.size - (8 << 20), "{after} bytes of {}, after {before}", blob.size);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_on_when_a_fetch_is_dropped() {
+    let (mut registry, blob) = Registry::new(50 << 20);
+    registry.stalls = true;
+    let destination = Destination::new();
+    let all_stall = async {
+        while registry.open.load(Relaxed) < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = destination.fetch(&registry, &blob, 4) => unreachable!("it stalls"),
+        () = all_stall => {}
+    }
+    while registry.open.load(Relaxed) > 0 {
+        tokio::task::yield_now().await;
+    }
+    // The partial blob has no owner any more.
+    registry.stalls = false;
+    let place = PartialDirectory::open(destination.0.path(), "").unwrap();
+    drop(place.begin_or_wait(&blob, "the blob", &Arc::default()).await.unwrap());
+    assert!(destination.fetch(&registry, &blob, 4).await.unwrap() == registry.content);
 }

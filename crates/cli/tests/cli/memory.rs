@@ -1,7 +1,7 @@
-//! Memory use of a registry and of its readers with hostile documents and with clients that do not
-//! read.
+//! Memory use of a registry and of its readers with hostile documents, with clients that do not
+//! read, and with many connections.
 
-use crate::harness::{Registry, cli, ok};
+use crate::harness::{Registry, cli, ok, wait_until};
 use modelpack::spec::{Digest, MAX_MANIFEST_BYTES};
 use modelpack_testkit::{Cli, Output};
 use std::{
@@ -239,4 +239,43 @@ fn a_registry_uses_little_memory_for_clients_that_do_not_read() {
     thread::sleep(Duration::from_secs(1));
     let peak = registry.peak_memory();
     assert!(peak < 96, "500 readers used {peak} MiB");
+}
+
+/// What the program itself needs, in MiB, if it is built with optimisation. In a build for tests it
+/// is larger, so it is not measured.
+const PROGRAM: u64 = 13;
+
+/// The peak memory in MiB of a pull of one large file while this many connections fetch, without
+/// the program itself.
+fn memory_of_a_pull(registry: &Registry, size: u64, connections: usize) -> u64 {
+    let proxy = registry.behind(vec![]);
+    // Slow connections, so that more of them help.
+    proxy.set_rate(Some(1_000_000));
+    let (cli, limit) = (cli(), connections.to_string());
+    let reference = format!("{}/a/b:v1", proxy.address());
+    let pull = cli.start(["pull", &reference, "-o", "out", "--connections", &limit]);
+    wait_until("all connections fetch", || proxy.most_bodies() >= connections);
+    // Now as fast as possible, so that their buffers are full, until shortly before the end.
+    proxy.hold_after(Some(size - proxy.traffic().total().to_client - (16 << 20)));
+    proxy.set_rate(None);
+    wait_until("almost all bytes have passed", || proxy.is_holding());
+    let peak = pull.peak_data();
+    proxy.hold_after(None);
+    pull.wait().expect_code(0);
+    peak >> 10
+}
+
+#[test]
+fn each_connection_of_a_pull_uses_little_memory() {
+    // Long enough that each of 32 connections gets a range.
+    const SIZE: u64 = 640 << 20;
+    let registry = Registry::start();
+    let cli = cli();
+    fs::create_dir(cli.home().join("model")).unwrap();
+    fs::File::create(cli.home().join("model/model.bin")).unwrap().set_len(SIZE).unwrap();
+    ok(&cli, &format!("push model {}", registry.reference("a/b:v1")));
+    let few = memory_of_a_pull(&registry, SIZE, 16);
+    assert!(PROGRAM + few <= 28, "16 connections used {few} MiB");
+    let many = memory_of_a_pull(&registry, SIZE, 32);
+    assert!(many <= few + 12, "16 connections used {few} MiB, and 32 used {many} MiB");
 }

@@ -111,8 +111,8 @@ async fn bytes_of_an_upload_that_changed_while_no_registry_ran_are_found_out() {
     let upload = registry.begin("a/b").await;
     registry.patch(&upload).body(content[..50_000].to_vec()).send().await.unwrap();
     end(registry).await;
-    let file = fs::read_dir(directory.path().join("partials")).unwrap().map(|file| file.unwrap().path());
-    let file = file.filter(|path| path.extension().is_none()).next().unwrap();
+    let mut files = fs::read_dir(directory.path().join("partials")).unwrap().map(|file| file.unwrap().path());
+    let file = files.find(|path| path.extension().is_none()).unwrap();
     let mut bytes = fs::read(&file).unwrap();
     bytes[17] ^= 1;
     fs::write(&file, bytes).unwrap();

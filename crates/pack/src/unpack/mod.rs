@@ -29,7 +29,10 @@ use contents::invalid;
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
-use modelpack_transfer::{Body, Connections, Error, Partial, Progress, RESUMABLE, Source, Verifier, blocking, fetch, for_each_concurrent};
+use modelpack_transfer::{
+    Attempt, Body, Connections, Error, Partial, Progress, RESUMABLE, Source, Verifier, blocking, fetch, for_each_concurrent,
+    retried_if_damaged,
+};
 use raw::{Found, RawFile};
 use serde::Serialize;
 use staging::Staging;
@@ -388,7 +391,7 @@ impl Unpacking<'_> {
         let (body, fetched) = if is_here || blob.size < RESUMABLE {
             (self.source.blob(blob, 0..blob.size).await?.counted(part), None)
         } else {
-            let fetched = self.fetch_archive(staging, layer, &part).await?;
+            let fetched = retried_if_damaged(|| self.fetch_archive(staging, layer, &part)).await?;
             (Body::from_file(fetched.file()), Some(fetched))
         };
         let what = name(layer);
@@ -406,17 +409,15 @@ impl Unpacking<'_> {
     }
 
     /// Fetches an archive and verifies it.
-    async fn fetch_archive(&self, staging: &Arc<Staging>, layer: &Layer, part: &Arc<Progress>) -> Result<Arc<Partial>, Error> {
-        loop {
-            let partial = Arc::new(staging.partials().begin_or_wait(&layer.descriptor, &name(layer), &self.options.progress).await?);
-            fetch(self.source, &layer.descriptor, &partial, &self.options.connections, part).await?;
-            let fetched = partial.clone();
-            match blocking(move || fetched.verify()).await {
-                Ok(_) => return Ok(partial),
-                // What was there before may have been damaged meanwhile. Then all of it is fetched.
-                Err(Error::WrongDigest { .. }) if partial.resumed() > 0 => {}
-                Err(error) => return Err(error),
-            }
+    async fn fetch_archive(&self, staging: &Arc<Staging>, layer: &Layer, part: &Arc<Progress>) -> Attempt<Arc<Partial>> {
+        let new = |error| (error, false);
+        let begun = staging.partials().begin_or_wait(&layer.descriptor, &name(layer), &self.options.progress).await;
+        let partial = Arc::new(begun.map_err(new)?);
+        fetch(self.source, &layer.descriptor, Arc::new(partial.clone()), &self.options.connections, part).await.map_err(new)?;
+        let fetched = partial.clone();
+        match blocking(move || fetched.verify()).await {
+            Ok(_) => Ok(partial),
+            Err(error) => Err((error, partial.resumed() > 0)),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
 use modelpack_store::{DigestCache, Settled, Stamp};
-use modelpack_transfer::{Body, Error, FileRange, RESUMABLE, Result, blocking, fetch, read_bytes};
+use modelpack_transfer::{Attempt, Body, Error, FileRange, RESUMABLE, Result, blocking, fetch, read_bytes, retried_if_damaged};
 use std::{
     fs::{File, Permissions},
     io::Write,
@@ -101,22 +101,16 @@ impl Unpacking<'_> {
         if file.layer.descriptor.size < RESUMABLE {
             return self.write_small(staging, file).await;
         }
-        match self.write_partial(staging, file).await {
-            // What was there before may have been damaged meanwhile. Then all of it is fetched.
-            Err((Error::WrongDigest { .. }, true)) => self.write_partial(staging, file).await,
-            written => written,
-        }
-        .map_err(|(error, _)| error)
+        retried_if_damaged(|| self.write_partial(staging, file)).await
     }
 
-    /// With an error, returns whether a part of the file was there before.
-    async fn write_partial(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Result<Placed, (Error, bool)> {
+    async fn write_partial(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Attempt<Placed> {
         let new = |error| (error, false);
         let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
         let partial = staging.partials().begin_or_wait(blob, &name(file.layer), &self.options.progress).await.map_err(new)?;
         let (is_resumed, partial) = (partial.resumed() > 0, Arc::new(partial));
         let part = self.options.progress.part(file.path.as_str(), blob.size);
-        fetch(self.source, blob, &partial, &self.options.connections, &part).await.map_err(new)?;
+        fetch(self.source, blob, Arc::new(partial.clone()), &self.options.connections, &part).await.map_err(new)?;
         let (staging, path, force) = (staging.clone(), file.path.clone(), self.options.force);
         let place = move || {
             let located = staging.destination().locate(&path);

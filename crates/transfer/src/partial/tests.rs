@@ -270,3 +270,24 @@ async fn several_tasks_write_bodies_and_a_large_file_is_copied() {
     assert_eq!(partial.clone().write(0, body).await.unwrap(), 12_000_000);
     scene.commit(&partial).unwrap();
 }
+
+#[test]
+fn a_task_far_ahead_of_the_hash_waits_until_it_can_hash() {
+    let len = FAR_BEHIND as usize + 100_000;
+    let content = vec![0; len];
+    let scene = Scene { directory: tempfile::tempdir().unwrap(), blob: Descriptor::of("x/x", &content), content };
+    let partial = scene.begin();
+    let another = partial.hashing();
+    scene.write(&partial, 0..len - 100_000);
+    assert_eq!(another.verifier.count(), 0, "another task hashes");
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| scene.write(&partial, len - 100_000..len));
+        while !partial.missing().is_empty() {
+            std::thread::yield_now();
+        }
+        drop(another);
+        writing.join().unwrap();
+    });
+    assert_eq!(partial.hashing().verifier.count(), CATCH_UP);
+    scene.commit(&partial).unwrap();
+}

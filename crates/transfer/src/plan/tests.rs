@@ -20,21 +20,18 @@ impl Choices {
     }
 }
 
-/// Blobs, what arrived of them, and how often bytes arrived that were there already.
+/// A blob, what arrived of it, and how many bytes arrived that were there already.
 struct Transfer {
     plan: Plan,
-    wanted: Vec<(Ranges, Order)>,
-    arrived: Vec<Ranges>,
+    wanted: Ranges,
+    arrived: Ranges,
     twice: u64,
     under_way: Vec<Fetch>,
 }
 
 impl Transfer {
-    fn of(wanted: Vec<(Ranges, Order)>) -> Self {
-        let mut plan = Plan::new();
-        wanted.iter().enumerate().for_each(|(blob, (missing, order))| plan.add(blob, missing.clone(), *order));
-        let arrived = vec![Ranges::new(); wanted.len()];
-        Self { plan, wanted, arrived, twice: 0, under_way: Vec::new() }
+    fn of(wanted: Ranges, order: Order) -> Self {
+        Self { plan: Plan::new(wanted.clone(), order), wanted, arrived: Ranges::new(), twice: 0, under_way: Vec::new() }
     }
 
     /// Lets a free connection ask. Whether it got something to do.
@@ -42,15 +39,15 @@ impl Transfer {
         let Some(fetch) = self.plan.next(connections) else { return false };
         let rest = fetch.rest();
         assert!(!rest.is_empty());
-        let (missing, order) = &self.wanted[fetch.blob()];
-        assert!(missing.contains(rest.clone()), "{rest:?} of {missing:?}");
-        if *order == Order::Sequential {
-            assert!(self.under_way.iter().all(|other| other.blob() != fetch.blob()), "two fetches of a sequential blob");
-            let before = missing.complement(u64::MAX).iter().chain(self.arrived[fetch.blob()].iter()).collect::<Ranges>();
+        assert!(self.wanted.contains(rest.clone()), "{rest:?} of {:?}", self.wanted);
+        if self.plan.order == Order::Sequential {
+            assert!(self.under_way.is_empty(), "two fetches of a sequential blob");
+            let before = self.wanted.complement(u64::MAX).iter().chain(self.arrived.iter()).collect::<Ranges>();
             assert_eq!(before.end_of_prefix(), rest.start, "a sequential blob with a gap");
         } else {
             assert!(rest.end - rest.start < LONGEST + SHORTEST_REST);
-            assert!(rest.end.is_multiple_of(ALIGNMENT) || !missing.contains(rest.start..rest.end + 1), "{rest:?} of {missing:?}");
+            let is_aligned = rest.end.is_multiple_of(ALIGNMENT) || !self.wanted.contains(rest.start..rest.end + 1);
+            assert!(is_aligned, "{rest:?} of {:?}", self.wanted);
         }
         self.under_way.push(fetch);
         true
@@ -61,50 +58,45 @@ impl Transfer {
         let fetch = &self.under_way[at];
         let start = fetch.rest().start;
         let range = start..start + fetch.advance(len as usize) as u64;
-        let arrived = &mut self.arrived[fetch.blob()];
-        assert!(self.wanted[fetch.blob()].0.contains(range.clone()));
-        let before = arrived.total();
-        arrived.insert(range.clone());
-        self.twice += range.end - range.start - (arrived.total() - before);
+        assert!(self.wanted.contains(range.clone()));
+        let before = self.arrived.total();
+        self.arrived.insert(range.clone());
+        self.twice += range.end - range.start - (self.arrived.total() - before);
         if fetch.rest().is_empty() {
-            let fetch = self.under_way.swap_remove(at);
-            self.plan.done(fetch);
+            self.end(at);
         }
     }
 
-    /// A fetch fails after some of what arrived was lost, up to its last `lost` bytes.
-    fn fail(&mut self, at: usize, lost: u64) {
+    /// A fetch ends, complete or not.
+    fn end(&mut self, at: usize) {
         let fetch = self.under_way.swap_remove(at);
-        let (blob, start) = (fetch.blob(), fetch.rest().start);
-        let arrived = &mut self.arrived[blob];
-        let from = arrived.iter().rfind(|range| range.end == start).map_or(start, |range| range.start.max(start.saturating_sub(lost)));
-        arrived.remove(from..start);
-        self.plan.failed(fetch, from);
+        self.plan.done(fetch);
     }
 
     fn assert_complete(&self) {
-        assert!(self.plan.is_empty() && self.under_way.is_empty());
-        for (blob, ((missing, _), arrived)) in self.wanted.iter().zip(&self.arrived).enumerate() {
-            assert!(self.plan.is_finished(blob));
-            assert_eq!(missing, arrived);
-        }
+        assert!(self.plan.missing.is_empty() && self.plan.under_way.is_empty() && self.under_way.is_empty());
+        assert_eq!((&self.arrived, self.twice), (&self.wanted, 0));
     }
 }
 
-fn blobs() -> impl Strategy<Value = Vec<(Ranges, Order)>> {
+fn missing() -> impl Strategy<Value = Ranges> {
     let gap = (0..300 * MIB, prop_oneof![0..100u64, 0..10 * MIB, 0..200 * MIB]).prop_map(|(start, len)| start..start + len);
-    let order = prop_oneof![3 => Just(Order::Any), 1 => Just(Order::Sequential)];
-    let missing = collection::vec(gap, 0..4).prop_map(Ranges::from_iter);
-    collection::vec((missing, order), 0..8)
+    collection::vec(gap, 0..6).prop_map(Ranges::from_iter)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_missing_byte_is_fetched_once_and_no_other(wanted in blobs(), connections in 1..20usize, seed in any::<u64>(), fails in any::<bool>()) {
+    fn every_missing_byte_is_fetched_once_and_no_other(
+        wanted in missing(),
+        order in prop_oneof![3 => Just(Order::Any), 1 => Just(Order::Sequential)],
+        connections in 1..20usize,
+        seed in any::<u64>(),
+        fails in any::<bool>(),
+    ) {
         let mut choices = Choices(seed);
-        let mut transfer = Transfer::of(wanted);
+        let mut transfer = Transfer::of(wanted, order);
         let mut failures_left = if fails { 50 } else { 0 };
         loop {
             // The number of connections changes on the way.
@@ -119,28 +111,10 @@ proptest! {
             let at = choices.below(transfer.under_way.len() as u64) as usize;
             if failures_left > 0 && choices.once_in(8) {
                 failures_left -= 1;
-                transfer.fail(at, 0);
+                transfer.end(at);
             } else {
                 let most = [1, 300 << 10, 20 * MIB][choices.below(3) as usize];
                 transfer.advance(at, 1 + choices.below(most).max(MIB * u64::from(choices.once_in(2))));
-            }
-        }
-        transfer.assert_complete();
-        prop_assert_eq!(transfer.twice, 0);
-    }
-
-    #[test]
-    fn what_is_lost_is_fetched_again(wanted in blobs(), connections in 1..20usize, seed in any::<u64>()) {
-        let mut choices = Choices(seed);
-        let mut transfer = Transfer::of(wanted);
-        let mut failures_left = 50;
-        while transfer.ask(connections) || !transfer.under_way.is_empty() {
-            let at = choices.below(transfer.under_way.len() as u64) as usize;
-            if failures_left > 0 && choices.once_in(4) {
-                failures_left -= 1;
-                transfer.fail(at, choices.below(20 * MIB));
-            } else {
-                transfer.advance(at, 1 + choices.below(20 * MIB));
             }
         }
         transfer.assert_complete();
@@ -148,66 +122,53 @@ proptest! {
 
     /// The fetch that goes on must get the bytes that were to come over the others.
     #[test]
-    fn a_source_without_ranges_ends_too(wanted in blobs(), connections in 1..20usize, seed in any::<u64>()) {
+    fn a_source_without_ranges_ends_too(wanted in missing(), connections in 1..20usize, seed in any::<u64>()) {
         let mut choices = Choices(seed);
-        let mut transfer = Transfer::of(wanted);
+        let mut transfer = Transfer::of(wanted, Order::Any);
         while transfer.ask(connections) || !transfer.under_way.is_empty() {
             let at = choices.below(transfer.under_way.len() as u64) as usize;
             let fetch = &transfer.under_way[at];
             transfer.plan.without_ranges(fetch);
-            transfer.wanted[fetch.blob()].1 = Order::Sequential;
             transfer.advance(at, 1 + choices.below(100 * MIB));
         }
         transfer.assert_complete();
-        prop_assert_eq!(transfer.twice, 0);
     }
 }
 
-fn whole(len: u64) -> (Ranges, Order) {
-    (Ranges::from(0..len), Order::Any)
-}
-
-/// All that is given out to this many connections before anything arrives: the blob and the range of each fetch.
-fn first_fetches(wanted: Vec<(Ranges, Order)>, connections: usize) -> Vec<(usize, Range<u64>)> {
-    let mut transfer = Transfer::of(wanted);
+/// All that is given out to this many connections before anything arrives.
+fn first_fetches(wanted: Ranges, order: Order, connections: usize) -> Vec<Range<u64>> {
+    let mut transfer = Transfer::of(wanted, order);
     while transfer.under_way.len() < connections && transfer.ask(connections) {}
-    transfer.under_way.iter().map(|fetch| (fetch.blob(), fetch.rest())).collect()
+    transfer.under_way.iter().map(Fetch::rest).collect()
 }
 
 #[test]
-fn one_large_blob_is_fetched_in_ranges_over_all_connections() {
-    let fetches = first_fetches(vec![whole(2 << 30)], 16);
-    assert_eq!(fetches[0], (0, 0..LONGEST));
+fn a_large_blob_is_fetched_in_ranges_over_all_connections() {
+    let fetches = first_fetches(Ranges::from(0..2 << 30), Order::Any, 16);
+    assert_eq!(fetches[0], 0..LONGEST);
     // The less is left, the shorter is the next one.
-    let lengths: Vec<u64> = fetches.iter().map(|(_, range)| range.end - range.start).collect();
+    let lengths: Vec<u64> = fetches.iter().map(|range| range.end - range.start).collect();
     assert!(lengths.is_sorted_by(|a, b| a >= b) && lengths[15] > SHORTEST, "{lengths:?}");
-    assert!(fetches.windows(2).all(|pair| pair[0].1.end == pair[1].1.start), "{fetches:?}");
-}
-
-#[test]
-fn each_blob_has_one_connection_before_any_has_two() {
-    let large = || whole(1 << 30);
-    let blobs = |fetches: Vec<(usize, _)>| fetches.into_iter().map(|(blob, _)| blob).collect::<Vec<_>>();
-    assert_eq!(blobs(first_fetches(vec![large(), large(), large()], 2)), [0, 1]);
-    assert_eq!(blobs(first_fetches(vec![large(), large(), large()], 5)), [0, 1, 2, 0, 1]);
-    let sequential = (Ranges::from(0..1 << 30), Order::Sequential);
-    assert_eq!(first_fetches(vec![sequential, whole(10)], 3), [(0, 0..1 << 30), (1, 0..10)]);
+    assert!(fetches.windows(2).all(|pair| pair[0].end == pair[1].start), "{fetches:?}");
+    assert!(first_fetches(Ranges::from(0..1 << 30), Order::Sequential, 16).iter().eq(std::iter::once(&(0..1 << 30))));
 }
 
 #[test]
 fn small_blobs_and_gaps_are_fetched_at_once() {
-    assert_eq!(first_fetches(vec![whole(SHORTEST), whole(SHORTEST + MIB)], 2), [(0, 0..SHORTEST), (1, 0..SHORTEST + MIB)]);
+    for len in [10, SHORTEST, SHORTEST + MIB] {
+        assert!(first_fetches(Ranges::from(0..len), Order::Any, 2).iter().eq(std::iter::once(&(0..len))));
+    }
     let gaps = Ranges::from_iter([5..7, 1000..MIB + 3]);
-    assert_eq!(first_fetches(vec![(gaps, Order::Any)], 2), [(0, 5..7), (0, 1000..MIB + 3)]);
+    assert_eq!(first_fetches(gaps, Order::Any, 2), [5..7, 1000..MIB + 3]);
 }
 
 #[test]
 fn what_was_given_back_is_fetched_first() {
-    let mut transfer = Transfer::of(vec![whole(1 << 30)]);
+    let mut transfer = Transfer::of(Ranges::from(0..1 << 30), Order::Any);
     (0..3).for_each(|_| assert!(transfer.ask(4)));
     transfer.advance(1, 5 * MIB);
     let rest = transfer.under_way[1].rest();
-    transfer.fail(1, 0);
+    transfer.end(1);
     assert!(transfer.ask(4));
     assert_eq!(transfer.under_way.last().unwrap().rest(), rest);
 }
@@ -215,7 +176,7 @@ fn what_was_given_back_is_fetched_first() {
 /// A request that is shortened loses what is on its way.
 #[test]
 fn a_fetch_under_way_keeps_all_its_bytes() {
-    let mut transfer = Transfer::of(vec![whole(100 * MIB)]);
+    let mut transfer = Transfer::of(Ranges::from(0..100 * MIB), Order::Any);
     while transfer.ask(4) {}
     let rests: Vec<_> = transfer.under_way.iter().map(Fetch::rest).collect();
     transfer.advance(0, 1 << 40);
@@ -228,36 +189,9 @@ fn a_fetch_under_way_keeps_all_its_bytes() {
 }
 
 #[test]
-fn nothing_more_is_fetched_of_a_blob_that_was_removed() {
-    let mut plan = Plan::new();
-    plan.add(0, Ranges::from(0..1 << 30), Order::Any);
-    plan.add(1, Ranges::from(0..10), Order::Any);
-    let removed = plan.next(1).unwrap();
-    plan.remove(0);
-    assert!(plan.is_finished(0) && !plan.is_finished(1));
-    assert_eq!(removed.advance(1), 0);
-    // A fetch from before says nothing about a blob that was added again.
-    plan.add(0, Ranges::from(0..5), Order::Sequential);
-    plan.failed(removed, 0);
-    let fetches: Vec<_> = std::iter::from_fn(|| plan.next(1)).map(|fetch| (fetch.blob(), fetch.rest())).collect();
-    assert_eq!(fetches, [(1, 0..10), (0, 0..5)]);
-}
-
-#[test]
-fn a_sequential_blob_can_begin_anew() {
-    let mut plan = Plan::new();
-    plan.add(0, Ranges::from(100..1000), Order::Sequential);
-    let fetch = plan.next(4).unwrap();
-    assert_eq!((fetch.rest(), fetch.advance(50)), (100..1000, 50));
-    plan.failed(fetch, 0);
-    assert_eq!(plan.next(4).unwrap().rest(), 0..1000);
-}
-
-#[test]
 fn the_largest_sizes_do_not_overflow() {
-    let mut plan = Plan::new();
-    plan.add(0, Ranges::from(0..u64::MAX), Order::Any);
-    plan.add(1, Ranges::from(u64::MAX - 10..u64::MAX), Order::Any);
+    let mut plan = Plan::new(Ranges::from(0..u64::MAX), Order::Any);
     assert_eq!(plan.next(1).unwrap().rest(), 0..LONGEST);
+    let mut plan = Plan::new(Ranges::from(u64::MAX - 10..u64::MAX), Order::Any);
     assert_eq!(plan.next(usize::MAX).unwrap().rest(), u64::MAX - 10..u64::MAX);
 }
