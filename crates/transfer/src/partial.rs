@@ -265,9 +265,8 @@ impl PartialDirectory {
 
     fn remove(&self, name: &str) {
         // The journal goes first: without it the file says nothing. What cannot be removed is found by the next owner.
-        for name in [journal::name(name), name.to_owned()] {
-            let _ = unlinkat(&self.0.directory, name, AtFlags::empty());
-        }
+        journal::remove(&self.0, name);
+        let _ = unlinkat(&self.0.directory, name, AtFlags::empty());
     }
 }
 
@@ -411,7 +410,7 @@ impl Partial {
         }
         adopt(&self.file, &verified)?;
         self.is_over.store(true, Relaxed);
-        let _ = unlinkat(&self.place.0.directory, journal::name(&self.name), AtFlags::empty());
+        journal::remove(&self.place.0, &self.name);
         Ok(verified)
     }
 

@@ -90,10 +90,22 @@ pub(super) fn name(of: &str) -> String {
     format!("{of}.journal")
 }
 
+/// The name of a journal that is being made, until it replaces the earlier one.
+pub(super) fn new_name(of: &str) -> String {
+    format!("{}.new", name(of))
+}
+
+/// Removes the journal of the file `of`, and what a killed process left of a new one.
+pub(super) fn remove(place: &Place, of: &str) {
+    for name in [name(of), new_name(of)] {
+        let _ = unlinkat(&place.directory, name, AtFlags::empty());
+    }
+}
+
 impl Journal {
     /// Begins the journal of the file `of`, with these bytes, which are on the disk. It replaces an earlier journal in one step.
     pub(super) fn create(place: &Place, of: &str, subject: impl Into<Subject>, synced: &Ranges) -> Result<Self> {
-        let (name, new) = (name(of), format!("{}.new", name(of)));
+        let (name, new) = (name(of), new_name(of));
         let path = place.path.join(&name);
         let mut text = format!("{HEAD}\n{}\n", subject.into().line);
         if let Some(boot) = &place.boot {

@@ -58,6 +58,27 @@ impl Scene {
     }
 }
 
+/// A process can be killed while it replaces the journal.
+#[test]
+fn what_a_killed_process_left_of_a_new_journal_is_removed_with_the_old_one() {
+    let scene = Scene::new(200_000);
+    let unfinished = scene.place().0.path.join(journal::new_name(&scene.place().name(&scene.blob.digest)));
+    let partial = scene.begin();
+    scene.kill(partial);
+    fs::write(&unfinished, "modelpack-partial").unwrap();
+    let partial = scene.begin();
+    assert!(unfinished.exists(), "the journal was not replaced");
+    scene.write(&partial, 0..200_000);
+    scene.commit(&partial).unwrap();
+    drop(partial);
+    assert_eq!(scene.names(), ["blob"]);
+
+    scene.kill(scene.begin());
+    fs::write(&unfinished, "modelpack-partial").unwrap();
+    assert_eq!(scene.place().clear(|_| true).unwrap().len(), 1);
+    assert_eq!(scene.names(), ["blob"]);
+}
+
 #[test]
 fn bytes_in_any_order_become_the_blob_and_nothing_else_is_left() {
     let scene = Scene::new(5_000_000);
