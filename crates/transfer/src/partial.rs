@@ -265,7 +265,7 @@ impl PartialDirectory {
 
     fn remove(&self, name: &str) {
         // The journal goes first: without it the file says nothing. What cannot be removed is found by the next owner.
-        for name in [journal::name(name), name.to_owned()] {
+        for name in [journal::new_name(name), journal::name(name), name.to_owned()] {
             let _ = unlinkat(&self.0.directory, name, AtFlags::empty());
         }
     }

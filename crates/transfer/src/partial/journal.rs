@@ -90,10 +90,15 @@ pub(super) fn name(of: &str) -> String {
     format!("{of}.journal")
 }
 
+/// The name of a journal until it is complete.
+pub(super) fn new_name(of: &str) -> String {
+    format!("{of}.journal.new")
+}
+
 impl Journal {
     /// Begins the journal of the file `of`, with these bytes, which are on the disk. It replaces an earlier journal in one step.
     pub(super) fn create(place: &Place, of: &str, subject: impl Into<Subject>, synced: &Ranges) -> Result<Self> {
-        let (name, new) = (name(of), format!("{}.new", name(of)));
+        let (name, new) = (name(of), new_name(of));
         let path = place.path.join(&name);
         let mut text = format!("{HEAD}\n{}\n", subject.into().line);
         if let Some(boot) = &place.boot {
