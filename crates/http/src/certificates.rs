@@ -21,8 +21,8 @@ pub struct Certificates {
     pub additional: Vec<Authorities>,
     /// Directories in which a directory has the certificates for one server, and its host and port as its name, as Docker and Podman have
     /// them (containers-certs.d(5)). The first that exists for a server is used. In it, `NAME.crt` is an authority that is trusted in
-    /// addition, for this server only, and `NAME.cert` with the key `NAME.key` is the certificate of the client; of several ones, the first
-    /// by name.
+    /// addition, for this server only, and `NAME.cert` with the key `NAME.key` is the certificate of the client. Only one is
+    /// allowed.
     pub directories: Vec<PathBuf>,
 }
 
@@ -152,6 +152,12 @@ impl ServerCertificates {
         let mut files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().map_err(unreadable)?;
         files.sort();
         let mut own = Self { place: shown.clone(), authorities: Vec::new(), identity: None };
+        let of_client = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "cert"));
+        let of_client: Vec<_> = of_client.filter_map(|file| file.file_name()?.to_str()).collect();
+        if of_client.len() > 1 {
+            let why = format!("it has several certificates of the client: {}; only one can be used for a server", of_client.join(", "));
+            return Err(wrong(&shown, why, None));
+        }
         for file in &files {
             match file.extension().and_then(|extension| extension.to_str()) {
                 Some("crt") => {
@@ -159,8 +165,7 @@ impl ServerCertificates {
                     own.authorities.extend(authorities.read()?);
                 }
                 Some("cert") => {
-                    let identity = identity(file)?;
-                    own.identity.get_or_insert(identity);
+                    own.identity = Some(identity(file)?);
                 }
                 Some("key") if !files.contains(&file.with_extension("cert")) => {
                     let why = format!("it is the key of a certificate that is not there, {}", file.with_extension("cert").display());

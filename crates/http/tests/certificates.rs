@@ -104,6 +104,14 @@ async fn a_directory_of_certificates_that_is_wrong_is_told_with_the_file() {
         // It is read only for this server.
         assert_eq!(get(&options, &url.replace("https:", "http:")).await.err().map(|e| e.to_string().contains(told)), Some(false));
     }
+    let several = TempDir::new().unwrap();
+    for name in ["a.cert", "a.key", "b.cert", "b.key"].map(|file| format!("{name}/{file}")) {
+        written(&several, &name, if name.ends_with("key") { CLIENT_KEY } else { CLIENT });
+    }
+    let options = ClientOptions::default().certificates(Certificates::default().directories(vec![several.path().to_owned()]));
+    let error = get(&options, &url).await.unwrap_err();
+    let told = format!("{}/{name}: it has several certificates of the client: a.cert, b.cert; ", several.path().display());
+    assert!(matches!(error, Error::Setting { .. }) && error.to_string().contains(&told), "{error}");
     let pair = TempDir::new().unwrap();
     written(&pair, &format!("{name}/client.cert"), CLIENT);
     written(&pair, &format!("{name}/client.key"), "-----BEGIN PRIVATE KEY-----\nhidden\n-----END PRIVATE KEY-----\n");

@@ -209,14 +209,14 @@ impl Modelpack {
             }
             Place::Store(reference) => {
                 let lease = self.lease(&reference.repository).await?;
-                let repository = self.writable_store()?.repository(&reference.repository);
+                let repository = self.writable_store()?.repository(&reference.repository).with_progress(self.progress.clone());
                 // An unreadable index is reported now, before all bytes are moved.
                 repository.layout().entry(&reference.selector).await?;
                 (TargetKind::Store(repository), reference.selector.clone(), Some(lease))
             }
             Place::Layout(path, at) => {
                 let (selector, entry_name) = written_to(at.clone().unwrap_or(otherwise));
-                let layout = Layout::naming(path, entry_name);
+                let layout = Layout::naming(path, entry_name).with_progress(self.progress.clone());
                 // Files that cannot be removed do no harm.
                 let _ = layout.remove_abandoned().await;
                 (TargetKind::Sink(Box::new(layout)), selector, None)

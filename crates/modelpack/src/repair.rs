@@ -89,7 +89,7 @@ impl Modelpack {
     /// ```
     pub async fn repair(&self, place: &Place) -> Result<RepairedArtifact> {
         let reference = in_store(place)?;
-        let repository = self.writable_store()?.repository(&reference.repository);
+        let repository = self.writable_store()?.repository(&reference.repository).with_progress(self.progress.clone());
         if !repository.exists() {
             return Err(StoreError::not_found(reference.to_string()).into());
         }

@@ -8,7 +8,7 @@ use crate::{
     scene::{Scene, Violation, abandoned, expect_failure, finish, shown},
     task::{Prepared, Task},
 };
-use effect::{explains, is_temporary};
+use effect::{explains, is_stall, is_temporary};
 use modelpack_testkit::{Failure, FaultProxy, Random, RandomFaults, Running, Signal};
 use plan::{Plan, plan};
 use std::{path::Path, thread, time::Duration};
@@ -16,24 +16,39 @@ use std::{path::Path, thread, time::Duration};
 /// The number of temporary faults that any command survives: a request is sent five times.
 const SURVIVED: usize = 4;
 
+/// The number of silent attempts that any command survives: it gives up after four times its time-out.
+const SILENT: usize = 3;
+
 /// The faults of a round.
 enum Faults {
     /// Chosen ones.
     Planned(Plan),
     /// Any request may have one.
-    Random { seed: u64, one_in: u64, at_most: usize },
+    Random { seed: u64, one_in: u64, at_most: usize, stalls: bool },
 }
 
 impl Faults {
     fn description(&self) -> String {
         match self {
             Self::Planned(plan) => plan.description.clone(),
-            Self::Random { one_in, at_most, .. } => format!("a random fault in one of {one_in} requests, at most {at_most}"),
+            Self::Random { one_in, at_most, stalls, .. } => {
+                let stalls = if *stalls { ", with stalls" } else { "" };
+                format!("a random fault in one of {one_in} requests, at most {at_most}{stalls}")
+            }
         }
     }
 
-    fn stalls(&self) -> bool {
-        matches!(self, Self::Planned(plan) if plan.stalls)
+    /// Whether a short time-out of the command ends stalls.
+    fn time_out(&self) -> bool {
+        match self {
+            Self::Planned(plan) => plan.times_out,
+            Self::Random { stalls, .. } => *stalls,
+        }
+    }
+
+    /// Whether the command is ended by a signal while no answer comes.
+    fn interrupt(&self) -> bool {
+        matches!(self, Self::Planned(plan) if plan.interrupts)
     }
 }
 
@@ -42,19 +57,22 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
     let mut scene = Scene::make(modelpack, random)?;
     let proxy = FaultProxy::start(scene.registry.address, Vec::new());
     scene.host = proxy.address().to_string();
-    let prepared = task.prepare(&scene, random)?;
+    let mut prepared = task.prepare(&scene, random)?;
     let read = if task == Task::AttachInRegistry { &scene.old } else { &scene.new };
     let faults = if random.once_in(3) {
         Faults::Planned(plan(task, &scene.new, read, random))
     } else {
         let (one_in, at_most) = random.one_of(&[(2, SURVIVED), (3, 10), (6, 100)]);
-        Faults::Random { seed: random.number(), one_in, at_most }
+        Faults::Random { seed: random.number(), one_in, at_most, stalls: random.once_in(3) }
     };
+    if faults.time_out() {
+        prepared.words.extend(["--timeout", "1s"].map(str::to_owned));
+    }
     let mut attempts = || -> Result<(), Violation> {
         match &faults {
             Faults::Planned(plan) => proxy.set_faults(plan.faults.clone()),
-            Faults::Random { seed, one_in, at_most } => {
-                proxy.set_random_faults(Some(RandomFaults::new(*seed, *one_in).at_most(*at_most)));
+            Faults::Random { seed, one_in, at_most, stalls } => {
+                proxy.set_random_faults(Some(RandomFaults::new(*seed, *one_in).at_most(*at_most).stalls(*stalls)));
             }
         }
         // A user types the same command again. A planned fault may be there forever.
@@ -78,6 +96,9 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
     };
     attempts().map_err(|why| format!("{task:?}, {}: {why}; injected: {:?}", faults.description(), proxy.injected()))?;
     tally.add("requests with a fault", proxy.befallen());
+    if faults.time_out() {
+        tally.add("stalls that a time-out ended", proxy.injected().iter().filter(|failure| is_stall(failure)).count());
+    }
     scene.end().map_err(|why| format!("{task:?}, {}: {why}", faults.description()))
 }
 
@@ -85,7 +106,7 @@ pub fn round(modelpack: &Path, random: &mut Random, tally: &mut Tally) -> Result
 fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faults) -> Result<&'static str, Violation> {
     let before = proxy.befallen();
     let mut running = scene.user.start(&prepared.words);
-    let stalled = faults.stalls() && wait_for_fault(proxy, &mut running);
+    let stalled = faults.interrupt() && wait_for_fault(proxy, &mut running);
     if stalled {
         running.signal(Signal::TERM);
     }
@@ -99,10 +120,16 @@ fn attempt(scene: &Scene, proxy: &FaultProxy, prepared: &Prepared, faults: &Faul
         Faults::Planned(plan) => plan.passes,
         // After the first expiry, tokens are required from the beginning. A registry that refuses the
         // first token as well does not want this client.
-        Faults::Random { .. } => injected.len() <= SURVIVED && expiries < 2 && injected.iter().all(is_temporary),
+        Faults::Random { .. } => {
+            let silent = injected.iter().filter(|failure| is_stall(failure)).count();
+            injected.len() <= SURVIVED && silent <= SILENT && expiries < 2 && injected.iter().all(is_temporary)
+        }
     };
     if !done && passes {
         return Err(format!("the faults are temporary, so the command must continue: {shown}"));
+    }
+    if faults.time_out() && output.stderr.split("nothing came for ").skip(1).any(|waited| !waited.starts_with("1 s")) {
+        return Err(format!("the command waited longer than its time-out: {shown}"));
     }
     if !(done || stalled && output.code == 143) {
         expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?;

@@ -4,9 +4,9 @@ use crate::{
     losses,
     rounds::Tally,
     scene::{Scene, Violation, abandoned, expect_failure, finish, shown},
-    task::Task,
+    task::{Prepared, Task},
 };
-use modelpack_testkit::{Random, Signal};
+use modelpack_testkit::{Random, Running, Signal};
 use std::{
     collections::HashMap,
     fs,
@@ -24,6 +24,76 @@ pub enum Victim {
     Command,
     Registry,
     Both,
+}
+
+/// How a command and its registry are ended.
+pub struct Ending {
+    pub victim: Victim,
+    pub signal: Signal,
+    /// The exit code of what the signal ends at once.
+    pub code: i32,
+    /// Whether the registry is started again before the command has ended.
+    pub restarts_soon: bool,
+}
+
+/// How a command has ended.
+pub struct Ended {
+    /// The command and its result.
+    pub shown: String,
+    /// Whether it succeeded.
+    pub is_done: bool,
+    /// Whether the signal has ended it.
+    pub is_killed: bool,
+    /// Whether its work is there.
+    pub is_new: bool,
+}
+
+impl Ending {
+    /// Waits until all that got the signal have ended, starts the registry again, and waits for the
+    /// command. Fails if one of them did not end as it should, or left something wrong behind.
+    pub fn wait(&self, scene: &mut Scene, running: Running, prepared: &Prepared) -> Result<Ended, Violation> {
+        let Self { victim, signal, code, restarts_soon } = *self;
+        if victim != Victim::Command {
+            let output = scene.registry.wait()?;
+            // On a signal that it can handle, the registry finishes the requests in progress.
+            if output.code != if signal == Signal::KILL { code } else { 0 } {
+                return Err(format!("the registry did not shut down correctly: {}", shown(&["serve"], &output)));
+            }
+            if restarts_soon {
+                scene.registry.restart();
+            }
+        }
+        let output = finish(running, &prepared.words)?;
+        if victim != Victim::Command && !restarts_soon {
+            scene.registry.restart();
+        }
+        let (shown, is_done) = (shown(&prepared.words, &output), output.code == 0);
+        let is_killed = output.code == code && victim != Victim::Registry;
+        if !is_done && !is_killed {
+            match victim {
+                Victim::Command => return Err(format!("the command failed without a fault: {shown}")),
+                _ => expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?,
+            }
+        }
+        let is_new = prepared.expected.check(scene, is_done).map_err(|why| format!("{why}, after {shown}"))?;
+        // A process that was killed with SIGKILL cannot clean up. In all other cases nothing may
+        // remain.
+        if let Some(path) = abandoned(scene.user.home()).filter(|_| !(is_killed && signal == Signal::KILL)) {
+            return Err(format!("{} remains after {shown}", path.display()));
+        }
+        Ok(Ended { shown, is_done, is_killed, is_new })
+    }
+}
+
+impl Ended {
+    /// As it is counted.
+    pub fn how(&self) -> &'static str {
+        match (self.is_done, self.is_killed) {
+            (true, _) => "commands succeeded",
+            (false, true) => "commands killed",
+            (false, false) => "commands failed",
+        }
+    }
 }
 
 /// The run. It remembers the duration of each command, so that the moments of the kills are spread
@@ -57,7 +127,7 @@ impl Kills {
         let (victim, (signal, code)) = (random.one_of(victims), random.one_of(&SIGNALS));
         // Slightly more than the whole duration, because the duration varies.
         let permille = u32::try_from(random.below(1200)).expect("the number is small");
-        let restarts_soon = random.once_in(2);
+        let ending = Ending { victim, signal, code, restarts_soon: random.once_in(2) };
         let moment = self.duration_of(task)? * permille / 1000;
 
         let mut scene = Scene::make(&self.modelpack, random)?;
@@ -69,42 +139,14 @@ impl Kills {
                 running.signal(signal);
             }
             if victim != Victim::Command {
-                let output = scene.registry.stop(signal)?;
-                // On a signal that it can handle, the registry finishes the requests in progress.
-                if output.code != if signal == Signal::KILL { code } else { 0 } {
-                    return Err(format!("the registry did not shut down correctly: {}", shown(&["serve"], &output)));
-                }
-                if restarts_soon {
-                    scene.registry.restart();
-                }
+                scene.registry.signal(signal);
             }
-            let output = finish(running, &prepared.words)?;
-            if victim != Victim::Command && !restarts_soon {
-                scene.registry.restart();
-            }
-            let (shown, done) = (shown(&prepared.words, &output), output.code == 0);
-            let killed = output.code == code && victim != Victim::Registry;
-            if !done && !killed {
-                match victim {
-                    Victim::Command => return Err(format!("the command failed without a fault: {shown}")),
-                    _ => expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?,
-                }
-            }
-            let is_new = prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
-            // A process that was killed with SIGKILL cannot clean up. In all other cases nothing
-            // may remain.
-            if let Some(path) = abandoned(scene.user.home()).filter(|_| !(killed && signal == Signal::KILL)) {
-                return Err(format!("{} remains after {shown}", path.display()));
-            }
-            if !(task == Task::Remove && is_new) {
+            let ended = ending.wait(&mut scene, running, &prepared)?;
+            if !(task == Task::Remove && ended.is_new) {
                 scene.ok_words(&prepared.words)?;
                 prepared.expected.check(&scene, true).map_err(|why| format!("after the same command was repeated: {why}"))?;
             }
-            Ok(match (done, killed) {
-                (true, _) => "commands succeeded",
-                (false, true) => "commands killed",
-                (false, false) => "commands failed",
-            })
+            Ok(ended.how())
         };
         let in_context = |why| format!("{task:?}, {victim:?} ended by {signal:?} after {permille}/1000 of its duration: {why}");
         let how = attempt().map_err(in_context)?;

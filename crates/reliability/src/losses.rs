@@ -2,10 +2,10 @@
 //! command moves again are counted on the wire.
 
 use crate::{
-    kills::{SIGNALS, Victim},
+    kills::{Ending, SIGNALS, Victim},
     power_cut,
     rounds::Tally,
-    scene::{PATIENCE, Scene, Version, Violation, abandoned, expect_failure, finish, shown, wait_for_hold},
+    scene::{PATIENCE, Scene, Version, Violation, wait_for_hold},
     task::Task,
 };
 use modelpack_testkit::{FaultProxy, Random, Running, Signal, Traffic};
@@ -44,8 +44,10 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
     let before = proxy.traffic();
     let moment = random.below(scene.new.blobs.iter().map(|blob| blob.size).sum());
     let pause = Duration::from_millis(random.below(20));
-    let restarts_soon = random.once_in(2);
-    let loses_power = victim == Victim::Command && signal == Signal::KILL && RESUMABLE.contains(&task) && random.once_in(2);
+    let ending = Ending { victim, signal, code, restarts_soon: random.once_in(2) };
+    // The machine with the partial blobs: that of the user, or that of the registry.
+    let is_on_disk = if RESUMABLE.contains(&task) { victim == Victim::Command } else { victim == Victim::Both };
+    let loses_power = is_on_disk && signal == Signal::KILL && random.once_in(2);
 
     let mut attempt = || {
         proxy.hold_after(Some(moment));
@@ -62,46 +64,29 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
             scene.registry.signal(signal);
         }
         if victim != Victim::Registry {
-            // Its connections end with it. What it had sent and the proxy has not taken is lost.
             wait_for_end(&mut running).map_err(|why| format!("{why}: `{}`", prepared.words.join(" ")))?;
+        }
+        if victim != Victim::Registry || signal == Signal::KILL {
+            // Its connections end with it. What it had sent and the proxy has not taken is lost, and
+            // nothing that the proxy would still send arrives.
             proxy.cut();
         }
         proxy.hold_after(None);
-        if victim != Victim::Command {
-            let output = scene.registry.wait()?;
-            if output.code != if signal == Signal::KILL { code } else { 0 } {
-                return Err(format!("the registry did not shut down correctly: {}", shown(&["serve"], &output)));
-            }
-            if restarts_soon {
-                scene.registry.restart();
-            }
-        }
-        let output = finish(running, &prepared.words)?;
-        if victim != Victim::Command && !restarts_soon {
-            scene.registry.restart();
-        }
-        let (shown, done) = (shown(&prepared.words, &output), output.code == 0);
-        let killed = output.code == code && victim != Victim::Registry;
-        if !done && !killed {
-            match victim {
-                Victim::Command => return Err(format!("the command failed without a fault: {shown}")),
-                _ => expect_failure(&output).map_err(|why| format!("{why}: {shown}"))?,
-            }
-        }
-        prepared.expected.check(&scene, done).map_err(|why| format!("{why}, after {shown}"))?;
-        if let Some(path) = abandoned(scene.user.home()).filter(|_| !(killed && signal == Signal::KILL)) {
-            return Err(format!("{} remains after {shown}", path.display()));
-        }
+        let ended = ending.wait(&mut scene, running, &prepared)?;
         let first = proxy.traffic().since(&before);
-        let lost = if loses_power && killed { power_cut::simulate(scene.user.home(), random)? } else { 0 };
+        let lost = match victim {
+            _ if !loses_power || !ended.is_killed => 0,
+            Victim::Command => power_cut::simulate(scene.user.home(), random)?,
+            // It was started again, but has opened no upload yet.
+            _ => power_cut::simulate(&scene.registry.root(), random)?,
+        };
         scene.ok_words(&prepared.words)?;
         prepared.expected.check(&scene, true).map_err(|why| format!("after the same command was repeated: {why}"))?;
 
         let moved = proxy.traffic().since(&before);
         let again = moved.total().total().saturating_sub(size_of(&moved, &scene.new));
-        // An archive is written from its beginning again, so all that was read for it is. A registry
-        // keeps open uploads in memory, so they end with it.
-        let begins_again = task == Task::CopyToArchive || victim != Victim::Command && !RESUMABLE.contains(&task);
+        // An archive is written from its beginning again, so all that was read for it is.
+        let begins_again = task == Task::CopyToArchive;
         let may_be = if begins_again { first.total().total() } else { connections * allowed + unread + lost };
         tally.add("bytes moved", count(moved.total().total()));
         if !begins_again {
@@ -111,20 +96,17 @@ pub fn round(modelpack: &Path, allowed: u64, random: &mut Random, tally: &mut Ta
         if again > may_be {
             return Err(format!(
                 "{again} bytes were moved again, of {} in all, and only {may_be} may be ({connections} connections, {unread} bytes on their \
-                 way, {lost} lost by a power failure), after {shown}; first {:?}, then {:?}",
+                 way, {lost} lost by a power failure), after {}; first {:?}, then {:?}",
                 moved.total().total(),
+                ended.shown,
                 first,
                 proxy.traffic().since(&before).since(&first)
             ));
         }
-        if loses_power && killed {
+        if loses_power && ended.is_killed {
             return Ok("commands killed by a power failure");
         }
-        Ok(match (done, killed) {
-            (true, _) => "commands succeeded",
-            (false, true) => "commands killed",
-            (false, false) => "commands failed",
-        })
+        Ok(ended.how())
     };
     let in_context = |why| format!("{task:?} of {size} bytes, {victim:?} ended by {signal:?} after {moment} bytes: {why}");
     let how = attempt().map_err(in_context)?;

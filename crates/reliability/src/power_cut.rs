@@ -12,10 +12,10 @@ use std::{
 
 /// Rewrites the journals below `home` as if the machine had been started again, with some of the
 /// written bytes on the disk and zeros in the place of the others. Returns how many bytes of
-/// partial blobs are lost.
+/// partial blobs and uploads are lost.
 ///
-/// A disk may also lie, and lose bytes that it said were synced. That shows in the digest when all
-/// other bytes have come, so the whole blob is lost as well.
+/// A disk may also lie, and lose bytes of a partial blob that it said were synced. That shows in
+/// the digest when all other bytes have come, so the whole blob is lost as well.
 pub fn simulate(home: &Path, random: &mut Random) -> Result<u64, Violation> {
     let mut journals: Vec<_> = below(home).into_iter().filter(|path| path.extension().is_some_and(|name| name == "journal")).collect();
     journals.sort();
@@ -40,13 +40,12 @@ fn lose(journal: &Path, random: &mut Random) -> Result<u64, Violation> {
             _ => after.push((*line).to_owned()),
         }
     }
-    let lies = !kept.is_empty() && random.once_in(4);
-    let zeroed = if lies { &ranges[..] } else { others };
+    let blob = lines.iter().find_map(|line| line.strip_prefix("blob ")?.split_once(' ')?.1.parse::<u64>().ok());
+    let lies = blob.filter(|_| !kept.is_empty() && random.once_in(4));
+    let zeroed = if lies.is_some() { &ranges[..] } else { others };
     zero(&journal.with_extension(""), zeroed).map_err(|e| format!("cannot change the blob of {}: {e}", journal.display()))?;
     fs::write(journal, after.join("\n") + "\n").map_err(|e| format!("cannot write {}: {e}", journal.display()))?;
-    let blob = lines.iter().find_map(|line| line.strip_prefix("blob ")?.split_once(' ')?.1.parse::<u64>().ok());
-    let blob = blob.ok_or_else(|| format!("{} names no blob", journal.display()))?;
-    Ok(zeroed.iter().map(|range| range.end - range.start).sum::<u64>() + if lies { blob } else { 0 })
+    Ok(zeroed.iter().map(|range| range.end - range.start).sum::<u64>() + lies.unwrap_or_default())
 }
 
 /// The bytes that a line of a journal says are there.

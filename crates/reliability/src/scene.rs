@@ -66,8 +66,8 @@ pub struct Scene {
     /// The version that no registry has.
     pub new: Version,
     pub layering: &'static [&'static str],
-    /// The number of files that are transferred concurrently.
-    pub concurrency: &'static str,
+    /// The highest number of connections.
+    pub connections: &'static str,
 }
 
 impl Scene {
@@ -108,7 +108,7 @@ impl Scene {
         model::write_next(&old, &new, large, random);
         let [old, new] = [pack_apart(&user, old, layering)?, pack_apart(&user, new, layering)?];
         let host = registry.address.to_string();
-        let scene = Self { disk, user, registry, host, old, new, layering, concurrency: random.one_of(&["1", "5"]) };
+        let scene = Self { disk, user, registry, host, old, new, layering, connections: random.one_of(&["1", "5"]) };
         scene.publish("old", "v1")?;
         scene.publish("old", "keep")?;
         Ok(scene)
@@ -176,7 +176,8 @@ impl Scene {
         self.ok(&["prune"])?;
         self.registry.end()?;
         let root = self.registry.root();
-        ok(&self.user, &["prune", "--store", &root.to_string_lossy()])?;
+        // An upload that its client gave up stays until it expires.
+        ok(&self.user, &["prune", "--partial-age", "0", "--store", &root.to_string_lossy()])?;
         match left_over(self.user.home()).or_else(|| left_over(&root)) {
             Some(path) => Err(format!("{} remains after all processes ended and garbage was collected", path.display())),
             None => Ok(()),

@@ -72,7 +72,7 @@ impl Task {
 
     /// Prepares the command. Sometimes the target already holds an earlier result.
     pub fn prepare(self, scene: &Scene, random: &mut Random) -> Result<Prepared, Violation> {
-        let (host, layering, moving) = (&scene.host, scene.layering, ["--concurrency", scene.concurrency]);
+        let (host, layering, moving) = (&scene.host, scene.layering, ["--connections", scene.connections]);
         let reference = format!("{host}/m:v1");
         let again = random.once_in(2);
         let before = again.then(|| scene.old.digest.clone());

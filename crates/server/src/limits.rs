@@ -13,8 +13,9 @@ const LARGE_BUFFERS: usize = 64;
 /// The limits that follow from the number of descriptors of the process.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
-    /// The maximum number of connections that are served. Each may need three descriptors: its socket, the blob that
-    /// it reads or writes, and briefly another file.
+    /// The maximum number of connections that are served. Each may need five descriptors: its
+    /// socket, the blob that it reads or writes, and for an upload its directory, its journal, and
+    /// briefly another file.
     pub(crate) connections: usize,
     /// The maximum number of requests that wait for a lock of the store, each on a thread and with
     /// up to four descriptors.
@@ -25,7 +26,7 @@ impl Limits {
     pub(crate) fn new(descriptors: usize) -> Self {
         let for_the_process_itself = 24;
         let storing = (descriptors / 32).clamp(1, 64);
-        let connections = descriptors.saturating_sub(for_the_process_itself + 4 * storing) / 3;
+        let connections = descriptors.saturating_sub(for_the_process_itself + 4 * storing) / 5;
         Self { connections: connections.clamp(1, 10_000), storing }
     }
 }

@@ -4,7 +4,7 @@ use crate::access::Action;
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
 use modelpack_store::{BlobWriter, Referrers, ReferrersPage, Repository, StoredManifest};
-use modelpack_transfer::{Body, Result, Source};
+use modelpack_transfer::{Body, Result, Source, UploadSession};
 use std::{collections::BTreeSet, marker::PhantomData, ops::Range, time::SystemTime};
 
 /// An [`Action`] as a type.
@@ -120,6 +120,21 @@ impl Permitted<Push> {
     /// See [`Repository::begin_upload`].
     pub async fn begin_upload(&self, algorithm: Algorithm) -> Result<BlobWriter> {
         self.repository.begin_upload(algorithm).await
+    }
+
+    /// See [`Repository::begin_session`].
+    pub async fn begin_session(&self, id: &str, algorithm: Algorithm) -> Result<UploadSession> {
+        self.repository.begin_session(id, algorithm).await
+    }
+
+    /// See [`Repository::open_session`].
+    pub async fn open_session(&self, id: &str) -> Result<Option<UploadSession>> {
+        self.repository.open_session(id).await
+    }
+
+    /// See [`Repository::commit_session`].
+    pub async fn commit_session(&self, session: UploadSession, digest: &Digest) -> Result<u64> {
+        self.repository.commit_session(session, digest).await
     }
 
     /// See [`Repository::spool`].

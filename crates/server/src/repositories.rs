@@ -7,7 +7,7 @@ use crate::{
 use modelpack_spec::{Digest, RepositoryName};
 use modelpack_store::{Repository, Store};
 use modelpack_transfer::{Result, blocking};
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// The repositories of a store, with access control. Cloning is cheap.
@@ -105,6 +105,16 @@ impl Repositories {
     /// See [`Store::remove_abandoned`]. This call blocks.
     pub fn remove_abandoned(&self) -> Result<Vec<(PathBuf, u64)>> {
         self.store.remove_abandoned()
+    }
+
+    /// See [`Store::remove_session`]. This call blocks.
+    pub fn remove_session(&self, id: &str) {
+        self.store.remove_session(id);
+    }
+
+    /// See [`Store::expire_sessions`]. This call blocks.
+    pub fn expire_sessions(&self, idle: Duration, keep: impl Fn(&str) -> bool) -> Result<Vec<(PathBuf, u64)>> {
+        self.store.expire_sessions(idle, keep)
     }
 
     /// See [`Store::check_readable`]. This call blocks.

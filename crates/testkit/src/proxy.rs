@@ -300,8 +300,10 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
             // A side that went away is what half of the faults are about: the connection ends, and so does this task.
             let answers = async { while let Ok(true) = shared.answer(&mut client).await {} };
             tokio::select! {
-                () = answers => {}
+                // First, so that nothing passes after a cut.
+                biased;
                 _ = cut.changed() => {}
+                () = answers => {}
             }
             if client.resets && client.writer.as_ref().set_zero_linger().is_ok() {
                 // Otherwise its end is sent first.
@@ -385,8 +387,8 @@ impl Shared {
             fault.failure.clone()
         });
         let failure = told.or_else(|| lock(&self.random).as_mut()?.next(request))?;
-        // The URL that a redirect leads to is an end.
-        if redirected && matches!(failure, Failure::Redirect) {
+        // The URL that a redirect leads to is an end, and no token is required there.
+        if redirected && matches!(failure, Failure::Redirect | Failure::ExpireTokens) {
             return None;
         }
         lock(&self.injected).push(failure.clone());

@@ -36,8 +36,10 @@ impl Random {
 
     /// So many random bytes.
     pub fn bytes(&mut self, len: u64) -> Vec<u8> {
-        let mut bytes: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| self.number().to_le_bytes()).collect();
-        bytes.truncate(usize::try_from(len).expect("models here are small"));
+        let mut bytes = vec![0; usize::try_from(len).expect("models here are small")];
+        for piece in bytes.chunks_mut(8) {
+            piece.copy_from_slice(&self.number().to_le_bytes()[..piece.len()]);
+        }
         bytes
     }
 }
@@ -52,6 +54,16 @@ mod tests {
     fn the_numbers_are_those_of_splitmix64() {
         let mut random = Random(0);
         assert_eq!([random.number(), random.number()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
+    }
+
+    #[test]
+    fn random_bytes_are_those_of_the_numbers() {
+        let mut random = Random(0);
+        assert_eq!(
+            random.bytes(11),
+            [&0xe220_a839_7b1d_cdaf_u64.to_le_bytes()[..], &0x6e78_9e6a_a1b9_65f4_u64.to_le_bytes()[..3]].concat()
+        );
+        assert_eq!(random.number(), 0x06c4_5d18_8009_454f);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! otherwise by reading the bytes that are there. One process owns a partial blob at a time, which a lock on the file shows.
 
 mod journal;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use rustix::{
     fs::{AtFlags, Dir, Mode, OFlags, openat, statat, unlinkat},
     io::Errno,
 };
+pub use session::{Mark, UploadSession};
 use std::{
     fs::{File, TryLockError},
     io,
@@ -55,7 +57,7 @@ const FAR_BEHIND: u64 = 64 << 20;
 /// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
 const LARGE: u64 = 8 << 20;
 /// How often a task that waits for the owner of a partial blob looks whether it has ended.
-pub const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 const BUFFER: usize = crate::CHUNK;
 
 /// A directory in which partial blobs lie. Each is a file named by its digest, with a journal beside it.
@@ -73,7 +75,7 @@ struct Place {
     boot: Option<String>,
 }
 
-/// A partial blob that nobody owns now.
+/// A partial blob or an upload session that nobody owns now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
     /// Its file.
@@ -103,7 +105,7 @@ impl PartialDirectory {
     pub fn begin(&self, blob: &Descriptor, what: &str) -> Result<Option<Partial>> {
         let name = self.name(&blob.digest);
         let Some(file) = self.own(&name)? else { return Ok(None) };
-        let (journal, Found { present, hashed }) = match Journal::open(&self.0, &name, blob, &file)? {
+        let (journal, Found { present, hashed, .. }) = match Journal::open(&self.0, &name, blob, &file)? {
             Some(found) => found,
             None => {
                 let path = self.0.path.join(&name);
@@ -139,16 +141,13 @@ impl PartialDirectory {
         }))
     }
 
-    /// Like [`begin`](Self::begin), but waits while it has another owner.
-    pub async fn begin_or_wait(&self, blob: &Descriptor, what: &str) -> Result<Partial> {
-        loop {
+    /// Like [`begin`](Self::begin), but waits while it has another owner, and lists this wait in `progress`.
+    pub async fn begin_or_wait(&self, blob: &Descriptor, what: &str, progress: &Arc<Progress>) -> Result<Partial> {
+        wait_for_owner(blob, progress, || {
             let (this, blob, what) = (self.clone(), blob.clone(), what.to_owned());
-            if let Some(partial) = blocking(move || this.begin(&blob, &what)).await? {
-                return Ok(partial);
-            }
-            // To wait for the lock itself could not be cancelled.
-            tokio::time::sleep(POLL).await;
-        }
+            blocking(move || this.begin(&blob, &what))
+        })
+        .await
     }
 
     /// Fails with [`Error::Io`] and [`ErrorKind::StorageFull`](io::ErrorKind::StorageFull) if the file system has too little room for all of
@@ -172,7 +171,7 @@ impl PartialDirectory {
         found.map_or(0, |found| u64::try_from(found.st_blocks).unwrap_or_default().saturating_mul(512))
     }
 
-    /// The partial blobs that nobody owns; blocks.
+    /// The partial blobs and upload sessions that nobody owns; blocks.
     pub fn leftovers(&self) -> Result<Vec<Leftover>> {
         let mut leftovers = Vec::new();
         for name in self.names()? {
@@ -184,7 +183,7 @@ impl PartialDirectory {
         Ok(leftovers)
     }
 
-    /// Removes partial blobs that nobody owns: those that `is_over` says; blocks. Returns them.
+    /// Removes partial blobs and upload sessions that nobody owns: those that `is_over` says; blocks. Returns them.
     pub fn clear(&self, mut is_over: impl FnMut(&Leftover) -> bool) -> Result<Vec<Leftover>> {
         let mut cleared = self.leftovers()?;
         cleared.retain(|leftover| is_over(leftover));
@@ -204,7 +203,7 @@ impl PartialDirectory {
         format!("{}{}-{}", self.0.prefix, digest.algorithm().name(), digest.hex())
     }
 
-    /// The names of the files of partial blobs.
+    /// The names of the files of partial blobs and upload sessions.
     fn names(&self) -> Result<Vec<String>> {
         let failed = |e: Errno| Error::io("list", &self.0.path)(e.into());
         let mut names = Vec::new();
@@ -212,7 +211,8 @@ impl PartialDirectory {
             let entry = entry.map_err(failed)?;
             let Ok(name) = entry.file_name().to_str() else { continue };
             let digest = name.strip_prefix(&self.0.prefix).and_then(|name| name.split_once('-'));
-            if digest.is_some_and(|(algorithm, hex)| format!("{algorithm}:{hex}").parse::<Digest>().is_ok()) {
+            let is_blob = digest.is_some_and(|(algorithm, hex)| format!("{algorithm}:{hex}").parse::<Digest>().is_ok());
+            if is_blob || self.session_id(name).is_some() {
                 names.push(name.to_owned());
             }
         }
@@ -268,6 +268,22 @@ impl PartialDirectory {
         for name in [journal::name(name), name.to_owned()] {
             let _ = unlinkat(&self.0.directory, name, AtFlags::empty());
         }
+    }
+}
+
+/// Repeats `begin` until it returns something, which it does not while the partial blob has another owner. Lists this wait in `progress`.
+pub async fn wait_for_owner<T, F>(blob: &Descriptor, progress: &Arc<Progress>, mut begin: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
+    let mut wait = None;
+    loop {
+        if let Some(begun) = begin().await? {
+            return Ok(begun);
+        }
+        wait = wait.or_else(|| Some(progress.waiting(format!("another process writes {}", blob.display_name()), None)));
+        // To wait for the lock itself could not be cancelled.
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -187,6 +187,6 @@ async fn nothing_goes_on_when_a_fetch_is_dropped() {
     // The partial blob has no owner any more.
     registry.stalls = false;
     let place = PartialDirectory::open(destination.0.path(), "").unwrap();
-    drop(place.begin_or_wait(&blob, "the blob").await.unwrap());
+    drop(place.begin_or_wait(&blob, "the blob", &Arc::default()).await.unwrap());
     assert!(destination.fetch(&registry, &blob, 4).await.unwrap() == registry.content);
 }

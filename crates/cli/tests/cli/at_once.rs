@@ -64,9 +64,9 @@ fn a_waiting_unpack_reports_it_can_be_interrupted_and_continues_when_the_other_i
 
 /// Starts a pull, and another one while the first waits for bytes. Both must succeed, and together
 /// they move each byte of large files once. `check` gets the home directory, the
-/// reference and the model.
+/// reference and the model. The second pull says that it `waits`.
 #[track_caller]
-fn bytes_are_moved_once(arguments: &[&str], check: impl FnOnce(&Cli, &str, &Path)) {
+fn bytes_are_moved_once(arguments: &[&str], waits: &str, check: impl FnOnce(&Cli, &str, &Path)) {
     let (packer, model) = cli_with_model();
     let large: Vec<u8> = (0..6_000_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(model.join("large.bin"), large).unwrap();
@@ -83,8 +83,10 @@ fn bytes_are_moved_once(arguments: &[&str], check: impl FnOnce(&Cli, &str, &Path
     let asked = || proxy.requests().iter().filter(|request| request.path.ends_with("/manifests/v1")).count();
     let first = start();
     wait_until("the first pull waits for bytes", || proxy.is_holding());
-    let second = start();
+    let mut second = start();
     wait_until("the second pull has the manifest", || asked() == 2);
+    let said = second.wait_for_line("waiting");
+    assert_eq!(said.rsplit("; ").next(), Some(waits), "{said}");
     proxy.hold_after(None);
     first.wait().expect_code(0);
     second.wait().expect_code(0);
@@ -99,7 +101,7 @@ fn bytes_are_moved_once(arguments: &[&str], check: impl FnOnce(&Cli, &str, &Path
 
 #[test]
 fn two_pulls_into_one_store_move_the_bytes_once() {
-    bytes_are_moved_once(&[], |cli, reference, model| {
+    bytes_are_moved_once(&[], "waiting: another process writes large.bin", |cli, reference, model| {
         ok(cli, &format!("unpack store:{reference} -o out"));
         assert_same_tree(model, &cli.home().join("out"));
     });
@@ -107,7 +109,7 @@ fn two_pulls_into_one_store_move_the_bytes_once() {
 
 #[test]
 fn two_pulls_into_one_directory_move_the_bytes_once() {
-    bytes_are_moved_once(&["-o", "out"], |cli, _, model| {
+    bytes_are_moved_once(&["-o", "out"], "waiting for it", |cli, _, model| {
         assert_same_tree(model, &cli.home().join("out"));
         assert_eq!(left_behind(&cli.home().join("out")), Vec::<String>::new());
     });

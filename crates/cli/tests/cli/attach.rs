@@ -1,7 +1,7 @@
 //! Files are added to an artifact or replaced in it, and nothing else changes.
 
 use crate::harness::{Registry, cli, cli_with_model, fails, json, ok};
-use modelpack_testkit::{assert_same_tree, fixture};
+use modelpack_testkit::{Failure, Fault, assert_same_tree, fixture};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -59,6 +59,25 @@ fn only_new_blobs_are_transferred() {
     assert!(attached["present"].as_u64().unwrap() > 1_000_000, "weights are mounted: {attached}");
     assert!(attached["moved"].as_u64().unwrap() < 10_000, "{attached}");
     ok(&cli, &format!("verify docker://{v2}"));
+}
+
+#[test]
+fn wrong_bytes_of_the_source_are_the_error_also_within_one_registry() {
+    let (cli, _) = cli_with_model();
+    let registry = Registry::start();
+    ok(&cli, &format!("push model {}", registry.reference("team/tiny:v1")));
+    let inspected = json(&cli, &format!("inspect {}", registry.reference("team/tiny:v1")));
+    let layers = inspected["layers"].as_array().unwrap();
+    let digest = layers.iter().find(|layer| layer["path"] == "README.md").unwrap()["digest"].as_str().unwrap();
+    let no_mount = Failure::Status { code: 405, headers: Vec::new(), body: String::new() };
+    let proxy = registry
+        .behind(vec![Fault::on("POST", "mount=", no_mount), Fault::on("GET", format!("team/tiny/blobs/{digest}"), Failure::FlipByte(3))]);
+    let (source, other) = (format!("docker://{}/team/tiny:v1", proxy.address()), format!("docker://{}/other/tiny:v2", proxy.address()));
+    fs::write(cli.home().join("more.md"), "more").unwrap();
+    for line in [format!("attach more.md -s {source} -t {other}"), format!("cp {source} {other}")] {
+        fails(&cli, &line, 5, &[digest]);
+        assert_eq!(registry.request("GET", "other/tiny/manifests/v2"), 404);
+    }
 }
 
 #[test]

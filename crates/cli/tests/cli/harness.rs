@@ -70,13 +70,19 @@ impl Registry {
     pub(crate) fn start() -> Self {
         let cli = cli();
         let root = store(&cli).join("registry");
-        Self::start_with(cli, root)
+        Self::start_with(cli, "127.0.0.1:0", root)
     }
 
     /// A registry with its files in `root`.
     #[track_caller]
     pub(crate) fn start_in(root: &Path) -> Self {
-        Self::start_with(cli(), root.to_owned())
+        Self::start_with(cli(), "127.0.0.1:0", root.to_owned())
+    }
+
+    /// A registry at the address of an earlier one, with its files.
+    #[track_caller]
+    pub(crate) fn start_at(address: SocketAddr, root: &Path) -> Self {
+        Self::start_with(cli(), &address.to_string(), root.to_owned())
     }
 
     /// Stops it, and serves the same artifacts again.
@@ -84,12 +90,12 @@ impl Registry {
     pub(crate) fn restart(self) -> Self {
         let (cli, root) = (self.cli.clone(), self.root.clone());
         self.end(Signal::TERM).expect_code(0);
-        Self::start_with(cli, root)
+        Self::start_with(cli, "127.0.0.1:0", root)
     }
 
     #[track_caller]
-    fn start_with(cli: Cli, root: PathBuf) -> Self {
-        let mut running = cli.start(["serve", "--listen", "127.0.0.1:0", "--root", root.to_str().unwrap()]);
+    fn start_with(cli: Cli, listen: &str, root: PathBuf) -> Self {
+        let mut running = cli.start(["serve", "--listen", listen, "--root", root.to_str().unwrap()]);
         let line = running.wait_for_line("serving http://");
         let address = line.trim_start_matches("serving http://").split_whitespace().next().unwrap().parse().unwrap();
         Self { running, address, cli, root }

@@ -52,6 +52,36 @@ fn a_push_that_was_ended_in_the_middle_of_a_file_sends_the_rest() {
 }
 
 #[test]
+fn a_push_whose_registry_was_ended_sends_the_rest() {
+    for signal in [Signal::KILL, Signal::TERM] {
+        let (cli, model) = cli_with_model();
+        write_large_file(&model);
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let registry = Registry::start_in(root);
+        let address = registry.address();
+        let proxy = registry.behind(vec![Fault::on("PUT", "/uploads/", Failure::StallRequestAfter(ARRIVED))]);
+        let line = format!("push model {}/tiny:v1", proxy.address());
+        let running = cli.start(line.split_whitespace());
+        wait_until("a part of the file has arrived", || bytes_of_large_file(&proxy) >= ARRIVED);
+        let received =
+            || fs::read_dir(root.join("partials")).map_or(0, |files| files.map(|file| file.unwrap().metadata().unwrap().len()).sum());
+        wait_until("the registry has it", || received() >= ARRIVED);
+        running.signal(Signal::KILL);
+        running.wait();
+        registry.end(signal);
+
+        proxy.set_faults(Vec::new());
+        let registry = Registry::start_at(address, root);
+        ok(&cli, &line);
+        let bytes = bytes_of_large_file(&proxy);
+        assert!((LARGE..=LARGE + 2 * MIB).contains(&bytes), "{signal:?}: {bytes} bytes, {:#?}", proxy.requests());
+        ok(&cli, &format!("pull {} -o out", registry.reference("tiny:v1")));
+        assert_same_tree(&model, &cli.home().join("out"));
+    }
+}
+
+#[test]
 fn a_push_over_a_link_that_is_cut_again_and_again_ends() {
     let (cli, model) = cli_with_model();
     write_large_file(&model);

@@ -52,6 +52,9 @@ struct State {
     demand: Option<Demand>,
     /// The logins that have been looked up, by repository.
     logins: HashMap<String, Option<Login>>,
+    /// The newest identity token (OAuth 2 calls it a refresh token) that the token service has given for the one of a login. It may have
+    /// ended the one before.
+    renewed: HashMap<String, String>,
     /// By the scope of the requests that need them.
     tokens: HashMap<Scope, Token>,
     /// The scopes that the token service has refused. It may grant parts of them.
@@ -67,6 +70,14 @@ impl State {
             scope = narrower;
         }
         scope
+    }
+
+    /// The login, with the newest token if it is an identity token.
+    fn newest(&self, login: Login) -> Login {
+        match login {
+            Login::IdentityToken(stored) => Login::IdentityToken(self.renewed.get(&stored).cloned().unwrap_or(stored)),
+            login => login,
+        }
     }
 
     /// A valid token for a scope: the scope's own token, or another one that covers the scope.
@@ -97,6 +108,7 @@ struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
     expires_in: Option<Value>,
+    refresh_token: Option<String>,
 }
 
 impl TokenAnswer {
@@ -161,7 +173,8 @@ impl Authority {
     /// Requests a token from the token service for requests of a scope (distribution "Token Authentication", and its OAuth 2 form for an
     /// identity token). If the service refuses the wanted scope, smaller scopes are requested.
     async fn fetch<'s>(&self, state: &'s mut State, realm: &Url, service: Option<&str>, scope: &Scope, wanted: Scope) -> Result<&'s Token> {
-        let login = self.login(state, scope).await?;
+        let stored = self.login(state, scope).await?;
+        let login = stored.clone().map(|login| state.newest(login));
         let mut wanted = state.worth_asking(wanted);
         let mut backoff = self.http.backoff();
         let response = loop {
@@ -184,6 +197,10 @@ impl Authority {
         let answer: Option<TokenAnswer> = serde_json::from_slice(&bytes).ok();
         let token = answer.as_ref().and_then(|a| [&a.token, &a.access_token].into_iter().flatten().find(|t| !t.is_empty()));
         let header = token.and_then(|token| secret(format!("Bearer {token}"))).ok_or(status)?;
+        let renewed = answer.as_ref().and_then(|answer| answer.refresh_token.clone()).filter(|token| !token.is_empty());
+        if let (Some(Login::IdentityToken(stored)), Some(renewed)) = (stored, renewed) {
+            state.renewed.insert(stored, renewed);
+        }
         let lifetime = answer.as_ref().and_then(TokenAnswer::lifetime).unwrap_or(DEFAULT_LIFETIME);
         // At most one day, so that no answer can overflow the clock.
         let lifetime = lifetime.min(Duration::from_secs(24 * 60 * 60));

@@ -142,7 +142,7 @@ impl RemoteRepository {
             Ok(response) => {
                 let bytes =
                     self.registry().origin.client().read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
-                let list: ReferrersList = serde_json::from_slice(&bytes).map_err(|e| Error::Invalid { what, why: e.to_string() })?;
+                let list: ReferrersList = serde_json::from_slice(&bytes).map_err(|e| Error::Invalid { what, why: not_valid(&e) })?;
                 Ok(list.manifests.into_iter().flatten().map(|listed| listed.digest).collect())
             }
             Err(error) if lacks_referrers(&error) => {
@@ -151,6 +151,11 @@ impl RemoteRepository {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Why the answer to a request for a list cannot be used.
+fn not_valid(error: &serde_json::Error) -> String {
+    format!("the answer of the registry is not valid: {error}")
 }
 
 fn too_many(what: String) -> Error {
@@ -240,7 +245,7 @@ impl List<'_> {
             left -= bytes.len();
             // JSON allows no control characters except line ends, which mean the same as spaces.
             bytes.iter_mut().filter(|byte| byte.is_ascii_control()).for_each(|byte| *byte = b' ');
-            let page = serde_json::from_str(&String::from_utf8_lossy(&bytes)).map_err(|e| self.invalid(e.to_string()))?;
+            let page = serde_json::from_str(&String::from_utf8_lossy(&bytes)).map_err(|e| self.invalid(not_valid(&e)))?;
             barren = if take(page)? { 0 } else { barren + 1 };
             match next {
                 None => return Ok(()),

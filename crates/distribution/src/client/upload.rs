@@ -18,7 +18,7 @@ use modelpack_transfer::{Body, Error, Result, Upload, Verifier, blocking, verify
 use recovery::{Failed, MIN_PART, Remedy, Sending, Standing, part_after_loss};
 use session::{Chunk, Sent, Session};
 use std::time::Duration;
-use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle, time::timeout};
 use tracing::{debug, info};
 
 /// The maximum number of pieces that wait to be hashed.
@@ -327,9 +327,36 @@ impl RemoteUpload {
     }
 
     /// Sends all of the blob; the registry verifies it against its digest.
+    ///
+    /// If wrong bytes were sent, the error says so, whatever the registry has answered. A file is read again to find this out. Other bytes
+    /// are hashed while they are sent.
     async fn write_blob(&mut self, body: Body, blob: Descriptor) -> Result<()> {
-        let body = UploadBody::of(body).await?;
-        self.send(&body, 0, Some(&blob)).await?;
+        let verifier = Verifier::of(&blob);
+        let (sent, verified) = if let Some(file) = body.file().cloned() {
+            let sent = self.send(&UploadBody::of(body).await?, 0, Some(&blob)).await;
+            let verified = match sent {
+                Err(Error::Protocol { .. }) => blocking(move || file.verify(verifier)).await.map(drop),
+                _ => Ok(()),
+            };
+            (sent, verified)
+        } else {
+            let (body, hashing) = hashed(body, verifier).await?;
+            let sent = self.send(&body, 0, Some(&blob)).await;
+            drop(body);
+            let verified = match sent {
+                Ok(()) | Err(Error::Protocol { .. }) => self.hashed_to_end(hashing).await.and_then(|verifier| {
+                    // Of a session that was continued, the beginning was not read here.
+                    let is_whole = verifier.count() == blob.size;
+                    if is_whole { verifier.finish().map(drop) } else { Ok(()) }
+                }),
+                Err(_) => Ok(()),
+            };
+            (sent, verified)
+        };
+        if let Err(error) = verified {
+            return Err(self.give_up(error, false).await);
+        }
+        sent?;
         self.session = None;
         self.forget().await;
         self.written = Written::Blob(blob);
@@ -343,31 +370,46 @@ impl RemoteUpload {
             // An earlier process has sent more than the bytes that come now.
             self.end_session().await;
         }
-        let (pieces, to_hash) = mpsc::channel(HASHING_QUEUE);
-        let hashing = tokio::spawn(blocking(move || hash(verifier, to_hash)));
-        let body = UploadBody::of(body).await?.hashed_by(pieces);
+        let (body, hashing) = hashed(body, verifier).await?;
         self.send(&body, begins, None).await?;
         let len = body.len().unwrap_or(0);
         drop(body);
-        match timeout(HASHING_PATIENCE, hashing).await {
-            Ok(Ok(hashed)) => {
-                let verifier = hashed?;
+        match self.hashed_to_end(hashing).await {
+            Ok(verifier) => {
                 debug_assert_eq!(verifier.count(), begins + len);
                 self.written = Written::Pieces(verifier);
                 Ok(())
             }
-            _ => Err(self.give_up(Error::network(&self.what, "it was not hashed to its end"), false).await),
+            Err(error) => Err(self.give_up(error, false).await),
+        }
+    }
+
+    /// Waits until all pieces that were sent are hashed.
+    async fn hashed_to_end(&self, hashing: JoinHandle<Result<Verifier>>) -> Result<Verifier> {
+        match timeout(HASHING_PATIENCE, hashing).await {
+            Ok(Ok(hashed)) => hashed,
+            _ => Err(Error::network(&self.what, "it was not hashed to its end")),
         }
     }
 }
 
-/// Hashes pieces, each with its position in the body. Those that are sent again are hashed once.
+/// A body whose pieces are hashed while it is sent.
+async fn hashed(body: Body, verifier: Verifier) -> Result<(UploadBody, JoinHandle<Result<Verifier>>)> {
+    let body = UploadBody::of(body).await?;
+    let (pieces, to_hash) = mpsc::channel(HASHING_QUEUE);
+    let hashing = tokio::spawn(blocking(move || hash(verifier, to_hash)));
+    Ok((body.hashed_by(pieces), hashing))
+}
+
+/// Hashes pieces, each with its position in the body. Those that are sent again are hashed once. A piece is left out if those before it were
+/// not sent from here.
 fn hash(mut verifier: Verifier, mut pieces: mpsc::Receiver<(u64, Bytes)>) -> Result<Verifier> {
     let begins = verifier.count();
     let mut taken = Ok(());
     // What follows bytes that are refused is taken too: whoever sends it does not wait then.
     while let Some((at, piece)) = pieces.blocking_recv() {
-        let known = usize::try_from((verifier.count() - begins).saturating_sub(at)).unwrap_or(usize::MAX);
+        let Some(known) = (verifier.count() - begins).checked_sub(at) else { continue };
+        let known = usize::try_from(known).unwrap_or(usize::MAX);
         taken = taken.and_then(|()| verifier.update(piece.get(known..).unwrap_or_default()));
     }
     taken.map(|()| verifier)

@@ -64,7 +64,7 @@ impl Call {
 impl Registry {
     /// A registry over `repositories`.
     pub fn new(repositories: Repositories, options: RegistryOptions) -> Self {
-        let sessions = Sessions::new(options.upload_idle);
+        let sessions = Sessions::new(repositories.clone(), options.upload_idle);
         let leases = Leases::new(options.lease_idle);
         let (manifest_memory, list_making) = (Semaphore::new(MANIFEST_UNITS), Semaphore::new(LISTS_IN_MAKING));
         let list_memory = Arc::new(Semaphore::new(LISTS));

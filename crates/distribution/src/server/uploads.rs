@@ -11,7 +11,6 @@ use http::{StatusCode, header};
 use modelpack_http::range;
 use modelpack_server::{Answer, Identity, Permitted, Push, Response};
 use modelpack_spec::{Algorithm, Digest, RepositoryName};
-use modelpack_store::BlobWriter;
 use modelpack_transfer::{Upload, blocking};
 use std::future::pending;
 
@@ -29,15 +28,15 @@ impl Registry {
             return Ok(created(name, digest));
         }
         let algorithm = named.or(whole.as_ref().or(mount.as_ref()).map(Digest::algorithm)).unwrap_or(Algorithm::Sha256);
-        let mut writer = self.repositories().storing(repository.begin_upload(algorithm)).await?;
         match whole {
             Some(digest) => {
+                let mut writer = self.repositories().storing(repository.begin_upload(algorithm)).await?;
                 writer.write(call.body.into_body(None, pending())).await?;
                 self.repositories().storing(writer.commit_as(&digest)).await?;
                 Ok(created(name, &digest))
             }
             None => {
-                let id = self.sessions.insert(name.clone(), writer, lease).await?;
+                let id = self.sessions.insert(name.clone(), algorithm, lease).await;
                 Ok(status(StatusCode::ACCEPTED, name, &id, 0))
             }
         }
@@ -54,10 +53,11 @@ impl Registry {
 
     /// `PATCH`: the next chunk, or all chunks in one stream.
     pub(super) async fn continue_upload(&self, repository: &Permitted<Push>, id: &str, call: Call) -> Result<Response> {
-        let name = repository.name();
-        let mut session = self.session(name, id).await?;
-        self.append(name, id, &mut session, call).await?;
-        Ok(status(StatusCode::ACCEPTED, name, id, session.report_len()))
+        let mut session = self.session(repository, id).await?;
+        self.append(repository, id, &mut session, call).await?;
+        let received = session.report_len();
+        session.unlock().await;
+        Ok(status(StatusCode::ACCEPTED, repository.name(), id, received))
     }
 
     /// `PUT`: the last bytes, if there are any, and the digest of all bytes.
@@ -68,51 +68,58 @@ impl Registry {
             None => return Err(Failure::bad_request(ErrorCode::DigestInvalid, "the parameter `digest` is missing")),
         };
         let _lease = self.hold(repository).await?;
-        let mut session = self.session(name, id).await?;
+        let mut session = self.session(repository, id).await?;
         let before = session.mark();
-        self.append(name, id, &mut session, call).await?;
-        if !session.may_be(&digest) {
+        self.append(repository, id, &mut session, call).await?;
+        if !session.may_be(&digest).await? {
             if session.is_cut() {
                 return Err(cut(name, id, session.len()));
             }
             // The client may have sent all bytes again, after the bytes that had been received
             // before.
-            if let Some(before) = before {
-                self.sessions.rewind(&mut session, before).await?;
-            }
+            session.rewind(before).await?;
             let message = format!("with this body the upload does not have the digest {digest}; the upload keeps its earlier bytes");
             return Err(standing(Failure::bad_request(ErrorCode::DigestInvalid, message), name, id, session.len()));
         }
-        let writer = self.sessions.remove(id, session)?;
-        let commit = async { blocking(move || writer.resume()).await?.commit_as(&digest).await };
-        self.repositories().storing(commit).await?;
+        let bytes = self.sessions.take(session, repository).await?;
+        self.repositories().storing(repository.commit_session(bytes, &digest)).await?;
         Ok(created(name, &digest))
     }
 
     /// `GET`: how many bytes have been received.
     pub(super) async fn upload_status(&self, repository: &Permitted<Push>, id: &str) -> Result<Response> {
-        let name = repository.name();
-        let mut session = self.session(name, id).await?;
-        Ok(status(StatusCode::NO_CONTENT, name, id, session.report_len()))
+        let mut session = self.session(repository, id).await?;
+        let received = session.report_len();
+        session.unlock().await;
+        Ok(status(StatusCode::NO_CONTENT, repository.name(), id, received))
     }
 
     /// `DELETE`: discards the received bytes.
     pub(super) async fn cancel_upload(&self, repository: &Permitted<Push>, id: &str) -> Result<Response> {
-        let session = self.session(repository.name(), id).await?;
-        let writer = self.sessions.remove(id, session)?;
-        blocking(move || drop(writer)).await;
+        let session = self.session(repository, id).await?;
+        let bytes = self.sessions.take(session, repository).await?;
+        blocking(move || bytes.discard()).await;
         Ok(Answer::new(StatusCode::NO_CONTENT).done())
     }
 
-    async fn session(&self, name: &RepositoryName, id: &str) -> Result<Locked> {
-        let unknown = || Failure::not_found(ErrorCode::BlobUploadUnknown, format!("{name} has no upload with this identifier"));
-        self.sessions.lock(name, id).await.ok_or_else(unknown)
+    /// The session `id`, which an earlier process may have begun.
+    async fn session(&self, repository: &Permitted<Push>, id: &str) -> Result<Locked> {
+        if !self.sessions.has(id)
+            && let Some(bytes) = repository.open_session(id).await?
+        {
+            let (lease, algorithm) = (self.hold(repository).await?, bytes.algorithm());
+            blocking(move || drop(bytes)).await;
+            self.sessions.adopt(id, repository.name().clone(), algorithm, lease).await;
+        }
+        let unknown =
+            || Failure::not_found(ErrorCode::BlobUploadUnknown, format!("{} has no upload with this identifier", repository.name()));
+        self.sessions.lock(repository, id).await?.ok_or_else(unknown)
     }
 
     /// Appends a body to an upload. The upload keeps the received bytes even if the rest does not
     /// arrive.
-    async fn append(&self, name: &RepositoryName, id: &str, session: &mut Locked, call: Call) -> Result<()> {
-        let received = session.len();
+    async fn append(&self, repository: &Permitted<Push>, id: &str, session: &mut Locked, call: Call) -> Result<()> {
+        let (name, received) = (repository.name(), session.len());
         // After an incomplete body, a client that gives no position for its bytes may send all of
         // them again.
         if session.is_cut() && call.header(header::CONTENT_RANGE).is_none() && call.body.len() != Some(0) {
@@ -121,7 +128,7 @@ impl Registry {
         let chunk = chunk_len(&call, received).map_err(|failure| standing(failure, name, id, received))?;
         if call.body.len() != Some(0) {
             let body = call.body.into_body(chunk, session.is_wanted());
-            self.sessions.write(session, async move |writer: &mut BlobWriter| writer.write(body).await).await?;
+            session.write(repository, body).await?;
         }
         match chunk {
             Some(expected) if session.len() - received != expected => {

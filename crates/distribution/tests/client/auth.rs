@@ -139,6 +139,30 @@ async fn an_identity_token_is_exchanged_by_post() {
     assert_eq!(token.header("authorization"), None);
 }
 
+#[tokio::test]
+async fn a_new_identity_token_replaces_the_old_one_for_all_repositories() {
+    // The second answer has none, and the token of the first stays valid.
+    let (server, _) = token_registry(|_, n| match n {
+        2 => format!(r#"{{"access_token":"t{n}","refresh_token":""}}"#),
+        _ => format!(r#"{{"access_token":"t{n}","refresh_token":"id{n}"}}"#),
+    })
+    .await;
+    let (directory, credentials) = logins(&[&server], r#"{"identitytoken": "id0"}"#);
+    let client = Client::new(ClientOptions::default().credentials(credentials)).unwrap();
+    for path in ["a/b", "c/d", "e/f", "g/h"] {
+        let repository = client.repository(&format!("{}/{path}", server.address).parse().unwrap()).unwrap();
+        repository.manifest(&latest()).await.unwrap();
+    }
+    let forms = server.asked().into_iter().filter(|asked| asked.is("POST", "/token")).map(|asked| asked.body);
+    let shown = |form: &[u8]| {
+        let form = String::from_utf8(form.to_vec()).unwrap();
+        form.split('&').find_map(|pair| pair.strip_prefix("refresh_token=").map(str::to_owned)).unwrap()
+    };
+    assert_eq!(forms.map(|form| shown(&form)).collect::<Vec<_>>(), ["id0", "id1", "id1", "id3"]);
+    let stored = std::fs::read_dir(directory.path()).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    assert!(stored.collect::<String>().contains("id0"), "the file stays as it is");
+}
+
 /// A registry whose tokens are valid for `uses` requests each.
 async fn with_tokens_for(uses: usize, answer_granted: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Server {
     let (newest, used) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -258,6 +258,21 @@ async fn a_registry_without_a_list_of_referrers_is_told_from_one_that_does_not_s
 }
 
 #[tokio::test]
+async fn the_error_about_a_damaged_list_says_that_the_answer_is_not_valid() {
+    let server = Server::start(|_, _| answer(200, &[], r#"z"tags":[]}"#)).await;
+    let subject = Digest::of(b"subject");
+    for error in [
+        server.repository().tags().await.unwrap_err(),
+        repositories(&server).await.unwrap_err(),
+        referrers(&server, std::slice::from_ref(&subject)).await.unwrap_err(),
+        server.repository().count_referrers(&subject).await.unwrap_err(),
+    ] {
+        let end = ": the answer of the registry is not valid: expected value at line 1 column 1";
+        assert!(matches!(error, Error::Invalid { .. }) && error.to_string().ends_with(end), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_hostile_list_of_referrers_is_refused() {
     let subject = [Digest::of(b"subject")];
     let canary = Server::start(|_, _| answer(200, &[], r#"{"manifests":[]}"#)).await;

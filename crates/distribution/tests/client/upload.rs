@@ -257,6 +257,26 @@ async fn a_refusal_is_not_tried_again_and_ends_the_session() {
 }
 
 #[tokio::test]
+async fn wrong_bytes_are_the_error_whatever_the_registry_answers() {
+    let wrong: Bytes = [&content()[1..], b"!"].concat().into();
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("wrong"), &wrong).unwrap();
+    let file = || Body::from_file(FileRange::open(&directory.path().join("wrong")).unwrap());
+    let stream = || {
+        let pieces: Vec<_> = wrong.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Body::from_stream(stream::iter(pieces), Some(LARGE as u64))
+    };
+    // A file is read again only if the registry refuses it.
+    for (status, body) in [(400, file()), (400, stream()), (201, stream())] {
+        let server = registry(move |_| answer(status, &[], "")).await;
+        let error = push(&server, body).await.unwrap_err();
+        let expected = blob().digest;
+        assert!(matches!(&error, Error::WrongDigest { expected: found, .. } if *found == expected), "{error}");
+        assert_eq!((server.count("PUT", "/"), server.count("DELETE", "/s?n=1")), (1, 1), "the session is ended");
+    }
+}
+
+#[tokio::test]
 async fn a_blob_of_another_repository_is_mounted_if_the_registry_agrees() {
     let server = Server::start(|asked, _| match asked.method.as_str() {
         "HEAD" => answer(404, &[], ""),

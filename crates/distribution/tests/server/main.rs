@@ -8,5 +8,6 @@ mod lifecycle;
 mod limits;
 mod listings;
 mod manifests;
+mod restart;
 mod uploads;
 mod views;

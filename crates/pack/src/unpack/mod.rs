@@ -411,7 +411,8 @@ impl Unpacking<'_> {
     /// Fetches an archive and verifies it.
     async fn fetch_archive(&self, staging: &Arc<Staging>, layer: &Layer, part: &Arc<Progress>) -> Attempt<Arc<Partial>> {
         let new = |error| (error, false);
-        let partial = Arc::new(staging.partials().begin_or_wait(&layer.descriptor, &name(layer)).await.map_err(new)?);
+        let begun = staging.partials().begin_or_wait(&layer.descriptor, &name(layer), &self.options.progress).await;
+        let partial = Arc::new(begun.map_err(new)?);
         fetch(self.source, &layer.descriptor, Arc::new(partial.clone()), &self.options.connections, part).await.map_err(new)?;
         let fetched = partial.clone();
         match blocking(move || fetched.verify()).await {

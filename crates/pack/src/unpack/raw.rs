@@ -107,7 +107,7 @@ impl Unpacking<'_> {
     async fn write_partial(&self, staging: &Arc<Staging>, file: RawFile<'_>) -> Attempt<Placed> {
         let new = |error| (error, false);
         let (blob, executable) = (&file.layer.descriptor, file.layer.is_executable());
-        let partial = staging.partials().begin_or_wait(blob, &name(file.layer)).await.map_err(new)?;
+        let partial = staging.partials().begin_or_wait(blob, &name(file.layer), &self.options.progress).await.map_err(new)?;
         let (is_resumed, partial) = (partial.resumed() > 0, Arc::new(partial));
         let part = self.options.progress.part(file.path.as_str(), blob.size);
         fetch(self.source, blob, Arc::new(partial.clone()), &self.options.connections, &part).await.map_err(new)?;

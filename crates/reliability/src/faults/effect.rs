@@ -23,6 +23,8 @@ pub(super) fn is_temporary(failure: &Failure) -> bool {
         | Failure::CutRequestAfter(_)
         | Failure::ResetAfter(_)
         | Failure::PauseAfter(..)
+        | Failure::Stall
+        | Failure::StallAfter(_)
         | Failure::IgnoreRange
         | Failure::LoseAnswer
         | Failure::ExpireTokens
@@ -30,6 +32,11 @@ pub(super) fn is_temporary(failure: &Failure) -> bool {
         | Failure::MoveSession => true,
         _ => false,
     }
+}
+
+/// Whether nothing comes until the time-out of the command ends the request.
+pub(super) fn is_stall(failure: &Failure) -> bool {
+    matches!(failure, Failure::Stall | Failure::StallAfter(_))
 }
 
 /// Whether the command may have ended in this way because of this fault: the exit code is one of

@@ -13,15 +13,18 @@ pub(super) struct Plan {
     pub(super) description: String,
     /// Whether the command must succeed in spite of the faults.
     pub(super) passes: bool,
-    /// Whether the only fault is a missing response. Waiting for the timeout takes a minute, so the
-    /// command is interrupted instead.
-    pub(super) stalls: bool,
+    /// Whether the only fault is a missing response, and the time-out of the command ends the wait for
+    /// it.
+    pub(super) times_out: bool,
+    /// Whether the only fault is a missing response, and a signal ends the command. The answer to a
+    /// PUT is waited for much longer than the time-out.
+    pub(super) interrupts: bool,
 }
 
 /// Chooses one or two faults for requests of the task. `written` and `read` are the versions that
 /// it writes to the registry and reads from it.
 pub(super) fn plan(task: Task, written: &Version, read: &Version, random: &mut Random) -> Plan {
-    let mut plan = Plan { faults: Vec::new(), description: String::new(), passes: true, stalls: false };
+    let mut plan = Plan { faults: Vec::new(), description: String::new(), passes: true, times_out: false, interrupts: false };
     for _ in 0..1 + random.below(2) {
         let mut requests = vec![("GET", "/manifests/")];
         if task == Task::Login {
@@ -45,12 +48,15 @@ pub(super) fn plan(task: Task, written: &Version, read: &Version, random: &mut R
             _ => path.to_owned(),
         };
         let (failure, passes) = failure(method, &path, blob.size, random);
-        plan.stalls = matches!(failure, Failure::Stall);
-        if plan.stalls {
-            (plan.faults, plan.description, plan.passes) = (Vec::new(), String::new(), false);
-        }
+        let stalls = matches!(failure, Failure::Stall);
         let times = if passes || random.once_in(2) { Some(1 + random.below(2)) } else { None };
-        plan.passes &= passes && !plan.stalls;
+        if stalls {
+            plan.times_out = method != "PUT" && random.once_in(2);
+            plan.interrupts = !plan.times_out;
+            (plan.faults, plan.description, plan.passes) = (Vec::new(), String::new(), plan.times_out && times.is_some());
+        } else {
+            plan.passes &= passes;
+        }
         let repeated = times.map_or_else(|| "always".to_owned(), |times| format!("{times} times"));
         plan.description += &format!("{}{failure:?} on {method} {path} {repeated}", if plan.description.is_empty() { "" } else { " and " });
         let fault = Fault::on(method, path.clone(), failure);
@@ -58,7 +64,7 @@ pub(super) fn plan(task: Task, written: &Version, read: &Version, random: &mut R
             Some(times) => fault.times(usize::try_from(times).expect("the number is small")),
             None => fault,
         });
-        if plan.stalls {
+        if stalls {
             break;
         }
         // A download that was interrupted requests the rest as a range, which not every server

@@ -1,12 +1,8 @@
 //! Files that a killed writer left.
 //!
-//! A writer holds a lock on its file. If the lock is free, the writer is dead, unless the file is an upload that waits for its client: then
-//! its process shows that it is alive by another lock ([`presence`]).
+//! A writer holds a lock on its file. If the lock is free, the writer is dead.
 
-use super::{
-    blobs::{TEMPORARY, files, is_absent},
-    presence,
-};
+use super::blobs::{TEMPORARY, files, is_absent};
 use modelpack_transfer::{Error, Result};
 use std::{
     fs::{self, OpenOptions},
@@ -27,7 +23,7 @@ pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec
         }
         // Writable, because network file systems grant exclusive locks on nothing else. Without O_CREAT: it may be gone by now.
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { continue };
-        if file.try_lock().is_err() || presence::is_shown(directory, name) {
+        if file.try_lock().is_err() {
             continue;
         }
         if dry_run || is_removed(&path)? {
@@ -61,42 +57,28 @@ fn is_removed(path: &Path) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::presence::Presence, *};
+    use super::*;
     use std::fs::File;
 
     #[test]
-    fn only_what_nobody_holds_and_nobody_waits_for_is_abandoned() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = root.path().join("ingest");
-        fs::create_dir(&directory).unwrap();
-        let (here, gone) = (Presence::new(), Presence::new());
-        let waiting = here.name_file();
-        let [dead, dead_too, written, waiting, other] =
-            [".ingest-dead", &gone.name_file(), ".ingest-written", &waiting, "other"].map(|name| {
-                let path = directory.join(name);
-                fs::write(&path, "four").unwrap();
-                path
-            });
+    fn only_what_nobody_holds_is_abandoned() {
+        let directory = tempfile::tempdir().unwrap();
+        let [dead, written, other] = [".ingest-dead", ".ingest-written", "other"].map(|name| {
+            let path = directory.path().join(name);
+            fs::write(&path, "four").unwrap();
+            path
+        });
         let writer = File::open(&written).unwrap();
         writer.lock().unwrap();
-        here.show(&directory).unwrap();
-        here.show(&directory).unwrap();
 
-        let sweep = |dry_run| {
-            let mut swept = sweep(&directory, PREFIX, dry_run).unwrap();
-            swept.sort();
-            swept
-        };
-        let mut expected = [(dead.clone(), 4), (dead_too, 4)];
-        expected.sort();
-        assert_eq!(sweep(true), expected);
+        let sweep = |dry_run| sweep(directory.path(), PREFIX, dry_run).unwrap();
+        assert_eq!(sweep(true), [(dead.clone(), 4)]);
         assert!(dead.exists(), "a dry run removes nothing");
-        assert_eq!(sweep(false), expected);
-        assert!(!dead.exists() && written.exists() && waiting.exists() && other.exists());
+        assert_eq!(sweep(false), [(dead.clone(), 4)]);
+        assert!(!dead.exists() && written.exists() && other.exists());
 
-        drop((writer, here));
-        assert_eq!(sweep(false).len(), 2, "its writer has ended, and so has the process of the other");
-        assert_eq!(files(&directory).unwrap(), [(other, 4)]);
-        assert_eq!(files(&presence::locks(&directory)).unwrap(), []);
+        drop(writer);
+        assert_eq!(sweep(false), [(written, 4)], "its writer has ended");
+        assert_eq!(files(directory.path()).unwrap(), [(other, 4)]);
     }
 }

@@ -1,7 +1,8 @@
 //! Writing one blob. Each byte is written to a file and hashed once. When the blob is verified, it becomes visible in one step.
 
 use super::{
-    blobs::{Blobs, is_absent},
+    abandoned::PREFIX,
+    blobs::{Blobs, random_name},
     links::Links,
     writeback::Writeback,
 };
@@ -50,16 +51,6 @@ impl Drop for Target {
     }
 }
 
-/// A blob that is written in several requests, between two of them. No file is open. If it is dropped, what was written is discarded.
-pub struct SuspendedWriter {
-    target: Target,
-    verifier: Verifier,
-}
-
-/// The state of a blob that is being written, to which it can go back. See [`SuspendedWriter::rewind`].
-#[derive(Clone)]
-pub struct Mark(Verifier);
-
 struct State {
     file: Arc<File>,
     /// Has taken all bytes that are in the file.
@@ -80,7 +71,7 @@ impl BlobWriter {
     /// Begins a blob; blocks. The file is locked, which distinguishes it from a file whose writer is dead.
     pub(super) fn create(blobs: Blobs, links: Option<Links>, verifier: Verifier) -> Result<Self> {
         let (file, path) = loop {
-            let path = blobs.ingest.join(blobs.presence.name_file());
+            let path = blobs.ingest.join(format!("{PREFIX}{}", random_name()));
             let file = OpenOptions::new().create_new(true).read(true).write(true).open(&path).map_err(Error::io("create", &path))?;
             file.lock().map_err(Error::io("lock", &path))?;
             // Before it was locked, it looked like the file of a dead writer, and may have been removed.
@@ -90,16 +81,6 @@ impl BlobWriter {
         };
         let state = State { file: Arc::new(file), verifier, writeback: Writeback::default() };
         Ok(Self { target: Target { blobs, links, path }, state: Some(state) })
-    }
-
-    /// Closes the file until the upload continues; blocks. As long as this process lives, collection keeps what was written.
-    ///
-    /// Fails if the future of an earlier write was dropped.
-    pub fn suspend(mut self) -> Result<SuspendedWriter> {
-        let State { file, verifier, .. } = self.state.take().ok_or_else(|| self.abandoned())?;
-        self.target.blobs.presence.show(&self.target.blobs.ingest)?;
-        drop(file);
-        Ok(SuspendedWriter { target: self.target, verifier })
     }
 
     /// Reads all bytes that were written, of a blob that the caller knows to be small; blocks.
@@ -153,56 +134,6 @@ impl BlobWriter {
             links.add(blob.digest())?;
         }
         Ok(blob)
-    }
-}
-
-impl SuspendedWriter {
-    /// How many bytes were written.
-    pub fn len(&self) -> u64 {
-        self.verifier.count()
-    }
-
-    /// Whether no byte was written yet.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The digest of the bytes that were written so far.
-    pub fn digest(&self) -> Digest {
-        self.verifier.digest()
-    }
-
-    /// The present state of the upload.
-    pub fn mark(&self) -> Mark {
-        Mark(self.verifier.clone())
-    }
-
-    /// Discards what was written after `mark`, which must be of this upload; blocks.
-    pub fn rewind(self, mark: Mark) -> Result<Self> {
-        let mut writer = self.resume()?;
-        let Mark(verifier) = mark;
-        if let Some(state) = &mut writer.state {
-            let len = verifier.count();
-            state.file.set_len(len).map_err(Error::io("shorten", &writer.target.path))?;
-            *state = State { file: state.file.clone(), verifier, writeback: Writeback::starting_at(len) };
-        }
-        writer.suspend()
-    }
-
-    /// Opens the file again; blocks.
-    ///
-    /// Fails with [`Error::NotFound`] if the file was removed.
-    pub fn resume(self) -> Result<BlobWriter> {
-        let Self { target, verifier } = self;
-        let gone = || Error::not_found(format!("the upload {}", target.path.display()));
-        let file = OpenOptions::new().read(true).write(true).open(&target.path);
-        let file = file.map_err(|e| if is_absent(&e) { gone() } else { Error::io("open", &target.path)(e) })?;
-        file.lock().map_err(Error::io("lock", &target.path))?;
-        if file.metadata().map_err(Error::io("look at", &target.path))?.nlink() == 0 {
-            return Err(gone());
-        }
-        let writeback = Writeback::starting_at(verifier.count());
-        Ok(BlobWriter { target, state: Some(State { file: Arc::new(file), verifier, writeback }) })
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{
     digest_cache::Stamp,
     lock::{self, Lease},
-    presence::Presence,
 };
 use modelpack_spec::{Algorithm, Digest, Hasher};
 use modelpack_transfer::{Error, FileRange, PartialDirectory, Result, VerifiedBlob};
@@ -15,7 +14,6 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -28,8 +26,6 @@ pub(super) struct Blobs {
     pub(super) partials: (PathBuf, &'static str),
     /// A lock: shared while a blob is added or linked, exclusive while blobs are collected. `None` if nothing is ever collected.
     pub(super) lock: Option<PathBuf>,
-    /// Shows that this process lives and has uploads.
-    pub(super) presence: Arc<Presence>,
 }
 
 impl Blobs {

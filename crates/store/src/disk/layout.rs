@@ -9,12 +9,13 @@ use super::{
     links::Links,
     lock,
     partial_upload::PartialUpload,
-    presence::Presence,
     reserve::Reserve,
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, FileRange, POLL, RESUMABLE, Result, Sink, Source, Verifier, blocking, verify_selected};
+use modelpack_transfer::{
+    Begin, Body, Error, FileRange, Progress, RESUMABLE, Result, Sink, Source, Verifier, blocking, verify_selected, wait_for_owner,
+};
 use std::{
     fs, io,
     ops::Range,
@@ -26,7 +27,7 @@ use std::{
 #[derive(Clone, Debug)]
 pub struct Layout(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     /// Its name in an error.
     name: String,
@@ -39,6 +40,8 @@ struct Inner {
     untagged: Untagged,
     /// The name that a manifest gets instead of the tag that it is written with.
     entry_name: Option<String>,
+    /// Lists that a blob is waited for, which another process writes.
+    progress: Arc<Progress>,
 }
 
 /// A manifest of a layout, verified and not parsed.
@@ -76,7 +79,6 @@ impl Layout {
             ingest: directory.to_owned(),
             partials: (directory.to_owned(), PARTIAL),
             lock: None,
-            presence: Arc::new(Presence::new()),
         };
         Self(Arc::new(Inner {
             name: directory.display().to_string(),
@@ -86,13 +88,20 @@ impl Layout {
             shared: None,
             untagged: Untagged::Keep,
             entry_name,
+            progress: Arc::default(),
         }))
     }
 
     /// A layout whose `blobs` is a link to the pool of a store.
     pub(super) fn of_store(name: String, directory: PathBuf, pool: Blobs, shared: Shared, untagged: Untagged) -> Self {
         let lock = directory.join("_lock");
-        Self(Arc::new(Inner { name, lock, directory, blobs: pool, shared: Some(shared), untagged, entry_name: None }))
+        let (shared, entry_name, progress) = (Some(shared), None, Arc::default());
+        Self(Arc::new(Inner { name, lock, directory, blobs: pool, shared, untagged, entry_name, progress }))
+    }
+
+    /// The same layout. `progress` lists that a blob is waited for, while another process writes it.
+    pub fn with_progress(&self, progress: Arc<Progress>) -> Self {
+        Self(Arc::new(Inner { progress, ..(*self.0).clone() }))
     }
 
     /// The directory.
@@ -300,16 +309,13 @@ impl Layout {
     }
 
     /// See [`Sink::begin`]. `None` while another process writes the blob.
-    fn try_begin_blocking(&self, blob: Option<&Descriptor>) -> Result<Option<Begin>> {
-        if let Some(blob) = blob
-            && self.adds_held(blob)?
-        {
+    fn try_begin_blocking(&self, blob: &Descriptor) -> Result<Option<Begin>> {
+        if self.adds_held(blob)? {
             return Ok(Some(Begin::Exists));
         }
-        let Some(blob) = blob.filter(|blob| blob.size >= RESUMABLE) else {
-            let verifier = blob.map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
-            return Ok(Some(Begin::Upload(Box::new(self.begin_blocking(verifier)?))));
-        };
+        if blob.size < RESUMABLE {
+            return Ok(Some(Begin::Upload(Box::new(self.begin_blocking(Verifier::of(blob))?))));
+        }
         self.create()?;
         let Some(partial) = self.0.blobs.partials()?.begin(blob, &format!("blob {}", blob.digest))? else { return Ok(None) };
         // Its last owner may have completed it.
@@ -500,14 +506,16 @@ impl Sink for Layout {
     }
 
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin> {
-        loop {
-            let (this, blob) = (self.clone(), blob.cloned());
-            if let Some(begun) = blocking(move || this.try_begin_blocking(blob.as_ref())).await? {
-                return Ok(begun);
-            }
-            // Another process writes this blob. To wait for its lock itself could not be cancelled.
-            tokio::time::sleep(POLL).await;
-        }
+        let Some(blob) = blob else {
+            let this = self.clone();
+            let writer = blocking(move || this.begin_blocking(Verifier::unknown(Algorithm::Sha256))).await?;
+            return Ok(Begin::Upload(Box::new(writer)));
+        };
+        wait_for_owner(blob, &self.0.progress, || {
+            let (this, blob) = (self.clone(), blob.clone());
+            blocking(move || this.try_begin_blocking(&blob))
+        })
+        .await
     }
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {

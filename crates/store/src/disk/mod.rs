@@ -12,7 +12,6 @@ mod layout;
 mod links;
 mod lock;
 mod partial_upload;
-mod presence;
 mod prune;
 #[cfg(all(target_os = "linux", not(modelpack_portable)))]
 mod read_lease;
@@ -23,11 +22,12 @@ mod referrers;
 mod repair;
 mod repository;
 mod reserve;
+mod sessions;
 mod settled;
 mod store;
 mod writeback;
 
-pub use blob_writer::{BlobWriter, Mark, SuspendedWriter};
+pub use blob_writer::BlobWriter;
 pub use digest_cache::{DigestCache, Stamp};
 pub(crate) use entries::{Entries, written_name};
 pub use entries::{Entry, EntrySelector, Selected};

@@ -12,7 +12,7 @@ use super::{
 };
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
-use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, Verifier, blocking};
+use modelpack_transfer::{Begin, Body, Error, Progress, Result, Sink, Source, Verifier, blocking};
 use std::{collections::BTreeSet, fs, io, ops::Range, path::PathBuf, sync::Arc, time::SystemTime};
 
 /// Whether an error says that something may be read but not written.
@@ -45,6 +45,11 @@ impl Repository {
     /// The OCI image layout that this repository is.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The same repository. See [`Layout::with_progress`].
+    pub fn with_progress(&self, progress: Arc<Progress>) -> Self {
+        Self { layout: self.layout.with_progress(progress), ..self.clone() }
     }
 
     pub(super) fn pool(&self) -> &Blobs {

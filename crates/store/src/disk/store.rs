@@ -4,9 +4,9 @@
 //! blobs/sha256/<hex>           the pool
 //! repositories/<name>/         oci-layout, index.json, blobs -> the pool, _links (which blobs it holds), _lock, _lease
 //! ingest/                      blobs that are being written, each locked by its writer
-//! partials/                    known blobs of which some bytes are there, each with a journal; locked by its writer
+//! partials/                    known blobs of which some bytes are there, and upload sessions of a registry, each with a journal; locked by
+//!                              its writer
 //! uploads/                     open upload sessions of registries, so that a push that was interrupted continues (the client writes these)
-//! writers/                     a lock for each process that has uploads which wait for their clients
 //! digests/                     digests of files outside the store that were read before
 //! lock                         held shared to add a blob, exclusively to collect
 //! reserve                      what deletes need on a full disk
@@ -19,7 +19,6 @@ use super::{
     format,
     layout::Shared,
     links::{LINKS, Links},
-    presence::{self, Presence},
     reserve::Reserve,
 };
 use modelpack_spec::{Algorithm, RepositoryName};
@@ -79,7 +78,6 @@ impl Store {
             ingest: root.join("ingest"),
             partials: (root.join("partials"), ""),
             lock: Some(root.join("lock")),
-            presence: Arc::new(Presence::new()),
         };
         let (digests, reserve) = (DigestCache::at(root.join(DIGESTS)), Reserve::of(&root));
         Ok(Self(Arc::new(Inner { digests, pool, untagged, reserve, root })))
@@ -108,11 +106,7 @@ impl Store {
     }
 
     pub(super) fn sweep_abandoned(&self, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
-        let ingest = &self.0.pool.ingest;
-        let blobs = abandoned::sweep(ingest, "", dry_run)?;
-        // These are locks without bytes, so they are not reported.
-        abandoned::sweep(&presence::locks(ingest), "", dry_run)?;
-        Ok(blobs)
+        abandoned::sweep(&self.0.pool.ingest, "", dry_run)
     }
 
     fn repositories_directory(&self) -> PathBuf {

@@ -13,11 +13,6 @@ pub struct Writeback {
 }
 
 impl Writeback {
-    /// For a file that has `written` bytes already.
-    pub(super) fn starting_at(written: u64) -> Self {
-        Self { started: written }
-    }
-
     /// Call this when the file has `written` bytes. It asks the kernel to write each whole step to the disk, and does not wait.
     ///
     /// This is advice. A kernel or file system that ignores it writes the bytes at the sync.

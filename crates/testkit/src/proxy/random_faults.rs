@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// Draws a fault for each request, or none. A seed and the order of the requests determine all of them.
 ///
-/// The faults fit the request: responses of blobs lose bytes, uploads break off, sessions move, tokens expire. A body that never comes is
-/// drawn only if [`stalls`](Self::stalls) says so, because a client waits long for it.
+/// The faults fit the request: responses of blobs lose bytes, uploads break off, sessions move, tokens expire. An answer or a body that
+/// never comes is drawn only if [`stalls`](Self::stalls) says so, because a client waits long for it.
 #[derive(Clone, Debug)]
 pub struct RandomFaults {
     seed: u64,
@@ -35,7 +35,8 @@ impl RandomFaults {
         Self { size, ..self }
     }
 
-    /// Whether there are bodies that never come.
+    /// Whether there are answers and bodies that never come. The answer to a request with a body always comes, because a client waits for it
+    /// much longer than for the next byte.
     pub fn stalls(self, stalls: bool) -> Self {
         Self { stalls, ..self }
     }
@@ -48,15 +49,23 @@ impl RandomFaults {
             return None;
         }
         let (path, ranged) = (request.path(), request.get("range").is_some());
-        let draws: &[Draw] = match (request.method(), path.contains("/blobs/"), path.contains("/blobs/uploads/")) {
-            ("GET", true, false) => &[&EVERYWHERE[..], &READS, &BLOBS].concat(),
-            ("GET", ..) => &[&EVERYWHERE[..], &READS].concat(),
-            ("PUT" | "PATCH", _, true) => &[&EVERYWHERE[..], &WRITES, &SESSIONS, &[Draw::FlipRequestByte]].concat(),
-            ("PUT", ..) => &[&EVERYWHERE[..], &WRITES].concat(),
-            ("POST", ..) => &[&EVERYWHERE[..], &SESSIONS].concat(),
-            _ => &EVERYWHERE,
-        };
-        let draw = random.one_of(draws);
+        let mut draws = EVERYWHERE.to_vec();
+        match (request.method(), path.contains("/blobs/"), path.contains("/blobs/uploads/")) {
+            ("GET", true, false) => draws.extend([&READS[..], &BLOBS].concat()),
+            ("GET", ..) => draws.extend(READS),
+            ("PUT" | "PATCH", _, true) => draws.extend([&WRITES[..], &SESSIONS, &[Draw::FlipRequestByte]].concat()),
+            ("PUT", ..) => draws.extend(WRITES),
+            ("POST", ..) => draws.extend(SESSIONS),
+            _ => {}
+        }
+        if self.stalls {
+            draws.extend(match request.method() {
+                "GET" => &STALLS[..],
+                "HEAD" | "POST" => &[Draw::NoAnswer],
+                _ => &[],
+            });
+        }
+        let draw = random.one_of(&draws);
         let failure = self.failure(draw, ranged, &mut random)?;
         self.left -= 1;
         Some(failure)
@@ -76,7 +85,8 @@ impl RandomFaults {
             Draw::Short => Failure::ShortBody(at),
             Draw::WrongLength => Failure::ContentLength(at),
             Draw::Pause => Failure::PauseAfter(at, Duration::from_millis(1 + random.below(300))),
-            Draw::Stall if self.stalls => Failure::StallAfter(at),
+            Draw::Stall => Failure::StallAfter(at),
+            Draw::NoAnswer => Failure::Stall,
             Draw::Redirect => Failure::Redirect,
             Draw::IgnoreRange if ranged => Failure::IgnoreRange,
             Draw::WrongRange if ranged => Failure::ContentRange(format!("bytes {at}-{}/{}", at + count, at + 2 * count)),
@@ -87,7 +97,7 @@ impl RandomFaults {
             Draw::FlipRequestByte => Failure::FlipRequestByte(at),
             Draw::MoveSession => Failure::MoveSession,
             // It does not fit this request.
-            Draw::Stall | Draw::IgnoreRange | Draw::WrongRange => return None,
+            Draw::IgnoreRange | Draw::WrongRange => return None,
         })
     }
 }
@@ -104,6 +114,7 @@ enum Draw {
     WrongLength,
     Pause,
     Stall,
+    NoAnswer,
     Redirect,
     IgnoreRange,
     WrongRange,
@@ -117,10 +128,11 @@ enum Draw {
 
 const EVERYWHERE: [Draw; 7] = [Draw::Busy, Draw::Busy, Draw::Busy, Draw::Busy, Draw::Expired, Draw::Expired, Draw::Refused];
 const READS: [Draw; 5] = [Draw::Cut, Draw::Reset, Draw::Flip, Draw::WrongLength, Draw::Pause];
-const BLOBS: [Draw; 9] =
-    [Draw::Cut, Draw::Reset, Draw::Short, Draw::Stall, Draw::Redirect, Draw::IgnoreRange, Draw::WrongRange, Draw::Repeat, Draw::Omit];
+const BLOBS: [Draw; 8] =
+    [Draw::Cut, Draw::Reset, Draw::Short, Draw::Redirect, Draw::IgnoreRange, Draw::WrongRange, Draw::Repeat, Draw::Omit];
 const WRITES: [Draw; 3] = [Draw::CutRequest, Draw::CutRequest, Draw::LoseAnswer];
 const SESSIONS: [Draw; 2] = [Draw::MoveSession, Draw::LoseAnswer];
+const STALLS: [Draw; 4] = [Draw::Stall, Draw::Stall, Draw::Stall, Draw::NoAnswer];
 
 fn status(code: u16, retry_after: Option<&str>) -> Failure {
     let headers = retry_after.map(|pause| ("Retry-After", pause.to_owned())).into_iter().collect();
@@ -142,6 +154,20 @@ mod tests {
         };
         assert_eq!(drawn(1), drawn(1));
         assert!(drawn(1) != drawn(2));
-        assert!(!drawn(1).iter().any(|failure| failure.contains("StallAfter") || failure.contains("IgnoreRange")));
+        assert!(!drawn(1).iter().any(|failure| failure.contains("IgnoreRange")));
+    }
+
+    #[test]
+    fn only_requests_without_a_body_stall_and_only_if_they_may() {
+        let stalls = |method: &str, stalls| {
+            let mut faults = RandomFaults::new(1, 1).stalls(stalls);
+            let request = Head::new(format!("{method} /v2/m/blobs/sha256:12 HTTP/1.1"));
+            let drawn: Vec<_> = (0..1000).filter_map(|_| faults.next(&request)).collect();
+            let of_answer = drawn.iter().any(|failure| matches!(failure, Failure::Stall));
+            (of_answer, drawn.iter().any(|failure| matches!(failure, Failure::StallAfter(_))))
+        };
+        assert_eq!(["GET", "HEAD", "POST", "PUT", "PATCH"].map(|method| stalls(method, false)), [(false, false); 5]);
+        let stalled = ["GET", "HEAD", "POST", "PUT", "PATCH"].map(|method| stalls(method, true));
+        assert_eq!(stalled, [(true, true), (true, false), (true, false), (false, false), (false, false)]);
     }
 }

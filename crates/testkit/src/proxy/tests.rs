@@ -314,6 +314,16 @@ fn a_redirect_is_valid_once() {
 }
 
 #[test]
+fn a_token_does_not_expire_where_none_is_required() {
+    let (address, _bodies) = server(LENGTH);
+    let expires = Fault::on("GET", "/blobs/", Failure::ExpireTokens).times(2);
+    let proxy = FaultProxy::start(address, vec![Fault::on("GET", "/blobs/", Failure::Redirect).times(1), expires]);
+    assert!(ask(&proxy, GET).starts_with("HTTP/1.1 307 "));
+    assert_eq!(ask(&proxy, "GET /signed/1/v2/a/blobs/b HTTP/1.1\r\nConnection: close\r\n\r\n"), LENGTH);
+    assert_eq!(proxy.befallen(), 1);
+}
+
+#[test]
 fn a_session_moves_and_is_not_found_in_its_old_place() {
     let (address, _bodies) = server("HTTP/1.1 202 Accepted\r\nLocation: /v2/a/blobs/uploads/7?x=1\r\nContent-Length: 0\r\n\r\n");
     let proxy = FaultProxy::start(address, vec![Fault::on("POST", "", Failure::MoveSession).times(1)]);

@@ -1,4 +1,4 @@
-//! The journal of a partial blob: which of its bytes are in its file.
+//! The journal of a partial blob or of an upload session: which of its bytes are in its file.
 //!
 //! It is text, one record a line:
 //!
@@ -9,16 +9,20 @@
 //! synced 0 268435456
 //! have 268435456 268959744
 //! hashed 268959744 6a09… 2049 1234 …
+//! acknowledged 268959744
 //! ```
+//!
+//! The second line is `upload sha256 …` for an upload session, and ends with what the session belongs to.
 //!
 //! `synced` are bytes that are on the disk. The file is replaced as a whole when there are more of them. `have` are bytes that were
 //! written: the operating system keeps them if the program is killed, but not if the machine stops. So they count only until the machine
 //! starts again, which another `boot` shows. `hashed` is written when the upload is suspended: the state of the hash function after the
-//! first bytes, and a stamp of the file. It counts as long as the file has this stamp and the machine runs.
+//! first bytes, and a stamp of the file. It counts as long as the file has this stamp and the machine runs. `acknowledged` is how many bytes
+//! the sender knows to have arrived.
 
 use super::Place;
 use crate::{Error, Ranges, Result};
-use modelpack_spec::{Descriptor, Hasher};
+use modelpack_spec::{Algorithm, Descriptor, Hasher};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 use std::{
     fmt::Write as _,
@@ -32,6 +36,30 @@ const HEAD: &str = "modelpack-partial 1";
 /// No journal is longer: it is shortened each time that bytes are synced.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// What the bytes are.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    /// The second line of the journal.
+    line: String,
+    algorithm: Algorithm,
+    /// How many bytes these are in all, if that is known.
+    size: Option<u64>,
+}
+
+impl From<&Descriptor> for Subject {
+    fn from(blob: &Descriptor) -> Self {
+        let line = format!("blob {} {}", blob.digest, blob.size);
+        Self { line, algorithm: blob.digest.algorithm(), size: Some(blob.size) }
+    }
+}
+
+impl Subject {
+    /// An upload session, whose bytes are hashed with `algorithm`.
+    pub(super) fn session(algorithm: Algorithm, of: &str) -> Self {
+        Self { line: format!("upload {} {of}", algorithm.name()), algorithm, size: None }
+    }
+}
+
 /// The open journal of a partial blob that this process owns.
 pub(super) struct Journal {
     file: File,
@@ -42,8 +70,14 @@ pub(super) struct Journal {
 pub(super) struct Found {
     /// The bytes that are in the file.
     pub(super) present: Ranges,
+    /// Those of them that are on the disk.
+    pub(super) synced: Ranges,
     /// The hash function after the first bytes, and how many these are.
     pub(super) hashed: Option<(u64, Hasher)>,
+    /// How many bytes the sender knows to have arrived.
+    pub(super) acknowledged: Option<u64>,
+    /// Whether the machine still runs since the journal was begun.
+    is_same_boot: bool,
 }
 
 /// What changes whenever somebody writes to a file.
@@ -58,10 +92,10 @@ pub(super) fn name(of: &str) -> String {
 
 impl Journal {
     /// Begins the journal of the file `of`, with these bytes, which are on the disk. It replaces an earlier journal in one step.
-    pub(super) fn create(place: &Place, of: &str, blob: &Descriptor, synced: &Ranges) -> Result<Self> {
+    pub(super) fn create(place: &Place, of: &str, subject: impl Into<Subject>, synced: &Ranges) -> Result<Self> {
         let (name, new) = (name(of), format!("{}.new", name(of)));
         let path = place.path.join(&name);
-        let mut text = format!("{HEAD}\nblob {} {}\n", blob.digest, blob.size);
+        let mut text = format!("{HEAD}\n{}\n", subject.into().line);
         if let Some(boot) = &place.boot {
             let _ = writeln!(text, "boot {boot}");
         }
@@ -79,8 +113,9 @@ impl Journal {
         Ok(Self { file })
     }
 
-    /// Opens the journal of the file `of` and reads it, if it is one of this blob.
-    pub(super) fn open(place: &Place, of: &str, blob: &Descriptor, data: &File) -> Result<Option<(Self, Found)>> {
+    /// Opens the journal of the file `of` and reads it, if its subject is this one.
+    pub(super) fn open(place: &Place, of: &str, subject: impl Into<Subject>, data: &File) -> Result<Option<(Self, Found)>> {
+        let subject = subject.into();
         let (name, flags) = (name(of), OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC);
         let Ok(file) = openat(&place.directory, &name, flags, Mode::empty()) else { return Ok(None) };
         let file = File::from(file);
@@ -88,13 +123,13 @@ impl Journal {
         let is_readable =
             file.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAX_BYTES) && (&file).take(MAX_BYTES).read_to_string(&mut text).is_ok();
         let metadata = data.metadata().map_err(Error::io("look at", place.path.join(of)))?;
-        if !is_readable || metadata.len() != blob.size {
+        if !is_readable || subject.size.is_some_and(|size| metadata.len() != size) {
             return Ok(None);
         }
-        match parse(&text, blob, place.boot.as_deref(), &stamp(&metadata)) {
-            Some((found, true)) => Ok(Some((Self { file }, found))),
+        match parse(&text, &subject, metadata.len(), place.boot.as_deref(), &stamp(&metadata)) {
+            Some(found) if found.is_same_boot => Ok(Some((Self { file }, found))),
             // What is written from now on belongs to this run of the machine.
-            Some((found, false)) => Ok(Some((Self::create(place, of, blob, &found.present)?, found))),
+            Some(found) => Ok(Some((Self::create(place, of, subject, &found.present)?, found))),
             None => Ok(None),
         }
     }
@@ -104,6 +139,16 @@ impl Journal {
         let mut text = String::new();
         written.iter().for_each(|range| print(&mut text, "have", &range));
         self.file.write_all(text.as_bytes())
+    }
+
+    /// Adds how many bytes the sender knows to have arrived.
+    pub(super) fn acknowledged(&mut self, count: u64) -> std::io::Result<()> {
+        self.file.write_all(format!("acknowledged {count}\n").as_bytes())
+    }
+
+    /// How many bytes the journal has.
+    pub(super) fn len(&self) -> std::io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 
     /// Adds the state of the hash function after the first `count` bytes of `data`.
@@ -119,32 +164,38 @@ fn print(text: &mut String, kind: &str, range: &Range<u64>) {
     let _ = writeln!(text, "{kind} {} {}", range.start, range.end);
 }
 
-/// Reads a journal up to the first line that makes no sense; after a power failure, the rest may be anything. Also returns whether the
-/// machine still runs since it was begun.
-fn parse(text: &str, blob: &Descriptor, boot: Option<&str>, stamp: &str) -> Option<(Found, bool)> {
+/// Reads the journal of a file of `len` bytes up to the first line that makes no sense; after a power failure, the rest may be anything.
+fn parse(text: &str, subject: &Subject, len: u64, boot: Option<&str>, stamp: &str) -> Option<Found> {
     // The last line may be incomplete.
     let mut lines = text.split_inclusive('\n').map_while(|line| line.strip_suffix('\n'));
-    if lines.next()? != HEAD || lines.next()? != format!("blob {} {}", blob.digest, blob.size) {
+    if lines.next()? != HEAD || lines.next()? != subject.line {
         return None;
     }
-    let (mut present, mut hashed, mut is_same_boot) = (Ranges::new(), None, false);
+    let mut found = Found::default();
     for line in lines {
         let Some((kind, rest)) = line.split_once(' ') else { break };
         match kind {
-            "boot" => is_same_boot = boot == Some(rest),
-            "synced" | "have" => {
-                let Some(range) = range(rest, blob.size) else { break };
-                if kind == "synced" || is_same_boot {
-                    present.insert(range);
+            "boot" => found.is_same_boot = boot == Some(rest),
+            "synced" => {
+                let Some(range) = range(rest, len) else { break };
+                found.synced.insert(range.clone());
+                found.present.insert(range);
+            }
+            "have" => {
+                let Some(range) = range(rest, len) else { break };
+                if found.is_same_boot {
+                    found.present.insert(range);
                 }
             }
-            "hashed" if is_same_boot => hashed = state(rest, blob, stamp),
+            "hashed" if found.is_same_boot => found.hashed = state(rest, subject.algorithm, stamp),
             "hashed" => {}
+            "acknowledged" => found.acknowledged = rest.parse().ok(),
             _ => break,
         }
     }
-    let hashed = hashed.filter(|(count, _)| *count <= present.end_of_prefix());
-    Some((Found { present, hashed }, is_same_boot))
+    let prefix = found.present.end_of_prefix();
+    found.hashed = found.hashed.filter(|(count, _)| *count <= prefix);
+    Some(found)
 }
 
 fn range(text: &str, size: u64) -> Option<Range<u64>> {
@@ -153,12 +204,12 @@ fn range(text: &str, size: u64) -> Option<Range<u64>> {
     (range.start < range.end && range.end <= size).then_some(range)
 }
 
-fn state(text: &str, blob: &Descriptor, stamp: &str) -> Option<(u64, Hasher)> {
+fn state(text: &str, algorithm: Algorithm, stamp: &str) -> Option<(u64, Hasher)> {
     let (count, rest) = text.split_once(' ')?;
     let (state, of) = rest.split_once(' ')?;
     if of != stamp || state.len() % 2 != 0 || !state.is_ascii() {
         return None;
     }
     let bytes: Option<Vec<u8>> = (0..state.len()).step_by(2).map(|at| u8::from_str_radix(&state[at..at + 2], 16).ok()).collect();
-    Some((count.parse().ok()?, Hasher::resume(blob.digest.algorithm(), &bytes?)?))
+    Some((count.parse().ok()?, Hasher::resume(algorithm, &bytes?)?))
 }
