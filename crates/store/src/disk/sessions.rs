@@ -15,12 +15,9 @@ impl Repository {
     ///
     /// `id` consists of at most 64 lower-case letters, digits and `-`, and nobody can guess it.
     pub async fn begin_session(&self, id: &str, algorithm: Algorithm) -> Result<UploadSession> {
-        let (this, id) = (self.clone(), id.to_owned());
-        blocking(move || {
-            this.layout().create()?;
-            this.pool().partials()?.create_session(&id, this.name().as_str(), algorithm)
-        })
-        .await
+        let this = self.clone();
+        let partials = blocking(move || this.layout().create().and_then(|()| this.pool().partials()));
+        partials.await?.create_session(id, self.name().as_str(), algorithm).await
     }
 
     /// The upload session `id` of this repository, with the bytes that it has. `None` if it has none.

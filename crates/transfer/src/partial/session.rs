@@ -8,7 +8,7 @@ mod tests;
 
 use super::{
     BUFFER, CATCH_UP, Leftover, POLL, PartialDirectory, RECORD, SYNC, WRITEBACK,
-    journal::{Journal, Subject},
+    journal::{self, Journal, Subject},
 };
 use crate::{Body, Error, FileRange, Ranges, Result, VerifiedBlob, Verifier, blocking, platform::start_writeback};
 use modelpack_spec::{Algorithm, Descriptor, Digest};
@@ -66,13 +66,20 @@ struct State {
 }
 
 impl PartialDirectory {
-    /// Begins the session `id`, whose bytes are hashed with `algorithm`; blocks. `of` is what it belongs to, in one line.
+    /// Begins the session `id`, whose bytes are hashed with `algorithm`. `of` is what it belongs to, in one line.
     ///
-    /// Fails with [`Error::Invalid`] if `id` is not made of lower-case letters, digits and `-`, or if another process owns the session.
-    pub fn create_session(&self, id: &str, of: &str, algorithm: Algorithm) -> Result<UploadSession> {
-        let invalid = |why: &str| Error::Invalid { what: format!("the upload {id:?}"), why: why.to_owned() };
-        let name = self.session_name(id).ok_or_else(|| invalid("this is no identifier of an upload"))?;
-        let file = self.own(&name)?.ok_or_else(|| invalid("another process writes to it"))?;
+    /// Fails with [`Error::Invalid`] if `id` is not made of lower-case letters, digits and `-`.
+    pub async fn create_session(&self, id: &str, of: &str, algorithm: Algorithm) -> Result<UploadSession> {
+        let invalid = || Error::Invalid { what: format!("the upload {id:?}"), why: "this is no identifier of an upload".to_owned() };
+        let name = self.session_name(id).ok_or_else(invalid)?;
+        let file = loop {
+            let (this, owned) = (self.clone(), name.clone());
+            match blocking(move || this.own(&owned)).await? {
+                Some(file) => break file,
+                // The identifier is new, so this is somebody who looks for sessions that nobody owns.
+                None => tokio::time::sleep(POLL).await,
+            }
+        };
         file.set_len(0).map_err(Error::io("shorten", self.0.path.join(&name)))?;
         let state = State::new(self, name, Subject::session(algorithm, of), file, Verifier::unknown(algorithm));
         Ok(UploadSession { state: Some(state), algorithm })
@@ -128,11 +135,13 @@ impl PartialDirectory {
         }
     }
 
-    /// Removes the sessions that nobody uses now: those that `is_over` says by their identifiers; blocks. Returns them.
+    /// Removes the sessions that nobody uses now: those that `is_over` says by their identifiers, and those of which nothing was recorded;
+    /// blocks. Returns them.
     pub fn clear_sessions(&self, mut is_over: impl FnMut(&str, &Leftover) -> bool) -> Result<Vec<Leftover>> {
         self.clear(|leftover| {
-            let name = leftover.path.file_name().and_then(|name| name.to_str());
-            name.and_then(|name| self.session_id(name)).is_some_and(|id| is_over(id, leftover))
+            let name = leftover.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_recorded = || self.0.path.join(journal::name(name)).exists();
+            self.session_id(name).is_some_and(|id| is_over(id, leftover) || !is_recorded())
         })
     }
 

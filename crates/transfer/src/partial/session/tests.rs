@@ -19,8 +19,8 @@ impl Scene {
         PartialDirectory::open(self.directory.path(), "").unwrap()
     }
 
-    fn create(&self) -> UploadSession {
-        self.place().create_session("id", OF, Algorithm::Sha256).unwrap()
+    async fn create(&self) -> UploadSession {
+        self.place().create_session("id", OF, Algorithm::Sha256).await.unwrap()
     }
 
     async fn open(&self) -> UploadSession {
@@ -49,7 +49,7 @@ impl Scene {
 #[tokio::test]
 async fn a_blob_in_one_piece_needs_no_journal() {
     let scene = Scene::new(100_000);
-    let mut session = scene.create();
+    let mut session = scene.create().await;
     scene.write(&mut session, 100_000).await;
     assert_eq!(scene.files(), 1);
     assert_eq!(scene.commit(session).unwrap().size(), 100_000);
@@ -60,7 +60,7 @@ async fn a_blob_in_one_piece_needs_no_journal() {
 #[tokio::test]
 async fn many_small_requests_make_no_long_journal_and_hash_nothing_twice() {
     let scene = Scene::new(600);
-    let mut session = scene.create();
+    let mut session = scene.create().await;
     for end in 1..=600 {
         scene.write(&mut session, end).await;
         session.acknowledge();
@@ -77,7 +77,7 @@ async fn many_small_requests_make_no_long_journal_and_hash_nothing_twice() {
 #[tokio::test]
 async fn after_a_rewind_the_bytes_before_it_count() {
     let scene = Scene::new(2_000_000);
-    let mut session = scene.create();
+    let mut session = scene.create().await;
     for (before, wrong) in [(700_000, 100), (1_000_000, 1_500_000)] {
         scene.write(&mut session, before).await;
         let mark = session.mark().unwrap();
@@ -95,7 +95,7 @@ async fn after_a_rewind_the_bytes_before_it_count() {
 #[tokio::test]
 async fn after_a_power_failure_only_what_was_synced_counts() {
     let scene = Scene::new(3_000_000);
-    let mut session = scene.create();
+    let mut session = scene.create().await;
     scene.write(&mut session, 1_100_000).await;
     session.state().unwrap().sync().unwrap();
     scene.write(&mut session, 2_500_000).await;
@@ -116,7 +116,7 @@ async fn after_a_power_failure_only_what_was_synced_counts() {
 async fn other_bytes_are_never_the_blob_and_are_gone() {
     for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
         let scene = Scene::new(1000);
-        let mut session = scene.place().create_session("id", OF, algorithm).unwrap();
+        let mut session = scene.place().create_session("id", OF, algorithm).await.unwrap();
         session.write(Body::from_bytes(vec![1; 1000])).await.unwrap();
         assert!(matches!(scene.commit(session), Err(Error::WrongDigest { .. })));
         assert_eq!(scene.files(), 0);
@@ -126,7 +126,7 @@ async fn other_bytes_are_never_the_blob_and_are_gone() {
 #[tokio::test]
 async fn a_session_has_one_owner_and_belongs_to_one_thing() {
     let scene = Scene::new(1000);
-    let mut session = scene.create();
+    let mut session = scene.create().await;
     scene.write(&mut session, 500).await;
     scene.place().remove_session("id");
     assert!(scene.place().clear_sessions(|_, _| true).unwrap().is_empty());
@@ -140,11 +140,21 @@ async fn a_session_has_one_owner_and_belongs_to_one_thing() {
 }
 
 #[tokio::test]
+async fn of_a_session_that_nobody_recorded_nothing_is_kept() {
+    let scene = Scene::new(0);
+    fs::write(scene.directory.path().join("upload-id"), "bytes without a journal").unwrap();
+    fs::write(scene.directory.path().join("upload-id.journal.new"), "modelpack-pa").unwrap();
+    assert!(scene.place().open_session("id", OF).await.unwrap().is_none());
+    assert_eq!(scene.place().clear_sessions(|_, _| false).unwrap().len(), 1);
+    assert_eq!(scene.files(), 0);
+}
+
+#[tokio::test]
 async fn an_identifier_is_no_path() {
     let scene = Scene::new(0);
     let long = "a".repeat(65);
     for id in ["", ".", "..", "../id", "a/b", "A", "id.journal", "a b", "a\0", &long] {
-        assert!(scene.place().create_session(id, OF, Algorithm::Sha256).is_err(), "{id:?}");
+        assert!(scene.place().create_session(id, OF, Algorithm::Sha256).await.is_err(), "{id:?}");
         assert!(scene.place().open_session(id, OF).await.unwrap().is_none(), "{id:?}");
         scene.place().remove_session(id);
     }
