@@ -20,7 +20,7 @@
 //! first bytes, and a stamp of the file. It counts as long as the file has this stamp and the machine runs. `acknowledged` is how many bytes
 //! the sender knows to have arrived.
 
-use super::Place;
+use super::directory::Place;
 use crate::{Error, Ranges, Result};
 use modelpack_spec::{Algorithm, Descriptor, Hasher};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
@@ -88,6 +88,12 @@ fn stamp(metadata: &Metadata) -> String {
 
 pub(super) fn name(of: &str) -> String {
     format!("{of}.journal")
+}
+
+/// The name of the file that a journal of this name belongs to. Any other name is returned as it is.
+pub(super) fn name_of_data(name: &str) -> &str {
+    let journal = name.strip_suffix(".new").unwrap_or(name);
+    journal.strip_suffix(".journal").unwrap_or(name)
 }
 
 /// The name of a journal that is being made, until it replaces the earlier one.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::platform::boot_id;
+use rustix::fs::Mode;
 use std::{fs, io::Write};
 use tempfile::TempDir;
 
@@ -217,6 +219,22 @@ fn a_journal_that_ends_in_garbage_counts_up_to_there_and_one_of_another_blob_doe
         partial.discard();
     }
     assert!(scene.names().is_empty());
+}
+
+#[test]
+fn a_journal_without_its_file_is_cleared() {
+    let scene = Scene::new(1_000_000);
+    let partial = scene.begin();
+    scene.write(&partial, 0..600_000);
+    let journal = fs::read(scene.journal()).unwrap();
+    scene.write(&partial, 600_000..1_000_000);
+    scene.commit(&partial).unwrap();
+    drop(partial);
+    // As if the process had been killed before it removed the journal.
+    fs::write(scene.journal(), journal).unwrap();
+    assert!(scene.place().leftovers().unwrap().is_empty());
+    assert!(scene.place().clear(|_| false).unwrap().is_empty());
+    assert_eq!(scene.names(), ["blob"]);
 }
 
 #[test]
