@@ -1,5 +1,7 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
+mod file_stream;
+
 use crate::verify::verify_part;
 use crate::{
     Cancelled, Error, Progress, Result, VerifiedBlob, Verifier, blocking,
@@ -9,6 +11,7 @@ use crate::{
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
+use file_stream::file_stream;
 use futures_util::{
     FutureExt, StreamExt,
     future::{BoxFuture, ready},
@@ -24,7 +27,7 @@ use std::{
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -470,72 +473,6 @@ fn drop_first(stream: BoxStream<'static, Result<Bytes>>, bytes: u64) -> BoxStrea
         })
     };
     stream.map(shorten).filter(|piece| ready(!piece.as_ref().is_ok_and(Bytes::is_empty))).boxed()
-}
-
-fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes>> {
-    let buffers = Buffers { size: size.min(usize::try_from(range.len).unwrap_or(size)), spare: Arc::default() };
-    stream::try_unfold((range, 0, buffers), |(range, at, buffers)| async move {
-        if at == range.len {
-            return Ok(None);
-        }
-        let mut buffer = buffers.take();
-        let n = match range.read_cached(&mut buffer, at) {
-            Some(n) => n,
-            None => {
-                let of = range.clone();
-                let (filled, read) = blocking(move || {
-                    let read = of.read_at(&mut buffer, at);
-                    (buffer, read)
-                })
-                .await;
-                buffer = filled;
-                read?
-            }
-        };
-        Ok(Some((buffers.piece(buffer, n), (range, at + n as u64, buffers))))
-    })
-    .boxed()
-}
-
-/// Buffers that are used again when the pieces made of them are dropped. A stream needs no more buffers than its reader holds at the same
-/// time, and none is cleared or freed in between.
-#[derive(Clone)]
-struct Buffers {
-    size: usize,
-    spare: Arc<Mutex<Vec<Box<[u8]>>>>,
-}
-
-impl Buffers {
-    fn spare(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self) -> Box<[u8]> {
-        self.spare().pop().unwrap_or_else(|| vec![0; self.size].into())
-    }
-
-    /// The first `len` bytes of a buffer.
-    fn piece(&self, buffer: Box<[u8]>, len: usize) -> Bytes {
-        Bytes::from_owner(Piece { buffer, len, home: self.clone() })
-    }
-}
-
-struct Piece {
-    buffer: Box<[u8]>,
-    len: usize,
-    home: Buffers,
-}
-
-impl AsRef<[u8]> for Piece {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer[..self.len]
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        self.home.spare().push(std::mem::take(&mut self.buffer));
-    }
 }
 
 #[cfg(test)]

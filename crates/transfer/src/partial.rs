@@ -55,19 +55,29 @@ const FAR_BEHIND: u64 = 64 << 20;
 const LARGE: u64 = 8 << 20;
 /// How often a task that waits for the owner of a partial blob looks whether it has ended.
 const POLL: Duration = Duration::from_millis(50);
-const BUFFER: usize = crate::CHUNK;
 
 /// Repeats `begin` until it returns something, which it does not while the partial blob has another owner. Lists this wait in `progress`.
-pub async fn wait_for_owner<T, F>(blob: &Descriptor, progress: &Arc<Progress>, mut begin: impl FnMut() -> F) -> Result<T>
+pub async fn wait_for_owner<T, F>(blob: &Descriptor, progress: &Arc<Progress>, begin: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<Option<T>>>,
 {
     let mut wait = None;
+    until_owned(begin, || {
+        wait.get_or_insert_with(|| progress.waiting(format!("another process writes {}", blob.display_name()), None));
+    })
+    .await
+}
+
+/// Repeats `begin` until it returns something, which it does not while there is another owner. Calls `waits` before each wait.
+async fn until_owned<T, F>(mut begin: impl FnMut() -> F, mut waits: impl FnMut()) -> Result<T>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
     loop {
         if let Some(begun) = begin().await? {
             return Ok(begun);
         }
-        wait = wait.or_else(|| Some(progress.waiting(format!("another process writes {}", blob.display_name()), None)));
+        waits();
         // To wait for the lock itself could not be cancelled.
         tokio::time::sleep(POLL).await;
     }
@@ -90,10 +100,7 @@ impl PartialDirectory {
                 (made.inspect_err(|_| self.remove(&name))?, Found::default())
             }
         };
-        let verifier = match hashed {
-            Some((count, hasher)) => Verifier::named(what, blob).resumed(hasher, count),
-            None => Verifier::named(what, blob),
-        };
+        let verifier = Verifier::named(what, blob).resumed(hashed);
         let kept = Kept {
             resumed: present.total(),
             present,
@@ -382,17 +389,12 @@ impl Partial {
 
     /// Reads and hashes at most `limit` of the bytes that are here and come next.
     fn catch_up(&self, hashing: &mut Hashing, limit: u64) -> Result<()> {
-        let end = self.kept().present.end_of_prefix();
-        let mut left = end.saturating_sub(hashing.verifier.count()).min(limit);
-        while left > 0 {
-            hashing.buffer.resize(BUFFER, 0);
-            let want = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
-            let range = FileRange { file: self.file.clone(), path: self.path(), offset: 0, len: end };
-            let n = range.read_at(&mut hashing.buffer[..want], hashing.verifier.count())?;
-            hashing.verifier.update(&hashing.buffer[..n])?;
-            left -= n as u64;
+        let Hashing { verifier, buffer } = hashing;
+        let len = self.kept().present.end_of_prefix();
+        if verifier.count() >= len {
+            return Ok(());
         }
-        Ok(())
+        verifier.catch_up(&FileRange { file: self.file.clone(), path: self.path(), offset: 0, len }, limit, buffer)
     }
 
     /// Writes a large file, or shares its blocks. This thread reads and writes, and a second one hashes.

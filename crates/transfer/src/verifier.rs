@@ -1,6 +1,6 @@
 //! The bytes of a blob, hashed and counted as they come, and compared at the end with what was promised.
 
-use crate::{Error, Result, verify::verify_blob};
+use crate::{CHUNK, Error, FileRange, Result, verify::verify_blob};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use std::sync::Arc;
 
@@ -38,9 +38,25 @@ impl Verifier {
         Self { expected: None, hasher: Hasher::new(algorithm), count: 0 }
     }
 
-    /// The same, after `hasher` has taken the first `count` bytes.
-    pub(crate) fn resumed(self, hasher: Hasher, count: u64) -> Self {
-        Self { hasher, count, ..self }
+    /// The same, after a hash function has taken so many of the first bytes, if there is one that has.
+    pub(crate) fn resumed(self, hashed: Option<(u64, Hasher)>) -> Self {
+        match hashed {
+            Some((count, hasher)) => Self { hasher, count, ..self },
+            None => self,
+        }
+    }
+
+    /// Reads and takes at most `limit` of the bytes of `range` that come next; blocks. `buffer` is used to read.
+    pub(crate) fn catch_up(&mut self, range: &FileRange, limit: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let mut left = range.len.saturating_sub(self.count).min(limit);
+        while left > 0 {
+            buffer.resize(CHUNK, 0);
+            let want = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+            let n = range.read_at(&mut buffer[..want], self.count)?;
+            self.update(&buffer[..n])?;
+            left -= n as u64;
+        }
+        Ok(())
     }
 
     /// The state of the hash function.

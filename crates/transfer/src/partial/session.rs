@@ -7,8 +7,9 @@
 mod tests;
 
 use super::{
-    BUFFER, CATCH_UP, Leftover, POLL, PartialDirectory, RECORD, SYNC, WRITEBACK,
+    CATCH_UP, Leftover, PartialDirectory, RECORD, SYNC, WRITEBACK,
     journal::{self, Journal, Subject},
+    until_owned,
 };
 use crate::{Body, Error, FileRange, Ranges, Result, VerifiedBlob, Verifier, blocking, platform::start_writeback};
 use modelpack_spec::{Algorithm, Descriptor, Digest};
@@ -72,14 +73,12 @@ impl PartialDirectory {
     pub async fn create_session(&self, id: &str, of: &str, algorithm: Algorithm) -> Result<UploadSession> {
         let invalid = || Error::Invalid { what: format!("the upload {id:?}"), why: "this is no identifier of an upload".to_owned() };
         let name = self.session_name(id).ok_or_else(invalid)?;
-        let file = loop {
-            let (this, owned) = (self.clone(), name.clone());
-            match blocking(move || this.own(&owned)).await? {
-                Some(file) => break file,
-                // The identifier is new, so this is somebody who looks for sessions that nobody owns.
-                None => tokio::time::sleep(POLL).await,
-            }
+        let own = || {
+            let (this, name) = (self.clone(), name.clone());
+            blocking(move || this.own(&name))
         };
+        // The identifier is new, so another owner is somebody who looks for sessions that nobody owns.
+        let file = until_owned(own, || ()).await?;
         file.set_len(0).map_err(Error::io("shorten", self.0.path.join(&name)))?;
         let state = State::new(self, name, Subject::session(algorithm, of), file, Verifier::unknown(algorithm));
         Ok(UploadSession { state: Some(state), algorithm })
@@ -88,28 +87,21 @@ impl PartialDirectory {
     /// Opens the session `id` of `of` with the bytes that it has, and waits while another process or task owns it. `None` if there is none.
     pub async fn open_session(&self, id: &str, of: &str) -> Result<Option<UploadSession>> {
         let Some(name) = self.session_name(id) else { return Ok(None) };
-        loop {
+        let open = || {
             let (this, of, name) = (self.clone(), of.to_owned(), name.clone());
-            let opened = blocking(move || match this.try_own(&name, OFlags::RDWR)? {
+            blocking(move || match this.try_own(&name, OFlags::RDWR)? {
                 Some(file) => Ok(Some(this.open_owned(name, &of, file)?)),
                 None => Ok((!this.is_owned(&name)?).then_some(None)),
-            });
-            if let Some(opened) = opened.await? {
-                return Ok(opened);
-            }
-            // To wait for the lock itself could not be cancelled.
-            tokio::time::sleep(POLL).await;
-        }
+            })
+        };
+        until_owned(open, || ()).await
     }
 
     fn open_owned(&self, name: String, of: &str, file: File) -> Result<Option<UploadSession>> {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let subject = Subject::session(algorithm, of);
             let Some((journal, found)) = Journal::open(&self.0, &name, subject.clone(), &file)? else { continue };
-            let mut verifier = Verifier::unknown(algorithm);
-            if let Some((count, hasher)) = found.hashed {
-                verifier = verifier.resumed(hasher, count);
-            }
+            let verifier = Verifier::unknown(algorithm).resumed(found.hashed);
             let len = found.present.end_of_prefix();
             let mut state = State::new(self, name, subject, file, verifier);
             state.journal = Some(journal);
@@ -310,15 +302,10 @@ impl State {
 
     /// Hashes at most `limit` of the bytes that were written before this process opened the session.
     fn catch_up(&mut self, limit: u64) -> Result<()> {
-        let mut left = (self.len - self.verifier.count()).min(limit);
-        let mut buffer = vec![0; usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER))];
-        while left > 0 {
-            let want = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-            let n = self.written().read_at(&mut buffer[..want], self.verifier.count())?;
-            self.verifier.update(&buffer[..n])?;
-            left -= n as u64;
+        if self.verifier.count() == self.len {
+            return Ok(());
         }
-        Ok(())
+        self.verifier.catch_up(&self.written(), limit, &mut Vec::new())
     }
 
     fn rewind(&mut self, Mark { len, verifier }: Mark) -> Result<()> {
