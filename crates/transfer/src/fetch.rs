@@ -62,7 +62,7 @@ pub async fn fetch(
                 }
                 plan.done(fetch);
             }
-            () = fetching.answered.notified(), if !is_answered => is_answered = true,
+            () = fetching.answered.notified(), if !is_answered && !running.is_empty() => is_answered = true,
             permit = connections.acquire(), if may_begin => match plan.next(connections.wanted()) {
                 Some(fetch) => running.push(fetching.run(fetch, permit)),
                 None => has_next = false,

@@ -22,7 +22,7 @@ use crate::{
 use async_trait::async_trait;
 pub use directory::{Leftover, PartialDirectory};
 use journal::{Found, Journal};
-use modelpack_spec::{Descriptor, Hasher};
+use modelpack_spec::Descriptor;
 pub use session::{Mark, UploadSession};
 use std::{
     fs::File,
@@ -39,7 +39,7 @@ use std::{
     time::Duration,
 };
 
-/// A blob of at least this many bytes is kept as a partial blob while it is written. To write a smaller one again costs less.
+/// A file of at least this many bytes that is unpacked is a partial blob while it is written. To fetch a smaller one again costs less.
 pub const RESUMABLE: u64 = 1 << 20;
 /// After how many written bytes the journal says so. If the program is killed, no more than these are lost.
 const RECORD: u64 = 512 << 10;
@@ -92,12 +92,14 @@ impl PartialDirectory {
         let name = self.name(&blob.digest);
         let Some(file) = self.own(&name)? else { return Ok(None) };
         let (journal, Found { present, hashed, .. }) = match Journal::open(&self.0, &name, blob, &file)? {
-            Some(found) => found,
+            Some((journal, found)) => (Some(journal), found),
             None => {
-                let path = self.0.path.join(&name);
-                let made = file.set_len(0).and_then(|()| platform::reserve(&file, blob.size)).map_err(Error::io("reserve room for", &path));
-                let made = made.and_then(|()| Journal::create(&self.0, &name, blob, &Ranges::new()));
-                (made.inspect_err(|_| self.remove(&name))?, Found::default())
+                // A journal that was not for this file must not be found beside it later.
+                journal::remove(&self.0, &name);
+                let made = file.set_len(0).and_then(|()| platform::reserve(&file, blob.size));
+                let made = made.map_err(Error::io("reserve room for", self.0.path.join(&name)));
+                made.inspect_err(|_| self.remove(&name))?;
+                (None, Found::default())
             }
         };
         let verifier = Verifier::named(what, blob).resumed(hashed);
@@ -167,7 +169,8 @@ struct Kept {
     is_syncing: bool,
     /// How many bytes an earlier owner had left.
     resumed: u64,
-    journal: Journal,
+    /// Created with the first record, so that a small blob needs none.
+    journal: Option<Journal>,
 }
 
 impl std::fmt::Debug for Kept {
@@ -354,18 +357,21 @@ impl Partial {
         let mut kept = self.kept();
         kept.is_syncing = false;
         synced?;
-        kept.journal = Journal::create(&self.place.0, &self.name, &self.blob, &present)?;
+        kept.journal = Some(Journal::create(&self.place.0, &self.name, &self.blob, &present)?);
         // What was written meanwhile is in no journal now.
-        let mut rest = kept.present.clone();
-        present.iter().for_each(|range| rest.remove(range));
-        kept.journal.have(&rest).map_err(Error::io("write the journal of", self.path()))?;
-        kept.unrecorded = Ranges::new();
-        Ok(())
+        kept.unrecorded = kept.present.clone();
+        present.iter().for_each(|range| kept.unrecorded.remove(range));
+        self.record_now(&mut kept).map(drop)
     }
 
-    fn record_now(&self, kept: &mut Kept) -> Result<()> {
-        let unrecorded = std::mem::take(&mut kept.unrecorded);
-        kept.journal.have(&unrecorded).map_err(Error::io("write the journal of", self.path()))
+    /// Adds what is not recorded yet to the journal, which is created if there is none. Returns the journal.
+    fn record_now<'k>(&self, kept: &'k mut Kept) -> Result<&'k mut Journal> {
+        let journal = match &mut kept.journal {
+            Some(journal) => journal,
+            none => none.insert(Journal::create(&self.place.0, &self.name, &self.blob, &Ranges::new())?),
+        };
+        journal.have(&std::mem::take(&mut kept.unrecorded)).map_err(Error::io("write the journal of", self.path()))?;
+        Ok(journal)
     }
 
     /// Hashes bytes that were just written, if they are the next ones, and at most `limit` that others wrote. If another task hashes, nothing
@@ -445,14 +451,13 @@ impl Drop for Partial {
         if *self.is_over.get_mut() {
             return;
         }
-        let hashing = self.hashing.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (hashing, mut kept) = (self.hashing(), self.kept());
         if kept.present.is_empty() {
             return self.place.remove(&self.name);
         }
         // Without these lines the next owner has to fetch or read a few bytes more.
-        let _ = kept.journal.have(&kept.unrecorded);
-        let hasher: &Hasher = hashing.verifier.hasher();
-        let _ = kept.journal.hashed(hashing.verifier.count(), hasher, &self.file);
+        if let Ok(journal) = self.record_now(&mut kept) {
+            let _ = journal.hashed(hashing.verifier.count(), hashing.verifier.hasher(), &self.file);
+        }
     }
 }

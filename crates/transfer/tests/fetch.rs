@@ -28,6 +28,8 @@ struct Registry {
     breaks_from: u64,
     /// Whether nothing comes after the first piece of each answer.
     stalls: bool,
+    /// Whether it has no blob.
+    is_empty: bool,
 }
 
 impl Registry {
@@ -45,6 +47,7 @@ impl Registry {
             most_open: Arc::default(),
             breaks_from: u64::MAX,
             stalls: false,
+            is_empty: false,
         };
         (registry, blob)
     }
@@ -70,6 +73,9 @@ impl Source for Registry {
         }
         tokio::task::yield_now().await;
         self.asked.lock().unwrap().push(range.clone());
+        if self.is_empty {
+            return Err(Error::not_found("the blob"));
+        }
         if !self.has_ranges && range != (0..blob.size) {
             self.gives_ranges.store(false, Relaxed);
         }
@@ -165,6 +171,27 @@ async fn after_a_failure_only_the_rest_is_fetched() {
     assert!(destination.fetch(&registry, &blob, 4).await.unwrap() == registry.content);
     let after = total(&registry.asked());
     assert!(after < blob.size - (8 << 20), "{after} bytes of {}, after {before}", blob.size);
+}
+
+#[tokio::test]
+async fn a_blob_of_which_nothing_is_missing_is_not_asked_for() {
+    let (registry, blob) = Registry::new(0);
+    assert!(Destination::new().fetch(&registry, &blob, 4).await.unwrap().is_empty());
+    let (registry, blob) = Registry::new(3 << 20);
+    let destination = Destination::new();
+    let place = PartialDirectory::open(destination.0.path(), "").unwrap();
+    place.begin(&blob, "the blob").unwrap().unwrap().write_blocking(0, &registry.content).unwrap();
+    assert!(destination.fetch(&registry, &blob, 4).await.unwrap() == registry.content);
+    assert!(registry.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_blob_that_is_not_there_is_an_error() {
+    let (mut registry, blob) = Registry::new(50 << 20);
+    registry.is_empty = true;
+    let error = Destination::new().fetch(&registry, &blob, 4).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    assert_eq!(registry.asked().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

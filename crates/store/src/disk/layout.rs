@@ -14,7 +14,7 @@ use super::{
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
 use modelpack_transfer::{
-    Begin, Body, Error, FileRange, Progress, RESUMABLE, Result, Sink, Source, Verifier, blocking, verify_selected, wait_for_owner,
+    Begin, Body, Error, FileRange, Progress, Result, Sink, Source, Verifier, blocking, verify_selected, wait_for_owner,
 };
 use std::{
     fs, io,
@@ -312,9 +312,6 @@ impl Layout {
     fn try_begin_blocking(&self, blob: &Descriptor) -> Result<Option<Begin>> {
         if self.adds_held(blob)? {
             return Ok(Some(Begin::Exists));
-        }
-        if blob.size < RESUMABLE {
-            return Ok(Some(Begin::Upload(Box::new(self.begin_blocking(Verifier::of(blob))?))));
         }
         self.create()?;
         let Some(partial) = self.0.blobs.partials()?.begin(blob, &format!("blob {}", blob.digest))? else { return Ok(None) };

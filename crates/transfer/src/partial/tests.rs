@@ -39,12 +39,12 @@ impl Scene {
 
     /// Like a `kill -9`: nothing is written at the end, but the lock is released.
     fn kill(&self, partial: Partial) {
-        let copy = |name: &str| (name.to_owned(), fs::read(self.directory.path().join(name)).unwrap());
-        let data = partial.name.clone();
-        let files = [copy(&data), copy(&journal::name(&data))];
+        let paths = [&partial.name, &journal::name(&partial.name)].map(|name| self.directory.path().join(name));
+        let files = paths.map(|path| (fs::read(&path).ok(), path));
         drop(partial);
-        for (name, bytes) in files {
-            fs::write(self.directory.path().join(name), bytes).unwrap();
+        for (bytes, path) in files {
+            let _ = fs::remove_file(&path);
+            bytes.into_iter().for_each(|bytes| fs::write(&path, bytes).unwrap());
         }
     }
 
@@ -66,6 +66,7 @@ fn what_a_killed_process_left_of_a_new_journal_is_removed_with_the_old_one() {
     let scene = Scene::new(200_000);
     let unfinished = scene.place().0.path.join(journal::new_name(&scene.place().name(&scene.blob.digest)));
     let partial = scene.begin();
+    partial.record_now(&mut partial.kept()).unwrap();
     scene.kill(partial);
     fs::write(&unfinished, "modelpack-partial").unwrap();
     let partial = scene.begin();
