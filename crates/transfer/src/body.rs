@@ -7,13 +7,13 @@ use crate::{
     Cancelled, Error, Progress, Result, VerifiedBlob, Verifier, blocking,
     blocking::joined,
     blocking_cancellable,
-    platform::read_cached,
+    platform::{is_cached, read_cached},
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
-use file_stream::file_stream;
+use file_stream::{file_stream, file_windows};
 use futures_util::{
-    FutureExt, StreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::{BoxFuture, ready},
     stream,
     stream::BoxStream,
@@ -74,6 +74,24 @@ pub struct FileRange {
     pub offset: u64,
     /// Its length in bytes.
     pub len: u64,
+}
+
+/// A part of a body whose file is sent by the kernel where possible.
+pub enum Window {
+    /// A part of the file. Its bytes were in memory, so sending them waits for no disk.
+    Cached(FileRange),
+    /// Bytes that were read.
+    Read(Bytes),
+}
+
+impl Window {
+    /// The number of bytes.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Cached(part) => part.len,
+            Self::Read(bytes) => bytes.len() as u64,
+        }
+    }
 }
 
 impl FileRange {
@@ -148,6 +166,11 @@ impl FileRange {
         self.offset == 0 && self.file.metadata().is_ok_and(|metadata| metadata.len() == self.len)
     }
 
+    /// Whether all bytes are in memory, and there are some. See [`is_cached`](crate::platform::is_cached).
+    pub fn is_cached(&self) -> bool {
+        is_cached(&self.file, self.offset..self.offset + self.len)
+    }
+
     /// A reader of all bytes, which reads [`CHUNK`] bytes at a time.
     pub fn buffered(&self) -> impl io::BufRead + '_ {
         struct Bytes<'a>(&'a FileRange, u64);
@@ -165,6 +188,12 @@ impl FileRange {
     pub fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
         verify_part(&part, blob, self.len, what)?;
         Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
+    }
+
+    /// The `len` bytes from `at` on, counted from the beginning of the range, if they are in memory.
+    fn cached(&self, at: u64, len: u64) -> Option<Self> {
+        let part = Self { offset: self.offset + at, len, ..self.clone() };
+        part.is_cached().then_some(part)
     }
 
     /// Like [`read_at`](Self::read_at) if the bytes are in the page cache. `None` if the read might have to wait for the disk, or fails.
@@ -296,23 +325,43 @@ impl Body {
     /// The bytes as a stream. Those of a file come in pieces of `size` bytes: small pieces need more time, and large ones need more memory
     /// for each slow reader.
     pub fn into_pieces(self, size: usize) -> BoxStream<'static, Result<Bytes>> {
-        let progress = self.progress;
-        let stream = match self.content {
+        let (content, counter) = self.into_parts();
+        let pieces = match content {
             Content::File(range) => file_stream(range, size),
             Content::Stream { stream, .. } => stream,
             Content::Produced { producer, .. } => stream_of(producer),
         };
-        match progress {
-            Some(progress) => {
-                let (counted, mut at) = (self.counted, self.begins);
-                let count = move |piece: &Result<Bytes>| {
-                    at += piece.as_ref().map_or(0, Bytes::len) as u64;
-                    progress.moved(at.saturating_sub(counted.fetch_max(at, Relaxed)));
-                };
-                stream.inspect(count).boxed()
-            }
-            None => stream,
+        match counter {
+            Some(mut count) => pieces.inspect(move |piece| count(piece.as_ref().map_or(0, |piece| piece.len() as u64))).boxed(),
+            None => pieces,
         }
+    }
+
+    /// The bytes as a stream of windows, for a sender that can let the kernel send a part of a file. Such a part has at most `cached` bytes;
+    /// for what is read, see [`into_pieces`](Self::into_pieces). Each window is decided when the previous one was taken.
+    pub fn into_windows(self, size: usize, cached: usize) -> BoxStream<'static, Result<Window>> {
+        let (content, counter) = self.into_parts();
+        let windows = match content {
+            Content::File(range) => file_windows(range, size, cached),
+            Content::Stream { stream, .. } => stream.map_ok(Window::Read).boxed(),
+            Content::Produced { producer, .. } => stream_of(producer).map_ok(Window::Read).boxed(),
+        };
+        match counter {
+            Some(mut count) => windows.inspect(move |window| count(window.as_ref().map_or(0, Window::len))).boxed(),
+            None => windows,
+        }
+    }
+
+    /// Its content, and what to call with the length of each piece that is consumed.
+    fn into_parts(self) -> (Content, Option<impl FnMut(u64) + Send + 'static>) {
+        let Self { content, progress, counted, begins: mut at } = self;
+        let counter = progress.map(|progress| {
+            move |n| {
+                at += n;
+                progress.moved(at.saturating_sub(counted.fetch_max(at, Relaxed)));
+            }
+        });
+        (content, counter)
     }
 
     /// Reads all bytes into memory. Fails with [`Error::Invalid`] if there are more than `limit`.

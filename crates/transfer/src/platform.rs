@@ -54,6 +54,22 @@ pub fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize>
     system::read_cached(file, buffer, offset).filter(|n| *n > 0)
 }
 
+/// Whether the bytes `range` of a file are in memory, so that reading or sending them waits for no disk.
+///
+/// `false` if some are not, if there are none, or if the operating system does not say. It is only true for a moment: the kernel may need the
+/// memory for something else.
+pub fn is_cached(file: &File, range: Range<u64>) -> bool {
+    !range.is_empty() && system::is_cached(file, range)
+}
+
+/// Lets the kernel send at most `len` bytes of a file, from `offset` on, to a socket. Returns how many it sent; 0 is the end of the file.
+///
+/// Waits for the disk if they are not in memory. Fails with [`ErrorKind::WouldBlock`] if a socket that does not block is full, and with
+/// [`ErrorKind::Unsupported`] where the kernel cannot do that.
+pub fn send_file(socket: BorrowedFd<'_>, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+    system::send_file(socket, file, offset, len)
+}
+
 /// Asks the kernel to begin to write the bytes `range` of a file to the disk. Returns at once.
 ///
 /// This is advice. Without it the bytes are written by the next sync.
