@@ -557,6 +557,35 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn windows_are_all_bytes_in_order_and_are_counted() {
+        let content: Bytes = (0..3 * CHUNK + 1000).map(|i| (i % 251) as u8).collect();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("x"), &content).unwrap();
+        let file = FileRange::open(&directory.path().join("x")).unwrap();
+        let part = file.clone().slice(1..content.len() as u64, &Descriptor::of("x", &content), "x").unwrap();
+        for (body, expected) in [
+            (Body::from_file(file), content.clone()),
+            (Body::from_file(part), content.slice(1..)),
+            (Body::from_bytes(content.clone()), content.clone()),
+        ] {
+            let progress = Arc::new(Progress::default());
+            let mut windows = body.counted(progress.clone()).into_windows(10_000, CHUNK);
+            let mut all = Vec::new();
+            while let Some(window) = windows.next().await {
+                match window.unwrap() {
+                    Window::Cached(part) => {
+                        assert!(part.len <= CHUNK as u64);
+                        all.extend(part.read().unwrap());
+                    }
+                    Window::Read(bytes) => all.extend(bytes),
+                }
+            }
+            assert!(all == expected);
+            assert_eq!(progress.snapshot().moved, expected.len() as u64);
+        }
+    }
+
     #[test]
     fn a_stream_that_stands_still_keeps_no_thread() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();

@@ -224,6 +224,44 @@ mod tests {
         assert_eq!(read_cached(&open(&path), &mut buffer, 100_000), None);
     }
 
+    /// Whether this kernel has `cachestat`.
+    fn says_what_is_cached() -> bool {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        !IS_PORTABLE && (numbers.next(), numbers.next()) >= (Some(6), Some(5))
+    }
+
+    #[test]
+    fn a_file_is_in_memory_after_it_was_written_and_not_after_its_pages_were_dropped() {
+        let (_directory, [path]) = files([&[7; 100_000]]);
+        let file = open(&path);
+        for range in [0..100_000, 0..1, 99_999..100_000, 4095..8193] {
+            assert_eq!(is_cached(&file, range.clone()), says_what_is_cached(), "{range:?}");
+        }
+        assert!(!is_cached(&file, 5..5));
+        assert!(!is_cached(&file, 0..200_000) || file_system(&file) == Some(FileSystem::Tmpfs), "it has no such bytes");
+        file.sync_all().unwrap();
+        start_writeback(&file, 0..100_000);
+        if file_system(&file).is_some_and(|system| system != FileSystem::Tmpfs) {
+            assert!(!is_cached(&file, 0..100_000));
+        }
+    }
+
+    #[test]
+    fn the_kernel_sends_bytes_of_a_file_from_an_offset_on() {
+        let (_directory, [path]) = files([b"0123456789"]);
+        let (here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let send = |offset, len| send_file(here.as_fd(), &open(&path), offset, len);
+        if IS_PORTABLE {
+            assert_eq!(send(0, 1).unwrap_err().kind(), ErrorKind::Unsupported);
+            return;
+        }
+        assert_eq!((send(3, 4).unwrap(), send(8, 100).unwrap(), send(10, 1).unwrap()), (4, 2, 0));
+        let mut received = [0; 6];
+        there.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"345689");
+    }
+
     #[test]
     fn allocated_blocks_are_there_and_the_bytes_before_them_stay() {
         let (_directory, [path]) = files([b"kept"]);

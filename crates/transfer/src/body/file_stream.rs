@@ -14,10 +14,7 @@ const SHORTEST_CACHED: u64 = 32 << 10;
 
 /// The bytes of a range as pieces of at most `size` bytes. What the kernel has in memory is read at once, the rest on a thread that may block.
 pub(super) fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes>> {
-    stream::try_unfold(Reader::new(range, size), |mut reader| async move {
-        Ok(reader.read().await?.map(|piece| (piece, reader)))
-    })
-    .boxed()
+    stream::try_unfold(Reader::new(range, size), |mut reader| async move { Ok(reader.read().await?.map(|piece| (piece, reader))) }).boxed()
 }
 
 /// Like [`file_stream`], but what the kernel has in memory is not read. It comes as parts of at most `cached` bytes.
