@@ -203,7 +203,7 @@ fn a_journal_that_ends_in_garbage_counts_up_to_there_and_one_of_another_blob_doe
         (&|journal| journal.extend(b"have 1 99999999999\nhave 1500000 1600000\n"), 1_000_000),
         (&|journal| journal.extend(b"\0\0\0\0\nhave 1500000 1600000\n"), 1_000_000),
         (&|journal| journal.truncate(10), 0),
-        (&|journal| *journal = b"modelpack-partial 1\nblob sha256:00 5\n".to_vec(), 0),
+        (&|journal| *journal = b"modelpack-partial 2\nblob sha256:00 5\n".to_vec(), 0),
         (&|journal| journal.insert(0, 0xff), 0),
     ];
     for (at, (damage, left)) in damages.iter().enumerate() {
