@@ -18,19 +18,20 @@ mod x86 {
     #![expect(unsafe_code, reason = "16 bytes are loaded from a pointer, and a function is called that not every processor can execute")]
 
     use crate::BLOCK;
-    use std::{arch::x86_64::*, array, iter::zip};
+    use std::{arch::x86_64::*, iter::zip};
 
-    /// The constants of the rounds (FIPS 180-4, 4.2.2).
+    /// The constants of the rounds (FIPS 180-4, 4.2.2), as signed numbers, which the instructions take.
     #[rustfmt::skip]
-    const K: [u32; 64] = [
-        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+    #[expect(overflowing_literals)]
+    const K: [[i32; 4]; 16] = [
+        [0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5], [0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5],
+        [0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3], [0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174],
+        [0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc], [0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da],
+        [0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7], [0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967],
+        [0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13], [0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85],
+        [0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3], [0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070],
+        [0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5], [0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3],
+        [0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208], [0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2],
     ];
 
     /// Takes the blocks and returns true, if the processor has the instructions.
@@ -82,7 +83,8 @@ mod x86 {
                 one[i] = next_words(one, i);
                 other[i] = next_words(other, i);
             }
-            let constants = four(array::from_fn(|j| K[16 * group + 4 * i + j]));
+            let [k0, k1, k2, k3] = K[4 * group + i];
+            let constants = _mm_set_epi32(k3, k2, k1, k0);
             let [a, b] = streams;
             let (sum_a, sum_b) = (_mm_add_epi32(one[i], constants), _mm_add_epi32(other[i], constants));
             a.cdgh = _mm_sha256rnds2_epu32(a.cdgh, a.abef, sum_a);
@@ -96,7 +98,7 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     fn next_words(last: &[__m128i; 4], i: usize) -> __m128i {
-        let [w0, w1, w2, w3] = array::from_fn(|j| last[(i + j) % 4]);
+        let [w0, w1, w2, w3] = [last[i], last[(i + 1) % 4], last[(i + 2) % 4], last[(i + 3) % 4]];
         let sum = _mm_add_epi32(_mm_sha256msg1_epu32(w0, w1), _mm_alignr_epi8::<4>(w3, w2));
         _mm_sha256msg2_epu32(sum, w3)
     }
@@ -106,23 +108,18 @@ mod x86 {
     #[target_feature(enable = "ssse3")]
     fn words(block: &[u8; BLOCK]) -> [__m128i; 4] {
         let swap = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
-        array::from_fn(|i| {
-            // SAFETY: the block has 4 times 16 bytes, and the instruction needs no alignment.
-            let four = unsafe { _mm_loadu_si128(block.as_ptr().cast::<__m128i>().add(i)) };
-            _mm_shuffle_epi8(four, swap)
-        })
+        let start = block.as_ptr().cast::<__m128i>();
+        // SAFETY: the block has 4 times 16 bytes, and the instruction needs no alignment.
+        let [w0, w1, w2, w3] = unsafe {
+            [_mm_loadu_si128(start), _mm_loadu_si128(start.add(1)), _mm_loadu_si128(start.add(2)), _mm_loadu_si128(start.add(3))]
+        };
+        [_mm_shuffle_epi8(w0, swap), _mm_shuffle_epi8(w1, swap), _mm_shuffle_epi8(w2, swap), _mm_shuffle_epi8(w3, swap)]
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    fn registers([a, b, c, d, e, f, g, h]: &[u32; 8]) -> Registers {
-        Registers { abef: four([*f, *e, *b, *a]), cdgh: four([*h, *g, *d, *c]) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "sse2")]
-    fn four([a, b, c, d]: [u32; 4]) -> __m128i {
-        let [a, b, c, d] = [a, b, c, d].map(u32::cast_signed);
-        _mm_set_epi32(d, c, b, a)
+    fn registers(state: &[u32; 8]) -> Registers {
+        let [a, b, c, d, e, f, g, h] = state.map(u32::cast_signed);
+        Registers { abef: _mm_set_epi32(a, b, e, f), cdgh: _mm_set_epi32(c, d, g, h) }
     }
 }
