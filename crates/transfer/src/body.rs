@@ -1,13 +1,15 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
+mod file_range;
 mod file_stream;
 
-use crate::verify::verify_part;
+pub use file_range::FileRange;
+pub use file_stream::Window;
+
 use crate::{
-    Cancelled, Error, Progress, Result, VerifiedBlob, Verifier, blocking,
+    Cancelled, Error, Progress, Result, blocking,
     blocking::joined,
     blocking_cancellable,
-    platform::{is_cached, read_cached},
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
@@ -18,14 +20,7 @@ use futures_util::{
     stream,
     stream::BoxStream,
 };
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES};
-use rustix::fs::OFlags;
 use std::{
-    fs::{File, OpenOptions},
-    io,
-    ops::Range,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -63,143 +58,37 @@ enum Content {
 /// Opens a stream anew, without this many of its first bytes. Nothing is read before the stream is.
 pub type Reopen = dyn Fn(u64) -> BoxStream<'static, Result<Bytes>> + Send + Sync;
 
-/// A range of an open file.
-#[derive(Clone)]
-pub struct FileRange {
-    /// The file.
-    pub file: Arc<File>,
-    /// Its name in an error.
-    pub path: PathBuf,
-    /// Where the range begins.
-    pub offset: u64,
-    /// Its length in bytes.
-    pub len: u64,
+/// Some of the bytes of a body.
+#[derive(Clone, Copy)]
+pub struct Piece<'a> {
+    bytes: &'a [u8],
+    shared: Option<&'a Bytes>,
 }
 
-/// A part of a body whose file is sent by the kernel where possible.
-pub enum Window {
-    /// A part of the file. Its bytes were in memory, so sending them waits for no disk.
-    Cached(FileRange),
-    /// Bytes that were read.
-    Read(Bytes),
-}
-
-impl Window {
-    /// The number of bytes.
-    fn len(&self) -> u64 {
-        match self {
-            Self::Cached(part) => part.len,
-            Self::Read(bytes) => bytes.len() as u64,
-        }
+impl<'a> Piece<'a> {
+    /// The bytes as a value that can be kept, if that costs nothing.
+    pub(crate) fn shared(&self) -> Option<&'a Bytes> {
+        self.shared
     }
 }
 
-impl FileRange {
-    /// Opens the whole file at `path`. Fails if it is a pipe, a device or a directory, and does not wait for the other end of a pipe.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32).open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), offset: 0, len: metadata.len() })
+impl<'a> From<&'a [u8]> for Piece<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, shared: None }
     }
+}
 
-    /// Reads at most `buffer.len()` bytes at `at`, counted from the beginning of the range. Fails with [`Error::Changed`] if the file has
-    /// become shorter.
-    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
-        let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
-        if want == 0 {
-            return Ok(0);
-        }
-        loop {
-            match self.file.read_at(&mut buffer[..want], self.offset + at) {
-                Ok(0) => return Err(Error::Changed { path: self.path.clone() }),
-                Ok(n) => return Ok(n),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io("read", &self.path)(e)),
-            }
-        }
+impl<'a> From<&'a Bytes> for Piece<'a> {
+    fn from(bytes: &'a Bytes) -> Self {
+        Self { bytes, shared: Some(bytes) }
     }
+}
 
-    /// Calls `take` with all bytes in order, at most [`CHUNK`] at a time. Stops if it fails, and returns its error.
-    pub fn read_all(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut buffer = vec![0; CHUNK.min(usize::try_from(self.len).unwrap_or(CHUNK))];
-        let mut at = 0;
-        while at < self.len {
-            let n = self.read_at(&mut buffer, at)?;
-            take(&buffer[..n])?;
-            at += n as u64;
-        }
-        Ok(())
-    }
+impl std::ops::Deref for Piece<'_> {
+    type Target = [u8];
 
-    /// Reads all bytes of a range that the caller knows to be small.
-    pub fn read(&self) -> Result<Vec<u8>> {
-        // A buffer that grows is copied, and needs the memory twice for that time.
-        let mut bytes = Vec::with_capacity(self.len.min(MAX_MANIFEST_BYTES as u64) as usize);
-        self.read_all(|piece| {
-            bytes.extend_from_slice(piece);
-            Ok(())
-        })?;
-        Ok(bytes)
-    }
-
-    /// Reads all bytes and returns their digest.
-    pub fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
-        let mut hasher = Hasher::new(algorithm);
-        self.read_all(|piece| {
-            hasher.update(piece);
-            Ok(())
-        })?;
-        Ok(hasher.finish())
-    }
-
-    /// Reads all bytes into `verifier`. Fails if they are not the expected ones.
-    pub fn verify(&self, mut verifier: Verifier) -> Result<VerifiedBlob> {
-        self.read_all(|piece| verifier.update(piece))?;
-        verifier.finish()
-    }
-
-    /// Whether it is all of its file.
-    pub fn is_whole(&self) -> bool {
-        self.offset == 0 && self.file.metadata().is_ok_and(|metadata| metadata.len() == self.len)
-    }
-
-    /// Whether all bytes are in memory, and there are some. See [`is_cached`](crate::platform::is_cached).
-    pub fn is_cached(&self) -> bool {
-        is_cached(&self.file, self.offset..self.offset + self.len)
-    }
-
-    /// A reader of all bytes, which reads [`CHUNK`] bytes at a time.
-    pub fn buffered(&self) -> impl io::BufRead + '_ {
-        struct Bytes<'a>(&'a FileRange, u64);
-        impl io::Read for Bytes<'_> {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                let n = self.0.read_at(buffer, self.1).map_err(io::Error::other)?;
-                self.1 += n as u64;
-                Ok(n)
-            }
-        }
-        io::BufReader::with_capacity(CHUNK, Bytes(self, 0))
-    }
-
-    /// A part of this range, which holds all of `blob`. `what` is the blob's name in an error.
-    pub fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
-        verify_part(&part, blob, self.len, what)?;
-        Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
-    }
-
-    /// The `len` bytes from `at` on, counted from the beginning of the range, if they are in memory.
-    fn cached(&self, at: u64, len: u64) -> Option<Self> {
-        let part = Self { offset: self.offset + at, len, ..self.clone() };
-        part.is_cached().then_some(part)
-    }
-
-    /// Like [`read_at`](Self::read_at) if the bytes are in the page cache. `None` if the read might have to wait for the disk, or fails.
-    fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
-        let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
-        read_cached(&self.file, &mut buffer[..want], self.offset + at)
+    fn deref(&self) -> &[u8] {
+        self.bytes
     }
 }
 
@@ -387,10 +276,12 @@ impl Body {
     pub async fn drain_in_place<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
     where
         S: Send + 'static,
-        F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
+        F: FnMut(&mut S, Piece<'_>) -> Result<()> + Send + 'static,
     {
         let this = self.started();
-        let Content::Stream { mut stream, .. } = this.content else { return this.drain(state, take).await };
+        let Content::Stream { mut stream, .. } = this.content else {
+            return this.drain(state, move |state, bytes| take(state, bytes.into())).await;
+        };
         let progress = this.progress;
         let count = move |n: usize| {
             if let Some(progress) = &progress {
@@ -400,11 +291,13 @@ impl Body {
         let mut slow = 0;
         while let Some(piece) = stream.next().await {
             let start = Instant::now();
-            match piece.and_then(|piece| take(&mut state, &piece).map(|()| piece.len())) {
+            match piece.and_then(|piece| take(&mut state, (&piece).into()).map(|()| piece.len())) {
                 Ok(n) => count(n),
                 Err(error) => return (state, Err(error)),
             }
             slow = if start.elapsed() > QUICK { slow + 1 } else { 0 };
+            // While a sender is fast, others would not get their turn, and what waits to be hashed together would be of one blob alone.
+            tokio::task::yield_now().await;
             if slow == 2 {
                 let mut end = None;
                 while end.is_none() {
@@ -412,7 +305,11 @@ impl Body {
                     (batch, end) = Batch::receive(&mut stream, BATCH_IN_PLACE).await;
                     let count = count.clone();
                     let result;
-                    (state, take, result) = blocking(move || batch.take(state, take, count)).await;
+                    (state, take, result) = blocking(move || {
+                        let (state, result) = batch.take(state, &mut take, count);
+                        (state, take, result)
+                    })
+                    .await;
                     if result.is_err() {
                         return (state, result);
                     }
@@ -463,7 +360,11 @@ impl Body {
                 return (state, result);
             }
             let count = count.clone();
-            let take_batch = move || batch.take(state, take, count);
+            let take_batch = move || {
+                let mut take = take;
+                let (state, result) = batch.take(state, |state, piece| take(state, &piece), count);
+                (state, take, result)
+            };
             if let Some(end) = end {
                 let (state, _, result) = blocking(take_batch).await;
                 return (state, result.and(end));
@@ -498,16 +399,13 @@ impl Batch {
     }
 
     /// Calls `take` with each piece, and `count` with its length afterwards. Each piece is freed before the next one is taken.
-    fn take<S, F>(self, mut state: S, mut take: F, count: impl Fn(usize)) -> (S, F, Result<()>)
-    where
-        F: FnMut(&mut S, &[u8]) -> Result<()>,
-    {
+    fn take<S>(self, mut state: S, mut take: impl FnMut(&mut S, Piece<'_>) -> Result<()>, count: impl Fn(usize)) -> (S, Result<()>) {
         let result = self.pieces.into_iter().try_for_each(|piece| {
-            take(&mut state, &piece)?;
+            take(&mut state, (&piece).into())?;
             count(piece.len());
             Ok(())
         });
-        (state, take, result)
+        (state, result)
     }
 }
 
@@ -527,7 +425,8 @@ fn drop_first(stream: BoxStream<'static, Result<Bytes>>, bytes: u64) -> BoxStrea
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use modelpack_spec::Descriptor;
+    use std::{io, time::Duration};
 
     #[tokio::test]
     async fn the_rest_of_a_body_has_its_last_bytes_and_the_first_count_as_resumed_once() {

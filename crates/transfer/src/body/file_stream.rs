@@ -1,6 +1,6 @@
 //! A file as a stream of pieces.
 
-use super::{FileRange, Window};
+use super::FileRange;
 use crate::{Result, blocking};
 use bytes::Bytes;
 use futures_util::{
@@ -8,6 +8,24 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A part of a body whose file is sent by the kernel where possible.
+pub enum Window {
+    /// A part of the file. Its bytes were in memory, so sending them waits for no disk.
+    Cached(FileRange),
+    /// Bytes that were read.
+    Read(Bytes),
+}
+
+impl Window {
+    /// The number of bytes.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Cached(part) => part.len,
+            Self::Read(bytes) => bytes.len() as u64,
+        }
+    }
+}
 
 /// The shortest part of a file that the kernel sends. It is cheaper to read fewer bytes, and to send them together with what is before them.
 const SHORTEST_CACHED: u64 = 32 << 10;
