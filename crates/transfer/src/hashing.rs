@@ -3,6 +3,8 @@
 //! To hash two streams together takes a quarter less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
 //! was received of a blob waits a moment for bytes of another blob, and the task that brings these hashes both. No thread waits: a piece that
 //! waits is in memory and on the disk already, and the next task of its blob hashes it, if no other blob comes.
+//!
+//! What is received of a blob that is alone is hashed by a thread of its own, while more is received.
 
 use crate::{FileRange, Result, Verifier, body::Piece};
 use bytes::Bytes;
@@ -10,7 +12,10 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -33,6 +38,8 @@ struct Stream {
     count: AtomicU64,
     /// Pieces without a gap between them, of which the first begins where hashing goes on, or before.
     waiting: Mutex<Waiting>,
+    /// Whether a thread hashes what waits.
+    has_thread: AtomicBool,
 }
 
 /// What has taken the bytes until now.
@@ -59,7 +66,7 @@ impl Hashing {
     pub(crate) fn new(verifier: Verifier) -> Self {
         let count = verifier.count().into();
         let hashed = Mutex::new(Hashed { verifier, buffer: Vec::new() });
-        let stream = Arc::new(Stream { hashed, count, waiting: Mutex::default() });
+        let stream = Arc::new(Stream { hashed, count, waiting: Mutex::default(), has_thread: AtomicBool::new(false) });
         lock(&ALL).push(stream.clone());
         Self(stream)
     }
@@ -71,17 +78,17 @@ impl Hashing {
 
     /// Takes bytes that are in the file of the blob at `offset`: at once, or together with those of another blob. Only bytes that come next
     /// are taken. Others must be [read](Self::catch_up) later, and so must these if another task is hashing.
-    pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) -> Result<()> {
-        match piece.shared().filter(|_| lock(&ALL).len() > 1) {
-            Some(bytes) if self.0.wait(offset, bytes) => self.0.hash_waiting(),
-            Some(_) => Ok(()),
-            None => match self.try_lock() {
-                Some(mut hashed) => {
-                    self.0.hash_all(&mut hashed)?;
-                    self.0.take(&mut hashed, offset, piece)
+    pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) {
+        match piece.shared() {
+            Some(bytes) if !self.0.wait(offset, bytes) => {}
+            Some(_) if lock(&ALL).len() > 1 => self.0.hash_waiting(),
+            Some(_) => self.0.hash_on_a_thread(),
+            None => {
+                if let Some(mut hashed) = self.try_lock() {
+                    self.0.hash_all(&mut hashed);
+                    self.0.take(&mut hashed, offset, piece);
                 }
-                None => Ok(()),
-            },
+            }
         }
     }
 
@@ -96,10 +103,10 @@ impl Hashing {
     }
 
     /// Hashes all that waits, and returns what has taken it.
-    pub(crate) fn settle(&self) -> Result<MutexGuard<'_, Hashed>> {
+    pub(crate) fn settle(&self) -> MutexGuard<'_, Hashed> {
         let mut hashed = self.lock();
-        self.0.hash_all(&mut hashed)?;
-        Ok(hashed)
+        self.0.hash_all(&mut hashed);
+        hashed
     }
 
     /// What has taken the bytes until now, as soon as no other task uses it.
@@ -163,21 +170,21 @@ impl Stream {
     }
 
     /// Hashes what waits, together with what waits of other blobs. A little of it may wait longer.
-    fn hash_waiting(self: &Arc<Self>) -> Result<()> {
+    fn hash_waiting(self: &Arc<Self>) {
         loop {
             let len = lock(&self.waiting).len;
             let mut hashed = match try_lock(&self.hashed) {
-                _ if len == 0 => return Ok(()),
+                _ if len == 0 => return,
                 Some(hashed) => hashed,
-                None if len < MOST_WAITING => return Ok(()),
+                None if len < MOST_WAITING => return,
                 None => lock(&self.hashed),
             };
             let others: Vec<_> = lock(&ALL).iter().filter(|other| !Arc::ptr_eq(self, other)).cloned().collect();
             let mut waiting = others.iter().filter(|other| lock(&other.waiting).len > 0);
             match waiting.find_map(|other| Some((other, try_lock(&other.hashed)?))) {
                 Some((other, mut other_hashed)) => self.hash_pair(&mut hashed, other, &mut other_hashed),
-                None if len > PATIENCE => self.hash_all(&mut hashed)?,
-                None => return Ok(()),
+                None if len > PATIENCE => self.hash_all(&mut hashed),
+                None => return,
             }
         }
     }
@@ -203,22 +210,41 @@ impl Stream {
         other.put_back(other_hashed.verifier.count(), other_piece);
     }
 
-    /// Hashes all that waits.
-    fn hash_all(&self, hashed: &mut Hashed) -> Result<()> {
-        while let Some(piece) = self.next(hashed.verifier.count()) {
-            self.take(hashed, hashed.verifier.count(), &piece)?;
+    /// Hashes what waits on a thread, unless one does so already. If it is slow, this one waits until it may hash too.
+    fn hash_on_a_thread(self: &Arc<Self>) {
+        if lock(&self.waiting).len >= MOST_WAITING {
+            self.hash_all(&mut lock(&self.hashed));
         }
-        Ok(())
+        if self.has_thread.swap(true, SeqCst) {
+            return;
+        }
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || {
+            loop {
+                this.hash_all(&mut lock(&this.hashed));
+                this.has_thread.store(false, SeqCst);
+                // What came since has no other thread.
+                if lock(&this.waiting).pieces.is_empty() || this.has_thread.swap(true, SeqCst) {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Hashes all that waits.
+    fn hash_all(&self, hashed: &mut Hashed) {
+        while let Some(piece) = self.next(hashed.verifier.count()) {
+            self.take(hashed, hashed.verifier.count(), &piece);
+        }
     }
 
     /// Takes those of the bytes at `offset` that come next.
-    fn take(&self, hashed: &mut Hashed, offset: u64, bytes: &[u8]) -> Result<()> {
+    fn take(&self, hashed: &mut Hashed, offset: u64, bytes: &[u8]) {
         let count = hashed.verifier.count();
         if (offset..offset + bytes.len() as u64).contains(&count) {
-            hashed.verifier.update(&bytes[(count - offset) as usize..])?;
+            hashed.verifier.take(&bytes[(count - offset) as usize..]);
             self.count.store(hashed.verifier.count(), Relaxed);
         }
-        Ok(())
     }
 }
 

@@ -230,7 +230,7 @@ impl Partial {
     /// Fails with [`Error::WrongSize`] if bytes are missing: then those that are here stay. Fails with [`Error::WrongDigest`] if the bytes
     /// are others: then all of them are discarded.
     pub fn verify(&self) -> Result<VerifiedBlob> {
-        let mut hashed = self.hashing.settle()?;
+        let mut hashed = self.hashing.settle();
         let present = self.kept().present.total();
         if present < self.blob.size {
             return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: present });
@@ -365,7 +365,7 @@ impl Partial {
     /// is done, unless hashing is far behind.
     fn hash(&self, written: Option<(u64, Piece<'_>)>, limit: u64) -> Result<()> {
         if let Some((offset, piece)) = written {
-            self.hashing.offer(offset, &piece)?;
+            self.hashing.offer(offset, &piece);
         }
         let mut hashed = match self.hashing.try_lock() {
             Some(hashed) => hashed,
@@ -434,7 +434,8 @@ impl Drop for Partial {
             return self.place.remove(&self.name);
         }
         // Without these lines the next owner has to fetch or read a few bytes more.
-        if let (Ok(journal), Ok(hashed)) = (self.record_now(&mut kept), self.hashing.settle()) {
+        if let Ok(journal) = self.record_now(&mut kept) {
+            let hashed = self.hashing.settle();
             let _ = journal.hashed(hashed.verifier().count(), hashed.verifier().hasher(), &self.file);
         }
     }
