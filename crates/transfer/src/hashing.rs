@@ -183,7 +183,11 @@ impl Stream {
             let mut waiting = others.iter().filter(|other| lock(&other.waiting).len > 0);
             match waiting.find_map(|other| Some((other, try_lock(&other.hashed)?))) {
                 Some((other, mut other_hashed)) => self.hash_pair(&mut hashed, other, &mut other_hashed),
-                None if len > PATIENCE => self.hash_all(&mut hashed),
+                // One piece, so that the others are there when bytes of another blob come.
+                None if len > PATIENCE => {
+                    let piece = self.next(hashed.verifier.count()).unwrap_or_default();
+                    self.take(&mut hashed, hashed.verifier.count(), &piece);
+                }
                 None => return,
             }
         }
