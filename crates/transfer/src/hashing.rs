@@ -185,8 +185,8 @@ impl Stream {
                 Some((other, mut other_hashed)) => self.hash_pair(&mut hashed, other, &mut other_hashed),
                 // One piece, so that the others are there when bytes of another blob come.
                 None if len > PATIENCE => {
-                    let piece = self.next(hashed.verifier.count()).unwrap_or_default();
-                    self.take(&mut hashed, hashed.verifier.count(), &piece);
+                    let count = hashed.verifier.count();
+                    self.take(&mut hashed, count, &self.next(count).unwrap_or_default());
                 }
                 None => return,
             }
