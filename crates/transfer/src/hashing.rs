@@ -20,7 +20,7 @@ use std::{
 };
 
 /// How many bytes of a blob wait for bytes of another one.
-const PATIENCE: usize = 256 << 10;
+const PATIENCE: usize = 512 << 10;
 /// If so many bytes of a blob wait, the task that brings more waits until it can hash them. This bounds the memory of a blob.
 const MOST_WAITING: usize = 1 << 20;
 
