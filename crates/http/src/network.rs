@@ -10,7 +10,7 @@ pub(crate) const NO_HANDSHAKE: &str = "the server closed the connection during t
 pub(crate) const MAY_SPEAK_TLS: &str = "; the server there may speak TLS";
 pub(crate) const MAY_SPEAK_PLAIN_HTTP: &str = "; the server there may speak plain http";
 
-const OF_AUTHORITY: &str = "the server shows the certificate of an authority, which is accepted only if it is trusted by its own file";
+const OF_AUTHORITY: &str = "the server shows the certificate of an authority, which is accepted only if it is named itself";
 
 /// The library's text for a host without an address. The type of this error is private.
 const NO_ADDRESS: &str = "dns error";

@@ -132,8 +132,8 @@ impl<P: Protocol> Origin<P> {
         loop {
             // No other server may see the credentials.
             let authorization = if self.owns(&url) { self.protocol.authorization(request.scope).await? } else { None };
-            if visited.is_empty() {
-                // Not before there is an authorization: while this waited, the server may have been found to speak TLS.
+            // Not before there is an authorization: while this waited, the server may have been found to speak TLS. A redirect to TLS stays one.
+            if visited.is_empty() || !self.is_plain() {
                 url = self.spoken(url);
             }
             let response = self.exchange(&url, request, authorization.as_ref()).await?;
@@ -235,7 +235,7 @@ impl<P: Protocol> Origin<P> {
     /// From now on, the server is spoken to as at `url`.
     fn switch(&self, url: &Url) {
         if !self.has_switched.swap(true, Relaxed) {
-            info!(url = %shown(url), "the server speaks the other one of HTTPS and plain HTTP");
+            info!(url = %shown(url), scheme = url.scheme(), "from now on, the server is spoken to by this scheme");
         }
     }
 
