@@ -1,9 +1,10 @@
 //! Content digests, `algorithm:hex`. They are checked when they are parsed, so a digest is always
 //! safe to use as a file name.
 
+use modelpack_hash::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::{
-    Digest as _, Sha256, Sha512,
+    Digest as _, Sha512,
     digest::common::hazmat::{SerializableState, SerializedState},
 };
 use std::{fmt, str::FromStr};
@@ -165,11 +166,23 @@ impl Hasher {
         }
     }
 
+    /// Adds the next bytes of two streams. With SHA-256, this takes less time than one after the
+    /// other.
+    pub fn update_pair(one: &mut Self, bytes: &[u8], other: &mut Self, other_bytes: &[u8]) {
+        match (&mut one.0, &mut other.0) {
+            (State::Sha256(one), State::Sha256(other)) => Sha256::update_pair(one, bytes, other, other_bytes),
+            _ => {
+                one.update(bytes);
+                other.update(other_bytes);
+            }
+        }
+    }
+
     /// The state after the bytes added, from which [`resume`](Self::resume) continues. It has at
     /// most 209 bytes, and is not secret.
     pub fn state(&self) -> Vec<u8> {
         match &self.0 {
-            State::Sha256(hasher) => hasher.serialize().to_vec(),
+            State::Sha256(hasher) => hasher.save(),
             State::Sha512(hasher) => hasher.serialize().to_vec(),
         }
     }
@@ -177,12 +190,9 @@ impl Hasher {
     /// A hasher that has the bytes of an earlier [`state`](Self::state); `None` if that is not a
     /// state of this hash function. Whether the state belongs to certain bytes cannot be checked.
     pub fn resume(algorithm: Algorithm, state: &[u8]) -> Option<Self> {
-        fn read<S: SerializableState>(state: &[u8]) -> Option<S> {
-            S::deserialize(&SerializedState::<S>::try_from(state).ok()?).ok()
-        }
         Some(Self(match algorithm {
-            Algorithm::Sha256 => State::Sha256(read(state)?),
-            Algorithm::Sha512 => State::Sha512(read(state)?),
+            Algorithm::Sha256 => State::Sha256(Sha256::resume(state)?),
+            Algorithm::Sha512 => State::Sha512(Sha512::deserialize(&SerializedState::<Sha512>::try_from(state).ok()?).ok()?),
         }))
     }
 
@@ -190,7 +200,7 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         let algorithm = self.algorithm();
         let hex = match self.0 {
-            State::Sha256(hasher) => hex(&hasher.finalize()),
+            State::Sha256(hasher) => hex(&hasher.finish()),
             State::Sha512(hasher) => hex(&hasher.finalize()),
         };
         Digest { algorithm, hex }
@@ -228,7 +238,7 @@ mod tests {
                 let mut resumed = Hasher::resume(algorithm, &state).expect("it is a state");
                 resumed.update(&bytes[before..]);
                 assert_eq!(resumed.finish(), algorithm.digest(&bytes), "after {before} bytes");
-                assert!(Hasher::resume(algorithm, &state[1..]).is_none());
+                assert!(Hasher::resume(algorithm, &state[..state.len() - 1]).is_none());
             }
         }
     }

@@ -76,6 +76,40 @@ pub struct FileRange {
     pub len: u64,
 }
 
+/// Some of the bytes of a body.
+#[derive(Clone, Copy)]
+pub struct Piece<'a> {
+    bytes: &'a [u8],
+    shared: Option<&'a Bytes>,
+}
+
+impl<'a> Piece<'a> {
+    /// The bytes as a value that can be kept, if that costs nothing.
+    pub(crate) fn shared(&self) -> Option<&'a Bytes> {
+        self.shared
+    }
+}
+
+impl<'a> From<&'a [u8]> for Piece<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, shared: None }
+    }
+}
+
+impl<'a> From<&'a Bytes> for Piece<'a> {
+    fn from(bytes: &'a Bytes) -> Self {
+        Self { bytes, shared: Some(bytes) }
+    }
+}
+
+impl std::ops::Deref for Piece<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
 impl FileRange {
     /// Opens the whole file at `path`. Fails if it is a pipe, a device or a directory, and does not wait for the other end of a pipe.
     pub fn open(path: &Path) -> io::Result<Self> {
@@ -338,10 +372,12 @@ impl Body {
     pub async fn drain_in_place<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
     where
         S: Send + 'static,
-        F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
+        F: FnMut(&mut S, Piece<'_>) -> Result<()> + Send + 'static,
     {
         let this = self.started();
-        let Content::Stream { mut stream, .. } = this.content else { return this.drain(state, take).await };
+        let Content::Stream { mut stream, .. } = this.content else {
+            return this.drain(state, move |state, bytes| take(state, bytes.into())).await;
+        };
         let progress = this.progress;
         let count = move |n: usize| {
             if let Some(progress) = &progress {
@@ -351,11 +387,13 @@ impl Body {
         let mut slow = 0;
         while let Some(piece) = stream.next().await {
             let start = Instant::now();
-            match piece.and_then(|piece| take(&mut state, &piece).map(|()| piece.len())) {
+            match piece.and_then(|piece| take(&mut state, (&piece).into()).map(|()| piece.len())) {
                 Ok(n) => count(n),
                 Err(error) => return (state, Err(error)),
             }
             slow = if start.elapsed() > QUICK { slow + 1 } else { 0 };
+            // While a sender is fast, others would not get their turn, and what waits to be hashed together would be of one blob alone.
+            tokio::task::yield_now().await;
             if slow == 2 {
                 let mut end = None;
                 while end.is_none() {
@@ -363,7 +401,11 @@ impl Body {
                     (batch, end) = Batch::receive(&mut stream, BATCH_IN_PLACE).await;
                     let count = count.clone();
                     let result;
-                    (state, take, result) = blocking(move || batch.take(state, take, count)).await;
+                    (state, take, result) = blocking(move || {
+                        let (state, result) = batch.take(state, &mut take, count);
+                        (state, take, result)
+                    })
+                    .await;
                     if result.is_err() {
                         return (state, result);
                     }
@@ -414,7 +456,11 @@ impl Body {
                 return (state, result);
             }
             let count = count.clone();
-            let take_batch = move || batch.take(state, take, count);
+            let take_batch = move || {
+                let mut take = take;
+                let (state, result) = batch.take(state, |state, piece| take(state, &piece), count);
+                (state, take, result)
+            };
             if let Some(end) = end {
                 let (state, _, result) = blocking(take_batch).await;
                 return (state, result.and(end));
@@ -449,16 +495,13 @@ impl Batch {
     }
 
     /// Calls `take` with each piece, and `count` with its length afterwards. Each piece is freed before the next one is taken.
-    fn take<S, F>(self, mut state: S, mut take: F, count: impl Fn(usize)) -> (S, F, Result<()>)
-    where
-        F: FnMut(&mut S, &[u8]) -> Result<()>,
-    {
+    fn take<S>(self, mut state: S, mut take: impl FnMut(&mut S, Piece<'_>) -> Result<()>, count: impl Fn(usize)) -> (S, Result<()>) {
         let result = self.pieces.into_iter().try_for_each(|piece| {
-            take(&mut state, &piece)?;
+            take(&mut state, (&piece).into())?;
             count(piece.len());
             Ok(())
         });
-        (state, take, result)
+        (state, result)
     }
 }
 

@@ -17,18 +17,28 @@ pub const DEFAULT_CONNECTIONS: usize = 16;
 /// For how long throughput is measured at the least. In less time, too few pieces arrive.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+/// For how long it is measured at the least whether this machine is busy.
+const GLANCE: Duration = Duration::from_millis(20);
+
 /// The connections of one or several transfers. Each is used by whoever has a [`Permit`] for it, and [`Control`] decides how many permits there
 /// are. There is no thread or timer: intervals end when bytes move or a permit is asked for.
 #[derive(Debug)]
 pub struct Connections {
     state: Mutex<State>,
+    /// Told when a permit is free, and nobody waits for a first one.
     free: Notify,
+    /// Told when a permit is free, and somebody waits for a first one.
+    free_first: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     control: Control,
     used: usize,
+    /// How many tasks wait for their first connection.
+    waiting_first: usize,
+    /// Whether this machine had much to do with the bytes that arrived.
+    is_busy: bool,
     processors: usize,
     /// What was counted since the interval began.
     since: Instant,
@@ -51,8 +61,18 @@ impl Connections {
     /// At most `limit` connections, on a machine with this many processors.
     fn on(processors: usize, limit: usize) -> Arc<Self> {
         let control = Control::new(limit);
-        let state = State { control, used: 0, processors, since: Instant::now(), moved: 0, processed: Duration::ZERO, most_used: 0 };
-        Arc::new(Self { state: Mutex::new(state), free: Notify::new() })
+        let state = State {
+            control,
+            used: 0,
+            waiting_first: 0,
+            is_busy: true,
+            processors,
+            since: Instant::now(),
+            moved: 0,
+            processed: Duration::ZERO,
+            most_used: 0,
+        };
+        Arc::new(Self { state: Mutex::new(state), free: Notify::new(), free_first: Notify::new() })
     }
 
     /// At most [`DEFAULT_CONNECTIONS`].
@@ -60,24 +80,39 @@ impl Connections {
         Self::new(DEFAULT_CONNECTIONS)
     }
 
-    /// Waits until one more connection may be used.
-    pub async fn acquire(self: &Arc<Self>) -> Permit {
+    /// Waits until a connection may be used by somebody who uses none.
+    pub async fn acquire_first(self: &Arc<Self>) -> Permit {
+        let mut waiting = None;
         loop {
-            if let Some(permit) = self.try_acquire(Instant::now()) {
+            if let Some(permit) = self.try_acquire(true, Instant::now()) {
                 return permit;
             }
+            waiting.get_or_insert_with(|| WaitingFirst::new(self));
             // If a permit has become free since, this does not wait.
+            self.free_first.notified().await;
+        }
+    }
+
+    /// Waits until one more connection may be used by somebody who uses some. Those who use none come first, and while this machine is busy
+    /// with what arrives over the present ones, there is none.
+    pub async fn acquire_another(self: &Arc<Self>) -> Permit {
+        loop {
+            if let Some(permit) = self.try_acquire(false, Instant::now()) {
+                return permit;
+            }
             self.free.notified().await;
         }
     }
 
-    fn try_acquire(self: &Arc<Self>, now: Instant) -> Option<Permit> {
+    fn try_acquire(self: &Arc<Self>, is_first: bool, now: Instant) -> Option<Permit> {
         let mut state = self.lock();
         if state.used == 0 {
             state.begin_interval(now);
+            // It is not known yet.
+            state.is_busy = true;
         }
         state.end_interval(now);
-        if state.used >= state.control.wanted() {
+        if state.used >= state.control.wanted() || !is_first && (state.waiting_first > 0 || state.is_busy) {
             return None;
         }
         state.used += 1;
@@ -123,9 +158,33 @@ impl Connections {
 
     /// Wakes one task that waits, if there is a permit for it. That one wakes the next.
     fn wake(&self, state: &State) {
-        if state.used < state.control.wanted() {
+        if state.used >= state.control.wanted() {
+            return;
+        }
+        if state.waiting_first > 0 {
+            self.free_first.notify_one();
+        } else if !state.is_busy {
             self.free.notify_one();
         }
+    }
+}
+
+/// A task that waits for its first connection.
+struct WaitingFirst(Arc<Connections>);
+
+impl WaitingFirst {
+    fn new(connections: &Arc<Connections>) -> Self {
+        connections.lock().waiting_first += 1;
+        Self(connections.clone())
+    }
+}
+
+impl Drop for WaitingFirst {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.waiting_first -= 1;
+        // It may have been woken, and somebody else gets the permit instead.
+        self.0.wake(&state);
     }
 }
 
@@ -136,10 +195,13 @@ impl State {
 
     fn end_interval(&mut self, now: Instant) {
         let took = now.saturating_duration_since(self.since);
+        // So many processors had something to do for the connections at the same time.
+        let processed = self.processed / self.most_used.clamp(1, self.processors) as u32;
+        if took >= GLANCE {
+            self.is_busy = Control::is_busy(processed, took);
+        }
         if took >= INTERVAL {
-            // So many processors had something to do for the connections at the same time.
-            let processors = self.most_used.clamp(1, self.processors) as u32;
-            self.control.sample(self.moved, took, self.most_used, self.processed / processors);
+            self.control.sample(self.moved, took, self.most_used, processed);
             self.begin_interval(now);
         }
     }
@@ -160,7 +222,7 @@ mod tests {
 
     /// Permits until one would have to wait.
     fn all_permits(connections: &Arc<Connections>) -> Vec<Permit> {
-        std::iter::from_fn(|| connections.acquire().now_or_never()).collect()
+        std::iter::from_fn(|| connections.acquire_first().now_or_never()).collect()
     }
 
     #[test]
@@ -182,9 +244,9 @@ mod tests {
         connections.refused();
         assert_eq!(connections.wanted(), 2);
         permits.truncate(2);
-        assert!(connections.acquire().now_or_never().is_none());
+        assert!(connections.acquire_first().now_or_never().is_none());
         permits.pop();
-        assert!(connections.acquire().now_or_never().is_some());
+        assert!(connections.acquire_first().now_or_never().is_some());
     }
 
     #[test]
@@ -210,7 +272,7 @@ mod tests {
             .map(|_| {
                 let connections = connections.clone();
                 tokio::spawn(async move {
-                    let permit = connections.acquire().await;
+                    let permit = connections.acquire_first().await;
                     tokio::task::yield_now().await;
                     drop(permit);
                 })

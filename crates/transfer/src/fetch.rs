@@ -51,6 +51,7 @@ pub async fn fetch(
     let (mut is_answered, mut has_next) = (false, true);
     loop {
         let may_begin = has_next && failed.is_none() && (is_answered || running.is_empty());
+        let is_first = running.is_empty();
         tokio::select! {
             biased;
             Some((fetch, fetched)) = running.next(), if !running.is_empty() => {
@@ -63,13 +64,17 @@ pub async fn fetch(
                 plan.done(fetch);
             }
             () = fetching.answered.notified(), if !is_answered && !running.is_empty() => is_answered = true,
-            permit = connections.acquire(), if may_begin => match plan.next(connections.wanted()) {
+            permit = acquire(connections, is_first), if may_begin => match plan.next(connections.wanted()) {
                 Some(fetch) => running.push(fetching.run(fetch, permit)),
                 None => has_next = false,
             },
             else => return failed.map_or(Ok(()), Err),
         }
     }
+}
+
+async fn acquire(connections: &Arc<Connections>, is_first: bool) -> Permit {
+    if is_first { connections.acquire_first().await } else { connections.acquire_another().await }
 }
 
 /// The result of writing a blob. With an error, it says whether a part of the blob was there before.

@@ -16,7 +16,9 @@ mod tests;
 
 use crate::{
     Body, Cancelled, Error, FileRange, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
+    body::Piece,
     copy_hashed,
+    hashing::{Hashed, Hashing},
     platform::{self, clone_file, start_writeback},
 };
 use async_trait::async_trait;
@@ -34,7 +36,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -120,8 +122,7 @@ impl PartialDirectory {
             blob: blob.clone(),
             file: Arc::new(file),
             kept: Mutex::new(kept),
-            hashed: verifier.count().into(),
-            hashing: Mutex::new(Hashing { verifier, buffer: Vec::new() }),
+            hashing: Hashing::new(verifier),
             is_over: AtomicBool::new(false),
         }))
     }
@@ -149,9 +150,7 @@ pub struct Partial {
     blob: Descriptor,
     file: Arc<File>,
     kept: Mutex<Kept>,
-    hashing: Mutex<Hashing>,
-    /// How many bytes were hashed.
-    hashed: AtomicU64,
+    hashing: Hashing,
     /// Whether it has become the blob, or was discarded.
     is_over: AtomicBool,
 }
@@ -179,18 +178,6 @@ impl std::fmt::Debug for Kept {
     }
 }
 
-/// The hash of the first bytes.
-struct Hashing {
-    verifier: Verifier,
-    buffer: Vec<u8>,
-}
-
-impl std::fmt::Debug for Hashing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hashing").field("count", &self.verifier.count()).finish_non_exhaustive()
-    }
-}
-
 impl Partial {
     /// The bytes that are not here.
     pub fn missing(&self) -> Ranges {
@@ -212,8 +199,12 @@ impl Partial {
     /// Fails with [`Error::WrongSize`] if they go beyond the end of the blob, and with [`Error::Invalid`] if another task is writing some of
     /// the same bytes.
     pub fn write_blocking(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let is_new = self.store(offset, bytes)?;
-        self.hash(is_new.then_some((offset, bytes)), CATCH_UP)
+        self.write_piece(offset, bytes.into())
+    }
+
+    fn write_piece(&self, offset: u64, piece: Piece<'_>) -> Result<()> {
+        let is_new = self.store(offset, &piece)?;
+        self.hash(is_new.then_some((offset, piece)), CATCH_UP)
     }
 
     /// Writes all bytes of `body` at `offset`, like [`write_blocking`](Self::write_blocking). Returns how many these were.
@@ -225,8 +216,8 @@ impl Partial {
                 blocking_cancellable(move |cancelled| self.copy_large(&range, offset, progress.as_deref(), cancelled).map(|()| range.len));
             return copied.await;
         }
-        let write = move |at: &mut u64, piece: &[u8]| {
-            self.write_blocking(*at, piece)?;
+        let write = move |at: &mut u64, piece: Piece<'_>| {
+            self.write_piece(*at, piece)?;
             *at += piece.len() as u64;
             Ok(())
         };
@@ -239,13 +230,13 @@ impl Partial {
     /// Fails with [`Error::WrongSize`] if bytes are missing: then those that are here stay. Fails with [`Error::WrongDigest`] if the bytes
     /// are others: then all of them are discarded.
     pub fn verify(&self) -> Result<VerifiedBlob> {
-        let mut hashing = self.hashing();
+        let mut hashed = self.hashing.settle();
         let present = self.kept().present.total();
         if present < self.blob.size {
             return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: present });
         }
-        self.catch_up(&mut hashing, u64::MAX)?;
-        hashing.verifier.clone().finish().inspect_err(|_| self.discard())
+        self.catch_up(&mut hashed, u64::MAX)?;
+        hashed.verifier().clone().finish().inspect_err(|_| self.discard())
     }
 
     /// All bytes of its file, those that are not here included.
@@ -288,10 +279,6 @@ impl Partial {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hashing(&self) -> MutexGuard<'_, Hashing> {
-        self.hashing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the bytes that are not here yet. Returns whether none of them was here.
@@ -376,31 +363,22 @@ impl Partial {
 
     /// Hashes bytes that were just written, if they are the next ones, and at most `limit` that others wrote. If another task hashes, nothing
     /// is done, unless hashing is far behind.
-    fn hash(&self, written: Option<(u64, &[u8])>, limit: u64) -> Result<()> {
-        let mut hashing = match self.hashing.try_lock() {
-            Ok(hashing) => hashing,
-            Err(_) if self.kept().present.end_of_prefix() > self.hashed.load(Relaxed) + FAR_BEHIND => self.hashing(),
-            Err(_) => return Ok(()),
-        };
-        if let Some((offset, bytes)) = written {
-            let count = hashing.verifier.count();
-            if (offset..offset + bytes.len() as u64).contains(&count) {
-                hashing.verifier.update(&bytes[(count - offset) as usize..])?;
-            }
+    fn hash(&self, written: Option<(u64, Piece<'_>)>, limit: u64) -> Result<()> {
+        if let Some((offset, piece)) = written {
+            self.hashing.offer(offset, &piece);
         }
-        self.catch_up(&mut hashing, limit)?;
-        self.hashed.store(hashing.verifier.count(), Relaxed);
-        Ok(())
+        let mut hashed = match self.hashing.try_lock() {
+            Some(hashed) => hashed,
+            None if self.kept().present.end_of_prefix() > self.hashing.count() + FAR_BEHIND => self.hashing.lock(),
+            None => return Ok(()),
+        };
+        self.catch_up(&mut hashed, limit)
     }
 
     /// Reads and hashes at most `limit` of the bytes that are here and come next.
-    fn catch_up(&self, hashing: &mut Hashing, limit: u64) -> Result<()> {
-        let Hashing { verifier, buffer } = hashing;
+    fn catch_up(&self, hashed: &mut Hashed, limit: u64) -> Result<()> {
         let len = self.kept().present.end_of_prefix();
-        if verifier.count() >= len {
-            return Ok(());
-        }
-        verifier.catch_up(&FileRange { file: self.file.clone(), path: self.path(), offset: 0, len }, limit, buffer)
+        self.hashing.catch_up(hashed, &FileRange { file: self.file.clone(), path: self.path(), offset: 0, len }, limit)
     }
 
     /// Writes a large file, or shares its blocks. This thread reads and writes, and a second one hashes.
@@ -431,7 +409,7 @@ impl Partial {
             }
             Ok(())
         };
-        copy_hashed(&source, write, |at, piece| self.hash(Some((offset + at, piece)), 0))
+        copy_hashed(&source, write, |at, piece| self.hash(Some((offset + at, piece.into())), 0))
     }
 }
 
@@ -451,13 +429,14 @@ impl Drop for Partial {
         if *self.is_over.get_mut() {
             return;
         }
-        let (hashing, mut kept) = (self.hashing(), self.kept());
+        let mut kept = self.kept();
         if kept.present.is_empty() {
             return self.place.remove(&self.name);
         }
         // Without these lines the next owner has to fetch or read a few bytes more.
         if let Ok(journal) = self.record_now(&mut kept) {
-            let _ = journal.hashed(hashing.verifier.count(), hashing.verifier.hasher(), &self.file);
+            let hashed = self.hashing.settle();
+            let _ = journal.hashed(hashed.verifier().count(), hashed.verifier().hasher(), &self.file);
         }
     }
 }

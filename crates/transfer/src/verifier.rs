@@ -78,6 +78,19 @@ impl Verifier {
         Ok(())
     }
 
+    /// Takes the next bytes. That there are more than promised is found at the end.
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        self.count += bytes.len() as u64;
+        self.hasher.update(bytes);
+    }
+
+    /// The same for two blobs, which takes less time than one after the other.
+    pub(crate) fn update_pair(one: &mut Self, bytes: &[u8], other: &mut Self, other_bytes: &[u8]) {
+        Hasher::update_pair(&mut one.hasher, bytes, &mut other.hasher, other_bytes);
+        one.count += bytes.len() as u64;
+        other.count += other_bytes.len() as u64;
+    }
+
     /// How many bytes it was given.
     pub fn count(&self) -> u64 {
         self.count

@@ -148,7 +148,7 @@ impl Upload for BlobWriter {
                 modelpack_transfer::blocking_cancellable(move |cancelled| copy_large(state, &range, &path, progress.as_deref(), cancelled))
                     .await
             }
-            None => body.drain_in_place(state, move |state, piece| state.append(piece, &path)).await,
+            None => body.drain_in_place(state, move |state, piece| state.append(&piece, &path)).await,
         };
         self.state = Some(state);
         result

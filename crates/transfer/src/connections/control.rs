@@ -58,6 +58,11 @@ impl Control {
         }
     }
 
+    /// Whether this machine, and not the network, was the limit while bytes were processed for so long, in an interval that `took` so long.
+    pub fn is_busy(processed: Duration, took: Duration) -> bool {
+        processed.as_secs_f64() > took.as_secs_f64() * BUSY
+    }
+
     /// How many connections are wanted.
     pub fn wanted(&self) -> usize {
         self.wanted
@@ -92,8 +97,7 @@ impl Control {
                 self.wait = self.pause;
             }
         }
-        let is_busy = processed.as_secs_f64() > took.as_secs_f64() * BUSY;
-        if used >= self.wanted && self.wait.is_zero() && !is_busy {
+        if used >= self.wanted && self.wait.is_zero() && !Self::is_busy(processed, took) {
             self.grow(rate);
         }
     }

@@ -3,7 +3,7 @@
 //! It is text, one record a line:
 //!
 //! ```text
-//! modelpack-partial 1
+//! modelpack-partial 2
 //! blob sha256:… 1073741824
 //! boot 5f2d…
 //! synced 0 268435456
@@ -32,7 +32,7 @@ use std::{
     os::unix::fs::MetadataExt,
 };
 
-const HEAD: &str = "modelpack-partial 1";
+const HEAD: &str = "modelpack-partial 2";
 /// No journal is longer: it is shortened each time that bytes are synced.
 const MAX_BYTES: u64 = 16 << 20;
 

@@ -195,7 +195,7 @@ impl UploadSession {
     /// Appends the bytes of `body`. If it breaks off, the bytes that have arrived stay.
     pub async fn write(&mut self, body: Body) -> Result<()> {
         let state = self.state.take().ok_or_else(abandoned)?;
-        let (state, written) = body.drain_in_place(state, |state, piece| state.append(piece)).await;
+        let (state, written) = body.drain_in_place(state, |state, piece| state.append(&piece)).await;
         self.state = Some(state);
         written
     }

@@ -1,0 +1,261 @@
+//! Hashing the bytes of several blobs, two blobs at a time.
+//!
+//! To hash two streams together takes a quarter less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
+//! was received of a blob waits a moment for bytes of another blob, and the task that brings these hashes both. No thread waits: a piece that
+//! waits is in memory and on the disk already, and the next task of its blob hashes it, if no other blob comes.
+//!
+//! What is received of a blob that is alone is hashed by a thread of its own, while more is received.
+
+use crate::{FileRange, Result, Verifier, body::Piece};
+use bytes::Bytes;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+};
+
+/// How many bytes of a blob wait for bytes of another one.
+const PATIENCE: usize = 256 << 10;
+/// If so many bytes of a blob wait, the task that brings more waits until it can hash them. This bounds the memory of a blob.
+const MOST_WAITING: usize = 1 << 20;
+
+/// The blobs that are being hashed in this process.
+static ALL: Mutex<Vec<Arc<Stream>>> = Mutex::new(Vec::new());
+
+/// The hash of the first bytes of a blob, of which more come.
+#[derive(Debug)]
+pub(crate) struct Hashing(Arc<Stream>);
+
+#[derive(Debug)]
+struct Stream {
+    hashed: Mutex<Hashed>,
+    /// How many bytes were hashed.
+    count: AtomicU64,
+    /// Pieces without a gap between them, of which the first begins where hashing goes on, or before.
+    waiting: Mutex<Waiting>,
+    /// Whether a thread hashes what waits.
+    has_thread: AtomicBool,
+}
+
+/// What has taken the bytes until now.
+pub(crate) struct Hashed {
+    verifier: Verifier,
+    /// For bytes that are read once more.
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    pieces: VecDeque<(u64, Bytes)>,
+    len: usize,
+}
+
+impl std::fmt::Debug for Hashed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hashed").field("count", &self.verifier.count()).finish_non_exhaustive()
+    }
+}
+
+impl Hashing {
+    /// Continues after the bytes that `verifier` has taken.
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        let count = verifier.count().into();
+        let hashed = Mutex::new(Hashed { verifier, buffer: Vec::new() });
+        let stream = Arc::new(Stream { hashed, count, waiting: Mutex::default(), has_thread: AtomicBool::new(false) });
+        lock(&ALL).push(stream.clone());
+        Self(stream)
+    }
+
+    /// How many bytes were hashed.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.count.load(Relaxed)
+    }
+
+    /// Takes bytes that are in the file of the blob at `offset`: at once, or together with those of another blob. Only bytes that come next
+    /// are taken. Others must be [read](Self::catch_up) later, and so must these if another task is hashing.
+    pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) {
+        match piece.shared() {
+            Some(bytes) if !self.0.wait(offset, bytes) => {}
+            Some(_) if lock(&ALL).len() > 1 => self.0.hash_waiting(),
+            Some(_) => self.0.hash_on_a_thread(),
+            None => {
+                if let Some(mut hashed) = self.try_lock() {
+                    self.0.hash_all(&mut hashed);
+                    self.0.take(&mut hashed, offset, piece);
+                }
+            }
+        }
+    }
+
+    /// Reads and hashes at most `limit` of the bytes that come next, of the `len` first bytes of the file, unless they wait in memory.
+    pub(crate) fn catch_up(&self, hashed: &mut Hashed, file: &FileRange, limit: u64) -> Result<()> {
+        if hashed.verifier.count() < file.len && lock(&self.0.waiting).pieces.is_empty() {
+            let Hashed { verifier, buffer } = hashed;
+            verifier.catch_up(file, limit, buffer)?;
+            self.0.count.store(verifier.count(), Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Hashes all that waits, and returns what has taken it.
+    pub(crate) fn settle(&self) -> MutexGuard<'_, Hashed> {
+        let mut hashed = self.lock();
+        self.0.hash_all(&mut hashed);
+        hashed
+    }
+
+    /// What has taken the bytes until now, as soon as no other task uses it.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Hashed> {
+        lock(&self.0.hashed)
+    }
+
+    /// The same; `None` if another task uses it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Hashed>> {
+        try_lock(&self.0.hashed)
+    }
+}
+
+impl Drop for Hashing {
+    fn drop(&mut self) {
+        lock(&ALL).retain(|stream| !Arc::ptr_eq(stream, &self.0));
+    }
+}
+
+impl Hashed {
+    /// The verifier.
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+}
+
+impl Stream {
+    /// Keeps a piece until it is hashed. Returns whether it comes next.
+    fn wait(&self, offset: u64, piece: &Bytes) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let end = waiting.pieces.back().map_or(self.count.load(Relaxed), |(offset, piece)| offset + piece.len() as u64);
+        let is_next = (offset..offset + piece.len() as u64).contains(&end);
+        if is_next {
+            waiting.len += piece.len();
+            waiting.pieces.push_back((offset, piece.clone()));
+        }
+        is_next
+    }
+
+    /// The bytes that wait and come after the `count` first ones, up to the end of a piece.
+    fn next(&self, count: u64) -> Option<Bytes> {
+        let mut waiting = lock(&self.waiting);
+        loop {
+            let (offset, mut piece) = waiting.pieces.pop_front()?;
+            waiting.len -= piece.len();
+            // Others may have read them from the file.
+            let known = usize::try_from(count - offset).unwrap_or(usize::MAX).min(piece.len());
+            if known < piece.len() {
+                return Some(piece.split_off(known));
+            }
+        }
+    }
+
+    /// Lets the rest of a piece, which begins after the `count` first bytes, wait again.
+    fn put_back(&self, count: u64, rest: Bytes) {
+        if !rest.is_empty() {
+            let mut waiting = lock(&self.waiting);
+            waiting.len += rest.len();
+            waiting.pieces.push_front((count, rest));
+        }
+    }
+
+    /// Hashes what waits, together with what waits of other blobs. A little of it may wait longer.
+    fn hash_waiting(self: &Arc<Self>) {
+        loop {
+            let len = lock(&self.waiting).len;
+            let mut hashed = match try_lock(&self.hashed) {
+                _ if len == 0 => return,
+                Some(hashed) => hashed,
+                None if len < MOST_WAITING => return,
+                None => lock(&self.hashed),
+            };
+            let others: Vec<_> = lock(&ALL).iter().filter(|other| !Arc::ptr_eq(self, other)).cloned().collect();
+            let mut waiting = others.iter().filter(|other| lock(&other.waiting).len > 0);
+            match waiting.find_map(|other| Some((other, try_lock(&other.hashed)?))) {
+                Some((other, mut other_hashed)) => self.hash_pair(&mut hashed, other, &mut other_hashed),
+                None if len > PATIENCE => self.hash_all(&mut hashed),
+                None => return,
+            }
+        }
+    }
+
+    /// Hashes what waits of two blobs, as far as both have bytes.
+    fn hash_pair(&self, hashed: &mut Hashed, other: &Self, other_hashed: &mut Hashed) {
+        let (mut piece, mut other_piece) = (Bytes::new(), Bytes::new());
+        loop {
+            for (stream, hashed, piece) in [(self, &*hashed, &mut piece), (other, other_hashed, &mut other_piece)] {
+                if piece.is_empty() {
+                    *piece = stream.next(hashed.verifier.count()).unwrap_or_default();
+                }
+            }
+            let len = piece.len().min(other_piece.len());
+            if len == 0 {
+                break;
+            }
+            Verifier::update_pair(&mut hashed.verifier, &piece.split_to(len), &mut other_hashed.verifier, &other_piece.split_to(len));
+            self.count.store(hashed.verifier.count(), Relaxed);
+            other.count.store(other_hashed.verifier.count(), Relaxed);
+        }
+        self.put_back(hashed.verifier.count(), piece);
+        other.put_back(other_hashed.verifier.count(), other_piece);
+    }
+
+    /// Hashes what waits on a thread, unless one does so already. If it is slow, this one waits until it may hash too.
+    fn hash_on_a_thread(self: &Arc<Self>) {
+        if lock(&self.waiting).len >= MOST_WAITING {
+            self.hash_all(&mut lock(&self.hashed));
+        }
+        if self.has_thread.swap(true, SeqCst) {
+            return;
+        }
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || {
+            loop {
+                this.hash_all(&mut lock(&this.hashed));
+                this.has_thread.store(false, SeqCst);
+                // What came since has no other thread.
+                if lock(&this.waiting).pieces.is_empty() || this.has_thread.swap(true, SeqCst) {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Hashes all that waits.
+    fn hash_all(&self, hashed: &mut Hashed) {
+        while let Some(piece) = self.next(hashed.verifier.count()) {
+            self.take(hashed, hashed.verifier.count(), &piece);
+        }
+    }
+
+    /// Takes those of the bytes at `offset` that come next.
+    fn take(&self, hashed: &mut Hashed, offset: u64, bytes: &[u8]) {
+        let count = hashed.verifier.count();
+        if (offset..offset + bytes.len() as u64).contains(&count) {
+            hashed.verifier.take(&bytes[(count - offset) as usize..]);
+            self.count.store(hashed.verifier.count(), Relaxed);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
