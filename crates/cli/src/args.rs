@@ -74,13 +74,13 @@ pub struct Globals {
 /// Options for access to registries.
 #[derive(Clone, Default, clap::Args)]
 pub struct RegistryArgs {
-    /// Use plain HTTP for registries (always used for registries on this machine)
+    /// Use plain HTTP for registries (on this machine, it is tried first without this flag)
     #[arg(long)]
     pub plain_http: bool,
     /// Accept any TLS certificate
     #[arg(long)]
     pub insecure: bool,
-    /// Trust the authorities in this file too, which is in PEM format
+    /// Trust the authorities, or servers, whose certificates are in this file in PEM format too
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Cut a connection and try again when no byte has moved for this long, such as 90s or 2m [default: 30s]

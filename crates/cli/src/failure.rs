@@ -254,12 +254,12 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
             "`--plain-http` uses a registry without TLS"
         }
         StoreError::Network { url, why, .. } if url.starts_with("https:") && why.starts_with("TLS ") => {
-            "`--ca-file FILE` trusts an authority of your own; `--insecure` accepts any certificate"
+            "`--ca-file FILE` trusts an authority of your own, or the certificate of the server itself; `--insecure` accepts any certificate"
         }
         StoreError::Network { url, why, .. } | StoreError::Protocol { url, why, .. }
             if url.starts_with("http:") && why.contains("may speak TLS") =>
         {
-            "if it does, omit `--plain-http`; for this machine itself (localhost, 127.0.0.1) only plain HTTP is supported"
+            "if it does, omit `--plain-http`; for a registry on this machine, make the directory `~/.config/containers/certs.d/HOST:PORT`"
         }
         StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             "free some space, for instance with `modelpack prune`, and run the same command again"

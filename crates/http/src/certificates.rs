@@ -1,15 +1,23 @@
 //! Certificates: whose servers are trusted, and what is shown to a server that wants to know who asks.
 
+use crate::{
+    text::host,
+    tls::{self, ClientCertificates},
+};
 use modelpack_transfer::{Cause, Error, Result};
-use reqwest::{Certificate, ClientBuilder, Identity};
+use reqwest::Url;
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
 };
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+const HTTPS_PORT: u16 = 443;
 
 /// Whose certificates are trusted, and the certificates of the client.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +29,8 @@ pub struct Certificates {
     pub additional: Vec<Authorities>,
     /// Directories in which a directory has the certificates for one server, and its host and port as its name, as Docker and Podman have
     /// them (containers-certs.d(5)). The first that exists for a server is used. In it, `NAME.crt` is an authority that is trusted in
-    /// addition, for this server only, and `NAME.cert` with the key `NAME.key` is the certificate of the client. Only one is
-    /// allowed.
+    /// addition, for this server only, and `NAME.cert` with the key `NAME.key` is a certificate of the client. Of several, the server sees
+    /// one: the first that comes from an authority that it names, or else the first.
     pub directories: Vec<PathBuf>,
 }
 
@@ -41,6 +49,11 @@ impl Certificates {
     pub fn directories(self, directories: Vec<PathBuf>) -> Self {
         Self { directories, ..self }
     }
+
+    /// Whether there is a directory for the server at `url`. Blocks.
+    pub(crate) fn has_directory(&self, url: &Url) -> bool {
+        ServerCertificates::directory(&self.directories, url).is_some()
+    }
 }
 
 /// Files with the certificates of authorities, in PEM.
@@ -56,7 +69,7 @@ impl Authorities {
     /// The certificates; at least one. Blocks.
     ///
     /// Fails with [`Error::Setting`] if a path cannot be read, or if no certificate is found.
-    fn read(&self) -> Result<Vec<Certificate>> {
+    fn read(&self) -> Result<Vec<CertificateDer<'static>>> {
         let mut certificates = Vec::new();
         for path in &self.paths {
             let unreadable = |e| wrong(&self.setting, format!("{} cannot be read: {e}", path.display()), Some(Box::new(e)));
@@ -78,11 +91,10 @@ impl Authorities {
 }
 
 /// The certificates in a file. Parts of the file that are not valid certificates are skipped, because bundles of authorities contain some.
-fn read_authorities(path: &Path) -> io::Result<Vec<Certificate>> {
+fn read_authorities(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let bytes = fs::read(path)?;
     let found = CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok);
-    let valid = found.filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok());
-    Ok(valid.filter_map(|certificate| Certificate::from_der(&certificate).ok()).collect())
+    Ok(found.filter(|certificate| RootCertStore::empty().add(certificate.clone()).is_ok()).collect())
 }
 
 fn wrong(setting: &str, why: String, source: Option<Cause>) -> Error {
@@ -93,8 +105,8 @@ fn wrong(setting: &str, why: String, source: Option<Cause>) -> Error {
 #[derive(Debug)]
 pub(crate) struct Trusted {
     /// `None` for those of the operating system.
-    only: Option<Vec<Certificate>>,
-    additional: Vec<Certificate>,
+    only: Option<Vec<CertificateDer<'static>>>,
+    additional: Vec<CertificateDer<'static>>,
 }
 
 impl Trusted {
@@ -105,22 +117,14 @@ impl Trusted {
         Ok(Self { only, additional: read(&certificates.additional)? })
     }
 
-    /// Configures a client to trust them, and to use what one server has of its own.
-    pub(crate) fn configure(&self, mut builder: ClientBuilder, own: Option<&ServerCertificates>) -> ClientBuilder {
-        let additional = self.additional.iter().chain(own.iter().flat_map(|own| &own.authorities)).cloned();
-        builder = match &self.only {
-            Some(only) => builder.tls_certs_only(only.iter().cloned().chain(additional)),
-            None => builder.tls_certs_merge(additional),
-        };
-        match own.and_then(|own| own.identity.clone()) {
-            Some(identity) => builder.identity(identity),
-            None => builder,
-        }
+    /// Whether they are trusted instead of those of the operating system.
+    pub(crate) fn are_only(&self) -> bool {
+        self.only.is_some()
     }
 
-    /// The same for a machine without authorities.
-    pub(crate) fn configure_without_system(&self, builder: ClientBuilder) -> ClientBuilder {
-        builder.tls_certs_only(self.additional.clone())
+    /// All that were named.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.only.iter().flatten().chain(&self.additional)
     }
 }
 
@@ -128,21 +132,31 @@ impl Trusted {
 pub(crate) struct ServerCertificates {
     /// Their directory, as it is shown.
     pub(crate) place: String,
-    authorities: Vec<Certificate>,
-    identity: Option<Identity>,
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+    /// What the client shows; `None` if there is nothing to show.
+    pub(crate) client: Option<Arc<ClientCertificates>>,
 }
 
 impl ServerCertificates {
-    /// Those for the server `name`, its host and port; `None` if it has none of its own. Blocks.
-    ///
-    /// Fails with [`Error::Setting`] if one of them cannot be used.
-    pub(crate) fn find(directories: &[PathBuf], name: &str) -> Result<Option<Self>> {
+    /// The directory for the server at `url`, if there is one. Blocks.
+    pub(crate) fn directory(directories: &[PathBuf], url: &Url) -> Option<PathBuf> {
+        let name = host(url);
         // A name from a redirect must not lead out of the directories.
         if name.starts_with('.') {
-            return Ok(None);
+            return None;
         }
-        let directory = directories.iter().map(|directory| directory.join(name)).find(|directory| directory.is_dir());
-        directory.map(|directory| Self::read(&directory)).transpose()
+        // A URL leaves out the port of its scheme, but a reference and the directory for it may have it.
+        let names = [Some(name.to_owned()), url.port().is_none().then(|| format!("{name}:{HTTPS_PORT}"))];
+        let names: Vec<_> = names.into_iter().flatten().collect();
+        let paths = directories.iter().flat_map(|directory| names.iter().map(|name| directory.join(name)));
+        paths.into_iter().find(|path| path.is_dir())
+    }
+
+    /// Those for the server at `url`; `None` if it has none of its own. Blocks.
+    ///
+    /// Fails with [`Error::Setting`] if one of them cannot be used.
+    pub(crate) fn find(directories: &[PathBuf], url: &Url) -> Result<Option<Self>> {
+        Self::directory(directories, url).map(|directory| Self::read(&directory)).transpose()
     }
 
     fn read(directory: &Path) -> Result<Self> {
@@ -150,23 +164,13 @@ impl ServerCertificates {
         let unreadable = |e: io::Error| wrong(&shown, format!("it cannot be read: {e}"), Some(e.into()));
         let entries = fs::read_dir(directory).map_err(unreadable)?;
         let mut files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().map_err(unreadable)?;
+        // The order decides which certificate of the client is the first.
         files.sort();
-        let mut own = Self { place: shown.clone(), authorities: Vec::new(), identity: None };
-        let of_client = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "cert"));
-        let of_client: Vec<_> = of_client.filter_map(|file| file.file_name()?.to_str()).collect();
-        if of_client.len() > 1 {
-            let why = format!("it has several certificates of the client: {}; only one can be used for a server", of_client.join(", "));
-            return Err(wrong(&shown, why, None));
-        }
+        let (mut authorities, mut client) = (Vec::new(), Vec::new());
         for file in &files {
             match file.extension().and_then(|extension| extension.to_str()) {
-                Some("crt") => {
-                    let authorities = Authorities { paths: vec![file.clone()], setting: shown.clone() };
-                    own.authorities.extend(authorities.read()?);
-                }
-                Some("cert") => {
-                    own.identity = Some(identity(file)?);
-                }
+                Some("crt") => authorities.extend(Authorities { paths: vec![file.clone()], setting: shown.clone() }.read()?),
+                Some("cert") => client.push(Arc::new(client_certificate(file)?)),
                 Some("key") if !files.contains(&file.with_extension("cert")) => {
                     let why = format!("it is the key of a certificate that is not there, {}", file.with_extension("cert").display());
                     return Err(wrong(&file.display().to_string(), why, None));
@@ -174,21 +178,24 @@ impl ServerCertificates {
                 _ => {}
             }
         }
-        Ok(own)
+        let client = (!client.is_empty()).then(|| Arc::new(ClientCertificates(client)));
+        Ok(Self { place: shown, authorities, client })
     }
 }
 
 /// The certificate of the client in a file, with the key in the file beside it.
-fn identity(certificate: &Path) -> Result<Identity> {
-    let setting = certificate.display().to_string();
-    let mut pem = fs::read(certificate).map_err(|e| wrong(&setting, format!("it cannot be read: {e}"), Some(e.into())))?;
-    let key = certificate.with_extension("key");
+fn client_certificate(file: &Path) -> Result<CertifiedKey> {
+    let setting = file.display().to_string();
+    let certificates = fs::read(file).map_err(|e| wrong(&setting, format!("it cannot be read: {e}"), Some(e.into())))?;
+    let key = file.with_extension("key");
     let unreadable = |e: io::Error| {
         let why = format!("its key {} cannot be read: {e}; the certificate of an authority is a file `.crt`", key.display());
         wrong(&setting, why, Some(e.into()))
     };
-    pem.push(b'\n');
-    pem.extend(fs::read(&key).map_err(unreadable)?);
+    let pem = fs::read(&key).map_err(unreadable)?;
+    let certificates = CertificateDer::pem_slice_iter(&certificates).collect::<Result<Vec<_>, _>>().ok();
+    let pair = certificates.zip(PrivateKeyDer::from_pem_slice(&pem).ok());
+    let pair = pair.and_then(|(certificates, key)| CertifiedKey::from_der(certificates, key, &tls::provider()).ok());
     // The cause is not told, because it may show a part of the key.
-    Identity::from_pem(&pem).map_err(|_| wrong(&setting, format!("it and its key {} are not a pair in PEM format", key.display()), None))
+    pair.ok_or_else(|| wrong(&setting, format!("it and its key {} are not a pair in PEM format", key.display()), None))
 }

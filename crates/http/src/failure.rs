@@ -112,8 +112,7 @@ impl Failure {
         if pause > 0 {
             why.push_str(&format!("; the server asks to wait {pause} s"));
         }
-        if url.scheme() == "http" && status == StatusCode::BAD_REQUEST && ["HTTPS", "SSL"].iter().any(|name| text.contains(name)) {
-            // Servers that expect TLS answer in different words, most of them with a page.
+        if url.scheme() == "http" && says_that_tls_is_expected(status, &text) {
             why.push_str(MAY_SPEAK_TLS);
         }
         let error = match status {
@@ -136,6 +135,11 @@ pub fn unexpected(response: &Response, why: impl Into<String>) -> Error {
 /// The same, with the error that was found in the response.
 pub fn unexpected_because(response: &Response, why: impl Into<String>, source: impl Into<Cause>) -> Error {
     Error::Protocol { url: shown(response.url()), status: response.status().as_u16(), why: why.into(), source: Some(source.into()) }
+}
+
+/// Whether an answer to a request in plain HTTP says that the server expects TLS. Servers have different words for it, most of them a page.
+pub(crate) fn says_that_tls_is_expected(status: StatusCode, text: &str) -> bool {
+    status == StatusCode::BAD_REQUEST && ["HTTPS", "SSL"].iter().any(|name| text.contains(name))
 }
 
 fn verb(method: &Method) -> &'static str {

@@ -31,6 +31,7 @@ pub mod range;
 mod request;
 mod retry;
 mod text;
+mod tls;
 
 pub use certificates::{Authorities, Certificates};
 pub use client::HttpClient;

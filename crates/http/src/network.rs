@@ -2,12 +2,15 @@
 
 use crate::{retry::Retry, text::printable};
 use reqwest::Url;
+use rustls::{CertificateError, OtherError};
 use std::{error::Error as StdError, io};
 
 pub(crate) const UNANSWERED: &str = "the server closed the connection instead of answering";
 pub(crate) const NO_HANDSHAKE: &str = "the server closed the connection during the TLS handshake";
 pub(crate) const MAY_SPEAK_TLS: &str = "; the server there may speak TLS";
 pub(crate) const MAY_SPEAK_PLAIN_HTTP: &str = "; the server there may speak plain http";
+
+const OF_AUTHORITY: &str = "the server shows the certificate of an authority, which is accepted only if it is named itself";
 
 /// The library's text for a host without an address. The type of this error is private.
 const NO_ADDRESS: &str = "dns error";
@@ -43,6 +46,12 @@ pub(crate) fn is_dns(error: &(dyn StdError + 'static)) -> bool {
     is_any(error, reqwest::Error::is_dns) || causes(error).any(|cause| cause.to_string() == NO_ADDRESS)
 }
 
+/// Whether the certificate of a server was refused because it is that of an authority.
+fn is_of_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) = error else { return false };
+    matches!(why.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
 /// The root cause of a failed request as a sentence, and whether it may be temporary.
 pub(crate) fn explain(url: &Url, error: &(dyn StdError + 'static)) -> (String, Retry) {
     let root = causes(error).last().map_or_else(String::new, |root| printable(&root.to_string()));
@@ -52,6 +61,7 @@ pub(crate) fn explain(url: &Url, error: &(dyn StdError + 'static)) -> (String, R
     let is_malformed = kinds.iter().any(|kind| matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput));
     if is_any(error, |_: &rustls::Error| true) {
         let hint = if root.contains("InvalidContentType") { MAY_SPEAK_PLAIN_HTTP } else { "" };
+        let root = if is_any(error, is_of_authority) { OF_AUTHORITY.to_owned() } else { root };
         // A certificate stays as it is, but a record may be damaged on its way.
         return (format!("TLS failed: {root}{hint}"), if is_connect(error) { Retry::Never } else { Retry::Soon });
     }

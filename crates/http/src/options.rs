@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    /// Use plain HTTP for every server. For loopback hosts, it is always used.
+    /// Use plain HTTP for every server.
     pub plain_http: bool,
     /// Accept any TLS certificate.
     pub insecure: bool,

@@ -1,9 +1,11 @@
 //! One server: authorization, redirects and retries of the requests to it.
 
 use crate::{
+    body::read_message,
     client::HttpClient,
-    failure::{Failure, unexpected, unexpected_because},
+    failure::{Failure, says_that_tls_is_expected, unexpected, unexpected_because},
     link,
+    options::ClientOptions,
     protocol::Protocol,
     request::Request,
     text::{printable, shown},
@@ -33,10 +35,10 @@ pub struct Origin<P> {
     protocol: P,
     /// Whether the server has answered any request.
     has_answered: AtomicBool,
-    /// Whether plain HTTP is tried if the server does not speak TLS.
-    may_be_plain: bool,
-    /// Whether it was found that the server speaks plain HTTP.
-    is_plain: AtomicBool,
+    /// Whether the server may speak the other one of HTTPS and plain HTTP.
+    may_switch: bool,
+    /// Whether it was found that it does.
+    has_switched: AtomicBool,
     /// Whether the server has sent no more than the range that was requested, each time that one was.
     gives_ranges: AtomicBool,
 }
@@ -49,23 +51,32 @@ impl<P: Protocol> Origin<P> {
             client,
             protocol,
             has_answered: AtomicBool::new(false),
-            may_be_plain: false,
-            is_plain: AtomicBool::new(false),
+            may_switch: false,
+            has_switched: AtomicBool::new(false),
             gives_ranges: AtomicBool::new(true),
         }
     }
 
-    /// The same server, which may speak plain HTTP: that is tried if the first request over TLS gets no answer.
-    pub fn or_plain_http(self) -> Self {
-        Self { may_be_plain: self.url.scheme() == "https", ..self }
+    /// The same server, which may speak the other one of HTTPS and plain HTTP.
+    ///
+    /// Instead of HTTPS, plain HTTP is used if the first request gets no answer over TLS, and one without it. Instead of plain HTTP, HTTPS is
+    /// used if the server refuses the first request because it expects TLS.
+    pub fn or_other_scheme(self) -> Self {
+        Self { may_switch: true, ..self }
+    }
+
+    fn has_switched(&self) -> bool {
+        self.has_switched.load(Relaxed)
+    }
+
+    /// Whether the server is spoken to without TLS.
+    fn is_plain(&self) -> bool {
+        (self.url.scheme() == "http") != self.has_switched()
     }
 
     /// The URL as the server is spoken to.
-    fn spoken(&self, mut url: Url) -> Url {
-        if self.is_plain.load(Relaxed) && self.owns(&url) {
-            set_plain(&mut url);
-        }
-        url
+    fn spoken(&self, url: Url) -> Url {
+        if self.owns(&url) && (url.scheme() == "http") != self.is_plain() { other_scheme(&url) } else { url }
     }
 
     /// The URL of a path on this server. The path must be percent-encoded.
@@ -92,14 +103,9 @@ impl<P: Protocol> Origin<P> {
 
     /// Whether the URL belongs to this server: it has the same scheme, host and port.
     ///
-    /// If it was found that the server speaks plain HTTP, that counts as the same scheme.
+    /// If it was found that the server speaks the other one of HTTPS and plain HTTP, both count as its own.
     pub fn owns(&self, url: &Url) -> bool {
-        let is_plain = || {
-            let mut plain = self.url.clone();
-            set_plain(&mut plain);
-            url.origin() == plain.origin()
-        };
-        url.origin() == self.url.origin() || self.is_plain.load(Relaxed) && is_plain()
+        url.origin() == self.url.origin() || self.has_switched() && url.origin() == other_scheme(&self.url).origin()
     }
 
     /// Sends a request, and repeats it after failures that may be temporary, if its payload can be sent again. Returns the first successful
@@ -120,13 +126,19 @@ impl<P: Protocol> Origin<P> {
 
     /// Sends a request once. It is repeated only for authorization and redirects. Fails unless the answer is a success.
     pub async fn attempt(&self, request: &mut Request<'_, P::Scope>) -> Result<Response, Failure> {
-        let mut url = self.spoken(request.url.clone());
+        let mut url = request.url.clone();
         let mut refusals = 0;
         let mut visited = Vec::new();
         loop {
             // No other server may see the credentials.
             let authorization = if self.owns(&url) { self.protocol.authorization(request.scope).await? } else { None };
+            // Not before there is an authorization: while this waited, the server may have been found to speak TLS. A redirect to TLS stays one.
+            if visited.is_empty() || !self.is_plain() {
+                url = self.spoken(url);
+            }
             let response = self.exchange(&url, request, authorization.as_ref()).await?;
+            // The server may have been found to speak the other scheme.
+            url = response.url().clone();
             let status = response.status();
             if status.is_success() {
                 return Ok(response);
@@ -134,7 +146,7 @@ impl<P: Protocol> Origin<P> {
             if status == StatusCode::UNAUTHORIZED && self.owns(&url) && refusals < MAX_REFUSALS && !request.payload.is_spent() {
                 refusals += 1;
                 debug!(url = %shown(&url), "credentials are asked for, or other ones");
-                if self.protocol.refused(request.scope, response.headers(), authorization.as_ref(), refusals > 1).await? {
+                if self.protocol.refused(request.scope, &url, response.headers(), authorization.as_ref(), refusals > 1).await? {
                     continue;
                 }
             }
@@ -164,7 +176,7 @@ impl<P: Protocol> Origin<P> {
         let url = response.url().join(location).map_err(|e| unexpected_because(response, "its Location is not a URL", e))?;
         match url.scheme() {
             "https" => Ok(url),
-            "http" if self.url.scheme() == "http" || self.is_plain.load(Relaxed) => Ok(url),
+            "http" if self.is_plain() => Ok(url),
             _ => Err(unexpected(response, format!("it leads to {}, which is less secure", shown(&url)))),
         }
     }
@@ -187,42 +199,83 @@ impl<P: Protocol> Origin<P> {
         request: &mut Request<'_, P::Scope>,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
+        let mut spoken = url.clone();
         let mut response = self.client.exchange(url, request, authorization).await;
-        let may_be_plain = self.may_be_plain && self.owns(url) && url.scheme() == "https" && !self.has_answered.load(Relaxed);
-        if may_be_plain && !request.payload.is_spent() && matches!(&response, Err(Failure { error: Error::Network { .. }, .. })) {
-            let mut plain = url.clone();
-            set_plain(&mut plain);
-            if let Ok(answer) = self.client.exchange(&plain, request, authorization).await {
-                info!(url = %shown(&plain), "the server speaks plain HTTP");
-                self.is_plain.store(true, Relaxed);
-                response = Ok(answer);
+        if self.may_switch && self.owns(url) && url.scheme() == self.url.scheme() && !request.payload.is_spent() {
+            let other = other_scheme(url);
+            match &response {
+                Err(Failure { error: Error::Network { .. }, .. }) if url.scheme() == "https" && !self.has_answered() => {
+                    if let Ok(answer) = self.client.exchange(&other, request, authorization).await {
+                        self.switch(&other);
+                        (spoken, response) = (other, Ok(answer));
+                    }
+                }
+                Ok(answer) if url.scheme() == "http" && answer.status() == StatusCode::BAD_REQUEST && self.expects_tls(request).await => {
+                    self.switch(&other);
+                    response = self.client.exchange(&other, request, authorization).await;
+                    spoken = other;
+                }
+                _ => {}
             }
         }
         match response {
             Ok(response) => {
-                self.has_answered.fetch_or(self.owns(url), Relaxed);
+                self.has_answered.fetch_or(self.owns(&spoken), Relaxed);
                 Ok(response)
             }
-            Err(failure) if self.owns(url) && self.has_answered.load(Relaxed) => Err(failure),
-            Err(failure) => Err(failure.of_stranger(url)),
+            Err(failure) if self.owns(&spoken) && self.has_answered() => Err(failure),
+            Err(failure) => Err(failure.of_stranger(&spoken)),
+        }
+    }
+
+    fn has_answered(&self) -> bool {
+        self.has_answered.load(Relaxed)
+    }
+
+    /// From now on, the server is spoken to as at `url`.
+    fn switch(&self, url: &Url) {
+        if !self.has_switched.swap(true, Relaxed) {
+            info!(url = %shown(url), scheme = url.scheme(), "from now on, the server is spoken to by this scheme");
+        }
+    }
+
+    /// Whether the server, which has answered 400 to its first request in plain HTTP, expects TLS.
+    async fn expects_tls(&self, request: &Request<'_, P::Scope>) -> bool {
+        if self.has_switched() || self.has_answered() {
+            return self.has_switched();
+        }
+        // Only the text says it, and the answer to HEAD has none. So this is a request of its own, with nothing secret.
+        let url = self.url("/");
+        let mut question = Request::new(Method::GET, url.clone(), request.scope, "what the server speaks");
+        match self.client.exchange(&url, &mut question, None).await {
+            Ok(answer) => says_that_tls_is_expected(answer.status(), &read_message(answer).await),
+            Err(_) => false,
         }
     }
 }
 
-/// The URL of a server, from its host and an optional port. The scheme is https; it is http for loopback hosts, and for all hosts if
-/// `plain_http` is set. `None` if `name` is not a host with an optional port.
-pub fn origin_url(name: &str, plain_http: bool) -> Option<Url> {
+/// The URL of a server, from its host and an optional port. `None` if `name` is not a host with an optional port.
+///
+/// The scheme is http for all hosts if the options say so. For loopback hosts, it is http unless there is a directory of certificates for
+/// the server. Otherwise, it is https. Blocks to look for the directory of a loopback host.
+pub fn origin_url(name: &str, options: &ClientOptions) -> Option<Url> {
     let url = Url::parse(&format!("https://{name}/")).ok()?;
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
         return None;
     }
-    // Parsed anew, because the two schemes have different ports by default.
-    if plain_http || is_loopback(&url) { Url::parse(&format!("http://{name}/")).ok() } else { Some(url) }
+    if options.plain_http || is_loopback(&url) && !options.certificates.has_directory(&url) {
+        // Parsed anew, because the two schemes have different ports by default.
+        return Url::parse(&format!("http://{name}/")).ok();
+    }
+    Some(url)
 }
 
-/// Makes a URL one of plain HTTP.
-fn set_plain(url: &mut Url) {
-    url.set_scheme("http").expect("https and http are of one kind");
+/// The same URL with the other one of https and http.
+fn other_scheme(url: &Url) -> Url {
+    let mut other = url.clone();
+    let scheme = if url.scheme() == "http" { "https" } else { "http" };
+    other.set_scheme(scheme).expect("https and http are of one kind");
+    other
 }
 
 /// Whether a status is a redirect that keeps the method. The older statuses, with which clients may change the method to GET, count only for
@@ -235,7 +288,7 @@ fn is_redirect(status: StatusCode, method: &Method) -> bool {
     }
 }
 
-/// Whether a host is this machine itself. It is used without TLS.
+/// Whether a host is this machine itself.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -245,8 +298,10 @@ fn is_loopback(url: &Url) -> bool {
 mod tests {
     use super::*;
 
-    fn origin(name: &str, plain_http: bool) -> Option<String> {
-        origin_url(name, plain_http).map(|url| url.to_string())
+    use crate::Certificates;
+
+    fn origin(name: &str, options: &ClientOptions) -> Option<String> {
+        origin_url(name, options).map(|url| url.to_string())
     }
 
     #[test]
@@ -261,11 +316,30 @@ mod tests {
             ("localhost.example.com", "https://localhost.example.com/"),
             ("10.0.0.1:443", "https://10.0.0.1/"),
         ] {
-            assert_eq!(origin(name, false).as_deref(), Some(expected));
+            assert_eq!(origin(name, &ClientOptions::default()).as_deref(), Some(expected));
         }
-        assert_eq!(origin("registry.example.com:443", true).as_deref(), Some("http://registry.example.com:443/"));
+        let plain = ClientOptions::default().plain_http(true);
+        assert_eq!(origin("registry.example.com:443", &plain).as_deref(), Some("http://registry.example.com:443/"));
         for bad in ["", "a/b", "user@host", "host?x"] {
-            assert_eq!(origin(bad, false), None, "{bad}");
+            assert_eq!(origin(bad, &ClientOptions::default()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_loopback_host_with_a_directory_of_certificates_is_https() {
+        let directories = tempfile::tempdir().unwrap();
+        for name in ["localhost:5000", "localhost:443", "[::1]:5000"] {
+            std::fs::create_dir(directories.path().join(name)).unwrap();
+        }
+        let options = ClientOptions::default().certificates(Certificates::default().directories(vec![directories.path().to_owned()]));
+        for (name, expected) in [
+            ("localhost:5000", "https://localhost:5000/"),
+            ("localhost:5001", "http://localhost:5001/"),
+            ("localhost:443", "https://localhost/"),
+            ("[::1]:5000", "https://[::1]:5000/"),
+        ] {
+            assert_eq!(origin(name, &options).as_deref(), Some(expected));
+        }
+        assert_eq!(origin("localhost:5000", &options.plain_http(true)).as_deref(), Some("http://localhost:5000/"));
     }
 }

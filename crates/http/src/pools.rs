@@ -7,6 +7,7 @@ use crate::{
     plain::PlainConnections,
     proxy::Routes,
     text::host,
+    tls,
 };
 use http::HeaderValue;
 use modelpack_transfer::{Cause, Error, Result, blocking};
@@ -74,8 +75,6 @@ struct Settings {
 impl Pools {
     /// Fails with [`Error::Setting`] if an option cannot be used.
     pub(crate) fn new(options: &ClientOptions) -> Result<Self> {
-        // `reqwest` is built without a TLS provider. If the program that embeds us has set one, that one is used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let user_agent = if options.user_agent.is_empty() { USER_AGENT } else { &options.user_agent };
         let user_agent = HeaderValue::try_from(user_agent).map_err(|e| {
             let why = "it has characters that cannot stand in a header".to_owned();
@@ -114,9 +113,9 @@ impl Pools {
         if let Some(known) = self.single().get(&server) {
             return Ok(known.as_ref().unwrap_or(&self.shared).clone());
         }
-        let (settings, name) = (self.settings.clone(), server.name.clone());
+        let (settings, url) = (self.settings.clone(), url.clone());
         let single = blocking(move || {
-            let own = ServerCertificates::find(&settings.directories, &name)?;
+            let own = ServerCertificates::find(&settings.directories, &url)?;
             let is_single = own.is_some() || is_insecure;
             is_single.then(|| settings.build(own.as_ref(), is_insecure)).transpose()
         });
@@ -132,28 +131,23 @@ impl Pools {
 impl Settings {
     /// Connections to one server that has certificates of its own, or to all others.
     fn build(&self, own: Option<&ServerCertificates>, is_insecure: bool) -> Result<Client> {
-        let with = |trust: &dyn Fn(ClientBuilder) -> ClientBuilder| {
-            let builder = Client::builder()
-                .user_agent(self.user_agent.clone())
-                // Several connections are faster than one connection of HTTP/2.
-                .http1_only()
-                .no_proxy()
-                .redirect(Policy::none())
-                .referer(false)
-                .tls_danger_accept_invalid_certs(self.insecure || is_insecure)
-                .tcp_nodelay(true)
-                .tcp_keepalive(KEEPALIVE)
-                .connect_timeout(self.timeouts.connect.min(self.timeouts.idle))
-                .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
-            self.routes.configure(trust(builder))?.build()
-        };
-        let built = with(&|builder| self.trusted.configure(builder, own));
-        // A machine without CA certificates can still use plain http; https fails when it is used.
-        let built = if own.is_none() { built.or_else(|_| with(&|builder| self.trusted.configure_without_system(builder))) } else { built };
-        built.map_err(|e| {
-            let why = network::causes(&e).last().map_or_else(String::new, ToString::to_string);
+        let failed = |why: String, source: Cause| {
             let setting = own.map_or_else(|| "the HTTP client".to_owned(), |own| own.place.clone());
-            Error::Setting { setting, why, source: Some(e.into()) }
-        })
+            Error::Setting { setting, why, source: Some(source) }
+        };
+        let tls = tls::config(&self.trusted, own, self.insecure || is_insecure).map_err(|e| failed(e.to_string(), e.into()))?;
+        let builder = Client::builder()
+            .user_agent(self.user_agent.clone())
+            .http1_only()
+            .no_proxy()
+            .redirect(Policy::none())
+            .referer(false)
+            .tls_backend_preconfigured(tls)
+            .tcp_nodelay(true)
+            .tcp_keepalive(KEEPALIVE)
+            .connect_timeout(self.timeouts.connect.min(self.timeouts.idle))
+            .pool_idle_timeout(IDLE_CONNECTIONS_LIVE);
+        let built = self.routes.configure(builder).and_then(ClientBuilder::build);
+        built.map_err(|e| failed(network::causes(&e).last().map_or_else(String::new, ToString::to_string), e.into()))
     }
 }

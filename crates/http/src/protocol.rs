@@ -17,10 +17,17 @@ pub trait Protocol: Send + Sync + 'static {
     /// for one yet.
     async fn authorization(&self, scope: &Self::Scope) -> Result<Option<HeaderValue>>;
 
-    /// Is called for an answer 401 with these headers. The request had the authorization `refused`; `again` is set if it had been refused
+    /// Is called for an answer 401 of `url`, which is on the server itself, with these headers. The request had the authorization `refused`; `again` is set if it had been refused
     /// before with another one. Returns whether [`authorization`](Self::authorization) now returns something else, so that the request
     /// should be sent again.
-    async fn refused(&self, scope: &Self::Scope, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool>;
+    async fn refused(
+        &self,
+        scope: &Self::Scope,
+        url: &Url,
+        headers: &HeaderMap,
+        refused: Option<&HeaderValue>,
+        again: bool,
+    ) -> Result<bool>;
 
     /// What an error answer means. By default, the protocol has no format of its own for errors.
     fn meaning(&self, answer: &ErrorAnswer<'_>) -> Meaning {

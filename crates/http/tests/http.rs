@@ -38,7 +38,7 @@ impl Protocol for Tokens {
         Ok((newest > 0).then(|| HeaderValue::try_from(format!("Bearer {drawer}-{newest}")).unwrap()))
     }
 
-    async fn refused(&self, _: &Drawer, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
+    async fn refused(&self, _: &Drawer, _: &Url, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
         assert_eq!(refused.is_some(), again);
         self.newest.fetch_add(1, SeqCst);
         Ok(headers.contains_key("x-token"))
@@ -53,7 +53,7 @@ impl Protocol for Tokens {
 
 fn origin(server: &Server) -> Arc<Origin<Tokens>> {
     let client = HttpClient::new(&ClientOptions::default()).unwrap();
-    let url = origin_url(&server.address.to_string(), false).unwrap();
+    let url = origin_url(&server.address.to_string(), &ClientOptions::default()).unwrap();
     Arc::new(Origin::new(url, client, Tokens::default()))
 }
 
@@ -182,8 +182,11 @@ async fn a_failure_keeps_its_source_without_the_secrets_of_the_url() {
     })
     .await;
     let options = ClientOptions::default().retry(RetryOptions::default().attempts(1));
-    let origin =
-        Origin::new(origin_url(&server.address.to_string(), false).unwrap(), HttpClient::new(&options).unwrap(), Tokens::default());
+    let origin = Origin::new(
+        origin_url(&server.address.to_string(), &ClientOptions::default()).unwrap(),
+        HttpClient::new(&options).unwrap(),
+        Tokens::default(),
+    );
     let sources = |error: &Error| -> Vec<String> {
         std::iter::successors(std::error::Error::source(error), |error| error.source()).map(ToString::to_string).collect()
     };
@@ -201,7 +204,7 @@ async fn options_say_how_often_a_server_is_asked_and_how_long_it_is_waited_for()
     let busy = Server::start(|_, _| answer(503, &[], "busy")).await;
     let retry = RetryOptions::default().attempts(3).first_pause(Duration::ZERO);
     let origin_of = |name: &str, options| {
-        Arc::new(Origin::new(origin_url(name, false).unwrap(), HttpClient::new(&options).unwrap(), Tokens::default()))
+        Arc::new(Origin::new(origin_url(name, &ClientOptions::default()).unwrap(), HttpClient::new(&options).unwrap(), Tokens::default()))
     };
     let origin = origin_of(&busy.address.to_string(), ClientOptions::default().retry(retry));
     let error = origin.send(get(&origin, "/letter")).await.unwrap_err();

@@ -31,7 +31,7 @@ fn origin(address: impl ToString) -> (Arc<Origin<Open>>, Told) {
     let timeouts = Timeouts::default().idle(Duration::from_millis(200)).upload(Duration::from_secs(1));
     let retry = RetryOptions::default().attempts(9).first_pause(Duration::ZERO);
     let client = HttpClient::new(&ClientOptions::default().timeouts(timeouts).retry(retry).notices(notices)).unwrap();
-    (Arc::new(Origin::new(origin_url(&address.to_string(), false).unwrap(), client, Open)), told)
+    (Arc::new(Origin::new(origin_url(&address.to_string(), &ClientOptions::default()).unwrap(), client, Open)), told)
 }
 
 fn put(origin: &Origin<Open>, payload: Payload) -> Request<'static, ()> {

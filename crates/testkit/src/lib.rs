@@ -2,7 +2,7 @@
 //!
 //! [`write_odd_names`] writes a real directory, and [`assert_same_tree`] compares two; [`torch_archive`] makes weights as PyTorch writes
 //! them; [`fixture`] finds artifacts that other tools wrote; [`FaultProxy`] stands before a real server and breaks its traffic; `server`
-//! answers a client as a test says, over TLS with the certificates of `tls`; [`TinyDisk`] fills up; [`SharedMapping`] changes a file that nobody writes to; [`Cli`] runs the real
+//! answers a client as a test says, over TLS with the certificates of `tls`, which can also stand before a real server; [`TinyDisk`] fills up; [`SharedMapping`] changes a file that nobody writes to; [`Cli`] runs the real
 //! binary. Everything here panics when it cannot do its work, because a test could not go on. It uses none of the other crates, so that
 //! each of them can use it in its tests.
 

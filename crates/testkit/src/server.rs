@@ -1,6 +1,6 @@
 //! A server that answers as a test says, and remembers what it was asked.
 
-use crate::tls::{self, Clients};
+use crate::tls::{Acceptor, Tls};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -17,7 +17,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -87,6 +86,7 @@ pub struct Server {
     /// Where it listens, on the loopback.
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    acceptor: Option<Acceptor>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -97,15 +97,15 @@ impl Server {
     }
 
     /// Starts a server that speaks TLS.
-    pub async fn start_tls(clients: Clients, handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
-        Self::start_with(Some(tls::acceptor(clients)), handler).await
+    pub async fn start_tls(tls: impl Into<Tls>, handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(Some(tls.into().acceptor()), handler).await
     }
 
-    async fn start_with(tls: Option<TlsAcceptor>, handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
+    async fn start_with(tls: Option<Acceptor>, handler: impl Fn(&Asked, SocketAddr) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (handler, all) = (Arc::new(handler), asked.clone());
+        let (handler, all, acceptor) = (Arc::new(handler), asked.clone(), tls.clone());
         let task = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
@@ -126,7 +126,7 @@ impl Server {
                     match tls {
                         None => drop(http.serve_connection(TokioIo::new(stream), service).await),
                         Some(tls) => {
-                            if let Ok(stream) = tls.accept(stream).await {
+                            if let Some(stream) = tls.accept(stream).await {
                                 drop(http.serve_connection(TokioIo::new(stream), service).await);
                             }
                         }
@@ -134,12 +134,17 @@ impl Server {
                 });
             }
         });
-        Self { address, asked, task }
+        Self { address, asked, acceptor, task }
     }
 
     /// Everything asked so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// The heads of the requests that came in plain HTTP to a server that speaks TLS.
+    pub fn plain_requests(&self) -> Vec<String> {
+        self.acceptor.as_ref().map(Acceptor::plain_requests).unwrap_or_default()
     }
 
     /// How many requests had this method and a target that begins so.

@@ -265,6 +265,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_gets_a_second_connection_while_somebody_waits_for_the_first_one() {
+        let connections = Connections::new(2);
+        let permits = all_permits(&connections);
+        let first = tokio::spawn({
+            let connections = connections.clone();
+            async move { connections.acquire_first().await }
+        });
+        tokio::task::yield_now().await;
+        connections.lock().is_busy = false;
+        drop(permits);
+        assert!(connections.acquire_another().now_or_never().is_none(), "two are free, and one is for the task that waits");
+        let _first = first.await.unwrap();
+        assert!(connections.acquire_another().now_or_never().is_some(), "nobody waits any more");
+    }
+
+    #[test]
+    fn a_busy_machine_uses_no_second_connection_for_one_blob() {
+        let connections = Connections::on(2, 16);
+        let _permit = connections.acquire_first().now_or_never().unwrap();
+        let start = connections.lock().since;
+        assert!(connections.acquire_another().now_or_never().is_none(), "it is not known whether it is busy");
+        connections.processed(GLANCE);
+        connections.moved_at(1 << 20, start + GLANCE);
+        assert!(connections.try_acquire(false, start + GLANCE).is_none(), "it was busy all the time");
+        connections.moved_at(1 << 20, start + 4 * GLANCE);
+        assert!(connections.try_acquire(false, start + 4 * GLANCE).is_some(), "the network is slower");
+    }
+
+    #[tokio::test]
     async fn tasks_that_wait_get_each_permit_that_is_free() {
         let connections = Connections::new(16);
         let permits = all_permits(&connections);

@@ -20,12 +20,16 @@ use std::{
 };
 
 /// How many bytes of a blob wait for bytes of another one.
-const PATIENCE: usize = 256 << 10;
+const PATIENCE: usize = 512 << 10;
 /// If so many bytes of a blob wait, the task that brings more waits until it can hash them. This bounds the memory of a blob.
 const MOST_WAITING: usize = 1 << 20;
 
+/// Blobs that are hashed together.
+#[derive(Debug)]
+struct Blobs(Mutex<Vec<Arc<Stream>>>);
+
 /// The blobs that are being hashed in this process.
-static ALL: Mutex<Vec<Arc<Stream>>> = Mutex::new(Vec::new());
+static ALL: Blobs = Blobs(Mutex::new(Vec::new()));
 
 /// The hash of the first bytes of a blob, of which more come.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ pub(crate) struct Hashing(Arc<Stream>);
 
 #[derive(Debug)]
 struct Stream {
+    all: &'static Blobs,
     hashed: Mutex<Hashed>,
     /// How many bytes were hashed.
     count: AtomicU64,
@@ -64,10 +69,14 @@ impl std::fmt::Debug for Hashed {
 impl Hashing {
     /// Continues after the bytes that `verifier` has taken.
     pub(crate) fn new(verifier: Verifier) -> Self {
+        Self::among(&ALL, verifier)
+    }
+
+    fn among(all: &'static Blobs, verifier: Verifier) -> Self {
         let count = verifier.count().into();
         let hashed = Mutex::new(Hashed { verifier, buffer: Vec::new() });
-        let stream = Arc::new(Stream { hashed, count, waiting: Mutex::default(), has_thread: AtomicBool::new(false) });
-        lock(&ALL).push(stream.clone());
+        let stream = Arc::new(Stream { all, hashed, count, waiting: Mutex::default(), has_thread: AtomicBool::new(false) });
+        lock(&all.0).push(stream.clone());
         Self(stream)
     }
 
@@ -81,7 +90,7 @@ impl Hashing {
     pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) {
         match piece.shared() {
             Some(bytes) if !self.0.wait(offset, bytes) => {}
-            Some(_) if lock(&ALL).len() > 1 => self.0.hash_waiting(),
+            Some(_) if lock(&self.0.all.0).len() > 1 => self.0.hash_waiting(),
             Some(_) => self.0.hash_on_a_thread(),
             None => {
                 if let Some(mut hashed) = self.try_lock() {
@@ -122,7 +131,7 @@ impl Hashing {
 
 impl Drop for Hashing {
     fn drop(&mut self) {
-        lock(&ALL).retain(|stream| !Arc::ptr_eq(stream, &self.0));
+        lock(&self.0.all.0).retain(|stream| !Arc::ptr_eq(stream, &self.0));
     }
 }
 
@@ -179,11 +188,15 @@ impl Stream {
                 None if len < MOST_WAITING => return,
                 None => lock(&self.hashed),
             };
-            let others: Vec<_> = lock(&ALL).iter().filter(|other| !Arc::ptr_eq(self, other)).cloned().collect();
+            let others: Vec<_> = lock(&self.all.0).iter().filter(|other| !Arc::ptr_eq(self, other)).cloned().collect();
             let mut waiting = others.iter().filter(|other| lock(&other.waiting).len > 0);
             match waiting.find_map(|other| Some((other, try_lock(&other.hashed)?))) {
                 Some((other, mut other_hashed)) => self.hash_pair(&mut hashed, other, &mut other_hashed),
-                None if len > PATIENCE => self.hash_all(&mut hashed),
+                // One piece, so that the others are there when bytes of another blob come.
+                None if len > PATIENCE => {
+                    let count = hashed.verifier.count();
+                    self.take(&mut hashed, count, &self.next(count).unwrap_or_default());
+                }
                 None => return,
             }
         }
@@ -259,3 +272,6 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
         Err(TryLockError::WouldBlock) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,7 +65,8 @@ fn a_server_with_another_protocol() {
     });
     let said = Failure::Status { code: 400, headers: Vec::new(), body: "Client sent an HTTP request to an HTTPS server.\n".to_owned() };
     let proxy = registry.behind(vec![Fault::on("GET", "/v2/", said)]);
-    fails(&cli, &format!("pull {}/tiny:v1", proxy.address()), 7, &["HTTPS server", "hint: if it does, omit `--plain-http`"]);
+    let line = format!("pull --plain-http {}/tiny:v1", proxy.address());
+    fails(&cli, &line, 7, &["HTTPS server", "hint: if it does, omit `--plain-http`"]);
 }
 
 #[test]

@@ -35,7 +35,6 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// Authorizes the requests to one registry. All requests share the tokens.
 pub(crate) struct Authority {
     registry: String,
-    origin: Url,
     /// Whether the registry may speak plain HTTP.
     is_insecure: bool,
     http: HttpClient,
@@ -123,17 +122,9 @@ impl TokenAnswer {
 }
 
 impl Authority {
-    pub(crate) fn new(
-        registry: &str,
-        origin: &Url,
-        is_insecure: bool,
-        http: &HttpClient,
-        options: &ClientOptions,
-        login: Option<Login>,
-    ) -> Self {
+    pub(crate) fn new(registry: &str, is_insecure: bool, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Self {
         Self {
             registry: registry.to_owned(),
-            origin: origin.clone(),
             is_insecure,
             http: http.clone(),
             credentials: options.credentials.clone(),
@@ -156,13 +147,13 @@ impl Authority {
         Ok(login)
     }
 
-    /// The URL of a token service, if it may get credentials: it must be as secure as the registry, and without TLS it must be on the same
-    /// host. A relative URL is resolved against the registry.
-    fn realm(&self, text: &str) -> Result<Url> {
-        let joined = Some(text).filter(|text| !text.trim().is_empty()).and_then(|text| self.origin.join(text).ok());
+    /// The URL of a token service, if it may get credentials: it must be as secure as the registry, which has answered at the URL `answered`,
+    /// and without TLS it must be on the same host. A relative URL is resolved against the registry.
+    fn realm(&self, text: &str, answered: &Url) -> Result<Url> {
+        let joined = Some(text).filter(|text| !text.trim().is_empty()).and_then(|text| answered.join("/").ok()?.join(text).ok());
         let realm = joined.ok_or_else(|| self.unauthorized("it names no token service, or not by a URL"))?;
-        let may_be_plain = self.origin.scheme() == "http" || self.is_insecure;
-        let is_safe = realm.scheme() == "https" || realm.scheme() == "http" && may_be_plain && realm.host_str() == self.origin.host_str();
+        let may_be_plain = answered.scheme() == "http" || self.is_insecure;
+        let is_safe = realm.scheme() == "https" || realm.scheme() == "http" && may_be_plain && realm.host_str() == answered.host_str();
         if is_safe {
             Ok(realm)
         } else {
@@ -271,7 +262,7 @@ impl Protocol for Authority {
         }
     }
 
-    async fn refused(&self, scope: &Scope, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
+    async fn refused(&self, scope: &Scope, url: &Url, headers: &HeaderMap, refused: Option<&HeaderValue>, again: bool) -> Result<bool> {
         let mut state = self.state.lock().await;
         if state.token(scope).is_some_and(|token| Some(&token.header) != refused) {
             // Another request was refused as well, and has already renewed the token.
@@ -281,7 +272,7 @@ impl Protocol for Authority {
             headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|h| h.to_str().ok()).flat_map(Challenge::parse).collect();
         let challenge = |scheme| challenges.iter().find(|c| c.scheme == scheme);
         if let Some(bearer) = challenge("bearer") {
-            let realm = self.realm(bearer.parameters.get("realm").map_or("", String::as_str))?;
+            let realm = self.realm(bearer.parameters.get("realm").map_or("", String::as_str), url)?;
             let service = bearer.parameters.get("service").cloned();
             let named = bearer.parameters.get("scope").map_or_else(Scope::default, |named| Scope::parse(named));
             let wanted = match state.tokens.get(scope).filter(|_| again) {
@@ -341,18 +332,6 @@ fn secret(text: String) -> Option<HeaderValue> {
 mod tests {
     use super::*;
 
-    fn authority(origin: &str) -> Authority {
-        let origin = Url::parse(origin).unwrap();
-        Authority::new(
-            "registry.example.com",
-            &origin,
-            false,
-            &HttpClient::new(&ClientOptions::default()).unwrap(),
-            &ClientOptions::default(),
-            None,
-        )
-    }
-
     #[test]
     fn the_lifetime_of_a_token_is_read_in_each_form() {
         let lifetime = |json: &str| serde_json::from_str::<TokenAnswer>(json).unwrap().lifetime();
@@ -366,32 +345,34 @@ mod tests {
 
     #[test]
     fn a_token_service_must_be_as_secure_as_its_registry() {
-        let secure = authority("https://registry.example.com");
-        assert!(secure.realm("https://auth.example.org/token").is_ok());
-        for (relative, expected) in [
-            ("/token", "https://registry.example.com/token"),
-            ("token?x=1", "https://registry.example.com/token?x=1"),
-            ("//auth.example.org/token", "https://auth.example.org/token"),
+        let options = ClientOptions::default();
+        let authority = Authority::new("registry.example.com", false, &HttpClient::new(&options).unwrap(), &options, None);
+        let realm = |realm: &str, answered: &str| authority.realm(realm, &Url::parse(answered).unwrap());
+        let (secure, plain) = ("https://registry.example.com/v2/a/b/tags/list", "http://127.0.0.1:5000/v2/");
+        for (answered, relative, expected) in [
+            (secure, "https://auth.example.org/token", "https://auth.example.org/token"),
+            (secure, "/token", "https://registry.example.com/token"),
+            (secure, "token?x=1", "https://registry.example.com/token?x=1"),
+            (secure, "//auth.example.org/token", "https://auth.example.org/token"),
+            (plain, "/token", "http://127.0.0.1:5000/token"),
+            (plain, "https://auth.example.org/token", "https://auth.example.org/token"),
+            (plain, "http://127.0.0.1:5001/token", "http://127.0.0.1:5001/token"),
         ] {
-            assert_eq!(secure.realm(relative).unwrap().as_str(), expected);
+            assert_eq!(realm(relative, answered).unwrap().as_str(), expected);
         }
-        assert_eq!(authority("http://127.0.0.1:5000").realm("/token").unwrap().as_str(), "http://127.0.0.1:5000/token");
-        let plain = authority("http://127.0.0.1:5000");
-        assert!(plain.realm("https://auth.example.org/token").is_ok());
-        assert!(plain.realm("http://127.0.0.1:5001/token").is_ok());
-        for (authority, realm) in [
-            (&secure, "http://registry.example.com/token"),
-            (&secure, "http://auth.example.org/token"),
-            (&secure, "ftp://registry.example.com/token"),
-            (&secure, ""),
-            (&secure, " "),
-            (&secure, "https://"),
-            (&plain, "//auth.example.org/token"),
-            (&plain, "http://auth.example.org/token"),
-            (&plain, "http://localhost:5000/token"),
+        for (answered, refused) in [
+            (secure, "http://registry.example.com/token"),
+            (secure, "http://auth.example.org/token"),
+            (secure, "ftp://registry.example.com/token"),
+            (secure, ""),
+            (secure, " "),
+            (secure, "https://"),
+            (plain, "//auth.example.org/token"),
+            (plain, "http://auth.example.org/token"),
+            (plain, "http://localhost:5000/token"),
         ] {
-            let refused = authority.realm(realm);
-            assert!(matches!(refused, Err(Error::Unauthorized { .. })), "{realm}: {refused:?}");
+            let found = realm(refused, answered);
+            assert!(matches!(found, Err(Error::Unauthorized { .. })), "{refused}: {found:?}");
         }
     }
 }

@@ -17,15 +17,16 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// The registry `name`, a host with an optional port. If there is a `login`, it is used instead of those in the options. If it is
-    /// insecure, any of its certificates is accepted, and plain HTTP if it does not speak TLS.
+    /// insecure, any of its certificates is accepted, and plain HTTP if it does not speak TLS. On this machine, plain HTTP is tried first,
+    /// and TLS if the registry expects it.
     pub(crate) fn new(name: &str, is_insecure: bool, http: &HttpClient, options: &ClientOptions, login: Option<Login>) -> Result<Self> {
         let host = if name == "docker.io" { "registry-1.docker.io" } else { name };
-        let url = origin_url(host, options.plain_http)
+        let url = origin_url(host, options)
             .ok_or_else(|| Error::InvalidName { name: name.to_owned(), why: "it is not a host with an optional port".to_owned() })?;
         let http = if is_insecure { http.clone().trusting(&url) } else { http.clone() };
-        let authority = Authority::new(name, &url, is_insecure, &http, options, login);
-        let origin = Origin::new(url, http, authority);
-        let origin = Arc::new(if is_insecure { origin.or_plain_http() } else { origin });
+        let may_switch = if url.scheme() == "http" { !options.plain_http } else { is_insecure };
+        let origin = Origin::new(url, http.clone(), Authority::new(name, is_insecure, &http, options, login));
+        let origin = Arc::new(if may_switch { origin.or_other_scheme() } else { origin });
         Ok(Self { name: name.to_owned(), origin, notices: options.notices.clone(), upload_habits: UploadHabits::default() })
     }
 

@@ -97,7 +97,8 @@ async fn a_range_that_is_refused_is_taken_from_the_whole_blob() {
         let server = ranges(move |_| answer(status, &[("content-range", "bytes */100000")], "no ranges")).await;
         assert_eq!(read(&server, 0..100_000).await.unwrap(), content(), "{status}: what broke off is continued");
         assert_eq!(read(&server, 10..2000).await.unwrap(), content()[10..2000], "{status}: a part is read");
-        let ranged: Vec<_> = server.asked().iter().map(|a| a.header("range").is_some()).collect();
+        // After an answer 400 to the first request, the client asks whether TLS is expected.
+        let ranged: Vec<_> = server.asked().iter().filter(|a| a.target != "/").map(|a| a.header("range").is_some()).collect();
         assert_eq!(ranged, [false, true, false, true, false], "{status}");
     }
     let server = Server::start(|asked, _| if asked.header("range").is_some() { answer(416, &[], "") } else { answer(404, &[], "") }).await;

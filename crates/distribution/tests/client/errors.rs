@@ -194,9 +194,11 @@ async fn servers_that_say_in_plain_http_that_they_expect_tls_are_understood() {
         "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n</html>",
         "<html><title>400 Bad Request</title>Reason: You're speaking plain HTTP to an SSL-enabled server port.</html>",
     ] {
-        let (error, asked) = said(400, &[], body).await;
+        let server = Server::start(move |_, _| answer(400, &[], body)).await;
+        let client = Client::new(ClientOptions::default().plain_http(true)).unwrap();
+        let error = client.ping(&server.address.to_string(), None).await.unwrap_err();
         assert!(error.to_string().ends_with("; the server there may speak TLS"), "{error}");
-        assert_eq!(asked, 1);
+        assert_eq!(server.asked().len(), 1);
     }
 }
 

@@ -9,4 +9,5 @@ mod mirrors;
 mod ours;
 mod resume;
 mod server;
+mod tls;
 mod upload;

@@ -246,6 +246,7 @@ async fn a_session_that_is_remembered_and_gone_is_opened_anew() {
 
 #[tokio::test]
 async fn a_session_with_the_bytes_of_another_process_is_restarted_once() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (served, model, uploads) = (Served::start().await, Model::new(3 * MIB), TempDir::new().unwrap());
     let client = |attempts| client(attempts, Some(uploads.path()));
     let proxy = served.behind(vec![Fault::on("", "/uploads/", Failure::CutRequestAfter(2 * MIB))]);

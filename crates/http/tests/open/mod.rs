@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue};
-use modelpack_http::Protocol;
+use modelpack_http::{Protocol, Url};
 use modelpack_transfer::Result;
 
 /// A protocol that needs no permission.
@@ -16,7 +16,7 @@ impl Protocol for Open {
         Ok(None)
     }
 
-    async fn refused(&self, (): &(), _: &HeaderMap, _: Option<&HeaderValue>, _: bool) -> Result<bool> {
+    async fn refused(&self, (): &(), _: &Url, _: &HeaderMap, _: Option<&HeaderValue>, _: bool) -> Result<bool> {
         Ok(false)
     }
 }

@@ -1,0 +1,109 @@
+use super::*;
+use modelpack_spec::Descriptor;
+use std::{fs::File, io::Write, thread};
+use tempfile::NamedTempFile;
+
+const PIECE: usize = 100_000;
+
+fn content(len: usize, seed: u64) -> Bytes {
+    (0..len as u64).map(|i| ((i + seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+fn group() -> &'static Blobs {
+    Box::leak(Box::new(Blobs(Mutex::default())))
+}
+
+/// A blob in a file, which has all its bytes from the beginning.
+struct Blob {
+    content: Bytes,
+    hashing: Hashing,
+    file: NamedTempFile,
+}
+
+impl Blob {
+    fn new(all: &'static Blobs, len: usize, seed: u64) -> Self {
+        let content = content(len, seed);
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(&content).unwrap();
+        Self { hashing: Hashing::among(all, Verifier::of(&Descriptor::of("x/x", &content))), content, file }
+    }
+
+    fn offer(&self, at: usize) {
+        let piece = self.content.slice(at..self.content.len().min(at + PIECE));
+        self.hashing.offer(at as u64, &(&piece).into());
+    }
+
+    fn finish(&self) -> Result<()> {
+        let file = Arc::new(File::open(self.file.path()).unwrap());
+        let range = FileRange { file, path: self.file.path().into(), offset: 0, len: self.content.len() as u64 };
+        let mut hashed = self.hashing.settle();
+        self.hashing.catch_up(&mut hashed, &range, u64::MAX)?;
+        assert_eq!(self.hashing.count(), range.len);
+        hashed.verifier().clone().finish().map(drop)
+    }
+}
+
+#[test]
+fn a_piece_waits_until_another_blob_has_one_and_both_are_hashed_together() {
+    let all = group();
+    let [one, other] = [1, 2].map(|seed| Blob::new(all, 10 * PIECE, seed));
+    one.offer(0);
+    assert_eq!(one.hashing.count(), 0);
+    other.offer(0);
+    assert_eq!([&one, &other].map(|blob| blob.hashing.count()), [PIECE as u64; 2]);
+    // Without another one, the first pieces are hashed when it has waited for long.
+    (1..10).for_each(|number| one.offer(number * PIECE));
+    let waits = 10 * PIECE as u64 - one.hashing.count();
+    assert!((1..=PATIENCE as u64).contains(&waits), "{waits}");
+    one.finish().unwrap();
+    other.finish().unwrap();
+}
+
+#[tokio::test]
+async fn a_blob_that_is_alone_is_hashed_by_a_thread() {
+    let blob = Blob::new(group(), 40 * PIECE, 3);
+    for number in 0..40 {
+        blob.offer(number * PIECE);
+        assert!(lock(&blob.hashing.0.waiting).len <= MOST_WAITING + PIECE);
+    }
+    while blob.hashing.count() < 40 * PIECE as u64 {
+        tokio::task::yield_now().await;
+    }
+    blob.finish().unwrap();
+}
+
+#[test]
+fn pieces_from_many_tasks_in_any_order_have_the_right_digests() {
+    let all = group();
+    for round in 0..20u64 {
+        let blobs: Vec<_> = (0..5).map(|seed| Blob::new(all, (seed as usize + 1) * 3 * PIECE + 17, round * 10 + seed)).collect();
+        thread::scope(|scope| {
+            for (number, blob) in blobs.iter().enumerate() {
+                // Two tasks bring every second piece, so some come too early, and must be read once more.
+                for part in 0..2 {
+                    scope.spawn(move || {
+                        let pieces = blob.content.len().div_ceil(PIECE);
+                        (0..pieces).filter(|piece| number == 0 || piece % 2 == part).for_each(|piece| blob.offer(piece * PIECE));
+                    });
+                }
+            }
+        });
+        blobs.iter().for_each(|blob| blob.finish().unwrap());
+    }
+    assert!(lock(&all.0).is_empty(), "none is left");
+}
+
+#[test]
+fn a_wrong_byte_of_one_blob_is_found_and_the_other_is_right() {
+    let all = group();
+    let [mut one, other] = [5, 6].map(|seed| Blob::new(all, 3 * PIECE, seed));
+    let mut wrong = one.content.to_vec();
+    wrong[PIECE + 5] ^= 1;
+    one.content = wrong.into();
+    for number in 0..3 {
+        one.offer(number * PIECE);
+        other.offer(number * PIECE);
+    }
+    one.finish().unwrap_err();
+    other.finish().unwrap();
+}
