@@ -184,7 +184,8 @@ mod tests {
         let Some(file) = cached_file(&path, &content(LONGEST_PART)) else { return };
         let parts = PartsToSend::default();
         parts.add(file.clone());
-        poll_fn(|cx| Poll::Ready(assert!(parts.poll_cached(cx).is_ready()))).await;
+        let poll = || poll_fn(|cx| Poll::Ready(parts.poll_cached(cx)));
+        assert!(poll().await.is_ready());
         let written = File::options().write(true).open(&path).unwrap();
         written.sync_all().unwrap();
         platform::start_writeback(&written, 0..file.len);
@@ -192,7 +193,7 @@ mod tests {
             eprintln!("SKIPPED: the temporary directory is in memory");
             return;
         }
-        poll_fn(|cx| Poll::Ready(assert!(parts.poll_cached(cx).is_pending(), "it was not read in this thread"))).await;
+        assert!(poll().await.is_pending(), "it is not read in this thread");
         poll_fn(|cx| parts.poll_cached(cx)).await;
         assert!(file.is_cached());
     }
