@@ -273,10 +273,11 @@ mod tests {
             async move { connections.acquire_first().await }
         });
         tokio::task::yield_now().await;
-        connections.lock().is_busy = false;
         drop(permits);
+        connections.lock().is_busy = false;
         assert!(connections.acquire_another().now_or_never().is_none(), "two are free, and one is for the task that waits");
         let _first = first.await.unwrap();
+        connections.lock().is_busy = false;
         assert!(connections.acquire_another().now_or_never().is_some(), "nobody waits any more");
     }
 
