@@ -1,4 +1,4 @@
-//! Connections with a timeout for clients that stop reading.
+//! Connections: a timeout for clients that stop reading, and parts of files that the kernel sends.
 
 use crate::{
     clients::{Client, Waiting, WaitsFor},
