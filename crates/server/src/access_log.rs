@@ -1,6 +1,6 @@
 //! The access log: one line of JSON per request. No request waits for the log.
 
-use crate::{response::Response, view::Head};
+use crate::{response::Frames, view::Head};
 use bytes::Bytes;
 use http::header;
 use http_body_util::BodyExt;
@@ -155,7 +155,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// Wraps the response, so that the bytes of its body are counted as they are sent.
-    pub(crate) fn answered(mut self, response: Response) -> Response {
+    pub(crate) fn answered(mut self, response: http::Response<Frames>) -> http::Response<Frames> {
         self.status = Some(response.status().as_u16());
         response.map(|body| Counted { body, entry: self }.boxed_unsync())
     }

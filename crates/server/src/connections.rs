@@ -4,6 +4,7 @@
 use crate::{
     clients::{Client, Clients, Waiting, WaitsFor},
     connection::WriteTimeout,
+    send_file::PartsToSend,
     service::Service,
 };
 use http::{HeaderValue, header};
@@ -110,7 +111,8 @@ async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote:
     // Without `TCP_NODELAY`, the last, short piece of a response waits for the client's
     // acknowledgement. A failure makes it slower, not wrong.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(WriteTimeout::new(stream, service.body_idle(), client.clone()));
+    let parts = Arc::new(PartsToSend::default());
+    let io = TokioIo::new(WriteTimeout::new(stream, parts.clone(), service.body_idle(), client.clone()));
     let open = service.open().clone();
     let buffer = open.buffer();
     let idles = Arc::new(Mutex::new(Some(client.waits_for(WaitsFor::FirstRequest))));
@@ -119,10 +121,10 @@ async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote:
         service_fn(move |request| {
             let answered = Answered { client: client.clone(), idles: idles.clone() };
             drop(lock(&answered.idles).take());
-            let (service, client, state) = (service.clone(), client.clone(), state.clone());
+            let (service, client, state, parts) = (service.clone(), client.clone(), state.clone(), parts.clone());
             async move {
                 let is_stopping = *state.borrow() == State::Stopping;
-                let mut response = service.answer(request, client, remote, is_stopping).await;
+                let mut response = service.answer(request, client, remote, parts, is_stopping).await;
                 if *state.borrow() != State::Serving {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -139,6 +141,8 @@ async fn serve(service: Arc<Service>, client: Client, stream: TcpStream, remote:
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(buffer)
+        // Otherwise hyper would copy the placeholders of files.
+        .writev(true)
         .serve_connection(io, answering);
     let mut connection = pin!(connection);
     // Errors of the connection are ignored: its requests were answered, or the client disconnected.

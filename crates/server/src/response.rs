@@ -1,15 +1,57 @@
 //! Responses to requests.
 
+use crate::send_file::{LONGEST_PART, PartsToSend};
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
-use modelpack_transfer::Error;
-use std::fmt;
+use modelpack_transfer::{Body, Error, Window};
+use std::{fmt, sync::Arc};
 
-/// A response. Its body is in memory or is streamed. An error of the body ends the connection.
-pub type Response = http::Response<UnsyncBoxBody<Bytes, Error>>;
+/// A response. An error of its body ends the connection.
+pub type Response = http::Response<ResponseBody>;
+
+/// The body of a response: it is in memory, streamed, or what a store has.
+pub struct ResponseBody(Content);
+
+enum Content {
+    Frames(Frames),
+    Stored(Body),
+}
+
+/// What hyper sends.
+pub(crate) type Frames = UnsyncBoxBody<Bytes, Error>;
+
+impl ResponseBody {
+    fn bytes(bytes: Bytes) -> Self {
+        Self(Content::Frames(Full::new(bytes).map_err(|never| match never {}).boxed_unsync()))
+    }
+
+    fn stream(pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Self {
+        Self(Content::Frames(StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()))
+    }
+
+    /// The frames of this body. Those of a stored one have about `piece` bytes, or are placeholders
+    /// of `parts`.
+    ///
+    /// The connection must have sent all earlier responses.
+    pub(crate) fn into_frames(self, piece: usize, parts: Arc<PartsToSend>) -> Frames {
+        // An earlier response may have ended before all of its frames were sent.
+        parts.clear();
+        match self.0 {
+            Content::Frames(frames) => frames,
+            Content::Stored(body) => {
+                let windows = body.into_windows(piece, LONGEST_PART);
+                let frame = move |window| match window {
+                    Window::Cached(part) => parts.add(part),
+                    Window::Read(bytes) => bytes,
+                };
+                StreamBody::new(windows.map_ok(frame).map_ok(Frame::data)).boxed_unsync()
+            }
+        }
+    }
+}
 
 /// A builder of responses.
 pub struct Answer(Response);
@@ -17,7 +59,7 @@ pub struct Answer(Response);
 impl Answer {
     /// A response without a body.
     pub fn new(status: StatusCode) -> Self {
-        let mut response = Response::new(bytes_body(Bytes::new()));
+        let mut response = Response::new(ResponseBody::bytes(Bytes::new()));
         *response.status_mut() = status;
         Self(response)
     }
@@ -42,7 +84,7 @@ impl Answer {
 
     /// Adds a body in memory.
     pub fn bytes(self, media_type: HeaderValue, bytes: impl Into<Bytes>) -> Response {
-        self.media_type(media_type).0.map(|_| bytes_body(bytes.into()))
+        self.media_type(media_type).0.map(|_| ResponseBody::bytes(bytes.into()))
     }
 
     /// Adds a JSON document as the body.
@@ -57,8 +99,13 @@ impl Answer {
 
     /// Adds a streamed body of `len` bytes.
     pub fn stream(self, pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static, len: u64) -> Response {
-        let frames = StreamBody::new(pieces.map_ok(Frame::data));
-        self.header(header::CONTENT_LENGTH, len).0.map(|_| frames.boxed_unsync())
+        self.header(header::CONTENT_LENGTH, len).0.map(|_| ResponseBody::stream(pieces))
+    }
+
+    /// Adds a body of `len` bytes that a store returned. If its bytes are in a file and in memory,
+    /// the kernel sends them.
+    pub fn stored(self, body: Body, len: u64) -> Response {
+        self.header(header::CONTENT_LENGTH, len).0.map(|_| ResponseBody(Content::Stored(body)))
     }
 
     /// Returns the response unchanged.
@@ -67,6 +114,54 @@ impl Answer {
     }
 }
 
-fn bytes_body(bytes: Bytes) -> UnsyncBoxBody<Bytes, Error> {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send_file::is_placeholder;
+    use modelpack_transfer::{FileRange, platform};
+    use std::fs::File;
+
+    /// The frames of a body, and whether each is a placeholder.
+    async fn frames(body: ResponseBody, parts: &Arc<PartsToSend>) -> Vec<(usize, bool)> {
+        let (mut frames, mut all) = (body.into_frames(64 << 10, parts.clone()), Vec::new());
+        while let Some(frame) = frames.frame().await {
+            let bytes = frame.unwrap().into_data().unwrap();
+            all.push((bytes.len(), is_placeholder(&bytes)));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn the_kernel_sends_what_is_in_a_file_and_in_memory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = |len| {
+            std::fs::write(&path, vec![7; len]).unwrap();
+            FileRange::open(&path).unwrap()
+        };
+        let stored = |range| ResponseBody(Content::Stored(Body::from_file(range)));
+        let parts = Arc::new(PartsToSend::default());
+
+        let large = file(2 * LONGEST_PART + 40_000);
+        if !large.is_cached() {
+            eprintln!("SKIPPED: this system does not say what is in memory");
+            return;
+        }
+        let expected = [(LONGEST_PART, true), (LONGEST_PART, true), (40_000, true)];
+        assert_eq!(frames(stored(large), &parts).await, expected);
+        assert_eq!(frames(stored(file(4096)), &parts).await, [(4096, false)], "a small file is cheaper to read");
+        assert_eq!(frames(stored(file(0)), &parts).await, []);
+
+        // The end is in memory, and the beginning is not.
+        let half = file(2 * LONGEST_PART);
+        let written = File::options().write(true).open(&path).unwrap();
+        written.sync_all().unwrap();
+        platform::start_writeback(&written, 0..LONGEST_PART as u64);
+        if half.is_cached() {
+            eprintln!("SKIPPED: the temporary directory is in memory");
+            return;
+        }
+        let frames = frames(stored(half), &parts).await;
+        assert!(!frames[0].1 && frames.contains(&(LONGEST_PART, true)), "{frames:?}");
+    }
 }

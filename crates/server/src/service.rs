@@ -8,7 +8,8 @@ use crate::{
     probe::{Probe, Readiness},
     repositories::Repositories,
     request_body::RequestBody,
-    response::{Answer, Response},
+    response::{Answer, Frames, Response},
+    send_file::PartsToSend,
     server::ServerOptions,
     view::{Head, Request, View},
 };
@@ -44,11 +45,20 @@ impl Service {
         &self.open
     }
 
-    /// Answers a request of `client` that came from `remote`.
-    pub(crate) async fn answer(&self, request: http::Request<Incoming>, client: Client, remote: SocketAddr, is_stopping: bool) -> Response {
+    /// Answers a request of `client` that came from `remote`. The connection sends `parts`, and has
+    /// sent all earlier responses when this is polled.
+    pub(crate) async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        client: Client,
+        remote: SocketAddr,
+        parts: Arc<PartsToSend>,
+        is_stopping: bool,
+    ) -> http::Response<Frames> {
         let (head, incoming) = request.into_parts();
+        let framed = |response: Response| response.map(|body| body.into_frames(self.open.buffer(), parts));
         if let Some(probe) = Probe::of(&head) {
-            return self.readiness.answer(probe, &head.method, is_stopping).await;
+            return framed(self.readiness.answer(probe, &head.method, is_stopping).await);
         }
         let body = RequestBody::new(incoming, &head.headers, self.options.body_idle, client);
         let begun = Instant::now();
@@ -57,9 +67,9 @@ impl Service {
         let response = match &self.options.access_log {
             Some(log) => {
                 let entry = log.entry(&head, remote, body.received());
-                entry.answered(self.view_answer(head, body).await)
+                entry.answered(framed(self.view_answer(head, body).await))
             }
-            None => self.view_answer(head, body).await,
+            None => framed(self.view_answer(head, body).await),
         };
         if let Some((method, path)) = asked {
             let milliseconds = begun.elapsed().as_millis() as u64;

@@ -1,31 +1,26 @@
 //! The bytes of a blob on their way: a range of a file, or a stream.
 
+mod file_range;
 mod file_stream;
 
-use crate::verify::verify_part;
+pub use file_range::FileRange;
+pub use file_stream::Window;
+
 use crate::{
-    Cancelled, Error, Progress, Result, VerifiedBlob, Verifier, blocking,
+    Cancelled, Error, Progress, Result, blocking,
     blocking::joined,
     blocking_cancellable,
-    platform::read_cached,
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
-use file_stream::file_stream;
+use file_stream::{file_stream, file_windows};
 use futures_util::{
-    FutureExt, StreamExt,
+    FutureExt, StreamExt, TryStreamExt,
     future::{BoxFuture, ready},
     stream,
     stream::BoxStream,
 };
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, MAX_MANIFEST_BYTES};
-use rustix::fs::OFlags;
 use std::{
-    fs::{File, OpenOptions},
-    io,
-    ops::Range,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -63,19 +58,6 @@ enum Content {
 /// Opens a stream anew, without this many of its first bytes. Nothing is read before the stream is.
 pub type Reopen = dyn Fn(u64) -> BoxStream<'static, Result<Bytes>> + Send + Sync;
 
-/// A range of an open file.
-#[derive(Clone)]
-pub struct FileRange {
-    /// The file.
-    pub file: Arc<File>,
-    /// Its name in an error.
-    pub path: PathBuf,
-    /// Where the range begins.
-    pub offset: u64,
-    /// Its length in bytes.
-    pub len: u64,
-}
-
 /// Some of the bytes of a body.
 #[derive(Clone, Copy)]
 pub struct Piece<'a> {
@@ -107,104 +89,6 @@ impl std::ops::Deref for Piece<'_> {
 
     fn deref(&self) -> &[u8] {
         self.bytes
-    }
-}
-
-impl FileRange {
-    /// Opens the whole file at `path`. Fails if it is a pipe, a device or a directory, and does not wait for the other end of a pipe.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32).open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-        }
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), offset: 0, len: metadata.len() })
-    }
-
-    /// Reads at most `buffer.len()` bytes at `at`, counted from the beginning of the range. Fails with [`Error::Changed`] if the file has
-    /// become shorter.
-    pub fn read_at(&self, buffer: &mut [u8], at: u64) -> Result<usize> {
-        let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
-        if want == 0 {
-            return Ok(0);
-        }
-        loop {
-            match self.file.read_at(&mut buffer[..want], self.offset + at) {
-                Ok(0) => return Err(Error::Changed { path: self.path.clone() }),
-                Ok(n) => return Ok(n),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io("read", &self.path)(e)),
-            }
-        }
-    }
-
-    /// Calls `take` with all bytes in order, at most [`CHUNK`] at a time. Stops if it fails, and returns its error.
-    pub fn read_all(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let mut buffer = vec![0; CHUNK.min(usize::try_from(self.len).unwrap_or(CHUNK))];
-        let mut at = 0;
-        while at < self.len {
-            let n = self.read_at(&mut buffer, at)?;
-            take(&buffer[..n])?;
-            at += n as u64;
-        }
-        Ok(())
-    }
-
-    /// Reads all bytes of a range that the caller knows to be small.
-    pub fn read(&self) -> Result<Vec<u8>> {
-        // A buffer that grows is copied, and needs the memory twice for that time.
-        let mut bytes = Vec::with_capacity(self.len.min(MAX_MANIFEST_BYTES as u64) as usize);
-        self.read_all(|piece| {
-            bytes.extend_from_slice(piece);
-            Ok(())
-        })?;
-        Ok(bytes)
-    }
-
-    /// Reads all bytes and returns their digest.
-    pub fn digest(&self, algorithm: Algorithm) -> Result<Digest> {
-        let mut hasher = Hasher::new(algorithm);
-        self.read_all(|piece| {
-            hasher.update(piece);
-            Ok(())
-        })?;
-        Ok(hasher.finish())
-    }
-
-    /// Reads all bytes into `verifier`. Fails if they are not the expected ones.
-    pub fn verify(&self, mut verifier: Verifier) -> Result<VerifiedBlob> {
-        self.read_all(|piece| verifier.update(piece))?;
-        verifier.finish()
-    }
-
-    /// Whether it is all of its file.
-    pub fn is_whole(&self) -> bool {
-        self.offset == 0 && self.file.metadata().is_ok_and(|metadata| metadata.len() == self.len)
-    }
-
-    /// A reader of all bytes, which reads [`CHUNK`] bytes at a time.
-    pub fn buffered(&self) -> impl io::BufRead + '_ {
-        struct Bytes<'a>(&'a FileRange, u64);
-        impl io::Read for Bytes<'_> {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                let n = self.0.read_at(buffer, self.1).map_err(io::Error::other)?;
-                self.1 += n as u64;
-                Ok(n)
-            }
-        }
-        io::BufReader::with_capacity(CHUNK, Bytes(self, 0))
-    }
-
-    /// A part of this range, which holds all of `blob`. `what` is the blob's name in an error.
-    pub fn slice(self, part: Range<u64>, blob: &Descriptor, what: &str) -> Result<Self> {
-        verify_part(&part, blob, self.len, what)?;
-        Ok(Self { offset: self.offset + part.start, len: part.end - part.start, ..self })
-    }
-
-    /// Like [`read_at`](Self::read_at) if the bytes are in the page cache. `None` if the read might have to wait for the disk, or fails.
-    fn read_cached(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
-        let want = buffer.len().min(usize::try_from(self.len - at).unwrap_or(usize::MAX));
-        read_cached(&self.file, &mut buffer[..want], self.offset + at)
     }
 }
 
@@ -330,23 +214,43 @@ impl Body {
     /// The bytes as a stream. Those of a file come in pieces of `size` bytes: small pieces need more time, and large ones need more memory
     /// for each slow reader.
     pub fn into_pieces(self, size: usize) -> BoxStream<'static, Result<Bytes>> {
-        let progress = self.progress;
-        let stream = match self.content {
+        let (content, counter) = self.into_parts();
+        let pieces = match content {
             Content::File(range) => file_stream(range, size),
             Content::Stream { stream, .. } => stream,
             Content::Produced { producer, .. } => stream_of(producer),
         };
-        match progress {
-            Some(progress) => {
-                let (counted, mut at) = (self.counted, self.begins);
-                let count = move |piece: &Result<Bytes>| {
-                    at += piece.as_ref().map_or(0, Bytes::len) as u64;
-                    progress.moved(at.saturating_sub(counted.fetch_max(at, Relaxed)));
-                };
-                stream.inspect(count).boxed()
-            }
-            None => stream,
+        match counter {
+            Some(mut count) => pieces.inspect(move |piece| count(piece.as_ref().map_or(0, |piece| piece.len() as u64))).boxed(),
+            None => pieces,
         }
+    }
+
+    /// The bytes as a stream of windows, for a sender that can let the kernel send a part of a file. Such a part has at most `cached` bytes;
+    /// for what is read, see [`into_pieces`](Self::into_pieces). Each window is decided when the previous one was taken.
+    pub fn into_windows(self, size: usize, cached: usize) -> BoxStream<'static, Result<Window>> {
+        let (content, counter) = self.into_parts();
+        let windows = match content {
+            Content::File(range) => file_windows(range, size, cached),
+            Content::Stream { stream, .. } => stream.map_ok(Window::Read).boxed(),
+            Content::Produced { producer, .. } => stream_of(producer).map_ok(Window::Read).boxed(),
+        };
+        match counter {
+            Some(mut count) => windows.inspect(move |window| count(window.as_ref().map_or(0, Window::len))).boxed(),
+            None => windows,
+        }
+    }
+
+    /// Its content, and what to call with the length of each piece that is consumed.
+    fn into_parts(self) -> (Content, Option<impl FnMut(u64) + Send + 'static>) {
+        let Self { content, progress, counted, begins: mut at } = self;
+        let counter = progress.map(|progress| {
+            move |n| {
+                at += n;
+                progress.moved(at.saturating_sub(counted.fetch_max(at, Relaxed)));
+            }
+        });
+        (content, counter)
     }
 
     /// Reads all bytes into memory. Fails with [`Error::Invalid`] if there are more than `limit`.
@@ -521,7 +425,8 @@ fn drop_first(stream: BoxStream<'static, Result<Bytes>>, bytes: u64) -> BoxStrea
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use modelpack_spec::Descriptor;
+    use std::{io, time::Duration};
 
     #[tokio::test]
     async fn the_rest_of_a_body_has_its_last_bytes_and_the_first_count_as_resumed_once() {
@@ -548,6 +453,35 @@ mod tests {
                 assert!(again.without_first(600_000).collect(usize::MAX, "x").await.unwrap() == content[600_000..]);
                 assert_eq!(progress.snapshot(), counted, "bytes are counted once");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn windows_are_all_bytes_in_order_and_are_counted() {
+        let content: Bytes = (0..3 * CHUNK + 1000).map(|i| (i % 251) as u8).collect();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("x"), &content).unwrap();
+        let file = FileRange::open(&directory.path().join("x")).unwrap();
+        let part = file.clone().slice(1..content.len() as u64, &Descriptor::of("x", &content), "x").unwrap();
+        for (body, expected) in [
+            (Body::from_file(file), content.clone()),
+            (Body::from_file(part), content.slice(1..)),
+            (Body::from_bytes(content.clone()), content.clone()),
+        ] {
+            let progress = Arc::new(Progress::default());
+            let mut windows = body.counted(progress.clone()).into_windows(10_000, CHUNK);
+            let mut all = Vec::new();
+            while let Some(window) = windows.next().await {
+                match window.unwrap() {
+                    Window::Cached(part) => {
+                        assert!(part.len <= CHUNK as u64);
+                        all.extend(part.read().unwrap());
+                    }
+                    Window::Read(bytes) => all.extend(bytes),
+                }
+            }
+            assert!(all == expected);
+            assert_eq!(progress.snapshot().moved, expected.len() as u64);
         }
     }
 

@@ -29,7 +29,7 @@ mod verifier;
 mod verify;
 
 pub use blocking::{Cancelled, blocking, blocking_cancellable, copy_hashed};
-pub use body::{Body, CHUNK, FileRange, Piece, Reopen};
+pub use body::{Body, CHUNK, FileRange, Piece, Reopen, Window};
 pub use connections::{Connections, Control, DEFAULT_CONNECTIONS, Permit};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
 pub use error::{Cause, Error, Result};

@@ -54,6 +54,22 @@ pub fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> Option<usize>
     system::read_cached(file, buffer, offset).filter(|n| *n > 0)
 }
 
+/// Whether the bytes `range` of a file are in memory, so that reading or sending them waits for no disk.
+///
+/// `false` if some are not, if there are none, or if the operating system does not say. It is only true for a moment: the kernel may need the
+/// memory for something else.
+pub fn is_cached(file: &File, range: Range<u64>) -> bool {
+    !range.is_empty() && system::is_cached(file, range)
+}
+
+/// Lets the kernel send at most `len` bytes of a file, from `offset` on, to a socket. Returns how many it sent; 0 is the end of the file.
+///
+/// Waits for the disk if they are not in memory. Fails with [`ErrorKind::WouldBlock`] if a socket that does not block is full, and with
+/// [`ErrorKind::Unsupported`] where the kernel cannot do that.
+pub fn send_file(socket: BorrowedFd<'_>, file: &File, offset: u64, len: usize) -> io::Result<usize> {
+    system::send_file(socket, file, offset, len)
+}
+
 /// Asks the kernel to begin to write the bytes `range` of a file to the disk. Returns at once.
 ///
 /// This is advice. Without it the bytes are written by the next sync.
@@ -206,6 +222,43 @@ mod tests {
             }
         }
         assert_eq!(read_cached(&open(&path), &mut buffer, 100_000), None);
+    }
+
+    /// Whether this kernel has `cachestat`.
+    fn says_what_is_cached() -> bool {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        !IS_PORTABLE && (numbers.next(), numbers.next()) >= (Some(6), Some(5))
+    }
+
+    #[test]
+    fn a_file_is_in_memory_after_it_was_written_and_not_after_its_pages_were_dropped() {
+        let (_directory, [path]) = files([&[7; 100_000]]);
+        let file = open(&path);
+        let system = file_system(&file);
+        let expected = !IS_PORTABLE && (system == Some(FileSystem::Tmpfs) || says_what_is_cached());
+        for range in [0..100_000, 0..1, 99_999..100_000, 4095..8193] {
+            assert!(is_cached(&file, range.clone()) == expected || system.is_none(), "{range:?}");
+        }
+        assert!(!is_cached(&file, 5..5));
+        file.sync_all().unwrap();
+        start_writeback(&file, 0..100_000);
+        assert!(!is_cached(&file, 0..100_000) || system.is_none_or(|system| system == FileSystem::Tmpfs));
+    }
+
+    #[test]
+    fn the_kernel_sends_bytes_of_a_file_from_an_offset_on() {
+        let (_directory, [path]) = files([b"0123456789"]);
+        let (here, mut there) = std::os::unix::net::UnixStream::pair().unwrap();
+        let send = |offset, len| send_file(here.as_fd(), &open(&path), offset, len);
+        if IS_PORTABLE {
+            assert_eq!(send(0, 1).unwrap_err().kind(), ErrorKind::Unsupported);
+            return;
+        }
+        assert_eq!((send(3, 4).unwrap(), send(8, 100).unwrap(), send(10, 1).unwrap()), (4, 2, 0));
+        let mut received = [0; 6];
+        there.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"345689");
     }
 
     #[test]

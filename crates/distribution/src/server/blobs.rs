@@ -46,7 +46,7 @@ impl Registry {
         let read = repository.blob(&Descriptor::new("", digest.clone(), size), wanted).await;
         // The blob may have been deleted since its size was read.
         let body = read.map_err(|e| if e.is_not_found() { unknown(repository.name(), digest) } else { Failure::of_read(e) })?;
-        Ok(answer.stream(body.into_pieces(call.piece), len))
+        Ok(answer.stored(body, len))
     }
 
     pub(super) async fn delete_blob(&self, repository: &Permitted<Delete>, digest: &Digest) -> Result<Response> {

@@ -44,10 +44,10 @@ impl Registry {
 
     /// A stored manifest was parsed when it arrived. It is sent unchanged, so a reader needs only
     /// one buffer of memory.
-    pub(super) async fn get_manifest(&self, repository: &Permitted<Pull>, at: &Selector, call: &Call) -> Result<Response> {
+    pub(super) async fn get_manifest(&self, repository: &Permitted<Pull>, at: &Selector) -> Result<Response> {
         let manifest = stored(repository, at).await?;
         let answer = found(repository, at, &manifest)?;
-        Ok(answer.stream(manifest.body.into_pieces(call.piece), manifest.size))
+        Ok(answer.stored(manifest.body, manifest.size))
     }
 
     /// The bytes are first written to a file and parsed afterwards, few manifests at a time,

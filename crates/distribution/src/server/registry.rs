@@ -141,7 +141,7 @@ impl Registry {
             (Method::DELETE, Route::Manifest(name, at)) => self.delete_manifest(&all.permit(&who, &name)?, &at).await,
             (Method::PUT, Route::Manifest(name, at)) => self.put_manifest(&all.permit(&who, &name)?, &at, call).await,
             (Method::HEAD, Route::Manifest(name, at)) => self.head_manifest(&all.permit(&who, &name)?, &at).await,
-            (_, Route::Manifest(name, at)) => self.get_manifest(&all.permit(&who, &name)?, &at, &call).await,
+            (_, Route::Manifest(name, at)) => self.get_manifest(&all.permit(&who, &name)?, &at).await,
             (_, Route::Uploads(name)) => self.begin_upload(&who, &all.permit(&who, &name)?, call).await,
             (Method::PATCH, Route::Upload(name, id)) => self.continue_upload(&all.permit(&who, &name)?, &id, call).await,
             (Method::PUT, Route::Upload(name, id)) => self.finish_upload(&all.permit(&who, &name)?, &id, call).await,

@@ -6,7 +6,11 @@ use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher, RepositoryName, medi
 use modelpack_store::{Store, Untagged};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, path::Path};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -152,6 +156,13 @@ pub(crate) fn sha512(content: &[u8]) -> Digest {
     let mut hasher = Hasher::new(Algorithm::Sha512);
     hasher.update(content);
     hasher.finish()
+}
+
+/// The open files of this process below `directory`.
+pub(crate) fn open_files(directory: &Path) -> Vec<PathBuf> {
+    let directory = directory.canonicalize().unwrap();
+    let all = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    all.filter(|path| path.starts_with(&directory)).collect()
 }
 
 /// Content without equal blocks.

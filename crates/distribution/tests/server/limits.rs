@@ -1,14 +1,13 @@
 //! The registry with few descriptors, few threads, and half-dead clients.
 
-use crate::harness::{Registry, begin_request, failure, header, http_client, name, noise};
+use crate::harness::{Registry, begin_request, failure, header, http_client, name, noise, open_files};
 use futures_util::future::join_all;
 use modelpack_server::ServerOptions;
 use modelpack_spec::Digest;
 use reqwest::StatusCode;
 use serde_json::json;
 use std::{
-    fs::{self, File},
-    path::Path,
+    fs::File,
     time::{Duration, SystemTime},
 };
 use tokio::{
@@ -18,13 +17,6 @@ use tokio::{
 
 /// Only reached if the registry is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The open files of this process below `directory`.
-fn open_files(directory: &Path) -> Vec<std::path::PathBuf> {
-    let directory = directory.canonicalize().unwrap();
-    let all = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-    all.filter(|path| path.starts_with(&directory)).collect()
-}
 
 #[tokio::test]
 async fn repositories_and_open_uploads_use_no_descriptors() {

@@ -3,6 +3,7 @@
 
 mod access;
 mod blobs;
+mod downloads;
 mod harness;
 mod lifecycle;
 mod limits;

@@ -9,18 +9,68 @@ use futures_util::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// A part of a body whose file is sent by the kernel where possible.
+pub enum Window {
+    /// A part of the file. Its bytes were in memory, so sending them waits for no disk.
+    Cached(FileRange),
+    /// Bytes that were read.
+    Read(Bytes),
+}
+
+impl Window {
+    /// The number of bytes.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Cached(part) => part.len,
+            Self::Read(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// The shortest part of a file that the kernel sends. It is cheaper to read fewer bytes, and to send them together with what is before them.
+const SHORTEST_CACHED: u64 = 32 << 10;
+
 /// The bytes of a range as pieces of at most `size` bytes. What the kernel has in memory is read at once, the rest on a thread that may block.
 pub(super) fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, Result<Bytes>> {
-    let buffers = Buffers { size: size.min(usize::try_from(range.len).unwrap_or(size)), spare: Arc::default() };
-    stream::try_unfold((range, 0, buffers), |(range, at, buffers)| async move {
-        if at == range.len {
+    stream::try_unfold(Reader::new(range, size), |mut reader| async move { Ok(reader.read().await?.map(|piece| (piece, reader))) }).boxed()
+}
+
+/// Like [`file_stream`], but what the kernel has in memory is not read. It comes as parts of at most `cached` bytes.
+pub(super) fn file_windows(range: FileRange, size: usize, cached: usize) -> BoxStream<'static, Result<Window>> {
+    stream::try_unfold(Reader::new(range, size), move |mut reader| async move {
+        let window = match reader.cached(cached as u64) {
+            Some(part) => Some(Window::Cached(part)),
+            None => reader.read().await?.map(Window::Read),
+        };
+        Ok(window.map(|window| (window, reader)))
+    })
+    .boxed()
+}
+
+/// A range of a file, and how far it was read.
+struct Reader {
+    range: FileRange,
+    at: u64,
+    buffers: Buffers,
+}
+
+impl Reader {
+    fn new(range: FileRange, size: usize) -> Self {
+        let size = size.min(usize::try_from(range.len).unwrap_or(size));
+        Self { range, at: 0, buffers: Buffers { size, spare: Arc::default() } }
+    }
+
+    /// The next piece, or `None` at the end.
+    async fn read(&mut self) -> Result<Option<Bytes>> {
+        let at = self.at;
+        if at == self.range.len {
             return Ok(None);
         }
-        let mut buffer = buffers.take();
-        let n = match range.read_cached(&mut buffer, at) {
+        let mut buffer = self.buffers.take();
+        let n = match self.range.read_cached(&mut buffer, at) {
             Some(n) => n,
             None => {
-                let of = range.clone();
+                let of = self.range.clone();
                 let (filled, read) = blocking(move || {
                     let read = of.read_at(&mut buffer, at);
                     (buffer, read)
@@ -30,9 +80,17 @@ pub(super) fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, R
                 read?
             }
         };
-        Ok(Some((buffers.piece(buffer, n), (range, at + n as u64, buffers))))
-    })
-    .boxed()
+        self.at += n as u64;
+        Ok(Some(self.buffers.piece(buffer, n)))
+    }
+
+    /// The next part of at most `longest` bytes, if it is in memory and not short. It counts as read.
+    fn cached(&mut self, longest: u64) -> Option<FileRange> {
+        let len = longest.min(self.range.len - self.at);
+        let part = if len < SHORTEST_CACHED { None } else { self.range.cached(self.at, len) };
+        self.at += part.as_ref().map_or(0, |part| part.len);
+        part
+    }
 }
 
 /// Buffers that are used again when the pieces made of them are dropped. A stream needs no more buffers than its reader holds at the same

@@ -1,8 +1,10 @@
 //! The system calls of Linux. What each of these functions has to do is said where they are called.
 
+mod page_cache;
+
 use super::FileSystem;
 use rustix::{
-    fs::{Advice, CWD, FallocateFlags, RenameFlags, fadvise, fallocate, fstatfs, ioctl_ficlone, renameat_with, syncfs},
+    fs::{Advice, CWD, FallocateFlags, RenameFlags, fadvise, fallocate, fstatfs, ioctl_ficlone, renameat_with, sendfile, syncfs},
     io::{Errno, ReadWriteFlags, preadv2},
 };
 use std::{
@@ -35,6 +37,18 @@ pub(super) fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> Option
         Err(Errno::OPNOTSUPP) if file_system(file) == Some(FileSystem::Tmpfs) => file.read_at(buffer, offset).ok(),
         read => read.ok(),
     }
+}
+
+pub(super) fn is_cached(file: &File, range: Range<u64>) -> bool {
+    // A page that is being read from the disk counts as cached before its bytes are there. The kernel reads ahead in the order of the file,
+    // so at least one of these two bytes is missing then.
+    let can_be_read = |at| read_cached(file, &mut [0], at) == Some(1);
+    file_system(file) == Some(FileSystem::Tmpfs)
+        || (page_cache::has_pages(file, &range) && can_be_read(range.start) && can_be_read(range.end - 1))
+}
+
+pub(super) fn send_file(socket: BorrowedFd<'_>, file: &File, mut offset: u64, len: usize) -> io::Result<usize> {
+    Ok(sendfile(socket, file, Some(&mut offset), len)?)
 }
 
 pub(super) fn start_writeback(file: &File, range: Range<u64>) {

@@ -17,6 +17,14 @@ pub(super) fn read_cached(_: &File, _: &mut [u8], _: u64) -> Option<usize> {
     None
 }
 
+pub(super) fn is_cached(_: &File, _: Range<u64>) -> bool {
+    false
+}
+
+pub(super) fn send_file(_: BorrowedFd<'_>, _: &File, _: u64, _: usize) -> io::Result<usize> {
+    Err(ErrorKind::Unsupported.into())
+}
+
 pub(super) fn start_writeback(_: &File, _: Range<u64>) {}
 
 pub(super) fn clone_file(_: &File, _: &File) -> bool {
