@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 /// How many connections are used at most, if nothing else is said.
 pub const DEFAULT_CONNECTIONS: usize = 16;
@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// The connections of one or several transfers. Each is used by whoever has a [`Permit`] for it, and [`Control`] decides how many permits there
-/// are. There is no thread or timer: intervals end when bytes move or a permit is asked for.
+/// are. There is no thread: intervals end when bytes move or a permit is asked for.
 #[derive(Debug)]
 pub struct Connections {
     state: Mutex<State>,
@@ -100,7 +100,8 @@ impl Connections {
             if let Some(permit) = self.try_acquire(false, Instant::now()) {
                 return permit;
             }
-            self.free.notified().await;
+            // If nothing arrives any more, nothing else shows that this machine is not busy.
+            let _ = timeout(GLANCE, self.free.notified()).await;
         }
     }
 
@@ -281,8 +282,8 @@ mod tests {
         assert!(connections.acquire_another().now_or_never().is_some(), "nobody waits any more");
     }
 
-    #[test]
-    fn a_busy_machine_uses_no_second_connection_for_one_blob() {
+    #[tokio::test]
+    async fn a_busy_machine_uses_no_second_connection_for_one_blob() {
         let connections = Connections::on(2, 16);
         let _permit = connections.acquire_first().now_or_never().unwrap();
         let start = connections.lock().since;

@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -94,7 +95,8 @@ impl Source for Registry {
         let pieces = stream::iter(pieces.into_iter().enumerate()).then(move |(at, piece)| {
             let _open = &open;
             async move {
-                tokio::task::yield_now().await;
+                // A network that is slower than this machine.
+                tokio::time::sleep(Duration::from_millis(2)).await;
                 if stalls && at == 1 {
                     std::future::pending().await
                 }
