@@ -9,7 +9,7 @@ pub use file_stream::Window;
 use crate::{
     Cancelled, Error, Progress, Result, blocking,
     blocking::joined,
-    blocking_cancellable,
+    blocking_cancellable, hashing,
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
@@ -296,8 +296,11 @@ impl Body {
                 Err(error) => return (state, Err(error)),
             }
             slow = if start.elapsed() > QUICK { slow + 1 } else { 0 };
-            // While a sender is fast, others would not get their turn, and what waits to be hashed together would be of one blob alone.
-            tokio::task::yield_now().await;
+            // A fast sender must not keep those of other blobs from their turn: what waits would all be of one blob. Otherwise it costs time, if
+            // the task goes on on another processor.
+            if hashing::has_several() {
+                tokio::task::yield_now().await;
+            }
             if slow == 2 {
                 let mut end = None;
                 while end.is_none() {

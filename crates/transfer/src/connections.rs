@@ -93,8 +93,8 @@ impl Connections {
         }
     }
 
-    /// Waits until one more connection may be used by somebody who uses some. Those who use none come first, and while this machine is busy
-    /// with what arrives over the present ones, there is none.
+    /// Waits until one more connection may be used by somebody who uses some. Those who use none come first. There are no more
+    /// than processors while this machine is busy with what arrives over the present ones.
     pub async fn acquire_another(self: &Arc<Self>) -> Permit {
         loop {
             if let Some(permit) = self.try_acquire(false, Instant::now()) {
@@ -113,7 +113,7 @@ impl Connections {
             state.is_busy = true;
         }
         state.end_interval(now);
-        if state.used >= state.control.wanted() || !is_first && (state.waiting_first > 0 || state.is_busy) {
+        if state.used >= state.control.wanted() || !is_first && !state.has_another() {
             return None;
         }
         state.used += 1;
@@ -164,7 +164,7 @@ impl Connections {
         }
         if state.waiting_first > 0 {
             self.free_first.notify_one();
-        } else if !state.is_busy {
+        } else if state.has_another() {
             self.free.notify_one();
         }
     }
@@ -190,6 +190,11 @@ impl Drop for WaitingFirst {
 }
 
 impl State {
+    /// Whether somebody who uses a connection may use another one. Each processor can be busy with one.
+    fn has_another(&self) -> bool {
+        self.waiting_first == 0 && (self.used < self.processors || !self.is_busy)
+    }
+
     fn begin_interval(&mut self, now: Instant) {
         (self.since, self.moved, self.processed, self.most_used) = (now, 0, Duration::ZERO, self.used);
     }
@@ -283,12 +288,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_busy_machine_uses_no_second_connection_for_one_blob() {
+    async fn a_busy_machine_uses_no_more_connections_for_one_blob_than_it_has_processors() {
         let connections = Connections::on(2, 16);
-        let _permit = connections.acquire_first().now_or_never().unwrap();
+        let _permits = [connections.acquire_first().now_or_never().unwrap(), connections.acquire_another().now_or_never().unwrap()];
         let start = connections.lock().since;
         assert!(connections.acquire_another().now_or_never().is_none(), "it is not known whether it is busy");
-        connections.processed(GLANCE);
+        connections.processed(2 * GLANCE);
         connections.moved_at(1 << 20, start + GLANCE);
         assert!(connections.try_acquire(false, start + GLANCE).is_none(), "it was busy all the time");
         connections.moved_at(1 << 20, start + 4 * GLANCE);

@@ -3,8 +3,6 @@
 //! To hash two streams together takes a quarter less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
 //! was received of a blob waits a moment for bytes of another blob, and the task that brings these hashes both. No thread waits: a piece that
 //! waits is in memory and on the disk already, and the next task of its blob hashes it, if no other blob comes.
-//!
-//! What is received of a blob that is alone is hashed by a thread of its own, while more is received.
 
 use crate::{FileRange, Result, Verifier, body::Piece};
 use bytes::Bytes;
@@ -12,10 +10,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -31,6 +26,11 @@ struct Blobs(Mutex<Vec<Arc<Stream>>>);
 /// The blobs that are being hashed in this process.
 static ALL: Blobs = Blobs(Mutex::new(Vec::new()));
 
+/// Whether bytes of several blobs are hashed together.
+pub(crate) fn has_several() -> bool {
+    lock(&ALL.0).len() > 1
+}
+
 /// The hash of the first bytes of a blob, of which more come.
 #[derive(Debug)]
 pub(crate) struct Hashing(Arc<Stream>);
@@ -43,8 +43,6 @@ struct Stream {
     count: AtomicU64,
     /// Pieces without a gap between them, of which the first begins where hashing goes on, or before.
     waiting: Mutex<Waiting>,
-    /// Whether a thread hashes what waits.
-    has_thread: AtomicBool,
 }
 
 /// What has taken the bytes until now.
@@ -75,7 +73,7 @@ impl Hashing {
     fn among(all: &'static Blobs, verifier: Verifier) -> Self {
         let count = verifier.count().into();
         let hashed = Mutex::new(Hashed { verifier, buffer: Vec::new() });
-        let stream = Arc::new(Stream { all, hashed, count, waiting: Mutex::default(), has_thread: AtomicBool::new(false) });
+        let stream = Arc::new(Stream { all, hashed, count, waiting: Mutex::default() });
         lock(&all.0).push(stream.clone());
         Self(stream)
     }
@@ -88,10 +86,13 @@ impl Hashing {
     /// Takes bytes that are in the file of the blob at `offset`: at once, or together with those of another blob. Only bytes that come next
     /// are taken. Others must be [read](Self::catch_up) later, and so must these if another task is hashing.
     pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) {
-        match piece.shared() {
-            Some(bytes) if !self.0.wait(offset, bytes) => {}
-            Some(_) if lock(&self.0.all.0).len() > 1 => self.0.hash_waiting(),
-            Some(_) => self.0.hash_on_a_thread(),
+        let is_alone = lock(&self.0.all.0).len() < 2;
+        match piece.shared().filter(|_| !is_alone) {
+            Some(bytes) => {
+                if self.0.wait(offset, bytes) {
+                    self.0.hash_waiting();
+                }
+            }
             None => {
                 if let Some(mut hashed) = self.try_lock() {
                     self.0.hash_all(&mut hashed);
@@ -221,27 +222,6 @@ impl Stream {
         }
         self.put_back(hashed.verifier.count(), piece);
         other.put_back(other_hashed.verifier.count(), other_piece);
-    }
-
-    /// Hashes what waits on a thread, unless one does so already. If it is slow, this one waits until it may hash too.
-    fn hash_on_a_thread(self: &Arc<Self>) {
-        if lock(&self.waiting).len >= MOST_WAITING {
-            self.hash_all(&mut lock(&self.hashed));
-        }
-        if self.has_thread.swap(true, SeqCst) {
-            return;
-        }
-        let this = self.clone();
-        tokio::task::spawn_blocking(move || {
-            loop {
-                this.hash_all(&mut lock(&this.hashed));
-                this.has_thread.store(false, SeqCst);
-                // What came since has no other thread.
-                if lock(&this.waiting).pieces.is_empty() || this.has_thread.swap(true, SeqCst) {
-                    break;
-                }
-            }
-        });
     }
 
     /// Hashes all that waits.
