@@ -1,7 +1,6 @@
 //! Content digests, `algorithm:hex`. They are checked when they are parsed, so a digest is always
 //! safe to use as a file name.
 
-use crate::hash_states::{HashStates, Recorder};
 use modelpack_hash::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::{
@@ -134,10 +133,7 @@ pub struct InvalidDigest(String);
 
 /// Computes a [`Digest`] piece by piece.
 #[derive(Clone)]
-pub struct Hasher {
-    state: State,
-    recorder: Option<Recorder>,
-}
+pub struct Hasher(State);
 
 #[derive(Clone)]
 enum State {
@@ -148,108 +144,44 @@ enum State {
 impl Hasher {
     /// A hasher that has not yet received bytes.
     pub fn new(algorithm: Algorithm) -> Self {
-        let state = match algorithm {
+        Self(match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
             Algorithm::Sha512 => State::Sha512(Sha512::new()),
-        };
-        Self { state, recorder: None }
-    }
-
-    /// The same, which also notes what [`hash_states`](Self::hash_states) returns. It needs at most
-    /// 4 MiB of memory for this.
-    pub fn recording(algorithm: Algorithm) -> Self {
-        Self { recorder: (algorithm == Algorithm::Sha256).then(Recorder::default), ..Self::new(algorithm) }
-    }
-
-    /// A SHA-256 hasher that continues after `count` bytes, which led to this state.
-    pub(crate) fn at(state: &[u8; 32], count: u64) -> Self {
-        Self { state: State::Sha256(Sha256::at(state, count)), recorder: None }
+        })
     }
 
     /// The hash function.
     pub fn algorithm(&self) -> Algorithm {
-        match self.state {
+        match self.0 {
             State::Sha256(_) => Algorithm::Sha256,
             State::Sha512(_) => Algorithm::Sha512,
         }
     }
 
     /// Adds the next bytes.
-    pub fn update(&mut self, mut bytes: &[u8]) {
-        while let Some(now) = self.until_next_state().filter(|now| *now <= bytes.len()) {
-            let (before, after) = bytes.split_at(now);
-            self.add(before);
-            self.note_state();
-            bytes = after;
-        }
-        self.add(bytes);
-    }
-
-    /// Adds the next bytes of two streams. With SHA-256, this takes less time than one after the
-    /// other.
-    pub fn update_pair(one: &mut Self, mut bytes: &[u8], other: &mut Self, mut other_bytes: &[u8]) {
-        while let (State::Sha256(first), State::Sha256(second)) = (&mut one.state, &mut other.state) {
-            let limit = |recorder: &Option<Recorder>, count, len| {
-                recorder.as_ref().map_or(len, |recorder| recorder.until_next(count).min(len as u64) as usize)
-            };
-            let len = limit(&one.recorder, first.count(), bytes.len()).min(limit(&other.recorder, second.count(), other_bytes.len()));
-            if len == 0 {
-                break;
-            }
-            Sha256::update_pair(first, &bytes[..len], second, &other_bytes[..len]);
-            (bytes, other_bytes) = (&bytes[len..], &other_bytes[len..]);
-            one.note_state();
-            other.note_state();
-        }
-        one.update(bytes);
-        other.update(other_bytes);
-    }
-
-    /// The states between the chunks of the bytes added, if it is [recording](Self::recording).
-    pub fn hash_states(self) -> Option<HashStates> {
-        match self.state {
-            State::Sha256(hasher) => self.recorder?.finish(hasher.count()),
-            State::Sha512(_) => None,
-        }
-    }
-
-    /// The state of SHA-256; `None` in the middle of a block, and for other hash functions.
-    pub(crate) fn chain_state(&self) -> Option<[u8; 32]> {
-        match &self.state {
-            State::Sha256(hasher) => hasher.state(),
-            State::Sha512(_) => None,
-        }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        match &mut self.state {
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
             State::Sha256(hasher) => hasher.update(bytes),
             State::Sha512(hasher) => hasher.update(bytes),
         }
     }
 
-    /// After how many bytes a state is noted.
-    fn until_next_state(&self) -> Option<usize> {
-        match (&self.state, &self.recorder) {
-            (State::Sha256(hasher), Some(recorder)) => usize::try_from(recorder.until_next(hasher.count())).ok(),
-            _ => None,
-        }
-    }
-
-    /// Notes the state, if it is one between two chunks.
-    fn note_state(&mut self) {
-        if let (State::Sha256(hasher), Some(recorder)) = (&self.state, &mut self.recorder)
-            && recorder.is_end(hasher.count())
-            && let Some(state) = hasher.state()
-        {
-            recorder.note(&state);
+    /// Adds the next bytes of two streams. With SHA-256, this takes less time than one after the
+    /// other.
+    pub fn update_pair(one: &mut Self, bytes: &[u8], other: &mut Self, other_bytes: &[u8]) {
+        match (&mut one.0, &mut other.0) {
+            (State::Sha256(one), State::Sha256(other)) => Sha256::update_pair(one, bytes, other, other_bytes),
+            _ => {
+                one.update(bytes);
+                other.update(other_bytes);
+            }
         }
     }
 
     /// The state after the bytes added, from which [`resume`](Self::resume) continues. It has at
     /// most 209 bytes, and is not secret.
     pub fn state(&self) -> Vec<u8> {
-        match &self.state {
+        match &self.0 {
             State::Sha256(hasher) => hasher.save(),
             State::Sha512(hasher) => hasher.serialize().to_vec(),
         }
@@ -258,17 +190,16 @@ impl Hasher {
     /// A hasher that has the bytes of an earlier [`state`](Self::state); `None` if that is not a
     /// state of this hash function. Whether the state belongs to certain bytes cannot be checked.
     pub fn resume(algorithm: Algorithm, state: &[u8]) -> Option<Self> {
-        let state = match algorithm {
+        Some(Self(match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::resume(state)?),
             Algorithm::Sha512 => State::Sha512(Sha512::deserialize(&SerializedState::<Sha512>::try_from(state).ok()?).ok()?),
-        };
-        Some(Self { state, recorder: None })
+        }))
     }
 
     /// The digest of all bytes added.
     pub fn finish(self) -> Digest {
         let algorithm = self.algorithm();
-        let hex = match self.state {
+        let hex = match self.0 {
             State::Sha256(hasher) => hex(&hasher.finish()),
             State::Sha512(hasher) => hex(&hasher.finalize()),
         };
