@@ -14,7 +14,7 @@ const FILES: [&str; 7] = [
     "model-00003-of-00003.safetensors",
 ];
 
-/// Writes a model of at most 3 MB.
+/// Writes a model of at most 8 MB. Some of its files are large enough to be fetched in ranges.
 pub fn write(directory: &Path, random: &mut Random) {
     FILES.iter().for_each(|name| write_file(&directory.join(name), random));
 }
@@ -40,7 +40,7 @@ pub fn write_next(old: &Path, directory: &Path, large: Option<u64>, random: &mut
 fn write_file(path: &Path, random: &mut Random) {
     let content = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => format!(r#"{{"model_type":"llama","revision":{}}}"#, random.number()).into_bytes(),
-        Some("safetensors") => safetensors(200_000 + random.below(800_000), random),
+        Some("safetensors") => safetensors(200_000 + random.below(2_300_000), random),
         _ => {
             format!("# {:x}\n", random.number()).repeat(1 + usize::try_from(random.below(2000)).expect("the number is small")).into_bytes()
         }

@@ -2,6 +2,7 @@
 //! the cause is gone.
 
 use crate::harness::{Registry, cli, cli_with_model, expect_nothing_visible, expect_sound, fails, json, ok, run, store};
+use modelpack::spec::Digest;
 use modelpack_testkit::{Cli, Failure, Fault, Output, assert_same_tree};
 use std::{
     fs,
@@ -134,6 +135,21 @@ fn a_pull_with_one_lost_connection_succeeds_without_range_support() {
         ok(&cli, &format!("pull {}/tiny:v1 -o out-{code}", proxy.address()));
         assert_same_tree(&model, &cli.home().join(format!("out-{code}")));
         assert!(proxy.requests().iter().any(|request| request.path.contains(&blob) && request.range.is_some()), "{code}");
+    }
+}
+
+#[test]
+fn a_file_that_the_registry_lacks_or_refuses_is_an_error_at_once() {
+    let (registry, packer, model, cli) = pushed();
+    fs::write(model.join("large.bin"), vec![7; 3 << 20]).unwrap();
+    ok(&packer, &format!("push model {}", registry.reference("tiny:v2")));
+    let blob = format!("/blobs/{}", Digest::of(&vec![7; 3 << 20]));
+    for (code, exit) in [(404, 3), (403, 4)] {
+        let refused = Failure::Status { code, headers: Vec::new(), body: String::new() };
+        let proxy = registry.behind(vec![Fault::on("GET", &blob, refused)]);
+        for line in [format!("pull {}/tiny:v2", proxy.address()), format!("pull {}/tiny:v2 -o out", proxy.address())] {
+            fails(&cli, &line, exit, &[&blob[7..]]);
+        }
     }
 }
 
