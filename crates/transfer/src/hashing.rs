@@ -1,6 +1,6 @@
 //! Hashing the bytes of several blobs, two blobs at a time.
 //!
-//! To hash two streams together takes a quarter less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
+//! To hash two streams together takes 30 % less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
 //! was received of a blob waits a moment for bytes of another blob, and the task that brings these hashes both. No thread waits: a piece that
 //! waits is in memory and on the disk already, and the next task of its blob hashes it, if no other blob comes.
 
@@ -54,8 +54,12 @@ pub(crate) struct Hashed {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// Each with its offset in the blob.
     pieces: VecDeque<(u64, Bytes)>,
+    /// How many bytes they have.
     len: usize,
+    /// Where the last one that was added ends.
+    end: u64,
 }
 
 impl std::fmt::Debug for Hashed {
@@ -147,10 +151,11 @@ impl Stream {
     /// Keeps a piece until it is hashed. Returns whether it comes next.
     fn wait(&self, offset: u64, piece: &Bytes) -> bool {
         let mut waiting = lock(&self.waiting);
-        let end = waiting.pieces.back().map_or(self.count.load(Relaxed), |(offset, piece)| offset + piece.len() as u64);
-        let is_next = (offset..offset + piece.len() as u64).contains(&end);
+        let next = waiting.end.max(self.count.load(Relaxed));
+        let is_next = (offset..offset + piece.len() as u64).contains(&next);
         if is_next {
             waiting.len += piece.len();
+            waiting.end = offset + piece.len() as u64;
             waiting.pieces.push_back((offset, piece.clone()));
         }
         is_next

@@ -70,6 +70,18 @@ fn a_blob_that_is_alone_waits_for_nobody() {
 }
 
 #[test]
+fn a_piece_that_comes_while_the_one_before_is_hashed_is_not_read_again() {
+    let all = group();
+    let [one, _other] = [7, 8].map(|seed| Blob::new(all, 2 * PIECE, seed));
+    one.offer(0);
+    let hashed_elsewhere = one.hashing.0.next(0).unwrap();
+    one.offer(PIECE);
+    one.hashing.0.put_back(0, hashed_elsewhere);
+    assert_eq!(lock(&one.hashing.0.waiting).len, 2 * PIECE);
+    one.finish().unwrap();
+}
+
+#[test]
 fn pieces_from_many_tasks_in_any_order_have_the_right_digests() {
     let all = group();
     for round in 0..20u64 {
