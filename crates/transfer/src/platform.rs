@@ -19,6 +19,7 @@ use std::{
     ops::Range,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
+    sync::LazyLock,
 };
 
 /// A kind of file system whose behaviour matters here.
@@ -134,8 +135,11 @@ pub fn free_room(file: impl AsFd) -> io::Result<u64> {
 
 /// Identifies the present run of the machine: it is another one after each start. `None` if the operating system does not say.
 pub fn boot_id() -> Option<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    static ID: LazyLock<Option<String>> = LazyLock::new(|| {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    });
+    ID.clone()
 }
 
 fn append_zeros(mut file: &File, range: Range<u64>) -> io::Result<()> {
