@@ -93,8 +93,8 @@ impl Connections {
         }
     }
 
-    /// Waits until one more connection may be used by somebody who uses some. Those who use none come first. There are no more
-    /// than processors while this machine is busy with what arrives over the present ones.
+    /// Waits until one more connection may be used by somebody who uses some. Those who use none come first. At first, there are no
+    /// more than processors while this machine is busy with what arrives over the present ones.
     pub async fn acquire_another(self: &Arc<Self>) -> Permit {
         loop {
             if let Some(permit) = self.try_acquire(false, Instant::now()) {
@@ -190,9 +190,10 @@ impl Drop for WaitingFirst {
 }
 
 impl State {
-    /// Whether somebody who uses a connection may use another one. Each processor can be busy with one.
+    /// Whether somebody who uses a connection may use another one. Each processor can be busy with one. More have to be worth it, which is
+    /// shown as soon as their number has grown.
     fn has_another(&self) -> bool {
-        self.waiting_first == 0 && (self.used < self.processors || !self.is_busy)
+        self.waiting_first == 0 && (self.used < self.processors || !self.is_busy || self.control.has_grown())
     }
 
     fn begin_interval(&mut self, now: Instant) {
@@ -267,7 +268,11 @@ mod tests {
             connections.moved_at(100 << 20, start + interval * INTERVAL + Duration::from_secs(1));
         }
         assert_eq!(connections.wanted(), 8);
-        assert_eq!(permits.len() + all_permits(&connections).len(), 8);
+        let more = all_permits(&connections);
+        assert_eq!(permits.len() + more.len(), 8);
+        drop(more);
+        connections.lock().is_busy = true;
+        assert!(connections.try_acquire(false, start).is_some(), "more are worth it, also for one blob");
     }
 
     #[tokio::test]

@@ -63,6 +63,11 @@ impl Control {
         processed.as_secs_f64() > took.as_secs_f64() * BUSY
     }
 
+    /// Whether more connections are wanted than at first.
+    pub fn has_grown(&self) -> bool {
+        self.wanted > FIRST
+    }
+
     /// How many connections are wanted.
     pub fn wanted(&self) -> usize {
         self.wanted
