@@ -282,12 +282,7 @@ impl Body {
         let Content::Stream { mut stream, .. } = this.content else {
             return this.drain(state, move |state, bytes| take(state, bytes.into())).await;
         };
-        let progress = this.progress;
-        let count = move |n: usize| {
-            if let Some(progress) = &progress {
-                progress.moved(n as u64);
-            }
-        };
+        let count = moved_in(this.progress);
         let mut slow = 0;
         while let Some(piece) = stream.next().await {
             let start = Instant::now();
@@ -331,12 +326,7 @@ impl Body {
         S: Send + 'static,
         F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
     {
-        let progress = self.progress;
-        let count = move |n: usize| {
-            if let Some(progress) = &progress {
-                progress.moved(n as u64);
-            }
-        };
+        let count = moved_in(self.progress);
         let mut stream = match self.content {
             Content::Stream { stream, .. } => stream,
             Content::Produced { producer, .. } => stream_of(producer),
@@ -373,6 +363,15 @@ impl Body {
                 return (state, result.and(end));
             }
             taking = joined(tokio::task::spawn_blocking(take_batch)).boxed();
+        }
+    }
+}
+
+/// What to call with the length of each piece that was taken.
+fn moved_in(progress: Option<Arc<Progress>>) -> impl Fn(usize) + Clone + Send + 'static {
+    move |n| {
+        if let Some(progress) = &progress {
+            progress.moved(n as u64);
         }
     }
 }

@@ -26,9 +26,15 @@ struct Blobs(Mutex<Vec<Arc<Stream>>>);
 /// The blobs that are being hashed in this process.
 static ALL: Blobs = Blobs(Mutex::new(Vec::new()));
 
+impl Blobs {
+    fn are_several(&self) -> bool {
+        lock(&self.0).len() > 1
+    }
+}
+
 /// Whether bytes of several blobs are hashed together.
 pub(crate) fn has_several() -> bool {
-    lock(&ALL.0).len() > 1
+    ALL.are_several()
 }
 
 /// The hash of the first bytes of a blob, of which more come.
@@ -90,8 +96,7 @@ impl Hashing {
     /// Takes bytes that are in the file of the blob at `offset`: at once, or together with those of another blob. Only bytes that come next
     /// are taken. Others must be [read](Self::catch_up) later, and so must these if another task is hashing.
     pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) {
-        let is_alone = lock(&self.0.all.0).len() < 2;
-        match piece.shared().filter(|_| !is_alone) {
+        match piece.shared().filter(|_| self.0.all.are_several()) {
             Some(bytes) => {
                 if self.0.wait(offset, bytes) {
                     self.0.hash_waiting();
@@ -108,7 +113,7 @@ impl Hashing {
 
     /// Reads and hashes at most `limit` of the bytes that come next, of the `len` first bytes of the file, unless they wait in memory.
     pub(crate) fn catch_up(&self, hashed: &mut Hashed, file: &FileRange, limit: u64) -> Result<()> {
-        if hashed.verifier.count() < file.len && lock(&self.0.waiting).pieces.is_empty() {
+        if lock(&self.0.waiting).pieces.is_empty() {
             let Hashed { verifier, buffer } = hashed;
             verifier.catch_up(file, limit, buffer)?;
             self.0.count.store(verifier.count(), Relaxed);

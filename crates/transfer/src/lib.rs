@@ -41,7 +41,7 @@ pub use files::{
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
-pub use partial::{Leftover, Mark, Partial, PartialDirectory, RESUMABLE, UploadSession, wait_for_owner};
+pub use partial::{Leftover, Mark, Partial, PartialDirectory, UploadSession, wait_for_owner};
 pub use produced::Producer;
 pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};
 pub use ranges::Ranges;

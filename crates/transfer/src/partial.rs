@@ -41,8 +41,6 @@ use std::{
     time::Duration,
 };
 
-/// A file of at least this many bytes that is unpacked is a partial blob while it is written. To fetch a smaller one again costs less.
-pub const RESUMABLE: u64 = 1 << 20;
 /// After how many written bytes the journal says so. If the program is killed, no more than these are lost.
 const RECORD: u64 = 512 << 10;
 /// After how many written bytes they are synced to the disk. If the machine stops, no more than these are lost.
@@ -378,6 +376,9 @@ impl Partial {
     /// Reads and hashes at most `limit` of the bytes that are here and come next.
     fn catch_up(&self, hashed: &mut Hashed, limit: u64) -> Result<()> {
         let len = self.kept().present.end_of_prefix();
+        if hashed.verifier().count() >= len {
+            return Ok(());
+        }
         self.hashing.catch_up(hashed, &FileRange { file: self.file.clone(), path: self.path(), offset: 0, len }, limit)
     }
 

@@ -30,12 +30,11 @@ use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
 use modelpack_transfer::{
-    Attempt, Body, Connections, Error, Partial, Progress, RESUMABLE, Source, Verifier, blocking, fetch, for_each_concurrent,
-    retried_if_damaged,
+    Attempt, Body, Connections, Error, Partial, Progress, Source, Verifier, blocking, fetch, for_each_concurrent, retried_if_damaged,
 };
 use raw::{Found, RawFile};
 use serde::Serialize;
-use staging::Staging;
+use staging::{RESUMABLE, Staging};
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use turn::Turn;
 

@@ -4,11 +4,11 @@ use super::{
     Finished, Unpacking,
     destination::{Destination, conflict},
     name,
-    staging::Staging,
+    staging::{RESUMABLE, Staging},
 };
 use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
 use modelpack_store::{DigestCache, Settled, Stamp};
-use modelpack_transfer::{Attempt, Body, Error, FileRange, RESUMABLE, Result, blocking, fetch, read_bytes, retried_if_damaged};
+use modelpack_transfer::{Attempt, Body, Error, FileRange, Result, blocking, fetch, read_bytes, retried_if_damaged};
 use std::{
     fs::{File, Permissions},
     io::Write,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::directory::{DIRECTORY, failed};
 use modelpack_spec::{Descriptor, FilePath};
-use modelpack_transfer::{Error, PartialDirectory, RESUMABLE, Result};
+use modelpack_transfer::{Error, PartialDirectory, Result};
 use rustix::{
     fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, unlinkat},
     io::Errno,
@@ -20,6 +20,10 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
+
+/// A blob of at least this many bytes is kept as a partial blob while it is written. To fetch a
+/// smaller one again costs less.
+pub(super) const RESUMABLE: u64 = 1 << 20;
 
 const PREFIX: &str = ".modelpack-";
 
