@@ -22,7 +22,7 @@ use std::{
 };
 
 /// If more bytes than these could be hashed already, tasks wait until they can hash, so that what is read once more is still in memory.
-const FAR_BEHIND: u64 = 64 << 20;
+pub(super) const FAR_BEHIND: u64 = 64 << 20;
 /// After how many bytes a task notes which chunks it has verified.
 const NOTE: u64 = 8 << 20;
 
@@ -44,7 +44,7 @@ impl InOrder {
         Self { begins: Mutex::new(Some(Box::new(verifier))), hashing: OnceLock::new() }
     }
 
-    fn get(&self) -> &Hashing {
+    pub(super) fn get(&self) -> &Hashing {
         self.hashing.get_or_init(|| {
             let verifier = self.begins.lock().unwrap_or_else(PoisonError::into_inner).take();
             Hashing::new(*verifier.expect("this runs once"))
