@@ -34,7 +34,7 @@ use std::{
     },
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -117,6 +117,7 @@ impl PartialDirectory {
             blob: blob.clone(),
             file: Arc::new(file),
             kept: Mutex::new(kept),
+            writing: Mutex::new(()),
             in_order: InOrder::new(verifier),
             chunks: OnceLock::new(),
             agreed,
@@ -147,6 +148,8 @@ pub struct Partial {
     blob: Descriptor,
     file: Arc<File>,
     kept: Mutex<Kept>,
+    /// Held by the task that writes to the file.
+    writing: Mutex<()>,
     /// Hashes the bytes in order, if there is no list of hash states or if it was refuted.
     in_order: InOrder,
     /// Verifies the bytes by a list of hash states.
@@ -291,19 +294,32 @@ impl Partial {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the bytes that are not here yet. Returns whether none of them was here.
-    fn store(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+    /// Writes the bytes that are not here yet. Returns whether none of them was here. If that is so and another task is writing, this task
+    /// does something `meanwhile`: the kernel lets one task write to a file at a time, and lets the others spin.
+    fn store(&self, offset: u64, bytes: &[u8], meanwhile: impl FnOnce()) -> Result<bool> {
         let range = offset..offset.saturating_add(bytes.len() as u64);
         if range.end > self.blob.size {
             return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: range.end });
         }
         let missing = self.claim(range.clone())?;
+        let is_new = missing.total() == range.end - range.start;
+        let turn = match self.writing.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                if is_new {
+                    meanwhile();
+                }
+                self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
         let slice = |part: &Range<u64>| &bytes[(part.start - offset) as usize..(part.end - offset) as usize];
         let written = missing.iter().try_for_each(|part| self.file.write_all_at(slice(&part), part.start));
+        drop(turn);
         self.release(&missing, written.is_ok());
         written.map_err(Error::io("write", self.path()))?;
         self.record()?;
-        Ok(missing.total() == range.end - range.start)
+        Ok(is_new)
     }
 
     /// Claims the missing bytes of a range for this task, so that what is hashed is what was written.

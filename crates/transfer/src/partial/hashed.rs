@@ -81,7 +81,10 @@ impl Partial {
 
     /// Writes and hashes the next piece.
     pub(super) fn write_piece(&self, write: &mut HashedWrite, piece: Piece<'_>) -> Result<()> {
-        let (offset, is_new) = (write.at, self.store(write.at, &piece)?);
+        let (offset, mut is_hashed) = (write.at, false);
+        let stored = self.store(offset, &piece, || is_hashed = self.hash_in_chunks(write, offset, &piece));
+        // What was hashed counts only if it was written.
+        let is_new = stored.inspect_err(|_| write.chunks = None)?;
         write.at += piece.len() as u64;
         let Some(chunks) = self.chunks() else {
             return self.hash(is_new.then_some((offset, piece)), CATCH_UP);
@@ -89,25 +92,29 @@ impl Partial {
         if !is_new {
             // What was there before may differ from what came now.
             self.finish_write(write);
-            return Ok(());
+        } else if !is_hashed {
+            self.hash_in_chunks(write, offset, &piece);
         }
-        if write.chunks.is_none() {
-            let start = chunks.next_chunk(offset);
-            if start >= write.at {
-                return Ok(());
-            }
-            write.chunks = Some((start, Hashing::new(chunks.verifier(start))));
-        }
-        if let Some((start, hashing)) = &write.chunks {
-            hashing.offer(offset, &piece);
-            if write.at - write.noted >= NOTE
-                && let Some(hashed) = hashing.try_lock()
-            {
-                chunks.took(*start, hashed.verifier());
-                write.noted = write.at;
-            }
+        if let Some((start, hashing)) = write.chunks.as_ref().filter(|_| write.at - write.noted >= NOTE)
+            && let Some(hashed) = hashing.try_lock()
+        {
+            chunks.took(*start, hashed.verifier());
+            write.noted = write.at;
         }
         Ok(())
+    }
+
+    /// Hashes a piece by the list, as far as it does not come before the first chunk of this call. Returns whether there is a list.
+    fn hash_in_chunks(&self, write: &mut HashedWrite, offset: u64, piece: &Piece<'_>) -> bool {
+        let Some(chunks) = self.chunks() else { return false };
+        let start = chunks.next_chunk(offset);
+        if write.chunks.is_none() && start < offset + piece.len() as u64 {
+            write.chunks = Some((start, Hashing::new(chunks.verifier(start))));
+        }
+        if let Some((_, hashing)) = &write.chunks {
+            hashing.offer(offset, piece);
+        }
+        true
     }
 
     /// Ends a call that wrote, or begins it anew after the bytes that it wrote.
@@ -190,7 +197,7 @@ impl Partial {
         let source = if is_cloned { self.file() } else { range.clone() };
         let take = |at: u64, piece: &[u8]| {
             cancelled.check(&range.path)?;
-            let is_new = is_cloned || self.store(offset + at, piece)?;
+            let is_new = is_cloned || self.store(offset + at, piece, || ())?;
             if let Some(progress) = progress.filter(|_| is_new) {
                 progress.moved(piece.len() as u64);
             }
