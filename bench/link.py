@@ -29,7 +29,7 @@ class Link(Bench):
         self.summary()
         # What is pushed is in a store, so that nothing has to be hashed before the first byte is sent.
         self.table("push REF", self.push_stored, *on_path("oras", "modctl"))
-        self.push("modelpack")
+        self.fill_registry("modelpack")
         self.table("pull -o DIR", self.pull, *on_path("oras", "modctl"))
 
 

@@ -18,9 +18,8 @@ import threading
 import time
 
 HOST = "127.0.0.1"
-NAME = "bench/model:v1"
-# The name of what is only stored.
-STORED = f"localhost/{NAME}"
+# The name of an artifact that is only stored.
+STORED = "localhost/bench/model:v1"
 DISTRIBUTION = """version: 0.1
 log: {{level: error}}
 storage: {{filesystem: {{rootdirectory: {root}}}}}
@@ -29,9 +28,11 @@ http: {{addr: "{address}"}}
 MODELFILE = """NAME noise
 CONFIG *.json
 MODEL *.safetensors
-DOC README.md
+DOC *.md
 DOC *.txt
 """
+# This project, pulling what oras has pushed.
+OURS_OF_ORAS = "modelpack (of oras)"
 # A program that needs more seconds than this is measured once.
 SLOW = 30
 
@@ -116,11 +117,18 @@ def free_address():
         return f"{HOST}:{probe.getsockname()[1]}"
 
 
+def reference(address, program):
+    """The name of what this program pushes."""
+    return f"{address}/bench/{program}:v1"
+
+
 class Bench:
     def __init__(self, work, rounds, modelpack, floor):
         self.work, self.rounds = pathlib.Path(work), int(rounds)
         self.modelpack, self.floor_program = pathlib.Path(modelpack).resolve(), pathlib.Path(floor).resolve()
         self.threads = os.cpu_count()
+        # Whose artifact each program pulls, if not that of modelpack.
+        self.pulls = {}
         self.model = self.work / "model"
         self.files = sorted(path.name for path in self.model.iterdir())
         self.registry = os.environ.get("BENCH_REGISTRY", "modelpack")
@@ -134,10 +142,6 @@ class Bench:
 
     def ours(self, *arguments):
         return [self.modelpack, "--quiet", "--store", self.work / "store", *arguments]
-
-    def ours_of_model(self, verb, *arguments):
-        """A command that packs. Each file becomes a layer of its own, as the peers have it."""
-        return self.ours(verb, self.model, *arguments, "--max-layers", str(len(self.files)))
 
     def modctl(self, verb, *arguments):
         return ["modctl", verb, "--no-progress", "--log-dir", self.work / "modctl-log", "--storage-dir", self.work / "modctl", *arguments]
@@ -155,14 +159,14 @@ class Bench:
     def pack_command(self, who, target):
         return {
             "floor": self.floor("pack", self.model, self.work / "output"),
-            "modelpack": self.ours_of_model("pack", "-t", target),
+            "modelpack": self.ours("pack", self.model, "-t", target),
             "modctl": self.modctl_build(target),
         }[who]
 
     def push_command(self, who, address, target):
         return {
             "floor": self.floor("send", address, self.model),
-            "modelpack": self.ours_of_model("push", target, "--plain-http"),
+            "modelpack": self.ours("push", self.model, target, "--plain-http"),
             "oras": ["oras", "push", "--plain-http", "--no-tty", target, *self.files],
             "modctl": self.modctl_build(target, "--output-remote", "--plain-http"),
         }[who]
@@ -180,9 +184,11 @@ class Bench:
 
     def pull_command(self, who, address, source):
         output = self.work / "output"
+        ours = self.ours("pull", source, "-o", output, "--plain-http")
         return {
             "floor": self.floor("fetch", address, self.model, output),
-            "modelpack": self.ours("pull", source, "-o", output, "--plain-http"),
+            "modelpack": ours,
+            OURS_OF_ORAS: ours,
             "oras": ["oras", "pull", "--plain-http", "--no-tty", "-o", output, source],
             "modctl": self.modctl("pull", "--plain-http", "--extract-from-remote", "--extract-dir", output, source),
         }[who]
@@ -235,14 +241,14 @@ class Bench:
         """Pushes the directory to an empty registry, with unknown digests."""
         self.clear()
         with self.empty_registry(who) as (server, address):
-            client = run(self.push_command(who, address, f"{address}/{NAME}"), self.model)
+            client = run(self.push_command(who, address, reference(address, who)), self.model)
         return client, server.usage
 
     def push_stored(self, who):
         """Pushes from the program's store to an empty registry."""
         self.clear()
         with self.empty_registry(who) as (server, address):
-            target = f"{address}/{NAME}"
+            target = reference(address, who)
             if who != "floor":
                 run(self.pack_command("modctl" if who == "modctl" else "modelpack", target))
             client = run(self.push_stored_command(who, address, target))
@@ -252,8 +258,15 @@ class Bench:
         root = self.directory("registry")
         return self.server(lambda address: [self.floor_program, "receive", address, root] if who == "floor" else self.serve(root, address))
 
+    def fill_registry(self, *programs):
+        """Pushes the directory with each of these programs."""
+        self.clear()
+        with self.empty_registry("modelpack") as (_, address):
+            for program in programs:
+                run(self.push_command(program, address, reference(address, program)), self.model)
+
     def full_registry(self, who):
-        """What `push("modelpack")` has left."""
+        """What `fill_registry` has left."""
         root = self.work / "registry"
         return self.server(lambda address: [self.floor_program, "serve", address, self.model] if who == "floor" else self.serve(root, address))
 
@@ -267,7 +280,7 @@ class Bench:
         self.clear("registry")
         self.directory("output")
         with self.full_registry(who) as (server, address):
-            client = run(command(who, address, f"{address}/{NAME}"), self.work)
+            client = run(command(who, address, reference(address, self.pulls.get(who, "modelpack"))), self.work)
         return client, server.usage
 
     def verify(self, who):
@@ -278,7 +291,7 @@ class Bench:
         """A push and a pull without changes since the last ones."""
         self.clear()
         with self.empty_registry("modelpack") as (_, address):
-            push, pull = (command("modelpack", address, f"{address}/{NAME}") for command in (self.push_command, self.pull_command))
+            push, pull = (command("modelpack", address, reference(address, "modelpack")) for command in (self.push_command, self.pull_command))
             run(push), run(pull)
             return run(push), run(pull)
 
@@ -316,15 +329,22 @@ class Bench:
         count = "1 file" if len(self.files) == 1 else f"{len(self.files)} files"
         print(f"{count}, {size / 2**30:.2f} GiB, {os.cpu_count()} cores, {self.rounds} rounds, registry: {self.registry}")
 
-    def transfers(self):
-        self.table("push DIR", self.push, *on_path("oras", "modctl"))
-        self.push("modelpack")
-        self.table("pull -o DIR", self.pull, *on_path("oras", "modctl"))
+    def small_files(self):
+        """Many small files. modelpack bundles them in a layer. For the others, each is a layer, so each program pulls what it has pushed."""
+        peers = on_path("oras", "modctl")
+        self.table("push DIR", self.push, *peers)
+        self.pulls = {peer: peer for peer in peers}
+        if "oras" in peers:
+            self.pulls[OURS_OF_ORAS] = "oras"
+        self.fill_registry("modelpack", *peers)
+        self.table("pull -o DIR", self.pull, *self.pulls)
 
-    def stores(self):
+    def large_files(self):
         self.table("pack", self.pack, *on_path("modctl"))
+        self.table("push DIR", self.push, *on_path("oras", "modctl"))
         self.table("push REF", self.push_stored, *on_path("oras", "modctl", "skopeo"))
-        self.push("modelpack")
+        self.fill_registry("modelpack")
+        self.table("pull -o DIR", self.pull, *on_path("oras", "modctl"))
         self.table("pull REF", self.pull_stored, *on_path("oras", "modctl", "skopeo"))
         self.pack("modelpack")
         self.table("verify", self.verify, "one stream")
@@ -340,10 +360,10 @@ class Bench:
 def main(work, rounds, modelpack, floor, model):
     bench = Bench(work, rounds, modelpack, floor)
     bench.summary()
-    bench.transfers()
-    # Of many small files, only the transfers are measured: there is nothing else to say of them, and the peers are slow.
-    if model != "small-files":
-        bench.stores()
+    if model == "small-files":
+        bench.small_files()
+    else:
+        bench.large_files()
     if model == "shards":
         bench.small_costs()
 

@@ -38,7 +38,7 @@ def main(work, rounds, modelpack, floor, throttle):
     model.mkdir()
     one_file(model, SIZE)
     # The artifact that all pull; nothing limits this push.
-    Bench(work, rounds, modelpack, floor).push("modelpack")
+    Bench(work, rounds, modelpack, floor).fill_registry("modelpack")
     Ranges(work, rounds, modelpack, floor, throttle).main()
 
 
