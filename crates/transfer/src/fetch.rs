@@ -9,7 +9,7 @@ use futures_util::{
     StreamExt,
     stream::{FuturesUnordered, poll_fn},
 };
-use modelpack_spec::Descriptor;
+use modelpack_spec::{Descriptor, HashStates};
 use std::{
     sync::{
         Arc,
@@ -34,6 +34,11 @@ pub async fn fetch(
 ) -> Result<()> {
     let missing = upload.missing();
     progress.resumed(blob.size - missing.total());
+    if blob.size >= HashStates::LEAST_SIZE
+        && let Some(list) = source.hash_states(blob).await
+    {
+        upload.verify_by(list);
+    }
     let here = source.blob(blob, 0..0).await?;
     if here.file().is_some() {
         // It is on this machine, where nothing is gained by several readers of one file.

@@ -6,8 +6,8 @@ use super::{
     name,
     staging::{RESUMABLE, Staging},
 };
-use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
-use modelpack_store::{DigestCache, Settled, Stamp};
+use modelpack_spec::{Descriptor, Digest, FilePath, HashStates, Hasher, Layer};
+use modelpack_store::{DigestCache, Remembered, Settled, Stamp};
 use modelpack_transfer::{Attempt, Body, Error, FileRange, Result, blocking, fetch, read_bytes, retried_if_damaged};
 use std::{
     fs::{File, Permissions},
@@ -53,7 +53,7 @@ impl Unpacking<'_> {
             let metadata = file.metadata().map_err(Error::io("look at", destination.locate(&path)))?;
             let stamp = Stamp::of(&metadata);
             let known = cache.and_then(|cache| cache.lookup(&stamp));
-            Ok::<_, Error>(Some((file, stamp.size(), known)))
+            Ok::<_, Error>(Some((file, stamp.size(), known.map(|known| known.digest))))
         });
         let Some((found, size, known)) = looked.await? else { return Ok(Found::Nothing) };
         let is_same = size == blob.size
@@ -79,19 +79,20 @@ impl Unpacking<'_> {
         let prepared = blocking(move || Ok::<_, Error>(cache.and_then(|cache| Some((cache.prepare(&of)?, cache))))).await?;
         let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: like.size });
         let progress = self.options.progress.blob(like);
-        let hashed = body.drain(Hasher::new(like.digest.algorithm()), move |hasher, piece| {
+        let hashed = body.drain(Hasher::recording(like.digest.algorithm()), move |hasher, piece| {
             hasher.update(piece);
             progress.hashed(piece.len() as u64);
             Ok(())
         });
         let (hasher, result) = hashed.await;
         result?;
-        let digest = hasher.finish();
+        let hash_states = if like.size >= HashStates::LEAST_SIZE { hasher.hash_states() } else { None };
+        let known = Remembered { digest: hasher.finish(), hash_states };
         blocking(move || {
             if let Some((settled, cache)) = prepared {
-                remember(&cache, &file, &settled, &digest);
+                remember(&cache, &file, &settled, &known);
             }
-            Ok(digest)
+            Ok(known.digest)
         })
         .await
     }
@@ -125,8 +126,9 @@ impl Unpacking<'_> {
                 whole = Some(Stamp::of(&file.metadata().map_err(Error::io("look at", &located))?));
                 staging.destination().place(partial.directory(), partial.name(), &path, force)
             });
-            let digest = verified?.into_parts().0;
-            Ok(Placed { path, whole: whole.expect("it was placed"), digest })
+            let verified = verified?;
+            let known = Remembered { digest: verified.digest().clone(), hash_states: verified.hash_states().cloned() };
+            Ok(Placed { path, whole: whole.expect("it was placed"), known })
         };
         blocking(place).await.map_err(|error| (error, is_resumed))
     }
@@ -144,7 +146,7 @@ impl Unpacking<'_> {
             staging.sync(&staged, &path)?;
             let metadata = staged.file.metadata().map_err(Error::io("look at", located))?;
             staging.rename(&staged.name, &path, force)?;
-            Ok(Placed { path, whole: Stamp::of(&metadata), digest })
+            Ok(Placed { path, whole: Stamp::of(&metadata), known: digest.into() })
         })
         .await
     }
@@ -154,22 +156,22 @@ impl Unpacking<'_> {
 pub(super) struct Placed {
     path: FilePath,
     whole: Stamp,
-    digest: Digest,
+    known: Remembered,
 }
 
 /// Caches the digests of written files. This call blocks. It is done for all files at the end,
 /// because the cache waits until a file has been unchanged for a moment, and by then most have.
 pub(super) fn remember_all(placed: &[Placed], destination: &Destination, cache: Option<&DigestCache>) {
     let Some(cache) = cache else { return };
-    for Placed { path, whole, digest } in placed {
+    for Placed { path, whole, known } in placed {
         let Ok(Some(file)) = destination.file(path) else { continue };
         if let Some(settled) = cache.prepare(&file).filter(|settled| settled.stamp().is_renamed(whole)) {
-            remember(cache, &file, &settled, digest);
+            remember(cache, &file, &settled, known);
         }
     }
 }
 
-fn remember(cache: &DigestCache, file: &File, settled: &Settled, digest: &Digest) {
+fn remember(cache: &DigestCache, file: &File, settled: &Settled, known: &Remembered) {
     // If the digest is not cached, the file is hashed again later.
-    let _ = cache.remember(file, settled, digest);
+    let _ = cache.remember(file, settled, known);
 }

@@ -34,19 +34,23 @@ pub struct LayerInput {
     /// `Some(true)` if `kind` was inferred from a name, `Some(false)` if a person gave it, `None`
     /// to write no annotation.
     pub untested: Option<bool>,
+    /// The list of the layer's hash states: see [`HashStates::descriptor`](crate::HashStates::descriptor).
+    pub hash_states: Option<Descriptor>,
 }
 
 impl LayerInput {
-    /// The annotations that depend on this layer alone: path, attributes, `untested`, and the title
-    /// of a raw file.
+    /// The annotations that depend on this layer alone: path, attributes, `untested`, hash states,
+    /// and the title of a raw file.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let path = self.path.as_ref().map(FilePath::to_string);
         let json = |metadata| serde_json::to_string(metadata).expect("metadata has string keys only, so it always serialises");
+        let descriptor = |list| serde_json::to_string(list).expect("a descriptor has string keys only, so it always serialises");
         let pairs = [
             (annotation::TITLE, path.clone().filter(|_| self.encoding == Encoding::Raw)),
             (annotation::FILEPATH, path),
             (annotation::FILE_METADATA, self.metadata.as_ref().map(json)),
             (annotation::MEDIATYPE_UNTESTED, self.untested.map(|untested| untested.to_string())),
+            (annotation::HASH_STATES, self.hash_states.as_ref().map(descriptor)),
         ];
         pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -265,6 +269,7 @@ mod tests {
             path: Some(path),
             metadata: Some(metadata),
             untested: Some(true),
+            hash_states: None,
         }
     }
 

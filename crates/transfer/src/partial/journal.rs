@@ -9,6 +9,7 @@
 //! synced 0 268435456
 //! have 268435456 268959744
 //! hashed 268959744 6a09… 2049 1234 …
+//! agreed sha256:… 0-268435456,536870912-537919488 2049 1234 …
 //! acknowledged 268959744
 //! ```
 //!
@@ -17,12 +18,13 @@
 //! `synced` are bytes that are on the disk. The file is replaced as a whole when there are more of them. `have` are bytes that were
 //! written: the operating system keeps them if the program is killed, but not if the machine stops. So they count only until the machine
 //! starts again, which another `boot` shows. `hashed` is written when the upload is suspended: the state of the hash function after the
-//! first bytes, and a stamp of the file. It counts as long as the file has this stamp and the machine runs. `acknowledged` is how many bytes
+//! first bytes, and a stamp of the file. It counts as long as the file has this stamp and the machine runs. So does `agreed`: which bytes
+//! agree with the list of hash states that has this digest. `acknowledged` is how many bytes
 //! the sender knows to have arrived.
 
 use super::directory::Place;
 use crate::{Error, Ranges, Result};
-use modelpack_spec::{Algorithm, Descriptor, Hasher};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 use std::{
     fmt::Write as _,
@@ -74,6 +76,8 @@ pub(super) struct Found {
     pub(super) synced: Ranges,
     /// The hash function after the first bytes, and how many these are.
     pub(super) hashed: Option<(u64, Hasher)>,
+    /// The digest of a list of hash states, and which bytes agree with it.
+    pub(super) agreed: Option<(Digest, Ranges)>,
     /// How many bytes the sender knows to have arrived.
     pub(super) acknowledged: Option<u64>,
     /// Whether the machine still runs since the journal was begun.
@@ -176,6 +180,16 @@ impl Journal {
         let line = format!("hashed {count} {state} {}\n", stamp(&data.metadata()?));
         self.file.write_all(line.as_bytes())
     }
+
+    /// Adds which bytes of `data` agree with the list of hash states that has the digest `list`.
+    pub(super) fn agreed(&mut self, list: &Digest, agreed: &Ranges, data: &File) -> std::io::Result<()> {
+        let ranges: Vec<String> = agreed.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let line = format!("agreed {list} {} {}\n", ranges.join(","), stamp(&data.metadata()?));
+        self.file.write_all(line.as_bytes())
+    }
 }
 
 fn print(text: &mut String, kind: &str, range: &Range<u64>) {
@@ -206,13 +220,16 @@ fn parse(text: &str, subject: &Subject, len: u64, boot: Option<&str>, stamp: &st
                 }
             }
             "hashed" if found.is_same_boot => found.hashed = state(rest, subject.algorithm, stamp),
-            "hashed" => {}
+            "agreed" if found.is_same_boot => found.agreed = agreed(rest, len, stamp),
+            "hashed" | "agreed" => {}
             "acknowledged" => found.acknowledged = rest.parse().ok(),
             _ => break,
         }
     }
     let prefix = found.present.end_of_prefix();
     found.hashed = found.hashed.filter(|(count, _)| *count <= prefix);
+    let present = &found.present;
+    found.agreed = found.agreed.filter(|(_, ranges)| ranges.iter().all(|range| present.contains(range)));
     Some(found)
 }
 
@@ -220,6 +237,19 @@ fn range(text: &str, size: u64) -> Option<Range<u64>> {
     let (start, end) = text.split_once(' ')?;
     let range = start.parse().ok()?..end.parse().ok()?;
     (range.start < range.end && range.end <= size).then_some(range)
+}
+
+fn agreed(text: &str, size: u64, stamp: &str) -> Option<(Digest, Ranges)> {
+    let (list, rest) = text.split_once(' ')?;
+    let (agreed, of) = rest.split_once(' ')?;
+    if of != stamp {
+        return None;
+    }
+    let mut ranges = Ranges::new();
+    for part in agreed.split(',') {
+        ranges.insert(range(&part.replace('-', " "), size)?);
+    }
+    Some((list.parse().ok()?, ranges))
 }
 
 fn state(text: &str, algorithm: Algorithm, stamp: &str) -> Option<(u64, Hasher)> {
