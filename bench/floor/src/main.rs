@@ -16,10 +16,9 @@ mod parts;
 mod wire;
 
 use modelpack_hash::Sha256;
-use parts::{Pair, files, pairs, split};
+use parts::{Destination, Pair, files, pairs, split};
 use std::{
     env, error,
-    fs::File,
     io::{self, Read, Write},
     sync::{Mutex, mpsc},
     thread,
@@ -44,14 +43,14 @@ fn main() -> Result {
             || Ok(()),
             |(), pair| {
                 let (mut from, mut to) = (pair.open(source)?, pair.create(destination)?);
-                moved(pair, |at, piece| from[at].read_exact(piece), |at, piece| to[at].write_all(piece))?;
-                synced(&to)
+                moved(pair, |at, piece| from[at].read_exact(piece), |at, piece| to[at].write(piece))?;
+                synced(to)
             },
         ),
         ["receive", address, destination] => wire::listen(address, |pair, client| {
             let mut to = pair.create(destination)?;
-            let digests = moved(pair, |_, piece| (&*client).read_exact(piece), |at, piece| to[at].write_all(piece))?;
-            synced(&to)?;
+            let digests = moved(pair, |_, piece| (&*client).read_exact(piece), |at, piece| to[at].write(piece))?;
+            synced(to)?;
             Ok((&*client).write_all(digests.as_flattened())?)
         }),
         ["send", threads, address, source] => each(
@@ -83,8 +82,8 @@ fn main() -> Result {
             |server, pair| {
                 let mut to = pair.create(destination)?;
                 wire::announce(server, pair)?;
-                moved(pair, |_, piece| (&*server).read_exact(piece), |at, piece| to[at].write_all(piece))?;
-                synced(&to)
+                moved(pair, |_, piece| (&*server).read_exact(piece), |at, piece| to[at].write(piece))?;
+                synced(to)
             },
         ),
         ["verify", threads, source] => each(
@@ -184,7 +183,7 @@ fn moved_alone(
     })
 }
 
-/// Waits until the files are on the disk. For files in memory, this takes no time.
-fn synced(files: &[File; 2]) -> Result {
-    Ok(files.iter().try_for_each(File::sync_all)?)
+/// Waits until two parts are on the disk. For files in memory, this takes no time.
+fn synced(parts: [Destination; 2]) -> Result {
+    Ok(parts.into_iter().try_for_each(Destination::sync)?)
 }

@@ -1,11 +1,16 @@
 //! What is processed: the files of a model, or pieces of them, in pairs.
 
 use crate::{PIECE, Result};
+use rustix::fs::{Advice, fadvise};
 use std::{
     fs::{self, File},
-    io::{self, Seek, SeekFrom},
+    io::{self, Seek, SeekFrom, Write},
+    num::NonZeroU64,
     path::Path,
 };
+
+/// After how many bytes the kernel is told to begin to write them to the disk.
+const WRITEBACK: u64 = 8 << 20;
 
 /// Consecutive bytes of a file.
 #[derive(Clone, Debug)]
@@ -22,8 +27,9 @@ impl Part {
     }
 
     /// The same to write; other threads may write other parts of the file.
-    fn create(&self, directory: &str) -> io::Result<File> {
-        self.at_offset(File::options().write(true).create(true).truncate(false).open(Path::new(directory).join(&self.name))?)
+    fn create(&self, directory: &str) -> io::Result<Destination> {
+        let file = File::options().write(true).create(true).truncate(false).open(Path::new(directory).join(&self.name))?;
+        Ok(Destination { file: self.at_offset(file)?, written: self.offset, started: self.offset })
     }
 
     fn at_offset(&self, mut file: File) -> io::Result<File> {
@@ -31,6 +37,32 @@ impl Part {
             file.seek(SeekFrom::Start(self.offset))?;
         }
         Ok(file)
+    }
+}
+
+/// A part that is being written. If it is on a disk, the disk is busy from the beginning, so that little is left to do in the end.
+pub(crate) struct Destination {
+    file: File,
+    /// Everything up to here was written.
+    written: u64,
+    /// Everything up to here is on its way to the disk.
+    started: u64,
+}
+
+impl Destination {
+    pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.file.write_all(piece)?;
+        self.written += piece.len() as u64;
+        if self.written - self.started >= WRITEBACK {
+            fadvise(&self.file, self.started, NonZeroU64::new(self.written - self.started), Advice::DontNeed)?;
+            self.started = self.written;
+        }
+        Ok(())
+    }
+
+    /// Waits until the part is on the disk.
+    pub(crate) fn sync(self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }
 
@@ -47,7 +79,7 @@ impl Pair {
         Ok([self.0[0].open(directory)?, self.0[1].open(directory)?])
     }
 
-    pub(crate) fn create(&self, directory: &str) -> io::Result<[File; 2]> {
+    pub(crate) fn create(&self, directory: &str) -> io::Result<[Destination; 2]> {
         Ok([self.0[0].create(directory)?, self.0[1].create(directory)?])
     }
 
