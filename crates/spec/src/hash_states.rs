@@ -65,6 +65,11 @@ impl HashStates {
         Descriptor::of(media_type::HASH_STATES, &self.states)
     }
 
+    /// The value of the annotation of a layer that names the list with this descriptor.
+    pub fn annotation(list: &Descriptor) -> String {
+        serde_json::to_string(list).expect("a descriptor has string keys only, so it always serialises")
+    }
+
     /// The list that the annotations of `blob` name. `None` if there is none, or if it cannot be one of this blob.
     pub fn named_by(blob: &Descriptor) -> Option<Descriptor> {
         let list: Descriptor = serde_json::from_str(blob.annotations.get(annotation::HASH_STATES)?).ok()?;
@@ -93,7 +98,7 @@ impl HashStates {
 
     /// The beginning of the first chunk that begins at `offset` or later; the size of the blob if there is none.
     pub fn next_chunk(&self, offset: u64) -> u64 {
-        offset.next_multiple_of(Self::chunk_len(self.size)).min(self.size)
+        offset.checked_next_multiple_of(Self::chunk_len(self.size)).map_or(self.size, |next| next.min(self.size))
     }
 
     /// The bytes of all chunks that lie within `range`.
@@ -306,7 +311,7 @@ mod tests {
         let mut blob = Descriptor::of("x/x", &bytes);
         assert_eq!(HashStates::named_by(&blob), None);
         let mut named = |list: &Descriptor| {
-            blob.annotations.insert(annotation::HASH_STATES.to_owned(), serde_json::to_string(list).unwrap());
+            blob.annotations.insert(annotation::HASH_STATES.to_owned(), HashStates::annotation(list));
             HashStates::named_by(&blob)
         };
         assert_eq!(named(&list), Some(list.clone()));

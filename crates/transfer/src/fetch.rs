@@ -49,7 +49,9 @@ pub async fn fetch(
         return Ok(());
     }
     let by_ranges = AtomicBool::new(source.gives_ranges());
-    let mut plan = Plan::new(missing, if source.gives_ranges() { Order::Any } else { Order::Sequential });
+    let order = if source.gives_ranges() { Order::Any } else { Order::Sequential };
+    // Each range has whole chunks, which are verified while they arrive.
+    let mut plan = Plan::new(missing, order).aligned(HashStates::chunk_len(blob.size));
     let fetching = Fetching { source, blob, upload, connections, progress, by_ranges, answered: Notify::new() };
     let (mut running, mut failed) = (FuturesUnordered::new(), None);
     // Only the first answer shows whether the source gives ranges, so there is one connection until then.
