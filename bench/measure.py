@@ -298,7 +298,7 @@ class Bench:
     # Report
 
     def rounds_of(self, operation, contenders):
-        """Rotates the order of the programs from round to round."""
+        """Rotates the order of the programs from round to round. Slow programs have one round only."""
         taken = {who: [] for who in contenders}
         for turn in range(self.rounds):
             shift = turn % len(contenders)

@@ -1,8 +1,8 @@
 //! The floor: the minimum cost of packing, pushing, pulling and verifying on this machine, with plain threads, large buffers, and a bare
 //! protocol. Every byte is read, hashed and written as often as the real operation must do it.
 //!
-//! Each of THREADS threads processes two parts of the model at a time and hashes them as a pair. A part is a file, or a piece of one if the
-//! hash states at its ends may be known: from these, a real operation can hash it on its own, at the same cost.
+//! Each of THREADS threads processes two parts of the model at a time and hashes them as a pair, if there are enough of them. A part is a
+//! file, or a piece of one if the hash states at its ends may be known: from these, a real operation can hash it on its own, at the same cost.
 //!
 //! `floor pack THREADS SOURCE DESTINATION`: each file is read, hashed and written.
 //! `floor receive ADDRESS DESTINATION` and `floor send THREADS ADDRESS SOURCE`: a push of files whose digests are unknown. Both sides hash.
@@ -16,7 +16,7 @@ mod parts;
 mod wire;
 
 use modelpack_hash::Sha256;
-use parts::{Destination, Pair, files, pairs, split};
+use parts::{Destination, Pair, files, parts_of_files, whole_files};
 use std::{
     env, error,
     io::{self, Read, Write},
@@ -39,7 +39,7 @@ fn main() -> Result {
     match arguments[..] {
         ["pack", threads, source, destination] => each(
             threads,
-            pairs(files(source)?),
+            whole_files(source, threads)?,
             || Ok(()),
             |(), pair| {
                 let (mut from, mut to) = (pair.open(source)?, pair.create(destination)?);
@@ -55,7 +55,7 @@ fn main() -> Result {
         }),
         ["send", threads, address, source] => each(
             threads,
-            pairs(files(source)?),
+            whole_files(source, threads)?,
             || wire::connect(address),
             |server, pair| {
                 let mut from = pair.open(source)?;
@@ -66,7 +66,7 @@ fn main() -> Result {
         ),
         ["send-known", threads, address, source] => each(
             threads,
-            pairs(files(source)?),
+            whole_files(source, threads)?,
             || wire::connect(address),
             |server, pair| {
                 wire::announce(server, pair)?;
@@ -77,7 +77,7 @@ fn main() -> Result {
         ["serve", address, source] => wire::listen(address, |pair, client| wire::send(client, pair, source)),
         ["fetch", threads, address, source, destination] => each(
             threads,
-            pairs(split(files(source)?, threads.parse()?)),
+            parts_of_files(source, threads)?,
             || wire::connect(address),
             |server, pair| {
                 let mut to = pair.create(destination)?;
@@ -88,7 +88,7 @@ fn main() -> Result {
         ),
         ["verify", threads, source] => each(
             threads,
-            pairs(split(files(source)?, threads.parse()?)),
+            parts_of_files(source, threads)?,
             || Ok(()),
             |(), pair| {
                 let mut from = pair.open(source)?;

@@ -105,10 +105,16 @@ pub(crate) fn files(directory: &str) -> Result<Vec<Part>> {
     Ok(files)
 }
 
-/// Splits large files, so that each of two parts of each thread is of equal size.
-pub(crate) fn split(files: Vec<Part>, threads: u64) -> Vec<Part> {
+/// The files in a directory, for what must process each in order.
+pub(crate) fn whole_files(directory: &str, threads: &str) -> Result<Vec<Pair>> {
+    Ok(pairs(files(directory)?, threads.parse()?))
+}
+
+/// The files in a directory, of which large ones are split, so that each thread has two parts of equal size.
+pub(crate) fn parts_of_files(directory: &str, threads: &str) -> Result<Vec<Pair>> {
+    let (files, threads) = (files(directory)?, threads.parse()?);
     let total: u64 = files.iter().map(|file| file.length).sum();
-    let share = total.div_ceil(2 * threads).max(1);
+    let share = total.div_ceil(2 * threads as u64).max(1);
     let parts = |file: Part| {
         // An empty file is a part too.
         (0..file.length.div_ceil(share).max(1)).map(move |number| {
@@ -116,12 +122,15 @@ pub(crate) fn split(files: Vec<Part>, threads: u64) -> Vec<Part> {
             Part { name: file.name.clone(), offset, length: share.min(file.length - offset) }
         })
     };
-    files.into_iter().flat_map(parts).collect()
+    Ok(pairs(files.into_iter().flat_map(parts).collect(), threads))
 }
 
-/// Pairs of parts of similar length, the longest first.
-pub(crate) fn pairs(mut parts: Vec<Part>) -> Vec<Pair> {
+/// Pairs of parts of similar length, the longest first. If there are not two large parts for each thread, the longest are alone, so that no
+/// thread is without work.
+fn pairs(mut parts: Vec<Part>, threads: usize) -> Vec<Pair> {
     parts.sort_by_key(|part| std::cmp::Reverse(part.length));
+    let large = parts.iter().filter(|part| part.length > PIECE as u64).count();
+    let (alone, others) = parts.split_at((2 * threads).saturating_sub(large).min(large));
     let partner = |pair: &[Part]| pair.get(1).cloned().unwrap_or_else(|| Part { length: 0, ..pair[0].clone() });
-    parts.chunks(2).map(|pair| Pair([pair[0].clone(), partner(pair)])).collect()
+    alone.chunks(1).chain(others.chunks(2)).map(|pair| Pair([pair[0].clone(), partner(pair)])).collect()
 }
