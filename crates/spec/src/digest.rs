@@ -213,6 +213,22 @@ impl Hasher {
         }
     }
 
+    /// The states that were noted until now, if it is [recording](Self::recording) and they are those
+    /// after each 1 MiB.
+    pub fn noted_states(&self) -> Option<&[u8]> {
+        self.boundaries.as_ref()?.noted()
+    }
+
+    /// The same, as it was when it had noted `states` of all bytes that it has taken. If they cannot
+    /// be these, it notes nothing.
+    pub fn having_noted(self, states: Vec<u8>) -> Self {
+        let boundaries = match &self.state {
+            State::Sha256(hasher) => Boundaries::having_noted(states, hasher.count()),
+            State::Sha512(_) => None,
+        };
+        Self { boundaries, ..self }
+    }
+
     /// Up to which byte of the blob with the digest `digest` the bytes added agree with the list
     /// that made this hasher ([`HashStates::hasher`]): the end of a chunk. `None` if they do not
     /// agree; then the list or the bytes are wrong.

@@ -141,6 +141,20 @@ impl Boundaries {
         Self::Record { states: Vec::new(), chunk: SHORTEST_CHUNK }
     }
 
+    /// What was noted of the first `count` bytes. `None` if `states` cannot be that.
+    pub(crate) fn having_noted(states: Vec<u8>, count: u64) -> Option<Self> {
+        let chunk = SHORTEST_CHUNK;
+        (states.len() as u64 == count / chunk * STATE as u64).then_some(Self::Record { states, chunk })
+    }
+
+    /// The states that were noted, as long as chunks have their first length.
+    pub(crate) fn noted(&self) -> Option<&[u8]> {
+        match self {
+            Self::Record { states, chunk: SHORTEST_CHUNK } => Some(states),
+            _ => None,
+        }
+    }
+
     fn chunk(&self) -> u64 {
         match self {
             Self::Record { chunk, .. } => *chunk,
@@ -302,6 +316,23 @@ mod tests {
         let mut resumed = Hasher::resume(Algorithm::Sha256, &Hasher::new(Algorithm::Sha256).state()).unwrap();
         resumed.update(&one);
         assert!(resumed.hash_states().is_none(), "nothing was noted");
+    }
+
+    #[test]
+    fn noting_continues_in_another_process() {
+        let content = content(3 * MIB + 9);
+        for cut in [5, MIB - 1, MIB, 2 * MIB + 77, 3 * MIB] {
+            let mut first = Hasher::recording(Algorithm::Sha256);
+            first.update(&content[..cut]);
+            let noted = first.noted_states().unwrap().to_vec();
+            let resume = || Hasher::resume(Algorithm::Sha256, &first.state()).unwrap();
+            let mut second = resume().having_noted(noted.clone());
+            second.update(&content[cut..]);
+            assert_eq!(second.hash_states(), Some(states(&content, MIB)), "{cut}");
+            let mut wrong = resume().having_noted([&noted[..], &[0; 32]].concat());
+            wrong.update(&content[cut..]);
+            assert_eq!(wrong.hash_states(), None);
+        }
     }
 
     #[test]
