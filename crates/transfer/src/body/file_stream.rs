@@ -1,7 +1,7 @@
 //! A file as a stream of pieces.
 
 use super::FileRange;
-use crate::{Result, blocking};
+use crate::{CHUNK, Result, blocking};
 use bytes::Bytes;
 use futures_util::{
     StreamExt,
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A part of a body whose file is sent by the kernel where possible.
 pub enum Window {
-    /// A part of the file. Its bytes were in memory, so sending them waits for no disk.
+    /// A part of the file of at most [`CHUNK`] bytes. They were in memory, so sending them waits for no disk.
     Cached(FileRange),
     /// Bytes that were read.
     Read(Bytes),
@@ -35,10 +35,10 @@ pub(super) fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, R
     stream::try_unfold(Reader::new(range, size), |mut reader| async move { Ok(reader.read().await?.map(|piece| (piece, reader))) }).boxed()
 }
 
-/// Like [`file_stream`], but what the kernel has in memory is not read. It comes as parts of at most `cached` bytes.
-pub(super) fn file_windows(range: FileRange, size: usize, cached: usize) -> BoxStream<'static, Result<Window>> {
-    stream::try_unfold(Reader::new(range, size), move |mut reader| async move {
-        let window = match reader.cached(cached as u64) {
+/// Like [`file_stream`], but what the kernel has in memory is not read. It comes as parts of at most [`CHUNK`] bytes.
+pub(super) fn file_windows(range: FileRange, size: usize) -> BoxStream<'static, Result<Window>> {
+    stream::try_unfold(Reader::new(range, size), |mut reader| async move {
+        let window = match reader.cached() {
             Some(part) => Some(Window::Cached(part)),
             None => reader.read().await?.map(Window::Read),
         };
@@ -84,9 +84,9 @@ impl Reader {
         Ok(Some(self.buffers.piece(buffer, n)))
     }
 
-    /// The next part of at most `longest` bytes, if it is in memory and not short. It counts as read.
-    fn cached(&mut self, longest: u64) -> Option<FileRange> {
-        let len = longest.min(self.range.len - self.at);
+    /// The next part of at most [`CHUNK`] bytes, if it is in memory and not short. It counts as read.
+    fn cached(&mut self) -> Option<FileRange> {
+        let len = (CHUNK as u64).min(self.range.len - self.at);
         let part = if len < SHORTEST_CACHED { None } else { self.range.cached(self.at, len) };
         self.at += part.as_ref().map_or(0, |part| part.len);
         part
