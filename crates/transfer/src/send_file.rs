@@ -77,14 +77,14 @@ impl PartsToSend {
     }
 
     /// Why a part could not be read, if that is what ended the connection.
-    pub fn failure(&self) -> Option<Error> {
+    pub fn take_failure(&self) -> Option<Error> {
         self.queue().failure.take()
     }
 
     /// Writes the slices before the first placeholder or, if it is the first slice, sends a part of a file. Otherwise like
     /// [`AsyncWrite::poll_write_vectored`].
     ///
-    /// Fails if the file has become shorter, or cannot be read; [`failure`](Self::failure) is the reason then.
+    /// Fails if the file has become shorter, or cannot be read; [`take_failure`](Self::take_failure) gives the reason then.
     pub fn poll_write(&self, stream: &mut TcpStream, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match slices.iter().position(|slice| Self::is_placeholder(slice)) {
             None => Pin::new(stream).poll_write_vectored(cx, slices),
@@ -238,9 +238,9 @@ mod tests {
         File::options().write(true).open(&path).unwrap().set_len(4096).unwrap();
         let (mut stream, peer) = sockets().await;
         assert_eq!(write(&parts, &mut stream, &[&placeholder]).await.unwrap(), 4096);
-        assert!(parts.failure().is_none());
+        assert!(parts.take_failure().is_none());
         write(&parts, &mut stream, &[&placeholder[4096..]]).await.unwrap_err();
-        assert!(matches!(parts.failure(), Some(Error::Changed { path: found }) if found == path));
+        assert!(matches!(parts.take_failure(), Some(Error::Changed { path: found }) if found == path));
         drop(stream);
         assert!(received(peer).await == content(4096));
     }
@@ -291,7 +291,7 @@ mod tests {
             assert!(!parts.is_reading());
             if is_cut {
                 next.unwrap_err();
-                assert!(matches!(parts.failure(), Some(Error::Changed { .. })));
+                assert!(matches!(parts.take_failure(), Some(Error::Changed { .. })));
             } else {
                 let sent = next.unwrap();
                 assert!(file.is_cached() && sent > 0);

@@ -19,10 +19,32 @@ pub enum Window {
 
 impl Window {
     /// The number of bytes.
-    pub(super) fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         match self {
             Self::Cached(part) => part.len,
             Self::Read(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps the first `at` bytes, and returns the others.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has fewer than `at` bytes.
+    pub fn split_off(&mut self, at: u64) -> Self {
+        assert!(at <= self.len(), "it has only {} bytes", self.len());
+        match self {
+            Self::Cached(part) => {
+                let rest = FileRange { offset: part.offset + at, len: part.len - at, ..part.clone() };
+                part.len = at;
+                Self::Cached(rest)
+            }
+            Self::Read(bytes) => Self::Read(bytes.split_off(at as usize)),
         }
     }
 }
