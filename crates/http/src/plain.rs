@@ -163,48 +163,96 @@ impl AsyncWrite for PlainConnection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::UploadBody;
+    use crate::{Payload, UploadBody};
+    use bytes::Bytes;
     use futures_util::TryStreamExt;
     use http::{Method, header::CONTENT_LENGTH};
     use http_body_util::BodyDataStream;
     use modelpack_testkit::server::{Server, answer};
-    use modelpack_transfer::FileRange;
+    use modelpack_transfer::{CHUNK, Error, FileRange};
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use tempfile::NamedTempFile;
 
-    #[tokio::test]
-    async fn the_kernel_sends_the_parts_of_a_file_and_the_connection_stays_open() {
-        let content: Vec<u8> = (0..900_001u32).map(|i| (i % 251) as u8).collect();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &content).unwrap();
+    fn content() -> Vec<u8> {
+        (0..900_001u32).map(|i| (i % 251) as u8).collect()
+    }
+
+    /// A file whose bytes are in memory; `None` if this machine cannot know that.
+    fn cached_file() -> Option<(NamedTempFile, FileRange)> {
+        let file = NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content()).unwrap();
         let range = FileRange::open(file.path()).unwrap();
         if !range.is_cached() {
             eprintln!("SKIPPED: this system does not say what is in memory");
-            return;
         }
-        let server = Server::start(|_, _| answer(201, &[], "")).await;
+        range.is_cached().then_some((file, range))
+    }
+
+    async fn part(range: &FileRange, start: u64, end: Option<u64>) -> Payload {
+        UploadBody::of(modelpack_transfer::Body::from_file(range.clone())).await.unwrap().part(start, end)
+    }
+
+    fn connections() -> PlainConnections {
         let minute = Duration::from_secs(60);
-        let connections = PlainConnections::new(HeaderValue::from_static("tests"), &Timeouts::default(), minute, minute);
+        PlainConnections::new(HeaderValue::from_static("tests"), &Timeouts::default(), minute, minute)
+    }
+
+    /// Sends a payload, and calls `taken` with each piece that the connection takes.
+    async fn put(
+        connections: &PlainConnections,
+        server: &Server,
+        payload: &Payload,
+        mut taken: impl FnMut(&Bytes) + Send + 'static,
+    ) -> Result<Arc<PartsToSend>, Cause> {
+        let connection = ChosenConnection::default();
+        let body = payload.for_attempt(Some(connection.clone()), None).unwrap();
+        let mut request = Request::new(Method::PUT, format!("http://{}/file", server.address).parse().unwrap());
+        request.headers_mut().insert(CONTENT_LENGTH, payload.len().unwrap().into());
+        *request.body_mut() = Some(Body::wrap_stream(BodyDataStream::new(body).inspect_ok(move |piece| taken(piece))));
+        assert_eq!(connections.send(request, connection.clone()).await?.status(), 201);
+        Ok(connection.parts())
+    }
+
+    #[tokio::test]
+    async fn the_kernel_sends_the_parts_of_a_file_and_the_connection_stays_open() {
+        let Some((_file, range)) = cached_file() else { return };
+        let (content, server, connections) = (content(), Server::start(|_, _| answer(201, &[], "")).await, connections());
         let mut used = Vec::new();
         for (start, end) in [(0, None), (1, Some(800_000)), (800_000, None), (300_003, Some(300_004))] {
-            let upload = UploadBody::of(modelpack_transfer::Body::from_file(range.clone())).await.unwrap();
-            let expected = &content[start as usize..end.map_or(content.len(), |end| end as usize)];
-            let connection = ChosenConnection::default();
-            let body = upload.part(start, end).for_attempt(Some(connection.clone()), None).unwrap();
             let by_kernel = Arc::new(AtomicUsize::new(0));
             let counter = by_kernel.clone();
-            let counted = BodyDataStream::new(body).inspect_ok(move |piece| {
+            let count = move |piece: &Bytes| {
                 counter.fetch_add(if PartsToSend::is_placeholder(piece) { piece.len() } else { 0 }, SeqCst);
-            });
-            let mut request = Request::new(Method::PUT, format!("http://{}/file", server.address).parse().unwrap());
-            request.headers_mut().insert(CONTENT_LENGTH, expected.len().into());
-            *request.body_mut() = Some(Body::wrap_stream(counted));
-            let response = connections.send(request, connection.clone()).await.unwrap();
-            assert_eq!(response.status(), 201);
+            };
+            used.push(put(&connections, &server, &part(&range, start, end).await, count).await.unwrap());
+            let expected = &content[start as usize..end.map_or(content.len(), |end| end as usize)];
             assert!(server.asked().last().unwrap().body == expected, "{start}");
-            let (sent, shortest) = (by_kernel.load(SeqCst), 32 << 10);
-            assert!(sent == expected.len() || sent + shortest > expected.len(), "{start}: {sent} of {}", expected.len());
-            used.push(connection.parts());
+            // The end may be too short.
+            let by_kernel = by_kernel.load(SeqCst);
+            assert!(by_kernel <= expected.len() && by_kernel + (32 << 10) >= expected.len(), "{by_kernel} of {}", expected.len());
         }
         assert!(used.iter().all(|parts| Arc::ptr_eq(parts, &used[0])), "all requests have the same connection");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_the_kernel_cannot_send_is_why_the_payload_failed() {
+        let Some((file, range)) = cached_file() else { return };
+        let (server, connections) = (Server::start(|_, _| answer(201, &[], "")).await, connections());
+        let shortened = file.reopen().unwrap();
+        let mut taken = 0;
+        let shorten = move |piece: &Bytes| {
+            taken += piece.len();
+            if taken == 2 * CHUNK {
+                assert!(PartsToSend::is_placeholder(piece));
+                shortened.set_len(CHUNK as u64 + 1).unwrap();
+            }
+        };
+        let payload = part(&range, 0, None).await;
+        put(&connections, &server, &payload, shorten).await.unwrap_err();
+        assert!(matches!(payload.failure(), Some(Error::Changed { path }) if path == file.path()));
+        assert_eq!(server.asked().len(), 0, "the server has not got a whole request");
+        let next = Payload::from(Bytes::from_static(b"next"));
+        put(&connections, &server, &next, |_| ()).await.unwrap();
+        assert_eq!(server.asked()[0].body, "next");
     }
 }
