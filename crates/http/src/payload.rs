@@ -3,7 +3,7 @@
 use crate::plain::ChosenConnection;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use modelpack_transfer::{Body, CHUNK, Error, PartsToSend, RateLimit, Result, Window, blocking};
+use modelpack_transfer::{Body, CHUNK, Error, PartsToSend, RateLimit, Result, Window};
 use std::{
     io,
     sync::{
@@ -60,8 +60,8 @@ impl Payload {
         match &self.0 {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
             Content::Part(Part { body, start, end }) => {
-                // What is hashed here has to be read here.
-                let connection = connection.filter(|_| body.hasher.is_none());
+                // What is hashed here has to be read here. What the rate limit holds back could leave the memory meanwhile.
+                let connection = connection.filter(|_| body.hasher.is_none() && rate_limit.is_none());
                 let (reader, sending) = body.read_from(*start, connection.is_some())?;
                 let outgoing = Outgoing { body: body.clone(), reader: Some(reader), end: *end, sending, connection, rate_limit };
                 Some(outgoing.into_body())
@@ -132,6 +132,10 @@ enum Source {
 }
 
 impl Source {
+    fn is_file(&self) -> bool {
+        matches!(self, Self::Body(body) if body.file().is_some())
+    }
+
     /// The bytes from `start` on. If `kernel_sends` is set, what the kernel can send is not read.
     fn read_from(&mut self, start: u64, kernel_sends: bool) -> Option<Reader> {
         let body = match std::mem::replace(self, Self::Gone) {
@@ -309,17 +313,20 @@ impl Outgoing {
         let len = window.len();
         reader.at += len;
         if Some(reader.at) == self.end {
-            // Nobody asks for a piece after the last one. The next request continues here.
-            self.body.state().idle = self.reader.take();
+            // Nobody asks for a piece after the last one. The next request continues here. A file is read anew: its connection may be another
+            // one, and the rest of a window may have left the memory.
+            let mut state = self.body.state();
+            state.idle = self.reader.take().filter(|_| !state.content.is_file());
         }
         if let Some(limit) = &self.rate_limit {
             limit.take(len).await;
         }
-        let piece = match (&self.connection, window) {
-            (Some(connection), window) => self.sending.parts_of(connection).bytes(window),
-            (None, Window::Read(bytes)) => bytes,
-            // The request before this one had a connection that sends files.
-            (None, Window::Cached(part)) => blocking(move || part.read()).await?.into(),
+        let piece = match window {
+            Window::Read(bytes) => bytes,
+            cached => {
+                let connection = self.connection.as_ref().expect("otherwise all is read");
+                self.sending.parts_of(connection).bytes(cached)
+            }
         };
         self.sending.bytes.fetch_add(len, Relaxed);
         if let Some(hasher) = &self.body.hasher {
