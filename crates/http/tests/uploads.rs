@@ -3,7 +3,7 @@
 mod open;
 
 use http::Method;
-use modelpack_http::{ClientOptions, HttpClient, Origin, Payload, Proxies, Request, UploadBody, Url};
+use modelpack_http::{ClientOptions, HttpClient, Origin, Payload, Proxies, Request, RetryOptions, UploadBody, Url};
 use modelpack_testkit::{
     server::{Server, answer},
     tls::Clients,
@@ -169,9 +169,9 @@ async fn an_answer_before_the_end_of_a_file_counts_and_the_next_request_is_whole
 async fn one_upload_may_go_to_servers_with_and_without_tls_in_turn() {
     let (plain, tls) =
         (Server::start(|_, _| answer(202, &[], "")).await, Server::start_tls(Clients::Any, |_, _| answer(202, &[], "")).await);
-    let insecure = ClientOptions::default().insecure(true);
-    let to_plain = origin(&format!("http://{}", plain.address), ClientOptions::default());
-    let to_tls = origin(&format!("https://localhost:{}", tls.address.port()), insecure);
+    let options = ClientOptions::default().insecure(true).retry(RetryOptions::default().attempts(1));
+    let to_plain = origin(&format!("http://{}", plain.address), options.clone());
+    let to_tls = origin(&format!("https://localhost:{}", tls.address.port()), options);
     let (_file, body) = file(1_000_000);
     let upload = UploadBody::of(body).await.unwrap();
     let mut all = Vec::new();
