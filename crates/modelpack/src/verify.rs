@@ -76,7 +76,7 @@ struct Verification(Verifier);
 #[async_trait]
 impl Upload for Verification {
     async fn write(&mut self, body: Body) -> Result<(), modelpack_transfer::Error> {
-        let (verifier, read) = body.drain(self.0.clone(), |verifier, piece| verifier.update(piece)).await;
+        let (verifier, read) = body.drain(self.0.clone(), |verifier, piece| verifier.update(&piece)).await;
         self.0 = verifier;
         read
     }

@@ -9,11 +9,13 @@ pub(crate) use tar::archive_len;
 use crate::{Description, PlannedFile, PlannedLayer, Result, StoredArchive, known_digests::with_cache, preview};
 use archive::pack_archive;
 use modelpack_spec::{
-    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, Hasher, LayerInput,
-    Manifest, Selector, media_type,
+    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, LayerInput, Manifest,
+    Selector, media_type,
 };
 use modelpack_store::DigestCache;
-use modelpack_transfer::{Begin, Connections, Error, FileRange, OpenFile, Progress, Sink, for_each_concurrent, put_bytes};
+use modelpack_transfer::{
+    Begin, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent, put_bytes,
+};
 use std::sync::Arc;
 
 /// The time of every file, so that the same files give the same digest.
@@ -140,20 +142,17 @@ async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenF
 }
 
 async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Digest> {
-    let hasher = Hasher::new(Algorithm::Sha256);
+    let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
     let progress = progress.clone();
-    let (hasher, read) = file
-        .read(0..size)
-        .await?
-        .drain(hasher, move |hasher, piece| {
-            hasher.update(piece);
-            progress.hashed(piece.len() as u64);
-            Ok(())
-        })
-        .await;
+    let take = move |hashing: &mut Hashing, piece: Piece<'_>| {
+        hashing.update(&piece);
+        progress.hashed(piece.len() as u64);
+        Ok(())
+    };
+    let (hashing, read) = file.read(0..size).await?.drain(hashing, take).await;
     read?;
     file.unchanged()?;
-    Ok(hasher.finish())
+    Ok(hashing.finish().digest())
 }
 
 /// The attributes of a file, without times and owners.

@@ -15,7 +15,8 @@ mod session;
 mod tests;
 
 use crate::{
-    Body, Cancelled, Error, FileRange, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
+    Body, Cancelled, Error, FileRange, LARGE_FILE, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking,
+    blocking_cancellable,
     body::Piece,
     copy_hashed,
     hashing::{Hashed, Hashing},
@@ -51,8 +52,6 @@ const WRITEBACK: u64 = 32 << 20;
 const CATCH_UP: u64 = 1 << 20;
 /// If more bytes than these could be hashed already, tasks wait until they can hash, so that what is read once more is still in memory.
 const FAR_BEHIND: u64 = 64 << 20;
-/// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
-const LARGE: u64 = 8 << 20;
 /// How often a task that waits for the owner of a partial blob looks whether it has ended.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -207,7 +206,7 @@ impl Partial {
 
     /// Writes all bytes of `body` at `offset`, like [`write_blocking`](Self::write_blocking). Returns how many these were.
     pub async fn write(self: Arc<Self>, offset: u64, body: Body) -> Result<u64> {
-        let range = body.file().filter(|file| file.len >= LARGE).cloned();
+        let range = body.file().filter(|file| file.len >= LARGE_FILE).cloned();
         if let Some(range) = range.filter(|_| self.kept().present.is_empty()) {
             let progress = body.progress().cloned();
             let copied =
@@ -410,7 +409,7 @@ impl Partial {
             }
             Ok(())
         };
-        copy_hashed(&source, write, |at, piece| self.hash(Some((offset + at, piece.into())), 0))
+        copy_hashed(&source, write, |at, piece| self.hash(Some((offset + at, piece)), 0))
     }
 }
 

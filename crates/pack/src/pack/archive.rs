@@ -76,7 +76,7 @@ impl Archive {
     async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<(Digest, u64)> {
         let state = (Hasher::new(Algorithm::Sha256), 0);
         let hashed = self.body(None, options, Progress::hashed).drain(state, |(hasher, size), piece| {
-            hasher.update(piece);
+            hasher.update(&piece);
             *size += piece.len() as u64;
             Ok(())
         });

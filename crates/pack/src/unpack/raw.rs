@@ -6,9 +6,9 @@ use super::{
     name,
     staging::{RESUMABLE, Staging},
 };
-use modelpack_spec::{Descriptor, Digest, FilePath, Hasher, Layer};
+use modelpack_spec::{Descriptor, Digest, FilePath, Layer};
 use modelpack_store::{DigestCache, Settled, Stamp};
-use modelpack_transfer::{Attempt, Body, Error, FileRange, Result, blocking, fetch, read_bytes, retried_if_damaged};
+use modelpack_transfer::{Attempt, Body, Error, FileRange, Hashing, Result, Verifier, blocking, fetch, read_bytes, retried_if_damaged};
 use std::{
     fs::{File, Permissions},
     io::Write,
@@ -79,14 +79,15 @@ impl Unpacking<'_> {
         let prepared = blocking(move || Ok::<_, Error>(cache.and_then(|cache| Some((cache.prepare(&of)?, cache))))).await?;
         let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: like.size });
         let progress = self.options.progress.blob(like);
-        let hashed = body.drain(Hasher::new(like.digest.algorithm()), move |hasher, piece| {
-            hasher.update(piece);
+        let hashing = Hashing::new(Verifier::unknown(like.digest.algorithm()));
+        let hashed = body.drain(hashing, move |hashing, piece| {
+            hashing.update(&piece);
             progress.hashed(piece.len() as u64);
             Ok(())
         });
-        let (hasher, result) = hashed.await;
+        let (hashing, result) = hashed.await;
         result?;
-        let digest = hasher.finish();
+        let digest = hashing.finish().digest();
         blocking(move || {
             if let Some((settled, cache)) = prepared {
                 remember(&cache, &file, &settled, &digest);
