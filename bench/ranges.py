@@ -7,8 +7,8 @@ import contextlib
 import pathlib
 import sys
 
-from measure import Bench, Server, free_address
-from model import write_shard
+from measure import Bench, Server, free_address, on_path
+from model import one_file
 
 SIZE = 2 << 30
 RATE = 50_000_000
@@ -17,6 +17,8 @@ RATE = 50_000_000
 class Ranges(Bench):
     def __init__(self, work, rounds, modelpack, floor, throttle):
         super().__init__(work, rounds, modelpack, floor)
+        # One bare connection.
+        self.threads = 1
         self.throttle = pathlib.Path(throttle).resolve()
 
     @contextlib.contextmanager
@@ -28,15 +30,15 @@ class Ranges(Bench):
     def main(self):
         self.summary()
         print(f"each connection: {RATE / 1e6:.0f} MB/s; floor: one bare connection")
-        self.table("pull -o DIR", self.pull, ["floor", "modelpack", *self.peers])
+        self.table("pull -o DIR", self.pull, *on_path("oras", "modctl"))
 
 
 def main(work, rounds, modelpack, floor, throttle):
     model = pathlib.Path(work) / "model"
     model.mkdir()
-    write_shard(model / "model.safetensors", "model.weight", SIZE)
+    one_file(model, SIZE)
     # The artifact that all pull; nothing limits this push.
-    Bench(work, rounds, modelpack, floor).push("modelpack")
+    Bench(work, rounds, modelpack, floor).fill_registry("modelpack")
     Ranges(work, rounds, modelpack, floor, throttle).main()
 
 

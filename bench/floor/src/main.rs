@@ -1,139 +1,189 @@
-//! The floor: the minimum cost of packing, pushing and pulling on this machine, with plain threads,
-//! large buffers, no protocol and no durability. Two files are processed concurrently, and every
-//! byte is read, hashed and written as often as the real operation must do it.
+//! The floor: the minimum cost of packing, pushing, pulling and verifying on this machine, with plain threads, large buffers, and a bare
+//! protocol. Every byte is read, hashed and written as often as the real operation must do it.
 //!
-//! `floor pack SOURCE DESTINATION`: each file is read, hashed and written.
-//! `floor receive ADDRESS DESTINATION` and `floor send ADDRESS SOURCE`: a push. Both sides hash.
-//! `floor serve ADDRESS SOURCE` and `floor fetch ADDRESS DESTINATION NAME…`: a pull. The client hashes.
+//! Each of THREADS threads processes two parts of the model at a time and hashes them as a pair, if there are enough of them. A part is a
+//! file, or a piece of one if the hash states at its ends may be known: from these, a real operation can hash it on its own, at the same cost.
+//!
+//! `floor pack THREADS SOURCE DESTINATION`: each file is read, hashed and written.
+//! `floor receive ADDRESS DESTINATION` and `floor send THREADS ADDRESS SOURCE`: a push of files whose digests are unknown. Both sides hash.
+//! `floor receive ADDRESS DESTINATION` and `floor send-known THREADS ADDRESS SOURCE`: a push of files whose digests are known.
+//! `floor serve ADDRESS SOURCE` and `floor fetch THREADS ADDRESS SOURCE DESTINATION`: a pull. The client hashes. It reads the list of files,
+//! which a manifest would tell it, from the directory.
+//! `floor verify THREADS SOURCE`: the files are read and hashed, in parts.
+//! `floor hash SOURCE`: the same with one thread and one stream. This is not a minimum, but what a plain program does.
 
-use sha2::{Digest, Sha256};
+mod parts;
+mod wire;
+
+use modelpack_hash::Sha256;
+use parts::{Destination, Pair, files, parts_of_files, whole_files};
 use std::{
     env, error,
-    fs::{self, File},
     io::{self, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
-    path::Path,
-    sync::Mutex,
+    sync::{Mutex, mpsc},
     thread,
 };
 
 type Result<T = ()> = std::result::Result<T, Box<dyn error::Error + Send + Sync>>;
+type Digest = [u8; 32];
 
-const AT_ONCE: usize = 2;
-const BUFFER: usize = 256 << 10;
+/// Large enough that calls cost nothing, and small enough that two pieces stay in the cache of a core.
+const PIECE: usize = 256 << 10;
+
+/// How many pieces of a part that has no partner wait for its hash.
+const AHEAD: usize = 4;
 
 fn main() -> Result {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        ["pack", source, destination] => each(names(source)?, |name| {
-            hashed_copy(&mut open(source, name)?, &mut create(destination, name)?)?;
+        ["pack", threads, source, destination] => each(
+            threads,
+            whole_files(source, threads)?,
+            || Ok(()),
+            |(), pair| {
+                let (mut from, mut to) = (pair.open(source)?, pair.create(destination)?);
+                moved(pair, |at, piece| from[at].read_exact(piece), |at, piece| to[at].write(piece))?;
+                synced(to)
+            },
+        ),
+        ["receive", address, destination] => wire::listen(address, |pair, client| {
+            let mut to = pair.create(destination)?;
+            let digests = moved(pair, |_, piece| (&*client).read_exact(piece), |at, piece| to[at].write(piece))?;
+            synced(to)?;
+            Ok((&*client).write_all(digests.as_flattened())?)
+        }),
+        ["send", threads, address, source] => each(
+            threads,
+            whole_files(source, threads)?,
+            || wire::connect(address),
+            |server, pair| {
+                let mut from = pair.open(source)?;
+                wire::announce(server, pair)?;
+                let digests = moved(pair, |at, piece| from[at].read_exact(piece), |_, piece| (&*server).write_all(piece))?;
+                if wire::digests(server)? == digests { Ok(()) } else { Err(format!("{pair:?} were damaged").into()) }
+            },
+        ),
+        ["send-known", threads, address, source] => each(
+            threads,
+            whole_files(source, threads)?,
+            || wire::connect(address),
+            |server, pair| {
+                wire::announce(server, pair)?;
+                wire::send(server, pair, source)?;
+                wire::digests(server).map(drop)
+            },
+        ),
+        ["serve", address, source] => wire::listen(address, |pair, client| wire::send(client, pair, source)),
+        ["fetch", threads, address, source, destination] => each(
+            threads,
+            parts_of_files(source, threads)?,
+            || wire::connect(address),
+            |server, pair| {
+                let mut to = pair.create(destination)?;
+                wire::announce(server, pair)?;
+                moved(pair, |_, piece| (&*server).read_exact(piece), |at, piece| to[at].write(piece))?;
+                synced(to)
+            },
+        ),
+        ["verify", threads, source] => each(
+            threads,
+            parts_of_files(source, threads)?,
+            || Ok(()),
+            |(), pair| {
+                let mut from = pair.open(source)?;
+                moved(pair, |at, piece| from[at].read_exact(piece), |_, _| Ok(())).map(drop)
+            },
+        ),
+        ["hash", source] => {
+            let mut piece = vec![0; PIECE];
+            for file in files(source)? {
+                let (mut from, mut hash) = (file.open(source)?, Sha256::new());
+                while let length @ 1.. = from.read(&mut piece)? {
+                    hash.update(&piece[..length]);
+                }
+                hash.finish();
+            }
             Ok(())
-        }),
-        ["receive", address, destination] => listen(address, |name, client| {
-            let digest = hashed_copy(client, &mut create(destination, name)?)?;
-            Ok(client.write_all(&digest)?)
-        }),
-        ["send", address, source] => each(names(source)?, |name| {
-            let mut server = ask(address, name)?;
-            let digest = hashed_copy(&mut open(source, name)?, &mut server)?;
-            server.shutdown(Shutdown::Write)?;
-            let mut received = Vec::new();
-            server.read_to_end(&mut received)?;
-            if received == digest { Ok(()) } else { Err(format!("{name} was damaged").into()) }
-        }),
-        // From a file to a socket this uses `sendfile`, so the bytes never enter the process.
-        ["serve", address, source] => listen(address, |name, client| {
-            io::copy(&mut open(source, name)?, client)?;
-            Ok(client.shutdown(Shutdown::Write)?)
-        }),
-        ["fetch", address, destination, ref names @ ..] => each(names.to_vec(), |name| {
-            hashed_copy(&mut ask(address, name)?, &mut create(destination, name)?)?;
-            Ok(())
-        }),
-        _ => Err("floor pack|receive|send|serve|fetch: see the source".into()),
-    }
-}
-
-/// The names of the files in a directory, without subdirectories.
-fn names(directory: &str) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            names.push(entry.file_name().into_string().map_err(|name| format!("{} is not UTF-8", name.display()))?);
         }
+        _ => Err("floor pack|receive|send|send-known|serve|fetch|verify|hash: see the source".into()),
     }
-    Ok(names)
 }
 
-fn open(directory: &str, name: &str) -> io::Result<File> {
-    File::open(Path::new(directory).join(name))
-}
-
-fn create(directory: &str, name: &str) -> io::Result<File> {
-    File::create(Path::new(directory).join(name))
-}
-
-/// Processes two items concurrently.
-fn each<T: AsRef<str> + Send>(items: Vec<T>, work: impl Fn(&str) -> Result + Sync) -> Result {
-    let items = Mutex::new(items.into_iter());
-    let next = || items.lock().expect("taking an item does not panic").next();
+/// Processes all pairs, as many at a time as there are threads. Each thread has a connection of its own.
+fn each<C>(threads: &str, pairs: Vec<Pair>, connect: impl Fn() -> Result<C> + Sync, work: impl Fn(&C, &Pair) -> Result + Sync) -> Result {
+    let threads = threads.parse::<usize>()?.min(pairs.len());
+    let pairs = Mutex::new(pairs.into_iter());
+    let next = || pairs.lock().expect("taking a pair does not panic").next();
     let worker = || -> Result {
-        while let Some(item) = next() {
-            work(item.as_ref())?;
+        let connection = connect()?;
+        while let Some(pair) = next() {
+            work(&connection, &pair)?;
         }
         Ok(())
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
     })
 }
 
-/// Copies all bytes from the reader to the writer and hashes them.
-fn hashed_copy(from: &mut impl Read, to: &mut impl Write) -> Result<Vec<u8>> {
-    let mut buffer = vec![0; BUFFER];
-    let mut hasher = Sha256::new();
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().to_vec()),
-            length => {
-                hasher.update(&buffer[..length]);
-                to.write_all(&buffer[..length])?;
-            }
-        }
+/// Reads, hashes and writes two parts, piece by piece in turn.
+fn moved(
+    pair: &Pair,
+    mut read: impl FnMut(usize, &mut [u8]) -> io::Result<()>,
+    mut write: impl FnMut(usize, &[u8]) -> io::Result<()>,
+) -> Result<[Digest; 2]> {
+    if pair.is_alone() {
+        return Ok([moved_alone(pair, |piece| read(0, piece), |piece| write(0, piece))?, Sha256::new().finish()]);
     }
+    let (mut one, mut other) = (Sha256::new(), Sha256::new());
+    let (mut piece, mut other_piece) = (vec![0; PIECE], vec![0; PIECE]);
+    for [length, other_length] in pair.pieces() {
+        let (piece, other_piece) = (&mut piece[..length], &mut other_piece[..other_length]);
+        read(0, piece)?;
+        read(1, other_piece)?;
+        Sha256::update_pair(&mut one, piece, &mut other, other_piece);
+        write(0, piece)?;
+        write(1, other_piece)?;
+    }
+    Ok([one.finish(), other.finish()])
 }
 
-/// Opens a connection and sends a file name: its length in one byte, then the name.
-fn ask(address: &str, name: &str) -> Result<TcpStream> {
-    let mut server = TcpStream::connect(address)?;
-    server.write_all(&[u8::try_from(name.len())?])?;
-    server.write_all(name.as_bytes())?;
-    Ok(server)
-}
-
-/// Answers each connection on a separate thread, until the process is killed.
-fn listen(address: &str, answer: impl Fn(&str, &mut TcpStream) -> Result + Sync) -> Result {
-    let listener = TcpListener::bind(address)?;
+/// Reads and writes a part that has no partner. A thread of its own hashes it, because another core may have nothing to do.
+fn moved_alone(
+    pair: &Pair,
+    mut read: impl FnMut(&mut [u8]) -> io::Result<()>,
+    mut write: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<Digest> {
+    let (to_hash, moved) = mpsc::channel::<Vec<u8>>();
+    let (hashed, spare) = mpsc::channel();
+    for _ in 0..AHEAD {
+        hashed.send(vec![0; PIECE])?;
+    }
     thread::scope(|scope| {
-        for client in listener.incoming() {
-            let answer = &answer;
-            scope.spawn(move || {
-                let answered = client.map_err(Into::into).and_then(|mut client| {
-                    let mut length = [0];
-                    client.read_exact(&mut length)?;
-                    let mut name = vec![0; length[0].into()];
-                    client.read_exact(&mut name)?;
-                    answer(str::from_utf8(&name)?, &mut client)
-                });
-                // A client that only checks whether the server listens sends nothing.
-                if let Err(error) = answered {
-                    eprintln!("floor: {error}");
-                }
-            });
+        let hashing = scope.spawn(move || {
+            let mut hash = Sha256::new();
+            for piece in moved {
+                hash.update(&piece);
+                // The other side has gone if it has moved everything.
+                let _ = hashed.send(piece);
+            }
+            hash.finish()
+        });
+        for [length, _] in pair.pieces() {
+            let mut piece = spare.recv()?;
+            piece.truncate(length);
+            read(&mut piece)?;
+            write(&piece)?;
+            to_hash.send(piece)?;
         }
-    });
-    Ok(())
+        drop(to_hash);
+        Ok(hashing.join().expect("hashing does not panic"))
+    })
+}
+
+/// Waits until two parts are on the disk. For files in memory, this takes no time.
+fn synced(parts: [Destination; 2]) -> Result {
+    Ok(parts.into_iter().try_for_each(Destination::sync)?)
 }

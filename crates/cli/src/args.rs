@@ -18,7 +18,7 @@ use crate::{
     text::{brief, printable_lines},
 };
 use clap::{ArgAction, FromArgMatches, Parser, error::ErrorKind};
-use modelpack::Rate;
+use modelpack::{KeepHashStates, Rate};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -114,12 +114,38 @@ pub struct TransferArgs {
     /// Transfer at most this many bytes per second, such as 500k, 1.5MB or 10MiB
     #[arg(long, value_name = "RATE")]
     pub limit_rate: Option<Rate>,
+    /// Set by commands with [`HashStatesArgs`].
+    #[arg(skip)]
+    pub hash_states: KeepHashStates,
+}
+
+/// Options for what readers verify large files by.
+#[derive(Clone, clap::Args)]
+pub struct HashStatesArgs {
+    /// Do not write lists of hash states, which let readers verify a large file with all processors
+    #[arg(long)]
+    no_hash_states: bool,
+    /// Also keep these lists in a registry without the referrers API, where they get a tag
+    #[arg(long, conflicts_with = "no_hash_states")]
+    hash_states: bool,
+}
+
+impl HashStatesArgs {
+    /// The options for transfers, with these.
+    pub fn of(&self, transfer: TransferArgs) -> TransferArgs {
+        let hash_states = match (self.no_hash_states, self.hash_states) {
+            (true, _) => KeepHashStates::Never,
+            (_, true) => KeepHashStates::Always,
+            _ => KeepHashStates::IfListed,
+        };
+        TransferArgs { hash_states, ..transfer }
+    }
 }
 
 impl TransferArgs {
     /// The defaults, for access to registries with `registry`.
     pub fn with(registry: RegistryArgs) -> Self {
-        Self { registry, connections: modelpack::DEFAULT_CONNECTIONS, limit_rate: None }
+        Self { registry, connections: modelpack::DEFAULT_CONNECTIONS, limit_rate: None, hash_states: KeepHashStates::default() }
     }
 }
 

@@ -45,7 +45,7 @@ impl Context {
     }
 
     fn modelpack_with(&self, args: &TransferArgs, progress: &Arc<Progress>) -> Modelpack {
-        let TransferArgs { registry, connections, limit_rate } = args;
+        let TransferArgs { registry, connections, limit_rate, hash_states } = args;
         let client = ClientOptions::default().plain_http(registry.plain_http).insecure(registry.insecure);
         let timeouts = registry.timeout.map_or_else(Timeouts::default, |timeout| Timeouts::default().idle(timeout));
         let client = client.timeouts(timeouts).proxies(self.settings.proxies.clone()).credentials(self.settings.credentials.clone());
@@ -71,6 +71,7 @@ impl Context {
             .client(client)
             .connections(*connections)
             .concurrency(blobs)
+            .hash_states(*hash_states)
             .notices(notices)
             .registries(self.settings.registries.clone());
         Modelpack::new(options).with_progress(progress.clone())

@@ -1,14 +1,19 @@
-//! SHA-256 (FIPS 180-4), whose state can be saved, and of two streams at a time.
+//! SHA-256 (FIPS 180-4) from any state on, and of two streams at a time.
 //!
-//! `sha2` computes one stream as fast as the processor can. Two independent streams together take less time than one after the other,
-//! because each instruction of one of them has to wait for the instruction before it: [`Sha256::update_pair`].
+//! The hash function is a chain: from its state after some blocks of 64 bytes, the next blocks lead to the next state. So bytes in the
+//! middle of a file can be hashed if the state before them is known. `sha2` computes one stream as fast as the processor can. Two
+//! independent streams together take less time than one after the other, because each instruction of one of them has to wait for the
+//! instruction before it: [`Sha256::update_pair`].
 
 mod pair;
 
 use sha2::block_api::compress256;
 
 /// How many bytes the hash function takes at a time.
-const BLOCK: usize = 64;
+pub const BLOCK: usize = 64;
+
+/// The state after a whole number of blocks, big-endian, as it would be the digest if there were no padding.
+pub type State = [u8; 32];
 
 /// The state before the first byte (FIPS 180-4, 5.3.3).
 const FIRST: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
@@ -35,6 +40,29 @@ impl Sha256 {
         Self { state: FIRST, count: 0, rest: [0; BLOCK] }
     }
 
+    /// Has taken `count` bytes, which led to this state.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `count` is not a whole number of blocks.
+    pub fn at(state: &State, count: u64) -> Self {
+        assert!(count.is_multiple_of(BLOCK as u64), "a state is one between two blocks");
+        let words = state.as_chunks::<4>().0;
+        let mut numbers = [0; 8];
+        numbers.iter_mut().zip(words).for_each(|(number, word)| *number = u32::from_be_bytes(*word));
+        Self { state: numbers, count, rest: [0; BLOCK] }
+    }
+
+    /// How many bytes were taken.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The state; `None` in the middle of a block.
+    pub fn state(&self) -> Option<State> {
+        (self.begun() == 0).then(|| bytes_of(&self.state))
+    }
+
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         let bytes = self.complete_block(bytes);
@@ -59,7 +87,7 @@ impl Sha256 {
     }
 
     /// The digest of all bytes taken.
-    pub fn finish(mut self) -> [u8; 32] {
+    pub fn finish(mut self) -> State {
         let bits = self.count.wrapping_mul(8).to_be_bytes();
         let begun = self.begun();
         self.rest[begun] = 0x80;
@@ -85,8 +113,9 @@ impl Sha256 {
     pub fn resume(saved: &[u8]) -> Option<Self> {
         let (state, rest) = saved.split_first_chunk::<32>()?;
         let (count, rest) = rest.split_first_chunk::<8>()?;
-        let mut resumed = Self { count: u64::from_be_bytes(*count), ..Self::new() };
-        resumed.state.iter_mut().zip(state.as_chunks().0).for_each(|(number, bytes)| *number = u32::from_be_bytes(*bytes));
+        let count = u64::from_be_bytes(*count);
+        let mut resumed = Self::at(state, count - count % BLOCK as u64);
+        resumed.count = count;
         if resumed.begun() != rest.len() {
             return None;
         }
@@ -115,7 +144,7 @@ impl Sha256 {
     }
 }
 
-fn bytes_of(state: &[u32; 8]) -> [u8; 32] {
+fn bytes_of(state: &[u32; 8]) -> State {
     let mut bytes = [0; 32];
     bytes.as_chunks_mut::<4>().0.iter_mut().zip(state).for_each(|(bytes, number)| *bytes = number.to_be_bytes());
     bytes

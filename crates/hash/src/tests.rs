@@ -2,8 +2,8 @@ use super::*;
 use proptest::prelude::*;
 use sha2::Digest as _;
 
-/// The same by `sha2`, which knows nothing of pairs.
-fn expected(bytes: &[u8]) -> [u8; 32] {
+/// The same by `sha2`, which knows nothing of states and pairs.
+fn expected(bytes: &[u8]) -> State {
     sha2::Sha256::digest(bytes).into()
 }
 
@@ -12,11 +12,12 @@ fn pattern(len: usize, seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn the_first_state_is_that_of_the_standard() {
+fn the_first_state_and_the_constants_are_those_of_the_standard() {
     // FIPS 180-4, 5.3.3: the fractions of the square roots of the first primes.
     let primes = [2.0_f64, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0];
     assert_eq!(FIRST, primes.map(|prime| (prime.sqrt().fract() * 2.0_f64.powi(32)) as u32));
     assert_eq!(Sha256::new().finish(), expected(b""));
+    assert_eq!(Sha256::new().state(), Some(Sha256::at(&bytes_of(&FIRST), 0).state().unwrap()));
 }
 
 #[test]
@@ -25,6 +26,7 @@ fn every_length_around_the_blocks_and_their_padding_is_right() {
         let bytes = pattern(len, 1);
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
+        assert_eq!(hasher.count(), len as u64);
         assert_eq!(hasher.finish(), expected(&bytes), "{len}");
     }
 }
@@ -57,12 +59,22 @@ proptest! {
             let (piece, other_piece) = (pattern(len, begins.0 ^ number as u64), pattern(other_len, begins.1 ^ number as u64));
             Sha256::update_pair(&mut one, &piece, &mut other, &other_piece);
             alone.update(&piece);
-            prop_assert_eq!(one.save(), alone.save());
+            prop_assert_eq!(one.state(), alone.state());
             all.extend(piece);
             all_other.extend(other_piece);
         }
         prop_assert_eq!(one.finish(), expected(&all));
         prop_assert_eq!(other.finish(), expected(&all_other));
         prop_assert_eq!(alone.finish(), expected(&all));
+    }
+
+    #[test]
+    fn the_second_half_is_hashed_from_the_state_after_the_first(blocks in 0usize..20, rest in 0usize..200) {
+        let bytes = pattern(blocks * BLOCK + rest, 3);
+        let mut first = Sha256::new();
+        first.update(&bytes[..blocks * BLOCK]);
+        let mut second = Sha256::at(&first.state().unwrap(), (blocks * BLOCK) as u64);
+        second.update(&bytes[blocks * BLOCK..]);
+        prop_assert_eq!(second.finish(), expected(&bytes));
     }
 }

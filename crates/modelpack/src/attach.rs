@@ -1,6 +1,6 @@
 //! Attaching files to an artifact.
 
-use crate::{Modelpack, Place, Result};
+use crate::{KeepHashStates, Modelpack, Place, Result};
 use modelpack_pack::{PackOptions, attach, plan_file};
 use modelpack_spec::{Digest, FilePath, LayerKind};
 use modelpack_transfer::blocking;
@@ -122,6 +122,7 @@ impl Modelpack {
             progress: self.progress.clone(),
             // Without a writable store, files are hashed each time.
             digest_cache: self.writable_store().ok().map(|store| store.digest_cache().clone()),
+            hash_states: self.options.hash_states != KeepHashStates::Never,
         }
     }
 }

@@ -45,7 +45,7 @@ pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
 pub use model::Model;
 pub use modelpack_distribution::client::{
-    Authorities, Certificates, ClientOptions, Credentials, Proxies, ProxyUrl, RegistriesFile, RetryOptions, Timeouts,
+    Authorities, Certificates, ClientOptions, Credentials, KeepHashStates, Proxies, ProxyUrl, RegistriesFile, RetryOptions, Timeouts,
 };
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;

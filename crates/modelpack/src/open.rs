@@ -3,7 +3,7 @@
 use crate::{Error, InvalidPlace, Modelpack, Place, Result, StoreError};
 use async_trait::async_trait;
 use modelpack_distribution::client::RemoteRepository;
-use modelpack_spec::{Artifact, Descriptor, Digest, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
+use modelpack_spec::{Artifact, Descriptor, Digest, HashStates, ImageManifest, Manifest, Reference, RepositoryName, Selector, Tag};
 use modelpack_store::{Archive, ArchiveWriter, EntrySelector, Layout, Lease, Repository};
 use modelpack_transfer::{Body, Notice, Sink, Source, blocking};
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
@@ -42,6 +42,10 @@ impl Source for Stored {
             }
             error => error,
         })
+    }
+
+    async fn hash_states(&self, blob: &Descriptor) -> Option<HashStates> {
+        self.0.hash_states(blob).await
     }
 
     async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>, StoreError> {
@@ -201,7 +205,7 @@ impl Modelpack {
         let (kind, selector, lease) = match place {
             Place::Registry(reference) | Place::Reference(reference) => {
                 let name = &with_host(reference)?.repository;
-                let mut remote = self.client()?.repository(name)?;
+                let mut remote = self.client()?.repository(name)?.keeping_hash_states(self.options.hash_states);
                 if let Some(other) = mount_from.filter(|other| other.host() == name.host() && *other != name) {
                     remote = remote.mounting_from(other);
                 }

@@ -1,6 +1,6 @@
 //! Settings of all operations.
 
-use modelpack_distribution::client::{ClientOptions, RegistriesFile};
+use modelpack_distribution::client::{ClientOptions, KeepHashStates, RegistriesFile};
 use modelpack_transfer::{DEFAULT_CONNECTIONS, Notices};
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct Options {
     pub connections: usize,
     /// The receiver of notices, including those of `client`.
     pub notices: Notices,
+    /// Whether packed layers name the lists of their hash states, unless it is
+    /// [`Never`](KeepHashStates::Never), and when registries keep the lists.
+    pub hash_states: KeepHashStates,
 }
 
 impl Options {
@@ -38,6 +41,7 @@ impl Options {
             concurrency: DEFAULT_CONCURRENCY.into(),
             connections: DEFAULT_CONNECTIONS,
             notices: Notices::default(),
+            hash_states: KeepHashStates::default(),
         }
     }
 
@@ -60,6 +64,11 @@ impl Options {
     /// Sets the maximum number of connections that fetch blobs; at least 1.
     pub fn connections(self, connections: usize) -> Self {
         Self { connections, ..self }
+    }
+
+    /// Sets whether layers name the lists of their hash states, and when registries keep the lists.
+    pub fn hash_states(self, hash_states: KeepHashStates) -> Self {
+        Self { hash_states, ..self }
     }
 
     /// Sets the receiver of notices.

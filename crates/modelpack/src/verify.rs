@@ -1,11 +1,16 @@
 //! Verifies an artifact in place: every byte is read and hashed, and nothing is kept.
 
-use crate::{Modelpack, Place, Result};
+use crate::{Modelpack, Place, Result, StoreError};
 use async_trait::async_trait;
-use modelpack_spec::{Descriptor, Digest, Manifest, Selector};
-use modelpack_transfer::{Begin, Body, Sink, Upload, Verifier, copy};
+use modelpack_spec::{Descriptor, Digest, HashStates, Manifest, Selector};
+use modelpack_transfer::{
+    Begin, Body, Cancelled, Committed, Sink, Source, Upload, VerifiedBlob, Verifier, blocking_cancellable, copy, verify_by_hash_states,
+};
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+};
 
 /// The result of a successful verification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,7 +44,7 @@ impl Modelpack {
     /// ```
     pub async fn verify(&self, place: &Place) -> Result<Verified> {
         let opened = self.open(place).await?;
-        let nowhere = Nowhere::default();
+        let nowhere = Nowhere { source: opened.source.clone(), blobs: AtomicUsize::new(0), bytes: AtomicU64::new(0) };
         let at = Selector::Digest(opened.manifest.digest().clone());
         opened.place.blame(copy(opened.source.as_ref(), &opened.manifest, &nowhere, &at, &self.copy_options()).await)?;
         Ok(Verified { digest: opened.manifest.digest().clone(), blobs: nowhere.blobs.load(Relaxed), bytes: nowhere.bytes.load(Relaxed) })
@@ -47,8 +52,9 @@ impl Modelpack {
 }
 
 /// A sink that verifies the written bytes and keeps nothing.
-#[derive(Default)]
 struct Nowhere {
+    /// What is verified. It may have hash states of a blob, by which all processors verify it.
+    source: Arc<dyn Source>,
     blobs: AtomicUsize,
     bytes: AtomicU64,
 }
@@ -59,29 +65,63 @@ impl Sink for Nowhere {
         false
     }
 
-    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, modelpack_transfer::Error> {
+    async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin, StoreError> {
         let blob = blob.expect("a copy gives the descriptor of every blob");
         self.blobs.fetch_add(1, Relaxed);
         self.bytes.fetch_add(blob.size, Relaxed);
-        Ok(Begin::Upload(Box::new(Verification(Verifier::of(blob)))))
+        let list = if blob.size >= HashStates::LEAST_SIZE { self.source.hash_states(blob).await } else { None };
+        Ok(Begin::Upload(Box::new(Verification { blob: blob.clone(), list, verifier: Verifier::of(blob), verified: None })))
     }
 
-    async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), modelpack_transfer::Error> {
+    async fn put_manifest(&self, _: &Selector, _: &Manifest) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
-struct Verification(Verifier);
+struct Verification {
+    blob: Descriptor,
+    list: Option<HashStates>,
+    verifier: Verifier,
+    verified: Option<VerifiedBlob>,
+}
+
+impl Verification {
+    async fn verify_in_order(&mut self, body: Body) -> Result<(), StoreError> {
+        let (verifier, read) = body.drain(self.verifier.clone(), |verifier, piece| verifier.update(&piece)).await;
+        self.verifier = verifier;
+        read
+    }
+}
 
 #[async_trait]
 impl Upload for Verification {
-    async fn write(&mut self, body: Body) -> Result<(), modelpack_transfer::Error> {
-        let (verifier, read) = body.drain(self.0.clone(), |verifier, piece| verifier.update(&piece)).await;
-        self.0 = verifier;
-        read
+    async fn write(&mut self, mut body: Body) -> Result<(), StoreError> {
+        let Some((file, list)) = body.file().cloned().zip(self.list.take()) else { return self.verify_in_order(body).await };
+        let (blob, progress, counted) = (self.blob.clone(), body.progress().cloned(), Arc::new(AtomicU64::new(0)));
+        // If the list is not true, what was counted is not counted again.
+        body = Body::from_file(file.clone());
+        let rest = progress.clone().map(|progress| (progress, counted.clone()));
+        let verify = move |cancelled: &Cancelled| {
+            let count = |len| {
+                cancelled.check(&file.path)?;
+                counted.fetch_add(len, Relaxed);
+                progress.iter().for_each(|progress| progress.moved(len));
+                Ok(())
+            };
+            verify_by_hash_states(&file, &blob, list, &count)
+        };
+        self.verified = blocking_cancellable(verify).await?;
+        if self.verified.is_none() {
+            self.verify_in_order(body).await?;
+            rest.iter().for_each(|(progress, counted)| progress.moved(self.blob.size.saturating_sub(counted.load(Relaxed))));
+        }
+        Ok(())
     }
 
-    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64), modelpack_transfer::Error> {
-        Ok(self.0.finish_as(expected)?.into_parts())
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<Committed, StoreError> {
+        match self.verified {
+            Some(verified) => Ok(verified.into()),
+            None => Ok(self.verifier.finish_as(expected)?.into()),
+        }
     }
 }

@@ -7,8 +7,8 @@ use crate::{
     unpack::{Occupied, occupied},
 };
 use modelpack_spec::{
-    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerKind, Manifest, Selector, annotation,
-    media_type,
+    Artifact, Config, Content, Descriptor, Digest, Encoding, FilePath, ImageManifest, Layer, LayerInput, LayerKind, Manifest, Selector,
+    annotation, media_type,
 };
 use modelpack_transfer::{CopyOptions, Error as StoreError, Overlay, Sink, Source, copy, for_each_concurrent, read_config};
 use serde_json::{Value, json};
@@ -69,7 +69,8 @@ pub async fn attach(
     let shared = |path: &FilePath| archives.iter().find(|archive| archive.only_file().is_none() && archive.files.contains(path));
     let mut overlay = Overlay::new(source);
     let (mut added, mut replaced, mut unchanged) = (Vec::new(), Vec::new(), Vec::new());
-    for (file, (digest, range)) in files.iter().zip(digested) {
+    for (file, (known, range)) in files.iter().zip(digested) {
+        let (digest, list) = (known.digest, known.hash_states.filter(|_| options.hash_states));
         if let Some(archive) = shared(&file.path) {
             return Err(Error::InArchive { path: file.path.clone(), layer: archive.name.clone() });
         }
@@ -82,7 +83,12 @@ pub async fn attach(
             unchanged.push(file.path.clone());
             continue;
         }
-        let mut layer = Standing::new(file, kind, digest, range.len);
+        let list = list.map(|list| {
+            let named = list.descriptor();
+            overlay.bytes(named.digest.clone(), list.bytes().to_vec());
+            named
+        });
+        let mut layer = Standing::new(file, kind, digest, list, range.len);
         overlay.file(layer.descriptor.digest.clone(), range);
         match place {
             Some(_) if !replace => return Err(Error::Attached { path: file.path.clone() }),
@@ -130,10 +136,10 @@ struct Standing {
 }
 
 impl Standing {
-    fn new(file: &PlannedFile, kind: LayerKind, digest: Digest, size: u64) -> Self {
+    fn new(file: &PlannedFile, kind: LayerKind, digest: Digest, hash_states: Option<Descriptor>, size: u64) -> Self {
         let layer = PlannedLayer { kind, ..PlannedLayer::of(file, Encoding::Raw) };
         let mut descriptor = Descriptor::new(layer.layer_type().to_string(), digest.clone(), size);
-        descriptor.annotations = layer.input(digest.clone(), None, size).annotations();
+        descriptor.annotations = LayerInput { hash_states, ..layer.input(digest.clone(), None, size) }.annotations();
         Self { descriptor, diff_id: digest, kind: Some(kind), path: Some(file.path.clone()), file: Some(file.path.clone()) }
     }
 

@@ -128,7 +128,19 @@ fn input(layer: &Layer) -> Result<LayerInput> {
         (None, None) => (LayerKind::WeightConfig, Some(true)),
     };
     let metadata = path.filter(|_| encoding == Encoding::Raw).map(|path| attributes(layer, path));
-    Ok(LayerInput { kind, encoding, digest: digest.clone(), diff_id: None, size: *size, path: path.cloned(), metadata, untested })
+    // The layer is not read, so nobody knows its hash states.
+    let hash_states = None;
+    Ok(LayerInput {
+        kind,
+        encoding,
+        digest: digest.clone(),
+        diff_id: None,
+        size: *size,
+        path: path.cloned(),
+        metadata,
+        untested,
+        hash_states,
+    })
 }
 
 /// Whether the kind of a layer was inferred from the name of its file, under today's or the older name of the annotation.

@@ -1,8 +1,8 @@
 //! Files with cached digests.
 
 use async_trait::async_trait;
-use modelpack_spec::Digest;
-use modelpack_store::{DigestCache, Settled, Stamp};
+use modelpack_spec::{Digest, HashStates};
+use modelpack_store::{DigestCache, Remembered, Settled, Stamp};
 use modelpack_transfer::{Body, Error, FileRange, OpenFile, Result, blocking};
 use std::{
     ops::Range,
@@ -13,7 +13,9 @@ use std::{
 /// returned unchanged.
 pub(crate) fn with_cache(file: Arc<dyn OpenFile>, cache: Option<&DigestCache>) -> Arc<dyn OpenFile> {
     match cache {
-        Some(cache) if file.here().is_some() => Arc::new(CachedFile { file, cache: cache.clone(), settled: Mutex::default() }),
+        Some(cache) if file.here().is_some() => {
+            Arc::new(CachedFile { file, cache: cache.clone(), settled: Mutex::default(), hash_states: Mutex::default() })
+        }
         _ => file,
     }
 }
@@ -23,6 +25,8 @@ struct CachedFile {
     cache: DigestCache,
     /// The state under which the cache may store the digest, if it does not have it.
     settled: Mutex<Option<Settled>>,
+    /// The hash states that the cache has.
+    hash_states: Mutex<Option<HashStates>>,
 }
 
 #[async_trait]
@@ -32,14 +36,22 @@ impl OpenFile for CachedFile {
         let (file, path, cache) = (range.file.clone(), range.path.clone(), self.cache.clone());
         let (known, settled) = blocking(move || {
             let stamp = Stamp::of(&file.metadata().map_err(Error::io("look at", path))?);
-            let known = cache.lookup(&stamp);
+            // A large file is hashed again if its hash states are not known, so that its layer is always the same.
+            let is_complete = |known: &Remembered| stamp.size() < HashStates::LEAST_SIZE || known.hash_states.is_some();
+            let known = cache.lookup(&stamp).filter(is_complete);
             // A digest may be stored only if the file was settled before it was hashed.
             let settled = if known.is_none() { cache.prepare(&file) } else { None };
             Ok::<_, Error>((known, settled))
         })
         .await?;
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = settled;
-        Ok(known)
+        let (digest, hash_states) = known.map(|known| (known.digest, known.hash_states)).unzip();
+        *self.hash_states.lock().unwrap_or_else(PoisonError::into_inner) = hash_states.flatten();
+        Ok(digest)
+    }
+
+    async fn hash_states(&self) -> Option<HashStates> {
+        self.hash_states.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Body> {
@@ -54,11 +66,12 @@ impl OpenFile for CachedFile {
         self.file.unchanged()
     }
 
-    async fn remember(&self, digest: &Digest) {
+    async fn remember(&self, digest: &Digest, hash_states: Option<&HashStates>) {
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(settled), Some(range)) = (settled, self.here()) else { return };
-        let (file, cache, digest) = (range.file.clone(), self.cache.clone(), digest.clone());
+        let (file, cache, known) =
+            (range.file.clone(), self.cache.clone(), Remembered { digest: digest.clone(), hash_states: hash_states.cloned() });
         // If the digest cannot be stored, the file is hashed again the next time.
-        let _ = blocking(move || cache.remember(&file, &settled, &digest)).await;
+        let _ = blocking(move || cache.remember(&file, &settled, &known)).await;
     }
 }

@@ -84,7 +84,17 @@ impl PlannedLayer {
             _ => None,
         };
         let untested = Some(self.files.iter().any(|file| file.inferred));
-        LayerInput { kind: self.kind, encoding: self.encoding, digest, diff_id, size, path: Some(self.path.clone()), metadata, untested }
+        LayerInput {
+            kind: self.kind,
+            encoding: self.encoding,
+            digest,
+            diff_id,
+            size,
+            path: Some(self.path.clone()),
+            metadata,
+            untested,
+            hash_states: None,
+        }
     }
 }
 

@@ -9,12 +9,13 @@ pub(crate) use tar::archive_len;
 use crate::{Description, PlannedFile, PlannedLayer, Result, StoredArchive, known_digests::with_cache, preview};
 use archive::pack_archive;
 use modelpack_spec::{
-    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Digest, Encoding, FileMetadata, LayerInput, Manifest,
+    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Encoding, FileMetadata, HashStates, LayerInput, Manifest,
     Selector, media_type,
 };
-use modelpack_store::DigestCache;
+use modelpack_store::{DigestCache, Remembered};
 use modelpack_transfer::{
-    Begin, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent, put_bytes,
+    Begin, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, VerifiedBlob, Verifier, for_each_concurrent,
+    put_bytes,
 };
 use std::sync::Arc;
 
@@ -32,12 +33,14 @@ pub struct PackOptions {
     pub connections: Arc<Connections>,
     /// The cache for digests of files.
     pub digest_cache: Option<DigestCache>,
+    /// Whether large layers name the lists of their hash states.
+    pub hash_states: bool,
 }
 
 impl Default for PackOptions {
-    /// One file after the other, without a cache.
+    /// One file after the other, without a cache, with hash states.
     fn default() -> Self {
-        Self { concurrency: 1, progress: Arc::default(), connections: Connections::default_limit(), digest_cache: None }
+        Self { concurrency: 1, progress: Arc::default(), connections: Connections::default_limit(), digest_cache: None, hash_states: true }
     }
 }
 
@@ -71,9 +74,14 @@ pub async fn pack(
             _ => pack_archive(layer, sink, options).await,
         }
     });
-    let built = artifact_of(description, stored.await?)?;
+    let (inputs, lists): (Vec<_>, Vec<_>) = stored.await?.into_iter().map(|stored| stored.named(options)).unzip();
+    let built = artifact_of(description, inputs)?;
     put_bytes(sink, media_type::CONFIG, built.config_bytes).await?;
     sink.put_manifest(at, &built.manifest).await?;
+    let lists: Vec<HashStates> = lists.into_iter().flatten().collect();
+    if sink.wants_hash_states() && !lists.is_empty() {
+        sink.put_hash_states(&built.manifest, &lists).await?;
+    }
     Ok(built.manifest)
 }
 
@@ -85,30 +93,53 @@ pub(crate) fn artifact_of(description: &Description, layers: impl IntoIterator<I
     Ok(annotations.fold(builder, |builder, (key, value)| builder.annotation(key, value)).build()?)
 }
 
-/// The digest of a local file, and the file.
-pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Result<(Digest, FileRange)> {
+/// A layer that the sink has, and its hash states, if they are known.
+struct Stored {
+    input: LayerInput,
+    hash_states: Option<HashStates>,
+}
+
+impl Stored {
+    /// The layer, which names the list of its hash states if `options` say so, and the list.
+    fn named(mut self, options: &PackOptions) -> (LayerInput, Option<HashStates>) {
+        let list = self.hash_states.filter(|_| options.hash_states);
+        self.input.hash_states = list.as_ref().map(HashStates::descriptor);
+        (self.input, list)
+    }
+}
+
+/// The digest of a local file, its hash states, and the file.
+pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Result<(Remembered, FileRange)> {
     let open = open(file, options).await?;
-    let digest = match open.digest().await? {
-        Some(digest) => digest,
+    let known = match known(&open).await? {
+        Some(known) => known,
         None => hash(&open, file.size, &options.progress.part(file.path.as_str(), file.size)).await?,
     };
-    open.remember(&digest).await;
+    open.remember(&known.digest, known.hash_states.as_ref()).await;
     let range = open.here().cloned().ok_or_else(|| Error::not_found(format!("{} on this machine", file.path)))?;
-    Ok((digest, range))
+    Ok((known, range))
+}
+
+/// What is known of the bytes of a file without reading them.
+async fn known(file: &Arc<dyn OpenFile>) -> Result<Option<Remembered>> {
+    match file.digest().await? {
+        Some(digest) => Ok(Some(Remembered { digest, hash_states: file.hash_states().await })),
+        None => Ok(None),
+    }
 }
 
 /// Writes the file of a raw layer, unless the sink has it.
-async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
+async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<Stored> {
     let open = open(file, options).await?;
-    let known = match open.digest().await? {
+    let known = match known(&open).await? {
         None if sink.wants_digest() => Some(hash(&open, file.size, &options.progress).await?),
         known => known,
     };
-    let blob = known.map(|digest| Descriptor::new(layer.layer_type().to_string(), digest, file.size));
-    let digest = match sink.begin(blob.as_ref()).await? {
+    let blob = known.as_ref().map(|known| Descriptor::new(layer.layer_type().to_string(), known.digest.clone(), file.size));
+    let stored = match sink.begin(blob.as_ref()).await? {
         Begin::Exists => {
             options.progress.skipped(file.size);
-            blob.expect("only a blob with a known digest can exist").digest
+            known.expect("only a blob with a known digest can exist")
         }
         Begin::Upload(mut upload) => {
             let body = open.read(0..file.size).await?.counted(options.progress.clone());
@@ -117,15 +148,17 @@ async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, op
             // better error.
             open.unchanged()?;
             written?;
-            upload.commit(blob.as_ref()).await?.0
+            let Committed { digest, hash_states, .. } = upload.commit(blob.as_ref()).await?;
+            // What is known of the origin of a file does not depend on what the sink has.
+            known.unwrap_or(Remembered { digest, hash_states })
         }
     };
-    open.remember(&digest).await;
-    Ok(layer.input(digest, None, file.size))
+    open.remember(&stored.digest, stored.hash_states.as_ref()).await;
+    Ok(Stored { input: layer.input(stored.digest, None, file.size), hash_states: stored.hash_states })
 }
 
 /// Transfers an existing archive with the layer's files, unless the sink has it.
-async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
+async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn Sink, options: &PackOptions) -> Result<Stored> {
     let blob = Descriptor::new(layer.layer_type().to_string(), archive.descriptor.digest.clone(), archive.descriptor.size);
     match sink.begin(Some(&blob)).await? {
         Begin::Exists => options.progress.skipped(blob.size),
@@ -134,14 +167,15 @@ async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn S
             upload.commit(Some(&blob)).await?;
         }
     }
-    Ok(layer.input(blob.digest, archive.diff_id.clone(), blob.size))
+    // Whether the archive is read depends on what the sink has, so it never gets hash states here.
+    Ok(Stored { input: layer.input(blob.digest, archive.diff_id.clone(), blob.size), hash_states: None })
 }
 
 async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenFile>> {
     Ok(with_cache(file.open().await?, options.digest_cache.as_ref()))
 }
 
-async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Digest> {
+async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Remembered> {
     let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
     let progress = progress.clone();
     let take = move |hashing: &mut Hashing, piece: Piece<'_>| {
@@ -152,7 +186,13 @@ async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> 
     let (hashing, read) = file.read(0..size).await?.drain(hashing, take).await;
     read?;
     file.unchanged()?;
-    Ok(hashing.finish().digest())
+    Ok(to_remember(hashing.finish().finish()?))
+}
+
+/// The digest and, of many bytes, the hash states.
+fn to_remember(verified: VerifiedBlob) -> Remembered {
+    let Committed { digest, hash_states, .. } = verified.into();
+    Remembered { digest, hash_states }
 }
 
 /// The attributes of a file, without times and owners.

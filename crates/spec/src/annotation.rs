@@ -24,6 +24,10 @@ pub const CONTEXT_LENGTH: &str = "dev.modelpack.context-length";
 /// The kind of adapter that the weights are, such as `lora`. This project's own key.
 pub const ADAPTER: &str = "dev.modelpack.adapter";
 
+/// The list of the hash states of a layer, as the JSON of a descriptor: see
+/// [`HashStates`](crate::HashStates). This project's own key.
+pub const HASH_STATES: &str = "dev.modelpack.hash-states";
+
 const CURRENT: &str = "org.cncf.model.";
 const OLDER: &str = "org.cnai.model.";
 

@@ -1,6 +1,7 @@
 //! Content digests, `algorithm:hex`. They are checked when they are parsed, so a digest is always
 //! safe to use as a file name.
 
+use crate::hash_states::{Boundaries, HashStates};
 use modelpack_hash::Sha256;
 use serde::{Deserialize, Serialize};
 use sha2::{
@@ -133,7 +134,10 @@ pub struct InvalidDigest(String);
 
 /// Computes a [`Digest`] piece by piece.
 #[derive(Clone)]
-pub struct Hasher(State);
+pub struct Hasher {
+    state: State,
+    boundaries: Option<Boundaries>,
+}
 
 #[derive(Clone)]
 enum State {
@@ -144,44 +148,124 @@ enum State {
 impl Hasher {
     /// A hasher that has not yet received bytes.
     pub fn new(algorithm: Algorithm) -> Self {
-        Self(match algorithm {
+        let state = match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
             Algorithm::Sha512 => State::Sha512(Sha512::new()),
-        })
+        };
+        Self { state, boundaries: None }
+    }
+
+    /// The same, which also notes what [`hash_states`](Self::hash_states) returns. It needs at most
+    /// 4 MiB of memory for this.
+    pub fn recording(algorithm: Algorithm) -> Self {
+        Self { boundaries: (algorithm == Algorithm::Sha256).then(Boundaries::record), ..Self::new(algorithm) }
+    }
+
+    /// A SHA-256 hasher that continues somewhere in a blob.
+    pub(crate) fn within(hasher: Sha256, boundaries: Boundaries) -> Self {
+        Self { state: State::Sha256(hasher), boundaries: Some(boundaries) }
     }
 
     /// The hash function.
     pub fn algorithm(&self) -> Algorithm {
-        match self.0 {
+        match self.state {
             State::Sha256(_) => Algorithm::Sha256,
             State::Sha512(_) => Algorithm::Sha512,
         }
     }
 
     /// Adds the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
+    pub fn update(&mut self, mut bytes: &[u8]) {
+        while let Some(now) = self.until_boundary().filter(|now| *now <= bytes.len()) {
+            let (before, after) = bytes.split_at(now);
+            self.add(before);
+            self.look_at_boundary();
+            bytes = after;
+        }
+        self.add(bytes);
+    }
+
+    /// Adds the next bytes of two streams. With SHA-256, this takes less time than one after the
+    /// other.
+    pub fn update_pair(one: &mut Self, mut bytes: &[u8], other: &mut Self, mut other_bytes: &[u8]) {
+        while let (State::Sha256(first), State::Sha256(second)) = (&mut one.state, &mut other.state) {
+            let limit = |boundaries: &Option<Boundaries>, count, len| {
+                boundaries.as_ref().map_or(len, |boundaries| boundaries.until_next(count).min(len as u64) as usize)
+            };
+            let len = limit(&one.boundaries, first.count(), bytes.len()).min(limit(&other.boundaries, second.count(), other_bytes.len()));
+            if len == 0 {
+                break;
+            }
+            Sha256::update_pair(first, &bytes[..len], second, &other_bytes[..len]);
+            (bytes, other_bytes) = (&bytes[len..], &other_bytes[len..]);
+            one.look_at_boundary();
+            other.look_at_boundary();
+        }
+        one.update(bytes);
+        other.update(other_bytes);
+    }
+
+    /// The states between the chunks of the bytes added, if it is [recording](Self::recording).
+    pub fn hash_states(&self) -> Option<HashStates> {
+        match &self.state {
+            State::Sha256(hasher) => self.boundaries.as_ref()?.recorded(hasher.count()),
+            State::Sha512(_) => None,
+        }
+    }
+
+    /// The states that were noted until now, if it is [recording](Self::recording) and they are those
+    /// after each 1 MiB.
+    pub fn noted_states(&self) -> Option<&[u8]> {
+        self.boundaries.as_ref()?.noted()
+    }
+
+    /// The same, as it was when it had noted `states` of all bytes that it has taken. If they cannot
+    /// be these, it notes nothing.
+    pub fn having_noted(self, states: Vec<u8>) -> Self {
+        let boundaries = match &self.state {
+            State::Sha256(hasher) => Boundaries::having_noted(states, hasher.count()),
+            State::Sha512(_) => None,
+        };
+        Self { boundaries, ..self }
+    }
+
+    /// Up to which byte of the blob with the digest `digest` the bytes added agree with the list
+    /// that made this hasher ([`HashStates::hasher`]): the end of a chunk. `None` if they do not
+    /// agree; then the list or the bytes are wrong.
+    pub fn agrees_up_to(&self, digest: &Digest) -> Option<u64> {
+        let (State::Sha256(hasher), Some(boundaries)) = (&self.state, &self.boundaries) else { return None };
+        let up_to = boundaries.agrees_up_to(hasher.count())?;
+        (up_to < hasher.count() || !boundaries.is_end_of_blob(up_to) || self.clone().finish() == *digest).then_some(up_to)
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        match &mut self.state {
             State::Sha256(hasher) => hasher.update(bytes),
             State::Sha512(hasher) => hasher.update(bytes),
         }
     }
 
-    /// Adds the next bytes of two streams. With SHA-256, this takes less time than one after the
-    /// other.
-    pub fn update_pair(one: &mut Self, bytes: &[u8], other: &mut Self, other_bytes: &[u8]) {
-        match (&mut one.0, &mut other.0) {
-            (State::Sha256(one), State::Sha256(other)) => Sha256::update_pair(one, bytes, other, other_bytes),
-            _ => {
-                one.update(bytes);
-                other.update(other_bytes);
-            }
+    /// After how many bytes a chunk ends.
+    fn until_boundary(&self) -> Option<usize> {
+        match (&self.state, &self.boundaries) {
+            (State::Sha256(hasher), Some(boundaries)) => usize::try_from(boundaries.until_next(hasher.count())).ok(),
+            _ => None,
+        }
+    }
+
+    /// Notes or compares the state, if it is one between two chunks.
+    fn look_at_boundary(&mut self) {
+        if let (State::Sha256(hasher), Some(boundaries)) = (&self.state, &mut self.boundaries)
+            && let Some(state) = hasher.state()
+        {
+            boundaries.look_at(hasher.count(), &state);
         }
     }
 
     /// The state after the bytes added, from which [`resume`](Self::resume) continues. It has at
     /// most 209 bytes, and is not secret.
     pub fn state(&self) -> Vec<u8> {
-        match &self.0 {
+        match &self.state {
             State::Sha256(hasher) => hasher.save(),
             State::Sha512(hasher) => hasher.serialize().to_vec(),
         }
@@ -190,16 +274,17 @@ impl Hasher {
     /// A hasher that has the bytes of an earlier [`state`](Self::state); `None` if that is not a
     /// state of this hash function. Whether the state belongs to certain bytes cannot be checked.
     pub fn resume(algorithm: Algorithm, state: &[u8]) -> Option<Self> {
-        Some(Self(match algorithm {
+        let state = match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::resume(state)?),
             Algorithm::Sha512 => State::Sha512(Sha512::deserialize(&SerializedState::<Sha512>::try_from(state).ok()?).ok()?),
-        }))
+        };
+        Some(Self { state, boundaries: None })
     }
 
     /// The digest of all bytes added.
     pub fn finish(self) -> Digest {
         let algorithm = self.algorithm();
-        let hex = match self.0 {
+        let hex = match self.state {
             State::Sha256(hasher) => hex(&hasher.finish()),
             State::Sha512(hasher) => hex(&hasher.finalize()),
         };

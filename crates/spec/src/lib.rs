@@ -13,6 +13,7 @@ mod config;
 mod descriptor;
 mod digest;
 mod docker_model;
+mod hash_states;
 pub mod json;
 mod lenient;
 mod licence;
@@ -37,6 +38,7 @@ pub use config::{Capabilities, Config, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Mode
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Hasher, InvalidDigest};
 pub use docker_model::DockerModel;
+pub use hash_states::{HashStates, hash_states_manifest};
 pub use manifest::{Document, ImageIndex, ImageManifest, InvalidManifest, MAX_MANIFEST_BYTES, Manifest};
 pub use media_type::{Encoding, LayerKind, LayerType};
 pub use modelkit::ModelKit;

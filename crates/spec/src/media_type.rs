@@ -18,6 +18,15 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// Media type of a Docker manifest list.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
+/// Media type of the list of the hash states of a blob, and `artifactType` of the manifest that has
+/// the lists of an artifact: see [`HashStates`](crate::HashStates). This project's own type.
+pub const HASH_STATES: &str = "application/vnd.modelpack.hash-states.v1";
+
+/// Media type of the config of a manifest that needs none, and the bytes of that config.
+pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// See [`EMPTY`].
+pub const EMPTY_BYTES: &[u8] = b"{}";
+
 /// `artifactType` of a KitOps ModelKit. Older ModelKits have no artifact type.
 pub const MODELKIT: &str = "application/vnd.kitops.modelkit.manifest.v1+json";
 /// Media type of a ModelKit's config: see [`ModelKit`](crate::ModelKit).

@@ -172,7 +172,7 @@ proptest! {
             let digest = Digest::of(path.as_str().as_bytes());
             let diff_id = matches!(encoding, Encoding::TarGzip | Encoding::TarZstd).then(|| Digest::of(b"tar"));
             let metadata = FileMetadata { name: path.file_name().to_owned(), size, mtime: "1970-01-01T00:00:00Z".to_owned(), ..FileMetadata::default() };
-            LayerInput { kind, encoding, digest, diff_id, size, path: Some(path), metadata: Some(metadata), untested: Some(untested) }
+            LayerInput { kind, encoding, digest, diff_id, size, path: Some(path), metadata: Some(metadata), untested: Some(untested), hash_states: None }
         }).collect();
         let built = layers.iter().cloned().fold(ArtifactBuilder::new(config), ArtifactBuilder::layer).build();
         // Paths that clash are refused. Any other artifact reads back as its input.

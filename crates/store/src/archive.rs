@@ -7,8 +7,8 @@ use crate::{
 use async_trait::async_trait;
 use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
 use modelpack_transfer::{
-    Begin, Body, Cancelled, Error, FileRange, Result, Sink, Source, Upload, Verifier, blocking, blocking_cancellable, verify_manifest,
-    verify_selected,
+    Begin, Body, Cancelled, Committed, Error, FileRange, Result, Sink, Source, Upload, Verifier, blocking, blocking_cancellable,
+    verify_manifest, verify_selected,
 };
 use std::{
     collections::HashMap,
@@ -301,13 +301,13 @@ impl Upload for ArchiveUpload {
         result
     }
 
-    async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+    async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<Committed> {
         let (mut state, verifier) = self.take()?;
-        let (digest, size) = verifier.finish_as(expected)?.into_parts();
+        let blob = verifier.finish_as(expected)?;
         blocking(move || {
-            state.close_entry(&blob_name(&digest)?, size)?;
-            state.blobs.insert(digest.clone(), size);
-            Ok((digest, size))
+            state.close_entry(&blob_name(blob.digest())?, blob.size())?;
+            state.blobs.insert(blob.digest().clone(), blob.size());
+            Ok(blob.into())
         })
         .await
     }

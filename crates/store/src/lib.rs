@@ -9,6 +9,6 @@ mod partial;
 
 pub use archive::{Archive, ArchiveWriter};
 pub use disk::{
-    BlobWriter, BrokenRepository, DigestCache, Entry, EntrySelector, Incomplete, Layout, Lease, Pruned, Referrers, ReferrersPage, Repaired,
-    RepairedRepository, Repository, Selected, Settled, Stamp, Store, StoredManifest, Untagged, Writeback,
+    BlobWriter, BrokenRepository, DigestCache, Entry, EntrySelector, Incomplete, Layout, Lease, Pruned, Referrers, ReferrersPage,
+    Remembered, Repaired, RepairedRepository, Repository, Selected, Settled, Stamp, Store, StoredManifest, Untagged, Writeback,
 };

@@ -1,7 +1,7 @@
 //! The contract of the seam as a test suite. Every implementation of [`Source`] and [`Sink`] runs it in its tests.
 
 use crate::{Begin, Body, Error, Sink, Source, put_bytes};
-use modelpack_spec::{Descriptor, Digest, ImageIndex, ImageManifest, Manifest, Selector, Tag};
+use modelpack_spec::{Descriptor, Digest, HashStates, ImageIndex, ImageManifest, Manifest, Selector, Tag, annotation, media_type};
 use std::collections::BTreeMap;
 
 /// Runs the whole suite on a repository that is empty at first, as read by `source` and written by `sink`.
@@ -21,6 +21,20 @@ pub async fn check(source: &dyn Source, sink: &dyn Sink) {
     of_a_tag_and_a_digest_the_digest_decides(source, sink).await;
     referrers_are_listed(source, sink).await;
     tags_are_listed(source).await;
+    a_list_of_hash_states_is_read_if_it_is_the_one_that_is_named(source, sink).await;
+}
+
+async fn a_list_of_hash_states_is_read_if_it_is_the_one_that_is_named(source: &dyn Source, sink: &dyn Sink) {
+    let list = HashStates::read(3 << 20, &[7; 64]).expect("its length is right");
+    let mut blob = Descriptor::of("x/x", b"a blob that need not be there");
+    blob.size = list.size();
+    assert_eq!(source.hash_states(&blob).await, None, "none is named");
+    blob.annotations.insert(annotation::HASH_STATES.to_owned(), HashStates::annotation(&list.descriptor()));
+    assert_eq!(source.hash_states(&blob).await, None, "it is not there, which is no error");
+    put_bytes(sink, media_type::HASH_STATES, list.bytes().to_vec()).await.expect("a list is a blob");
+    assert_eq!(source.hash_states(&blob).await, Some(list));
+    blob.size += 1 << 20;
+    assert_eq!(source.hash_states(&blob).await, None, "a list of a blob of another size");
 }
 
 fn tag(text: &str) -> Tag {
@@ -93,7 +107,7 @@ async fn blobs_come_back_whole_and_in_ranges(source: &dyn Source, sink: &dyn Sin
         if let Begin::Upload(mut upload) = sink.begin(known.then_some(&blob)).await.expect("an upload begins") {
             upload.write(Body::from_bytes(content.to_vec())).await.expect("bytes are taken");
             let committed = upload.commit(known.then_some(&blob)).await.expect("right bytes are committed");
-            assert_eq!(committed, (blob.digest.clone(), blob.size));
+            assert_eq!((&committed.digest, committed.size), (&blob.digest, blob.size));
         }
         assert!(matches!(sink.begin(Some(&blob)).await, Ok(Begin::Exists)), "a committed blob exists");
         let size = blob.size;

@@ -2,7 +2,7 @@
 
 use crate::{Attempt, Begin, Body, Connections, Error, Progress, Result, Sink, Source, Verifier, fetch, retried_if_damaged};
 use futures_util::{StreamExt, stream};
-use modelpack_spec::{Descriptor, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
+use modelpack_spec::{Descriptor, HashStates, MAX_CONFIG_BYTES, MAX_CONFIG_VALUES, Manifest, Selector, count_values};
 use std::{collections::HashSet, sync::Arc};
 
 /// How many levels of indexes an index may have below it.
@@ -65,7 +65,22 @@ async fn copy_tree(
     for blob in config {
         copy_blob(source, blob, sink, options).await?;
     }
-    sink.put_manifest(to, manifest).await
+    sink.put_manifest(to, manifest).await?;
+    if sink.wants_hash_states() {
+        let mut lists = Vec::new();
+        for layer in layers {
+            let named = HashStates::named_by(layer);
+            if let Some(list) = if named.is_some() { source.hash_states(layer).await } else { None }
+                && named == Some(list.descriptor())
+            {
+                lists.push(list);
+            }
+        }
+        if !lists.is_empty() {
+            sink.put_hash_states(manifest, &lists).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn copy_blob(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink, options: &CopyOptions) -> Result<()> {
@@ -96,7 +111,7 @@ async fn copy_blob_once(source: &dyn Source, blob: &Descriptor, sink: &dyn Sink,
 ///
 /// Fails with [`Error::Invalid`] if the blob has more than `limit` bytes, and with [`Error::WrongSize`] or [`Error::WrongDigest`] if its
 /// bytes are not those of the descriptor.
-pub async fn read_bytes(source: &dyn Source, blob: &Descriptor, limit: usize, what: &str) -> Result<Vec<u8>> {
+pub async fn read_bytes<S: Source + ?Sized>(source: &S, blob: &Descriptor, limit: usize, what: &str) -> Result<Vec<u8>> {
     let bytes = source.blob(blob, 0..blob.size).await?.collect(limit, what).await?;
     let mut verifier = Verifier::named(what, blob);
     verifier.update(&bytes)?;

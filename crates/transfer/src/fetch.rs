@@ -9,7 +9,7 @@ use futures_util::{
     StreamExt,
     stream::{FuturesUnordered, poll_fn},
 };
-use modelpack_spec::Descriptor;
+use modelpack_spec::{Descriptor, HashStates};
 use std::{
     sync::{
         Arc,
@@ -34,6 +34,11 @@ pub async fn fetch(
 ) -> Result<()> {
     let missing = upload.missing();
     progress.resumed(blob.size - missing.total());
+    if blob.size >= HashStates::LEAST_SIZE
+        && let Some(list) = source.hash_states(blob).await
+    {
+        upload.verify_by(list);
+    }
     let here = source.blob(blob, 0..0).await?;
     if here.file().is_some() {
         // It is on this machine, where nothing is gained by several readers of one file.
@@ -44,7 +49,9 @@ pub async fn fetch(
         return Ok(());
     }
     let by_ranges = AtomicBool::new(source.gives_ranges());
-    let mut plan = Plan::new(missing, if source.gives_ranges() { Order::Any } else { Order::Sequential });
+    let order = if source.gives_ranges() { Order::Any } else { Order::Sequential };
+    // Each range has whole chunks, which are verified while they arrive.
+    let mut plan = Plan::new(missing, order).aligned(HashStates::chunk_len(blob.size));
     let fetching = Fetching { source, blob, upload, connections, progress, by_ranges, answered: Notify::new() };
     let (mut running, mut failed) = (FuturesUnordered::new(), None);
     // Only the first answer shows whether the source gives ranges, so there is one connection until then.

@@ -14,7 +14,7 @@ pub use reader::{FileReader, FilesReader};
 
 use crate::{Body, FileRange, Result};
 use async_trait::async_trait;
-use modelpack_spec::{Digest, FilePath};
+use modelpack_spec::{Digest, FilePath, HashStates};
 use std::{ops::Range, sync::Arc};
 
 /// A file of a tree.
@@ -64,6 +64,11 @@ pub trait OpenFile: Send + Sync {
     /// A caller that computes the digest itself and calls [`remember`](Self::remember) asks this first.
     async fn digest(&self) -> Result<Option<Digest>>;
 
+    /// The hash states of all bytes, if they are known like the digest.
+    async fn hash_states(&self) -> Option<HashStates> {
+        None
+    }
+
     /// The bytes `range`, which ends at the size of the file or before.
     async fn read(&self, range: Range<u64>) -> Result<Body>;
 
@@ -78,9 +83,9 @@ pub trait OpenFile: Send + Sync {
         Ok(())
     }
 
-    /// Notes the digest of all bytes, which the caller computed, so that it is known next time.
-    async fn remember(&self, digest: &Digest) {
-        let _ = digest;
+    /// Notes the digest and the hash states of all bytes, which the caller computed, so that they are known next time.
+    async fn remember(&self, digest: &Digest, hash_states: Option<&HashStates>) {
+        let _ = (digest, hash_states);
     }
 }
 

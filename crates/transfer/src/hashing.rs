@@ -1,8 +1,8 @@
 //! Hashing the bytes of several blobs, two blobs at a time.
 //!
 //! To hash two streams together takes 30 % less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
-//! was received of a blob waits a moment for bytes of another blob, and the task that brings these hashes both. No thread waits: a piece that
-//! waits is in memory and on the disk already, and the next task of its blob hashes it, if no other blob comes.
+//! was received or read of a blob waits a moment in memory for bytes of another blob, and the task that brings these hashes both. No task
+//! waits for another blob: it goes on, and if no other blob comes, it hashes what waits with the next bytes of its own blob, or at the end.
 
 use crate::{FileRange, Result, Verifier, body::Piece};
 use bytes::Bytes;
@@ -113,12 +113,13 @@ impl Hashing {
         self.0.count.load(Relaxed)
     }
 
-    /// How many bytes it was given, if it is given all of them in order.
+    /// How many bytes it was given. Some of them may not be hashed yet.
     pub fn given(&self) -> u64 {
         self.0.given()
     }
 
-    /// Takes the next bytes: at once, or together with those of another blob. That there are more than promised is found at the end.
+    /// Takes the next bytes: at once, or later together with those of another blob. Of those that are taken later, it keeps at most 1 MiB and
+    /// one piece. That there are more than promised is found at the end.
     pub fn update(&self, piece: &Piece<'_>) {
         match piece.shared() {
             Some(_) => self.offer(self.given(), piece),

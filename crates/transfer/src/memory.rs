@@ -1,6 +1,6 @@
 //! A store in memory: the reference implementation of the seam, for tests and for small artifacts.
 
-use crate::{Begin, Body, Error, Result, Sink, Source, Upload, Verifier};
+use crate::{Begin, Body, Committed, Error, Result, Sink, Source, Upload, Verifier};
 use crate::{
     referrers::referrers_by_tag,
     verify::{verify_part, verify_selected},
@@ -111,12 +111,12 @@ impl Upload for MemoryUpload {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<Committed> {
         let named = self.expected.as_ref().or(expected);
         let mut verifier = named.map_or_else(|| Verifier::unknown(Algorithm::Sha256), Verifier::of);
         verifier.update(&self.bytes)?;
-        let (digest, size) = verifier.finish_as(expected)?.into_parts();
-        self.store.contents().blobs.insert(digest.clone(), self.bytes.into());
-        Ok((digest, size))
+        let blob = verifier.finish_as(expected)?;
+        self.store.contents().blobs.insert(blob.digest().clone(), self.bytes.into());
+        Ok(blob.into())
     }
 }

@@ -1,9 +1,9 @@
 //! An artifact that differs from another one in a few blobs: a source of the new blobs over the source of all others.
 
-use crate::{Body, FileRange, Result, Source, verify::verify_part};
+use crate::{Body, FileRange, Result, Source, named_hash_states, verify::verify_part};
 use async_trait::async_trait;
 use bytes::Bytes;
-use modelpack_spec::{Descriptor, Digest, Manifest, Selector, Tag};
+use modelpack_spec::{Descriptor, Digest, HashStates, Manifest, Selector, Tag};
 use std::{collections::HashMap, ops::Range};
 
 /// A [`Source`] with blobs of its own. All other blobs come from another source.
@@ -52,6 +52,13 @@ impl Source for Overlay<'_> {
                 Ok(Body::from_bytes(bytes.slice(at(range.start)..at(range.end))))
             }
             None => self.below.blob(blob, range).await,
+        }
+    }
+
+    async fn hash_states(&self, blob: &Descriptor) -> Option<HashStates> {
+        match named_hash_states(self, blob).await {
+            Some(list) => Some(list),
+            None => self.below.hash_states(blob).await,
         }
     }
 

@@ -1,31 +1,29 @@
 //! A blob of which some bytes are here.
 //!
 //! A partial blob is a file that has the length of the blob from the beginning, and a journal of the bytes that were written to
-//! it. Bytes are written in any order and by several tasks at once. They are hashed in order: by the task that wrote them if they are next,
-//! and otherwise they are read once more by whoever writes next. One task hashes while the others receive and write; none of them runs far
-//! ahead of it. When all bytes are there and the digest is right, the file becomes the blob.
+//! it. Bytes are written in any order and by several tasks at once. When all bytes are there and the digest is right, the file becomes the
+//! blob. How they are hashed is in `partial/hashed.rs`.
 //!
 //! If the owner ends before that, the bytes stay, and the next one continues: after an orderly end with the state of the hash function,
 //! otherwise by reading the bytes that are there. One process owns a partial blob at a time, which a lock on the file shows.
 
 mod directory;
+mod hashed;
 mod journal;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    Body, Cancelled, Error, FileRange, LARGE_FILE, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking,
-    blocking_cancellable,
-    body::Piece,
-    copy_hashed,
-    hashing::{Hashed, Hashing},
-    platform::{self, clone_file, start_writeback},
+    Body, Error, FileRange, LARGE_FILE, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
+    platform::{self, start_writeback},
+    verifier::ChunkVerifier,
 };
 use async_trait::async_trait;
 pub use directory::{Leftover, PartialDirectory};
+use hashed::{HashedWrite, InOrder};
 use journal::{Found, Journal};
-use modelpack_spec::Descriptor;
+use modelpack_spec::{Descriptor, Digest, HashStates};
 pub use session::{Mark, UploadSession};
 use std::{
     fs::File,
@@ -36,7 +34,7 @@ use std::{
     },
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -50,8 +48,6 @@ const SYNC: u64 = 256 << 20;
 const WRITEBACK: u64 = 32 << 20;
 /// How many bytes that others wrote a task hashes after each write of its own.
 const CATCH_UP: u64 = 1 << 20;
-/// If more bytes than these could be hashed already, tasks wait until they can hash, so that what is read once more is still in memory.
-const FAR_BEHIND: u64 = 64 << 20;
 /// How often a task that waits for the owner of a partial blob looks whether it has ended.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -90,7 +86,7 @@ impl PartialDirectory {
     pub fn begin(&self, blob: &Descriptor, what: &str) -> Result<Option<Partial>> {
         let name = self.name(&blob.digest);
         let Some(file) = self.own(&name)? else { return Ok(None) };
-        let (journal, Found { present, hashed, .. }) = match Journal::open(&self.0, &name, blob, &file)? {
+        let (journal, Found { present, hashed, agreed, .. }) = match Journal::open(&self.0, &name, blob, &file)? {
             Some((journal, found)) => (Some(journal), found),
             None => {
                 // A journal that was not for this file must not be found beside it later.
@@ -119,7 +115,10 @@ impl PartialDirectory {
             blob: blob.clone(),
             file: Arc::new(file),
             kept: Mutex::new(kept),
-            hashing: Hashing::new(verifier),
+            writing: Mutex::new(()),
+            in_order: InOrder::new(verifier),
+            chunks: OnceLock::new(),
+            agreed,
             is_over: AtomicBool::new(false),
         }))
     }
@@ -147,7 +146,14 @@ pub struct Partial {
     blob: Descriptor,
     file: Arc<File>,
     kept: Mutex<Kept>,
-    hashing: Hashing,
+    /// Held by the task that writes to the file.
+    writing: Mutex<()>,
+    /// Hashes the bytes in order, if there is no list of hash states or if it was refuted.
+    in_order: InOrder,
+    /// Verifies the bytes by a list of hash states.
+    chunks: OnceLock<ChunkVerifier>,
+    /// What an earlier owner found to agree with the list that has this digest.
+    agreed: Option<(Digest, Ranges)>,
     /// Whether it has become the blob, or was discarded.
     is_over: AtomicBool,
 }
@@ -196,12 +202,10 @@ impl Partial {
     /// Fails with [`Error::WrongSize`] if they go beyond the end of the blob, and with [`Error::Invalid`] if another task is writing some of
     /// the same bytes.
     pub fn write_blocking(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.write_piece(offset, bytes.into())
-    }
-
-    fn write_piece(&self, offset: u64, piece: Piece<'_>) -> Result<()> {
-        let is_new = self.store(offset, &piece)?;
-        self.hash(is_new.then_some((offset, piece)), CATCH_UP)
+        let mut write = HashedWrite::new(offset);
+        self.write_piece(&mut write, bytes.into())?;
+        self.finish_write(&mut write);
+        Ok(())
     }
 
     /// Writes all bytes of `body` at `offset`, like [`write_blocking`](Self::write_blocking). Returns how many these were.
@@ -213,13 +217,21 @@ impl Partial {
                 blocking_cancellable(move |cancelled| self.copy_large(&range, offset, progress.as_deref(), cancelled).map(|()| range.len));
             return copied.await;
         }
-        let write = move |at: &mut u64, piece: Piece<'_>| {
-            self.write_piece(*at, piece)?;
-            *at += piece.len() as u64;
-            Ok(())
-        };
-        let (end, written) = body.drain_in_place(offset, write).await;
-        written.map(|()| end - offset)
+        let this = self.clone();
+        let (mut write, written) = body.drain_in_place(HashedWrite::new(offset), move |write, piece| this.write_piece(write, piece)).await;
+        self.finish_write(&mut write);
+        written.map(|()| write.end() - offset)
+    }
+
+    /// From now on, chunks of the blob are verified by `list`, in any order. To be called before the first write. If the list is not one of
+    /// this blob, it is ignored; if it turns out to be wrong, the bytes are hashed in order after all.
+    pub fn verify_by(&self, list: HashStates) {
+        if let Some(chunks) = ChunkVerifier::new(&self.what, &self.blob, list) {
+            if let Some((_, agreed)) = self.agreed.as_ref().filter(|(digest, _)| *digest == chunks.list_digest()) {
+                chunks.restore(agreed);
+            }
+            let _ = self.chunks.set(chunks);
+        }
     }
 
     /// Checks that all bytes are here and are those of the blob; blocks.
@@ -227,13 +239,15 @@ impl Partial {
     /// Fails with [`Error::WrongSize`] if bytes are missing: then those that are here stay. Fails with [`Error::WrongDigest`] if the bytes
     /// are others: then all of them are discarded.
     pub fn verify(&self) -> Result<VerifiedBlob> {
-        let mut hashed = self.hashing.settle();
         let present = self.kept().present.total();
         if present < self.blob.size {
             return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: present });
         }
-        self.catch_up(&mut hashed, u64::MAX)?;
-        hashed.verifier().clone().finish().inspect_err(|_| self.discard())
+        self.verify_present().inspect_err(|error| {
+            if matches!(error, Error::WrongDigest { .. }) {
+                self.discard();
+            }
+        })
     }
 
     /// All bytes of its file, those that are not here included.
@@ -278,19 +292,32 @@ impl Partial {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the bytes that are not here yet. Returns whether none of them was here.
-    fn store(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+    /// Writes the bytes that are not here yet. Returns whether none of them was here. If that is so and another task is writing, this task
+    /// does something `meanwhile`: the kernel lets one task write to a file at a time, and lets the others spin.
+    fn store(&self, offset: u64, bytes: &[u8], meanwhile: impl FnOnce()) -> Result<bool> {
         let range = offset..offset.saturating_add(bytes.len() as u64);
         if range.end > self.blob.size {
             return Err(Error::WrongSize { what: self.what.clone(), expected: self.blob.size, found: range.end });
         }
         let missing = self.claim(range.clone())?;
+        let is_new = missing.total() == range.end - range.start;
+        let turn = match self.writing.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                if is_new {
+                    meanwhile();
+                }
+                self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
         let slice = |part: &Range<u64>| &bytes[(part.start - offset) as usize..(part.end - offset) as usize];
         let written = missing.iter().try_for_each(|part| self.file.write_all_at(slice(&part), part.start));
+        drop(turn);
         self.release(&missing, written.is_ok());
         written.map_err(Error::io("write", self.path()))?;
         self.record()?;
-        Ok(missing.total() == range.end - range.start)
+        Ok(is_new)
     }
 
     /// Claims the missing bytes of a range for this task, so that what is hashed is what was written.
@@ -357,66 +384,16 @@ impl Partial {
         journal.have(&std::mem::take(&mut kept.unrecorded)).map_err(Error::io("write the journal of", self.path()))?;
         Ok(journal)
     }
-
-    /// Hashes bytes that were just written, if they are the next ones, and at most `limit` that others wrote. If another task hashes, nothing
-    /// is done, unless hashing is far behind.
-    fn hash(&self, written: Option<(u64, Piece<'_>)>, limit: u64) -> Result<()> {
-        if let Some((offset, piece)) = written {
-            self.hashing.offer(offset, &piece);
-        }
-        let mut hashed = match self.hashing.try_lock() {
-            Some(hashed) => hashed,
-            None if self.kept().present.end_of_prefix() > self.hashing.count() + FAR_BEHIND => self.hashing.lock(),
-            None => return Ok(()),
-        };
-        self.catch_up(&mut hashed, limit)
-    }
-
-    /// Reads and hashes at most `limit` of the bytes that are here and come next.
-    fn catch_up(&self, hashed: &mut Hashed, limit: u64) -> Result<()> {
-        let len = self.kept().present.end_of_prefix();
-        if hashed.verifier().count() >= len {
-            return Ok(());
-        }
-        self.hashing.catch_up(hashed, &FileRange { file: self.file.clone(), path: self.path(), offset: 0, len }, limit)
-    }
-
-    /// Writes a large file, or shares its blocks. This thread reads and writes, and a second one hashes.
-    fn copy_large(&self, range: &FileRange, offset: u64, progress: Option<&Progress>, cancelled: &Cancelled) -> Result<()> {
-        if offset == 0 && range.len == self.blob.size && range.is_whole() && clone_file(&range.file, &self.file) {
-            let is_cloned = self.file.metadata().is_ok_and(|metadata| metadata.len() == range.len);
-            if is_cloned {
-                let whole = self.claim(0..range.len)?;
-                self.release(&whole, true);
-            } else {
-                self.file
-                    .set_len(0)
-                    .and_then(|()| platform::reserve(&self.file, self.blob.size))
-                    .map_err(Error::io("reserve room for", self.path()))?;
-            }
-        }
-        // A clone is hashed, and not its original: the clone is what is kept, and the original may change.
-        let is_cloned = self.missing().is_empty();
-        let source =
-            if is_cloned { FileRange { file: self.file.clone(), path: self.path(), offset: 0, len: range.len } } else { range.clone() };
-        let write = |at: u64, piece: &[u8]| {
-            cancelled.check(&range.path)?;
-            if !is_cloned {
-                self.store(offset + at, piece)?;
-            }
-            if let Some(progress) = progress {
-                progress.moved(piece.len() as u64);
-            }
-            Ok(())
-        };
-        copy_hashed(&source, write, |at, piece| self.hash(Some((offset + at, piece)), 0))
-    }
 }
 
 #[async_trait]
 impl RangedUpload for Arc<Partial> {
     fn missing(&self) -> Ranges {
         Partial::missing(self)
+    }
+
+    fn verify_by(&self, list: HashStates) {
+        Partial::verify_by(self, list);
     }
 
     async fn write_at(&self, offset: u64, body: Body) -> Result<()> {
@@ -435,8 +412,7 @@ impl Drop for Partial {
         }
         // Without these lines the next owner has to fetch or read a few bytes more.
         if let Ok(journal) = self.record_now(&mut kept) {
-            let hashed = self.hashing.settle();
-            let _ = journal.hashed(hashed.verifier().count(), hashed.verifier().hasher(), &self.file);
+            let _ = self.suspend_hashing(journal);
         }
     }
 }

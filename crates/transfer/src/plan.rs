@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 const SHORTEST: u64 = 8 * MIB;
 const LONGEST: u64 = 64 * MIB;
 
-/// Ranges end at a multiple of this, if the blob goes on.
+/// Ranges end at a multiple of this, if the blob goes on and nothing else is said.
 const ALIGNMENT: u64 = MIB;
 
 /// A shorter rest of a gap is fetched with the range before it: another request costs more time than it saves.
@@ -37,6 +37,7 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Plan {
     order: Order,
+    alignment: u64,
     /// What is neither there nor part of a fetch.
     missing: Ranges,
     under_way: Vec<Arc<Rest>>,
@@ -56,7 +57,12 @@ struct Rest(Mutex<Range<u64>>);
 impl Plan {
     /// A plan for these bytes.
     pub(crate) fn new(missing: Ranges, order: Order) -> Self {
-        Self { order, missing, under_way: Vec::new() }
+        Self { order, alignment: ALIGNMENT, missing, under_way: Vec::new() }
+    }
+
+    /// The same, whose ranges end at multiples of `alignment` bytes.
+    pub(crate) fn aligned(self, alignment: u64) -> Self {
+        Self { alignment, ..self }
     }
 
     /// The next bytes to fetch over a connection that is free. `connections` is how many are used at the same time.
@@ -69,11 +75,19 @@ impl Plan {
         let gap = self.missing.first()?;
         let length = self.length_of_ranges(connections);
         let is_whole = self.order == Order::Sequential || gap.end - gap.start < length + SHORTEST_REST;
-        let range = if is_whole { gap } else { gap.start..(gap.start + length) / ALIGNMENT * ALIGNMENT };
+        let range = if is_whole { gap } else { gap.start..self.end_of_range(gap.start, length).min(gap.end) };
         self.missing.remove(range.clone());
         let rest = Arc::new(Rest(Mutex::new(range)));
         self.under_way.push(rest.clone());
         Some(Fetch(rest))
+    }
+
+    /// The end of a range from `start` on of about this length.
+    fn end_of_range(&self, start: u64, length: u64) -> u64 {
+        match (start + length) / self.alignment * self.alignment {
+            end if end > start => end,
+            _ => (start + 1).checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX),
+        }
     }
 
     /// How long ranges are now. The fewer bytes are left, the shorter, so that all connections end at about the same time.
@@ -92,7 +106,7 @@ impl Plan {
     /// this fetch goes on to the end of what is missing, and the blob is fetched sequentially. For the fetches of later bytes that are under way,
     /// [`Fetch::advance`] returns 0 from now on.
     pub(crate) fn without_ranges(&mut self, fetch: &Fetch) {
-        let Self { order, missing, under_way } = self;
+        let Self { order, missing, under_way, .. } = self;
         *order = Order::Sequential;
         let mut this = fetch.0.lock();
         for other in under_way.iter().filter(|other| !Arc::ptr_eq(other, &fetch.0)) {

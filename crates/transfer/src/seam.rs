@@ -1,8 +1,8 @@
 //! The seam: where artifacts are read from and written to. Every place of artifacts is a [`Source`], a [`Sink`], or both.
 
-use crate::{Body, Ranges, Result};
+use crate::{Body, Ranges, Result, copy::read_bytes};
 use async_trait::async_trait;
-use modelpack_spec::{Descriptor, Digest, Manifest, Selector, Tag};
+use modelpack_spec::{Descriptor, Digest, HashStates, Manifest, Selector, Tag};
 use std::{ops::Range, sync::Arc};
 
 /// A repository that is read.
@@ -24,6 +24,14 @@ pub trait Source: Send + Sync {
     /// The bytes `range` of a blob. `0..blob.size` is all of it. A source does not verify them: the sink does.
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body>;
 
+    /// The list of hash states of a blob: the one that the annotations of `blob` name, if the source has that. `None` if there is none, or if it
+    /// cannot be read, because nothing depends on it.
+    ///
+    /// It has the digest that the annotation names. Whether it is true is not known.
+    async fn hash_states(&self, blob: &Descriptor) -> Option<HashStates> {
+        named_hash_states(self, blob).await
+    }
+
     /// The manifests that are listed as referrers of one of `subjects`, each once, without annotations. `None` if the source has no lists.
     ///
     /// Listed are the manifests whose `subject` is one of them, and what is in an index under [`Tag::of_referrers`]. The list is not verified:
@@ -37,6 +45,14 @@ pub trait Source: Send + Sync {
     async fn tags(&self) -> Result<Option<Vec<Tag>>> {
         Ok(None)
     }
+}
+
+/// The list of hash states that the annotations of `blob` name, if `source` has it as a blob.
+pub async fn named_hash_states<S: Source + ?Sized>(source: &S, blob: &Descriptor) -> Option<HashStates> {
+    let list = HashStates::named_by(blob)?;
+    let what = format!("the hash states of blob {}", blob.digest);
+    let bytes = read_bytes(source, &list, usize::try_from(list.size).ok()?, &what).await.ok()?;
+    HashStates::read(blob.size, &bytes)
 }
 
 /// A repository that is written.
@@ -58,6 +74,17 @@ pub trait Sink: Send + Sync {
     /// computed from what is written.
     async fn begin(&self, blob: Option<&Descriptor>) -> Result<Begin>;
 
+    /// Whether the lists of hash states of an artifact should be given to [`put_hash_states`](Sink::put_hash_states).
+    fn wants_hash_states(&self) -> bool {
+        false
+    }
+
+    /// Keeps the lists of hash states of an artifact that was written, for readers who ask for them by their digests.
+    async fn put_hash_states(&self, artifact: &Manifest, lists: &[HashStates]) -> Result<()> {
+        let _ = (artifact, lists);
+        Ok(())
+    }
+
     /// Writes a manifest, and sets the tag if `at` names one. The tag is set even if the sink holds the manifest already.
     ///
     /// Fails with [`WrongDigest`](crate::Error::WrongDigest) if `at` names another digest than the manifest's, and with
@@ -71,6 +98,17 @@ pub enum Begin {
     Exists,
     /// The sink needs the bytes.
     Upload(Box<dyn Upload>),
+}
+
+/// A blob that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its hash states, if it has at least [`HashStates::LEAST_SIZE`], and if its bytes were hashed here without an interruption.
+    pub hash_states: Option<HashStates>,
 }
 
 /// A blob that is being written.
@@ -89,11 +127,11 @@ pub trait Upload: Send {
     /// needs one write with an empty body.
     async fn write(&mut self, body: Body) -> Result<()>;
 
-    /// Makes the blob visible, and returns its digest and its size in bytes.
+    /// Makes the blob visible.
     ///
     /// Fails if the size or digest of what was written differs from `expected`, or from the descriptor that [`Sink::begin`] was given. What
     /// was written is discarded then, unless it is only too short and the sink keeps what it has.
-    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)>;
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<Committed>;
 }
 
 /// An upload of a known blob whose bytes may come in any order, from several tasks at the same time.
@@ -101,6 +139,9 @@ pub trait Upload: Send {
 pub trait RangedUpload: Send + Sync {
     /// The bytes that the sink lacks. It may have some from an earlier upload.
     fn missing(&self) -> Ranges;
+
+    /// Gives a list of hash states, which need not be true, to verify the bytes by. To be called before the first write.
+    fn verify_by(&self, list: HashStates);
 
     /// Writes all bytes of `body` at `offset`. If it fails or its future is dropped, the bytes that were written before stay.
     ///

@@ -1,7 +1,12 @@
 //! The bytes of a blob, hashed and counted as they come, and compared at the end with what was promised.
 
-use crate::{CHUNK, Error, FileRange, Result, verify::verify_blob};
-use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
+mod chunks;
+
+pub(crate) use chunks::ChunkVerifier;
+pub use chunks::verify_by_hash_states;
+
+use crate::{CHUNK, Committed, Error, FileRange, Result, verify::verify_blob};
+use modelpack_spec::{Algorithm, Descriptor, Digest, HashStates, Hasher};
 use std::sync::Arc;
 
 /// Hashes and counts the bytes of one blob on their way to the place where they are kept.
@@ -15,6 +20,7 @@ pub struct Verifier {
     count: u64,
 }
 
+#[derive(Debug)]
 struct Expected {
     /// What the blob is called in an error.
     what: String,
@@ -35,7 +41,7 @@ impl Verifier {
 
     /// For a blob of which nothing is known yet. Its bytes are hashed with `algorithm`.
     pub fn unknown(algorithm: Algorithm) -> Self {
-        Self { expected: None, hasher: Hasher::new(algorithm), count: 0 }
+        Self { expected: None, hasher: Hasher::recording(algorithm), count: 0 }
     }
 
     /// The same, after a hash function has taken so many of the first bytes, if there is one that has.
@@ -110,7 +116,8 @@ impl Verifier {
     ///
     /// Fails with [`Error::WrongSize`] or [`Error::WrongDigest`].
     pub fn finish(self) -> Result<VerifiedBlob> {
-        let blob = VerifiedBlob { digest: self.hasher.finish(), size: self.count };
+        let hash_states = if self.count >= HashStates::LEAST_SIZE { self.hasher.hash_states() } else { None };
+        let blob = VerifiedBlob { digest: self.hasher.finish(), size: self.count, hash_states };
         match self.expected.as_deref() {
             Some(Expected { what, blob: promised }) => blob.compare(what, promised),
             None => Ok(blob),
@@ -128,11 +135,13 @@ impl Verifier {
     }
 }
 
-/// Digest and size of bytes that a [`Verifier`] has taken to their end. Nothing else makes one.
+/// Digest and size of bytes that were verified to their end: by a [`Verifier`], or chunk by chunk. Nothing else makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedBlob {
     digest: Digest,
     size: u64,
+    /// True ones, of a blob of at least [`HashStates::LEAST_SIZE`].
+    hash_states: Option<HashStates>,
 }
 
 impl VerifiedBlob {
@@ -151,9 +160,15 @@ impl VerifiedBlob {
         self.size
     }
 
-    /// Digest and size, as [`Upload::commit`](crate::Upload::commit) returns them.
-    pub fn into_parts(self) -> (Digest, u64) {
-        (self.digest, self.size)
+    /// The hash states of its bytes, which are true, if they are [many](HashStates::LEAST_SIZE) and nothing interrupted the hash function.
+    pub fn hash_states(&self) -> Option<&HashStates> {
+        self.hash_states.as_ref()
+    }
+}
+
+impl From<VerifiedBlob> for Committed {
+    fn from(VerifiedBlob { digest, size, hash_states }: VerifiedBlob) -> Self {
+        Self { digest, size, hash_states }
     }
 }
 
@@ -173,7 +188,7 @@ mod tests {
             for (begun, committed) in [(true, false), (false, true), (true, true)] {
                 let verifier = if begun { Verifier::of(&blob) } else { Verifier::unknown(Algorithm::Sha256) };
                 let verified = given(verifier, pieces).unwrap().finish_as(committed.then_some(&blob)).unwrap();
-                assert_eq!(verified.into_parts(), (blob.digest.clone(), 8));
+                assert_eq!((verified.digest(), verified.size()), (&blob.digest, 8));
             }
         }
         let unknown = given(Verifier::unknown(Algorithm::Sha512), &[b"whatever"]).unwrap().finish().unwrap();

@@ -93,6 +93,7 @@ fn layer() -> impl Strategy<Value = LayerInput> {
             path: path.map(|path| path.parse().expect("a path")),
             metadata,
             untested,
+            hash_states: None,
         },
     )
 }

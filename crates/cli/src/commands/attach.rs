@@ -1,7 +1,7 @@
 //! `modelpack attach`: adds files to an artifact, or replaces them in it.
 
 use crate::{
-    args::TransferArgs,
+    args::{HashStatesArgs, TransferArgs},
     context::Context,
     failure::{Failure, Kind},
     text,
@@ -39,6 +39,8 @@ pub struct Args {
     force: bool,
     #[command(flatten)]
     transfer: TransferArgs,
+    #[command(flatten)]
+    hash_states: HashStatesArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -49,7 +51,7 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let files = args.files.iter().map(attachment).collect::<Result<Vec<_>, Failure>>()?;
     let options = AttachOptions::default().replace(args.force);
     let attach = async |m: &modelpack::Modelpack| m.attach(&args.source, &files, &args.target, &options).await;
-    let attached = context.transfer("attaching", &args.transfer, attach).await?;
+    let attached = context.transfer("attaching", &args.hash_states.of(args.transfer), attach).await?;
     let counts = [(&attached.added, "added"), (&attached.replaced, "replaced"), (&attached.unchanged, "already present")];
     let counts: Vec<String> =
         counts.iter().filter(|(files, _)| !files.is_empty()).map(|(files, word)| format!("{} {word}", files.len())).collect();

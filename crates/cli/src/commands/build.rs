@@ -2,7 +2,7 @@
 
 use super::pack::pack;
 use crate::{
-    args::{PackArgs, TransferArgs},
+    args::{HashStatesArgs, PackArgs, TransferArgs},
     context::Context,
     failure::Failure,
 };
@@ -30,6 +30,8 @@ pub struct Args {
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
+    hash_states: HashStatesArgs,
+    #[command(flatten)]
     pack: PackArgs,
 }
 
@@ -38,5 +40,5 @@ pub async fn run(mut args: Args, context: &Context) -> Result<(), Failure> {
         args.pack.plan.begin_with(LayerRule::all(Encoding::Tar));
     }
     let to = args.tag.map(|tag| if args.output_remote { tag.or_registry() } else { tag });
-    pack(&args.directory, to.as_ref(), &args.pack, !args.no_creation_time, &args.transfer, context).await
+    pack(&args.directory, to.as_ref(), &args.pack, !args.no_creation_time, &args.hash_states.of(args.transfer), context).await
 }

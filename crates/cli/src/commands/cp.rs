@@ -1,6 +1,11 @@
 //! `modelpack cp`: copies from any place to any other. `push` and `pull` also use this code.
 
-use crate::{args::TransferArgs, context::Context, failure::Failure, text};
+use crate::{
+    args::{HashStatesArgs, TransferArgs},
+    context::Context,
+    failure::Failure,
+    text,
+};
 use modelpack::{Copied, CopyReferrers, Modelpack, Place};
 use serde::Serialize;
 
@@ -24,6 +29,8 @@ pub struct Args {
     referrers: Option<bool>,
     #[command(flatten)]
     transfer: TransferArgs,
+    #[command(flatten)]
+    hash_states: HashStatesArgs,
 }
 
 /// The target format of a conversion.
@@ -33,6 +40,7 @@ enum Form {
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let transfer = args.hash_states.of(args.transfer);
     match args.form {
         None => {
             let referrers = match args.referrers {
@@ -40,11 +48,11 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
                 Some(true) => CopyReferrers::Always,
                 Some(false) => CopyReferrers::Never,
             };
-            copy("copying", &args.transfer, context, async |m| m.copy_with(&args.from, &args.to, referrers).await).await
+            copy("copying", &transfer, context, async |m| m.copy_with(&args.from, &args.to, referrers).await).await
         }
         Some(Form::Modelpack) => {
             let convert = async |m: &Modelpack| m.convert(&args.from, &args.to).await;
-            let converted = context.transfer("converting", &args.transfer, convert).await?;
+            let converted = context.transfer("converting", &transfer, convert).await?;
             for value in &converted.invalid_values {
                 context.output.note(&format!("left out: {value}"));
             }

@@ -2,7 +2,7 @@
 
 use super::{plan, scan};
 use crate::{
-    args::{PackArgs, TransferArgs, source},
+    args::{HashStatesArgs, PackArgs, TransferArgs, source},
     context::Context,
     failure::{Failure, Kind},
     text,
@@ -35,11 +35,13 @@ pub struct Args {
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
+    hash_states: HashStatesArgs,
+    #[command(flatten)]
     pack: PackArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
-    pack(&args.source, args.tag.as_ref(), &args.pack, true, &args.transfer, context).await
+    pack(&args.source, args.tag.as_ref(), &args.pack, true, &args.hash_states.of(args.transfer), context).await
 }
 
 /// Packs and prints the digest; without a destination, prints the plan. Uses SOURCE_DATE_EPOCH if

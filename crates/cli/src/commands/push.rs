@@ -2,7 +2,7 @@
 
 use super::{cp, pack::pack};
 use crate::{
-    args::{PackArgs, TransferArgs},
+    args::{HashStatesArgs, PackArgs, TransferArgs},
     context::Context,
     failure::{Failure, Kind},
 };
@@ -24,23 +24,26 @@ pub struct Args {
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
+    hash_states: HashStatesArgs,
+    #[command(flatten)]
     pack: PackArgs,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
+    let transfer = args.hash_states.of(args.transfer);
     match args.what.as_slice() {
         [directory, reference] => {
             let to = parse(reference)?.or_registry();
-            pack(directory.as_ref(), Some(&to), &args.pack, true, &args.transfer, context).await
+            pack(directory.as_ref(), Some(&to), &args.pack, true, &transfer, context).await
         }
-        [directory] if args.pack.dry_run => pack(directory.as_ref(), None, &args.pack, true, &args.transfer, context).await,
+        [directory] if args.pack.dry_run => pack(directory.as_ref(), None, &args.pack, true, &transfer, context).await,
         [directory] if Path::new(directory).is_dir() => {
             let failure = Failure::new(Kind::Usage, format!("{directory} is a directory, but no destination was given"));
             Err(failure.hint(format!("modelpack push {directory} registry.example.com/team/model:v1")))
         }
         [reference] if args.pack == PackArgs::default() => {
             let reference = parse(reference)?;
-            cp::copy("pushing", &args.transfer, context, async |m| m.push(&reference).await).await
+            cp::copy("pushing", &transfer, context, async |m| m.push(&reference).await).await
         }
         _ => Err(Failure::new(Kind::Usage, "flags for packing a directory cannot be used with an artifact in the store")
             .hint("modelpack push DIR REFERENCE packs and pushes")),

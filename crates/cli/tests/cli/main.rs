@@ -16,6 +16,7 @@ mod filter;
 mod foreign;
 mod full_disk;
 mod harness;
+mod hash_states;
 mod init;
 mod inspect;
 mod interrupt;

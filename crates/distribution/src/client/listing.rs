@@ -76,7 +76,7 @@ impl RemoteRepository {
     pub(super) async fn list_referrers(&self, subjects: &[Digest]) -> Result<Vec<Descriptor>> {
         let count = AtomicUsize::new(0);
         let lists = for_each_concurrent(LISTS_AT_ONCE, subjects, async |subject| {
-            let mut listed = self.referrers_by_api(subject).await?;
+            let mut listed = self.referrers_by_api(subject).await?.unwrap_or_default();
             listed.extend(referrers_by_tag(self, subject).await?);
             if count.fetch_add(listed.len(), Relaxed) + listed.len() > MAX_REFERRERS {
                 return Err(too_many(format!("the referrers of {self}@{subject}")));
@@ -87,8 +87,8 @@ impl RemoteRepository {
         Ok(lists.await?.into_iter().flatten().filter(|listed| seen.insert(listed.digest.clone())).collect())
     }
 
-    /// The referrers in the list of the registry. None if the registry has no referrers API.
-    async fn referrers_by_api(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    /// The referrers in the list of the registry. `None` if the registry has no referrers API.
+    pub(super) async fn referrers_by_api(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let what = format!("the referrers of {self}@{subject}");
         let list = List {
             registry: self.registry(),
@@ -116,13 +116,13 @@ impl RemoteRepository {
         };
         let read = list.pages(self.registry().url(&Route::Referrers(self.path.clone(), subject.clone())), take).await;
         match read {
-            Err(error) if pages == 0 && lacks_referrers(&error) => Ok(Vec::new()),
-            read => read.map(|()| referrers),
+            Err(error) if pages == 0 && lacks_referrers(&error) => Ok(None),
+            read => read.map(|()| Some(referrers)),
         }
     }
 
     /// Counts the manifests that belong to the one with `digest`: its referrers in the list of the registry (of a long list, those on the
-    /// first page), and the manifests under the tags that cosign uses. If the registry has no referrers API, the tag of the fallback is read.
+    /// first page, and without lists of hash states), and the manifests under the tags that cosign uses. If the registry has no referrers API, the tag of the fallback is read.
     ///
     /// No request is repeated after a failure, because the count is not essential. Fails if the referrers cannot be read. Tags of cosign that
     /// cannot be read are not counted.
@@ -143,7 +143,8 @@ impl RemoteRepository {
                 let bytes =
                     self.registry().origin.client().read_limited(response, MAX_PAGE_BYTES, &what).await.map_err(|failure| failure.error)?;
                 let list: ReferrersList = serde_json::from_slice(&bytes).map_err(|e| Error::Invalid { what, why: not_valid(&e) })?;
-                Ok(list.manifests.into_iter().flatten().map(|listed| listed.digest).collect())
+                let counts = |listed: &ListedReferrer| listed.artifact_type.as_deref() != Some(media_type::HASH_STATES);
+                Ok(list.manifests.into_iter().flatten().filter(counts).map(|listed| listed.digest).collect())
             }
             Err(error) if lacks_referrers(&error) => {
                 Ok(referrers_by_tag(self, digest).await?.into_iter().map(|listed| Some(listed.digest)).collect())

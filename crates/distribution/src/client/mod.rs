@@ -3,6 +3,7 @@
 //! Retries, redirects and logins, which every client needs, are in [`modelpack_http`]. Here is what registries add.
 
 mod auth;
+mod hash_states;
 mod listing;
 mod mirrored;
 mod open_uploads;
@@ -13,6 +14,7 @@ mod repository;
 mod scope;
 mod upload;
 
+pub use hash_states::KeepHashStates;
 pub use mirrored::MirroredRepository;
 pub use modelpack_http::{Authorities, Certificates, ClientOptions, Credentials, Login, Proxies, ProxyUrl, RetryOptions, Timeouts};
 pub use open_uploads::OpenUploads;

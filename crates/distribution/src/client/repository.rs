@@ -1,6 +1,7 @@
 //! A repository of a registry.
 
 use super::{
+    KeepHashStates,
     open_uploads::{Claim, OpenUploads},
     refusal::is_unsupported,
     registry::Registry,
@@ -15,7 +16,9 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE},
 };
 use modelpack_http::{Failure, Payload, Request, Resource, Response, Url, download};
-use modelpack_spec::{Descriptor, Digest, Document, ImageIndex, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type};
+use modelpack_spec::{
+    Descriptor, Digest, Document, HashStates, ImageIndex, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Selector, Tag, media_type,
+};
 use modelpack_transfer::{Begin, Body, Error, Result, Sink, Source, blocking, verify_bytes, verify_manifest};
 use std::{
     fmt,
@@ -39,6 +42,7 @@ pub struct RemoteRepository {
     mounts: Option<Mounts>,
     /// Where open upload sessions are remembered.
     uploads: Option<Arc<OpenUploads>>,
+    pub(super) hash_states: KeepHashStates,
 }
 
 /// Where blobs are mounted from.
@@ -52,7 +56,7 @@ struct Mounts {
 impl RemoteRepository {
     pub(super) fn new(registry: Arc<Registry>, name: &RepositoryName, uploads: Option<Arc<OpenUploads>>) -> Self {
         let path = RepositoryName::without_host(with_namespace(name).path()).expect("the path of a valid name is valid");
-        Self { registry, path, mounts: None, uploads }
+        Self { registry, path, mounts: None, uploads, hash_states: KeepHashStates::default() }
     }
 
     /// Mounts blobs from the repository `from` instead of sending them, if the registry allows it. Has no effect unless `from` is another
@@ -62,6 +66,11 @@ impl RemoteRepository {
         let is_other = from.host() == Some(&self.registry.name) && other != self.path;
         let mounts = is_other.then(|| Mounts { from: other, are_refused: Arc::default() });
         Self { mounts, ..self }
+    }
+
+    /// Sets when lists of hash states are kept beside an artifact that is written.
+    pub fn keeping_hash_states(self, hash_states: KeepHashStates) -> Self {
+        Self { hash_states, ..self }
     }
 
     /// Deletes a tag, or the manifest with this digest and all tags that point to it. If both are given, the tag is deleted if it points to
@@ -251,7 +260,7 @@ impl RemoteRepository {
         self.send_manifest(&at, &index).await.map(drop)
     }
 
-    async fn send_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<Response> {
+    pub(super) async fn send_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<Response> {
         let what = format!("{self}{at}");
         let media_type = HeaderValue::try_from(manifest.media_type());
         let media_type =
@@ -361,6 +370,14 @@ impl Sink for RemoteRepository {
             }
         }
         Ok(Begin::Upload(Box::new(RemoteUpload::begin(self.clone(), blob.cloned(), session).await?)))
+    }
+
+    fn wants_hash_states(&self) -> bool {
+        self.hash_states != KeepHashStates::Never
+    }
+
+    async fn put_hash_states(&self, artifact: &Manifest, lists: &[HashStates]) -> Result<()> {
+        self.keep_hash_states(artifact, lists).await
     }
 
     async fn put_manifest(&self, at: &Selector, manifest: &Manifest) -> Result<()> {

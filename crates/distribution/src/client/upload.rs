@@ -13,8 +13,8 @@ use super::{open_uploads::Claim, repository::RemoteRepository};
 use async_trait::async_trait;
 use bytes::Bytes;
 use modelpack_http::{Backoff, Failure, Response, Retry, UploadBody, shown};
-use modelpack_spec::{Algorithm, Descriptor, Digest};
-use modelpack_transfer::{Body, Error, Result, Upload, Verifier, blocking, verify_blob};
+use modelpack_spec::{Algorithm, Descriptor};
+use modelpack_transfer::{Body, Committed, Error, Result, Upload, Verifier, blocking, verify_blob};
 use recovery::{Failed, MIN_PART, Remedy, Sending, Standing, part_after_loss};
 use session::{Chunk, Sent, Session};
 use std::time::Duration;
@@ -447,20 +447,20 @@ impl Upload for RemoteUpload {
         }
     }
 
-    async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
-        let (digest, size) = match &self.written {
-            Written::Pieces(verifier) => verifier.clone().finish_as(expected)?.into_parts(),
+    async fn commit(mut self: Box<Self>, expected: Option<&Descriptor>) -> Result<Committed> {
+        let committed: Committed = match &self.written {
+            Written::Pieces(verifier) => verifier.clone().finish_as(expected)?.into(),
             Written::Blob(blob) => {
                 expected.map_or(Ok(()), |expected| verify_blob(&self.what, expected, &blob.digest, blob.size))?;
-                (blob.digest.clone(), blob.size)
+                Committed { digest: blob.digest.clone(), size: blob.size, hash_states: None }
             }
         };
         if let Written::Pieces(_) = self.written {
-            let blob = Descriptor::new("", digest.clone(), size);
-            self.send(&UploadBody::empty(), size, Some(&blob)).await?;
+            let blob = Descriptor::new("", committed.digest.clone(), committed.size);
+            self.send(&UploadBody::empty(), committed.size, Some(&blob)).await?;
             self.session = None;
         }
-        Ok((digest, size))
+        Ok(committed)
     }
 }
 

@@ -133,7 +133,7 @@ async fn a_blob_of_unknown_digest_is_streamed_and_named_afterwards() {
     let mut upload = begin(&server, None).await;
     upload.write(in_pieces(100_000)).await.unwrap();
     let committed = upload.commit(None).await.unwrap();
-    assert_eq!(committed, (blob().digest, LARGE as u64));
+    assert_eq!((committed.digest, committed.size), (blob().digest, LARGE as u64));
     assert_eq!(
         asked(&server),
         ["POST /v2/a/b/blobs/uploads/".into(), "PATCH /s?n=1".into(), format!("PUT {}", closing("/s?after=patch&"))]

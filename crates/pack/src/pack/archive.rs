@@ -1,30 +1,37 @@
 //! Archive layers: their bytes are produced while they are consumed, and can be produced again.
 
 use super::{
-    PackOptions,
+    PackOptions, Stored,
     encode::Encoder,
     tar::{TarWriter, archive_len},
+    to_remember,
 };
 use crate::{PlannedFile, PlannedLayer, Result};
-use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher, LayerInput};
-use modelpack_transfer::{Begin, Body, CHUNK, Error, FilesReader, Progress, Sink, blocking};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher};
+use modelpack_store::Remembered;
+use modelpack_transfer::{Begin, Body, CHUNK, Committed, Error, FilesReader, Hashing, Progress, Sink, Verifier, blocking};
 use std::{
     io::{self, Write},
     sync::{Arc, OnceLock},
 };
 
 /// Writes the files of a layer as an archive, unless the sink has it.
-pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions) -> Result<LayerInput> {
+pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions) -> Result<Stored> {
     let archive = Arc::new(Archive::new(layer));
     let media_type = layer.layer_type().to_string();
     let promised = match sink.wants_digest() {
-        true => Some(archive.hash(options).await?).map(|(digest, size)| Descriptor::new(media_type, digest, size)),
+        true => {
+            let (known, size) = archive.hash(options).await?;
+            Some((Descriptor::new(media_type, known.digest, size), known.hash_states))
+        }
         false => None,
     };
-    let (digest, size) = match sink.begin(promised.as_ref()).await? {
+    let (promised, known_states) = promised.unzip();
+    let Committed { digest, size, hash_states } = match sink.begin(promised.as_ref()).await? {
         Begin::Exists => {
             options.progress.skipped(layer.bytes());
-            promised.map(|blob| (blob.digest, blob.size)).expect("only a blob with a known digest can exist")
+            let blob = promised.expect("only a blob with a known digest can exist");
+            Committed { digest: blob.digest, size: blob.size, hash_states: None }
         }
         Begin::Upload(mut upload) => {
             let size = promised.as_ref().map(|blob| blob.size).or(layer.size());
@@ -39,7 +46,8 @@ pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options:
             upload.commit(promised.as_ref()).await?
         }
     };
-    Ok(layer.input(digest, archive.diff_id.get().cloned(), size))
+    let input = layer.input(digest, archive.diff_id.get().cloned(), size);
+    Ok(Stored { input, hash_states: known_states.flatten().or(hash_states) })
 }
 
 /// The files of an archive, and data from the first time that it was produced.
@@ -72,17 +80,18 @@ impl Archive {
         Body::from_producer(Arc::new(move |out| archive.write(len, out, |n| count(&progress, n))), size)
     }
 
-    /// The digest and size of the layer.
-    async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<(Digest, u64)> {
-        let state = (Hasher::new(Algorithm::Sha256), 0);
-        let hashed = self.body(None, options, Progress::hashed).drain(state, |(hasher, size), piece| {
-            hasher.update(&piece);
-            *size += piece.len() as u64;
+    /// The digest, the hash states and the size of the layer.
+    async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<(Remembered, u64)> {
+        let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
+        let hashed = self.body(None, options, Progress::hashed).drain(hashing, |hashing, piece| {
+            hashing.update(&piece);
             Ok(())
         });
-        let ((hasher, size), result) = hashed.await;
+        let (hashing, result) = hashed.await;
         result?;
-        Ok((hasher.finish(), size))
+        let verified = hashing.finish().finish()?;
+        let size = verified.size();
+        Ok((to_remember(verified), size))
     }
 
     fn write(&self, len: u64, out: &mut dyn Write, count: impl Fn(u64)) -> Result<(), Error> {

@@ -7,8 +7,10 @@ use super::{
     staging::{RESUMABLE, Staging},
 };
 use modelpack_spec::{Descriptor, Digest, FilePath, Layer};
-use modelpack_store::{DigestCache, Settled, Stamp};
-use modelpack_transfer::{Attempt, Body, Error, FileRange, Hashing, Result, Verifier, blocking, fetch, read_bytes, retried_if_damaged};
+use modelpack_store::{DigestCache, Remembered, Settled, Stamp};
+use modelpack_transfer::{
+    Attempt, Body, Committed, Error, FileRange, Hashing, Result, Verifier, blocking, fetch, read_bytes, retried_if_damaged,
+};
 use std::{
     fs::{File, Permissions},
     io::Write,
@@ -53,7 +55,7 @@ impl Unpacking<'_> {
             let metadata = file.metadata().map_err(Error::io("look at", destination.locate(&path)))?;
             let stamp = Stamp::of(&metadata);
             let known = cache.and_then(|cache| cache.lookup(&stamp));
-            Ok::<_, Error>(Some((file, stamp.size(), known)))
+            Ok::<_, Error>(Some((file, stamp.size(), known.map(|known| known.digest))))
         });
         let Some((found, size, known)) = looked.await? else { return Ok(Found::Nothing) };
         let is_same = size == blob.size
@@ -87,12 +89,13 @@ impl Unpacking<'_> {
         });
         let (hashing, result) = hashed.await;
         result?;
-        let digest = hashing.finish().digest();
+        let Committed { digest, hash_states, .. } = hashing.finish().finish()?.into();
+        let known = Remembered { digest, hash_states };
         blocking(move || {
             if let Some((settled, cache)) = prepared {
-                remember(&cache, &file, &settled, &digest);
+                remember(&cache, &file, &settled, &known);
             }
-            Ok(digest)
+            Ok(known.digest)
         })
         .await
     }
@@ -126,8 +129,9 @@ impl Unpacking<'_> {
                 whole = Some(Stamp::of(&file.metadata().map_err(Error::io("look at", &located))?));
                 staging.destination().place(partial.directory(), partial.name(), &path, force)
             });
-            let digest = verified?.into_parts().0;
-            Ok(Placed { path, whole: whole.expect("it was placed"), digest })
+            let verified = verified?;
+            let known = Remembered { digest: verified.digest().clone(), hash_states: verified.hash_states().cloned() };
+            Ok(Placed { path, whole: whole.expect("it was placed"), known })
         };
         blocking(place).await.map_err(|error| (error, is_resumed))
     }
@@ -145,7 +149,7 @@ impl Unpacking<'_> {
             staging.sync(&staged, &path)?;
             let metadata = staged.file.metadata().map_err(Error::io("look at", located))?;
             staging.rename(&staged.name, &path, force)?;
-            Ok(Placed { path, whole: Stamp::of(&metadata), digest })
+            Ok(Placed { path, whole: Stamp::of(&metadata), known: digest.into() })
         })
         .await
     }
@@ -155,22 +159,22 @@ impl Unpacking<'_> {
 pub(super) struct Placed {
     path: FilePath,
     whole: Stamp,
-    digest: Digest,
+    known: Remembered,
 }
 
 /// Caches the digests of written files. This call blocks. It is done for all files at the end,
 /// because the cache waits until a file has been unchanged for a moment, and by then most have.
 pub(super) fn remember_all(placed: &[Placed], destination: &Destination, cache: Option<&DigestCache>) {
     let Some(cache) = cache else { return };
-    for Placed { path, whole, digest } in placed {
+    for Placed { path, whole, known } in placed {
         let Ok(Some(file)) = destination.file(path) else { continue };
         if let Some(settled) = cache.prepare(&file).filter(|settled| settled.stamp().is_renamed(whole)) {
-            remember(cache, &file, &settled, digest);
+            remember(cache, &file, &settled, known);
         }
     }
 }
 
-fn remember(cache: &DigestCache, file: &File, settled: &Settled, digest: &Digest) {
+fn remember(cache: &DigestCache, file: &File, settled: &Settled, known: &Remembered) {
     // If the digest is not cached, the file is hashed again later.
-    let _ = cache.remember(file, settled, digest);
+    let _ = cache.remember(file, settled, known);
 }

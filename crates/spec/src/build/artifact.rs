@@ -2,8 +2,8 @@
 
 use super::{BuildError, ConfigBuilder};
 use crate::{
-    Config, Descriptor, Digest, Encoding, FileMetadata, FilePath, ImageManifest, LayerKind, LayerType, Manifest, UnknownFields, annotation,
-    media_type,
+    Config, Descriptor, Digest, Encoding, FileMetadata, FilePath, HashStates, ImageManifest, LayerKind, LayerType, Manifest, UnknownFields,
+    annotation, media_type,
     path::PathSet,
     value::{is_date_time, is_media_type},
 };
@@ -34,11 +34,13 @@ pub struct LayerInput {
     /// `Some(true)` if `kind` was inferred from a name, `Some(false)` if a person gave it, `None`
     /// to write no annotation.
     pub untested: Option<bool>,
+    /// The list of the layer's hash states: see [`HashStates::descriptor`].
+    pub hash_states: Option<Descriptor>,
 }
 
 impl LayerInput {
-    /// The annotations that depend on this layer alone: path, attributes, `untested`, and the title
-    /// of a raw file.
+    /// The annotations that depend on this layer alone: path, attributes, `untested`, hash states,
+    /// and the title of a raw file.
     pub fn annotations(&self) -> BTreeMap<String, String> {
         let path = self.path.as_ref().map(FilePath::to_string);
         let json = |metadata| serde_json::to_string(metadata).expect("metadata has string keys only, so it always serialises");
@@ -47,6 +49,7 @@ impl LayerInput {
             (annotation::FILEPATH, path),
             (annotation::FILE_METADATA, self.metadata.as_ref().map(json)),
             (annotation::MEDIATYPE_UNTESTED, self.untested.map(|untested| untested.to_string())),
+            (annotation::HASH_STATES, self.hash_states.as_ref().map(HashStates::annotation)),
         ];
         pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
     }
@@ -265,6 +268,7 @@ mod tests {
             path: Some(path),
             metadata: Some(metadata),
             untested: Some(true),
+            hash_states: None,
         }
     }
 

@@ -9,8 +9,8 @@ use super::{
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest};
 use modelpack_transfer::{
-    Body, Cancelled, Error, FileRange, Hashing, LARGE_FILE, Piece, Progress, Result, Upload, VerifiedBlob, Verifier, copy_hashed,
-    platform::clone_file,
+    Body, Cancelled, Committed, Error, FileRange, Hashing, LARGE_FILE, Piece, Progress, Result, Upload, VerifiedBlob, Verifier,
+    copy_hashed, platform::clone_file,
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -153,10 +153,10 @@ impl Upload for BlobWriter {
         result
     }
 
-    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<Committed> {
         let expected = expected.cloned();
         let committed = modelpack_transfer::blocking(move || self.commit_blocking(expected.as_ref())).await?;
-        Ok(committed.into_parts())
+        Ok(committed.into())
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     digest_cache::Stamp,
     lock::{self, Lease},
 };
-use modelpack_spec::{Algorithm, Digest, Hasher};
+use modelpack_spec::{Algorithm, Digest, HashStates, Hasher};
 use modelpack_transfer::{Error, FileRange, PartialDirectory, Result, VerifiedBlob};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
@@ -24,6 +24,8 @@ pub(super) struct Blobs {
     pub(super) ingest: PathBuf,
     /// Where known blobs lie until all their bytes are there, and how the names of their files begin.
     pub(super) partials: (PathBuf, &'static str),
+    /// Where the lists of hash states of large blobs lie. `None` if they are not kept.
+    pub(super) hash_states: Option<PathBuf>,
     /// A lock: shared while a blob is added or linked, exclusive while blobs are collected. `None` if nothing is ever collected.
     pub(super) lock: Option<PathBuf>,
 }
@@ -115,7 +117,36 @@ impl Blobs {
             renamed => renamed,
         }
         .map_err(Error::io("rename into place", &path))?;
-        sync_directory(&parent)
+        sync_directory(&parent)?;
+        if let Some(list) = blob.hash_states() {
+            self.keep_hash_states(digest, list);
+        }
+        Ok(())
+    }
+
+    /// Keeps the hash states of a blob that is here. If this fails, or the list is lost, the blob is only verified more slowly.
+    fn keep_hash_states(&self, digest: &Digest, list: &HashStates) {
+        let Some((directory, path)) = self.hash_states.as_ref().zip(self.hash_states_path(digest)) else { return };
+        let has_list = || fs::metadata(&path).is_ok_and(|metadata| metadata.len() == list.bytes().len() as u64);
+        if !has_list() && fs::create_dir_all(directory).is_ok() {
+            let temporary = directory.join(format!("{TEMPORARY}{}", random_name()));
+            let _ = fs::write(&temporary, list.bytes()).and_then(|()| fs::rename(&temporary, &path)).inspect_err(|_| {
+                let _ = fs::remove_file(&temporary);
+            });
+        }
+    }
+
+    /// The hash states of a blob of `size` bytes, if they were kept. Whether they are still true is not known.
+    pub(super) fn hash_states(&self, digest: &Digest, size: u64) -> Option<HashStates> {
+        let list = FileRange::open(&self.hash_states_path(digest)?).ok()?;
+        if list.len != HashStates::list_len(size) {
+            return None;
+        }
+        HashStates::read(size, &list.read().ok()?)
+    }
+
+    fn hash_states_path(&self, digest: &Digest) -> Option<PathBuf> {
+        (digest.algorithm() == Algorithm::Sha256).then(|| Some(self.hash_states.as_ref()?.join(digest.hex())))?
     }
 }
 

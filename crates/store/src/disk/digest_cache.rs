@@ -8,8 +8,8 @@ use super::{
     blobs::{TEMPORARY, random_name},
     settled::Settled,
 };
-use modelpack_spec::Digest;
-use modelpack_transfer::{CHUNK, Error, Result, platform::boot_id};
+use modelpack_spec::{Digest, HashStates};
+use modelpack_transfer::{CHUNK, Error, FileRange, Result, platform::boot_id};
 use std::{
     fs::{self, File, Metadata},
     os::unix::fs::MetadataExt,
@@ -17,10 +17,28 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// An entry has a line of text, and the hash states of a large file after it.
+const MAX_ENTRY: u64 = (2 << 20) + 1024;
+
 /// Digests by device, inode, size, modification time and change time.
 #[derive(Clone, Debug)]
 pub struct DigestCache {
     directory: PathBuf,
+}
+
+/// What is remembered of the content of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its hash states, if it is large enough to have them and they are known.
+    pub hash_states: Option<HashStates>,
+}
+
+impl From<Digest> for Remembered {
+    fn from(digest: Digest) -> Self {
+        Self { digest, hash_states: None }
+    }
 }
 
 /// What identifies the content of a file as long as nobody changes it.
@@ -80,11 +98,15 @@ impl DigestCache {
         Self { directory }
     }
 
-    /// The digest of the file with this stamp, if it was remembered; blocks.
-    pub fn lookup(&self, stamp: &Stamp) -> Option<Digest> {
-        let text = fs::read_to_string(self.path(stamp)?).ok()?;
-        let (entry, digest) = text.trim_end().rsplit_once(' ')?;
-        (entry == line(stamp)?).then(|| digest.parse().ok()).flatten()
+    /// What was remembered of the file with this stamp; blocks.
+    pub fn lookup(&self, stamp: &Stamp) -> Option<Remembered> {
+        let entry = FileRange::open(&self.path(stamp)?).ok().filter(|entry| entry.len <= MAX_ENTRY)?.read().ok()?;
+        let end = entry.iter().position(|byte| *byte == b'\n')?;
+        let (of, digest) = str::from_utf8(&entry[..end]).ok()?.rsplit_once(' ')?;
+        let digest = (of == line(stamp)?).then(|| digest.parse().ok()).flatten()?;
+        // An entry without a list, or with an incomplete one, still has the digest.
+        let list = Some(&entry[end + 1..]).filter(|list| !list.is_empty());
+        Some(Remembered { digest, hash_states: list.and_then(|list| HashStates::read(stamp.size, list)) })
     }
 
     /// Prepares to remember the digest of `file`, which is open for reading only. To be called before the file is hashed. Blocks for a few
@@ -96,9 +118,9 @@ impl DigestCache {
         if size >= CHUNK as u64 { Settled::of(file) } else { None }
     }
 
-    /// Remembers the digest of `file`, which was hashed after it was found to be settled; blocks. A file that has changed since then is not
-    /// remembered.
-    pub fn remember(&self, file: &File, settled: &Settled, digest: &Digest) -> Result<()> {
+    /// Remembers the digest and the hash states of `file`, which was hashed after it was found to be settled; blocks. A file that has changed
+    /// since then is not remembered.
+    pub fn remember(&self, file: &File, settled: &Settled, known: &Remembered) -> Result<()> {
         let stamp = settled.stamp();
         let Some((path, line)) = self.path(stamp).zip(line(stamp)) else { return Ok(()) };
         let now = file.metadata().map_err(Error::io("look at a file before remembering it in", &path))?;
@@ -107,7 +129,9 @@ impl DigestCache {
         }
         let temporary = self.directory.join(format!("{TEMPORARY}{}", random_name()));
         // If an entry is lost or incomplete, the file is only hashed once more. So nothing is synced.
-        fs::write(&temporary, format!("{line} {digest}\n")).map_err(Error::io("write", &temporary))?;
+        let mut entry = format!("{line} {}\n", known.digest).into_bytes();
+        entry.extend(known.hash_states.iter().flat_map(HashStates::bytes));
+        fs::write(&temporary, entry).map_err(Error::io("write", &temporary))?;
         fs::rename(&temporary, &path).map_err(Error::io("rename into place", path))
     }
 
@@ -146,7 +170,7 @@ mod tests {
     }
 
     fn known(cache: &DigestCache, path: &Path) -> Option<Digest> {
-        cache.lookup(&Stamp::of(&fs::metadata(path).unwrap()))
+        cache.lookup(&Stamp::of(&fs::metadata(path).unwrap())).map(|known| known.digest)
     }
 
     /// The result of [`DigestCache::prepare`]. Prints a line and returns `None` if the file system is not trusted.
@@ -164,7 +188,7 @@ mod tests {
         let file = File::open(&path).unwrap();
         let Some(before) = settled(&cache, &file) else { return };
         assert_eq!(known(&cache, &path), None);
-        cache.remember(&file, &before, &digest()).unwrap();
+        cache.remember(&file, &before, &digest().into()).unwrap();
         assert_eq!(known(&cache, &path), Some(digest()));
 
         let modified = file.metadata().unwrap().modified().unwrap();
@@ -173,7 +197,7 @@ mod tests {
         writer.write_all(b"x").unwrap();
         writer.set_modified(modified).unwrap();
         assert_eq!(known(&cache, &path), None);
-        cache.remember(&file, &before, &Digest::of(b"stale")).unwrap();
+        cache.remember(&file, &before, &Digest::of(b"stale").into()).unwrap();
         assert_eq!(known(&cache, &path), None);
     }
 

@@ -207,7 +207,7 @@ impl<R: Fn(&Descriptor) -> Result<Manifest>> Entries<'_, R> {
                 _ if is_cosign_referrer(entry) && name_of(entry) == name => {
                     referrers.insert(entry.digest.clone());
                 }
-                _ if (self.read)(entry).is_ok_and(|manifest| manifest.subject().is_some_and(|subject| subject.digest == *digest)) => {
+                _ if (self.read)(entry).is_ok_and(|manifest| counts_as_referrer(&manifest, digest)) => {
                     referrers.insert(entry.digest.clone());
                 }
                 _ => {}
@@ -308,6 +308,12 @@ impl Layout {
         })
         .await
     }
+}
+
+/// Whether a manifest refers to the one with this digest, and is more than a list of hash states, which is made anew where it is missing.
+fn counts_as_referrer(manifest: &Manifest, digest: &Digest) -> bool {
+    let is_list = manifest.descriptor().artifact_type.as_deref() == Some(media_type::HASH_STATES);
+    !is_list && manifest.subject().is_some_and(|subject| subject.digest == *digest)
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ use super::{
     reserve::Reserve,
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
+use modelpack_spec::{Algorithm, Descriptor, Digest, HashStates, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Selector, Tag};
 use modelpack_transfer::{
-    Begin, Body, Error, FileRange, Progress, Result, Sink, Source, Verifier, blocking, verify_selected, wait_for_owner,
+    Begin, Body, Error, FileRange, Progress, Result, Sink, Source, Verifier, blocking, named_hash_states, verify_selected, wait_for_owner,
 };
 use std::{
     fs, io,
@@ -78,6 +78,7 @@ impl Layout {
             directory: directory.join("blobs"),
             ingest: directory.to_owned(),
             partials: (directory.to_owned(), PARTIAL),
+            hash_states: None,
             lock: None,
         };
         Self(Arc::new(Inner {
@@ -473,6 +474,14 @@ impl Source for Layout {
             Ok(Body::from_file(this.open_blob(&blob.digest)?.slice(range, &blob, &what)?))
         })
         .await
+    }
+
+    async fn hash_states(&self, blob: &Descriptor) -> Option<HashStates> {
+        let (blobs, digest, size) = (self.0.blobs.clone(), blob.digest.clone(), blob.size);
+        match blocking(move || blobs.hash_states(&digest, size)).await {
+            Some(kept) => Some(kept),
+            None => named_hash_states(self, blob).await,
+        }
     }
 
     async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {

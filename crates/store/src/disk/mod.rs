@@ -28,7 +28,7 @@ mod store;
 mod writeback;
 
 pub use blob_writer::BlobWriter;
-pub use digest_cache::{DigestCache, Stamp};
+pub use digest_cache::{DigestCache, Remembered, Stamp};
 pub(crate) use entries::{Entries, written_name};
 pub use entries::{Entry, EntrySelector, Selected};
 pub(crate) use index::Index;

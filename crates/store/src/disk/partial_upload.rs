@@ -2,8 +2,8 @@
 
 use super::{blobs::Blobs, links::Links};
 use async_trait::async_trait;
-use modelpack_spec::{Descriptor, Digest};
-use modelpack_transfer::{Body, Partial, RangedUpload, Result, Upload, VerifiedBlob, blocking, verify_blob};
+use modelpack_spec::Descriptor;
+use modelpack_transfer::{Body, Committed, Partial, RangedUpload, Result, Upload, VerifiedBlob, blocking, verify_blob};
 use std::sync::Arc;
 
 /// A known blob that is being written to a store on disk.
@@ -40,11 +40,11 @@ impl Upload for PartialUpload {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<(Digest, u64)> {
+    async fn commit(self: Box<Self>, expected: Option<&Descriptor>) -> Result<Committed> {
         let blob = self.partial.blob();
         if let Some(expected) = expected {
             verify_blob(&format!("blob {}", blob.digest), expected, &blob.digest, blob.size)?;
         }
-        Ok(blocking(move || self.commit_blocking()).await?.into_parts())
+        Ok(blocking(move || self.commit_blocking()).await?.into())
     }
 }

@@ -131,6 +131,7 @@ impl Store {
             // A directory that cannot be listed may hold a link to any blob.
             return Ok(());
         }
+        let sha256 = pool.directory.join(Algorithm::Sha256.name());
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             for (path, size) in files(&pool.directory.join(algorithm.name()))? {
                 let hex = path.file_name().unwrap_or_default().to_string_lossy();
@@ -145,6 +146,10 @@ impl Store {
             }
         }
         pruned.blobs.sort();
+        if let Some(directory) = pool.hash_states.as_ref().filter(|_| !dry_run) {
+            let of_no_blob = |(path, _): &(PathBuf, u64)| path.file_name().is_some_and(|hex| !sha256.join(hex).exists());
+            files(directory)?.iter().filter(|file| of_no_blob(file)).for_each(|(path, _)| drop(fs::remove_file(path)));
+        }
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::{
     store::Inner as StoreInner,
 };
 use async_trait::async_trait;
-use modelpack_spec::{Algorithm, Descriptor, Digest, Manifest, RepositoryName, Selector, Tag};
+use modelpack_spec::{Algorithm, Descriptor, Digest, HashStates, Manifest, RepositoryName, Selector, Tag};
 use modelpack_transfer::{Begin, Body, Error, Progress, Result, Sink, Source, Verifier, blocking};
 use std::{collections::BTreeSet, fs, io, ops::Range, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -219,6 +219,10 @@ impl Source for Repository {
 
     async fn blob(&self, blob: &Descriptor, range: Range<u64>) -> Result<Body> {
         self.layout.blob(blob, range).await
+    }
+
+    async fn hash_states(&self, blob: &Descriptor) -> Option<HashStates> {
+        self.layout.hash_states(blob).await
     }
 
     async fn referrers(&self, subjects: &[Digest]) -> Result<Option<Vec<Descriptor>>> {

@@ -7,6 +7,7 @@
 //! partials/                    known blobs of which some bytes are there, and upload sessions of a registry, each with a journal; locked by
 //!                              its writer
 //! uploads/                     open upload sessions of registries, so that a push that was interrupted continues (the client writes these)
+//! hash-states/<hex>            the hash states of a large blob of the pool, by which all processors verify it at once; it need not be there
 //! digests/                     digests of files outside the store that were read before
 //! lock                         held shared to add a blob, exclusively to collect
 //! reserve                      what deletes need on a full disk
@@ -77,6 +78,7 @@ impl Store {
             directory: root.join("blobs"),
             ingest: root.join("ingest"),
             partials: (root.join("partials"), ""),
+            hash_states: Some(root.join("hash-states")),
             lock: Some(root.join("lock")),
         };
         let (digests, reserve) = (DigestCache::at(root.join(DIGESTS)), Reserve::of(&root));

@@ -70,7 +70,7 @@ async fn a_file_is_read_whole_and_in_ranges(files: &dyn Files, file: &ExpectedFi
         assert!(body.collect(len, path).await.expect("a body is read") == bytes[range.clone()], "bytes {range:?} of {path}");
     }
     open.unchanged().expect("nobody changed the file");
-    open.remember(&Digest::of(bytes)).await;
+    open.remember(&Digest::of(bytes), None).await;
 }
 
 fn a_reader_goes_anywhere(reader: &FilesReader, file: &ExpectedFile) {

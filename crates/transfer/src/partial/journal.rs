@@ -8,7 +8,9 @@
 //! boot 5f2d…
 //! synced 0 268435456
 //! have 268435456 268959744
+//! states 1f3a…
 //! hashed 268959744 6a09… 2049 1234 …
+//! agreed sha256:… 0-268435456,536870912-537919488 2049 1234 …
 //! acknowledged 268959744
 //! ```
 //!
@@ -17,12 +19,13 @@
 //! `synced` are bytes that are on the disk. The file is replaced as a whole when there are more of them. `have` are bytes that were
 //! written: the operating system keeps them if the program is killed, but not if the machine stops. So they count only until the machine
 //! starts again, which another `boot` shows. `hashed` is written when the upload is suspended: the state of the hash function after the
-//! first bytes, and a stamp of the file. It counts as long as the file has this stamp and the machine runs. `acknowledged` is how many bytes
+//! first bytes, and a stamp of the file. It counts as long as the file has this stamp and the machine runs. `states`
+//! are the hash states that were noted until then; each line has those since the one before it. So does `agreed`: which bytes agree with the list of hash states that has this digest. `acknowledged` is how many bytes
 //! the sender knows to have arrived.
 
 use super::directory::Place;
 use crate::{Error, Ranges, Result};
-use modelpack_spec::{Algorithm, Descriptor, Hasher};
+use modelpack_spec::{Algorithm, Descriptor, Digest, Hasher};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 use std::{
     fmt::Write as _,
@@ -63,6 +66,8 @@ impl Subject {
 /// The open journal of a partial blob that this process owns.
 pub(super) struct Journal {
     file: File,
+    /// How many bytes of hash states it has.
+    states: usize,
 }
 
 /// What a journal says.
@@ -74,10 +79,14 @@ pub(super) struct Found {
     pub(super) synced: Ranges,
     /// The hash function after the first bytes, and how many these are.
     pub(super) hashed: Option<(u64, Hasher)>,
+    /// The digest of a list of hash states, and which bytes agree with it.
+    pub(super) agreed: Option<(Digest, Ranges)>,
     /// How many bytes the sender knows to have arrived.
     pub(super) acknowledged: Option<u64>,
     /// Whether the machine still runs since the journal was begun.
     is_same_boot: bool,
+    /// The hash states that were noted.
+    states: Vec<u8>,
 }
 
 /// What changes whenever somebody writes to a file.
@@ -128,7 +137,7 @@ impl Journal {
             file.sync_data().map_err(Error::io("sync", &path))?;
         }
         renameat(&place.directory, &new, &place.directory, &name).map_err(|e| Error::io("rename into place", &path)(e.into()))?;
-        Ok(Self { file })
+        Ok(Self { file, states: 0 })
     }
 
     /// Opens the journal of the file `of` and reads it, if its subject is this one.
@@ -145,7 +154,7 @@ impl Journal {
             return Ok(None);
         }
         match parse(&text, &subject, metadata.len(), place.boot.as_deref(), &stamp(&metadata)) {
-            Some(found) if found.is_same_boot => Ok(Some((Self { file }, found))),
+            Some(found) if found.is_same_boot => Ok(Some((Self { file, states: found.states.len() }, found))),
             // What is written from now on belongs to this run of the machine.
             Some(found) => Ok(Some((Self::create(place, of, subject, &found.present)?, found))),
             None => Ok(None),
@@ -164,16 +173,29 @@ impl Journal {
         self.file.write_all(format!("acknowledged {count}\n").as_bytes())
     }
 
-    /// How many bytes the journal has.
+    /// How many bytes the journal has, without hash states.
     pub(super) fn len(&self) -> std::io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.file.metadata()?.len().saturating_sub(2 * self.states as u64))
     }
 
     /// Adds the state of the hash function after the first `count` bytes of `data`.
     pub(super) fn hashed(&mut self, count: u64, hasher: &Hasher, data: &File) -> std::io::Result<()> {
-        let mut state = String::new();
-        hasher.state().iter().for_each(|byte| write!(state, "{byte:02x}").expect("a string takes all text"));
-        let line = format!("hashed {count} {state} {}\n", stamp(&data.metadata()?));
+        let noted = hasher.noted_states().unwrap_or_default();
+        if let Some(new) = noted.get(self.states..).filter(|new| !new.is_empty()) {
+            self.file.write_all(format!("states {}\n", hex(new)).as_bytes())?;
+            self.states = noted.len();
+        }
+        let line = format!("hashed {count} {} {}\n", hex(&hasher.state()), stamp(&data.metadata()?));
+        self.file.write_all(line.as_bytes())
+    }
+
+    /// Adds which bytes of `data` agree with the list of hash states that has the digest `list`.
+    pub(super) fn agreed(&mut self, list: &Digest, agreed: &Ranges, data: &File) -> std::io::Result<()> {
+        let ranges: Vec<String> = agreed.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let line = format!("agreed {list} {} {}\n", ranges.join(","), stamp(&data.metadata()?));
         self.file.write_all(line.as_bytes())
     }
 }
@@ -205,14 +227,19 @@ fn parse(text: &str, subject: &Subject, len: u64, boot: Option<&str>, stamp: &st
                     found.present.insert(range);
                 }
             }
+            "states" => found.states.extend(bytes(rest).unwrap_or_default()),
             "hashed" if found.is_same_boot => found.hashed = state(rest, subject.algorithm, stamp),
-            "hashed" => {}
+            "agreed" if found.is_same_boot => found.agreed = agreed(rest, len, stamp),
+            "hashed" | "agreed" => {}
             "acknowledged" => found.acknowledged = rest.parse().ok(),
             _ => break,
         }
     }
     let prefix = found.present.end_of_prefix();
-    found.hashed = found.hashed.filter(|(count, _)| *count <= prefix);
+    let with_states = |(count, hasher): (u64, Hasher)| (count, hasher.having_noted(found.states.clone()));
+    found.hashed = found.hashed.filter(|(count, _)| *count <= prefix).map(with_states);
+    let present = &found.present;
+    found.agreed = found.agreed.filter(|(_, ranges)| ranges.iter().all(|range| present.contains(range)));
     Some(found)
 }
 
@@ -222,12 +249,36 @@ fn range(text: &str, size: u64) -> Option<Range<u64>> {
     (range.start < range.end && range.end <= size).then_some(range)
 }
 
+fn agreed(text: &str, size: u64, stamp: &str) -> Option<(Digest, Ranges)> {
+    let (list, rest) = text.split_once(' ')?;
+    let (agreed, of) = rest.split_once(' ')?;
+    if of != stamp {
+        return None;
+    }
+    let mut ranges = Ranges::new();
+    for part in agreed.split(',') {
+        ranges.insert(range(&part.replace('-', " "), size)?);
+    }
+    Some((list.parse().ok()?, ranges))
+}
+
 fn state(text: &str, algorithm: Algorithm, stamp: &str) -> Option<(u64, Hasher)> {
     let (count, rest) = text.split_once(' ')?;
     let (state, of) = rest.split_once(' ')?;
-    if of != stamp || state.len() % 2 != 0 || !state.is_ascii() {
+    if of != stamp {
         return None;
     }
-    let bytes: Option<Vec<u8>> = (0..state.len()).step_by(2).map(|at| u8::from_str_radix(&state[at..at + 2], 16).ok()).collect();
-    Some((count.parse().ok()?, Hasher::resume(algorithm, &bytes?)?))
+    Some((count.parse().ok()?, Hasher::resume(algorithm, &bytes(state)?)?))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all text");
+        text
+    })
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let is_hex = hex.len().is_multiple_of(2) && hex.is_ascii();
+    is_hex.then(|| (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect())?
 }

@@ -134,13 +134,13 @@ fn the_next_owner_continues_after_an_orderly_end_and_after_a_kill() {
     let partial = scene.begin();
     assert_eq!(partial.resumed(), 1_500_000);
     assert_eq!(partial.missing().iter().collect::<Vec<_>>(), [1_000_000..2_000_000, 2_500_000..4_000_000]);
-    assert_eq!(partial.hashing.count(), 1_000_000, "nothing is hashed twice");
+    assert_eq!(partial.in_order.get().count(), 1_000_000, "nothing is hashed twice");
     scene.write(&partial, 1_000_000..2_000_000);
     scene.kill(partial);
     let partial = scene.begin();
     let missing = partial.missing();
     assert!(missing.total() <= 1_500_000 + RECORD + 100_000, "{missing:?}");
-    assert_eq!(partial.hashing.count(), 0, "after a kill nobody knows whether the file was changed");
+    assert_eq!(partial.in_order.get().count(), 0, "after a kill nobody knows whether the file was changed");
     missing.iter().for_each(|range| scene.write(&partial, range.start as usize..range.end as usize));
     scene.commit(&partial).unwrap();
 }
@@ -313,11 +313,11 @@ async fn several_tasks_write_bodies_and_a_large_file_is_copied() {
 
 #[test]
 fn a_task_far_ahead_of_the_hash_waits_until_it_can_hash() {
-    let len = FAR_BEHIND as usize + 100_000;
+    let len = hashed::FAR_BEHIND as usize + 100_000;
     let content = vec![0; len];
     let scene = Scene { directory: tempfile::tempdir().unwrap(), blob: Descriptor::of("x/x", &content), content };
     let partial = scene.begin();
-    let another = partial.hashing.lock();
+    let another = partial.in_order.get().lock();
     scene.write(&partial, 0..len - 100_000);
     assert_eq!(another.verifier().count(), 0, "another task hashes");
     std::thread::scope(|scope| {
@@ -328,6 +328,166 @@ fn a_task_far_ahead_of_the_hash_waits_until_it_can_hash() {
         drop(another);
         writing.join().unwrap();
     });
-    assert_eq!(partial.hashing.count(), CATCH_UP);
+    assert_eq!(partial.in_order.get().count(), CATCH_UP);
     scene.commit(&partial).unwrap();
+}
+
+/// The list of hash states of `content`.
+fn list_of(content: &[u8]) -> HashStates {
+    let mut hasher = modelpack_spec::Hasher::recording(modelpack_spec::Algorithm::Sha256);
+    hasher.update(content);
+    hasher.hash_states().expect("it was recorded")
+}
+
+/// The same list with another state between the chunks `index` and `index + 1`.
+fn with_wrong_state(list: &HashStates, index: usize) -> HashStates {
+    let mut bytes = list.bytes().to_vec();
+    bytes[32 * index + 7] ^= 1;
+    HashStates::read(list.size(), &bytes).expect("its length is right")
+}
+
+/// Ranges of a blob of 5 MiB and some bytes, in no order, of which some do not begin or end with a chunk.
+const PARTS: [Range<usize>; 5] = [3_500_000..5_500_000, 0..1_048_576, 1_048_576..1_500_000, 2_097_152..3_500_000, 1_500_000..2_097_152];
+
+#[test]
+fn with_a_list_chunks_are_verified_in_any_order() {
+    let scene = Scene::new(5_500_000);
+    for is_true in [true, false] {
+        let partial = scene.begin();
+        let list = list_of(&scene.content);
+        partial.verify_by(if is_true { list.clone() } else { with_wrong_state(&list, 3) });
+        std::thread::scope(|scope| {
+            for part in PARTS {
+                let (scene, partial) = (&scene, &partial);
+                scope.spawn(move || scene.write(partial, part));
+            }
+        });
+        let verified = scene.commit(&partial).unwrap();
+        assert_eq!((verified.digest(), verified.size()), (&scene.blob.digest, 5_500_000));
+        assert_eq!(verified.hash_states(), Some(&list).filter(|_| is_true), "only a true list is kept");
+    }
+}
+
+#[tokio::test]
+async fn with_a_list_a_large_file_is_copied_and_verified_by_all_processors() {
+    let scene = Scene::new(12_000_000);
+    let path = scene.directory.path().join("original");
+    fs::write(&path, &scene.content).unwrap();
+    let list = list_of(&scene.content);
+    for list in [list.clone(), with_wrong_state(&list, 0), with_wrong_state(&list, 10), list_of(&vec![0; 12_000_000])] {
+        let partial = Arc::new(scene.begin());
+        partial.verify_by(list);
+        let progress = Arc::new(Progress::default());
+        let body = Body::from_file(FileRange::open(&path).unwrap()).counted(progress.clone());
+        assert_eq!(partial.clone().write(0, body).await.unwrap(), 12_000_000);
+        scene.commit(&partial).unwrap();
+        assert_eq!(progress.snapshot().moved, 12_000_000, "each byte is counted once");
+        assert!(fs::read(scene.directory.path().join("blob")).unwrap() == scene.content);
+    }
+}
+
+#[test]
+fn wrong_bytes_are_found_whatever_the_list_says() {
+    let mut scene = Scene::new(3_500_000);
+    let right = list_of(&scene.content);
+    for wrong in [0, 1_048_575, 1_048_576, 2_000_000, 3_499_999] {
+        scene.content[wrong] ^= 1;
+        // The list of the right bytes, and one that agrees with all chunks of the wrong ones.
+        for list in [right.clone(), list_of(&scene.content)] {
+            let partial = scene.begin();
+            partial.verify_by(list);
+            scene.write(&partial, 2_097_152..3_500_000);
+            scene.write(&partial, 0..2_097_152);
+            assert!(matches!(scene.commit(&partial), Err(Error::WrongDigest { .. })), "byte {wrong}");
+            drop(partial);
+            assert!(scene.names().is_empty(), "nothing of it stays");
+        }
+        scene.content[wrong] ^= 1;
+    }
+}
+
+#[test]
+fn right_bytes_are_accepted_whatever_the_list_says() {
+    let scene = Scene::new(3_500_000);
+    let right = list_of(&scene.content);
+    let mut reversed = right.bytes().to_vec();
+    reversed.reverse();
+    let other = Scene::new(3_500_001);
+    for lie in [
+        with_wrong_state(&right, 0),
+        with_wrong_state(&right, 2),
+        list_of(&vec![7; 3_500_000]),
+        HashStates::read(3_500_000, &reversed).unwrap(),
+        HashStates::read(3_500_000, &[0; 96]).unwrap(),
+        // That of a blob with another size.
+        list_of(&other.content),
+        list_of(b""),
+    ] {
+        let partial = scene.begin();
+        partial.verify_by(lie);
+        scene.write(&partial, 2_097_152..3_500_000);
+        scene.write(&partial, 0..2_097_152);
+        assert_eq!(*scene.commit(&partial).unwrap().digest(), scene.blob.digest);
+    }
+}
+
+#[test]
+fn what_agreed_with_a_list_counts_for_that_list_alone_also_in_the_next_process() {
+    let scene = Scene::new(4_500_000);
+    let list = list_of(&scene.content);
+    let lie = with_wrong_state(&list, 3);
+    let agreed = |partial: &Partial| partial.chunks.get().map(|chunks| chunks.verified().total());
+    let write_all = |partial: &Partial, range: Range<usize>| {
+        let mut write = HashedWrite::new(range.start as u64);
+        partial.write_piece(&mut write, scene.content[range].into()).unwrap();
+        partial.finish_write(&mut write);
+    };
+    for (first, second, kept) in [(&list, &list, 2 << 20), (&lie, &lie, 2 << 20), (&lie, &list, 0), (&list, &lie, 0)] {
+        let partial = scene.begin();
+        partial.verify_by(first.clone());
+        write_all(&partial, 0..2_200_000);
+        assert_eq!(agreed(&partial), Some(2 << 20));
+        drop(partial);
+        let partial = scene.begin();
+        partial.verify_by(second.clone());
+        assert_eq!(agreed(&partial), Some(kept));
+        write_all(&partial, 2_200_000..4_500_000);
+        scene.commit(&partial).unwrap();
+    }
+    // After a kill, or if somebody changed the file, nothing is known to agree.
+    for is_killed in [true, false] {
+        let partial = scene.begin();
+        partial.verify_by(list.clone());
+        write_all(&partial, 0..2_200_000);
+        let path = partial.path();
+        if is_killed {
+            scene.kill(partial);
+        } else {
+            drop(partial);
+            fs::OpenOptions::new().write(true).open(path).unwrap().write_all(b"x").unwrap();
+        }
+        let partial = scene.begin();
+        partial.verify_by(list.clone());
+        assert_eq!(agreed(&partial), Some(0));
+        partial.missing().iter().for_each(|missing| write_all(&partial, missing.start as usize..missing.end as usize));
+        assert_eq!(scene.commit(&partial).is_ok(), is_killed, "a byte that was changed is found");
+    }
+}
+
+#[test]
+fn bytes_that_were_there_before_are_verified_in_the_file() {
+    let scene = Scene::new(3_500_000);
+    let partial = scene.begin();
+    scene.write(&partial, 1_000_000..1_200_000);
+    drop(partial);
+    let partial = scene.begin();
+    partial.verify_by(list_of(&scene.content));
+    // One piece over all of them: what is written is not what the file has everywhere.
+    let mut other = scene.content.clone();
+    other[1_000_000..1_200_000].fill(9);
+    let mut write = HashedWrite::new(0);
+    partial.write_piece(&mut write, other[..].into()).unwrap();
+    partial.finish_write(&mut write);
+    scene.commit(&partial).unwrap();
+    assert!(fs::read(scene.directory.path().join("blob")).unwrap() == scene.content);
 }

@@ -195,3 +195,19 @@ fn the_largest_sizes_do_not_overflow() {
     let mut plan = Plan::new(Ranges::from(u64::MAX - 10..u64::MAX), Order::Any);
     assert_eq!(plan.next(usize::MAX).unwrap().rest(), u64::MAX - 10..u64::MAX);
 }
+
+#[test]
+fn ranges_end_with_chunks_of_any_length() {
+    for alignment in [MIB, 16 * MIB, 100 * MIB] {
+        let (start, end) = (5 * MIB, 1000 * MIB + 7);
+        let mut plan = Plan::new(Ranges::from(start..end), Order::Any).aligned(alignment);
+        let mut at = start;
+        while let Some(fetch) = plan.next(4) {
+            let range = fetch.rest();
+            assert_eq!(range.start, at);
+            assert!(range.end.is_multiple_of(alignment) || range.end == end, "{range:?} with {alignment}");
+            at = range.end;
+        }
+        assert_eq!(at, end);
+    }
+}

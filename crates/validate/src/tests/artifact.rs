@@ -86,6 +86,7 @@ fn built_artifacts_are_valid() {
         path: Some(format!("file-{index}").parse().unwrap()),
         metadata: None,
         untested: Some(index.is_multiple_of(2)),
+        hash_states: None,
     };
     let all = LayerKind::ALL.into_iter().flat_map(|kind| Encoding::ALL.map(|encoding| (kind, encoding)));
     let config = ConfigBuilder::new().name("tiny").param_size("7B").language("en").license("MIT");
