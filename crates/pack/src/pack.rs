@@ -9,11 +9,13 @@ pub(crate) use tar::archive_len;
 use crate::{Description, PlannedFile, PlannedLayer, Result, StoredArchive, known_digests::with_cache, preview};
 use archive::pack_archive;
 use modelpack_spec::{
-    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Encoding, FileMetadata, HashStates, Hasher, LayerInput,
-    Manifest, Selector, media_type,
+    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Encoding, FileMetadata, HashStates, LayerInput, Manifest,
+    Selector, media_type,
 };
 use modelpack_store::{DigestCache, Remembered};
-use modelpack_transfer::{Begin, Committed, Connections, Error, FileRange, OpenFile, Progress, Sink, for_each_concurrent, put_bytes};
+use modelpack_transfer::{
+    Begin, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent, put_bytes,
+};
 use std::sync::Arc;
 
 /// The time of every file, so that the same files give the same digest.
@@ -173,26 +175,17 @@ async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenF
 }
 
 async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Remembered> {
-    let hasher = Hasher::recording(Algorithm::Sha256);
+    let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
     let progress = progress.clone();
-    let (hasher, read) = file
-        .read(0..size)
-        .await?
-        .drain(hasher, move |hasher, piece| {
-            hasher.update(piece);
-            progress.hashed(piece.len() as u64);
-            Ok(())
-        })
-        .await;
+    let take = move |hashing: &mut Hashing, piece: Piece<'_>| {
+        hashing.update(&piece);
+        progress.hashed(piece.len() as u64);
+        Ok(())
+    };
+    let (hashing, read) = file.read(0..size).await?.drain(hashing, take).await;
     read?;
     file.unchanged()?;
-    Ok(to_remember(hasher, size))
-}
-
-/// The digest and, of many bytes, the hash states.
-fn to_remember(hasher: Hasher, size: u64) -> Remembered {
-    let hash_states = if size >= HashStates::LEAST_SIZE { hasher.hash_states() } else { None };
-    Remembered { digest: hasher.finish(), hash_states }
+    Ok((&hashing.finish().finish()?).into())
 }
 
 /// The attributes of a file, without times and owners.
