@@ -14,8 +14,7 @@ use modelpack_spec::{
 };
 use modelpack_store::{DigestCache, Remembered};
 use modelpack_transfer::{
-    Begin, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, VerifiedBlob, Verifier, for_each_concurrent,
-    put_bytes,
+    Begin, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent, put_bytes,
 };
 use std::sync::Arc;
 
@@ -186,13 +185,7 @@ async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> 
     let (hashing, read) = file.read(0..size).await?.drain(hashing, take).await;
     read?;
     file.unchanged()?;
-    Ok(to_remember(hashing.finish().finish()?))
-}
-
-/// The digest and, of many bytes, the hash states.
-fn to_remember(verified: VerifiedBlob) -> Remembered {
-    let Committed { digest, hash_states, .. } = verified.into();
-    Remembered { digest, hash_states }
+    Ok((&hashing.finish().finish()?).into())
 }
 
 /// The attributes of a file, without times and owners.

@@ -4,11 +4,9 @@ use super::{
     PackOptions, Stored,
     encode::Encoder,
     tar::{TarWriter, archive_len},
-    to_remember,
 };
 use crate::{PlannedFile, PlannedLayer, Result};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher};
-use modelpack_store::Remembered;
 use modelpack_transfer::{Begin, Body, CHUNK, Committed, Error, FilesReader, Hashing, Progress, Sink, Verifier, blocking};
 use std::{
     io::{self, Write},
@@ -21,8 +19,8 @@ pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options:
     let media_type = layer.layer_type().to_string();
     let promised = match sink.wants_digest() {
         true => {
-            let (known, size) = archive.hash(options).await?;
-            Some((Descriptor::new(media_type, known.digest, size), known.hash_states))
+            let Committed { digest, size, hash_states } = archive.hash(options).await?;
+            Some((Descriptor::new(media_type, digest, size), hash_states))
         }
         false => None,
     };
@@ -80,8 +78,8 @@ impl Archive {
         Body::from_producer(Arc::new(move |out| archive.write(len, out, |n| count(&progress, n))), size)
     }
 
-    /// The digest, the hash states and the size of the layer.
-    async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<(Remembered, u64)> {
+    /// The layer, as it will be committed.
+    async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<Committed> {
         let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
         let hashed = self.body(None, options, Progress::hashed).drain(hashing, |hashing, piece| {
             hashing.update(&piece);
@@ -89,9 +87,7 @@ impl Archive {
         });
         let (hashing, result) = hashed.await;
         result?;
-        let verified = hashing.finish().finish()?;
-        let size = verified.size();
-        Ok((to_remember(verified), size))
+        Ok(hashing.finish().finish()?.into())
     }
 
     fn write(&self, len: u64, out: &mut dyn Write, count: impl Fn(u64)) -> Result<(), Error> {

@@ -8,9 +8,7 @@ use super::{
 };
 use modelpack_spec::{Descriptor, Digest, FilePath, Layer};
 use modelpack_store::{DigestCache, Remembered, Settled, Stamp};
-use modelpack_transfer::{
-    Attempt, Body, Committed, Error, FileRange, Hashing, Result, Verifier, blocking, fetch, read_bytes, retried_if_damaged,
-};
+use modelpack_transfer::{Attempt, Body, Error, FileRange, Hashing, Result, Verifier, blocking, fetch, read_bytes, retried_if_damaged};
 use std::{
     fs::{File, Permissions},
     io::Write,
@@ -89,8 +87,7 @@ impl Unpacking<'_> {
         });
         let (hashing, result) = hashed.await;
         result?;
-        let Committed { digest, hash_states, .. } = hashing.finish().finish()?.into();
-        let known = Remembered { digest, hash_states };
+        let known = Remembered::from(&hashing.finish().finish()?);
         blocking(move || {
             if let Some((settled, cache)) = prepared {
                 remember(&cache, &file, &settled, &known);
@@ -129,8 +126,7 @@ impl Unpacking<'_> {
                 whole = Some(Stamp::of(&file.metadata().map_err(Error::io("look at", &located))?));
                 staging.destination().place(partial.directory(), partial.name(), &path, force)
             });
-            let verified = verified?;
-            let known = Remembered { digest: verified.digest().clone(), hash_states: verified.hash_states().cloned() };
+            let known = (&verified?).into();
             Ok(Placed { path, whole: whole.expect("it was placed"), known })
         };
         blocking(place).await.map_err(|error| (error, is_resumed))

@@ -163,6 +163,29 @@ async fn an_identifier_is_no_path() {
 }
 
 #[tokio::test]
+async fn hash_states_are_noted_over_several_requests() {
+    let scene = Scene::new(3_500_000);
+    let mut session = scene.create().await;
+    for end in [100, 1_048_576, 1_048_577, 3_000_000, 3_500_000] {
+        scene.write(&mut session, end).await;
+        drop(session);
+        session = scene.open().await;
+    }
+    let mut at_once = Hasher::recording(Algorithm::Sha256);
+    at_once.update(&scene.content);
+    let noted = session.state().unwrap().hash_all().unwrap().hasher().hash_states();
+    assert!(noted.is_some() && noted == at_once.hash_states());
+    // If the journal has lost some of them, the blob has no list.
+    drop(session);
+    let journal = fs::read_to_string(scene.journal()).unwrap();
+    let lost = journal.lines().find(|line| line.starts_with("states ")).unwrap();
+    fs::write(scene.journal(), journal.replacen(&format!("{lost}\n"), "", 1)).unwrap();
+    let mut session = scene.open().await;
+    assert_eq!(session.state().unwrap().hash_all().unwrap().hasher().hash_states(), None);
+    scene.commit(session).unwrap();
+}
+
+#[tokio::test]
 async fn what_happens_to_one_session_does_not_concern_those_that_are_hashed_with_it() {
     let scenes = [1_000_000, 1_300_000, 400_000].map(Scene::new);
     let [scene, another, abandoned] = &scenes;
@@ -190,27 +213,4 @@ async fn what_happens_to_one_session_does_not_concern_those_that_are_hashed_with
     let mut session = abandoned.open().await;
     abandoned.write(&mut session, 400_000).await;
     assert_eq!(session.digest().unwrap(), Digest::of(&abandoned.content));
-}
-
-#[tokio::test]
-async fn hash_states_are_noted_over_several_requests() {
-    let scene = Scene::new(3_500_000);
-    let mut session = scene.create().await;
-    for end in [100, 1_048_576, 1_048_577, 3_000_000, 3_500_000] {
-        scene.write(&mut session, end).await;
-        drop(session);
-        session = scene.open().await;
-    }
-    let mut at_once = Hasher::recording(Algorithm::Sha256);
-    at_once.update(&scene.content);
-    let noted = session.state().unwrap().hashing.settle().verifier().hasher().hash_states();
-    assert!(noted.is_some() && noted == at_once.hash_states());
-    // If the journal has lost some of them, the blob has no list.
-    drop(session);
-    let journal = fs::read_to_string(scene.journal()).unwrap();
-    let lost = journal.lines().find(|line| line.starts_with("states ")).unwrap();
-    fs::write(scene.journal(), journal.replacen(&format!("{lost}\n"), "", 1)).unwrap();
-    let mut session = scene.open().await;
-    assert_eq!(session.state().unwrap().hashing.settle().verifier().hasher().hash_states(), None);
-    scene.commit(session).unwrap();
 }
