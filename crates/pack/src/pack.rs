@@ -16,7 +16,8 @@ use modelpack_store::{DigestCache, Remembered};
 use modelpack_transfer::{
     Begin, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent, put_bytes,
 };
-use std::sync::Arc;
+use std::{sync::Arc, thread::available_parallelism};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The time of every file, so that the same files give the same digest.
 pub(crate) const NO_TIME: &str = "1970-01-01T00:00:00Z";
@@ -65,12 +66,14 @@ pub async fn pack(
 ) -> Result<Manifest> {
     preview(layers, description)?;
     layers.iter().for_each(|layer| options.progress.expect(layer.bytes_to_move()));
+    // A file is sent as soon as it is hashed, while the next ones are hashed. Two can be hashed together.
+    let turns = &Semaphore::new(available_parallelism().map_or(2, |processors| processors.get().max(2)));
     let stored = for_each_concurrent(options.concurrency, layers, |layer| async move {
         let options = &options.counting_in(options.progress.part(layer.path.as_str(), layer.bytes_to_move()));
         match (&layer.stored, layer.encoding, &layer.files[..]) {
             (Some(archive), ..) => pack_stored(layer, archive, sink, options).await,
-            (None, Encoding::Raw, [file]) => pack_file(layer, file, sink, options).await,
-            _ => pack_archive(layer, sink, options).await,
+            (None, Encoding::Raw, [file]) => pack_file(layer, file, sink, options, turns).await,
+            _ => pack_archive(layer, sink, options, turns).await,
         }
     });
     let (inputs, lists): (Vec<_>, Vec<_>) = stored.await?.into_iter().map(|stored| stored.named(options)).unzip();
@@ -128,10 +131,13 @@ async fn known(file: &Arc<dyn OpenFile>) -> Result<Option<Remembered>> {
 }
 
 /// Writes the file of a raw layer, unless the sink has it.
-async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<Stored> {
+async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions, turns: &Semaphore) -> Result<Stored> {
     let open = open(file, options).await?;
     let known = match known(&open).await? {
-        None if sink.wants_digest() => Some(hash(&open, file.size, &options.progress).await?),
+        None if sink.wants_digest() => {
+            let _turn = turn(turns).await;
+            Some(hash(&open, file.size, &options.progress).await?)
+        }
         known => known,
     };
     let blob = known.as_ref().map(|known| Descriptor::new(layer.layer_type().to_string(), known.digest.clone(), file.size));
@@ -168,6 +174,11 @@ async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn S
     }
     // Whether the archive is read depends on what the sink has, so it never gets hash states here.
     Ok(Stored { input: layer.input(blob.digest, archive.diff_id.clone(), blob.size), hash_states: None })
+}
+
+/// Waits until the bytes of another layer may be hashed before they are sent.
+async fn turn(turns: &Semaphore) -> SemaphorePermit<'_> {
+    turns.acquire().await.expect("nobody closes it")
 }
 
 async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenFile>> {
