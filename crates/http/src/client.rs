@@ -124,7 +124,7 @@ impl HttpClient {
             if let Some(len) = request.payload.len() {
                 sending = sending.header(CONTENT_LENGTH, len);
             }
-            let body = request.payload.for_attempt(self.rate_limit.clone());
+            let body = request.payload.for_attempt(pool.connection(), self.rate_limit.clone());
             sending = sending.body(body.ok_or_else(|| Error::network(shown(url), "what was sent cannot be sent again"))?);
         }
         let Timeouts { idle, upload, .. } = self.timeouts;

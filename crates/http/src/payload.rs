@@ -1,12 +1,13 @@
 //! The body of one request, and bodies that are sent in several requests.
 
+use crate::plain::ChosenConnection;
 use bytes::Bytes;
-use futures_util::{StreamExt, stream, stream::BoxStream};
-use modelpack_transfer::{Body, CHUNK, Error, RateLimit, Result};
+use futures_util::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use modelpack_transfer::{Body, CHUNK, Error, PartsToSend, RateLimit, Result, Window};
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
@@ -53,12 +54,17 @@ impl Payload {
     }
 
     /// The bytes for one attempt; `None` if they were sent and cannot be sent again.
-    pub(crate) fn for_attempt(&self, rate_limit: Option<Arc<RateLimit>>) -> Option<reqwest::Body> {
+    ///
+    /// With a `connection`, they may have placeholders for parts of a file, which that connection sends itself.
+    pub(crate) fn for_attempt(&self, connection: Option<ChosenConnection>, rate_limit: Option<Arc<RateLimit>>) -> Option<reqwest::Body> {
         match &self.0 {
             Content::Bytes(bytes) => Some(bytes.clone().into()),
-            Content::Part(part) => {
-                let (reader, sending) = part.body.read_from(part.start)?;
-                Some(Outgoing { body: part.body.clone(), reader: Some(reader), end: part.end, sending, rate_limit }.into_body())
+            Content::Part(Part { body, start, end }) => {
+                // What is hashed here has to be read here. What the rate limit holds back could leave the memory meanwhile.
+                let connection = connection.filter(|_| body.hasher.is_none() && rate_limit.is_none());
+                let (reader, sending) = body.read_from(*start, connection.is_some())?;
+                let outgoing = Outgoing { body: body.clone(), reader: Some(reader), end: *end, sending, connection, rate_limit };
+                Some(outgoing.into_body())
             }
         }
     }
@@ -82,14 +88,14 @@ impl Payload {
 
     /// Whether the connection waits for bytes: they are being read, or held back because of the rate limit.
     pub(crate) fn is_awaited(&self) -> bool {
-        matches!(&self.0, Content::Part(part) if part.body.state().sending.is_awaited.load(Relaxed))
+        matches!(&self.0, Content::Part(part) if part.body.state().sending.is_awaited())
     }
 
     /// Why the bytes could not be read, if that is what made the attempt fail.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.0 {
             Content::Bytes(_) => None,
-            Content::Part(part) => part.body.state().sending.failure().take(),
+            Content::Part(part) => part.body.state().sending.take_failure(),
         }
     }
 }
@@ -126,8 +132,12 @@ enum Source {
 }
 
 impl Source {
-    /// The bytes from `start` on.
-    fn read_from(&mut self, start: u64) -> Option<Reader> {
+    fn is_file(&self) -> bool {
+        matches!(self, Self::Body(body) if body.file().is_some())
+    }
+
+    /// The bytes from `start` on. If `kernel_sends` is set, what the kernel can send is not read.
+    fn read_from(&mut self, start: u64, kernel_sends: bool) -> Option<Reader> {
         let body = match std::mem::replace(self, Self::Gone) {
             Self::Bytes(bytes) => {
                 let rest = bytes.slice(usize::try_from(start).ok().filter(|start| *start <= bytes.len())?..);
@@ -143,7 +153,8 @@ impl Source {
             }
             Self::Gone => return None,
         };
-        Some(Reader { at: start, pieces: body.into_stream(), rest: Bytes::new() })
+        let windows = if kernel_sends { body.into_windows(CHUNK) } else { body.into_stream().map_ok(Window::Read).boxed() };
+        Some(Reader { at: start, windows, rest: None })
     }
 }
 
@@ -151,9 +162,9 @@ impl Source {
 struct Reader {
     /// The position of the next byte.
     at: u64,
-    pieces: BoxStream<'static, Result<Bytes>>,
-    /// Bytes of the last piece that come next.
-    rest: Bytes,
+    windows: BoxStream<'static, Result<Window>>,
+    /// The rest of the last window, which comes next.
+    rest: Option<Window>,
 }
 
 /// How far one attempt is.
@@ -164,11 +175,29 @@ struct Sending {
     is_awaited: AtomicBool,
     /// Why the body could not be read. The error of the connection does not contain the reason.
     failure: Mutex<Option<Error>>,
+    /// The parts of a file that the connection sends.
+    parts: OnceLock<Arc<PartsToSend>>,
 }
 
 impl Sending {
     fn failure(&self) -> MutexGuard<'_, Option<Error>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn parts_of(&self, connection: &ChosenConnection) -> &PartsToSend {
+        self.parts.get_or_init(|| {
+            let parts = connection.parts();
+            parts.clear();
+            parts
+        })
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Relaxed) || self.parts.get().is_some_and(|parts| parts.is_reading())
+    }
+
+    fn take_failure(&self) -> Option<Error> {
+        self.failure().take().or_else(|| self.parts.get()?.take_failure())
     }
 }
 
@@ -235,13 +264,13 @@ impl UploadBody {
         self.state().sending.bytes.load(Relaxed)
     }
 
-    fn read_from(&self, start: u64) -> Option<(Reader, Arc<Sending>)> {
+    fn read_from(&self, start: u64, kernel_sends: bool) -> Option<(Reader, Arc<Sending>)> {
         let mut state = self.state();
         state.sending = Arc::default();
         let sending = state.sending.clone();
         let reader = match state.idle.take() {
             Some(idle) if idle.at == start => idle,
-            _ => state.content.read_from(start)?,
+            _ => state.content.read_from(start, kernel_sends)?,
         };
         Some((reader, sending))
     }
@@ -254,6 +283,8 @@ struct Outgoing {
     reader: Option<Reader>,
     end: Option<u64>,
     sending: Arc<Sending>,
+    /// Sends the parts of a file that are not read here.
+    connection: Option<ChosenConnection>,
     rate_limit: Option<Arc<RateLimit>>,
 }
 
@@ -261,33 +292,43 @@ impl Outgoing {
     /// The next piece; fails if the body has more or fewer bytes than it should have.
     async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
-        let piece = match std::mem::take(&mut reader.rest) {
-            rest if rest.is_empty() => reader.pieces.next().await.transpose()?,
-            rest => Some(rest),
+        let window = match reader.rest.take() {
+            None => reader.windows.next().await.transpose()?,
+            rest => rest,
         };
-        let Some(mut piece) = piece else {
+        let Some(mut window) = window else {
             self.end.map_or(Ok(()), |end| check_len(reader.at, end))?;
             self.body.state().end = Some(reader.at);
             self.reader = None;
             return Ok(None);
         };
-        let (at, past) = (reader.at, reader.at + piece.len() as u64);
+        let (at, past) = (reader.at, reader.at + window.len());
         match self.body.len {
             Some(len) if past > len => check_len(past, len)?,
             _ => {}
         }
         if let Some(beyond) = self.end.map(|end| past.saturating_sub(end)).filter(|beyond| *beyond > 0) {
-            reader.rest = piece.split_off(piece.len() - beyond as usize);
+            reader.rest = Some(window.split_off(window.len() - beyond));
         }
-        reader.at += piece.len() as u64;
+        let len = window.len();
+        reader.at += len;
         if Some(reader.at) == self.end {
-            // Nobody asks for a piece after the last one. The next request continues here.
-            self.body.state().idle = self.reader.take();
+            // Nobody asks for a piece after the last one. The next request continues here. A file is read anew: its connection may be another
+            // one, and the rest of a window may have left the memory.
+            let mut state = self.body.state();
+            state.idle = self.reader.take().filter(|_| !state.content.is_file());
         }
         if let Some(limit) = &self.rate_limit {
-            limit.take(piece.len() as u64).await;
+            limit.take(len).await;
         }
-        self.sending.bytes.fetch_add(piece.len() as u64, Relaxed);
+        let piece = match window {
+            Window::Read(bytes) => bytes,
+            cached => {
+                let connection = self.connection.as_ref().expect("otherwise all is read");
+                self.sending.parts_of(connection).bytes(cached)
+            }
+        };
+        self.sending.bytes.fetch_add(len, Relaxed);
         if let Some(hasher) = &self.body.hasher {
             // If the receiver is gone, nobody needs the digest.
             let _ = hasher.send((at, piece.clone())).await;

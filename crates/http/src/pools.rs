@@ -4,7 +4,7 @@ use crate::{
     certificates::{ServerCertificates, Trusted},
     network,
     options::{ClientOptions, Timeouts},
-    plain::PlainConnections,
+    plain::{ChosenConnection, PlainConnections},
     proxy::Routes,
     text::host,
     tls,
@@ -37,7 +37,7 @@ pub(crate) struct Pools {
 /// The connections for one request.
 pub(crate) struct Pool {
     client: Client,
-    plain: Option<PlainConnections>,
+    plain: Option<(PlainConnections, ChosenConnection)>,
 }
 
 impl Pool {
@@ -46,10 +46,15 @@ impl Pool {
         self.client.request(method, url)
     }
 
+    /// The connection that the request is going to have, if it can send parts of files.
+    pub(crate) fn connection(&self) -> Option<ChosenConnection> {
+        self.plain.as_ref().map(|(_, connection)| connection.clone())
+    }
+
     /// Sends a request once, and returns the answer when its head has come.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Cause> {
-        match &self.plain {
-            Some(plain) => plain.send(request.build()?).await,
+    pub(crate) async fn send(self, request: RequestBuilder) -> Result<Response, Cause> {
+        match self.plain {
+            Some((plain, connection)) => plain.send(request.build()?, connection).await,
             None => Ok(request.send().await?),
         }
     }
@@ -102,7 +107,10 @@ impl Pools {
     /// Fails with [`Error::Setting`] if the server has certificates of its own that cannot be used.
     pub(crate) async fn to(&self, url: &Url, is_insecure: bool) -> Result<Pool> {
         let is_plain = url.scheme() == "http" && self.routes().proxy(url).is_none();
-        Ok(Pool { client: self.client(url, is_insecure).await?, plain: is_plain.then(|| self.plain.clone()) })
+        Ok(Pool {
+            client: self.client(url, is_insecure).await?,
+            plain: is_plain.then(|| (self.plain.clone(), ChosenConnection::default())),
+        })
     }
 
     async fn client(&self, url: &Url, is_insecure: bool) -> Result<Client> {

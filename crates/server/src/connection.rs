@@ -1,9 +1,7 @@
 //! Connections: a timeout for clients that stop reading, and parts of files that the kernel sends.
 
-use crate::{
-    clients::{Client, Waiting, WaitsFor},
-    send_file::{PartsToSend, is_placeholder},
-};
+use crate::clients::{Client, Waiting, WaitsFor};
+use modelpack_transfer::PartsToSend;
 use std::{
     future::Future,
     io,
@@ -13,7 +11,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::{Instant, Sleep, sleep},
 };
@@ -43,36 +41,11 @@ impl WriteTimeout {
         Self { stream, parts, idle, client, deadline: Box::pin(sleep(idle)), waiting: None }
     }
 
-    /// Writes the slices before the first placeholder or, if it is the first slice, sends a part of a
-    /// file.
+    /// Writes, or fails if the client has not read for too long.
     fn poll_send(&mut self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match slices.iter().position(|slice| is_placeholder(slice)) {
-            None => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
-            Some(0) => self.poll_send_part(cx, slices[0].len()),
-            Some(first) => Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..first]),
-        }
-    }
-
-    fn poll_send_part(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            // The part was in memory when it was added, but the kernel may have needed that memory
-            // while the client did not read.
-            if self.waiting.is_some() && self.parts.poll_cached(cx).is_pending() {
-                // The client reads now, and its time begins again.
-                self.waiting = None;
-                return Poll::Pending;
-            }
-            match self.stream.try_io(Interest::WRITABLE, || self.parts.send(&self.stream, len)) {
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
-    }
-
-    /// Returns the result of a write, or an error if the write has been pending for too long.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        let written = self.parts.poll_write(&mut self.stream, cx, slices);
+        if written.is_ready() || self.parts.is_reading() {
+            // The client reads, and its time begins again.
             self.waiting = None;
             return written;
         }
@@ -96,13 +69,11 @@ impl AsyncRead for WriteTimeout {
 
 impl AsyncWrite for WriteTimeout {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.poll_send(cx, &[io::IoSlice::new(bytes)]);
-        self.watch(cx, written)
+        self.poll_send(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = self.poll_send(cx, bytes);
-        self.watch(cx, written)
+        self.poll_send(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -4,13 +4,13 @@
 use crate::{
     clients::{Client, Clients, Waiting, WaitsFor},
     connection::WriteTimeout,
-    send_file::PartsToSend,
     service::Service,
 };
 use http::{HeaderValue, header};
 use http_body_util::BodyExt;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use modelpack_transfer::PartsToSend;
 use std::{
     convert::Infallible,
     future::pending,

@@ -28,7 +28,6 @@ mod probe;
 mod repositories;
 mod request_body;
 mod response;
-mod send_file;
 mod server;
 mod service;
 mod view;

@@ -1,12 +1,11 @@
 //! Responses to requests.
 
-use crate::send_file::{LONGEST_PART, PartsToSend};
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
-use modelpack_transfer::{Body, Error, Window};
+use modelpack_transfer::{Body, Error, PartsToSend};
 use std::{fmt, sync::Arc};
 
 /// A response. An error of its body ends the connection.
@@ -42,12 +41,8 @@ impl ResponseBody {
         match self.0 {
             Content::Frames(frames) => frames,
             Content::Stored(body) => {
-                let windows = body.into_windows(piece, LONGEST_PART);
-                let frame = move |window| match window {
-                    Window::Cached(part) => parts.add(part),
-                    Window::Read(bytes) => bytes,
-                };
-                StreamBody::new(windows.map_ok(frame).map_ok(Frame::data)).boxed_unsync()
+                let frames = body.into_windows(piece).map_ok(move |window| Frame::data(parts.bytes(window)));
+                StreamBody::new(frames).boxed_unsync()
             }
         }
     }
@@ -117,8 +112,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::send_file::is_placeholder;
-    use modelpack_transfer::{FileRange, platform};
+    use modelpack_transfer::{CHUNK, FileRange, platform};
     use std::fs::File;
 
     /// The frames of a body, and whether each is a placeholder.
@@ -126,7 +120,7 @@ mod tests {
         let (mut frames, mut all) = (body.into_frames(64 << 10, parts.clone()), Vec::new());
         while let Some(frame) = frames.frame().await {
             let bytes = frame.unwrap().into_data().unwrap();
-            all.push((bytes.len(), is_placeholder(&bytes)));
+            all.push((bytes.len(), PartsToSend::is_placeholder(&bytes)));
         }
         all
     }
@@ -142,26 +136,26 @@ mod tests {
         let stored = |range| ResponseBody(Content::Stored(Body::from_file(range)));
         let parts = Arc::new(PartsToSend::default());
 
-        let large = file(2 * LONGEST_PART + 40_000);
+        let large = file(2 * CHUNK + 40_000);
         if !large.is_cached() {
             eprintln!("SKIPPED: this system does not say what is in memory");
             return;
         }
-        let expected = [(LONGEST_PART, true), (LONGEST_PART, true), (40_000, true)];
+        let expected = [(CHUNK, true), (CHUNK, true), (40_000, true)];
         assert_eq!(frames(stored(large), &parts).await, expected);
         assert_eq!(frames(stored(file(4096)), &parts).await, [(4096, false)], "a small file is cheaper to read");
         assert_eq!(frames(stored(file(0)), &parts).await, []);
 
         // The end is in memory, and the beginning is not.
-        let half = file(2 * LONGEST_PART);
+        let half = file(2 * CHUNK);
         let written = File::options().write(true).open(&path).unwrap();
         written.sync_all().unwrap();
-        platform::start_writeback(&written, 0..LONGEST_PART as u64);
+        platform::start_writeback(&written, 0..CHUNK as u64);
         if half.is_cached() {
             eprintln!("SKIPPED: the temporary directory is in memory");
             return;
         }
         let frames = frames(stored(half), &parts).await;
-        assert!(!frames[0].1 && frames.contains(&(LONGEST_PART, true)), "{frames:?}");
+        assert!(!frames[0].1 && frames.contains(&(CHUNK, true)), "{frames:?}");
     }
 }

@@ -9,12 +9,12 @@ use crate::{
     repositories::Repositories,
     request_body::RequestBody,
     response::{Answer, Frames, Response},
-    send_file::PartsToSend,
     server::ServerOptions,
     view::{Head, Request, View},
 };
 use http::StatusCode;
 use hyper::body::Incoming;
+use modelpack_transfer::PartsToSend;
 use std::{
     net::SocketAddr,
     sync::Arc,

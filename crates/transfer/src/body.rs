@@ -227,12 +227,13 @@ impl Body {
         }
     }
 
-    /// The bytes as a stream of windows, for a sender that can let the kernel send a part of a file. Such a part has at most `cached` bytes;
-    /// for what is read, see [`into_pieces`](Self::into_pieces). Each window is decided when the previous one was taken.
-    pub fn into_windows(self, size: usize, cached: usize) -> BoxStream<'static, Result<Window>> {
+    /// The bytes as a stream of windows, for a sender that can let the kernel send a part of a file ([`PartsToSend`](crate::PartsToSend)).
+    /// Such a part has at most [`CHUNK`] bytes; for what is read, see [`into_pieces`](Self::into_pieces). Each window is decided when the
+    /// previous one was taken.
+    pub fn into_windows(self, size: usize) -> BoxStream<'static, Result<Window>> {
         let (content, counter) = self.into_parts();
         let windows = match content {
-            Content::File(range) => file_windows(range, size, cached),
+            Content::File(range) => file_windows(range, size),
             Content::Stream { stream, .. } => stream.map_ok(Window::Read).boxed(),
             Content::Produced { producer, .. } => stream_of(producer).map_ok(Window::Read).boxed(),
         };
@@ -481,7 +482,7 @@ mod tests {
             (Body::from_bytes(content.clone()), content.clone()),
         ] {
             let progress = Arc::new(Progress::default());
-            let mut windows = body.counted(progress.clone()).into_windows(10_000, CHUNK);
+            let mut windows = body.counted(progress.clone()).into_windows(10_000);
             let mut all = Vec::new();
             while let Some(window) = windows.next().await {
                 match window.unwrap() {

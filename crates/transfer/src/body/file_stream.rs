@@ -1,7 +1,7 @@
 //! A file as a stream of pieces.
 
 use super::FileRange;
-use crate::{Result, blocking};
+use crate::{CHUNK, Result, blocking};
 use bytes::Bytes;
 use futures_util::{
     StreamExt,
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A part of a body whose file is sent by the kernel where possible.
 pub enum Window {
-    /// A part of the file. Its bytes were in memory, so sending them waits for no disk.
+    /// A part of the file of at most [`CHUNK`] bytes. They were in memory, so sending them waits for no disk.
     Cached(FileRange),
     /// Bytes that were read.
     Read(Bytes),
@@ -19,10 +19,32 @@ pub enum Window {
 
 impl Window {
     /// The number of bytes.
-    pub(super) fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         match self {
             Self::Cached(part) => part.len,
             Self::Read(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps the first `at` bytes, and returns the others.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has fewer than `at` bytes.
+    pub fn split_off(&mut self, at: u64) -> Self {
+        assert!(at <= self.len(), "it has only {} bytes", self.len());
+        match self {
+            Self::Cached(part) => {
+                let rest = FileRange { offset: part.offset + at, len: part.len - at, ..part.clone() };
+                part.len = at;
+                Self::Cached(rest)
+            }
+            Self::Read(bytes) => Self::Read(bytes.split_off(at as usize)),
         }
     }
 }
@@ -35,10 +57,10 @@ pub(super) fn file_stream(range: FileRange, size: usize) -> BoxStream<'static, R
     stream::try_unfold(Reader::new(range, size), |mut reader| async move { Ok(reader.read().await?.map(|piece| (piece, reader))) }).boxed()
 }
 
-/// Like [`file_stream`], but what the kernel has in memory is not read. It comes as parts of at most `cached` bytes.
-pub(super) fn file_windows(range: FileRange, size: usize, cached: usize) -> BoxStream<'static, Result<Window>> {
-    stream::try_unfold(Reader::new(range, size), move |mut reader| async move {
-        let window = match reader.cached(cached as u64) {
+/// Like [`file_stream`], but what the kernel has in memory is not read. It comes as parts of at most [`CHUNK`] bytes.
+pub(super) fn file_windows(range: FileRange, size: usize) -> BoxStream<'static, Result<Window>> {
+    stream::try_unfold(Reader::new(range, size), |mut reader| async move {
+        let window = match reader.cached() {
             Some(part) => Some(Window::Cached(part)),
             None => reader.read().await?.map(Window::Read),
         };
@@ -101,9 +123,9 @@ impl Reader {
         Ok(Some(self.buffers.piece(buffer, n)))
     }
 
-    /// The next part of at most `longest` bytes, if it is in memory and not short. It counts as read.
-    fn cached(&mut self, longest: u64) -> Option<FileRange> {
-        let len = longest.min(self.range.len - self.at);
+    /// The next part of at most [`CHUNK`] bytes, if it is in memory and not short. It counts as read.
+    fn cached(&mut self) -> Option<FileRange> {
+        let len = (CHUNK as u64).min(self.range.len - self.at);
         let part = if len < SHORTEST_CACHED { None } else { self.range.cached(self.at, len) };
         self.at += part.as_ref().map_or(0, |part| part.len);
         part
