@@ -4,7 +4,8 @@ use crate::{Modelpack, Place, Result, StoreError};
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest, HashStates, Manifest, Selector};
 use modelpack_transfer::{
-    Begin, Body, Cancelled, Committed, Sink, Source, Upload, VerifiedBlob, Verifier, blocking_cancellable, copy, verify_by_hash_states,
+    Begin, Body, Cancelled, Committed, Hashing, Piece, Sink, Source, Upload, VerifiedBlob, Verifier, blocking_cancellable, copy,
+    verify_by_hash_states,
 };
 use serde::Serialize;
 use std::sync::{
@@ -87,8 +88,14 @@ struct Verification {
 
 impl Verification {
     async fn verify_in_order(&mut self, body: Body) -> Result<(), StoreError> {
-        let (verifier, read) = body.drain(self.verifier.clone(), |verifier, piece| verifier.update(piece)).await;
-        self.verifier = verifier;
+        let (what, expected) = (format!("blob {}", self.blob.digest), self.blob.size);
+        let take = move |hashing: &mut Hashing, piece: Piece<'_>| {
+            hashing.update(&piece);
+            let found = hashing.given();
+            if found > expected { Err(StoreError::WrongSize { what: what.clone(), expected, found }) } else { Ok(()) }
+        };
+        let (hashing, read) = body.drain(Hashing::new(self.verifier.clone()), take).await;
+        self.verifier = hashing.finish();
         read
     }
 }

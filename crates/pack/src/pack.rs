@@ -9,12 +9,15 @@ pub(crate) use tar::archive_len;
 use crate::{Description, PlannedFile, PlannedLayer, Result, StoredArchive, known_digests::with_cache, preview};
 use archive::pack_archive;
 use modelpack_spec::{
-    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Encoding, FileMetadata, HashStates, Hasher, LayerInput,
-    Manifest, Selector, media_type,
+    Algorithm, ArtifactBuilder, BuiltArtifact, Config, ConfigBuilder, Descriptor, Encoding, FileMetadata, HashStates, LayerInput, Manifest,
+    Selector, media_type,
 };
 use modelpack_store::{DigestCache, Remembered};
-use modelpack_transfer::{Begin, Committed, Connections, Error, FileRange, OpenFile, Progress, Sink, for_each_concurrent, put_bytes};
-use std::sync::Arc;
+use modelpack_transfer::{
+    Begin, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent, put_bytes,
+};
+use std::{sync::Arc, thread::available_parallelism};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The time of every file, so that the same files give the same digest.
 pub(crate) const NO_TIME: &str = "1970-01-01T00:00:00Z";
@@ -63,12 +66,14 @@ pub async fn pack(
 ) -> Result<Manifest> {
     preview(layers, description)?;
     layers.iter().for_each(|layer| options.progress.expect(layer.bytes_to_move()));
+    // A file is sent as soon as it is hashed, while the next ones are hashed. Two can be hashed together.
+    let turns = &Semaphore::new(available_parallelism().map_or(2, |processors| processors.get().max(2)));
     let stored = for_each_concurrent(options.concurrency, layers, |layer| async move {
         let options = &options.counting_in(options.progress.part(layer.path.as_str(), layer.bytes_to_move()));
         match (&layer.stored, layer.encoding, &layer.files[..]) {
             (Some(archive), ..) => pack_stored(layer, archive, sink, options).await,
-            (None, Encoding::Raw, [file]) => pack_file(layer, file, sink, options).await,
-            _ => pack_archive(layer, sink, options).await,
+            (None, Encoding::Raw, [file]) => pack_file(layer, file, sink, options, turns).await,
+            _ => pack_archive(layer, sink, options, turns).await,
         }
     });
     let (inputs, lists): (Vec<_>, Vec<_>) = stored.await?.into_iter().map(|stored| stored.named(options)).unzip();
@@ -126,10 +131,13 @@ async fn known(file: &Arc<dyn OpenFile>) -> Result<Option<Remembered>> {
 }
 
 /// Writes the file of a raw layer, unless the sink has it.
-async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions) -> Result<Stored> {
+async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions, turns: &Semaphore) -> Result<Stored> {
     let open = open(file, options).await?;
     let known = match known(&open).await? {
-        None if sink.wants_digest() => Some(hash(&open, file.size, &options.progress).await?),
+        None if sink.wants_digest() => {
+            let _turn = turn(turns).await;
+            Some(hash(&open, file.size, &options.progress).await?)
+        }
         known => known,
     };
     let blob = known.as_ref().map(|known| Descriptor::new(layer.layer_type().to_string(), known.digest.clone(), file.size));
@@ -168,31 +176,27 @@ async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn S
     Ok(Stored { input: layer.input(blob.digest, archive.diff_id.clone(), blob.size), hash_states: None })
 }
 
+/// Waits until the bytes of another layer may be hashed before they are sent.
+async fn turn(turns: &Semaphore) -> SemaphorePermit<'_> {
+    turns.acquire().await.expect("nobody closes it")
+}
+
 async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenFile>> {
     Ok(with_cache(file.open().await?, options.digest_cache.as_ref()))
 }
 
 async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Remembered> {
-    let hasher = Hasher::recording(Algorithm::Sha256);
+    let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
     let progress = progress.clone();
-    let (hasher, read) = file
-        .read(0..size)
-        .await?
-        .drain(hasher, move |hasher, piece| {
-            hasher.update(piece);
-            progress.hashed(piece.len() as u64);
-            Ok(())
-        })
-        .await;
+    let take = move |hashing: &mut Hashing, piece: Piece<'_>| {
+        hashing.update(&piece);
+        progress.hashed(piece.len() as u64);
+        Ok(())
+    };
+    let (hashing, read) = file.read(0..size).await?.drain(hashing, take).await;
     read?;
     file.unchanged()?;
-    Ok(to_remember(hasher, size))
-}
-
-/// The digest and, of many bytes, the hash states.
-fn to_remember(hasher: Hasher, size: u64) -> Remembered {
-    let hash_states = if size >= HashStates::LEAST_SIZE { hasher.hash_states() } else { None };
-    Remembered { digest: hasher.finish(), hash_states }
+    Ok((&hashing.finish().finish()?).into())
 }
 
 /// The attributes of a file, without times and owners.

@@ -293,8 +293,8 @@ impl Upload for ArchiveUpload {
     async fn write(&mut self, body: Body) -> Result<()> {
         let (taken, result) = body
             .drain(self.take()?, |(state, verifier), piece| {
-                state.write_at(piece, state.end + BLOCK + verifier.count())?;
-                verifier.update(piece)
+                state.write_at(&piece, state.end + BLOCK + verifier.count())?;
+                verifier.update(&piece)
             })
             .await;
         self.0 = Some(taken);

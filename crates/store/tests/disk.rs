@@ -66,6 +66,32 @@ async fn large_files_are_hashed_beside_the_copy() {
     assert!(matches!(upload.write(Body::from_file(longer)).await, Err(Error::Changed { .. })), "a file that became shorter is noticed");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_fails_does_not_concern_those_that_are_written_at_the_same_time() {
+    let root = tempfile::tempdir().unwrap();
+    let repository = open(root.path()).repository(&name("a"));
+    let content = |number: usize| -> Vec<u8> { (0..(33 + number) * CHUNK + number).map(|i| (i * (i + number) % 253) as u8).collect() };
+    let write = async |number: usize, missing: u64, is_file: bool| {
+        let (content, path) = (content(number), root.path().join(number.to_string()));
+        fs::write(&path, &content).unwrap();
+        let range = FileRange::open(&path).unwrap();
+        let body = match Body::from_file(FileRange { len: range.len + missing, ..range }) {
+            file if is_file => file,
+            file => Body::from_stream(file.into_stream(), None),
+        };
+        let Begin::Upload(mut upload) = repository.begin(None).await? else { panic!("nothing is there") };
+        upload.write(body).await?;
+        let committed = upload.commit(None).await?;
+        assert_eq!((committed.digest, committed.size), (Digest::of(&content), content.len() as u64));
+        Ok::<_, Error>(())
+    };
+    let (short, cut, whole, stream, other) =
+        tokio::join!(write(1, 1, true), write(2, 1, false), write(3, 0, true), write(4, 0, false), write(5, 0, true));
+    assert!([short, cut].into_iter().all(|failed| matches!(failed, Err(Error::Changed { .. }))));
+    [whole, stream, other].into_iter().for_each(Result::unwrap);
+    assert_eq!(fs::read_dir(root.path().join("ingest")).unwrap().count(), 0, "no file is left over");
+}
+
 #[tokio::test]
 async fn a_large_file_that_has_other_bytes_than_promised_or_more_is_refused() {
     let root = tempfile::tempdir().unwrap();

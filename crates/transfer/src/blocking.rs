@@ -1,6 +1,7 @@
 //! Work that blocks, on threads that may block.
 
-use crate::{CHUNK, Error, FileRange, Result};
+use crate::{CHUNK, Error, FileRange, Piece, Result, body::file_pieces, hashing::has_idle_processors};
+use bytes::Bytes;
 use std::{
     io,
     path::Path,
@@ -11,38 +12,41 @@ use std::{
 };
 use tokio::task::{JoinError, JoinHandle};
 
+/// A file of at least this many bytes is hashed on a thread of its own while another thread reads or copies it.
+pub const LARGE_FILE: u64 = 8 << 20;
+
+/// How many threads [`copy_hashed`] uses.
+const THREADS: usize = 2;
+
 /// Reads a range of a file piece by piece; blocks. This thread calls `write` with each piece and its position in the range, and a second
-/// thread calls `hash` with the same. So a single file uses two processors.
+/// thread calls `hash` with the same. So a single file uses two processors. If there are not so many for all files that are hashed, `hash`
+/// can keep its pieces, and hash those of two files [together](crate::Hashing).
 ///
 /// Stops at the first error and returns it.
 pub fn copy_hashed(
     range: &FileRange,
     mut write: impl FnMut(u64, &[u8]) -> Result<()>,
-    mut hash: impl FnMut(u64, &[u8]) -> Result<()> + Send,
+    mut hash: impl FnMut(u64, Piece<'_>) -> Result<()> + Send,
 ) -> Result<()> {
     std::thread::scope(|scope| {
-        let (to_hash, pieces) = std::sync::mpsc::sync_channel::<(u64, Vec<u8>, usize)>(2);
-        let (give_back, spare) = std::sync::mpsc::channel::<Vec<u8>>();
-        (0..4).try_for_each(|_| give_back.send(vec![0; CHUNK])).expect("the receiver is alive");
+        let (to_hash, pieces) = std::sync::mpsc::sync_channel::<(u64, Bytes)>(2);
         let hashing = scope.spawn(move || {
-            for (at, buffer, n) in pieces {
-                hash(at, &buffer[..n])?;
-                // At the end the copying thread needs no buffers any more, but some pieces are not hashed yet.
-                let _ = give_back.send(buffer);
-            }
-            Ok(())
+            pieces.into_iter().try_for_each(|(at, piece)| {
+                // A thread that hashes for two files takes longer for each than two threads would.
+                hash(at, if has_idle_processors(THREADS) { piece[..].into() } else { (&piece).into() })
+            })
         });
         let mut copy = move || {
             let mut at = 0;
-            while at < range.len {
+            for piece in file_pieces(range, CHUNK) {
+                let piece = piece?;
+                write(at, &piece)?;
+                let len = piece.len() as u64;
                 // If the hashing thread refused a piece, it has ended.
-                let Ok(mut buffer) = spare.recv() else { break };
-                let n = range.read_at(&mut buffer, at)?;
-                write(at, &buffer[..n])?;
-                if to_hash.send((at, buffer, n)).is_err() {
+                if to_hash.send((at, piece)).is_err() {
                     break;
                 }
-                at += n as u64;
+                at += len;
             }
             Ok(())
         };
@@ -112,6 +116,57 @@ pub(crate) async fn joined<T>(handle: impl Future<Output = Result<T, JoinError>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Hashing, Verifier};
+    use modelpack_spec::{Algorithm, Digest};
+    use std::{fs::File, thread};
+
+    /// Hashes a file of `len` bytes while it is read. `write` and `hash` are called before each piece, with its position.
+    fn hashed(len: usize, write: fn(&File, u64) -> Result<()>, hash: fn(u64) -> Result<()>) -> (Result<Digest>, Digest) {
+        let content: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        std::fs::write(&path, &content).unwrap();
+        let (file, range) = (File::options().write(true).open(&path).unwrap(), FileRange::open(&path).unwrap());
+        let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
+        let take = |at, piece: Piece<'_>| {
+            hash(at)?;
+            hashing.update(&piece);
+            Ok(())
+        };
+        let copied = copy_hashed(&range, |at, _| write(&file, at), take);
+        (copied.map(|()| hashing.finish().digest()), Digest::of(&content))
+    }
+
+    #[test]
+    fn files_that_fail_end_early_and_do_not_concern_those_that_are_hashed_with_them() {
+        const LEN: usize = 40 * CHUNK + 1;
+        fn until(at: u64, pieces: usize) -> Result<()> {
+            if at < (pieces * CHUNK) as u64 { Ok(()) } else { Err(Error::io("write", "x")(io::ErrorKind::StorageFull.into())) }
+        }
+        for _ in 0..5 {
+            thread::scope(|scope| {
+                for len in [LEN, LEN / 3, CHUNK, 0] {
+                    scope.spawn(move || {
+                        let (found, expected) = hashed(len, |_, _| Ok(()), |_| Ok(()));
+                        assert_eq!(found.unwrap(), expected);
+                    });
+                }
+                scope.spawn(move || {
+                    let shorten = |file: &File, at| match at == 3 * CHUNK as u64 {
+                        true => file.set_len(at).map_err(Error::io("shorten", "x")),
+                        false => Ok(()),
+                    };
+                    assert!(matches!(hashed(LEN, shorten, |_| Ok(())).0, Err(Error::Changed { .. })));
+                });
+                scope.spawn(move || assert!(matches!(hashed(LEN, |_, at| until(at, 5), |_| Ok(())).0, Err(Error::Io { .. }))));
+                scope.spawn(move || {
+                    // The file is not read to its end.
+                    let write = |_: &File, at| if at < 20 * CHUNK as u64 { Ok(()) } else { Err(Error::not_found("this piece")) };
+                    assert!(matches!(hashed(LEN, write, |at| until(at, 5)).0, Err(Error::Io { .. })));
+                });
+            });
+        }
+    }
 
     #[test]
     fn work_that_never_begins_is_no_panic() {

@@ -5,11 +5,12 @@ mod file_stream;
 
 pub use file_range::FileRange;
 pub use file_stream::Window;
+pub(crate) use file_stream::file_pieces;
 
 use crate::{
-    Cancelled, Error, Progress, Result, blocking,
+    Cancelled, Error, LARGE_FILE, Progress, Result, blocking,
     blocking::joined,
-    blocking_cancellable, hashing,
+    blocking_cancellable, copy_hashed, hashing,
     produced::{Producer, stream_of},
 };
 use bytes::Bytes;
@@ -281,7 +282,7 @@ impl Body {
     {
         let this = self.started();
         let Content::Stream { mut stream, .. } = this.content else {
-            return this.drain(state, move |state, bytes| take(state, bytes.into())).await;
+            return this.drain(state, take).await;
         };
         let count = moved_in(this.progress);
         let mut slow = 0;
@@ -319,13 +320,13 @@ impl Body {
         (state, Ok(()))
     }
 
-    /// Calls `take` with all bytes in order, on a thread that may block, and returns `state`.
+    /// Calls `take` with all bytes in order, on a thread that may block, and returns `state`. A large file is read on a second thread.
     ///
     /// The state is returned after an error too, with what was taken until then.
     pub async fn drain<S, F>(self, mut state: S, mut take: F) -> (S, Result<()>)
     where
         S: Send + 'static,
-        F: FnMut(&mut S, &[u8]) -> Result<()> + Send + 'static,
+        F: FnMut(&mut S, Piece<'_>) -> Result<()> + Send + 'static,
     {
         let count = moved_in(self.progress);
         let mut stream = match self.content {
@@ -333,12 +334,21 @@ impl Body {
             Content::Produced { producer, .. } => stream_of(producer),
             Content::File(range) => {
                 let read = move |cancelled: &Cancelled| {
-                    let result = range.read_all(|piece| {
-                        cancelled.check(&range.path)?;
+                    let mut take = |piece: Piece<'_>| {
                         take(&mut state, piece)?;
                         count(piece.len());
                         Ok(())
-                    });
+                    };
+                    let check = |_, _: &[u8]| cancelled.check(&range.path);
+                    let result = if range.len < LARGE_FILE {
+                        file_pieces(&range, CHUNK).try_for_each(|piece| {
+                            let piece = piece?;
+                            check(0, &piece)?;
+                            take((&piece).into())
+                        })
+                    } else {
+                        copy_hashed(&range, check, |_, piece| take(piece))
+                    };
                     (state, result)
                 };
                 return blocking_cancellable(read).await;
@@ -356,7 +366,7 @@ impl Body {
             let count = count.clone();
             let take_batch = move || {
                 let mut take = take;
-                let (state, result) = batch.take(state, |state, piece| take(state, &piece), count);
+                let (state, result) = batch.take(state, &mut take, count);
                 (state, take, result)
             };
             if let Some(end) = end {
@@ -429,7 +439,7 @@ fn drop_first(stream: BoxStream<'static, Result<Bytes>>, bytes: u64) -> BoxStrea
 mod tests {
     use super::*;
     use modelpack_spec::Descriptor;
-    use std::{io, time::Duration};
+    use std::{fs::File, io, time::Duration};
 
     #[tokio::test]
     async fn the_rest_of_a_body_has_its_last_bytes_and_the_first_count_as_resumed_once() {
@@ -510,8 +520,8 @@ mod tests {
     async fn all_pieces_of_a_stream_are_drained_in_order_and_the_state_comes_back_with_an_error() {
         let pieces: Vec<Bytes> = (0..40u8).map(|i| Bytes::from(vec![i; 10_000 + usize::from(i)])).collect();
         let whole = pieces.concat();
-        let take = |all: &mut Vec<u8>, piece: &[u8]| {
-            all.extend_from_slice(piece);
+        let take = |all: &mut Vec<u8>, piece: Piece<'_>| {
+            all.extend_from_slice(&piece);
             Ok(())
         };
         let (all, result) = Body::from_stream(stream::iter(pieces.clone().into_iter().map(Ok)), None).drain(Vec::new(), take).await;
@@ -519,5 +529,31 @@ mod tests {
         let cut = stream::iter(pieces.into_iter().map(Ok)).chain(stream::iter([Err(Error::not_found("the rest"))]));
         let (all, result) = Body::from_stream(cut, None).drain(Vec::new(), take).await;
         assert!(result.is_err() && all == whole, "what came before the failure was taken");
+    }
+
+    #[tokio::test]
+    async fn files_of_any_size_are_drained_in_order_and_an_error_ends_that() {
+        let directory = tempfile::tempdir().unwrap();
+        for len in [0, 1, CHUNK + 1, LARGE_FILE as usize + CHUNK + 1] {
+            let content: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let path = directory.path().join("x");
+            std::fs::write(&path, &content).unwrap();
+            let (range, progress) = (FileRange::open(&path).unwrap(), Arc::new(Progress::default()));
+            let take = |all: &mut Vec<u8>, piece: Piece<'_>| {
+                all.extend_from_slice(&piece);
+                Ok(())
+            };
+            let (all, result) = Body::from_file(range.clone()).counted(progress.clone()).drain(Vec::new(), take).await;
+            assert!(result.is_ok() && all == content && progress.snapshot().moved == len as u64, "{len}");
+            let refuse = move |taken: &mut usize, piece: Piece<'_>| {
+                *taken += piece.len();
+                if *taken >= len / 2 { Err(Error::not_found("room")) } else { Ok(()) }
+            };
+            let (taken, result) = Body::from_file(range.clone()).drain(0, refuse).await;
+            assert!(len == 0 || result.is_err_and(|error| error.is_not_found()) && taken < len / 2 + CHUNK + 1, "{len}");
+            File::options().write(true).open(&path).unwrap().set_len(len as u64 / 2).unwrap();
+            let (all, result) = Body::from_file(range).drain(Vec::new(), take).await;
+            assert!(len == 0 || matches!(result, Err(Error::Changed { .. })) && all == content[..len / 2], "{len}");
+        }
     }
 }

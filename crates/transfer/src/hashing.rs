@@ -1,17 +1,19 @@
 //! Hashing the bytes of several blobs, two blobs at a time.
 //!
 //! To hash two streams together takes 30 % less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
-//! was received of a blob waits a moment for bytes of another blob, and the task that brings these hashes both. No thread waits: a piece that
-//! waits is in memory and on the disk already, and the next task of its blob hashes it, if no other blob comes.
+//! was received or read of a blob waits a moment in memory for bytes of another blob, and the task that brings these hashes both. No task
+//! waits for another blob: it goes on, and if no other blob comes, it hashes what waits with the next bytes of its own blob, or at the end.
 
 use crate::{FileRange, Result, Verifier, body::Piece};
 use bytes::Bytes;
 use std::{
     collections::VecDeque,
+    num::NonZero,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    thread,
 };
 
 /// How many bytes of a blob wait for bytes of another one.
@@ -20,15 +22,27 @@ const PATIENCE: usize = 512 << 10;
 const MOST_WAITING: usize = 1 << 20;
 
 /// Blobs that are hashed together.
-#[derive(Debug)]
-struct Blobs(Mutex<Vec<Arc<Stream>>>);
+#[derive(Debug, Default)]
+struct Blobs {
+    /// How many there are.
+    count: AtomicUsize,
+    /// Those of which bytes wait, and perhaps some of which no bytes wait any more.
+    waiting: Mutex<Vec<Arc<Stream>>>,
+}
 
 /// The blobs that are being hashed in this process.
-static ALL: Blobs = Blobs(Mutex::new(Vec::new()));
+static ALL: Blobs = Blobs { count: AtomicUsize::new(0), waiting: Mutex::new(Vec::new()) };
 
 impl Blobs {
     fn are_several(&self) -> bool {
-        lock(&self.0).len() > 1
+        self.count.load(Relaxed) > 1
+    }
+
+    /// Those of which bytes wait, without `stream`.
+    fn waiting_besides(&self, stream: &Arc<Stream>) -> Vec<Arc<Stream>> {
+        let mut all = lock(&self.waiting);
+        all.retain(|stream| lock(&stream.waiting).len > 0);
+        all.iter().filter(|other| !Arc::ptr_eq(stream, other)).cloned().collect()
     }
 }
 
@@ -37,9 +51,16 @@ pub(crate) fn has_several() -> bool {
     ALL.are_several()
 }
 
-/// The hash of the first bytes of a blob, of which more come.
+/// Whether there are `threads` processors for each blob that is hashed in this process.
+pub(crate) fn has_idle_processors(threads: usize) -> bool {
+    static PROCESSORS: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
+    ALL.count.load(Relaxed) * threads <= *PROCESSORS
+}
+
+/// The hash of the first bytes of a blob, of which more come. Bytes that can be kept are hashed together with those of another blob, if there
+/// is one.
 #[derive(Debug)]
-pub(crate) struct Hashing(Arc<Stream>);
+pub struct Hashing(Arc<Stream>);
 
 #[derive(Debug)]
 struct Stream {
@@ -76,16 +97,15 @@ impl std::fmt::Debug for Hashed {
 
 impl Hashing {
     /// Continues after the bytes that `verifier` has taken.
-    pub(crate) fn new(verifier: Verifier) -> Self {
+    pub fn new(verifier: Verifier) -> Self {
         Self::among(&ALL, verifier)
     }
 
     fn among(all: &'static Blobs, verifier: Verifier) -> Self {
         let count = verifier.count().into();
         let hashed = Mutex::new(Hashed { verifier, buffer: Vec::new() });
-        let stream = Arc::new(Stream { all, hashed, count, waiting: Mutex::default() });
-        lock(&all.0).push(stream.clone());
-        Self(stream)
+        all.count.fetch_add(1, Relaxed);
+        Self(Arc::new(Stream { all, hashed, count, waiting: Mutex::default() }))
     }
 
     /// How many bytes were hashed.
@@ -93,21 +113,45 @@ impl Hashing {
         self.0.count.load(Relaxed)
     }
 
+    /// How many bytes it was given. Some of them may not be hashed yet.
+    pub fn given(&self) -> u64 {
+        self.0.given()
+    }
+
+    /// Takes the next bytes: at once, or later together with those of another blob. Of those that are taken later, it keeps at most 1 MiB and
+    /// one piece. That there are more than promised is found at the end.
+    pub fn update(&self, piece: &Piece<'_>) {
+        match piece.shared() {
+            Some(_) => self.offer(self.given(), piece),
+            None => {
+                let mut hashed = self.settle();
+                let count = hashed.verifier.count();
+                self.0.take(&mut hashed, count, piece);
+            }
+        }
+    }
+
+    /// What has taken all bytes.
+    pub fn finish(self) -> Verifier {
+        self.settle().verifier.clone()
+    }
+
     /// Takes bytes that are in the file of the blob at `offset`: at once, or together with those of another blob. Only bytes that come next
-    /// are taken. Others must be [read](Self::catch_up) later, and so must these if another task is hashing.
+    /// are taken. Others must be [read](Self::catch_up) later, and so must these if another task is hashing and they cannot be kept.
     pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) {
-        match piece.shared().filter(|_| self.0.all.are_several()) {
-            Some(bytes) => {
+        let shared = piece.shared();
+        let hashed = if shared.is_some() && self.0.all.are_several() { None } else { self.try_lock() };
+        match (hashed, shared) {
+            (Some(mut hashed), _) => {
+                self.0.hash_all(&mut hashed);
+                self.0.take(&mut hashed, offset, piece);
+            }
+            (None, Some(bytes)) => {
                 if self.0.wait(offset, bytes) {
                     self.0.hash_waiting();
                 }
             }
-            None => {
-                if let Some(mut hashed) = self.try_lock() {
-                    self.0.hash_all(&mut hashed);
-                    self.0.take(&mut hashed, offset, piece);
-                }
-            }
+            (None, None) => {}
         }
     }
 
@@ -141,7 +185,11 @@ impl Hashing {
 
 impl Drop for Hashing {
     fn drop(&mut self) {
-        lock(&self.0.all.0).retain(|stream| !Arc::ptr_eq(stream, &self.0));
+        // Nobody hashes what waits of it any more.
+        let _hashed = self.lock();
+        *lock(&self.0.waiting) = Waiting::default();
+        lock(&self.0.all.waiting).retain(|stream| !Arc::ptr_eq(stream, &self.0));
+        self.0.all.count.fetch_sub(1, Relaxed);
     }
 }
 
@@ -153,8 +201,14 @@ impl Hashed {
 }
 
 impl Stream {
+    /// Where the bytes end that it has taken or keeps.
+    fn given(&self) -> u64 {
+        let waiting = lock(&self.waiting);
+        waiting.end.max(self.count.load(Relaxed))
+    }
+
     /// Keeps a piece until it is hashed. Returns whether it comes next.
-    fn wait(&self, offset: u64, piece: &Bytes) -> bool {
+    fn wait(self: &Arc<Self>, offset: u64, piece: &Bytes) -> bool {
         let mut waiting = lock(&self.waiting);
         let next = waiting.end.max(self.count.load(Relaxed));
         let is_next = (offset..offset + piece.len() as u64).contains(&next);
@@ -162,8 +216,18 @@ impl Stream {
             waiting.len += piece.len();
             waiting.end = offset + piece.len() as u64;
             waiting.pieces.push_back((offset, piece.clone()));
+            drop(waiting);
+            self.is_waiting();
         }
         is_next
+    }
+
+    /// Lets other blobs know that bytes of this one wait.
+    fn is_waiting(self: &Arc<Self>) {
+        let mut all = lock(&self.all.waiting);
+        if !all.iter().any(|stream| Arc::ptr_eq(stream, self)) {
+            all.push(self.clone());
+        }
     }
 
     /// The bytes that wait and come after the `count` first ones, up to the end of a piece.
@@ -181,11 +245,13 @@ impl Stream {
     }
 
     /// Lets the rest of a piece, which begins after the `count` first bytes, wait again.
-    fn put_back(&self, count: u64, rest: Bytes) {
+    fn put_back(self: &Arc<Self>, count: u64, rest: Bytes) {
         if !rest.is_empty() {
             let mut waiting = lock(&self.waiting);
             waiting.len += rest.len();
             waiting.pieces.push_front((count, rest));
+            drop(waiting);
+            self.is_waiting();
         }
     }
 
@@ -199,9 +265,8 @@ impl Stream {
                 None if len < MOST_WAITING => return,
                 None => lock(&self.hashed),
             };
-            let others: Vec<_> = lock(&self.all.0).iter().filter(|other| !Arc::ptr_eq(self, other)).cloned().collect();
-            let mut waiting = others.iter().filter(|other| lock(&other.waiting).len > 0);
-            match waiting.find_map(|other| Some((other, try_lock(&other.hashed)?))) {
+            let others = self.all.waiting_besides(self);
+            match others.iter().find_map(|other| Some((other, try_lock(&other.hashed)?))) {
                 Some((other, mut other_hashed)) => self.hash_pair(&mut hashed, other, &mut other_hashed),
                 // One piece, so that the others are there when bytes of another blob come.
                 None if len > PATIENCE => {
@@ -214,10 +279,10 @@ impl Stream {
     }
 
     /// Hashes what waits of two blobs, as far as both have bytes.
-    fn hash_pair(&self, hashed: &mut Hashed, other: &Self, other_hashed: &mut Hashed) {
+    fn hash_pair(self: &Arc<Self>, hashed: &mut Hashed, other: &Arc<Self>, other_hashed: &mut Hashed) {
         let (mut piece, mut other_piece) = (Bytes::new(), Bytes::new());
         loop {
-            for (stream, hashed, piece) in [(self, &*hashed, &mut piece), (other, other_hashed, &mut other_piece)] {
+            for (stream, hashed, piece) in [(self, &*hashed, &mut piece), (other, &*other_hashed, &mut other_piece)] {
                 if piece.is_empty() {
                     *piece = stream.next(hashed.verifier.count()).unwrap_or_default();
                 }

@@ -29,7 +29,7 @@ mod symlink;
 mod verifier;
 mod verify;
 
-pub use blocking::{Cancelled, blocking, blocking_cancellable, copy_hashed};
+pub use blocking::{Cancelled, LARGE_FILE, blocking, blocking_cancellable, copy_hashed};
 pub use body::{Body, CHUNK, FileRange, Piece, Reopen, Window};
 pub use connections::{Connections, Control, DEFAULT_CONNECTIONS, Permit};
 pub use copy::{CopyOptions, copy, for_each_concurrent, put_bytes, read_bytes, read_config};
@@ -39,6 +39,7 @@ pub use files::{
     BlobFile, FileEntry, FileReader, Files, FilesReader, LayerFile, LayerFiles, MemoryFiles, OpenFile, Origin, Stated,
     contract as files_contract,
 };
+pub use hashing::Hashing;
 pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;

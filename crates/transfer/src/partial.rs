@@ -15,7 +15,7 @@ mod session;
 mod tests;
 
 use crate::{
-    Body, Error, FileRange, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
+    Body, Error, FileRange, LARGE_FILE, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
     platform::{self, start_writeback},
     verifier::ChunkVerifier,
 };
@@ -48,8 +48,6 @@ const SYNC: u64 = 256 << 20;
 const WRITEBACK: u64 = 32 << 20;
 /// How many bytes that others wrote a task hashes after each write of its own.
 const CATCH_UP: u64 = 1 << 20;
-/// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
-const LARGE: u64 = 8 << 20;
 /// How often a task that waits for the owner of a partial blob looks whether it has ended.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -212,7 +210,7 @@ impl Partial {
 
     /// Writes all bytes of `body` at `offset`, like [`write_blocking`](Self::write_blocking). Returns how many these were.
     pub async fn write(self: Arc<Self>, offset: u64, body: Body) -> Result<u64> {
-        let range = body.file().filter(|file| file.len >= LARGE).cloned();
+        let range = body.file().filter(|file| file.len >= LARGE_FILE).cloned();
         if let Some(range) = range.filter(|_| self.kept().present.is_empty()) {
             let progress = body.progress().cloned();
             let copied =

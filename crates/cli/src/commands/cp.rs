@@ -6,7 +6,10 @@ use crate::{
     failure::Failure,
     text,
 };
-use modelpack::{Copied, CopyReferrers, Modelpack, Place};
+use modelpack::{
+    Copied, CopyReferrers, Modelpack, Place,
+    spec::{Descriptor, media_type},
+};
 use serde::Serialize;
 
 /// Copy an artifact from any place to any other
@@ -79,8 +82,9 @@ pub const HOW_TO_COPY: &str = "; `modelpack cp --referrers` copies them";
 fn print(copied: &Copied, what_to_do: &str, result: &impl Serialize, context: &Context) -> Result<(), Failure> {
     let (size, present) = (text::bytes(copied.moved), text::bytes(copied.present));
     context.output.note(&format!("{} to {}: {size} moved, {present} already present", copied.from, copied.to));
-    if !copied.referrers.is_empty() {
-        context.output.note(&format!("{} copied", referrers(copied.referrers.len(), copied)));
+    let is_more_than_a_list = |referrer: &&Descriptor| referrer.artifact_type.as_deref() != Some(media_type::HASH_STATES);
+    if let count @ 1.. = copied.referrers.iter().filter(is_more_than_a_list).count() {
+        context.output.note(&format!("{} copied", referrers(count, copied)));
     }
     note_left_behind(copied, what_to_do, context);
     context.output.result(&copied.digest.to_string(), result)

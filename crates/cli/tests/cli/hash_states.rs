@@ -89,6 +89,9 @@ fn a_registry_keeps_the_lists_beside_the_artifact_if_it_lists_referrers_or_if_as
     let copied = json(&cli, &format!("cp docker://{} docker://{}", registry.reference("listed:v1"), other.reference("copy:v1")));
     assert_eq!((&copied["referrers"], &copied["referrersLeftBehind"]), (&json!([]), &json!(0)));
     assert_eq!(other.request("HEAD", &format!("copy/blobs/{}", list().descriptor().digest)), 200);
+    let stderr = run(&cli, &format!("cp docker://{} oci:layout", registry.reference("listed:v1"))).expect_code(0).stderr;
+    assert!(!stderr.contains("referrer"), "they are no news: {stderr}");
+    assert_eq!(ok(&cli, "unpack oci:layout -o out"), ok(&cli, "verify oci:layout"), "the model is found beside them");
     // A second push finds all there.
     let proxy = registry.behind(Vec::new());
     ok(&cli, &format!("push model {}/listed:v1", proxy.address()));

@@ -4,25 +4,26 @@ use super::{
     PackOptions, Stored,
     encode::Encoder,
     tar::{TarWriter, archive_len},
-    to_remember,
+    turn,
 };
 use crate::{PlannedFile, PlannedLayer, Result};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher};
-use modelpack_store::Remembered;
-use modelpack_transfer::{Begin, Body, CHUNK, Committed, Error, FilesReader, Progress, Sink, blocking};
+use modelpack_transfer::{Begin, Body, CHUNK, Committed, Error, FilesReader, Hashing, Progress, Sink, Verifier, blocking};
 use std::{
     io::{self, Write},
     sync::{Arc, OnceLock},
 };
+use tokio::sync::Semaphore;
 
 /// Writes the files of a layer as an archive, unless the sink has it.
-pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions) -> Result<Stored> {
+pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions, turns: &Semaphore) -> Result<Stored> {
     let archive = Arc::new(Archive::new(layer));
     let media_type = layer.layer_type().to_string();
     let promised = match sink.wants_digest() {
         true => {
-            let (known, size) = archive.hash(options).await?;
-            Some((Descriptor::new(media_type, known.digest, size), known.hash_states))
+            let _turn = turn(turns).await;
+            let Committed { digest, size, hash_states } = archive.hash(options).await?;
+            Some((Descriptor::new(media_type, digest, size), hash_states))
         }
         false => None,
     };
@@ -80,17 +81,16 @@ impl Archive {
         Body::from_producer(Arc::new(move |out| archive.write(len, out, |n| count(&progress, n))), size)
     }
 
-    /// The digest, the hash states and the size of the layer.
-    async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<(Remembered, u64)> {
-        let state = (Hasher::recording(Algorithm::Sha256), 0);
-        let hashed = self.body(None, options, Progress::hashed).drain(state, |(hasher, size), piece| {
-            hasher.update(piece);
-            *size += piece.len() as u64;
+    /// The layer, as it will be committed.
+    async fn hash(self: &Arc<Self>, options: &PackOptions) -> Result<Committed> {
+        let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
+        let hashed = self.body(None, options, Progress::hashed).drain(hashing, |hashing, piece| {
+            hashing.update(&piece);
             Ok(())
         });
-        let ((hasher, size), result) = hashed.await;
+        let (hashing, result) = hashed.await;
         result?;
-        Ok((to_remember(hasher, size), size))
+        Ok(hashing.finish().finish()?.into())
     }
 
     fn write(&self, len: u64, out: &mut dyn Write, count: impl Fn(u64)) -> Result<(), Error> {

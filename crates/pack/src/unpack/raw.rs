@@ -6,9 +6,9 @@ use super::{
     name,
     staging::{RESUMABLE, Staging},
 };
-use modelpack_spec::{Descriptor, Digest, FilePath, HashStates, Hasher, Layer};
+use modelpack_spec::{Descriptor, Digest, FilePath, Layer};
 use modelpack_store::{DigestCache, Remembered, Settled, Stamp};
-use modelpack_transfer::{Attempt, Body, Error, FileRange, Result, blocking, fetch, read_bytes, retried_if_damaged};
+use modelpack_transfer::{Attempt, Body, Error, FileRange, Hashing, Result, Verifier, blocking, fetch, read_bytes, retried_if_damaged};
 use std::{
     fs::{File, Permissions},
     io::Write,
@@ -79,15 +79,15 @@ impl Unpacking<'_> {
         let prepared = blocking(move || Ok::<_, Error>(cache.and_then(|cache| Some((cache.prepare(&of)?, cache))))).await?;
         let body = Body::from_file(FileRange { file: file.clone(), path: located, offset: 0, len: like.size });
         let progress = self.options.progress.blob(like);
-        let hashed = body.drain(Hasher::recording(like.digest.algorithm()), move |hasher, piece| {
-            hasher.update(piece);
+        let hashing = Hashing::new(Verifier::unknown(like.digest.algorithm()));
+        let hashed = body.drain(hashing, move |hashing, piece| {
+            hashing.update(&piece);
             progress.hashed(piece.len() as u64);
             Ok(())
         });
-        let (hasher, result) = hashed.await;
+        let (hashing, result) = hashed.await;
         result?;
-        let hash_states = if like.size >= HashStates::LEAST_SIZE { hasher.hash_states() } else { None };
-        let known = Remembered { digest: hasher.finish(), hash_states };
+        let known = Remembered::from(&hashing.finish().finish()?);
         blocking(move || {
             if let Some((settled, cache)) = prepared {
                 remember(&cache, &file, &settled, &known);
@@ -126,8 +126,7 @@ impl Unpacking<'_> {
                 whole = Some(Stamp::of(&file.metadata().map_err(Error::io("look at", &located))?));
                 staging.destination().place(partial.directory(), partial.name(), &path, force)
             });
-            let verified = verified?;
-            let known = Remembered { digest: verified.digest().clone(), hash_states: verified.hash_states().cloned() };
+            let known = (&verified?).into();
             Ok(Placed { path, whole: whole.expect("it was placed"), known })
         };
         blocking(place).await.map_err(|error| (error, is_resumed))

@@ -9,7 +9,8 @@ use super::{
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest};
 use modelpack_transfer::{
-    Body, Cancelled, Committed, Error, FileRange, Progress, Result, Upload, VerifiedBlob, Verifier, copy_hashed, platform::clone_file,
+    Body, Cancelled, Committed, Error, FileRange, Hashing, LARGE_FILE, Piece, Progress, Result, Upload, VerifiedBlob, Verifier,
+    copy_hashed, platform::clone_file,
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,9 +18,6 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
-
-/// A file of at least this many bytes is hashed on a thread of its own while another thread copies it.
-const LARGE: u64 = 8 << 20;
 
 /// A blob that is being written to a store on disk.
 ///
@@ -40,7 +38,7 @@ struct Target {
 impl Target {
     /// All bytes that were written.
     fn written(&self, state: &State) -> FileRange {
-        FileRange { file: state.file.clone(), path: self.path.clone(), offset: 0, len: state.verifier.count() }
+        FileRange { file: state.file.clone(), path: self.path.clone(), offset: 0, len: state.hashing.given() }
     }
 }
 
@@ -53,16 +51,16 @@ impl Drop for Target {
 
 struct State {
     file: Arc<File>,
-    /// Has taken all bytes that are in the file.
-    verifier: Verifier,
+    /// Was given all bytes that are in the file.
+    hashing: Hashing,
     writeback: Writeback,
 }
 
 impl State {
-    fn append(&mut self, bytes: &[u8], path: &PathBuf) -> Result<()> {
-        self.file.write_all_at(bytes, self.verifier.count()).map_err(Error::io("write", path))?;
-        self.verifier.update(bytes)?;
-        self.writeback.advance(&self.file, self.verifier.count());
+    fn append(&mut self, piece: &Piece<'_>, path: &PathBuf) -> Result<()> {
+        self.file.write_all_at(piece, self.hashing.given()).map_err(Error::io("write", path))?;
+        self.hashing.update(piece);
+        self.writeback.advance(&self.file, self.hashing.given());
         Ok(())
     }
 }
@@ -79,7 +77,7 @@ impl BlobWriter {
                 break (file, path);
             }
         };
-        let state = State { file: Arc::new(file), verifier, writeback: Writeback::default() };
+        let state = State { file: Arc::new(file), hashing: Hashing::new(verifier), writeback: Writeback::default() };
         Ok(Self { target: Target { blobs, links, path }, state: Some(state) })
     }
 
@@ -90,7 +88,7 @@ impl BlobWriter {
 
     /// How many bytes were written.
     pub fn len(&self) -> u64 {
-        self.state.as_ref().map_or(0, |state| state.verifier.count())
+        self.state.as_ref().map_or(0, |state| state.hashing.given())
     }
 
     /// Whether no byte was written yet.
@@ -113,13 +111,14 @@ impl BlobWriter {
     /// Appends bytes in memory; blocks.
     pub(super) fn append_blocking(&mut self, bytes: &[u8]) -> Result<()> {
         let abandoned = self.abandoned();
-        self.state.as_mut().ok_or(abandoned)?.append(bytes, &self.target.path)
+        self.state.as_mut().ok_or(abandoned)?.append(&bytes.into(), &self.target.path)
     }
 
     /// Commits the blob. If `expected` is given, fails unless the blob is that one; blocks.
     pub(super) fn commit_blocking(mut self, expected: Option<&Descriptor>) -> Result<VerifiedBlob> {
         let state = self.state.take().ok_or_else(|| self.abandoned())?;
-        let (written, State { file, verifier, .. }) = (self.target.written(&state), state);
+        let (written, State { file, hashing, .. }) = (self.target.written(&state), state);
+        let verifier = hashing.finish();
         let blob = match expected.filter(|expected| expected.digest.algorithm() != verifier.algorithm()) {
             // While it was written it was hashed with another algorithm.
             Some(expected) => verifier.finish().and_then(|_| written.verify(Verifier::of(expected)))?,
@@ -142,7 +141,7 @@ impl Upload for BlobWriter {
     async fn write(&mut self, body: Body) -> Result<()> {
         let state = self.state.take().ok_or_else(|| self.abandoned())?;
         let path = self.target.path.clone();
-        let (state, result) = match body.file().filter(|f| f.len >= LARGE).cloned() {
+        let (state, result) = match body.file().filter(|f| f.len >= LARGE_FILE).cloned() {
             Some(range) => {
                 let progress = body.progress().cloned();
                 modelpack_transfer::blocking_cancellable(move |cancelled| copy_large(state, &range, &path, progress.as_deref(), cancelled))
@@ -169,9 +168,9 @@ fn copy_large(
     progress: Option<&Progress>,
     cancelled: &Cancelled,
 ) -> (State, Result<()>) {
-    let begin = state.verifier.count();
+    let begin = state.hashing.given();
     let cloned = begin == 0 && reflink(range, &state.file);
-    let State { file, verifier, writeback } = &mut state;
+    let State { file, hashing, writeback } = &mut state;
     // A clone is hashed, and not its original: the clone is what is kept, and the original may change.
     let source = if cloned { FileRange { file: file.clone(), path: path.clone(), offset: 0, len: range.len } } else { range.clone() };
     let write = |at: u64, piece: &[u8]| {
@@ -185,7 +184,10 @@ fn copy_large(
         }
         Ok(())
     };
-    let result = copy_hashed(&source, write, |_, piece| verifier.update(piece));
+    let result = copy_hashed(&source, write, |_, piece| {
+        hashing.update(&piece);
+        Ok(())
+    });
     (state, result)
 }
 

@@ -9,7 +9,7 @@ use super::{
     settled::Settled,
 };
 use modelpack_spec::{Digest, HashStates};
-use modelpack_transfer::{CHUNK, Error, FileRange, Result, platform::boot_id};
+use modelpack_transfer::{CHUNK, Error, FileRange, Result, VerifiedBlob, platform::boot_id};
 use std::{
     fs::{self, File, Metadata},
     os::unix::fs::MetadataExt,
@@ -33,6 +33,12 @@ pub struct Remembered {
     pub digest: Digest,
     /// Its hash states, if it is large enough to have them and they are known.
     pub hash_states: Option<HashStates>,
+}
+
+impl From<&VerifiedBlob> for Remembered {
+    fn from(blob: &VerifiedBlob) -> Self {
+        Self { digest: blob.digest().clone(), hash_states: blob.hash_states().cloned() }
+    }
 }
 
 impl From<Digest> for Remembered {

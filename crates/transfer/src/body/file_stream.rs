@@ -69,6 +69,12 @@ pub(super) fn file_windows(range: FileRange, size: usize) -> BoxStream<'static, 
     .boxed()
 }
 
+/// The same pieces in order, for a thread that may block. After an error there are no more.
+pub(crate) fn file_pieces(range: &FileRange, size: usize) -> impl Iterator<Item = Result<Bytes>> {
+    let mut reader = Reader::new(range.clone(), size);
+    std::iter::from_fn(move || reader.read_blocking().transpose())
+}
+
 /// A range of a file, and how far it was read.
 struct Reader {
     range: FileRange,
@@ -102,6 +108,17 @@ impl Reader {
                 read?
             }
         };
+        self.at += n as u64;
+        Ok(Some(self.buffers.piece(buffer, n)))
+    }
+
+    /// The next piece, or `None` at the end; blocks.
+    fn read_blocking(&mut self) -> Result<Option<Bytes>> {
+        if self.at == self.range.len {
+            return Ok(None);
+        }
+        let mut buffer = self.buffers.take();
+        let n = self.range.read_at(&mut buffer, self.at)?;
         self.at += n as u64;
         Ok(Some(self.buffers.piece(buffer, n)))
     }

@@ -10,7 +10,7 @@ fn content(len: usize, seed: u64) -> Bytes {
 }
 
 fn group() -> &'static Blobs {
-    Box::leak(Box::new(Blobs(Mutex::default())))
+    Box::leak(Box::default())
 }
 
 /// A blob in a file, which has all its bytes from the beginning.
@@ -99,7 +99,7 @@ fn pieces_from_many_tasks_in_any_order_have_the_right_digests() {
         });
         blobs.iter().for_each(|blob| blob.finish().unwrap());
     }
-    assert!(lock(&all.0).is_empty(), "none is left");
+    assert!(lock(&all.waiting).is_empty() && !all.are_several(), "none is left");
 }
 
 #[test]
@@ -115,4 +115,56 @@ fn a_wrong_byte_of_one_blob_is_found_and_the_other_is_right() {
     }
     one.finish().unwrap_err();
     other.finish().unwrap();
+}
+
+/// Gives pieces of many lengths in order, of which some can be kept and some cannot.
+fn update_all(hashing: &Hashing, content: &Bytes) {
+    let mut at = 0;
+    for number in 1.. {
+        let piece = content.slice(at..content.len().min(at + number * 7919 % PIECE));
+        if piece.is_empty() {
+            break;
+        }
+        hashing.update(&if number % 5 == 0 { piece[..].into() } else { (&piece).into() });
+        at += piece.len();
+        assert_eq!(hashing.given(), at as u64);
+        assert!(lock(&hashing.0.waiting).len <= MOST_WAITING + PIECE, "the memory of a blob is bounded");
+    }
+}
+
+#[test]
+fn bytes_in_order_have_the_right_digests_whenever_other_blobs_begin_end_or_are_abandoned() {
+    let all = group();
+    for round in 0..20 {
+        thread::scope(|scope| {
+            for number in 0..6 {
+                scope.spawn(move || {
+                    let content = content((number + 1) * 2 * PIECE + number, (round * 10 + number) as u64);
+                    let hashing = Hashing::among(all, Verifier::of(&Descriptor::of("x/x", &content)));
+                    // One is given the bytes of its beginning, and is dropped then.
+                    let given = if number == 5 { content.slice(..content.len() / 2) } else { content };
+                    update_all(&hashing, &given);
+                    if number < 5 {
+                        hashing.finish().finish().unwrap();
+                    }
+                });
+            }
+        });
+        assert!(lock(&all.waiting).is_empty() && !all.are_several(), "none is left");
+    }
+}
+
+#[test]
+fn a_blob_ends_while_its_bytes_and_those_of_another_one_wait() {
+    let all = group();
+    let contents = [1, 2, 3].map(|seed| content(PIECE, seed));
+    let [one, other, abandoned] = contents.clone().map(|content| Hashing::among(all, Verifier::of(&Descriptor::of("x/x", &content))));
+    one.update(&(&contents[0]).into());
+    assert_eq!((one.count(), one.given()), (0, PIECE as u64));
+    abandoned.update(&(&contents[2].slice(..PIECE / 2)).into());
+    assert_eq!(one.count(), PIECE as u64 / 2, "the two are hashed as far as both have bytes");
+    drop(abandoned);
+    one.finish().finish().unwrap();
+    other.update(&(&contents[1]).into());
+    other.finish().finish().unwrap();
 }

@@ -210,6 +210,6 @@ impl Partial {
                 return Ok(());
             }
         }
-        copy_hashed(&source, take, |at, piece| self.hash(Some((offset + at, piece.into())), 0))
+        copy_hashed(&source, take, |at, piece| self.hash(Some((offset + at, piece)), 0))
     }
 }

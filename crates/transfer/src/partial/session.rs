@@ -11,7 +11,7 @@ use super::{
     journal::{self, Journal, Subject},
     until_owned,
 };
-use crate::{Body, Error, FileRange, Ranges, Result, VerifiedBlob, Verifier, blocking, platform::start_writeback};
+use crate::{Body, Error, FileRange, Piece, Ranges, Result, VerifiedBlob, Verifier, blocking, hashing::Hashing, platform::start_writeback};
 use modelpack_spec::{Algorithm, Descriptor, Digest};
 use rustix::fs::OFlags;
 use std::{
@@ -48,8 +48,8 @@ struct State {
     subject: Subject,
     file: Arc<File>,
     len: u64,
-    /// Has taken the first bytes, and after a crash not yet all of them.
-    verifier: Verifier,
+    /// Was given the first bytes, and after a crash not yet all of them.
+    hashing: Hashing,
     /// Created with the first record, so that a blob that arrives in one request needs none.
     journal: Option<Journal>,
     /// How many bytes the journal has recorded.
@@ -106,7 +106,7 @@ impl PartialDirectory {
             let mut state = State::new(self, name, subject, file, verifier);
             state.journal = Some(journal);
             (state.len, state.recorded, state.started) = (len, len, len);
-            (state.synced, state.hashed) = (found.synced.end_of_prefix(), state.verifier.count());
+            (state.synced, state.hashed) = (found.synced.end_of_prefix(), state.hashing.given());
             state.acknowledged = (found.acknowledged.unwrap_or_default(), true);
             let path = state.path();
             if state.file.metadata().map_err(Error::io("look at", &path))?.len() != len {
@@ -188,8 +188,7 @@ impl UploadSession {
     /// The digest of the bytes that have arrived; blocks. After a crash, they are read for it.
     pub fn digest(&mut self) -> Result<Digest> {
         let state = self.state()?;
-        state.catch_up(u64::MAX)?;
-        Ok(state.verifier.digest())
+        Ok(state.hash_all()?.digest())
     }
 
     /// Appends the bytes of `body`. If it breaks off, the bytes that have arrived stay.
@@ -202,7 +201,7 @@ impl UploadSession {
 
     /// Its present position.
     pub fn mark(&self) -> Option<Mark> {
-        self.state.as_ref().map(|state| Mark { len: state.len, verifier: state.verifier.clone() })
+        self.state.as_ref().map(|state| Mark { len: state.len, verifier: state.hashing.settle().verifier().clone() })
     }
 
     /// Discards the bytes that have arrived after `mark`, which must be of this session; blocks.
@@ -214,11 +213,11 @@ impl UploadSession {
     ///
     /// Fails with [`Error::WrongDigest`] if they have another one. Then they are discarded.
     pub fn commit(mut self, expected: &Digest, adopt: impl FnOnce(&File, &Path, &VerifiedBlob) -> Result<()>) -> Result<VerifiedBlob> {
+        let algorithm = self.algorithm;
         let state = self.state()?;
         let blob = Descriptor::new("", expected.clone(), state.len);
-        let verified = if expected.algorithm() == state.verifier.algorithm() {
-            state.catch_up(u64::MAX)?;
-            state.verifier.clone().finish_as(Some(&blob))
+        let verified = if expected.algorithm() == algorithm {
+            state.hash_all()?.finish_as(Some(&blob))
         } else {
             state.written().verify(Verifier::of(&blob))
         };
@@ -256,7 +255,7 @@ impl State {
             subject,
             file: Arc::new(file),
             len: 0,
-            verifier,
+            hashing: Hashing::new(verifier),
             journal: None,
             recorded: 0,
             synced: 0,
@@ -275,12 +274,10 @@ impl State {
         FileRange { file: self.file.clone(), path: self.path(), offset: 0, len: self.len }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, self.len).map_err(|e| Error::io("write", self.path())(e))?;
-        if self.verifier.count() == self.len {
-            self.verifier.update(bytes)?;
-        }
-        self.len += bytes.len() as u64;
+    fn append(&mut self, piece: &Piece<'_>) -> Result<()> {
+        self.file.write_all_at(piece, self.len).map_err(|e| Error::io("write", self.path())(e))?;
+        self.hashing.offer(self.len, piece);
+        self.len += piece.len() as u64;
         self.catch_up(CATCH_UP)?;
         if self.len - self.recorded >= RECORD {
             self.record().map_err(|e| Error::io("write the journal of", self.path())(e))?;
@@ -301,16 +298,22 @@ impl State {
     }
 
     /// Hashes at most `limit` of the bytes that were written before this process opened the session.
-    fn catch_up(&mut self, limit: u64) -> Result<()> {
-        if self.verifier.count() == self.len {
+    fn catch_up(&self, limit: u64) -> Result<()> {
+        if self.hashing.given() == self.len {
             return Ok(());
         }
-        self.verifier.catch_up(&self.written(), limit, &mut Vec::new())
+        self.hashing.catch_up(&mut self.hashing.settle(), &self.written(), limit)
+    }
+
+    /// What has taken all bytes.
+    fn hash_all(&self) -> Result<Verifier> {
+        self.catch_up(u64::MAX)?;
+        Ok(self.hashing.settle().verifier().clone())
     }
 
     fn rewind(&mut self, Mark { len, verifier }: Mark) -> Result<()> {
         self.file.set_len(len).map_err(|e| Error::io("shorten", self.path())(e))?;
-        (self.len, self.verifier, self.started) = (len, verifier, self.started.min(len));
+        (self.len, self.hashing, self.started) = (len, Hashing::new(verifier), self.started.min(len));
         // The journal has it for another state of the file.
         self.hashed = 0;
         if self.recorded > len {
@@ -350,9 +353,11 @@ impl State {
             self.begin_journal(self.synced)?;
         }
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        if self.hashed != self.verifier.count() {
-            journal.hashed(self.verifier.count(), self.verifier.hasher(), &self.file)?;
+        let hashed = self.hashing.settle();
+        if self.hashed != hashed.verifier().count() {
+            journal.hashed(hashed.verifier().count(), hashed.verifier().hasher(), &self.file)?;
         }
+        drop(hashed);
         if !self.acknowledged.1 {
             journal.acknowledged(self.acknowledged.0)?;
         }

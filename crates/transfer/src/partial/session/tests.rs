@@ -69,7 +69,7 @@ async fn many_small_requests_make_no_long_journal_and_hash_nothing_twice() {
         assert!(fs::metadata(scene.journal()).unwrap().len() < LONG_JOURNAL + 1000);
         session = scene.open().await;
         assert_eq!((session.len(), session.is_cut()), (end as u64, false));
-        assert_eq!(session.state().unwrap().verifier.count(), end as u64);
+        assert_eq!(session.state().unwrap().hashing.given(), end as u64);
     }
     scene.commit(session).unwrap();
     assert_eq!(scene.files(), 1);
@@ -173,7 +173,7 @@ async fn hash_states_are_noted_over_several_requests() {
     }
     let mut at_once = Hasher::recording(Algorithm::Sha256);
     at_once.update(&scene.content);
-    let noted = session.state().unwrap().verifier.hasher().hash_states();
+    let noted = session.state().unwrap().hash_all().unwrap().hasher().hash_states();
     assert!(noted.is_some() && noted == at_once.hash_states());
     // If the journal has lost some of them, the blob has no list.
     drop(session);
@@ -181,6 +181,36 @@ async fn hash_states_are_noted_over_several_requests() {
     let lost = journal.lines().find(|line| line.starts_with("states ")).unwrap();
     fs::write(scene.journal(), journal.replacen(&format!("{lost}\n"), "", 1)).unwrap();
     let mut session = scene.open().await;
-    assert_eq!(session.state().unwrap().verifier.hasher().hash_states(), None);
+    assert_eq!(session.state().unwrap().hash_all().unwrap().hasher().hash_states(), None);
     scene.commit(session).unwrap();
+}
+
+#[tokio::test]
+async fn what_happens_to_one_session_does_not_concern_those_that_are_hashed_with_it() {
+    let scenes = [1_000_000, 1_300_000, 400_000].map(Scene::new);
+    let [scene, another, abandoned] = &scenes;
+    let (mut session, mut other) = (scene.create().await, another.create().await);
+    for step in 1..=10 {
+        scene.write(&mut session, step * 100_000).await;
+        match step {
+            3 => abandoned.write(&mut abandoned.create().await, 300_000).await,
+            5 => {
+                drop(session);
+                session = scene.open().await;
+                assert_eq!(session.state().unwrap().hashing.count(), 500_000, "nothing is hashed twice");
+            }
+            7 => {
+                let mark = session.mark().unwrap();
+                session.write(Body::from_bytes(vec![1; 50_000])).await.unwrap();
+                session.rewind(mark).unwrap();
+            }
+            _ => {}
+        }
+        another.write(&mut other, step * 130_000).await;
+    }
+    scene.commit(session).unwrap();
+    another.commit(other).unwrap();
+    let mut session = abandoned.open().await;
+    abandoned.write(&mut session, 400_000).await;
+    assert_eq!(session.digest().unwrap(), Digest::of(&abandoned.content));
 }
