@@ -66,8 +66,8 @@ pub async fn pack(
 ) -> Result<Manifest> {
     preview(layers, description)?;
     layers.iter().for_each(|layer| options.progress.expect(layer.bytes_to_move()));
-    // A file is sent as soon as it is hashed, while the next ones are hashed. Two can be hashed together.
-    let turns = &Semaphore::new(available_parallelism().map_or(2, |processors| processors.get().max(2)));
+    // A file is sent as soon as it is hashed, while the next ones are hashed. A processor hashes two together.
+    let turns = &Semaphore::new(available_parallelism().map_or(2, |processors| 2 * processors.get()));
     let stored = for_each_concurrent(options.concurrency, layers, |layer| async move {
         let options = &options.counting_in(options.progress.part(layer.path.as_str(), layer.bytes_to_move()));
         match (&layer.stored, layer.encoding, &layer.files[..]) {
