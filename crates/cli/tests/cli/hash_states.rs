@@ -55,14 +55,17 @@ fn the_layer_of_a_large_file_names_the_same_list_wherever_and_however_often_it_i
             assert_eq!(ok(&cli, &format!("{verb}{place}")), digest, "{place}");
         }
     }
-    fs::remove_dir_all(store(&cli)).unwrap();
-    assert_eq!(ok(&cli, &format!("push model {}", registry.reference("large:v2"))), digest, "nothing was remembered");
     for layer in ["tar", "tar+zstd"] {
         let packed = ok(&cli, &format!("pack model -t store:archive --layer large.bin={layer}"));
         assert_eq!(ok(&cli, &format!("push model {} --layer large.bin={layer}", registry.reference("archive"))), packed);
     }
+    // The files of an artifact give the same artifact.
+    assert_eq!(ok(&cli, &format!("push docker://{} {}", registry.reference("large:v1"), registry.reference("again:v1"))), digest);
+    assert_eq!(ok(&cli, "pack store:large:v1 -t oci:again:v1"), digest);
     assert_ne!(ok(&cli, "pack model -t store:without --no-hash-states"), digest);
     assert_eq!(named(&cli, "store:without"), (None, 0));
+    fs::remove_dir_all(store(&cli)).unwrap();
+    assert_eq!(ok(&cli, &format!("push model {}", registry.reference("large:v2"))), digest, "nothing was remembered");
     // What is attached is packed. What is copied keeps what it has.
     ok(&cli, "pack model -t store:small --exclude large.bin");
     ok(&cli, &format!("attach {} -s store:small -t store:attached", model.join("large.bin").display()));

@@ -3,7 +3,7 @@
 use super::{FileEntry, Files, OpenFile};
 use crate::{Body, Error, Result, Source};
 use async_trait::async_trait;
-use modelpack_spec::{Artifact, Content, Descriptor, Digest, Encoding, FilePath};
+use modelpack_spec::{Artifact, Content, Descriptor, Digest, Encoding, FilePath, HashStates};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
@@ -109,6 +109,10 @@ impl BlobFile {
 impl OpenFile for BlobFile {
     async fn digest(&self) -> Result<Option<Digest>> {
         Ok(Some(self.blob.digest.clone()))
+    }
+
+    async fn hash_states(&self) -> Option<HashStates> {
+        if self.blob.size >= HashStates::LEAST_SIZE { self.source.hash_states(&self.blob).await } else { None }
     }
 
     async fn read(&self, range: Range<u64>) -> Result<Body> {
