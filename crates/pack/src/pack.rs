@@ -113,7 +113,7 @@ impl Stored {
 /// The digest of a local file, its hash states, and the file.
 pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Result<(Remembered, FileRange)> {
     let open = open(file, options).await?;
-    let known = match known(&open).await? {
+    let known = match known(&open, options).await? {
         Some(known) => known,
         None => hash(&open, file.size, &options.progress.part(file.path.as_str(), file.size)).await?,
     };
@@ -123,17 +123,16 @@ pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Resu
 }
 
 /// What is known of the bytes of a file without reading them.
-async fn known(file: &Arc<dyn OpenFile>) -> Result<Option<Remembered>> {
-    match file.digest().await? {
-        Some(digest) => Ok(Some(Remembered { digest, hash_states: file.hash_states().await })),
-        None => Ok(None),
-    }
+async fn known(file: &Arc<dyn OpenFile>, options: &PackOptions) -> Result<Option<Remembered>> {
+    let Some(digest) = file.digest().await? else { return Ok(None) };
+    let hash_states = if options.hash_states { file.hash_states().await } else { None };
+    Ok(Some(Remembered { digest, hash_states }))
 }
 
 /// Writes the file of a raw layer, unless the sink has it.
 async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions, turns: &Semaphore) -> Result<Stored> {
     let open = open(file, options).await?;
-    let known = match known(&open).await? {
+    let known = match known(&open, options).await? {
         None if sink.wants_digest() => {
             let _turn = turn(turns).await;
             Some(hash(&open, file.size, &options.progress).await?)

@@ -69,12 +69,8 @@ async fn copy_tree(
     if sink.wants_hash_states() {
         let mut lists = Vec::new();
         for layer in layers {
-            let named = HashStates::named_by(layer);
-            if let Some(list) = if named.is_some() { source.hash_states(layer).await } else { None }
-                && named == Some(list.descriptor())
-            {
-                lists.push(list);
-            }
+            let Some(named) = HashStates::named_by(layer) else { continue };
+            lists.extend(source.hash_states(layer).await.filter(|list| list.descriptor() == named));
         }
         if !lists.is_empty() {
             sink.put_hash_states(manifest, &lists).await?;

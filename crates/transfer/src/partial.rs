@@ -16,6 +16,7 @@ mod tests;
 
 use crate::{
     Body, Error, FileRange, LARGE_FILE, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
+    hashing::{lock, try_lock},
     platform::{self, start_writeback},
     verifier::ChunkVerifier,
 };
@@ -34,7 +35,7 @@ use std::{
     },
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -289,7 +290,7 @@ impl Partial {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// Writes the bytes that are not here yet. Returns whether none of them was here. If that is so and another task is writing, this task
@@ -301,16 +302,12 @@ impl Partial {
         }
         let missing = self.claim(range.clone())?;
         let is_new = missing.total() == range.end - range.start;
-        let turn = match self.writing.try_lock() {
-            Ok(turn) => turn,
-            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                if is_new {
-                    meanwhile();
-                }
-                self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+        let turn = try_lock(&self.writing).unwrap_or_else(|| {
+            if is_new {
+                meanwhile();
             }
-        };
+            lock(&self.writing)
+        });
         let slice = |part: &Range<u64>| &bytes[(part.start - offset) as usize..(part.end - offset) as usize];
         let written = missing.iter().try_for_each(|part| self.file.write_all_at(slice(&part), part.start));
         drop(turn);

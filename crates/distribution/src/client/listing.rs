@@ -122,7 +122,8 @@ impl RemoteRepository {
     }
 
     /// Counts the manifests that belong to the one with `digest`: its referrers in the list of the registry (of a long list, those on the
-    /// first page, and without lists of hash states), and the manifests under the tags that cosign uses. If the registry has no referrers API, the tag of the fallback is read.
+    /// first page, and without lists of hash states), and the manifests under the tags that cosign uses. If the registry has no referrers
+    /// API, the tag of the fallback is read.
     ///
     /// No request is repeated after a failure, because the count is not essential. Fails if the referrers cannot be read. Tags of cosign that
     /// cannot be read are not counted.

@@ -12,13 +12,13 @@ use crate::{
     Cancelled, Error, FileRange, Progress, Result, VerifiedBlob, Verifier,
     body::Piece,
     copy_hashed,
-    hashing::{Hashed, Hashing},
+    hashing::{Hashed, Hashing, lock},
     platform::{self, clone_file},
     verifier::ChunkVerifier,
 };
 use std::{
     io,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, OnceLock},
 };
 
 /// If more bytes than these could be hashed already, tasks wait until they can hash, so that what is read once more is still in memory.
@@ -46,7 +46,7 @@ impl InOrder {
 
     pub(super) fn get(&self) -> &Hashing {
         self.hashing.get_or_init(|| {
-            let verifier = self.begins.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let verifier = lock(&self.begins).take();
             Hashing::new(*verifier.expect("this runs once"))
         })
     }

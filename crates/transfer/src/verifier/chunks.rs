@@ -5,12 +5,12 @@
 //! order.
 
 use super::{Expected, VerifiedBlob, Verifier};
-use crate::{CHUNK, FileRange, Ranges, Result};
+use crate::{CHUNK, FileRange, Ranges, Result, hashing::lock};
 use modelpack_spec::{Algorithm, Descriptor, Digest, HashStates};
 use std::{
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{available_parallelism, scope},
@@ -48,7 +48,7 @@ impl ChunkVerifier {
 
     /// What agrees with the list.
     pub(crate) fn verified(&self) -> MutexGuard<'_, Ranges> {
-        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.verified)
     }
 
     /// Notes what an earlier process found to agree with the list.
@@ -95,9 +95,10 @@ impl ChunkVerifier {
                 at = end;
             }
         }
+        // Each thread verifies two at a time.
+        let threads = available_parallelism().map_or(1, usize::from).min(parts.len().div_ceil(2));
         let parts = Mutex::new(parts.into_iter());
-        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let threads = available_parallelism().map_or(1, usize::from);
+        let next = || lock(&parts).next();
         scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.verify_parts(file, &next, take))).collect();
             let verified = self.verify_parts(file, &next, take);
