@@ -260,44 +260,67 @@ mod tests {
         poll_fn(|cx| Poll::Ready(parts.poll_write(stream, cx, &[io::IoSlice::new(bytes)]))).await
     }
 
-    #[tokio::test]
-    async fn a_part_that_has_left_the_memory_while_the_peer_did_not_read_is_read_before_it_is_sent() {
+    /// Fills the buffers of a connection, and returns with how many bytes.
+    async fn fill(parts: &PartsToSend, stream: &mut TcpStream) -> usize {
+        let (mut filled, mut is_full) = (0, false);
+        loop {
+            match polled(parts, stream, &[7; 4096]).await {
+                Poll::Ready(n) => (filled, is_full) = (filled + n.unwrap(), false),
+                Poll::Pending if is_full => return filled,
+                // The peer's system may make room a little later, when it acknowledges what it has received.
+                Poll::Pending => {
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    is_full = true;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_has_left_the_memory_while_the_peer_did_not_read_is_read_before_it_is_sent() {
+        // The only thread that may block is kept busy, so that what is handed to it is still pending when the test looks.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
         for is_cut in [false, true] {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("file");
-            let Some(file) = cached_file(&path, &content(CHUNK)) else { return };
-            let (mut stream, mut peer) = sockets().await;
-            let parts = PartsToSend::default();
-            let placeholder = parts.bytes(Window::Cached(file.clone()));
-            let (other, mut before) = ([7; 4096], 0);
-            while let Poll::Ready(n) = polled(&parts, &mut stream, &other).await {
-                before += n.unwrap();
-            }
-            assert!(polled(&parts, &mut stream, &placeholder).await.is_pending() && !parts.is_reading());
-            let written = File::options().write(true).open(&path).unwrap();
-            written.sync_all().unwrap();
-            platform::start_writeback(&written, 0..file.len);
-            if file.is_cached() {
-                eprintln!("SKIPPED: the temporary directory is in memory");
-                return;
-            }
-            if is_cut {
-                written.set_len(0).unwrap();
-            }
-            peer.read_exact(&mut vec![0; before]).await.unwrap();
-            stream.writable().await.unwrap();
-            assert!(polled(&parts, &mut stream, &placeholder).await.is_pending() && parts.is_reading(), "it is not read in this thread");
-            let next = write(&parts, &mut stream, &[&placeholder]).await;
-            assert!(!parts.is_reading());
-            if is_cut {
-                next.unwrap_err();
-                assert!(matches!(parts.take_failure(), Some(Error::Changed { .. })));
-            } else {
-                let sent = next.unwrap();
-                assert!(file.is_cached() && sent > 0);
-                drop(stream);
-                assert!(received(peer).await == content(CHUNK)[..sent]);
-            }
+            runtime.block_on(a_part_that_has_left_the_memory(is_cut));
+        }
+    }
+
+    async fn a_part_that_has_left_the_memory(is_cut: bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let Some(file) = cached_file(&path, &content(CHUNK)) else { return };
+        let (mut stream, mut peer) = sockets().await;
+        let parts = PartsToSend::default();
+        let placeholder = parts.bytes(Window::Cached(file.clone()));
+        let before = fill(&parts, &mut stream).await;
+        assert!(polled(&parts, &mut stream, &placeholder).await.is_pending() && !parts.is_reading());
+        let written = File::options().write(true).open(&path).unwrap();
+        written.sync_all().unwrap();
+        platform::start_writeback(&written, 0..file.len);
+        if file.is_cached() {
+            eprintln!("SKIPPED: the temporary directory is in memory");
+            return;
+        }
+        if is_cut {
+            written.set_len(0).unwrap();
+        }
+        peer.read_exact(&mut vec![0; before]).await.unwrap();
+        stream.writable().await.unwrap();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || released.recv());
+        assert!(polled(&parts, &mut stream, &placeholder).await.is_pending() && parts.is_reading(), "it is not read in this thread");
+        drop(release);
+        busy.await.unwrap().unwrap_err();
+        let next = write(&parts, &mut stream, &[&placeholder]).await;
+        assert!(!parts.is_reading());
+        if is_cut {
+            next.unwrap_err();
+            assert!(matches!(parts.take_failure(), Some(Error::Changed { .. })));
+        } else {
+            let sent = next.unwrap();
+            assert!(file.is_cached() && sent > 0);
+            drop(stream);
+            assert!(received(peer).await == content(CHUNK)[..sent]);
         }
     }
 }
