@@ -10,13 +10,13 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
-use tokio::task::{JoinError, JoinHandle};
+use tokio::{
+    runtime::Handle,
+    task::{JoinError, JoinHandle},
+};
 
 /// A file of at least this many bytes is hashed on a thread of its own while another thread reads or copies it.
 pub const LARGE_FILE: u64 = 8 << 20;
-
-/// How many threads [`copy_hashed`] uses.
-const THREADS: usize = 2;
 
 /// Reads a range of a file piece by piece; blocks. This thread calls `write` with each piece and its position in the range, and a second
 /// thread calls `hash` with the same. So a single file uses two processors. If there are not so many for all files that are hashed, `hash`
@@ -33,7 +33,7 @@ pub fn copy_hashed(
         let hashing = scope.spawn(move || {
             pieces.into_iter().try_for_each(|(at, piece)| {
                 // A thread that hashes for two files takes longer for each than two threads would.
-                hash(at, if has_idle_processors(THREADS) { piece[..].into() } else { (&piece).into() })
+                hash(at, if has_idle_processors() { piece[..].into() } else { (&piece).into() })
             })
         });
         let mut copy = move || {
@@ -86,6 +86,16 @@ pub async fn blocking_cancellable<T: Send + 'static>(work: impl FnOnce(&Cancelle
 /// The work runs to its end even if the returned future is dropped.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     joined(tokio::task::spawn_blocking(work)).await
+}
+
+/// Whether there are threads for [`in_background`]: only async code has some.
+pub(crate) fn has_background() -> bool {
+    Handle::try_current().is_ok()
+}
+
+/// Runs `work` on a thread that may block, and does not wait for it.
+pub(crate) fn in_background(work: impl FnOnce() + Send + 'static) {
+    drop(tokio::task::spawn_blocking(work));
 }
 
 /// Runs `work` in a task of its own, so that another thread of the runtime can run it at the same time. It is cancelled if the returned

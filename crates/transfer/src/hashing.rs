@@ -3,15 +3,23 @@
 //! To hash two streams together takes 30 % less time than one after the other ([`Hasher::update_pair`](modelpack_spec::Hasher)). So what
 //! was received or read of a blob waits a moment in memory for bytes of another blob, and the task that brings these hashes both. No task
 //! waits for another blob: it goes on, and if no other blob comes, it hashes what waits with the next bytes of its own blob, or at the end.
+//! While there are two processors for each blob, a thread of its own hashes what waits, so that bytes are received and written meanwhile.
 
-use crate::{FileRange, Result, Verifier, body::Piece};
+use crate::{
+    FileRange, Result, Verifier,
+    blocking::{has_background, in_background},
+    body::Piece,
+};
 use bytes::Bytes;
 use std::{
     collections::VecDeque,
     num::NonZero,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Relaxed, Release},
+        },
     },
     thread,
 };
@@ -38,6 +46,17 @@ impl Blobs {
         self.count.load(Relaxed) > 1
     }
 
+    /// Whether there are two processors for each of them. A thread that hashes for two of them takes longer than one for each.
+    fn have_idle_processors(&self) -> bool {
+        static PROCESSORS: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
+        self.count.load(Relaxed) * 2 <= *PROCESSORS
+    }
+
+    /// Whether another thread can hash while the one that has received bytes receives the next ones.
+    fn can_be_helped(&self) -> bool {
+        self.have_idle_processors() && has_background()
+    }
+
     /// Those of which bytes wait, without `stream`.
     fn waiting_besides(&self, stream: &Arc<Stream>) -> Vec<Arc<Stream>> {
         let mut all = lock(&self.waiting);
@@ -51,10 +70,9 @@ pub(crate) fn has_several() -> bool {
     ALL.are_several()
 }
 
-/// Whether there are `threads` processors for each blob that is hashed in this process.
-pub(crate) fn has_idle_processors(threads: usize) -> bool {
-    static PROCESSORS: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
-    ALL.count.load(Relaxed) * threads <= *PROCESSORS
+/// Whether there are two processors for each blob that is hashed in this process.
+pub(crate) fn has_idle_processors() -> bool {
+    ALL.have_idle_processors()
 }
 
 /// The hash of the first bytes of a blob, of which more come. Bytes that can be kept are hashed together with those of another blob, if there
@@ -70,6 +88,8 @@ struct Stream {
     count: AtomicU64,
     /// Pieces without a gap between them, of which the first begins where hashing goes on, or before.
     waiting: Mutex<Waiting>,
+    /// Whether a thread of its own hashes what waits.
+    is_helped: AtomicBool,
 }
 
 /// What has taken the bytes until now.
@@ -105,7 +125,7 @@ impl Hashing {
         let count = verifier.count().into();
         let hashed = Mutex::new(Hashed { verifier, buffer: Vec::new() });
         all.count.fetch_add(1, Relaxed);
-        Self(Arc::new(Stream { all, hashed, count, waiting: Mutex::default() }))
+        Self(Arc::new(Stream { all, hashed, count, waiting: Mutex::default(), is_helped: AtomicBool::new(false) }))
     }
 
     /// How many bytes were hashed.
@@ -140,7 +160,8 @@ impl Hashing {
     /// are taken. Others must be [read](Self::catch_up) later, and so must these if another task is hashing and they cannot be kept.
     pub(crate) fn offer(&self, offset: u64, piece: &Piece<'_>) {
         let shared = piece.shared();
-        let hashed = if shared.is_some() && self.0.all.are_several() { None } else { self.try_lock() };
+        let can_wait = shared.is_some() && (self.0.all.are_several() || self.0.all.can_be_helped());
+        let hashed = if can_wait { None } else { self.try_lock() };
         match (hashed, shared) {
             (Some(mut hashed), _) => {
                 self.0.hash_all(&mut hashed);
@@ -265,6 +286,13 @@ impl Stream {
                 None if len < MOST_WAITING => return,
                 None => lock(&self.hashed),
             };
+            if self.all.can_be_helped() && len < MOST_WAITING {
+                // To begin it costs time, so it gets more than a little to do.
+                if len >= PATIENCE / 2 {
+                    self.hash_on_another_thread();
+                }
+                return;
+            }
             let others = self.all.waiting_besides(self);
             match others.iter().find_map(|other| Some((other, try_lock(&other.hashed)?))) {
                 Some((other, mut other_hashed)) => self.hash_pair(&mut hashed, other, &mut other_hashed),
@@ -276,6 +304,24 @@ impl Stream {
                 None => return,
             }
         }
+    }
+
+    /// Lets a thread of its own hash what waits, and what comes while it does.
+    fn hash_on_another_thread(self: &Arc<Self>) {
+        if self.is_helped.swap(true, AcqRel) {
+            return;
+        }
+        let this = self.clone();
+        in_background(move || {
+            loop {
+                this.hash_all(&mut lock(&this.hashed));
+                this.is_helped.store(false, Release);
+                // Whoever added bytes before that may have relied on this thread.
+                if lock(&this.waiting).len == 0 || this.is_helped.swap(true, AcqRel) {
+                    return;
+                }
+            }
+        });
     }
 
     /// Hashes what waits of two blobs, as far as both have bytes.

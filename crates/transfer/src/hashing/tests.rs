@@ -69,6 +69,27 @@ fn a_blob_that_is_alone_waits_for_nobody() {
     blob.finish().unwrap();
 }
 
+#[tokio::test]
+async fn another_thread_hashes_for_a_blob_that_is_alone_if_there_is_a_processor_for_it() {
+    let all = group();
+    let blob = Blob::new(all, 40 * PIECE + 1, 4);
+    if !all.can_be_helped() {
+        eprintln!("SKIPPED: there is one processor");
+        return;
+    }
+    blob.offer(0);
+    assert_eq!(blob.hashing.count(), 0, "a little waits for more");
+    (1..3).for_each(|number| blob.offer(number * PIECE));
+    while blob.hashing.count() < 3 * PIECE as u64 {
+        tokio::task::yield_now().await;
+    }
+    for number in 3..=40 {
+        blob.offer(number * PIECE);
+        assert!(lock(&blob.hashing.0.waiting).len <= MOST_WAITING);
+    }
+    blob.finish().unwrap();
+}
+
 #[test]
 fn a_piece_that_comes_while_the_one_before_is_hashed_is_not_read_again() {
     let all = group();
