@@ -30,7 +30,7 @@ mod trees;
 use crate::{
     disk::{
         abandoned::sweep_temporaries,
-        blobs::{Blobs, is_believed_or_intact, is_marked},
+        blobs::{Blobs, files, is_believed_or_intact, is_marked},
         format, lock,
         reserve::is_full,
     },
@@ -205,6 +205,9 @@ impl Cache {
             whole.is_used_for(purpose);
             return Ok(CacheBegin::Whole(whole));
         }
+        if self.is_owned(&blob.digest)? {
+            return Ok(CacheBegin::Owned);
+        }
         let need = Need { blobs: &[blob], bytes: 0, purpose, is_disk_full: false };
         self.make_room(&need)?;
         let begin = || self.0.partials.begin(blob, &format!("blob {}", blob.digest));
@@ -263,7 +266,13 @@ impl Cache {
         let Some(_alone) = lock::try_exclusive(&self.0.root.join("lock"))? else { return Ok(()) };
         self.0.partials.clear(|_| false)?;
         sweep_temporaries(&self.0.root.join("artifacts"), false)?;
-        sweep_temporaries(&self.0.root.join("hash-states"), false)?;
+        for (path, _) in files(&self.0.root.join("hash-states"))? {
+            let is_of_a_blob = path.file_name().is_some_and(|hex| self.0.blobs.directory.join(Algorithm::Sha256.name()).join(hex).exists());
+            if !is_of_a_blob {
+                // A list that stays is only of no use.
+                let _ = fs::remove_file(path);
+            }
+        }
         self.remove_abandoned_trees()
     }
 

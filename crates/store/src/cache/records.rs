@@ -164,6 +164,10 @@ impl Cache {
         let is_pinned = record.is_pinned || self.record(&record.reference).is_ok_and(|earlier| earlier.is_pinned);
         let record = Record { is_pinned, ..record };
         let bytes = record_bytes(&record);
+        if bytes.len() as u64 > MAX_RECORD {
+            let why = format!("it has {} blobs, and a record of it would be too large", record.blobs.len());
+            return Err(Error::Invalid { what: record.reference, why });
+        }
         self.make_room(&Need::of_bytes(in_blocks(bytes.len() as u64), Purpose::Preparation))?;
         replace_file(&self.record_path(&record.reference), &bytes)?;
         Ok(self.described(&record))
@@ -253,5 +257,5 @@ fn read_record(path: &Path) -> Result<Option<Record>> {
     serde_json::from_slice(&file.read()?).map(Some).map_err(|e| invalid(e.to_string()))
 }
 
-/// The most bytes of a record: an index has at most 4 MiB, and so has each of its manifests.
+/// The most bytes of a record: room for half a million blobs.
 const MAX_RECORD: u64 = 64 << 20;

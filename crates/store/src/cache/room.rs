@@ -7,7 +7,7 @@
 use super::{
     Cache, locked,
     records::{Protected, Protection},
-    trees::{RESERVED, is_unfinished, layer_of},
+    trees::{RESERVED, is_unfinished},
 };
 use crate::{
     disk::blobs::{is_absent, is_marked},
@@ -17,7 +17,7 @@ use modelpack_spec::{Algorithm, Descriptor, Digest, HashStates};
 use modelpack_transfer::{Error, Result, platform::free_room};
 use rustix::fs::OFlags;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File, Metadata, OpenOptions},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -69,6 +69,19 @@ fn footprint(size: u64) -> u64 {
 /// The bytes of whole blocks that so many bytes need.
 pub(super) fn in_blocks(bytes: u64) -> u64 {
     bytes.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX)
+}
+
+/// The name of what belongs to a blob, in a directory for all algorithms: `<algorithm>-<hex>`, as in a [`PartialDirectory`].
+///
+/// [`PartialDirectory`]: modelpack_transfer::PartialDirectory
+pub(super) fn name_of(blob: &Digest) -> String {
+    format!("{}-{}", blob.algorithm().name(), blob.hex())
+}
+
+/// The digest in such a name, at the end of a path.
+fn digest_in(path: &Path) -> Option<Digest> {
+    let (algorithm, hex) = path.file_name()?.to_str()?.split_once('-')?;
+    format!("{algorithm}:{hex}").parse().ok()
 }
 
 /// The bytes that a file occupies on the disk.
@@ -163,7 +176,8 @@ impl Cache {
             for (path, metadata) in entries(&self.0.blobs.directory.join(algorithm.name()))? {
                 let bytes = found.add(occupied(&metadata), 0);
                 let name = path.file_name().unwrap_or_default();
-                let Ok(digest) = format!("{}:{}", algorithm.name(), name.to_string_lossy()).parse() else { continue };
+                let digest = format!("{}:{}", algorithm.name(), name.to_string_lossy()).parse();
+                let Some(digest) = digest.ok().filter(|_| metadata.is_file()) else { continue };
                 let states = if algorithm == Algorithm::Sha256 { states.get(name).copied().unwrap_or(0) } else { 0 };
                 let last_use = metadata.accessed().unwrap_or(SystemTime::UNIX_EPOCH);
                 let is_damaged = !is_marked(&metadata);
@@ -171,7 +185,7 @@ impl Cache {
             }
         }
         for (path, metadata) in entries(&self.0.root.join("partials"))? {
-            let digest = layer_of(&path.file_name().unwrap_or_default().to_string_lossy());
+            let digest = digest_in(&path).filter(|_| metadata.is_file());
             let bytes = found.add(occupied(&metadata), digest.as_ref().map_or(0, |_| footprint(metadata.len())));
             if let Some(digest) = digest {
                 let last_use = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -179,12 +193,11 @@ impl Cache {
             }
         }
         for (path, metadata) in entries(&self.trees())? {
-            let name = path.file_name().unwrap_or_default();
-            let reserved = match is_unfinished(name) {
+            let reserved = match is_unfinished(path.file_name().unwrap_or_default()) {
                 true => fs::metadata(path.join(RESERVED)).map_or(0, |reserved| reserved.len()),
                 false => 0,
             };
-            let layer = layer_of(&name.to_string_lossy());
+            let layer = digest_in(&path).filter(|_| metadata.is_dir());
             let bytes = found.add(self.tree_size(layer.as_ref(), &path)?, reserved);
             if let Some(digest) = layer {
                 let last_use = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -210,6 +223,8 @@ impl Cache {
     /// Makes room, and removes nothing if it cannot make enough. The caller holds the lock of the cache alone.
     pub(super) fn make_room(&self, need: &Need<'_>) -> Result<()> {
         self.remove_abandoned_trees()?;
+        // What cannot be removed is not tried again, and why is told if it is needed.
+        let (mut stuck, mut why) = (HashSet::new(), None);
         loop {
             let found = self.inventory()?;
             let shortage = Shortage::of(self, need, &found)?;
@@ -217,29 +232,47 @@ impl Cache {
                 return Ok(());
             }
             let candidates = in_order(found.items, need, &self.protected()?);
-            let chosen = choose(&candidates, &shortage, need.purpose, |item| self.is_free(item))?;
-            for item in chosen.map_err(|in_the_way| shortage.error(&self.0.root, &in_the_way))? {
-                self.evict(item)?;
+            let is_free = |item: &Item| match self.is_free(item) {
+                _ if stuck.contains(&item.path) => false,
+                Ok(is_free) => is_free,
+                Err(error) => {
+                    why = Some(error);
+                    false
+                }
+            };
+            let chosen = match choose(&candidates, &shortage, need.purpose, is_free) {
+                Ok(chosen) => chosen,
+                Err(in_the_way) => return Err(why.unwrap_or_else(|| shortage.error(&self.0.root, &in_the_way))),
+            };
+            for item in chosen {
+                match self.evict(item) {
+                    Ok(true) => {}
+                    // Somebody has begun to use it since then.
+                    Ok(false) => drop(stuck.insert(item.path.clone())),
+                    Err(error) => {
+                        stuck.insert(item.path.clone());
+                        why = Some(error);
+                    }
+                }
             }
             if need.is_disk_full {
                 return Ok(());
             }
-            // What somebody has begun to use meanwhile is still there, so something else may have to go.
         }
     }
 
     /// Whether nobody uses something now.
     fn is_free(&self, item: &Item) -> Result<bool> {
-        let opened = match item.kind {
-            Kind::Blob | Kind::Partial => open_to_lock(&item.path),
-            Kind::Tree => File::open(&item.path),
-        };
-        match opened {
-            Ok(file) => try_lock(&file, &item.path),
-            // It is gone, so nobody has to remove it.
-            Err(e) if is_absent(&e) => Ok(true),
-            Err(e) => Err(Error::io("open", &item.path)(e)),
+        match item.kind {
+            Kind::Blob | Kind::Partial => is_unlocked(open_to_lock(&item.path), &item.path),
+            Kind::Tree => is_unlocked(File::open(&item.path), &item.path),
         }
+    }
+
+    /// Whether somebody writes a blob now. The caller holds the lock of the cache alone.
+    pub(super) fn is_owned(&self, blob: &Digest) -> Result<bool> {
+        let path = self.0.root.join("partials").join(name_of(blob));
+        Ok(!is_unlocked(open_to_lock(&path), &path)?)
     }
 
     /// Removes something unless it is in use. Returns whether it is gone.
@@ -280,6 +313,15 @@ impl Cache {
     }
 }
 
+/// Whether nobody has locked what is at `path`; also if nothing is there.
+fn is_unlocked(opened: io::Result<File>, path: &Path) -> Result<bool> {
+    match opened {
+        Ok(file) => try_lock(&file, path),
+        Err(e) if is_absent(&e) => Ok(true),
+        Err(e) => Err(Error::io("open", path)(e)),
+    }
+}
+
 /// Opens a file for an exclusive lock, which network file systems grant only on files that are open for writing.
 fn open_to_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
@@ -306,8 +348,8 @@ fn choose<'i>(
     candidates: &'i [(Protection, Item)],
     shortage: &Shortage,
     purpose: Purpose,
-    mut is_free: impl FnMut(&Item) -> Result<bool>,
-) -> Result<Result<Vec<&'i Item>, InTheWay>> {
+    mut is_free: impl FnMut(&Item) -> bool,
+) -> Result<Vec<&'i Item>, InTheWay> {
     let (mut chosen, mut freed, mut enough, mut in_the_way) = (Vec::new(), 0u64, None, InTheWay::default());
     for (protection, item) in candidates {
         if freed >= shortage.better {
@@ -316,7 +358,7 @@ fn choose<'i>(
         match protection {
             Protection::Pinned => in_the_way.pinned += item.bytes,
             Protection::Prepared if purpose == Purpose::Preparation => in_the_way.prepared += item.bytes,
-            _ if !is_free(item)? => {}
+            _ if !is_free(item) => {}
             _ => {
                 chosen.push(item);
                 freed += item.bytes;
@@ -327,15 +369,11 @@ fn choose<'i>(
         }
     }
     in_the_way.removable = freed;
-    Ok(match enough {
-        None => Err(in_the_way),
+    if freed < shortage.better {
         // What is better cannot be reached, so nothing is removed for it.
-        Some(enough) if freed < shortage.better => {
-            chosen.truncate(enough);
-            Ok(chosen)
-        }
-        Some(_) => Ok(chosen),
-    })
+        chosen.truncate(enough.ok_or(in_the_way)?);
+    }
+    Ok(chosen)
 }
 
 /// How many bytes must become free.
@@ -422,10 +460,7 @@ fn no_room(root: &Path, kind: io::ErrorKind, why: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::HashSet, time::Duration};
-
-    const NEVER: fn(&Item) -> Result<bool> = |_| Ok(false);
-    const ALWAYS: fn(&Item) -> Result<bool> = |_| Ok(true);
+    use std::time::Duration;
 
     fn item(name: &str, bytes: u64, last_use: u64) -> Item {
         let last_use = SystemTime::UNIX_EPOCH + Duration::from_secs(last_use);
@@ -460,7 +495,7 @@ mod tests {
         let candidates = in_order(items, &need, &protected);
         let choose = |least, better, is_free: &dyn Fn(&Item) -> bool| {
             let shortage = Shortage { least, better, needed: least, used: 100, limit: Some(100), free: 0 };
-            choose(&candidates, &shortage, Purpose::Use, |item| Ok(is_free(item))).unwrap().map(|chosen| names(&chosen))
+            choose(&candidates, &shortage, Purpose::Use, is_free).map(|chosen| names(&chosen))
         };
         assert_eq!(choose(10, 10, &|_| true).unwrap(), ["oldest"]);
         assert_eq!(choose(10, 40, &|_| true).unwrap(), ["oldest", "middle"], "down to the low mark");
@@ -487,9 +522,9 @@ mod tests {
         ] {
             let need = Need::of_bytes(least, purpose);
             let candidates = in_order(items(), &need, &protected);
-            let chosen = choose(&candidates, &shortage(least), purpose, ALWAYS).unwrap().map(|chosen| names(&chosen));
+            let chosen = choose(&candidates, &shortage(least), purpose, |_| true).map(|chosen| names(&chosen));
             assert_eq!(chosen, expected.map(|names| names.into_iter().map(str::to_owned).collect()), "{purpose:?} {least}");
-            assert!(choose(&candidates, &shortage(least), purpose, NEVER).unwrap().is_err());
+            assert!(choose(&candidates, &shortage(least), purpose, |_| false).is_err());
         }
     }
 

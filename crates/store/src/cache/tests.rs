@@ -266,6 +266,39 @@ async fn what_is_here_of_a_blob_in_part_is_not_removed_to_make_room_for_its_arti
     assert_eq!(begin(&cache, &blob).missing().total(), MIB);
 }
 
+#[test]
+fn what_has_the_name_of_a_blob_and_is_none_harms_nobody() {
+    let directory = directory();
+    let cache = open(&directory, 4 * MIB);
+    put(&cache, 1, MIB);
+    // A directory and a link with the names of blobs.
+    let [in_blobs, in_partials] = [2, 3].map(|seed| bytes(seed, MIB).1.digest);
+    std::fs::create_dir_all(cache.0.blobs.path(&in_blobs).join("below")).unwrap();
+    std::os::unix::fs::symlink("nowhere", directory.path().join("partials").join(room::name_of(&in_partials))).unwrap();
+    (4..12).for_each(|seed| drop(put(&cache, seed, MIB)));
+    assert!(cache.usage().unwrap().used <= 4 * MIB);
+    assert!(cache.begin(&bytes(3, MIB).1).is_err(), "a link is followed by nobody");
+    drop(put(&cache, 2, MIB));
+}
+
+#[test]
+fn what_cannot_be_removed_does_not_keep_the_rest_from_being_removed() {
+    let directory = directory();
+    let cache = open(&directory, 4 * MIB);
+    let layer = bytes(1, 1).1.digest;
+    cache.begin_tree(&layer, MIB).unwrap().commit().unwrap();
+    let Some(mounted) = TinyDisk::mount_over(&cache.tree_path(&layer), MIB) else {
+        return eprintln!("SKIPPED: this process cannot mount a file system");
+    };
+    std::fs::write(mounted.path().join("file"), vec![1; 900_000]).unwrap();
+    (2..12).for_each(|seed| drop(put(&cache, seed, MIB)));
+    assert!(cache.usage().unwrap().used <= 4 * MIB);
+    assert!(cache.tree_path(&layer).exists());
+    let _held = [20, 21].map(|seed| put(&cache, seed, MIB));
+    let error = cache.begin(&bytes(22, MIB + MIB / 2).1).unwrap_err().to_string();
+    assert!(error.contains("cannot rename") && error.contains(layer.hex()), "why it is too little: {error}");
+}
+
 /// Two threads that evict, and two that use what is there: each through a cache that it opened itself, as processes do.
 #[test]
 fn what_was_opened_stays_while_others_make_room() {
@@ -399,11 +432,12 @@ fn what_killed_processes_left_is_removed_when_the_cache_is_opened_or_room_is_mad
         std::fs::write(cache.trees().join(".new-unpacked/files/below/file"), vec![1; 1 << 16]).unwrap();
         std::fs::create_dir_all(cache.trees().join(".new-evicted/below")).unwrap();
         std::fs::write(cache.directory().join("artifacts/.new-x.json"), "{").unwrap();
+        std::fs::write(cache.directory().join("hash-states").join(bytes(1, 1).1.digest.hex()), "of no blob").unwrap();
     };
     leave();
     let opened = open(&directory, 4 * MIB);
     let count = |name: &str| std::fs::read_dir(opened.directory().join(name)).unwrap().count();
-    assert_eq!((count("trees"), count("artifacts")), (1, 0));
+    assert_eq!((count("trees"), count("artifacts"), count("hash-states")), (1, 0, 0));
     assert!(living.path().exists());
     leave();
     put(&opened, 2, MIB);

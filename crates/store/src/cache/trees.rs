@@ -8,7 +8,7 @@
 
 use super::{
     Cache,
-    room::{Need, Purpose},
+    room::{Need, Purpose, name_of},
 };
 use crate::{
     disk::blobs::{is_absent, random_name, replace_file},
@@ -111,7 +111,7 @@ impl Cache {
     }
 
     pub(super) fn tree_path(&self, layer: &Digest) -> PathBuf {
-        self.trees().join(format!("{}-{}", layer.algorithm().name(), layer.hex()))
+        self.trees().join(name_of(layer))
     }
 
     /// Removes the tree at `path`, unless it is in use. Returns whether it is gone. The caller holds the lock of the cache.
@@ -228,10 +228,4 @@ fn open_directory(path: &Path) -> Result<Option<File>> {
         Err(e) if is_absent(&e) => Ok(None),
         Err(e) => Err(Error::io("open", path)(e)),
     }
-}
-
-/// The digest of the layer whose files the directory with this name has.
-pub(super) fn layer_of(name: &str) -> Option<Digest> {
-    let (algorithm, hex) = name.split_once('-')?;
-    format!("{algorithm}:{hex}").parse().ok()
 }
