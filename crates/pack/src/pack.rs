@@ -4,7 +4,7 @@ mod archive;
 mod encode;
 mod tar;
 
-pub(crate) use tar::archive_len;
+pub(crate) use tar::{TarWriter, archive_len, around};
 
 use crate::{Description, PlannedFile, PlannedLayer, Result, StoredArchive, known_digests::with_cache, preview};
 use archive::pack_archive;
@@ -14,7 +14,8 @@ use modelpack_spec::{
 };
 use modelpack_store::{DigestCache, Remembered};
 use modelpack_transfer::{
-    Begin, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent, put_bytes,
+    Begin, Body, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, VerifiedBlob, Verifier,
+    for_each_concurrent, put_bytes,
 };
 use std::{sync::Arc, thread::available_parallelism};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -185,6 +186,13 @@ async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenF
 }
 
 async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Remembered> {
+    let hashed = hash_body(file.read(0..size).await?, progress).await?;
+    file.unchanged()?;
+    Ok((&hashed).into())
+}
+
+/// Reads a body to its end for its digest.
+pub(crate) async fn hash_body(body: Body, progress: &Arc<Progress>) -> Result<VerifiedBlob, Error> {
     let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
     let progress = progress.clone();
     let take = move |hashing: &mut Hashing, piece: Piece<'_>| {
@@ -192,10 +200,9 @@ async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> 
         progress.hashed(piece.len() as u64);
         Ok(())
     };
-    let (hashing, read) = file.read(0..size).await?.drain(hashing, take).await;
+    let (hashing, read) = body.drain(hashing, take).await;
     read?;
-    file.unchanged()?;
-    Ok((&hashing.finish().finish()?).into())
+    hashing.finish().finish()
 }
 
 /// The attributes of a file, without times and owners.
