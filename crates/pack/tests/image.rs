@@ -216,7 +216,7 @@ async fn any_model() -> Artifact {
 #[tokio::test]
 async fn the_digest_of_an_image_never_changes() {
     let (_, image) = image_of(any_model().await).await;
-    assert_eq!(image.manifest.digest().to_string(), "sha256:db2a86bb79f9e75aa83c66f63261535c95f6c2c3e6601ab4f7d808cf1b20ce88");
+    assert_eq!(image.manifest.digest().to_string(), "sha256:07abe35d828b9ac2be3b365e761cd2fdad87e7edcfa87dabe02315384d8709f8");
 }
 
 #[tokio::test]

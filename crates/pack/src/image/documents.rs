@@ -88,7 +88,7 @@ impl Documents {
                 annotations: annotations.clone(),
                 other: UnknownFields::default(),
             })?;
-            entries.push(manifest.descriptor().for_platform(OS, architecture));
+            entries.push(Descriptor::of(media_type::IMAGE_MANIFEST, manifest.bytes()).for_platform(OS, architecture));
             images.push(PlatformImage { config, manifest });
         }
         let index = Manifest::from_index(ImageIndex { annotations: annotations.clone(), ..ImageIndex::new(entries) })?;
@@ -195,8 +195,11 @@ mod tests {
         assert_eq!((&index["mediaType"], &index["annotations"]), (&json!(media_type::IMAGE_INDEX), &json!(annotations)));
         assert_eq!(index["manifests"].as_array().unwrap().len(), documents.images.len());
         for ((image, entry), architecture) in documents.images.iter().zip(index["manifests"].as_array().unwrap()).zip(ARCHITECTURES) {
-            assert_eq!(entry["platform"], json!({ "architecture": architecture, "os": "linux" }));
-            assert_eq!((&entry["digest"], &entry["mediaType"]), (&json!(image.manifest.digest()), &json!(media_type::IMAGE_MANIFEST)));
+            let expected = json!({
+                "mediaType": media_type::IMAGE_MANIFEST, "digest": image.manifest.digest(), "size": image.manifest.bytes().len(),
+                "platform": { "architecture": architecture, "os": "linux" },
+            });
+            assert_eq!(*entry, expected);
             let manifest = image.manifest.image().unwrap();
             assert_eq!(manifest.layers, layers.each_ref().map(|(layer, _)| layer.clone()));
             assert_eq!((&manifest.annotations, &manifest.config), (&annotations, &Descriptor::of(media_type::IMAGE_CONFIG, &image.config)));
