@@ -4,7 +4,7 @@ mod archive;
 mod encode;
 mod tar;
 
-pub(crate) use tar::archive_len;
+pub(crate) use tar::{TarWriter, archive_len, around};
 
 use crate::{Description, PlannedFile, PlannedLayer, Result, StoredArchive, known_digests::with_cache, preview};
 use archive::pack_archive;
@@ -14,8 +14,8 @@ use modelpack_spec::{
 };
 use modelpack_store::{DigestCache, Remembered};
 use modelpack_transfer::{
-    Begin, Committed, Connections, Error, FileRange, Hashing, LARGE_FILE, OpenFile, Piece, Progress, Sink, Verifier, for_each_concurrent,
-    hash_file, put_bytes,
+    Begin, Body, Committed, Connections, Error, FileRange, Hashing, LARGE_FILE, OpenFile, Piece, Progress, Sink, VerifiedBlob, Verifier,
+    for_each_concurrent, hash_file, put_bytes,
 };
 use std::{num::NonZero, sync::Arc, thread::available_parallelism};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -201,11 +201,16 @@ async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenF
 
 /// Reads all bytes of a file. If it is one of `several` large files on this machine, it is hashed together with another one.
 async fn hash(file: &Arc<dyn OpenFile>, size: u64, several: bool, progress: &Arc<Progress>) -> Result<Remembered> {
-    if let Some(here) = file.here().filter(|_| several) {
-        let hashed = hash_file(here.clone(), Verifier::unknown(Algorithm::Sha256), progress.clone()).await?;
-        file.unchanged()?;
-        return Ok((&hashed.finish()?).into());
-    }
+    let hashed = match file.here().filter(|_| several) {
+        Some(here) => hash_file(here.clone(), Verifier::unknown(Algorithm::Sha256), progress.clone()).await?.finish()?,
+        None => hash_body(file.read(0..size).await?, progress).await?,
+    };
+    file.unchanged()?;
+    Ok((&hashed).into())
+}
+
+/// Reads a body to its end for its digest.
+pub(crate) async fn hash_body(body: Body, progress: &Arc<Progress>) -> Result<VerifiedBlob, Error> {
     let hashing = Hashing::new(Verifier::unknown(Algorithm::Sha256));
     let progress = progress.clone();
     let take = move |hashing: &mut Hashing, piece: Piece<'_>| {
@@ -213,10 +218,9 @@ async fn hash(file: &Arc<dyn OpenFile>, size: u64, several: bool, progress: &Arc
         progress.hashed(piece.len() as u64);
         Ok(())
     };
-    let (hashing, read) = file.read(0..size).await?.drain(hashing, take).await;
+    let (hashing, read) = body.drain(hashing, take).await;
     read?;
-    file.unchanged()?;
-    Ok((&hashing.finish().finish()?).into())
+    hashing.finish().finish()
 }
 
 /// The attributes of a file, without times and owners.
