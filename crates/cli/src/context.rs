@@ -28,6 +28,12 @@ impl Context {
         self.modelpack_with(&TransferArgs::with(registry.clone()), &Arc::default())
     }
 
+    /// The facade, for a command that transfers blobs and shows no progress.
+    #[cfg(feature = "mount")]
+    pub fn modelpack_without_progress(&self, args: &TransferArgs) -> Modelpack {
+        self.modelpack_with(args, &Arc::default())
+    }
+
     /// Runs `work` and shows its progress. `doing` names the activity, such as `pushing`.
     pub async fn transfer<T>(
         &self,

@@ -82,6 +82,26 @@ impl Ending {
     }
 }
 
+impl Ending {
+    /// The kind of a failure of another process of this program.
+    #[cfg(feature = "mount")]
+    pub fn kind_of(exit_code: i32) -> Kind {
+        const KINDS: [Kind; 10] = [
+            Kind::Usage,
+            Kind::NotFound,
+            Kind::Unauthorized,
+            Kind::Verification,
+            Kind::Io,
+            Kind::Network,
+            Kind::Conflict,
+            Kind::Input,
+            Kind::Unsafe,
+            Kind::NotWhole,
+        ];
+        KINDS.into_iter().find(|kind| i32::from(Self::Failed(*kind).exit_code()) == exit_code).unwrap_or(Kind::Other)
+    }
+}
+
 impl From<Kind> for Ending {
     fn from(kind: Kind) -> Self {
         Self::Failed(kind)

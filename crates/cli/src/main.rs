@@ -14,6 +14,8 @@ mod context;
 mod failure;
 mod interrupt;
 mod log;
+#[cfg(feature = "mount")]
+mod notify;
 mod output;
 mod progress;
 mod settings;

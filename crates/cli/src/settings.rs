@@ -31,6 +31,9 @@ pub struct Settings {
     pub source_date_epoch: Option<String>,
     /// The directory for temporary files.
     pub scratch: PathBuf,
+    /// Who wants to know when the program is ready.
+    #[cfg(feature = "mount")]
+    pub notify: crate::notify::Notify,
 }
 
 impl Settings {
@@ -63,6 +66,8 @@ impl Settings {
             log: text("MODELPACK_LOG"),
             source_date_epoch: text("SOURCE_DATE_EPOCH"),
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
+            #[cfg(feature = "mount")]
+            notify: crate::notify::Notify::new(variable(crate::notify::VARIABLE)),
         }
     }
 }

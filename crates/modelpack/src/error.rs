@@ -43,6 +43,10 @@ pub enum Error {
     /// Parts of the model are missing, but the request requires a complete model.
     #[error("{}", incomplete_model(.0))]
     NotWhole(Vec<Gap>),
+    /// A model could not be mounted or unmounted.
+    #[cfg(feature = "mount")]
+    #[error(transparent)]
+    Mount(#[from] modelpack_mount::Error),
 }
 
 /// The kinds of errors. The program has an exit code for each.
@@ -128,7 +132,22 @@ impl Error {
             Self::Place(_) | Self::UnknownDocument { .. } => ErrorKind::Usage,
             Self::Unsafe(_) => ErrorKind::Unsafe,
             Self::NotWhole(_) => ErrorKind::NotWhole,
+            #[cfg(feature = "mount")]
+            Self::Mount(error) => kind_of_mount(error),
         }
+    }
+}
+
+#[cfg(feature = "mount")]
+fn kind_of_mount(error: &modelpack_mount::Error) -> ErrorKind {
+    match error {
+        modelpack_mount::Error::Directory { source, .. } => match source.kind() {
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::ResourceBusy => ErrorKind::Conflict,
+            _ => ErrorKind::Io,
+        },
+        modelpack_mount::Error::Artifact { .. } => ErrorKind::Verification,
+        _ => ErrorKind::Other,
     }
 }
 

@@ -9,7 +9,8 @@
 //! The results of operations can be serialised, and `--json` of the program prints them in this
 //! form; `docs/json.md` lists the fields. An [`Error`] has a [`kind`](Error::kind).
 //!
-//! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`.
+//! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`. The feature `mount`, which is
+//! off by default too, adds `Modelpack::mounter` and the module `mount`.
 
 mod attach;
 mod cache;
@@ -23,6 +24,8 @@ mod lint;
 mod list;
 mod model;
 mod modelfile;
+#[cfg(feature = "mount")]
+pub mod mount;
 mod open;
 mod options;
 mod pack;

@@ -36,4 +36,4 @@ pub use patterns::{InvalidPattern, Patterns};
 pub use plan::{FileFilter, Plan, PlannedFile, plan, plan_artifact, plan_file};
 pub use preview::preview;
 pub use selection::{NotAPreset, Preset, Selection};
-pub use unpack::{Allowance, LeftOut, UnpackOptions, Unpacked, content_digest, unpack};
+pub use unpack::{Allowance, LeftOut, UnpackOptions, Unpacked, content_digest, unpack, unpack_artifact};

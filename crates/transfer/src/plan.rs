@@ -17,7 +17,7 @@ const LONGEST: u64 = 64 * MIB;
 const ALIGNMENT: u64 = MIB;
 
 /// Bytes that somebody waits for are taken from a fetch that is under way, if at least so many bytes of it would arrive before them.
-const FAR: u64 = 4 * MIB;
+const FAR: u64 = 16 * MIB;
 
 /// A shorter rest of a gap is fetched with the range before it: another request costs more time than it saves.
 const SHORTEST_REST: u64 = 2 * MIB;

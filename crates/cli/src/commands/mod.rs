@@ -16,6 +16,10 @@ mod login;
 mod logout;
 mod ls;
 mod modelfile;
+#[cfg(feature = "mount")]
+mod mount;
+#[cfg(feature = "mount")]
+mod mounts;
 mod pack;
 mod plan;
 mod prune;
@@ -25,6 +29,8 @@ mod rm;
 mod scan;
 mod serve;
 mod tag;
+#[cfg(feature = "mount")]
+mod unmount;
 mod unpack;
 mod validate;
 mod verify;
@@ -41,6 +47,12 @@ pub enum Command {
     #[command(visible_alias = "extract")]
     Unpack(unpack::Args),
     Cp(cp::Args),
+    #[cfg(feature = "mount")]
+    Mount(mount::Args),
+    #[cfg(feature = "mount")]
+    Unmount(unmount::Args),
+    #[cfg(feature = "mount")]
+    Mounts(mounts::Args),
     Attach(attach::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),
@@ -67,7 +79,11 @@ pub enum Command {
 impl Command {
     /// Whether the command handles interrupts itself.
     pub fn ends_itself(&self) -> bool {
-        matches!(self, Self::Serve(_))
+        match self {
+            #[cfg(feature = "mount")]
+            Self::Mount(_) => true,
+            _ => matches!(self, Self::Serve(_)),
+        }
     }
 
     pub async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -78,6 +94,12 @@ impl Command {
             Self::Pull(args) => pull::run(args, context).await,
             Self::Unpack(args) => unpack::run(args, context).await,
             Self::Cp(args) => cp::run(args, context).await,
+            #[cfg(feature = "mount")]
+            Self::Mount(args) => mount::run(args, context).await,
+            #[cfg(feature = "mount")]
+            Self::Unmount(args) => unmount::run(args, context).await,
+            #[cfg(feature = "mount")]
+            Self::Mounts(args) => mounts::run(args, context).await,
             Self::Attach(args) => attach::run(args, context).await,
             Self::Inspect(args) => inspect::run(args, context).await,
             Self::Diff(args) => diff::run(args, context).await,

@@ -142,12 +142,24 @@ pub async fn unpack(
         return Err(Error::Invalid { what, why }.into());
     };
     let artifact = Artifact::read(image).map_err(invalid(&what))?;
-    let plan = Plan::of(&artifact, &options.selection)?;
+    unpack_artifact(source, what, &artifact, destination, options, waits).await
+}
+
+/// The same for an artifact without a manifest, which is called `what` in errors.
+pub async fn unpack_artifact(
+    source: &dyn Source,
+    what: String,
+    artifact: &Artifact,
+    destination: &Path,
+    options: &UnpackOptions,
+    waits: impl FnOnce(),
+) -> Result<Unpacked> {
+    let plan = Plan::of(artifact, &options.selection)?;
     if plan.has_no_file() {
         return Err(Error::Invalid { what, why: why_no_file(&plan.unnamed) }.into());
     }
     if plan.is_nothing() {
-        return Err(nothing_selected(what, &artifact, &options.selection, &[]));
+        return Err(nothing_selected(what, artifact, &options.selection, &[]));
     }
     options.progress.expect(plan.size());
     let path = destination.to_owned();
@@ -160,7 +172,7 @@ pub async fn unpack(
     let unpacking = Unpacking { source, what: what.clone(), destination: destination.await?, options };
     let (unpacked, passed) = unpacking.run(plan, waits).await?;
     if unpacked.written.is_empty() && unpacked.unchanged.is_empty() && !options.selection.is_everything() {
-        return Err(nothing_selected(what, &artifact, &options.selection, &passed));
+        return Err(nothing_selected(what, artifact, &options.selection, &passed));
     }
     Ok(unpacked)
 }

@@ -96,14 +96,20 @@ impl Partial {
         } else if !is_hashed {
             self.hash_in_chunks(write, offset, &piece);
         }
-        // Somebody who waits gets each chunk at once.
-        let note = if self.readers.are_waiting() { 0 } else { NOTE };
-        if let Some((start, hashing)) = write.chunks.as_ref().filter(|_| write.at - write.noted >= note)
-            && let Some(hashed) = hashing.try_lock()
-        {
-            chunks.took(*start, hashed.verifier());
-            write.noted = write.at;
-            self.readers.wake();
+        if let Some((start, hashing)) = &write.chunks {
+            // Somebody who waits gets each chunk at once, also if no bytes follow for a while.
+            let hashed = if self.readers.are_waiting() {
+                Some(hashing.settle())
+            } else if write.at - write.noted >= NOTE {
+                hashing.try_lock()
+            } else {
+                None
+            };
+            if let Some(hashed) = hashed {
+                chunks.took(*start, hashed.verifier());
+                write.noted = write.at;
+                self.readers.wake();
+            }
         }
         Ok(())
     }

@@ -1,0 +1,278 @@
+//! The blobs of all mounted models: each arrives once, whoever reads it.
+
+use crate::ReadError;
+use modelpack_spec::{Descriptor, Digest};
+use modelpack_store::{Cache, CacheBegin, CachedBlob};
+use modelpack_transfer::{
+    Attempt, Connections, Error, FileRange, Partial, Progress, RangedUpload, Result, Source, Unverified, blocking, fetch,
+    retried_if_damaged,
+};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+
+/// How often it is looked whether another process has finished with a blob.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What all mounts of a process share.
+pub(crate) struct Blobs {
+    pub(crate) cache: Cache,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) unverified: Unverified,
+    /// A reader gets an error if for so long nothing arrives of what it waits for.
+    pub(crate) patience: Duration,
+    pub(crate) runtime: Handle,
+    pub(crate) known: Mutex<HashMap<Digest, Weak<Blob>>>,
+}
+
+/// A blob that is here, is arriving, or arrives when somebody asks for it. It stops to arrive when it is dropped.
+pub(crate) struct Blob {
+    descriptor: Descriptor,
+    blobs: Arc<Blobs>,
+    state: Arc<watch::Sender<State>>,
+    /// Whether all bytes are to arrive, and not only those that somebody reads.
+    wants_all: Arc<AtomicBool>,
+    arriving: Mutex<Option<AbortHandle>>,
+}
+
+#[derive(Clone)]
+enum State {
+    Absent,
+    /// The cache makes room, or another process owns what is there.
+    Opening,
+    Arriving(Arc<Partial>),
+    Whole(Whole),
+    Failed(Arc<Error>),
+}
+
+/// All bytes of a blob, verified.
+#[derive(Clone)]
+pub(crate) struct Whole {
+    pub(crate) file: FileRange,
+    /// Keeps it in the cache.
+    _held: Option<CachedBlob>,
+}
+
+impl From<CachedBlob> for Whole {
+    fn from(blob: CachedBlob) -> Self {
+        Self { file: blob.file().clone(), _held: Some(blob) }
+    }
+}
+
+impl Blobs {
+    /// The blob, which others may use already.
+    pub(crate) fn blob(self: &Arc<Self>, descriptor: &Descriptor) -> Arc<Blob> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(blob) = known.get(&descriptor.digest).and_then(Weak::upgrade).filter(|blob| blob.descriptor.size == descriptor.size) {
+            return blob;
+        }
+        let blob = Arc::new(Blob::new(self.clone(), descriptor.clone(), State::Absent));
+        known.retain(|_, blob| blob.strong_count() > 0);
+        known.insert(descriptor.digest.clone(), Arc::downgrade(&blob));
+        blob
+    }
+
+    /// A blob in a file of this machine that was verified, and that is not copied.
+    pub(crate) fn blob_in_place(self: &Arc<Self>, descriptor: &Descriptor, file: FileRange) -> Arc<Blob> {
+        Arc::new(Blob::new(self.clone(), descriptor.clone(), State::Whole(Whole { file, _held: None })))
+    }
+}
+
+impl Blob {
+    fn new(blobs: Arc<Blobs>, descriptor: Descriptor, state: State) -> Self {
+        Self { descriptor, blobs, state: Arc::new(watch::Sender::new(state)), wants_all: Arc::default(), arriving: Mutex::new(None) }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.descriptor.size
+    }
+
+    /// Its file, if all bytes are there.
+    pub(crate) fn whole(&self) -> Option<Whole> {
+        match &*self.state.borrow() {
+            State::Whole(whole) => Some(whole.clone()),
+            _ => None,
+        }
+    }
+
+    /// Says that the bytes `range` will be read soon.
+    pub(crate) fn will_read(&self, range: Range<u64>) {
+        if let State::Arriving(partial) = &*self.state.borrow() {
+            partial.demand().want(range);
+        }
+    }
+
+    /// Reads bytes that the blob has. They arrive before others if they are not there yet.
+    pub(crate) async fn read(&self, source: &Arc<dyn Source>, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+        let mut state = self.state.subscribe();
+        let mut has_begun = false;
+        loop {
+            let present = state.borrow_and_update().clone();
+            match present {
+                State::Whole(whole) => return read_file(whole.file, range).await,
+                State::Failed(error) if has_begun => return Err(ReadError::Failed(error)),
+                State::Absent | State::Failed(_) => {
+                    has_begun = true;
+                    self.begin(source);
+                }
+                State::Opening => {
+                    has_begun = true;
+                    let changed = timeout(self.blobs.patience, state.changed()).await;
+                    changed.map_err(|_| self.stalled())?.ok();
+                }
+                State::Arriving(partial) => {
+                    has_begun = true;
+                    tokio::select! {
+                        () = partial.readable(range.clone(), self.blobs.unverified) => return read_file(partial.file(), range).await,
+                        _ = state.changed() => {}
+                        () = self.stalls(&partial) => return Err(self.stalled()),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until all bytes are there, or until they cannot be had.
+    pub(crate) async fn arrived(&self, source: &Arc<dyn Source>) -> Result<Whole, Arc<Error>> {
+        let mut state = self.state.subscribe();
+        // First this, so that an arrival that begins now sees it.
+        self.wants_all.store(true, SeqCst);
+        self.begin(source);
+        loop {
+            match &*state.borrow_and_update() {
+                State::Whole(whole) => return Ok(whole.clone()),
+                State::Failed(error) => return Err(error.clone()),
+                State::Arriving(partial) => partial.demand().want_all(),
+                State::Absent | State::Opening => {}
+            }
+            // This holds the sender.
+            let _ = state.changed().await;
+        }
+    }
+
+    /// Ends when nothing has arrived for some time.
+    async fn stalls(&self, partial: &Partial) {
+        let mut before = None;
+        while before != Some(partial.present()) {
+            before = Some(partial.present());
+            sleep(self.blobs.patience).await;
+        }
+    }
+
+    fn stalled(&self) -> ReadError {
+        ReadError::Stalled { what: self.descriptor.display_name(), patience: self.blobs.patience }
+    }
+
+    /// Lets it arrive from `source`, unless it does or is there.
+    fn begin(&self, source: &Arc<dyn Source>) {
+        let begins = self.state.send_if_modified(|state| {
+            let begins = matches!(state, State::Absent | State::Failed(_));
+            if begins {
+                *state = State::Opening;
+            }
+            begins
+        });
+        if !begins {
+            return;
+        }
+        let arrival = Arrival {
+            descriptor: self.descriptor.clone(),
+            blobs: self.blobs.clone(),
+            source: source.clone(),
+            state: self.state.clone(),
+            wants_all: self.wants_all.clone(),
+        };
+        let arriving = self.blobs.runtime.spawn(arrival.run());
+        *self.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(arriving.abort_handle());
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        if let Some(arriving) = self.arriving.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            arriving.abort();
+        }
+    }
+}
+
+/// Reads bytes of a file that are there.
+async fn read_file(file: FileRange, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    blocking(move || {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            filled += file.read_at(&mut bytes[filled..], range.start + filled as u64)?;
+        }
+        Ok(bytes)
+    })
+    .await
+    .map_err(|error: Error| ReadError::Failed(Arc::new(error)))
+}
+
+/// A blob on its way into the cache.
+struct Arrival {
+    descriptor: Descriptor,
+    blobs: Arc<Blobs>,
+    source: Arc<dyn Source>,
+    state: Arc<watch::Sender<State>>,
+    wants_all: Arc<AtomicBool>,
+}
+
+impl Arrival {
+    async fn run(self) {
+        let name = self.descriptor.display_name();
+        match retried_if_damaged(|| self.attempt()).await {
+            Ok(whole) => {
+                tracing::debug!("{name} is complete");
+                self.state.send_replace(State::Whole(whole));
+            }
+            Err(error) => {
+                tracing::error!("{name} ({}): {error}", self.descriptor.digest);
+                self.state.send_replace(State::Failed(Arc::new(error)));
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Attempt<Whole> {
+        let partial = loop {
+            let (cache, blob) = (self.blobs.cache.clone(), self.descriptor.clone());
+            match blocking(move || cache.begin(&blob)).await.map_err(|error| (error, false))? {
+                CacheBegin::Whole(blob) => return Ok(blob.into()),
+                CacheBegin::Partial(partial) => break partial,
+                CacheBegin::Owned => sleep(POLL).await,
+            }
+        };
+        let resumed = partial.resumed() > 0;
+        partial.allow_readers();
+        if self.wants_all.load(SeqCst) {
+            partial.demand().want_all();
+        }
+        self.state.send_replace(State::Arriving(partial.clone()));
+        let upload: Arc<dyn RangedUpload> = Arc::new(partial.clone());
+        let Blobs { connections, progress, cache, .. } = &*self.blobs;
+        let fetched = fetch(self.source.as_ref(), &self.descriptor, upload, connections, progress).await;
+        let cache = cache.clone();
+        let committed = match fetched {
+            Ok(()) => blocking(move || cache.commit(&partial)).await,
+            Err(error) => Err(error),
+        };
+        // Nobody reads what was discarded.
+        committed.map(Whole::from).map_err(|error| {
+            self.state.send_replace(State::Opening);
+            (error, resumed)
+        })
+    }
+}
