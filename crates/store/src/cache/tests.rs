@@ -299,6 +299,53 @@ fn what_cannot_be_removed_does_not_keep_the_rest_from_being_removed() {
     assert!(error.contains("cannot rename") && error.contains(layer.hex()), "why it is too little: {error}");
 }
 
+/// How many descriptors of this process are open for a file.
+#[cfg(target_os = "linux")]
+fn descriptors_of(path: &Path) -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    descriptors.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|target| target == path)).count()
+}
+
+/// Somebody who makes room has locked what is at `path`. As soon as `open` has opened that too, `meanwhile` runs, and the lock is released.
+/// Returns what `open` returns.
+#[cfg(target_os = "linux")]
+fn opened_before<T: Send>(path: &Path, open: impl Fn() -> T + Send, meanwhile: impl FnOnce()) -> T {
+    let evictor = std::fs::File::open(path).unwrap();
+    evictor.lock().unwrap();
+    thread::scope(|scope| {
+        let opening = scope.spawn(open);
+        while descriptors_of(path) < 2 {
+            thread::yield_now();
+        }
+        meanwhile();
+        drop(evictor);
+        opening.join().unwrap()
+    })
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_removed_after_it_was_opened_and_before_it_was_locked_is_not_there() {
+    let directory = directory();
+    let cache = open(&directory, 64 * MIB);
+    let (content, blob) = bytes(1, MIB);
+    let path = put(&cache, 1, MIB).file().path.clone();
+    let found = opened_before(&path, || cache.get(&blob).unwrap(), || std::fs::remove_file(&path).unwrap());
+    assert!(found.is_none());
+    put(&cache, 1, MIB);
+    let replace = || {
+        std::fs::remove_file(&path).unwrap();
+        put(&cache, 1, MIB);
+    };
+    let found = opened_before(&path, || cache.get(&blob).unwrap(), replace).expect("it was fetched again");
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), found.file().file.metadata().unwrap().ino());
+    assert_eq!(found.file().read().unwrap(), content);
+
+    let tree = cache.begin_tree(&blob.digest, MIB).unwrap().commit().unwrap().path().to_owned();
+    let found = opened_before(&tree, || cache.tree(&blob.digest).unwrap(), || std::fs::remove_dir(&tree).unwrap());
+    assert!(found.is_none());
+}
+
 /// Two threads that evict, and two that use what is there: each through a cache that it opened itself, as processes do.
 #[test]
 fn what_was_opened_stays_while_others_make_room() {
@@ -309,7 +356,7 @@ fn what_was_opened_stays_while_others_make_room() {
             let cache = open(&directory, 5 * MIB);
             let is_over = &is_over;
             scope.spawn(move || {
-                for round in 0..60u8 {
+                for round in 0..40u8 {
                     let (content, blob) = bytes(first + round % 8, MIB);
                     if let CacheBegin::Partial(partial) = cache.begin(&blob).unwrap() {
                         partial.write_blocking(0, &content).unwrap();
@@ -494,6 +541,9 @@ async fn what_was_pulled_stays_longest_until_it_is_used() {
     let directory = directory();
     let cache = open(&directory, 6 * MIB);
     pull(&cache, "a:v1", &[(1, MIB), (2, MIB)], false).await.unwrap();
+    let same = pull(&cache, "same:v1", &[(1, MIB), (2, MIB)], false).await.unwrap();
+    assert!(same.last_use.is_none() && cache.artifacts().unwrap()[0].last_use.is_none(), "another pull is no use");
+    cache.remove_artifact("same:v1").unwrap();
     (3..13).for_each(|seed| drop(put(&cache, seed, MIB)));
     assert!(has(&cache, 1, MIB) && has(&cache, 2, MIB), "they were pulled for later");
     let refused = pull(&cache, "b:v1", &[(20, 4 * MIB)], false).await.unwrap_err();
