@@ -17,6 +17,7 @@ mod convert;
 mod copy;
 mod diff;
 mod error;
+mod image;
 mod inspect;
 mod lint;
 mod list;
@@ -42,6 +43,7 @@ pub use convert::ConvertedCopy;
 pub use copy::{Copied, CopyReferrers};
 pub use diff::{Aspect, Change, Diff, DiffSide, DiffSize, LayerChange, ValueChange};
 pub use error::{Error, ErrorKind, Result};
+pub use image::ImageCopy;
 pub use inspect::{InspectedLayer, Inspection};
 pub use lint::Linted;
 pub use list::{ListTarget, ListedEntry, ListedRepository, ListedTag};
@@ -52,8 +54,9 @@ pub use modelpack_distribution::client::{
 pub use modelpack_distribution::server::RegistryOptions;
 pub use modelpack_lint as consumers;
 pub use modelpack_pack::{
-    Description, Error as PackError, Field, FileFilter, Finding, Gap, InvalidLayerRule, InvalidPattern, InvalidValue, LayerPolicy,
-    LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile, PlannedLayer, Preset, Selection,
+    Description, Error as PackError, Field, FileFilter, Finding, Gap, ImagePrefix, InvalidImagePrefix, InvalidLayerRule, InvalidPattern,
+    InvalidValue, LayerPolicy, LayerRule, LeftOut, Metadata, ModelfileError, ModelfileProblem, NotAPreset, Patterns, PlannedFile,
+    PlannedLayer, Preset, Selection,
 };
 pub use modelpack_scan::{FileReport, Finding as ScanFinding, Report as ScanReport, Severity};
 pub use modelpack_server::{Access, AccessLog, Action, Everybody, Identity, Server, ServerOptions};

@@ -179,7 +179,8 @@ fn kind_of(layer: &Layer) -> Option<(LayerKind, bool)> {
     layer.kind.map(|kind| (kind, is_untested(layer).unwrap_or(false)))
 }
 
-fn unnamed(layer: &Layer) -> Error {
+/// The error for a layer whose file has no name.
+pub(crate) fn unnamed(layer: &Layer) -> Error {
     let what = format!("layer {} of the type {:?}", layer.descriptor.digest, layer.descriptor.media_type);
     StoreError::Invalid { what, why: "it has no file name, so it is not a file of a model".to_owned() }.into()
 }

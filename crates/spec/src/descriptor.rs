@@ -43,6 +43,17 @@ impl Descriptor {
         }
     }
 
+    /// The same, as the entry of an image index for one platform, such as `linux` and `amd64`.
+    pub fn for_platform(mut self, os: &str, architecture: &str) -> Self {
+        #[derive(Serialize)]
+        struct Platform<'a> {
+            architecture: &'a str,
+            os: &'a str,
+        }
+        self.other.add("platform", &Platform { architecture, os });
+        self
+    }
+
     /// The descriptor of `bytes`, digested with SHA-256.
     pub fn of(media_type: impl Into<String>, bytes: &[u8]) -> Self {
         Self::new(media_type, Digest::of(bytes), bytes.len() as u64)

@@ -13,6 +13,10 @@ pub const CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
 pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an OCI image index.
 pub const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Media type of the config of an OCI image.
+pub const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Media type of a layer of an OCI image: a tar archive, not compressed.
+pub const IMAGE_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Media type of a Docker image manifest, schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Media type of a Docker manifest list.

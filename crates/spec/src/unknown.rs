@@ -7,7 +7,10 @@ use serde::{
     forward_to_deserialize_any,
     ser::SerializeMap,
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 use std::fmt;
 
 /// The maximum nesting of lists and objects in a field. `serde_json` refuses documents nested 128
@@ -55,6 +58,11 @@ impl UnknownFields {
     /// The name of the first field, if there is one.
     pub fn first_name(&self) -> Option<String> {
         self.find(|name, _| Some(name.to_owned()))
+    }
+
+    /// Adds a field at the end.
+    pub(crate) fn add(&mut self, name: &str, value: &impl Serialize) {
+        self.push(name, &to_raw_value(value).expect("it has text keys only, so it always serialises"));
     }
 
     fn push(&mut self, name: &str, value: &RawValue) {

@@ -3,11 +3,11 @@
 use crate::{
     args::{HashStatesArgs, TransferArgs},
     context::Context,
-    failure::Failure,
+    failure::{Failure, Kind},
     text,
 };
 use modelpack::{
-    Copied, CopyReferrers, Modelpack, Place,
+    Copied, CopyReferrers, ImagePrefix, Modelpack, Place,
     spec::{Descriptor, media_type},
 };
 use serde::Serialize;
@@ -22,10 +22,14 @@ pub struct Args {
     /// The target; a bare reference means its registry
     #[arg(value_name = "TO")]
     to: Place,
-    /// Convert it to a ModelPack artifact, from a KitOps ModelKit or a model of Docker or Ollama;
-    /// layers stay unchanged
+    /// Convert it: `modelpack` makes a ModelPack artifact of a KitOps ModelKit or a model of Docker
+    /// or Ollama, with unchanged layers; `image` makes an OCI image that containerd, Podman and
+    /// KServe mount
     #[arg(long = "to", value_name = "FORM", id = "form")]
     form: Option<Form>,
+    /// With `--to image`: the directory of the image that has the files [default: /models]
+    #[arg(long, value_name = "DIR", requires = "form")]
+    prefix: Option<ImagePrefix>,
     /// Also copy what refers to it, such as signatures and SBOMs; the default if the target is
     /// oci: or oci-archive:
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "form")]
@@ -40,6 +44,7 @@ pub struct Args {
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Form {
     Modelpack,
+    Image,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
@@ -54,12 +59,26 @@ pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
             copy("copying", &transfer, context, async |m| m.copy_with(&args.from, &args.to, referrers).await).await
         }
         Some(Form::Modelpack) => {
+            if args.prefix.is_some() {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    "`--prefix` is for `--to image` only: a ModelPack artifact has no directory for its files",
+                ));
+            }
             let convert = async |m: &Modelpack| m.convert(&args.from, &args.to).await;
             let converted = context.transfer("converting", &transfer, convert).await?;
             for value in &converted.invalid_values {
                 context.output.note(&format!("left out: {value}"));
             }
             print(&converted.copied, "", &converted, context)
+        }
+        Some(Form::Image) => {
+            let prefix = args.prefix.unwrap_or_default();
+            let work = async |m: &Modelpack| m.to_image(&args.from, &args.to, &prefix).await;
+            let image = context.transfer("converting", &transfer, work).await?;
+            let (layers, platforms) = (text::count(image.layers, "layer"), image.platforms.join(", "));
+            context.output.note(&format!("an image of {layers} for {platforms}; the files are in {}", image.prefix));
+            print(&image.copied, "", &image, context)
         }
     }
 }

@@ -254,6 +254,7 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
     prints("cp", 0, "cp tiny:v1 oci:layout:v1");
     prints("cp", 0, "cp tiny:v1 oci-archive:tiny.tar:v1");
     prints("cp --to modelpack", 0, "cp --to modelpack oci:odd store:odd:v1");
+    prints("cp --to image", 0, "cp --to image tiny:v1 oci:image:v1");
     prints("unpack", 0, "unpack tiny:v1 -o out --preset weights");
     prints("pull --output", 0, &format!("pull {host}/tiny:v1 --output pulled"));
     prints("fetch", 0, &format!("fetch {host}/tiny:v1 -o fetched --patterns *.json"));

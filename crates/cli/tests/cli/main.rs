@@ -18,6 +18,7 @@ mod foreign;
 mod full_disk;
 mod harness;
 mod hash_states;
+mod image;
 mod init;
 mod inspect;
 mod interrupt;

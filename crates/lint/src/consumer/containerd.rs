@@ -10,7 +10,7 @@ pub(crate) const CONTAINERD: Consumer = Consumer {
         name: "not-an-image",
         severity: Severity::Fatal,
         reason: "artifacts are not supported: an artifact is mounted as an empty directory, without an error (containerd#11381)",
-        change: "mount it through a CSI driver, or build a container image that contains the files",
+        change: "mount it through a CSI driver, or make an image of it with `modelpack cp --to image`",
         breaches: |subject| subject.not_an_image(),
     }],
 };

@@ -22,7 +22,7 @@ pub(crate) const KSERVE: Consumer = Consumer {
             name: "no-image-layer",
             severity: Severity::Fatal,
             reason: "the model is read from `models/` in the tar layers of a container image; layers of other types are skipped, so no file is left (kserve#4083)",
-            change: "add a `ClusterStorageContainer` that unpacks artifacts to /mnt/models, or build a container image that contains the files below /models",
+            change: "add a `ClusterStorageContainer` that unpacks artifacts to /mnt/models, or make an image of it with `modelpack cp --to image`",
             breaches: |subject| {
                 let has_image_layer = subject.layers.iter().any(is_image_layer);
                 if has_image_layer { Vec::new() } else { vec![Breach::manifest("/layers", "no layer of a container image")] }
@@ -32,7 +32,7 @@ pub(crate) const KSERVE: Consumer = Consumer {
             name: "not-an-image",
             severity: Severity::Loss,
             reason: "`oci://` and `oci+native://` use the container runtime to pull, which supports container images only; `oci+fetch://` does not check the config",
-            change: "use `oci+fetch://`, or build a container image that contains the files below /models",
+            change: "use `oci+fetch://`, or make an image of it with `modelpack cp --to image`",
             // An artifact without image layers is covered by the rule `no-image-layer`.
             breaches: |subject| if subject.layers.iter().any(is_image_layer) { subject.not_an_image() } else { Vec::new() },
         },

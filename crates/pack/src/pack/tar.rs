@@ -6,7 +6,10 @@
 //! parent directories of a file.
 
 use modelpack_spec::FilePath;
-use std::io::{self, Write};
+use std::{
+    collections::HashSet,
+    io::{self, Write},
+};
 use tar::{EntryType, Header};
 
 const BLOCK: u64 = 512;
@@ -21,38 +24,42 @@ const OCTAL_SIZE_END: u64 = 1 << 33;
 const PAX: &str = "PaxHeaders/0";
 
 /// Writes an archive entry by entry.
-pub(super) struct TarWriter<W> {
+pub(crate) struct TarWriter<W> {
     out: W,
-    /// The last written file; empty before the first.
-    last: String,
+    /// The directories that have an entry, with a slash at the end.
+    directories: HashSet<String>,
     /// Bytes of the current file that are still to be written.
     missing: u64,
     padding: u64,
 }
 
 impl<W: Write> TarWriter<W> {
-    pub(super) fn new(out: W) -> Self {
-        Self { out, last: String::new(), missing: 0, padding: 0 }
+    pub(crate) fn new(out: W) -> Self {
+        Self { out, directories: HashSet::new(), missing: 0, padding: 0 }
     }
 
-    /// Starts a file of `size` bytes, which are then written with [`data`](Self::data). Files of
-    /// one directory must be consecutive.
-    pub(super) fn file(&mut self, path: &FilePath, size: u64, executable: bool) -> io::Result<()> {
-        self.out.write_all(&head(&self.last, path.as_str(), size, executable))?;
-        path.as_str().clone_into(&mut self.last);
+    /// Writes a directory, unless it has an entry.
+    pub(crate) fn directory(&mut self, path: &FilePath) -> io::Result<()> {
+        let entries = directories(&format!("{path}/"), |directory| is_new(&mut self.directories, directory));
+        self.out.write_all(&entries)
+    }
+
+    /// Starts a file of `size` bytes, which are then written with [`data`](Self::data).
+    pub(crate) fn file(&mut self, path: &FilePath, size: u64, executable: bool) -> io::Result<()> {
+        self.out.write_all(&head(path.as_str(), size, executable, |directory| is_new(&mut self.directories, directory)))?;
         (self.missing, self.padding) = (size, size.wrapping_neg() % BLOCK);
         self.pad()
     }
 
     /// Writes the next bytes of the current file, at most as many as are missing.
-    pub(super) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.missing = self.missing.checked_sub(bytes.len() as u64).expect("a file is written with its declared size");
         self.out.write_all(bytes)?;
         self.pad()
     }
 
     /// Ends the archive.
-    pub(super) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         self.out.write_all(&END)?;
         Ok(self.out)
     }
@@ -68,27 +75,35 @@ impl<W: Write> TarWriter<W> {
 
 /// The size of an archive with these files and sizes, in the order of writing.
 pub(crate) fn archive_len<'a>(files: impl IntoIterator<Item = (&'a FilePath, u64)>) -> u64 {
-    let mut last = "";
+    let mut directories = HashSet::new();
     files.into_iter().fold(END.len() as u64, |len, (path, size)| {
-        let head = head(last, path.as_str(), size, false).len() as u64;
-        last = path.as_str();
+        let head = head(path.as_str(), size, false, |directory| directories.insert(directory)).len() as u64;
         len.saturating_add(head).saturating_add(size).saturating_add(size.wrapping_neg() % BLOCK)
     })
 }
 
-/// The bytes before the data of a file: entries for its directories, unless the file before it is
-/// in them, and its header.
-fn head(before: &str, path: &str, size: u64, executable: bool) -> Vec<u8> {
-    let mut head = Vec::with_capacity(BLOCK as usize);
-    for (end, _) in path.match_indices('/') {
-        let directory = &path[..=end];
-        // The order of a plan keeps the files of a directory consecutive.
-        if !before.starts_with(directory) {
-            head.extend(entry(directory, EntryType::Directory, 0, 0o755));
-        }
-    }
+/// What an archive with a single file has before and after the bytes of the file.
+pub(crate) fn around(path: &FilePath, size: u64, executable: bool) -> (Vec<u8>, Vec<u8>) {
+    let padding = size.wrapping_neg() % BLOCK;
+    (head(path.as_str(), size, executable, |_| true), vec![0; padding as usize + END.len()])
+}
+
+/// Adds a directory to those that have an entry. Returns whether it had none.
+fn is_new(directories: &mut HashSet<String>, directory: &str) -> bool {
+    !directories.contains(directory) && directories.insert(directory.to_owned())
+}
+
+/// The bytes before the data of a file: entries for its directories that are new, and its header.
+fn head<'a>(path: &'a str, size: u64, executable: bool, is_new: impl FnMut(&'a str) -> bool) -> Vec<u8> {
+    let mut head = directories(path, is_new);
     head.extend(entry(path, EntryType::Regular, size, if executable { 0o755 } else { 0o644 }));
     head
+}
+
+/// Entries for the directories in `path` that are new. A path with a slash at its end is a directory.
+fn directories<'a>(path: &'a str, mut is_new: impl FnMut(&'a str) -> bool) -> Vec<u8> {
+    let all = path.match_indices('/').map(|(end, _)| &path[..=end]);
+    all.filter(|directory| is_new(directory)).flat_map(|directory| entry(directory, EntryType::Directory, 0, 0o755)).collect()
 }
 
 /// The header of an entry, after a pax header if one is needed.
@@ -244,5 +259,36 @@ mod tests {
         }
         let path: FilePath = "large".parse().unwrap();
         assert_eq!(archive_len([(&path, OCTAL_SIZE_END)]), OCTAL_SIZE_END + 3 * BLOCK + 2 * BLOCK);
+    }
+
+    #[test]
+    fn the_only_file_of_an_archive_is_between_the_bytes_around_it() {
+        let long = ["d".repeat(120), "f".repeat(200)].join("/");
+        for (path, size, executable) in [("a/b/c", 513, true), ("empty", 0, false), (&long, OCTAL_SIZE_END + 7, false)] {
+            let path: FilePath = path.parse().unwrap();
+            let (before, after) = around(&path, size, executable);
+            assert_eq!((before.len() + after.len()) as u64 + size, archive_len([(&path, size)]));
+            assert!(after.iter().all(|byte| *byte == 0));
+            let mut reader = tar::Archive::new(&before[..]);
+            let entry = reader.entries().unwrap().nth(path.components().count() - 1).unwrap().unwrap();
+            assert_eq!((entry.path_bytes().as_ref(), entry.size()), (path.as_str().as_bytes(), size));
+            assert_eq!(entry.header().mode().unwrap(), if executable { 0o755 } else { 0o644 });
+        }
+    }
+
+    #[test]
+    fn a_directory_has_one_entry_wherever_its_files_are() {
+        let mut tar = TarWriter::new(Vec::new());
+        let path = |path: &str| path.parse::<FilePath>().unwrap();
+        tar.directory(&path("a")).unwrap();
+        for name in ["b/x", "a/x", "b/c/x"] {
+            tar.file(&path(name), 0, false).unwrap();
+        }
+        tar.directory(&path("b/c")).unwrap();
+        tar.directory(&path("d/e")).unwrap();
+        let bytes = tar.finish().unwrap();
+        let mut reader = tar::Archive::new(&bytes[..]);
+        let paths: Vec<_> = reader.entries().unwrap().map(|e| String::from_utf8(e.unwrap().path_bytes().into_owned()).unwrap()).collect();
+        assert_eq!(paths, ["a/", "b/", "b/x", "a/x", "b/c/", "b/c/x", "d/", "d/e/"]);
     }
 }

@@ -222,6 +222,13 @@ pub(crate) struct ArchivedFile {
     pub(crate) offset: u64,
 }
 
+/// A file or directory in an archive.
+pub(crate) enum ArchiveEntry<'a> {
+    Directory(FilePath),
+    /// A file, and its bytes. Those that are not read are skipped.
+    File(ArchivedFile, &'a mut dyn Read),
+}
+
 /// Reads an archive with limits for its paths and bytes.
 pub(crate) struct ArchiveReader {
     /// The name of the archive in errors.
@@ -244,6 +251,19 @@ impl ArchiveReader {
         body: Body,
         mut each: impl FnMut(ArchivedFile, &mut dyn Read) -> Result<()> + Send + 'static,
     ) -> Result<Digest> {
+        let each = move |entry: ArchiveEntry<'_>| match entry {
+            ArchiveEntry::Directory(_) => Ok(()),
+            ArchiveEntry::File(file, content) => each(file, content),
+        };
+        self.read_entries(body, each).await
+    }
+
+    /// The same for files and directories, in the order of the archive.
+    pub(crate) async fn read_entries(
+        self,
+        body: Body,
+        mut each: impl FnMut(ArchiveEntry<'_>) -> Result<()> + Send + 'static,
+    ) -> Result<Digest> {
         let Self { what, layer, encoding, contents, allowance } = self;
         let (of, verifier) = (what.clone(), Verifier::named(&what, &layer));
         let read = move |pipe: &mut Pipe| {
@@ -253,12 +273,16 @@ impl ArchiveReader {
             while let Some((path, kind)) = next_entry(&of, &mut entries)? {
                 let mut contents = contents.lock().expect("no code panics while it holds the contents");
                 match kind {
-                    Kind::Directory => contents.insert_directory(&of, &path)?,
+                    Kind::Directory => {
+                        contents.insert_directory(&of, &path)?;
+                        drop(contents);
+                        each(ArchiveEntry::Directory(path))?;
+                    }
                     Kind::File { size, executable } => {
                         contents.insert_file(&of, &path)?;
                         drop(contents);
                         let offset = entries.reader().at;
-                        each(ArchivedFile { path, size, executable, offset }, &mut EntryData(&mut entries))?;
+                        each(ArchiveEntry::File(ArchivedFile { path, size, executable, offset }, &mut EntryData(&mut entries)))?;
                     }
                 }
             }
@@ -464,7 +488,7 @@ fn is_root(path: &str) -> bool {
 
 /// The error that stopped the reading of an archive: our own error if one was passed through the
 /// reader, or else an error in the archive.
-fn blame(what: &str, error: io::Error) -> Error {
+pub(crate) fn blame(what: &str, error: io::Error) -> Error {
     error.downcast::<Error>().unwrap_or_else(|error| Error::Invalid { what: what.to_owned(), why: error.to_string() })
 }
 

@@ -51,7 +51,7 @@ impl Contents {
 }
 
 /// [`Error::InvalidPath`] for the layer or artifact `what`.
-pub(super) fn invalid(what: &str) -> impl FnOnce(InvalidPath) -> Error {
+pub(crate) fn invalid(what: &str) -> impl FnOnce(InvalidPath) -> Error {
     move |source| Error::InvalidPath { what: what.to_owned(), source }
 }
 

@@ -18,14 +18,13 @@ mod staging;
 mod turn;
 
 pub use archive::content_digest;
-pub(crate) use archive::{ArchiveReader, ArchivedFile, decoder};
-pub(crate) use contents::Contents;
+pub(crate) use archive::{ArchiveEntry, ArchiveReader, ArchivedFile, PIECES, blame, decoder};
+pub(crate) use contents::{Contents, invalid};
 pub use modelpack_formats::compressed::Allowance;
 pub(crate) use occupied::{Occupied, occupied};
 
 use crate::{Result, Selection, classify};
 use archive::Unarchiver;
-use contents::invalid;
 use destination::Destination;
 use modelpack_spec::{Artifact, Content, Descriptor, Encoding, FilePath, Layer, Manifest};
 use modelpack_store::DigestCache;
