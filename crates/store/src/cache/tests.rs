@@ -299,6 +299,25 @@ fn what_cannot_be_removed_does_not_keep_the_rest_from_being_removed() {
     assert!(error.contains("cannot rename") && error.contains(layer.hex()), "why it is too little: {error}");
 }
 
+#[test]
+fn the_hash_states_of_a_large_blob_stay_and_go_with_it() {
+    let directory = directory();
+    let cache = open(&directory, 100 * MIB);
+    let content = vec![7; HashStates::LEAST_SIZE as usize];
+    let blob = Descriptor::of("x/x", &content);
+    let partial = begin(&cache, &blob);
+    content.chunks(MIB as usize).zip(0..).for_each(|(piece, n)| partial.write_blocking(n * MIB, piece).unwrap());
+    cache.commit(&partial).unwrap();
+    drop(partial);
+    let list = cache.hash_states(&blob).expect("they were noted while the blob was hashed");
+    assert_eq!(list.size(), blob.size);
+    let lists = || std::fs::read_dir(directory.path().join("hash-states")).unwrap().count();
+    assert_eq!(lists(), 1);
+    begin(&cache, &Descriptor { size: 60 * MIB, ..bytes(1, 1).1 });
+    assert_eq!(lists(), 0);
+    assert!(cache.get(&blob).unwrap().is_none() && cache.hash_states(&blob).is_none());
+}
+
 /// How many descriptors of this process are open for a file.
 #[cfg(target_os = "linux")]
 fn descriptors_of(path: &Path) -> usize {
@@ -439,7 +458,7 @@ fn room_for_a_tree_is_reserved_before_it_is_unpacked() {
     assert!(new.reserve(4 * MIB + 1).is_err());
     put(&cache, 2, MIB / 2);
     // More than was reserved.
-    std::fs::write(new.path().join("file"), vec![1; 3 * MIB as usize + MIB as usize / 2]).unwrap();
+    std::fs::write(new.path().join("file"), vec![1; 3 * MIB as usize + MIB as usize / 2 + 8192]).unwrap();
     new.commit().unwrap();
     assert!(cache.usage().unwrap().used <= 4 * MIB);
     assert!(!has(&cache, 2, MIB / 2), "it made room for the rest");
