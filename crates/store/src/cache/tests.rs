@@ -428,6 +428,20 @@ fn a_full_disk_is_made_room_on_and_an_error_says_so_if_there_is_none() {
 }
 
 #[test]
+fn room_is_made_if_the_file_system_refuses_a_blob_although_bytes_are_free() {
+    let Some(disk) = TinyDisk::mount_for_files(24) else { return eprintln!("SKIPPED: this process cannot mount a file system") };
+    let cache = Cache::open(&disk.path().join("cache"), None).unwrap();
+    for seed in 0..20 {
+        put(&cache, seed, 4096);
+    }
+    let left = here(&cache, 4096);
+    assert!(left.len() < 14 && left.contains(&19), "{left:?}");
+    let _held: Vec<_> = left.into_iter().map(|seed| cache.get(&bytes(seed, 4096).1).unwrap()).collect();
+    let begun: Vec<_> = (20..40).map_while(|seed| cache.begin(&bytes(seed, 4096).1).ok()).collect();
+    fails_to_begin(&cache, &bytes(20 + begun.len() as u8, 4096).1, &["No space left on device", "in use"]);
+}
+
+#[test]
 fn a_cache_of_a_newer_version_is_refused_and_not_changed() {
     let directory = directory();
     open(&directory, MIB);
