@@ -126,8 +126,7 @@ impl NodeCache {
         // Whoever may not read the manifest gets nothing, even if all blobs are in the cache.
         let opened = self.modelpack.open(&Place::Registry(reference.clone())).await?;
         let (digest, options) = (opened.manifest.digest(), call.copy_options());
-        let (directory, limit) = (self.directory.clone(), self.limit);
-        let cache = blocking(move || Cache::open(&directory, limit)).await?;
+        let cache = self.open().await?;
         let directory = cache.directory().to_owned();
         let sink = CacheSink::new(cache, call.progress.clone());
         copy(opened.source.as_ref(), &opened.manifest, &sink, &Selector::Digest(digest.clone()), &options).await?;
@@ -176,6 +175,12 @@ impl NodeCache {
         };
         let (artifacts, CacheUsage { used, limit }, cache) = blocking(list).await?;
         Ok(CacheListing { cache, artifacts: artifacts.into_iter().map(CachedModel::from).collect(), used, limit })
+    }
+
+    /// Opens the cache, which is created if it is not there.
+    async fn open(&self) -> Result<Cache> {
+        let (directory, limit) = (self.directory.clone(), self.limit);
+        Ok(blocking(move || Cache::open(&directory, limit)).await?)
     }
 
     /// Does something with an artifact of the cache, which is not created.

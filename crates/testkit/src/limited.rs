@@ -24,22 +24,31 @@ impl TinyDisk {
     ///
     /// `None` if this process may not mount: the test then says that it was skipped.
     pub fn mount(bytes: u64) -> Option<Self> {
+        Self::mounted_at_a_new_directory(&format!("size={bytes}"))
+    }
+
+    /// Mounts a file system that holds so many files and directories, and as many bytes as half of the memory.
+    pub fn mount_for_files(files: u64) -> Option<Self> {
+        Self::mounted_at_a_new_directory(&format!("nr_inodes={files}"))
+    }
+
+    fn mounted_at_a_new_directory(limit: &str) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().to_owned();
-        Self::mounted(path, bytes, Some(directory))
+        Self::mounted(path, limit, Some(directory))
     }
 
     /// Likewise over a directory, whose files are not seen as long as this lives.
     pub fn mount_over(directory: &Path, bytes: u64) -> Option<Self> {
-        Self::mounted(directory.to_owned(), bytes, None)
+        Self::mounted(directory.to_owned(), &format!("size={bytes}"), None)
     }
 
-    fn mounted(path: PathBuf, bytes: u64, made: Option<TempDir>) -> Option<Self> {
-        let options = CString::new(format!("size={bytes},mode=0755")).expect("a number holds no NUL");
+    fn mounted(path: PathBuf, limit: &str, made: Option<TempDir>) -> Option<Self> {
+        let options = CString::new(format!("{limit},mode=0755")).expect("a number holds no NUL");
         match mount("tmpfs", &path, "tmpfs", MountFlags::empty(), options.as_c_str()) {
             Ok(()) => Some(Self { path, _made: made }),
             Err(Errno::PERM | Errno::ACCESS) => None,
-            Err(error) => panic!("cannot mount a disk of {bytes} bytes on {path:?}: {error}"),
+            Err(error) => panic!("cannot mount a disk of {limit} on {path:?}: {error}"),
         }
     }
 

@@ -210,13 +210,14 @@ impl Cache {
         Ok(found)
     }
 
-    /// The bytes that the directory of a tree occupies. Those of a complete tree are counted once.
+    /// The bytes that the directory of a tree occupies. Those of a complete tree, which has a `layer`, are counted once.
     fn tree_size(&self, layer: Option<&Digest>, path: &Path) -> Result<u64> {
-        let known = || locked(&self.0.tree_sizes);
-        let before = layer.and_then(|layer| known().get(layer).copied());
-        let Some(layer) = layer.filter(|_| before.is_none()) else { return before.map_or_else(|| disk_usage(path), Ok) };
+        let Some(layer) = layer else { return disk_usage(path) };
+        if let Some(known) = locked(&self.0.tree_sizes).get(layer) {
+            return Ok(*known);
+        }
         let size = disk_usage(path)?;
-        known().insert(layer.clone(), size);
+        locked(&self.0.tree_sizes).insert(layer.clone(), size);
         Ok(size)
     }
 
