@@ -18,7 +18,7 @@ use crate::{
     text::{brief, printable_lines},
 };
 use clap::{ArgAction, FromArgMatches, Parser, error::ErrorKind};
-use modelpack::{KeepHashStates, Rate};
+use modelpack::{KeepHashStates, Rate, spec::parse_size};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -117,6 +117,25 @@ pub struct TransferArgs {
     /// Set by commands with [`HashStatesArgs`].
     #[arg(skip)]
     pub hash_states: KeepHashStates,
+}
+
+/// The cache of the node.
+#[derive(Clone, Default, clap::Args)]
+pub struct CacheDirectoryArgs {
+    /// The cache of this node; default $MODELPACK_CACHE, else a directory beside the store
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// The cache of the node, and how large it may be.
+#[derive(Clone, Default, clap::Args)]
+pub struct CacheArgs {
+    #[command(flatten)]
+    pub directory: CacheDirectoryArgs,
+    /// Let the cache use at most so many bytes of the disk, such as 500GB; give all commands that
+    /// use it the same size [default: what the disk has]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub cache_size: Option<u64>,
 }
 
 /// Options for what readers verify large files by.

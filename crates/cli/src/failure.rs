@@ -261,6 +261,9 @@ fn hint_for_store(error: &StoreError) -> Option<String> {
         {
             "if it does, omit `--plain-http`; for a registry on this machine, make the directory `~/.config/containers/certs.d/HOST:PORT`"
         }
+        StoreError::Io { action: "make room in the cache", .. } => {
+            "`modelpack cache ls` lists artifacts that were pulled; remove one with `modelpack cache rm`, unpin one, end what uses the cache, or give a larger `--cache-size`"
+        }
         StoreError::Io { source, .. } if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
             "free some space, for instance with `modelpack prune`, and run the same command again"
         }

@@ -15,6 +15,8 @@ const SYSTEM_DATA: &str = "/var/lib";
 pub struct Settings {
     /// The directory of the local store.
     pub store: PathBuf,
+    /// The directory of the cache of this node.
+    pub cache: PathBuf,
     /// The credentials of Docker and Podman, which are used and stored in the same files.
     pub credentials: Credentials,
     /// Proxies.
@@ -46,8 +48,10 @@ impl Settings {
             let own = path("XDG_DATA_HOME").or_else(|| home.as_ref().map(|home| home.join(".local/share")));
             own.unwrap_or_else(|| SYSTEM_DATA.into()).join("modelpack")
         };
+        let store = store.or_else(|| path("MODELPACK_STORE")).unwrap_or_else(data);
         Self {
-            store: store.or_else(|| path("MODELPACK_STORE")).unwrap_or_else(data),
+            cache: path("MODELPACK_CACHE").unwrap_or_else(|| beside(&store)),
+            store,
             credentials: Credentials::in_files(login_files(path)),
             proxies: Proxies {
                 https: proxy("HTTPS_PROXY").or_else(|| proxy("ALL_PROXY")),
@@ -61,6 +65,17 @@ impl Settings {
             scratch: path("TMPDIR").unwrap_or_else(|| "/tmp".into()),
         }
     }
+}
+
+/// The directory of the cache beside that of the store, with `-cache` at the end of its name.
+fn beside(store: &Path) -> PathBuf {
+    let name = store.file_name().map(|name| {
+        let mut name = name.to_owned();
+        name.push("-cache");
+        name
+    });
+    // The root of a file system, and `..`, have no name.
+    name.map_or_else(|| store.join("cache"), |name| store.with_file_name(name))
 }
 
 /// The authorities that replace those of the operating system, in the variables of OpenSSL.
@@ -186,6 +201,16 @@ mod tests {
         assert_eq!(store(None, &all[..1]), Path::new("/home/a/.local/share/modelpack"));
         assert_eq!(store(None, &[("MODELPACK_STORE", ""), ("HOME", "/h")]), Path::new("/h/.local/share/modelpack"), "empty is unset");
         assert_eq!(store(None, &[]), Path::new("/var/lib/modelpack"));
+    }
+
+    #[test]
+    fn the_cache_is_beside_the_store() {
+        let cache = |flag: Option<&str>, environment: &[(&str, &str)]| settings(flag, environment).cache;
+        assert_eq!(cache(None, &[("HOME", "/home/a")]), Path::new("/home/a/.local/share/modelpack-cache"));
+        assert_eq!(cache(Some("models/store"), &[("HOME", "/home/a")]), Path::new("models/store-cache"));
+        assert_eq!(cache(Some("/"), &[]), Path::new("/cache"));
+        assert_eq!(cache(Some(".."), &[]), Path::new("../cache"));
+        assert_eq!(cache(Some("store"), &[("MODELPACK_CACHE", "/cache")]), Path::new("/cache"));
     }
 
     #[test]

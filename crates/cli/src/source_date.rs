@@ -1,7 +1,7 @@
 //! `SOURCE_DATE_EPOCH` (reproducible-builds.org): the only time source of packing.
 
 use crate::failure::{Failure, Kind};
-use modelpack::spec::value::date;
+use modelpack::spec::value::rfc3339;
 
 /// The last second that RFC 3339 can represent, in the year 9999.
 const LAST: u64 = 253_402_300_799;
@@ -13,9 +13,7 @@ pub fn to_rfc3339(text: &str) -> Result<String, Failure> {
         let message = format!("SOURCE_DATE_EPOCH is {text:?}, which is not a number of seconds since 1970");
         Failure::new(Kind::Usage, message).hint("set it as in SOURCE_DATE_EPOCH=$(git log -1 --format=%ct), or unset it")
     })?;
-    let (year, month, day) = date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    Ok(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+    Ok(rfc3339(seconds))
 }
 
 #[cfg(test)]

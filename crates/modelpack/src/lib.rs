@@ -12,6 +12,7 @@
 //! The feature `validate`, which is off by default, adds `Modelpack::validate` and the module `validation`.
 
 mod attach;
+mod cache;
 mod convert;
 mod copy;
 mod diff;
@@ -37,6 +38,7 @@ mod validate;
 mod verify;
 
 pub use attach::{AttachOptions, Attached, Attachment};
+pub use cache::{CacheListing, CachePulled, CacheRemoved, CachedModel, NodeCache};
 pub use convert::ConvertedCopy;
 pub use copy::{Copied, CopyReferrers};
 pub use diff::{Aspect, Change, Diff, DiffSide, DiffSize, LayerChange, ValueChange};

@@ -14,10 +14,10 @@ use modelpack_spec::{
 };
 use modelpack_store::{DigestCache, Remembered};
 use modelpack_transfer::{
-    Begin, Body, Committed, Connections, Error, FileRange, Hashing, OpenFile, Piece, Progress, Sink, VerifiedBlob, Verifier,
-    for_each_concurrent, put_bytes,
+    Begin, Body, Committed, Connections, Error, FileRange, Hashing, LARGE_FILE, OpenFile, Piece, Progress, Sink, VerifiedBlob, Verifier,
+    for_each_concurrent, hash_file, put_bytes,
 };
-use std::{sync::Arc, thread::available_parallelism};
+use std::{num::NonZero, sync::Arc, thread::available_parallelism};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The time of every file, so that the same files give the same digest.
@@ -67,8 +67,7 @@ pub async fn pack(
 ) -> Result<Manifest> {
     preview(layers, description)?;
     layers.iter().for_each(|layer| options.progress.expect(layer.bytes_to_move()));
-    // A file is sent as soon as it is hashed, while the next ones are hashed. A processor hashes two together.
-    let turns = &Semaphore::new(available_parallelism().map_or(2, |processors| 2 * processors.get()));
+    let turns = &Turns::of(layers);
     let stored = for_each_concurrent(options.concurrency, layers, |layer| async move {
         let options = &options.counting_in(options.progress.part(layer.path.as_str(), layer.bytes_to_move()));
         match (&layer.stored, layer.encoding, &layer.files[..]) {
@@ -116,7 +115,7 @@ pub(crate) async fn digest_of(file: &PlannedFile, options: &PackOptions) -> Resu
     let open = open(file, options).await?;
     let known = match known(&open, options).await? {
         Some(known) => known,
-        None => hash(&open, file.size, &options.progress.part(file.path.as_str(), file.size)).await?,
+        None => hash(&open, file.size, false, &options.progress.part(file.path.as_str(), file.size)).await?,
     };
     open.remember(&known.digest, known.hash_states.as_ref()).await;
     let range = open.here().cloned().ok_or_else(|| Error::not_found(format!("{} on this machine", file.path)))?;
@@ -131,12 +130,12 @@ async fn known(file: &Arc<dyn OpenFile>, options: &PackOptions) -> Result<Option
 }
 
 /// Writes the file of a raw layer, unless the sink has it.
-async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions, turns: &Semaphore) -> Result<Stored> {
+async fn pack_file(layer: &PlannedLayer, file: &PlannedFile, sink: &dyn Sink, options: &PackOptions, turns: &Turns) -> Result<Stored> {
     let open = open(file, options).await?;
     let known = match known(&open, options).await? {
         None if sink.wants_digest() => {
-            let _turn = turn(turns).await;
-            Some(hash(&open, file.size, &options.progress).await?)
+            let _turn = turns.take().await;
+            Some(hash(&open, file.size, turns.have_several_files, &options.progress).await?)
         }
         known => known,
     };
@@ -176,17 +175,36 @@ async fn pack_stored(layer: &PlannedLayer, archive: &StoredArchive, sink: &dyn S
     Ok(Stored { input: layer.input(blob.digest, archive.diff_id.clone(), blob.size), hash_states: None })
 }
 
-/// Waits until the bytes of another layer may be hashed before they are sent.
-async fn turn(turns: &Semaphore) -> SemaphorePermit<'_> {
-    turns.acquire().await.expect("nobody closes it")
+/// Who hashes bytes before they are sent. A file is sent as soon as it is hashed, while the next ones are hashed.
+struct Turns {
+    /// A processor hashes two files together.
+    free: Semaphore,
+    /// Whether several large files are to be hashed.
+    have_several_files: bool,
+}
+
+impl Turns {
+    fn of(layers: &[PlannedLayer]) -> Self {
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        let large = layers.iter().filter(|layer| matches!(&layer.files[..], [file] if file.size >= LARGE_FILE));
+        Self { free: Semaphore::new(2 * processors), have_several_files: large.count() > 1 }
+    }
+
+    async fn take(&self) -> SemaphorePermit<'_> {
+        self.free.acquire().await.expect("nobody closes it")
+    }
 }
 
 async fn open(file: &PlannedFile, options: &PackOptions) -> Result<Arc<dyn OpenFile>> {
     Ok(with_cache(file.open().await?, options.digest_cache.as_ref()))
 }
 
-async fn hash(file: &Arc<dyn OpenFile>, size: u64, progress: &Arc<Progress>) -> Result<Remembered> {
-    let hashed = hash_body(file.read(0..size).await?, progress).await?;
+/// Reads all bytes of a file. If it is one of `several` large files on this machine, it is hashed together with another one.
+async fn hash(file: &Arc<dyn OpenFile>, size: u64, several: bool, progress: &Arc<Progress>) -> Result<Remembered> {
+    let hashed = match file.here().filter(|_| several) {
+        Some(here) => hash_file(here.clone(), Verifier::unknown(Algorithm::Sha256), progress.clone()).await?.finish()?,
+        None => hash_body(file.read(0..size).await?, progress).await?,
+    };
     file.unchanged()?;
     Ok((&hashed).into())
 }

@@ -81,6 +81,17 @@ pub fn date(mut days: u64) -> (u64, u64, u64) {
     (year, month, days + 1)
 }
 
+/// The time that is `seconds` seconds after 1 January 1970, as RFC 3339 writes it. Later times than the last one that it can write, in the
+/// year 9999, become that one.
+pub fn rfc3339(seconds: u64) -> String {
+    /// The last second of the year 9999.
+    const LAST: u64 = 253_402_300_799;
+    let seconds = seconds.min(LAST);
+    let (year, month, day) = date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 fn date_time(text: &[u8]) -> Option<()> {
     let number = |from: usize, length: usize| -> Option<i32> {
         let digits = text.get(from..from + length)?;
@@ -165,6 +176,12 @@ mod tests {
     fn words_and_languages() {
         check(is_modality, &["text", "other"], &["", "Text", "tabular"]);
         check(is_language, &["en", "zh"], &["", "EN", "eng", "e", "é", "e1"]);
+    }
+
+    #[test]
+    fn seconds_become_dates() {
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Drop for Partial {
     }
 }
 
-fn try_lock(file: &File, path: &Path) -> Result<bool> {
+/// Takes the lock of a file or directory, unless somebody else holds it.
+pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
@@ -124,7 +125,7 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
 }
 
 /// Whether the open file is the one with this name.
-fn is_at(file: &File, path: &Path) -> Result<bool> {
+pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool> {
     let opened = file.metadata().map_err(Error::io("look at", path))?;
     match fs::symlink_metadata(path) {
         Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),

@@ -1,7 +1,7 @@
 //! Fetching one blob by several connections at once.
 
 use crate::{
-    Body, Connections, Error, Permit, Progress, RangedUpload, Result, Source,
+    Body, Connections, Demand, Error, Permit, Progress, RangedUpload, Result, Source,
     blocking::task,
     plan::{Fetch, Order, Plan},
 };
@@ -11,6 +11,7 @@ use futures_util::{
 };
 use modelpack_spec::{Descriptor, HashStates};
 use std::{
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,11 +21,17 @@ use std::{
 };
 use tokio::sync::Notify;
 
+/// So many connections are used at the same time beside those of the budget, for bytes that readers wait for.
+const MOST_HURRIED: usize = 4;
+
 /// Writes the bytes of a blob that `upload` lacks.
 ///
 /// Ranges of a large blob are fetched by several of the `connections` at once, if the source can read ranges and more connections make it
 /// faster. Each range is written in a task of its own, so that a runtime with several threads uses several processors. After a failure no
 /// further range is begun, those that were begun are finished, and the first error is returned.
+///
+/// What readers [wait for](RangedUpload::wanted) is fetched first. It does not wait for a connection of the budget. If there can be readers,
+/// other bytes are fetched only while all are wanted, and this call waits until they are.
 pub async fn fetch(
     source: &dyn Source,
     blob: &Descriptor,
@@ -52,17 +59,21 @@ pub async fn fetch(
     let order = if source.gives_ranges() { Order::Any } else { Order::Sequential };
     // Each range has whole chunks, which are verified while they arrive.
     let mut plan = Plan::new(missing, order).aligned(HashStates::chunk_len(blob.size));
+    let readers = upload.clone();
+    let demand = readers.wanted();
     let fetching = Fetching { source, blob, upload, connections, progress, by_ranges, answered: Notify::new() };
     let (mut running, mut failed) = (FuturesUnordered::new(), None);
     // Only the first answer shows whether the source gives ranges, so there is one connection until then.
-    let (mut is_answered, mut has_next) = (false, true);
-    loop {
-        let may_begin = has_next && failed.is_none() && (is_answered || running.is_empty());
+    let (mut is_answered, mut has_next, mut hurried) = (false, true, 0);
+    while !running.is_empty() || failed.is_none() && !plan.is_finished() {
         let is_first = running.is_empty();
+        let may_begin = failed.is_none() && (is_answered || is_first);
+        let wants_all = demand.is_none_or(Demand::wants_all);
         tokio::select! {
             biased;
-            Some((fetch, fetched)) = running.next(), if !running.is_empty() => {
+            Some(Ended { fetch, permit, fetched }) = running.next(), if !running.is_empty() => {
                 has_next = true;
+                hurried -= usize::from(permit.is_none());
                 if let Err(error) = fetched {
                     failed = failed.or(Some(error));
                 } else if !source.gives_ranges() && fetching.by_ranges.swap(false, Relaxed) {
@@ -71,17 +82,31 @@ pub async fn fetch(
                 plan.done(fetch);
             }
             () = fetching.answered.notified(), if !is_answered && !running.is_empty() => is_answered = true,
-            permit = acquire(connections, is_first), if may_begin => match plan.next(connections.wanted()) {
-                Some(fetch) => running.push(fetching.run(fetch, permit)),
+            wanted = demanded(demand), if may_begin && hurried < MOST_HURRIED => {
+                if let Some(fetch) = wanted.and_then(|wanted| plan.demand(wanted)) {
+                    (hurried, has_next) = (hurried + 1, true);
+                    running.push(fetching.run(fetch, None));
+                }
+            }
+            permit = acquire(connections, is_first), if may_begin && has_next && wants_all => match plan.next(connections.wanted()) {
+                Some(fetch) => running.push(fetching.run(fetch, Some(permit))),
                 None => has_next = false,
             },
-            else => return failed.map_or(Ok(()), Err),
         }
     }
+    failed.map_or(Ok(()), Err)
 }
 
 async fn acquire(connections: &Arc<Connections>, is_first: bool) -> Permit {
     if is_first { connections.acquire_first().await } else { connections.acquire_another().await }
+}
+
+/// What [`Demand::next`] returns. Waits for ever if there can be no readers.
+async fn demanded(demand: Option<&Demand>) -> Option<Range<u64>> {
+    match demand {
+        Some(demand) => demand.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The result of writing a blob. With an error, it says whether a part of the blob was there before.
@@ -109,10 +134,18 @@ struct Fetching<'a> {
     answered: Notify,
 }
 
+/// A fetch that has ended.
+struct Ended {
+    fetch: Fetch,
+    /// What it used of the budget. A fetch that somebody waits for uses nothing.
+    permit: Option<Permit>,
+    fetched: Result<()>,
+}
+
 impl Fetching<'_> {
-    async fn run(&self, fetch: Fetch, _permit: Permit) -> (Fetch, Result<()>) {
+    async fn run(&self, fetch: Fetch, permit: Option<Permit>) -> Ended {
         let fetched = self.write(&fetch).await;
-        (fetch, fetched)
+        Ended { fetch, permit, fetched }
     }
 
     async fn write(&self, fetch: &Fetch) -> Result<()> {

@@ -10,12 +10,14 @@
 mod directory;
 mod hashed;
 mod journal;
+mod reading;
 mod session;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    Body, Error, FileRange, LARGE_FILE, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking, blocking_cancellable,
+    Body, Demand, Error, FileRange, LARGE_FILE, Progress, RangedUpload, Ranges, Result, VerifiedBlob, Verifier, blocking,
+    blocking_cancellable,
     hashing::{lock, try_lock},
     platform::{self, start_writeback},
     verifier::ChunkVerifier,
@@ -25,6 +27,8 @@ pub use directory::{Leftover, PartialDirectory};
 use hashed::{HashedWrite, InOrder};
 use journal::{Found, Journal};
 use modelpack_spec::{Descriptor, Digest, HashStates};
+use reading::Readers;
+pub use reading::Unverified;
 pub use session::{Mark, UploadSession};
 use std::{
     fs::File,
@@ -120,6 +124,7 @@ impl PartialDirectory {
             in_order: InOrder::new(verifier),
             chunks: OnceLock::new(),
             agreed,
+            readers: Readers::default(),
             is_over: AtomicBool::new(false),
         }))
     }
@@ -155,6 +160,8 @@ pub struct Partial {
     chunks: OnceLock<ChunkVerifier>,
     /// What an earlier owner found to agree with the list that has this digest.
     agreed: Option<(Digest, Ranges)>,
+    /// Who reads it while its bytes arrive.
+    readers: Readers,
     /// Whether it has become the blob, or was discarded.
     is_over: AtomicBool,
 }
@@ -391,6 +398,10 @@ impl RangedUpload for Arc<Partial> {
 
     fn verify_by(&self, list: HashStates) {
         Partial::verify_by(self, list);
+    }
+
+    fn wanted(&self) -> Option<&Demand> {
+        self.readers()
     }
 
     async fn write_at(&self, offset: u64, body: Body) -> Result<()> {

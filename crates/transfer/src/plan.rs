@@ -16,6 +16,9 @@ const LONGEST: u64 = 64 * MIB;
 /// Ranges end at a multiple of this, if the blob goes on and nothing else is said.
 const ALIGNMENT: u64 = MIB;
 
+/// Bytes that somebody waits for are taken from a fetch that is under way, if at least so many bytes of it would arrive before them.
+const FAR: u64 = 4 * MIB;
+
 /// A shorter rest of a gap is fetched with the range before it: another request costs more time than it saves.
 const SHORTEST_REST: u64 = 2 * MIB;
 
@@ -30,8 +33,8 @@ pub(crate) enum Order {
 
 /// What is still to be fetched of a blob, and which bytes of it are next.
 ///
-/// Each missing byte is given out in one [`Fetch`], and again only if that fetch ends without it. A fetch that is under way is never
-/// shortened: what the server has sent already would be lost.
+/// Each missing byte is given out in one [`Fetch`], and again only if that fetch ends without it. A fetch that is under way is not
+/// shortened, because what the server has sent already would be lost, unless somebody waits for bytes that would arrive much later.
 ///
 /// The memory it needs depends on the number of gaps and fetches under way, and not on the number of bytes.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Plan {
     alignment: u64,
     /// What is neither there nor part of a fetch.
     missing: Ranges,
+    /// The end of the last bytes that somebody waited for. What comes after them is fetched before what comes before them.
+    cursor: u64,
     under_way: Vec<Arc<Rest>>,
 }
 
@@ -57,7 +62,7 @@ struct Rest(Mutex<Range<u64>>);
 impl Plan {
     /// A plan for these bytes.
     pub(crate) fn new(missing: Ranges, order: Order) -> Self {
-        Self { order, alignment: ALIGNMENT, missing, under_way: Vec::new() }
+        Self { order, alignment: ALIGNMENT, missing, cursor: 0, under_way: Vec::new() }
     }
 
     /// The same, whose ranges end at multiples of `alignment` bytes.
@@ -72,14 +77,44 @@ impl Plan {
         if self.order == Order::Sequential && !self.under_way.is_empty() {
             return None;
         }
-        let gap = self.missing.first()?;
+        let gap = match self.order {
+            Order::Any => self.missing.next_from(self.cursor).or_else(|| self.missing.first())?,
+            Order::Sequential => self.missing.first()?,
+        };
         let length = self.length_of_ranges(connections);
         let is_whole = self.order == Order::Sequential || gap.end - gap.start < length + SHORTEST_REST;
         let range = if is_whole { gap } else { gap.start..self.end_of_range(gap.start, length).min(gap.end) };
+        Some(self.begin(range))
+    }
+
+    fn begin(&mut self, range: Range<u64>) -> Fetch {
         self.missing.remove(range.clone());
         let rest = Arc::new(Rest(Mutex::new(range)));
         self.under_way.push(rest.clone());
-        Some(Fetch(rest))
+        Fetch(rest)
+    }
+
+    /// The first of the bytes `wanted` that nobody fetches yet, or that would arrive much later than others of the same fetch. They are
+    /// fetched now, because somebody waits for them. `None` if there are none, or if the bytes are fetched in ascending order.
+    pub(crate) fn demand(&mut self, wanted: Range<u64>) -> Option<Fetch> {
+        if self.order == Order::Sequential {
+            return None;
+        }
+        let end = wanted.end.checked_next_multiple_of(self.alignment).unwrap_or(u64::MAX);
+        let wanted = wanted.start / self.alignment * self.alignment..end;
+        self.cursor = wanted.start;
+        for rest in &self.under_way {
+            if let Some(taken) = rest.take_from(wanted.start, FAR) {
+                self.missing.insert(taken);
+            }
+        }
+        let gap = self.missing.next_from(wanted.start).filter(|gap| gap.start < wanted.end)?;
+        Some(self.begin(gap.start..gap.end.min(wanted.end)))
+    }
+
+    /// Whether nothing is missing or under way.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.missing.is_empty() && self.under_way.is_empty()
     }
 
     /// The end of a range from `start` on of about this length.
@@ -141,6 +176,18 @@ impl Fetch {
 impl Rest {
     fn lock(&self) -> MutexGuard<'_, Range<u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes from `start` on, which are not part of this fetch any more. `None` if it does not have these bytes, or if fewer than `far`
+    /// bytes of it come before them.
+    fn take_from(&self, start: u64, far: u64) -> Option<Range<u64>> {
+        let mut rest = self.lock();
+        let is_far = rest.contains(&start) && start - rest.start >= far;
+        is_far.then(|| {
+            let taken = start..rest.end;
+            rest.end = start;
+            taken
+        })
     }
 
     fn take_all(&self) -> Range<u64> {

@@ -77,6 +77,12 @@ impl Ranges {
         self.0.first().cloned()
     }
 
+    /// The lowest bytes from `start` on that are in the set without a gap.
+    pub fn next_from(&self, start: u64) -> Option<Range<u64>> {
+        let next = self.0.partition_point(|there| there.end <= start);
+        self.0.get(next).map(|there| there.start.max(start)..there.end)
+    }
+
     /// How many bytes from byte 0 on are in the set without a gap.
     pub fn end_of_prefix(&self) -> u64 {
         self.first().filter(|first| first.start == 0).map_or(0, |first| first.end)

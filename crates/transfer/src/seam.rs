@@ -1,6 +1,6 @@
 //! The seam: where artifacts are read from and written to. Every place of artifacts is a [`Source`], a [`Sink`], or both.
 
-use crate::{Body, Ranges, Result, copy::read_bytes};
+use crate::{Body, Demand, Ranges, Result, copy::read_bytes};
 use async_trait::async_trait;
 use modelpack_spec::{Descriptor, Digest, HashStates, Manifest, Selector, Tag};
 use std::{ops::Range, sync::Arc};
@@ -142,6 +142,11 @@ pub trait RangedUpload: Send + Sync {
 
     /// Gives a list of hash states, which need not be true, to verify the bytes by. To be called before the first write.
     fn verify_by(&self, list: HashStates);
+
+    /// What somebody waits for who reads the blob while it arrives. `None` if nobody can.
+    fn wanted(&self) -> Option<&Demand> {
+        None
+    }
 
     /// Writes all bytes of `body` at `offset`. If it fails or its future is dropped, the bytes that were written before stay.
     ///

@@ -1,9 +1,12 @@
 //! The bytes of a blob, hashed and counted as they come, and compared at the end with what was promised.
 
 mod chunks;
+mod files;
+mod pairs;
 
 pub(crate) use chunks::ChunkVerifier;
 pub use chunks::verify_by_hash_states;
+pub use files::hash_file;
 
 use crate::{CHUNK, Committed, Error, FileRange, Result, verify::verify_blob};
 use modelpack_spec::{Algorithm, Descriptor, Digest, HashStates, Hasher};

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use modelpack_spec::{Descriptor, Manifest, Selector};
-use modelpack_transfer::{Body, Connections, Error, PartialDirectory, Progress, RangedUpload, Result, Source, fetch};
+use modelpack_transfer::{Body, Connections, Error, PartialDirectory, Progress, RangedUpload, Result, Source, Unverified, fetch};
 use std::{
     fs,
     ops::Range,
@@ -218,4 +218,29 @@ async fn nothing_goes_on_when_a_fetch_is_dropped() {
     let place = PartialDirectory::open(destination.0.path(), "").unwrap();
     drop(place.begin_or_wait(&blob, "the blob", &Arc::default()).await.unwrap());
     assert!(destination.fetch(&registry, &blob, 4).await.unwrap() == registry.content);
+}
+
+#[tokio::test]
+async fn with_readers_only_what_they_wait_for_is_fetched_until_all_is_wanted() {
+    let (registry, blob) = Registry::new(50 << 20);
+    let destination = Destination::new();
+    let partial =
+        PartialDirectory::open(destination.0.path(), "").unwrap().begin(&blob, "the blob").unwrap().expect("it has no other owner");
+    let partial = Arc::new(partial);
+    partial.allow_readers();
+    let (connections, progress) = (Connections::new(4), Arc::<Progress>::default());
+    let fetching = fetch(&registry, &blob, Arc::new(partial.clone()), &connections, &progress);
+    let reading = async {
+        for start in [30 << 20, 0, 49 << 20] {
+            partial.readable(start..start + 1000, Unverified::Visible).await;
+        }
+        let asked = registry.asked();
+        assert!(asked.len() == 3 && total(&asked) <= 6 << 20, "{asked:?}");
+        assert_eq!(asked[0].start, 30 << 20);
+        partial.demand().want_all();
+    };
+    let (fetched, ()) = tokio::join!(fetching, reading);
+    fetched.unwrap();
+    assert!(RangedUpload::missing(&partial).is_empty());
+    assert_eq!(total(&registry.asked()), blob.size, "nothing is fetched twice");
 }

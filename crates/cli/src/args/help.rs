@@ -8,7 +8,7 @@ use std::fmt::Write;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Make and move models", &["init", "pack", "push", "pull", "unpack", "cp", "attach"]),
     ("Examine models", &["inspect", "diff", "scan", "lint", "validate", "verify"]),
-    ("Manage the store and registries", &["ls", "tag", "rm", "prune", "login", "logout", "serve"]),
+    ("Manage the store and registries", &["ls", "tag", "rm", "prune", "cache", "login", "logout", "serve"]),
     ("Use the names and flags of modctl", &["build", "fetch", "modelfile"]),
     ("Other commands", &["demo", "completion", "version"]),
 ];

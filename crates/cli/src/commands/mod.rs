@@ -3,6 +3,7 @@
 
 mod attach;
 mod build;
+mod cache;
 pub mod completion;
 mod cp;
 mod demo;
@@ -51,6 +52,7 @@ pub enum Command {
     Tag(tag::Args),
     Rm(rm::Args),
     Prune(prune::Args),
+    Cache(cache::Args),
     Login(login::Args),
     Logout(logout::Args),
     Serve(serve::Args),
@@ -87,6 +89,7 @@ impl Command {
             Self::Tag(args) => tag::run(args, context).await,
             Self::Rm(args) => rm::run(args, context).await,
             Self::Prune(args) => prune::run(args, context).await,
+            Self::Cache(args) => cache::run(args, context).await,
             Self::Login(args) => login::run(args, context).await,
             Self::Logout(args) => logout::run(args, context).await,
             Self::Serve(args) => serve::run(args, context).await,

@@ -11,6 +11,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::Stdio,
+    time::SystemTime,
 };
 
 /// The documentation of a field.
@@ -281,6 +282,16 @@ fn every_field_of_a_result_is_documented_and_every_documented_field_is_in_a_resu
     prints("rm", 0, "rm tiny:v2");
     fs::write(store(&cli).join("ingest/.ingest-dead"), "half a blob").unwrap();
     prints("prune", 0, "prune");
+    prints("cache pull", 0, &format!("cache pull {host}/tiny:v1"));
+    prints("cache pin", 0, &format!("cache pin {host}/tiny:v1"));
+    prints("cache unpin", 0, &format!("cache unpin {host}/tiny:v1"));
+    // What a mount does with each blob that it reads.
+    for blob in fs::read_dir(cli.home().join(".local/share/modelpack-cache/blobs/sha256")).unwrap() {
+        let file = fs::File::open(blob.unwrap().path()).unwrap();
+        file.set_times(fs::FileTimes::new().set_accessed(SystemTime::now())).unwrap();
+    }
+    prints("cache ls", 0, "cache ls --cache-size 1GB");
+    prints("cache rm", 0, &format!("cache rm {host}/tiny:v1"));
 
     // An unreadable index, in a repository that its registry has too.
     let repositories = store(&cli).join("repositories");

@@ -5,6 +5,7 @@ mod at_once;
 mod attach;
 mod bad_input;
 mod by_digest;
+mod cache;
 mod damage;
 mod demo;
 mod determinism;

@@ -1,10 +1,9 @@
 //! Archive layers: their bytes are produced while they are consumed, and can be produced again.
 
 use super::{
-    PackOptions, Stored,
+    PackOptions, Stored, Turns,
     encode::Encoder,
     tar::{TarWriter, archive_len},
-    turn,
 };
 use crate::{PlannedFile, PlannedLayer, Result};
 use modelpack_spec::{Algorithm, Descriptor, Digest, Encoding, Hasher};
@@ -13,15 +12,14 @@ use std::{
     io::{self, Write},
     sync::{Arc, OnceLock},
 };
-use tokio::sync::Semaphore;
 
 /// Writes the files of a layer as an archive, unless the sink has it.
-pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions, turns: &Semaphore) -> Result<Stored> {
+pub(super) async fn pack_archive(layer: &PlannedLayer, sink: &dyn Sink, options: &PackOptions, turns: &Turns) -> Result<Stored> {
     let archive = Arc::new(Archive::new(layer));
     let media_type = layer.layer_type().to_string();
     let promised = match sink.wants_digest() {
         true => {
-            let _turn = turn(turns).await;
+            let _turn = turns.take().await;
             let Committed { digest, size, hash_states } = archive.hash(options).await?;
             Some((Descriptor::new(media_type, digest, size), hash_states))
         }

@@ -35,7 +35,7 @@ pub(super) fn sweep(directory: &Path, prefix: &str, dry_run: bool) -> Result<Vec
 
 /// Removes the temporary files in `directory` that should replace others, and that a killed writer left. With `dry_run`, only finds them.
 /// The caller holds a lock, so no process is writing such a file now.
-pub(super) fn sweep_temporaries(directory: &Path, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
+pub(crate) fn sweep_temporaries(directory: &Path, dry_run: bool) -> Result<Vec<(PathBuf, u64)>> {
     let mut abandoned = Vec::new();
     for (path, size) in files(directory)? {
         let is_temporary = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()));

@@ -19,24 +19,24 @@ use std::{
 
 /// A directory of blobs, and the directory in which new blobs are written before they are verified. Both are on the same file system.
 #[derive(Clone, Debug)]
-pub(super) struct Blobs {
-    pub(super) directory: PathBuf,
-    pub(super) ingest: PathBuf,
+pub(crate) struct Blobs {
+    pub(crate) directory: PathBuf,
+    pub(crate) ingest: PathBuf,
     /// Where known blobs lie until all their bytes are there, and how the names of their files begin.
-    pub(super) partials: (PathBuf, &'static str),
+    pub(crate) partials: (PathBuf, &'static str),
     /// Where the lists of hash states of large blobs lie. `None` if they are not kept.
-    pub(super) hash_states: Option<PathBuf>,
+    pub(crate) hash_states: Option<PathBuf>,
     /// A lock: shared while a blob is added or linked, exclusive while blobs are collected. `None` if nothing is ever collected.
-    pub(super) lock: Option<PathBuf>,
+    pub(crate) lock: Option<PathBuf>,
 }
 
 impl Blobs {
-    pub(super) fn path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
         self.directory.join(digest.algorithm().name()).join(digest.hex())
     }
 
     /// The size in bytes of the file with the name of a blob. `None` if there is none, or if it is not a regular file.
-    pub(super) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+    pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let path = self.path(digest);
         match fs::metadata(&path) {
             Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
@@ -46,7 +46,7 @@ impl Blobs {
     }
 
     /// Opens a whole blob, if it is here.
-    pub(super) fn open(&self, digest: &Digest) -> Result<Option<FileRange>> {
+    pub(crate) fn open(&self, digest: &Digest) -> Result<Option<FileRange>> {
         let path = self.path(digest);
         match FileRange::open(&path) {
             Ok(blob) => Ok(Some(blob)),
@@ -56,25 +56,25 @@ impl Blobs {
     }
 
     /// The directory of partial blobs, which is created if it is not there.
-    pub(super) fn partials(&self) -> Result<PartialDirectory> {
+    pub(crate) fn partials(&self) -> Result<PartialDirectory> {
         let (directory, prefix) = &self.partials;
         fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         PartialDirectory::open(directory, prefix)
     }
 
     /// The directory of partial blobs, if it is there.
-    pub(super) fn existing_partials(&self) -> Result<Option<PartialDirectory>> {
+    pub(crate) fn existing_partials(&self) -> Result<Option<PartialDirectory>> {
         let (directory, prefix) = &self.partials;
         directory.is_dir().then(|| PartialDirectory::open(directory, prefix)).transpose()
     }
 
     /// Prevents collection while the result is held.
-    pub(super) fn guard(&self) -> Result<Option<Lease>> {
+    pub(crate) fn guard(&self) -> Result<Option<Lease>> {
         self.lock.as_deref().map(lock::shared).transpose().map(Option::flatten)
     }
 
     /// Opens a whole blob, if it is here and can be read. For a process that may replace it, a blob that cannot be read is a damaged one.
-    pub(super) fn open_readable(&self, digest: &Digest) -> Result<Option<FileRange>> {
+    pub(crate) fn open_readable(&self, digest: &Digest) -> Result<Option<FileRange>> {
         match self.open(digest) {
             Err(Error::Io { source, .. }) if is_no_file(&source) || source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
             opened => opened,
@@ -82,7 +82,7 @@ impl Blobs {
     }
 
     /// Whether this process may replace blobs.
-    pub(super) fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         let directory = self.directory.join(Algorithm::Sha256.name());
         accessat(CWD, &directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
     }
@@ -90,16 +90,14 @@ impl Blobs {
     /// The size in bytes of a blob, if it is here and intact, so that it need not be transferred again; blocks.
     ///
     /// A file that was changed after it was verified is read and verified again. A file of at most `small` bytes is always verified again.
-    pub(super) fn held(&self, digest: &Digest, small: u64) -> Result<Option<u64>> {
+    pub(crate) fn held(&self, digest: &Digest, small: u64) -> Result<Option<u64>> {
         let Some(blob) = self.open_readable(digest)? else { return Ok(None) };
-        let metadata = blob.file.metadata().map_err(Error::io("look at", &blob.path))?;
-        let is_believed = is_marked(&metadata) && metadata.len() > small;
-        Ok((is_believed || is_intact(&blob, digest, |_| ())?).then_some(blob.len))
+        Ok(is_believed_or_intact(&blob, digest, small)?.then_some(blob.len))
     }
 
     /// Renames a file that was written, verified and synced to the name of `blob`, durably. It replaces what has that name, which may be
     /// damaged.
-    pub(super) fn adopt(&self, file: &File, at: &Path, blob: &VerifiedBlob) -> Result<()> {
+    pub(crate) fn adopt(&self, file: &File, at: &Path, blob: &VerifiedBlob) -> Result<()> {
         let digest = blob.digest();
         let path = self.path(digest);
         // If this fails, the blob is only verified once more when it is looked up.
@@ -137,7 +135,7 @@ impl Blobs {
     }
 
     /// The hash states of a blob of `size` bytes, if they were kept. Whether they are still true is not known.
-    pub(super) fn hash_states(&self, digest: &Digest, size: u64) -> Option<HashStates> {
+    pub(crate) fn hash_states(&self, digest: &Digest, size: u64) -> Option<HashStates> {
         let list = FileRange::open(&self.hash_states_path(digest)?).ok()?;
         if list.len != HashStates::list_len(size) {
             return None;
@@ -160,13 +158,21 @@ fn verified(len: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST + len % LENGTHS)
 }
 
-fn is_marked(metadata: &fs::Metadata) -> bool {
+/// Whether the file of a blob was not written to since it was verified.
+pub(crate) fn is_marked(metadata: &fs::Metadata) -> bool {
     metadata.modified().is_ok_and(|time| time == verified(metadata.len()))
+}
+
+/// Whether an open blob is intact. It is read only if it was changed after it was verified, or if it has at most `small` bytes.
+pub(crate) fn is_believed_or_intact(blob: &FileRange, digest: &Digest, small: u64) -> Result<bool> {
+    let metadata = blob.file.metadata().map_err(Error::io("look at", &blob.path))?;
+    let is_believed = is_marked(&metadata) && metadata.len() > small;
+    Ok(is_believed || is_intact(blob, digest, |_| ())?)
 }
 
 /// Reads all of `blob`, and returns whether it has its digest. If so, it need not be read again until it is written to. `count` is called
 /// with the number of bytes of each piece that was read.
-pub(super) fn is_intact(blob: &FileRange, digest: &Digest, count: impl Fn(u64)) -> Result<bool> {
+pub(crate) fn is_intact(blob: &FileRange, digest: &Digest, count: impl Fn(u64)) -> Result<bool> {
     let look = || blob.file.metadata().map_err(Error::io("look at", &blob.path));
     let before = Stamp::of(&look()?);
     let mut hasher = Hasher::new(digest.algorithm());
@@ -190,7 +196,7 @@ pub(super) fn is_intact(blob: &FileRange, digest: &Digest, count: impl Fn(u64)) 
 }
 
 /// The regular files in a directory with their sizes in bytes. Empty if there is no directory.
-pub(super) fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
+pub(crate) fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if is_absent(&e) => return Ok(Vec::new()),
@@ -211,7 +217,7 @@ pub(super) fn files(directory: &Path) -> Result<Vec<(PathBuf, u64)>> {
 
 /// Removes what is at `path` if it is not a regular file: a pipe, a device, a link or an empty directory. A directory that is not empty is
 /// renamed, and its new path is returned.
-pub(super) fn clear(path: &Path) -> Result<Option<PathBuf>> {
+pub(crate) fn clear(path: &Path) -> Result<Option<PathBuf>> {
     let is_directory = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => return Ok(None),
         Ok(metadata) => metadata.is_dir(),
@@ -232,17 +238,17 @@ pub(super) fn clear(path: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// Whether an error says that nobody can read the file: because it is a directory, a pipe or a loop of links, or because the disk fails.
-pub(super) fn is_no_file(error: &io::Error) -> bool {
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
         || matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::ISDIR | Errno::LOOP | Errno::NXIO))
 }
 
-pub(super) fn is_absent(error: &io::Error) -> bool {
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_directory(path: &Path) -> Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
     // The parent of a relative path without a slash is empty.
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     File::open(path).and_then(|d| d.sync_all()).map_err(Error::io("sync", path))
@@ -250,7 +256,7 @@ pub(super) fn sync_directory(path: &Path) -> Result<()> {
 
 /// Replaces the content of the file at `path` by `bytes`, durably. Readers see either all of the old or all of the new content. The caller
 /// holds a lock, so no other process replaces it. A temporary file that a killed process left is replaced too.
-pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut name = std::ffi::OsString::from(TEMPORARY);
     name.push(path.file_name().unwrap_or_default());
@@ -276,10 +282,10 @@ pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// The beginning of the name of a temporary file that will replace another file.
-pub(super) const TEMPORARY: &str = ".new-";
+pub(crate) const TEMPORARY: &str = ".new-";
 
 /// A random name, which no other process uses.
-pub(super) fn random_name() -> String {
+pub(crate) fn random_name() -> String {
     let number = getrandom::u64().expect("the operating system has random numbers");
     format!("{number:016x}")
 }

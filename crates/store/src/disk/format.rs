@@ -1,4 +1,4 @@
-//! The version of the store's format: which files lie where in its directory, and what they mean.
+//! The version of the format of a store or a cache: which files lie where in its directory, and what they mean.
 //!
 //! The file `version` has it as a decimal number. Stores that were written before there was this file have the version 1, so it may be
 //! missing. The number grows only when a program that does not know the new format would lose or misread something.
@@ -13,16 +13,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The version that is written, and the newest that can be read.
-const VERSION: u64 = 1;
+/// A kind of directory with a format of its own.
+pub(crate) struct Format {
+    /// What it is called.
+    name: &'static str,
+    /// What cannot be done if the format is not known.
+    open: &'static str,
+    /// The version that is written, and the newest that can be read.
+    version: u64,
+}
+
+/// The format of the local store.
+pub(super) const STORE: Format = Format { name: "store", open: "open the store", version: 1 };
+/// The format of the cache of a node.
+pub(crate) const CACHE: Format = Format { name: "cache", open: "open the cache", version: 1 };
 
 fn path(root: &Path) -> PathBuf {
     root.join("version")
 }
 
-/// Fails if the store in `root` has a format that this program does not know; changes nothing. A directory that is not there, or without the
-/// file, is fine.
-pub(super) fn check(root: &Path) -> Result<()> {
+/// Fails if the store or cache in `root` has a format that this program does not know; changes nothing. A directory that is not there, or
+/// without the file, is fine.
+pub(crate) fn check(format: &Format, root: &Path) -> Result<()> {
+    let Format { name, open, version: known } = *format;
     let path = path(root);
     let file = match FileRange::open(&path) {
         Ok(file) => file,
@@ -32,15 +45,15 @@ pub(super) fn check(root: &Path) -> Result<()> {
     let text = FileRange { len: file.len.min(64), ..file }.read()?;
     let version = str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
     let refused = match version {
-        Some(1..=VERSION) => return Ok(()),
-        Some(newer @ 2..) => io::Error::new(
+        Some(version) if (1..=known).contains(&version) => return Ok(()),
+        Some(newer) if newer > known => io::Error::new(
             ErrorKind::Unsupported,
             format!(
-                "it has the format version {newer}, and this program knows no version above {VERSION}. Use a newer version of modelpack, or \
-                 another store"
+                "it has the format version {newer}, and this program knows no version above {known}. Use a newer version of modelpack, or \
+                 another {name}"
             ),
         ),
-        Some(0) | None => io::Error::new(
+        _ => io::Error::new(
             ErrorKind::InvalidData,
             format!(
                 "{} does not hold the number of a format version. If no newer version of modelpack wrote it, remove this file",
@@ -48,20 +61,20 @@ pub(super) fn check(root: &Path) -> Result<()> {
             ),
         ),
     };
-    Err(Error::io("open the store", root)(refused))
+    Err(Error::io(open, root)(refused))
 }
 
-/// Writes the version into the store in `root`, which has been checked, unless it is there.
+/// Writes the version into the store or cache in `root`, which has been checked, unless it is there.
 ///
-/// Where that fails, as on a full disk, the store is as one of an older program, and nothing is lost.
-pub(super) fn write(root: &Path) {
+/// Where that fails, as on a full disk, it is as one of an older program, and nothing is lost.
+pub(crate) fn write(format: &Format, root: &Path) {
     let path = path(root);
     if path.exists() {
         return;
     }
     let written = lock::exclusive(root).and_then(|_one_at_a_time| match path.exists() {
         true => Ok(()),
-        false => replace_file(&path, format!("{VERSION}\n").as_bytes()),
+        false => replace_file(&path, format!("{}\n", format.version).as_bytes()),
     });
     let _ = written;
 }

@@ -41,7 +41,7 @@ fn open(path: &Path) -> Result<File> {
 }
 
 /// Waits until no other process holds the lock `path`, shared or exclusive, and takes it exclusively.
-pub(super) fn exclusive(path: &Path) -> Result<Lease> {
+pub(crate) fn exclusive(path: &Path) -> Result<Lease> {
     let file = open(path)?;
     file.lock().map_err(Error::io("lock", path))?;
     Ok(Lease { file })
@@ -51,7 +51,7 @@ pub(super) fn exclusive(path: &Path) -> Result<Lease> {
 /// too.
 ///
 /// Returns `None` if the lock file was removed meanwhile. Then it locks nothing, and the caller tries again.
-pub(super) fn shared(path: &Path) -> Result<Option<Lease>> {
+pub(crate) fn shared(path: &Path) -> Result<Option<Lease>> {
     let read = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
     let file = match read {
         Err(e) if e.kind() == ErrorKind::NotFound => open(path)?,
@@ -82,7 +82,7 @@ pub(super) fn is_held_on(lease: &Lease, path: &Path) -> Result<bool> {
 }
 
 /// Takes the lock `path` exclusively if no other process holds it now.
-pub(super) fn try_exclusive(path: &Path) -> Result<Option<Lease>> {
+pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Lease>> {
     let file = open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Lease { file })),

@@ -1,16 +1,16 @@
 //! Stores on disk: the local store, and OCI image layout directories that somebody else may have written.
 
-mod abandoned;
+pub(crate) mod abandoned;
 mod blob_writer;
-mod blobs;
+pub(crate) mod blobs;
 mod digest_cache;
 mod entries;
-mod format;
+pub(crate) mod format;
 mod index;
 mod large_index;
 mod layout;
 mod links;
-mod lock;
+pub(crate) mod lock;
 mod partial_upload;
 mod prune;
 #[cfg(all(target_os = "linux", not(modelpack_portable)))]
@@ -21,7 +21,7 @@ mod read_lease;
 mod referrers;
 mod repair;
 mod repository;
-mod reserve;
+pub(crate) mod reserve;
 mod sessions;
 mod settled;
 mod store;

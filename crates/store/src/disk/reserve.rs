@@ -143,7 +143,7 @@ impl Reserve {
 }
 
 /// Whether an error says that the disk, or the quota of the user, is full.
-pub(super) fn is_full(error: &Error) -> bool {
+pub(crate) fn is_full(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 

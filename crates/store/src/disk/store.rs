@@ -64,7 +64,7 @@ impl Store {
         }
         // On a disk that is already full there is no reserve. Every write that adds to the store must create it first.
         let _ = reserve.ensure(0);
-        format::write(root);
+        format::write(&format::STORE, root);
         Ok(store)
     }
 
@@ -73,7 +73,7 @@ impl Store {
     /// Fails with [`Error::Io`] if a newer version of this program wrote it in a format that this one does not know.
     pub fn open_existing(root: &Path, untagged: Untagged) -> Result<Self> {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        format::check(&root)?;
+        format::check(&format::STORE, &root)?;
         let pool = Blobs {
             directory: root.join("blobs"),
             ingest: root.join("ingest"),

@@ -75,7 +75,7 @@ impl HashedWrite {
 
 impl Partial {
     /// The list by which the chunks are verified, unless it was refuted.
-    fn chunks(&self) -> Option<&ChunkVerifier> {
+    pub(super) fn chunks(&self) -> Option<&ChunkVerifier> {
         self.chunks.get().filter(|chunks| !chunks.is_refuted())
     }
 
@@ -87,6 +87,7 @@ impl Partial {
         let is_new = stored.inspect_err(|_| write.chunks = None)?;
         write.at += piece.len() as u64;
         let Some(chunks) = self.chunks() else {
+            self.readers.wake();
             return self.hash(is_new.then_some((offset, piece)), CATCH_UP);
         };
         if !is_new {
@@ -95,11 +96,14 @@ impl Partial {
         } else if !is_hashed {
             self.hash_in_chunks(write, offset, &piece);
         }
-        if let Some((start, hashing)) = write.chunks.as_ref().filter(|_| write.at - write.noted >= NOTE)
+        // Somebody who waits gets each chunk at once.
+        let note = if self.readers.are_waiting() { 0 } else { NOTE };
+        if let Some((start, hashing)) = write.chunks.as_ref().filter(|_| write.at - write.noted >= note)
             && let Some(hashed) = hashing.try_lock()
         {
             chunks.took(*start, hashed.verifier());
             write.noted = write.at;
+            self.readers.wake();
         }
         Ok(())
     }
@@ -123,6 +127,7 @@ impl Partial {
             && let Some(chunks) = self.chunks()
         {
             chunks.took(start, hashing.settle().verifier());
+            self.readers.wake();
         }
     }
 

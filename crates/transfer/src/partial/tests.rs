@@ -491,3 +491,56 @@ fn bytes_that_were_there_before_are_verified_in_the_file() {
     scene.commit(&partial).unwrap();
     assert!(fs::read(scene.directory.path().join("blob")).unwrap() == scene.content);
 }
+
+#[tokio::test]
+async fn readers_get_chunks_that_agree_with_the_list_as_soon_as_they_are_there() {
+    let scene = Scene::new((64 << 20) + 100);
+    let partial = Arc::new(scene.begin());
+    partial.verify_by(list_of(&scene.content));
+    let (start, end) = (3 << 20, 5 << 20);
+    let readers = [Unverified::Hidden, Unverified::Visible].map(|unverified| {
+        let partial = partial.clone();
+        tokio::spawn(async move { partial.readable(start..end, unverified).await })
+    });
+    let write = |range: Range<usize>| {
+        let (partial, body) = (partial.clone(), Body::from_bytes(bytes::Bytes::copy_from_slice(&scene.content[range.clone()])));
+        async move { partial.write(range.start as u64, body).await.unwrap() }
+    };
+    tokio::task::yield_now().await;
+    write(4 << 20..end as usize).await;
+    assert!(!partial.is_readable(start..end, Unverified::Visible));
+    assert!(partial.is_readable(4 << 20..end, Unverified::Hidden), "whole chunks");
+    write(start as usize..4 << 20).await;
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    let mut bytes = vec![0; 1000];
+    assert_eq!(partial.read_blocking(&mut bytes, start).unwrap(), 1000);
+    assert_eq!(bytes, scene.content[start as usize..start as usize + 1000]);
+}
+
+#[tokio::test]
+async fn without_a_list_readers_see_nothing_or_what_has_arrived() {
+    let scene = Scene::new(300_000);
+    let partial = Arc::new(scene.begin());
+    let reader = tokio::spawn({
+        let partial = partial.clone();
+        async move { partial.readable(100_000..150_000, Unverified::Visible).await }
+    });
+    tokio::task::yield_now().await;
+    scene.write(&partial, 100_000..200_000);
+    reader.await.unwrap();
+    assert!(!partial.is_readable(100_000..150_000, Unverified::Hidden));
+    assert!(!partial.is_readable(100_000..200_001, Unverified::Visible));
+}
+
+#[test]
+fn wrong_bytes_are_not_readable_by_a_list_that_says_so() {
+    let scene = Scene::new(64 << 20);
+    let partial = scene.begin();
+    partial.verify_by(list_of(&scene.content));
+    let mut wrong = scene.content[..2 << 20].to_vec();
+    wrong[1 << 20] ^= 1;
+    partial.write_blocking(0, &wrong).unwrap();
+    assert!(!partial.is_readable(1 << 20..2 << 20, Unverified::Hidden));
+}

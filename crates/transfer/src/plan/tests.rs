@@ -53,6 +53,16 @@ impl Transfer {
         true
     }
 
+    /// Somebody waits for bytes. Whether a fetch begins for them.
+    fn demand(&mut self, range: Range<u64>) -> bool {
+        let Some(fetch) = self.plan.demand(range.clone()) else { return false };
+        let rest = fetch.rest();
+        assert!(!rest.is_empty() && self.wanted.contains(rest.clone()), "{rest:?} of {:?}", self.wanted);
+        assert!(rest.start < range.end.next_multiple_of(ALIGNMENT) && range.start / ALIGNMENT * ALIGNMENT <= rest.start);
+        self.under_way.push(fetch);
+        true
+    }
+
     /// Up to `len` bytes arrive for a fetch.
     fn advance(&mut self, at: usize, len: u64) {
         let fetch = &self.under_way[at];
@@ -94,6 +104,7 @@ proptest! {
         connections in 1..20usize,
         seed in any::<u64>(),
         fails in any::<bool>(),
+        is_read in any::<bool>(),
     ) {
         let mut choices = Choices(seed);
         let mut transfer = Transfer::of(wanted, order);
@@ -101,6 +112,10 @@ proptest! {
         loop {
             // The number of connections changes on the way.
             let connections = 1 + choices.below(connections as u64) as usize;
+            if is_read && choices.once_in(4) {
+                let start = choices.below(300 * MIB);
+                transfer.demand(start..start + 1 + choices.below(40 * MIB));
+            }
             let asked = transfer.under_way.len() < connections && transfer.ask(connections);
             if transfer.under_way.is_empty() {
                 break;
@@ -189,11 +204,35 @@ fn a_fetch_under_way_keeps_all_its_bytes() {
 }
 
 #[test]
+fn bytes_that_somebody_waits_for_are_fetched_first_and_then_what_follows_them() {
+    let mut transfer = Transfer::of(Ranges::from(0..1 << 30), Order::Any);
+    assert!(transfer.ask(2));
+    assert!(transfer.demand(500 * MIB + 7..501 * MIB + 7));
+    assert_eq!(transfer.under_way[1].rest(), 500 * MIB..502 * MIB);
+    assert!(transfer.ask(2));
+    assert_eq!(transfer.under_way[2].rest().start, 502 * MIB);
+    // They come next in a fetch that is under way.
+    let near = transfer.under_way[0].rest();
+    assert!(!transfer.demand(FAR - MIB..FAR));
+    assert_eq!(transfer.under_way[0].rest(), near);
+    // They would come much later.
+    assert!(transfer.demand(20 * MIB..21 * MIB));
+    assert_eq!(transfer.under_way[0].rest(), near.start..20 * MIB);
+    assert_eq!(transfer.under_way[3].rest(), 20 * MIB..21 * MIB);
+    while transfer.ask(2) || !transfer.under_way.is_empty() {
+        transfer.advance(0, 1 << 40);
+    }
+    transfer.assert_complete();
+    assert!(!transfer.demand(0..MIB) && transfer.plan.is_finished());
+}
+
+#[test]
 fn the_largest_sizes_do_not_overflow() {
     let mut plan = Plan::new(Ranges::from(0..u64::MAX), Order::Any);
     assert_eq!(plan.next(1).unwrap().rest(), 0..LONGEST);
     let mut plan = Plan::new(Ranges::from(u64::MAX - 10..u64::MAX), Order::Any);
     assert_eq!(plan.next(usize::MAX).unwrap().rest(), u64::MAX - 10..u64::MAX);
+    assert!(plan.demand(u64::MAX - 5..u64::MAX).is_none());
 }
 
 #[test]

@@ -4,13 +4,16 @@
 //! the digest. If one does not, nobody knows whether the list or a byte is wrong. Then the list counts no more, and the blob is hashed in
 //! order.
 
-use super::{Expected, VerifiedBlob, Verifier};
-use crate::{CHUNK, FileRange, Ranges, Result, hashing::lock};
+use super::{
+    Expected, VerifiedBlob, Verifier,
+    pairs::{Part, hash_in_pairs},
+};
+use crate::{Error, FileRange, Ranges, Result, hashing::lock};
 use modelpack_spec::{Algorithm, Descriptor, Digest, HashStates};
 use std::{
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{available_parallelism, scope},
@@ -99,48 +102,18 @@ impl ChunkVerifier {
         let threads = available_parallelism().map_or(1, usize::from).min(parts.len().div_ceil(2));
         let parts = Mutex::new(parts.into_iter());
         let next = || lock(&parts).next();
+        let failed = Mutex::new(None);
+        let verify = || {
+            hash_in_pairs(|_| {
+                let range = if self.is_refuted() || lock(&failed).is_some() { None } else { next() }?;
+                Some(Chunks { of: self, file, verifier: self.verifier(range.start), range, take, failed: &failed })
+            });
+        };
         scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| self.verify_parts(file, &next, take))).collect();
-            let verified = self.verify_parts(file, &next, take);
-            let join =
-                |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            others.into_iter().map(join).fold(verified, Result::and)
-        })
-    }
-
-    /// Verifies parts, two at a time, until there are no more.
-    fn verify_parts(
-        &self,
-        file: &FileRange,
-        next: &(dyn Fn() -> Option<Range<u64>> + Sync),
-        take: &(dyn Fn(u64, &[u8]) -> Result<()> + Sync),
-    ) -> Result<()> {
-        let begin = || next().map(|range| Part { verifier: self.verifier(range.start), range, buffer: vec![0; CHUNK], len: 0, used: 0 });
-        let (mut one, mut other) = (begin(), begin());
-        while !self.is_refuted() {
-            for part in [&mut one, &mut other] {
-                if part.as_ref().is_some_and(Part::is_finished) {
-                    let finished = part.take().expect("it is finished");
-                    self.took(finished.range.start, &finished.verifier);
-                    *part = begin();
-                }
-                part.as_mut().map_or(Ok(()), |part| part.fill(file, take))?;
-            }
-            match (&mut one, &mut other) {
-                (Some(one), Some(other)) => {
-                    let len = one.unused().len().min(other.unused().len());
-                    let (bytes, other_bytes) = (one.used..one.used + len, other.used..other.used + len);
-                    Verifier::update_pair(&mut one.verifier, &one.buffer[bytes], &mut other.verifier, &other.buffer[other_bytes]);
-                    (one.used, other.used) = (one.used + len, other.used + len);
-                }
-                (Some(part), None) | (None, Some(part)) => {
-                    part.verifier.take(&part.buffer[part.used..part.len]);
-                    part.used = part.len;
-                }
-                (None, None) => break,
-            }
-        }
-        Ok(())
+            (1..threads).for_each(|_| drop(scope.spawn(verify)));
+            verify();
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// The blob, if all chunks agree with the list.
@@ -175,36 +148,37 @@ pub fn verify_by_hash_states(
     Ok(chunks.finish())
 }
 
-/// A part of a file that is being verified.
-struct Part {
+/// Some chunks of a file that are being verified.
+struct Chunks<'a> {
+    of: &'a ChunkVerifier,
+    file: &'a FileRange,
     range: Range<u64>,
-    /// Has taken the bytes up to those that are not used.
     verifier: Verifier,
-    buffer: Vec<u8>,
-    /// How many bytes are in the buffer, and how many of them the verifier has taken.
-    len: usize,
-    used: usize,
+    take: &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync),
+    /// The first error.
+    failed: &'a Mutex<Option<Error>>,
 }
 
-impl Part {
-    fn unused(&self) -> &[u8] {
-        &self.buffer[self.used..self.len]
+impl Part for Chunks<'_> {
+    fn source(&self) -> (&FileRange, u64) {
+        (self.file, self.range.end)
     }
 
-    fn is_finished(&self) -> bool {
-        self.unused().is_empty() && self.verifier.count() == self.range.end
+    fn verifier(&mut self) -> &mut Verifier {
+        &mut self.verifier
     }
 
-    /// Reads the next piece if the buffer is used up.
-    fn fill(&mut self, file: &FileRange, take: &(dyn Fn(u64, &[u8]) -> Result<()> + Sync)) -> Result<()> {
-        if self.unused().is_empty() {
-            let at = self.verifier.count();
-            let want = usize::try_from(self.range.end - at).map_or(CHUNK, |left| left.min(CHUNK));
-            self.len = file.read_at(&mut self.buffer[..want], at)?;
-            self.used = 0;
-            take(at, &self.buffer[..self.len])?;
+    fn read(&mut self, at: u64, piece: &[u8]) -> Result<()> {
+        (self.take)(at, piece)
+    }
+
+    fn finish(self, read: Result<()>) {
+        match read {
+            Ok(()) => self.of.took(self.range.start, &self.verifier),
+            Err(error) => {
+                lock(self.failed).get_or_insert(error);
+            }
         }
-        Ok(())
     }
 }
 
