@@ -128,7 +128,8 @@ impl Making<'_> {
             let part = self.progress.part(layer.descriptor.display_name(), file.len());
             self.write(file.first(), |_| file.again(), part).await
         } else {
-            let part = self.progress.blob(&layer.descriptor);
+            // Its size is counted as the archive is made.
+            let part = self.progress.part(layer.descriptor.display_name(), 0);
             let archive = self.archive(layer).await?;
             self.write(archive.first(self.limits.clone(), part.clone()), |size| archive.again(size), part).await
         };

@@ -1,11 +1,16 @@
-//! For any file names, metadata and encodings, unpacking a packed model gives the same files.
+//! For any file names, metadata and encodings, unpacking a packed model gives the same files, and so do
+//! the layers of its image.
 
-use modelpack_pack::{Description, Error, FileFilter, LayerPolicy, PackOptions, UnpackOptions, layers, pack, plan, unpack};
-use modelpack_spec::{Config, Digest, Encoding, FilePath, LayerType, ModelConfig, ModelDescriptor, PathSet, Selector, Tag};
+use modelpack_pack::{
+    Description, Error, FileFilter, ImagePrefix, LayerPolicy, PackOptions, UnpackOptions, image, layers, pack, plan, unpack,
+};
+use modelpack_spec::{
+    Artifact, Config, Digest, Encoding, FilePath, LayerType, Manifest, ModelConfig, ModelDescriptor, PathSet, Selector, Tag,
+};
 use modelpack_testkit::assert_same_tree;
-use modelpack_transfer::{MemoryStore, Source};
+use modelpack_transfer::{CopyOptions, MemoryStore, Source};
 use proptest::{collection, option, prelude::*};
-use std::{fs, io::Read, os::unix::fs::PermissionsExt, path::Path};
+use std::{collections::BTreeMap, fs, io::Read, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 /// A name that a disk accepts and that packing does not leave out. The letter at its start avoids
 /// dots and reserved names.
@@ -60,7 +65,7 @@ fn policy() -> impl Strategy<Value = LayerPolicy> {
     (rules, 1..10_usize).prop_map(|(rules, max_layers)| LayerPolicy::default().rules(rules).max_layers(max_layers))
 }
 
-/// Packs twice, which must give the same, and unpacks; `None` if the policy allows too few layers.
+/// Packs twice, which must give the same, unpacks, and applies the layers of the image; `None` if the policy allows too few layers.
 async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy) -> Option<(Config, usize)> {
     let store = MemoryStore::new();
     let options = PackOptions { concurrency: 2, ..PackOptions::default() };
@@ -82,8 +87,25 @@ async fn round_trip(from: &Path, to: &Path, config: Config, policy: &LayerPolicy
         assert_eq!(Digest::of(&uncompressed(&layer.media_type, bytes)), *diff_id);
     }
     let options = UnpackOptions { concurrency: 2, ..UnpackOptions::default() };
-    let unpacked = unpack(&store, &manifest, to, &options, || {}).await.unwrap();
+    let unpacked = unpack(&store, &manifest, &to.join("unpacked"), &options, || {}).await.unwrap();
+    // The `tar` crate takes the end of a line for the end of an extended header.
+    if unpacked.written.iter().all(|path| !path.as_str().contains('\n')) {
+        apply_image(&store, &manifest, &to.join("applied")).await;
+    }
     Some((config, unpacked.written.len()))
+}
+
+/// Makes an image of the model, and applies its layers.
+async fn apply_image(store: &MemoryStore, manifest: &Manifest, to: &Path) {
+    let artifact = Artifact::read(manifest.image().unwrap()).unwrap();
+    let (source, prefix): (Arc<dyn Source>, ImagePrefix) = (Arc::new(store.clone()), "/".parse().unwrap());
+    let at = Selector::Tag("image".parse().unwrap());
+    let image = image(&source, &artifact, &BTreeMap::new(), &prefix, store, &at, &CopyOptions::default()).await.unwrap();
+    let platform = Selector::Digest(image.manifest.manifests()[0].digest.clone());
+    for layer in &store.manifest(&platform).await.unwrap().image().unwrap().layers {
+        let archive = store.blob(layer, 0..layer.size).await.unwrap().collect(1 << 20, "layer").await.unwrap();
+        tar::Archive::new(&archive[..]).unpack(to).unwrap();
+    }
 }
 
 fn uncompressed(media_type: &str, bytes: Vec<u8>) -> Vec<u8> {
@@ -113,6 +135,10 @@ proptest! {
         let Some((read, unpacked)) = done else { return Ok(()) };
         prop_assert_eq!(unpacked, written);
         prop_assert_eq!((&read.descriptor, &read.config), (&config.descriptor, &config.config));
-        assert_same_tree(from.path(), to.path());
+        assert_same_tree(from.path(), &to.path().join("unpacked"));
+        let applied = to.path().join("applied");
+        if applied.exists() {
+            assert_same_tree(from.path(), &applied);
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! `cp --to image`: models as OCI images, from any place to any other.
 
-use crate::harness::{Registry, cli, cli_with_model, count_files, fails, json, ok, run, store};
+use crate::harness::{Registry, cli, cli_with_model, count_files, expect_nothing_visible, fails, json, ok, run, store, wait_until};
 use modelpack::spec::Digest;
-use modelpack_testkit::{Cli, assert_same_tree, fixture, write_odd_names};
+use modelpack_testkit::{Cli, Failure, Fault, FaultProxy, Signal, assert_same_tree, fixture, write_odd_names};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -155,4 +156,70 @@ fn what_cannot_be_an_image_is_refused_with_the_reason() {
     ok(&cli, "cp --to image tiny:v1 oci:image:v1");
     fails(&cli, "cp --to image oci:image:v1 oci:refused:v1", 5, &["index"]);
     fails(&cli, "cp --to image store:absent:v1 oci:refused:v1", 3, &["absent"]);
+}
+
+const MIB: u64 = 1 << 20;
+const LARGE: u64 = 20 * MIB;
+const ARRIVED: u64 = 12 * MIB;
+
+/// Adds a large file to the model, and returns its digest.
+fn write_large_file(model: &Path) -> Digest {
+    let content: Vec<u8> = (0..LARGE).map(|i| (i % 251) as u8 ^ (i >> 16) as u8).collect();
+    fs::write(model.join("large.bin"), &content).unwrap();
+    Digest::of(&content)
+}
+
+/// The bytes of the requests that send the large file.
+fn bytes_of_large_file(proxy: &FaultProxy) -> u64 {
+    proxy.requests().iter().map(|request| request.received).filter(|received| *received >= 2 * MIB).sum()
+}
+
+#[test]
+fn an_image_whose_copy_was_killed_is_sent_from_where_the_registry_stands() {
+    for layer in ["raw", "tar", "tar+zstd"] {
+        let (cli, model) = cli_with_model();
+        let digest = write_large_file(&model);
+        let (first, second) = (Registry::start(), Registry::start());
+        ok(&cli, &format!("push model {} --layer {layer}", first.reference("tiny:v1")));
+        let source = first.behind(Vec::new());
+        let proxy = second.behind(vec![Fault::on("PUT", "/uploads/", Failure::StallRequestAfter(ARRIVED))]);
+        let line = format!("cp --to image docker://{}/tiny:v1 docker://{}/image:v1", source.address(), proxy.address());
+        let running = cli.start(line.split_whitespace());
+        wait_until("a part of the file has arrived", || bytes_of_large_file(&proxy) >= ARRIVED);
+        running.signal(Signal::KILL);
+        running.wait();
+
+        proxy.set_faults(Vec::new());
+        let image = json(&cli, &line);
+        let bytes = bytes_of_large_file(&proxy);
+        assert!((LARGE..=LARGE + 2 * MIB).contains(&bytes), "{layer}: {bytes} bytes, {:#?}", proxy.requests());
+        // The bytes of a raw layer that the registry has are not fetched again to be sent.
+        let begins_later = source.requests().iter().any(|request| {
+            let begin = request.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.split('-').next()?.parse::<u64>().ok());
+            request.path.contains(&digest.to_string()) && begin.is_some_and(|begin| begin > MIB)
+        });
+        assert_eq!(begins_later, layer == "raw", "{:#?}", source.requests());
+        ok(&cli, &format!("cp docker://{} oci:copied:v1", second.reference("image:v1")));
+        assert_same_tree(&model, &applied(&cli, "copied", &image["digest"], "amd64").join("models"));
+    }
+}
+
+#[test]
+fn wrong_bytes_of_the_source_never_become_an_image() {
+    let (cli, model) = cli_with_model();
+    let digest = write_large_file(&model);
+    let (first, second) = (Registry::start(), Registry::start());
+    ok(&cli, &format!("push model {}", first.reference("tiny:v1")));
+    let flips = Fault::on("GET", format!("/blobs/{digest}"), Failure::FlipByte(LARGE / 2));
+    let passes = Fault::on("GET", format!("/blobs/{digest}"), Failure::PauseAfter(0, Duration::ZERO)).times(1);
+    let image = second.reference("image:v1");
+    // The first time a layer is read for its digest, the second time to be sent.
+    for faults in [vec![flips.clone()], vec![passes, flips.clone()]] {
+        let source = first.behind(faults);
+        fails(&cli, &format!("cp --to image docker://{}/tiny:v1 docker://{image}", source.address()), 5, &["digest"]);
+        fails(&cli, &format!("inspect docker://{image}"), 3, &[]);
+    }
+    let source = first.behind(vec![flips]);
+    fails(&cli, &format!("cp --to image docker://{}/tiny:v1 store:image:v1", source.address()), 5, &["digest", "large.bin"]);
+    expect_nothing_visible(&cli);
 }

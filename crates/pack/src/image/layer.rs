@@ -1,10 +1,10 @@
 //! The layers of an image: archives whose bytes are produced from a layer of the model while they
 //! are read, the same each time.
 //!
-//! The first time, the bytes of the model's layer are verified, because whoever reads the archive
-//! computes a digest from them and knows no other. If they are wrong, the last thing of the body is
-//! an error, so nobody keeps it. After that the digest of the archive is known, and is what its
-//! bytes are compared with, wherever they go.
+//! The first time, the bytes of the model's layer are verified, because the digest of the archive is
+//! computed from them and nobody knows another. If they are wrong, the body ends with an error, so
+//! nobody keeps it. After that the digest of the archive is known, and the bytes of a second reading
+//! are compared with it where they are kept.
 
 use super::prefix::ImagePrefix;
 use crate::{
@@ -63,7 +63,7 @@ impl FileLayer {
         self.layer.blob.size.saturating_add((self.before.len() + self.after.len()) as u64)
     }
 
-    /// The archive. At its end is an error if the bytes of the file are not those of the layer.
+    /// The archive. It ends with an error if the bytes of the file are not those of the layer.
     pub(super) fn first(&self) -> Body {
         let verifier = Verifier::named(&self.layer.what, &self.layer.blob);
         Body::from_stream(self.pieces(0, Some(verifier)), Some(self.len()))
@@ -100,7 +100,7 @@ fn without_first(bytes: &Bytes, skip: u64) -> (Bytes, u64) {
     (bytes.slice(skipped..), skip - skipped as u64)
 }
 
-/// The pieces of a blob of `size` bytes, and after them an error if they are not those that `hashing`
+/// The pieces of a blob of `size` bytes. They end with an error if they are not those that `hashing`
 /// expects.
 fn verified(pieces: Pieces, hashing: Hashing, size: u64) -> Pieces {
     let next = move |state: Option<(Pieces, Hashing)>| async move {
@@ -179,8 +179,8 @@ impl ArchiveLayer {
         Ok(Self { layer, encoding, prefix, file: Some(CompressedFile { path, executable, size }) })
     }
 
-    /// The archive, whose bytes are expected in `progress` as they come. At its end is an error if
-    /// the bytes of the layer are wrong, or exceed the limits.
+    /// The archive. It ends with an error if the bytes of the layer are wrong, or exceed the limits.
+    /// Its size is not known in advance, so `progress` expects its bytes as they come.
     pub(super) fn first(&self, limits: Limits, progress: Arc<Progress>) -> Body {
         // The paths of a compressed file were added when it was measured.
         let limits = if self.file.is_some() { Limits::checked() } else { limits };
