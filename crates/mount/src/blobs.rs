@@ -115,14 +115,23 @@ impl Blob {
         }
     }
 
-    /// Reads bytes that the blob has. They arrive before others if they are not there yet.
-    pub(crate) async fn read(&self, source: &Arc<dyn Source>, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
+    /// Its file, if these bytes may be read now.
+    pub(crate) fn readable_now(&self, range: Range<u64>) -> Option<FileRange> {
+        match &*self.state.borrow() {
+            State::Whole(whole) => Some(whole.file.clone()),
+            State::Arriving(partial) => partial.is_readable(range, self.blobs.unverified).then(|| partial.file()),
+            State::Absent | State::Opening | State::Failed(_) => None,
+        }
+    }
+
+    /// Waits until these bytes may be read. They arrive before others. Returns the file that has them.
+    pub(crate) async fn readable(&self, source: &Arc<dyn Source>, range: Range<u64>) -> Result<FileRange, ReadError> {
         let mut state = self.state.subscribe();
         let mut has_begun = false;
         loop {
             let present = state.borrow_and_update().clone();
             match present {
-                State::Whole(whole) => return read_file(whole.file, range).await,
+                State::Whole(whole) => return Ok(whole.file),
                 State::Failed(error) if has_begun => return Err(ReadError::Failed(error)),
                 State::Absent | State::Failed(_) => {
                     has_begun = true;
@@ -136,7 +145,7 @@ impl Blob {
                 State::Arriving(partial) => {
                     has_begun = true;
                     tokio::select! {
-                        () = partial.readable(range.clone(), self.blobs.unverified) => return read_file(partial.file(), range).await,
+                        () = partial.readable(range.clone(), self.blobs.unverified) => return Ok(partial.file()),
                         _ = state.changed() => {}
                         () = self.stalls(&partial) => return Err(self.stalled()),
                     }
@@ -206,20 +215,6 @@ impl Drop for Blob {
             arriving.abort();
         }
     }
-}
-
-/// Reads bytes of a file that are there.
-async fn read_file(file: FileRange, range: Range<u64>) -> Result<Vec<u8>, ReadError> {
-    blocking(move || {
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            filled += file.read_at(&mut bytes[filled..], range.start + filled as u64)?;
-        }
-        Ok(bytes)
-    })
-    .await
-    .map_err(|error: Error| ReadError::Failed(Arc::new(error)))
 }
 
 /// A blob on its way into the cache.

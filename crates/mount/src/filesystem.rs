@@ -4,13 +4,14 @@ use crate::{
     ReadError,
     archives::UnpackedFile,
     blobs::Blob,
+    buffers::Buffers,
     tree::{Node, Number, Tree},
 };
 use fuser::{
     BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
     OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, Request,
 };
-use modelpack_transfer::{FileRange, Progress, Source};
+use modelpack_transfer::{FileRange, Progress, Source, blocking};
 use std::{
     collections::HashMap,
     ffi::OsStr,
@@ -122,6 +123,7 @@ pub(crate) struct ModelFilesystem {
     pub(crate) runtime: Handle,
     pub(crate) owner: (u32, u32),
     pub(crate) opens: Mutex<Opens>,
+    buffers: Arc<Buffers>,
 }
 
 /// The open files.
@@ -159,7 +161,7 @@ enum Bytes {
 
 impl ModelFilesystem {
     pub(crate) fn new(files: Arc<Files>, runtime: Handle, owner: (u32, u32)) -> Self {
-        Self { files, runtime, owner, opens: Mutex::default() }
+        Self { files, runtime, owner, opens: Mutex::default(), buffers: Arc::new(Buffers::new()) }
     }
 
     fn opens(&self) -> MutexGuard<'_, Opens> {
@@ -236,17 +238,16 @@ impl Open {
     }
 }
 
-/// Reads bytes of a file on this machine. The kernel reads ahead, so most of them are in memory.
-fn read_here(file: &FileRange, range: Range<u64>) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or_default()];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], range.start + filled as u64) {
-            Ok(n) => filled += n,
-            Err(error) => return Err(io::Error::other(error.to_string())),
+/// Answers with bytes of a file; blocks if they are not in memory.
+fn answer(buffers: &Buffers, file: &FileRange, range: Range<u64>, reply: ReplyData) {
+    let mut buffer = buffers.take(usize::try_from(range.end - range.start).unwrap_or_default());
+    match buffer.fill(file, range) {
+        Ok(()) => reply.data(buffer.bytes()),
+        Err(error) => {
+            tracing::error!("{error}");
+            reply.error(Errno::EIO);
         }
     }
-    Ok(bytes)
 }
 
 impl Filesystem for ModelFilesystem {
@@ -360,34 +361,38 @@ impl Filesystem for ModelFilesystem {
         reply: ReplyData,
     ) {
         let Some(open) = self.open(&handle.0) else { return reply.error(Errno::EBADF) };
-        let end_of = |len: u64| offset.min(len)..offset.saturating_add(size.into()).min(len);
+        let range_in = |len: u64| offset.min(len)..offset.saturating_add(size.into()).min(len);
         let file = match &open.bytes {
-            Bytes::Here(file) => {
-                return match read_here(file, end_of(file.len)) {
-                    Ok(bytes) => reply.data(&bytes),
-                    Err(error) => {
-                        tracing::error!("{error}");
-                        reply.error(Errno::EIO);
-                    }
-                };
-            }
+            Bytes::Here(here) => return answer(&self.buffers, here, range_in(here.len), reply),
             Bytes::Arriving(file) => file.clone(),
         };
-        let range = end_of(file.size());
+        let File::Layer { blob, .. } = &*file else { return reply.error(Errno::EIO) };
+        let range = range_in(blob.size());
+        if let Some(following) = open.following(&range) {
+            blob.will_read(following.start..following.end.min(blob.size()));
+        }
+        if let Some(here) = blob.readable_now(range.clone()) {
+            return answer(&self.buffers, &here, range, reply);
+        }
+        let buffers = self.buffers.clone();
         self.runtime.spawn(async move {
             let File::Layer { blob, source, .. } = &*file else { return reply.error(Errno::EIO) };
-            if let Some(following) = open.following(&range) {
-                blob.will_read(following.start..following.end.min(blob.size()));
-            }
-            match blob.read(source, range).await {
-                Ok(bytes) => reply.data(&bytes),
+            let here = match blob.readable(source, range.clone()).await {
+                Ok(here) => here,
                 Err(error) => {
                     if let ReadError::Stalled { .. } = error {
                         tracing::error!("{error}");
                     }
-                    reply.error(Errno::EIO);
+                    return reply.error(Errno::EIO);
                 }
+            };
+            let mut buffer = buffers.take_in_turn(usize::try_from(range.end - range.start).unwrap_or_default()).await;
+            // What has just arrived is in memory.
+            if buffer.fill_from_memory(&here, range.start) {
+                return reply.data(buffer.bytes());
             }
+            drop(buffer);
+            blocking(move || answer(&buffers, &here, range, reply)).await;
         });
     }
 

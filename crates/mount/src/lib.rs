@@ -6,6 +6,7 @@
 
 mod archives;
 mod blobs;
+mod buffers;
 mod device;
 mod error;
 mod filesystem;

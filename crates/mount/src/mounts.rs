@@ -33,7 +33,7 @@ const READ_AHEAD_KIB: u32 = 4096;
 const THREADS: usize = 4;
 
 /// How many blobs arrive at the same time before somebody asks for them.
-const AHEAD_AT_ONCE: usize = 2;
+const AHEAD_AT_ONCE: usize = 4;
 
 /// How long the next attempt waits if a blob cannot be had, at first and at most.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -52,6 +52,9 @@ enum Policy {
 /// How often a process that has to end by itself is looked at.
 const POLL: Duration = Duration::from_millis(20);
 
+/// The log of a mount is kept for so long after its last message.
+const LOG_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 pub async fn run(args: Args, context: &Context) -> Result<(), Failure> {
     let cache = args.cache.directory.cache.clone().unwrap_or_else(|| context.settings.cache.clone());
     if args.detach {
@@ -102,6 +105,7 @@ async fn detach(cache: &Path, context: &Context) -> Result<(), Failure> {
         move |error: io::Error| Failure::new(Kind::Io, format!("cannot {what}: {error}"))
     };
     fs::create_dir_all(cache).map_err(failed("create the cache"))?;
+    remove_old_logs(cache);
     let path = cache.join(format!("mount-{}.log", std::process::id()));
     let log = File::create(&path).map_err(failed("create the log"))?;
     let ready = Readiness::listen().map_err(failed("wait for the mount"))?;
@@ -125,5 +129,16 @@ async fn detach(cache: &Path, context: &Context) -> Result<(), Failure> {
             return Err(Failure::new(kind, said.trim().trim_start_matches("error: ").to_owned()));
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Removes the logs of earlier mounts that nobody has written to for long.
+fn remove_old_logs(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let is_log = entry.file_name().to_str().is_some_and(|name| name.starts_with("mount-") && name.ends_with(".log"));
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        if is_log && modified.and_then(|modified| modified.elapsed().ok()).is_some_and(|age| age > LOG_AGE) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }

@@ -98,7 +98,8 @@ impl Partial {
         }
         if let Some((start, hashing)) = &write.chunks {
             // Somebody who waits gets each chunk at once, also if no bytes follow for a while.
-            let hashed = if self.readers.are_waiting() {
+            let ends_chunk = write.at == self.blob.size || chunks.next_chunk(offset + 1) <= write.at;
+            let hashed = if ends_chunk && self.readers.are_waiting() {
                 Some(hashing.settle())
             } else if write.at - write.noted >= NOTE {
                 hashing.try_lock()
