@@ -9,6 +9,7 @@ mod full_disks;
 mod kills;
 mod losses;
 mod model;
+mod mounts;
 mod power_cut;
 mod rounds;
 mod scene;
@@ -18,6 +19,7 @@ mod task;
 
 use clap::Parser;
 use kills::Kills;
+use mounts::Mounts;
 use rounds::Rounds;
 use server::Server;
 use soak::Soak;
@@ -49,6 +51,8 @@ enum Run {
     },
     /// Commands whose disk, or that of their registry, is full at some moment
     FullDisks(Rounds),
+    /// Readers of mounted models, while requests have faults, and the process that serves the mount is killed
+    Mounts(Rounds),
     /// Several concurrent users of one registry and one store, with continuous garbage collection
     Soak(Soak),
     #[command(hide = true)]
@@ -89,6 +93,13 @@ fn sound(run: Run, modelpack: Option<PathBuf>) -> Result<bool, Box<dyn Error>> {
             let modelpack = modelpack()?;
             rounds.run("full-disks", |random, tally| full_disks::round(&modelpack, random, tally))
         }
+        Run::Mounts(rounds) => match Mounts::new(modelpack()?)? {
+            Some(mounts) => rounds.run("mounts", |random, tally| mounts.round(random, tally)),
+            None => {
+                eprintln!("NOT RUN: mounting needs root and /dev/fuse");
+                true
+            }
+        },
         Run::Soak(soak) => soak.run(&modelpack()?),
         Run::Serve(server) => server.run().map(|()| true)?,
     })

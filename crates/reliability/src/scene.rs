@@ -302,7 +302,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    fn start(cli: Cli) -> Self {
+    /// Starts one in the home of `cli`.
+    pub fn start(cli: Cli) -> Self {
         let (running, address) = serve(&cli, "127.0.0.1:0");
         Self { cli, running: Some(running), address }
     }
@@ -336,7 +337,7 @@ impl Registry {
     }
 
     /// Stops it as an administrator would.
-    fn end(&mut self) -> Result<(), Violation> {
+    pub fn end(&mut self) -> Result<(), Violation> {
         let output = self.stop(Signal::TERM)?;
         if output.code == 0 { Ok(()) } else { Err(shown(&["serve"], &output)) }
     }
