@@ -1,6 +1,6 @@
 //! The blobs of all mounted models: each arrives once, whoever reads it.
 
-use crate::ReadError;
+use crate::{ReadError, patience::Patience};
 use modelpack_spec::{Descriptor, Digest};
 use modelpack_store::{Cache, CacheBegin, CachedBlob};
 use modelpack_transfer::{
@@ -16,15 +16,13 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    runtime::Handle,
-    sync::watch,
-    task::AbortHandle,
-    time::{sleep, timeout},
-};
+use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time::sleep};
 
 /// How often it is looked whether another process has finished with a blob.
 const POLL: Duration = Duration::from_millis(50);
+
+/// What stands for how much of a blob has arrived before it begins to arrive. No blob is so large.
+const NOT_BEGUN: u64 = u64::MAX;
 
 /// What all mounts of a process share.
 pub(crate) struct Blobs {
@@ -46,6 +44,7 @@ pub(crate) struct Blob {
     /// Whether all bytes are to arrive, and not only those that somebody reads.
     wants_all: Arc<AtomicBool>,
     arriving: Mutex<Option<AbortHandle>>,
+    patience: Patience,
 }
 
 #[derive(Clone)]
@@ -93,11 +92,17 @@ impl Blobs {
 
 impl Blob {
     fn new(blobs: Arc<Blobs>, descriptor: Descriptor, state: State) -> Self {
-        Self { descriptor, blobs, state: Arc::new(watch::Sender::new(state)), wants_all: Arc::default(), arriving: Mutex::new(None) }
+        let (state, patience) = (Arc::new(watch::Sender::new(state)), Patience::new(blobs.patience));
+        Self { descriptor, blobs, state, wants_all: Arc::default(), arriving: Mutex::new(None), patience }
     }
 
     pub(crate) fn size(&self) -> u64 {
         self.descriptor.size
+    }
+
+    /// Whether readers see bytes that are not verified yet, and may be wrong.
+    pub(crate) fn shows_unverified(&self) -> bool {
+        self.blobs.unverified == Unverified::Visible
     }
 
     /// Its file, if all bytes are there.
@@ -139,15 +144,17 @@ impl Blob {
                 }
                 State::Opening => {
                     has_begun = true;
-                    let changed = timeout(self.blobs.patience, state.changed()).await;
-                    changed.map_err(|_| self.stalled())?.ok();
+                    tokio::select! {
+                        _ = state.changed() => {}
+                        () = self.patience.ends(|| NOT_BEGUN) => return Err(self.stalled()),
+                    }
                 }
                 State::Arriving(partial) => {
                     has_begun = true;
                     tokio::select! {
                         () = partial.readable(range.clone(), self.blobs.unverified) => return Ok(partial.file()),
                         _ = state.changed() => {}
-                        () = self.stalls(&partial) => return Err(self.stalled()),
+                        () = self.patience.ends(|| partial.present()) => return Err(self.stalled()),
                     }
                 }
             }
@@ -172,17 +179,8 @@ impl Blob {
         }
     }
 
-    /// Ends when nothing has arrived for some time.
-    async fn stalls(&self, partial: &Partial) {
-        let mut before = None;
-        while before != Some(partial.present()) {
-            before = Some(partial.present());
-            sleep(self.blobs.patience).await;
-        }
-    }
-
     fn stalled(&self) -> ReadError {
-        ReadError::Stalled { what: self.descriptor.display_name(), patience: self.blobs.patience }
+        ReadError::Stalled { what: self.descriptor.display_name(), patience: self.patience.time() }
     }
 
     /// Lets it arrive from `source`, unless it does or is there.
@@ -197,6 +195,7 @@ impl Blob {
         if !begins {
             return;
         }
+        self.patience.renew();
         let arrival = Arrival {
             descriptor: self.descriptor.clone(),
             blobs: self.blobs.clone(),

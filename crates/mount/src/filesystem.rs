@@ -5,6 +5,7 @@ use crate::{
     archives::UnpackedFile,
     blobs::Blob,
     buffers::Buffers,
+    patience::Patience,
     tree::{Node, Number, Tree},
 };
 use fuser::{
@@ -23,7 +24,7 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-use tokio::{runtime::Handle, sync::watch, time::sleep};
+use tokio::{runtime::Handle, sync::watch};
 
 /// Nothing of a model changes while it is mounted.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -68,7 +69,7 @@ pub(crate) struct Files {
     pub(crate) unpacking: watch::Sender<Unpacking>,
     /// Grows while something arrives or is unpacked.
     pub(crate) progress: Arc<Progress>,
-    pub(crate) patience: Duration,
+    pub(crate) patience: Patience,
 }
 
 /// What of the archives is not there yet.
@@ -94,7 +95,6 @@ impl Files {
     /// Waits until all files are known. Fails if they will not be, or if nothing moves for a while.
     async fn completed(&self) -> Result<(), Errno> {
         let mut unpacking = self.unpacking.subscribe();
-        let mut moved = self.progress.snapshot().moved;
         loop {
             let now = unpacking.borrow_and_update().clone();
             if now.has_failed {
@@ -105,12 +105,10 @@ impl Files {
             }
             tokio::select! {
                 _ = unpacking.changed() => {}
-                () = sleep(self.patience) => {
-                    let before = std::mem::replace(&mut moved, self.progress.snapshot().moved);
-                    if before == moved {
-                        tracing::error!("the files of an archive are not known, and nothing has arrived for {} s", self.patience.as_secs());
-                        return Err(Errno::EIO);
-                    }
+                () = self.patience.ends(|| self.progress.snapshot().moved) => {
+                    let seconds = self.patience.time().as_secs();
+                    tracing::error!("the files of an archive are not known, and nothing has arrived for {seconds} s");
+                    return Err(Errno::EIO);
                 }
             }
         }
@@ -343,8 +341,13 @@ impl Filesystem for ModelFilesystem {
         let open = Open { number, bytes, position: Mutex::new((0, 0)), ahead: AtomicU64::new(LEAST_AHEAD) };
         opens.handles.insert(handle, Arc::new(open));
         drop(opens);
+        // What the kernel keeps of a file that somebody sees before it is verified may be wrong.
+        let keeps = match &*file {
+            File::Layer { blob, .. } => !blob.shows_unverified(),
+            File::Unpacked(_) => true,
+        };
         match way {
-            Way::Asks => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            Way::Asks => reply.opened(FileHandle(handle), if keeps { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }),
             Way::Reads(id) => reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &id),
         }
     }

@@ -12,6 +12,7 @@ mod error;
 mod filesystem;
 mod mounts;
 mod order;
+mod patience;
 mod table;
 mod tree;
 

@@ -7,6 +7,7 @@ use crate::{
     device::connect,
     filesystem::{File, Files, ModelFilesystem, Unpacking},
     order::load_order,
+    patience::Patience,
     tree::Tree,
     unmount,
 };
@@ -121,7 +122,7 @@ impl Mounts {
             tree: RwLock::new(tree),
             unpacking: watch::Sender::new(Unpacking { waiting: archives.len(), has_failed: false }),
             progress: blobs.progress.clone(),
-            patience: blobs.patience,
+            patience: Patience::new(blobs.patience),
         });
         let owner = (geteuid().as_raw(), getegid().as_raw());
         let filesystem = ModelFilesystem::new(files.clone(), blobs.runtime.clone(), owner);
@@ -205,6 +206,7 @@ async fn unpack(blobs: Arc<Blobs>, blob: Arc<Blob>, model: Arc<Model>, number: u
                 files.unpacking.send_modify(|unpacking| unpacking.has_failed = true);
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
+                files.patience.renew();
                 files.unpacking.send_modify(|unpacking| unpacking.has_failed = false);
             }
         }

@@ -367,6 +367,28 @@ async fn if_they_may_be_seen_bytes_without_a_list_are_read_as_they_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_bytes_that_somebody_has_seen_are_not_kept_by_the_kernel() {
+    let large = content(20 << 20);
+    let Some(mut scene) = Scene::new(&[("w.bin", large.clone())]) else { return };
+    scene.unverified = Unverified::Visible;
+    scene.set(Mode::Lies);
+    let _mounted = scene.mount().await;
+    let path = scene.at("model/w.bin");
+    // As long as it is open, the kernel does not read it from the cache itself.
+    let _open = off_runtime(move || fs::File::open(path)).await.unwrap();
+    let seen = loop {
+        if let Ok(bytes) = scene.read_at("w.bin", 0, 1000).await {
+            break bytes;
+        }
+    };
+    assert!(seen != large[..1000]);
+    scene.set(Mode::Works);
+    // What has arrived is wrong until the end.
+    let becomes_right = async { while !scene.read("w.bin").await.is_ok_and(|bytes| bytes == large) {} };
+    tokio::time::timeout(Duration::from_secs(60), becomes_right).await.expect("the kernel asks again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mount_in_use_is_not_unmounted_unless_that_is_wanted() {
     let large = content(1 << 20);
     let Some(scene) = Scene::new(&[("w.bin", large.clone())]) else { return };
