@@ -45,11 +45,13 @@ pub(crate) struct Blob {
     state: Arc<watch::Sender<State>>,
     /// Whether all bytes are to arrive, and not only those that somebody reads.
     wants_all: Arc<AtomicBool>,
+    /// Whether wrong bytes have arrived once. From then on, nothing is seen of it that is not verified.
+    was_wrong: Arc<AtomicBool>,
     arriving: Mutex<Option<AbortHandle>>,
 }
 
 #[derive(Clone)]
-enum State {
+pub(crate) enum State {
     Absent,
     /// The cache makes room, or another process owns what is there.
     Opening,
@@ -93,7 +95,14 @@ impl Blobs {
 
 impl Blob {
     fn new(blobs: Arc<Blobs>, descriptor: Descriptor, state: State) -> Self {
-        Self { descriptor, blobs, state: Arc::new(watch::Sender::new(state)), wants_all: Arc::default(), arriving: Mutex::new(None) }
+        Self {
+            descriptor,
+            blobs,
+            state: Arc::new(watch::Sender::new(state)),
+            wants_all: Arc::default(),
+            was_wrong: Arc::default(),
+            arriving: Mutex::new(None),
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -119,7 +128,7 @@ impl Blob {
     pub(crate) fn readable_now(&self, range: Range<u64>) -> Option<FileRange> {
         match &*self.state.borrow() {
             State::Whole(whole) => Some(whole.file.clone()),
-            State::Arriving(partial) => partial.is_readable(range, self.blobs.unverified).then(|| partial.file()),
+            State::Arriving(partial) => partial.is_readable(range, self.unverified()).then(|| partial.file()),
             State::Absent | State::Opening | State::Failed(_) => None,
         }
     }
@@ -145,7 +154,7 @@ impl Blob {
                 State::Arriving(partial) => {
                     has_begun = true;
                     tokio::select! {
-                        () = partial.readable(range.clone(), self.blobs.unverified) => return Ok(partial.file()),
+                        () = partial.readable(range.clone(), self.unverified()) => return Ok(partial.file()),
                         _ = state.changed() => {}
                         () = self.stalls(&partial) => return Err(self.stalled()),
                     }
@@ -170,6 +179,24 @@ impl Blob {
             // This holds the sender.
             let _ = state.changed().await;
         }
+    }
+
+    /// Waits until it cannot be had, and was not the last time that this was called.
+    pub(crate) async fn failed(&self, last: &mut watch::Receiver<State>) {
+        // This holds the sender.
+        while last.changed().await.is_ok() {
+            if matches!(*last.borrow_and_update(), State::Failed(_)) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn states(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn unverified(&self) -> Unverified {
+        if self.was_wrong.load(SeqCst) { Unverified::Hidden } else { self.blobs.unverified }
     }
 
     /// Ends when nothing has arrived for some time.
@@ -203,6 +230,7 @@ impl Blob {
             source: source.clone(),
             state: self.state.clone(),
             wants_all: self.wants_all.clone(),
+            was_wrong: self.was_wrong.clone(),
         };
         let arriving = self.blobs.runtime.spawn(arrival.run());
         *self.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(arriving.abort_handle());
@@ -224,6 +252,7 @@ struct Arrival {
     source: Arc<dyn Source>,
     state: Arc<watch::Sender<State>>,
     wants_all: Arc<AtomicBool>,
+    was_wrong: Arc<AtomicBool>,
 }
 
 impl Arrival {
@@ -266,6 +295,7 @@ impl Arrival {
         };
         // Nobody reads what was discarded.
         committed.map(Whole::from).map_err(|error| {
+            self.was_wrong.fetch_or(matches!(error, Error::WrongDigest { .. }), SeqCst);
             self.state.send_replace(State::Opening);
             (error, resumed)
         })

@@ -7,10 +7,10 @@ use crate::{
     device::connect,
     filesystem::{File, Files, ModelFilesystem, Unpacking},
     order::load_order,
-    tree::Tree,
+    tree::{Number, Tree},
     unmount,
 };
-use fuser::{Config, Session, SessionACL};
+use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use modelpack_spec::{Artifact, Content, Digest, Layer};
 use modelpack_store::Cache;
 use modelpack_transfer::{Connections, Progress, Source, Unverified, blocking};
@@ -137,6 +137,14 @@ impl Mounts {
             session.inspect_err(|_| drop(unmount(&at, Unmount::WhenIdle)))
         });
         let session = session.await.map_err(failed("mount a model there"))?;
+        let mut tasks = JoinSet::new();
+        if blobs.unverified == Unverified::Visible {
+            for (number, file) in files.tree().files() {
+                if let File::Layer { blob, .. } = &**file {
+                    tasks.spawn(forget_wrong_bytes(blob.clone(), number, session.notifier()));
+                }
+            }
+        }
         let (end, ended) = watch::channel(false);
         let run = move || {
             if let Err(error) = session.run() {
@@ -148,7 +156,6 @@ impl Mounts {
         read_ahead(directory);
         let order = load_order(&model.artifact);
         let model = Arc::new(model);
-        let mut tasks = JoinSet::new();
         for number in archives {
             let Some(blob) = layers[number].clone() else { continue };
             tasks.spawn(unpack(blobs.clone(), blob, model.clone(), number, files.clone()));
@@ -181,6 +188,17 @@ fn read_ahead(directory: &Path) {
     let Ok(found) = stat(directory) else { return };
     let (major, minor) = (rustix::fs::major(found.st_dev), rustix::fs::minor(found.st_dev));
     let _ = fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KIB.to_string());
+}
+
+/// Lets the kernel forget the bytes of a file that readers may have seen before it turned out that they are wrong.
+async fn forget_wrong_bytes(blob: Arc<Blob>, number: Number, notifier: Notifier) {
+    let (mut states, notifier) = (blob.states(), Arc::new(notifier));
+    loop {
+        blob.failed(&mut states).await;
+        let notifier = notifier.clone();
+        // The kernel may not know the file. Waits for reads that are under way.
+        let _ = blocking(move || notifier.inval_inode(INodeNo(number), 0, 0)).await;
+    }
 }
 
 /// Adds the files of an archive to the tree.

@@ -34,8 +34,10 @@ enum Mode {
     Stalls,
     /// It answers that there is no such blob.
     IsGone,
-    /// One byte of each answer is wrong.
+    /// The first byte of each answer is wrong.
     Lies,
+    /// The same, and the rest comes when something else is done.
+    LiesAndStalls,
 }
 
 /// A registry in memory.
@@ -67,7 +69,7 @@ impl Source for Registry {
         }
         self.asked.lock().unwrap().push((blob.digest.clone(), range.clone()));
         let mut bytes = self.blobs[&blob.digest].slice(range.start as usize..range.end as usize);
-        if mode == Mode::Lies {
+        if matches!(mode, Mode::Lies | Mode::LiesAndStalls) {
             let mut wrong = bytes.to_vec();
             wrong[0] ^= 1;
             bytes = wrong.into();
@@ -77,6 +79,9 @@ impl Source for Registry {
         let pieces = stream::iter(pieces).then(move |(at, piece)| {
             let mut changed = changed.clone();
             async move {
+                if mode == Mode::LiesAndStalls && at >= 1 << 20 {
+                    let _ = changed.wait_for(|mode| *mode != Mode::LiesAndStalls).await;
+                }
                 if mode == Mode::Stalls && at >= 1 << 20 {
                     let _ = changed.wait_for(|mode| *mode == Mode::IsGone).await;
                     return Err(Error::not_found("the rest"));
@@ -384,4 +389,21 @@ async fn a_mount_in_use_is_not_unmounted_unless_that_is_wanted() {
     })
     .await;
     mounted.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_bytes_that_somebody_has_seen_are_forgotten() {
+    let large = content(20 << 20);
+    let Some(mut scene) = Scene::new(&[("w.bin", large.clone())]) else { return };
+    scene.unverified = Unverified::Visible;
+    scene.set(Mode::LiesAndStalls);
+    let _mounted = scene.mount().await;
+    assert!(scene.read_at("w.bin", 0, 1000).await.unwrap() != large[..1000]);
+    scene.set(Mode::Lies);
+    // At the end, the digest is wrong. From then on nothing is seen that is not verified.
+    while scene.read("w.bin").await.is_ok() {}
+    assert!(is_eio(scene.read_at("w.bin", 0, 1000).await));
+    scene.set(Mode::Works);
+    while scene.read("w.bin").await.is_err() {}
+    assert!(scene.read("w.bin").await.unwrap() == large);
 }
