@@ -1,7 +1,7 @@
 //! The blobs of all mounted models: each arrives once, whoever reads it.
 
 use crate::ReadError;
-use modelpack_spec::{Descriptor, Digest};
+use modelpack_spec::{Descriptor, Digest, HashStates};
 use modelpack_store::{Cache, CacheBegin, CachedBlob};
 use modelpack_transfer::{
     Attempt, Connections, Error, FileRange, Partial, Progress, RangedUpload, Result, Source, Unverified, blocking, fetch,
@@ -25,6 +25,9 @@ use tokio::{
 
 /// How often it is looked whether another process has finished with a blob.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How many bytes of a large file are fetched before those of others: the headers of most formats are shorter.
+const HEADER: u64 = 1 << 20;
 
 /// What all mounts of a process share.
 pub(crate) struct Blobs {
@@ -107,6 +110,17 @@ impl Blob {
 
     pub(crate) fn size(&self) -> u64 {
         self.descriptor.size
+    }
+
+    /// Whether it can be read in part: its layer names a list of hash states.
+    pub(crate) fn has_list(&self) -> bool {
+        HashStates::named_by(&self.descriptor).is_some()
+    }
+
+    /// Lets its first bytes arrive, which engines read of all files before the rest of one.
+    pub(crate) async fn read_header(&self, source: &Arc<dyn Source>) {
+        // Whoever reads them learns why they cannot be had.
+        let _ = self.readable(source, 0..HEADER.min(self.size())).await;
     }
 
     /// Its file, if all bytes are there.

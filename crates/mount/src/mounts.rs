@@ -11,6 +11,7 @@ use crate::{
     unmount,
 };
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use futures_util::{StreamExt, stream};
 use modelpack_spec::{Artifact, Content, Digest, Layer};
 use modelpack_store::Cache;
 use modelpack_transfer::{Connections, Progress, Source, Unverified, blocking};
@@ -229,21 +230,24 @@ async fn unpack(blobs: Arc<Blobs>, blob: Arc<Blob>, model: Arc<Model>, number: u
     }
 }
 
-/// Lets all blobs arrive in this order. Those that cannot be had are tried again.
+/// Lets all blobs arrive in this order: first small ones, then the beginnings of those that can be read in part, then all.
 async fn fetch_all(blobs: Vec<Arc<Blob>>, model: Arc<Model>) {
-    use futures_util::StreamExt;
-    let each = futures_util::stream::iter(blobs).for_each_concurrent(AHEAD_AT_ONCE, |blob| {
-        let model = model.clone();
-        async move {
-            let mut pause = PAUSE;
-            while blob.arrived(&model.source).await.is_err() {
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
-    });
-    each.await;
+    let large = blobs.iter().position(|blob| blob.has_list()).unwrap_or(blobs.len());
+    let (first, others) = blobs.split_at(large);
+    stream::iter(first).for_each_concurrent(AHEAD_AT_ONCE, |blob| fetch_whole(blob, &model)).await;
+    let with_headers = others.iter().filter(|blob| blob.has_list());
+    stream::iter(with_headers).for_each_concurrent(AHEAD_AT_ONCE, |blob| blob.read_header(&model.source)).await;
+    stream::iter(others).for_each_concurrent(AHEAD_AT_ONCE, |blob| fetch_whole(blob, &model)).await;
     tracing::info!("{} is complete", model.name);
+}
+
+/// Lets a blob arrive. If it cannot be had, it is tried again.
+async fn fetch_whole(blob: &Blob, model: &Model) {
+    let mut pause = PAUSE;
+    while blob.arrived(&model.source).await.is_err() {
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 impl Mounted {

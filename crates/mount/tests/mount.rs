@@ -407,3 +407,24 @@ async fn wrong_bytes_that_somebody_has_seen_are_forgotten() {
     while scene.read("w.bin").await.is_err() {}
     assert!(scene.read("w.bin").await.unwrap() == large);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_files_and_then_the_headers_of_all_large_ones_arrive_first() {
+    let files = [("1.bin", content(70 << 20)), ("2.bin", content((70 << 20) + 1)), ("config.json", Bytes::from_static(b"{}"))];
+    let Some(scene) = Scene::new(&files) else { return };
+    let scene = scene.with_lists();
+    let mounts = scene.mounts();
+    let _mounted = scene.mount_with(&mounts, "model").await;
+    while scene.registry.asked() < 140 << 20 {
+        tokio::task::yield_now().await;
+    }
+    let layers: Vec<Digest> = scene.artifact.layers.iter().map(|layer| layer.descriptor.digest.clone()).collect();
+    let asked = scene.registry.asked.lock().unwrap().clone();
+    let of_layers: Vec<_> =
+        asked.iter().filter_map(|(digest, range)| Some((layers.iter().position(|layer| layer == digest)?, range))).collect();
+    assert_eq!(of_layers[0], (2, &(0..2)));
+    let mut headers = [of_layers[1].0, of_layers[2].0];
+    headers.sort_unstable();
+    assert_eq!(headers, [0, 1], "{of_layers:?}");
+    assert!(of_layers[1..3].iter().all(|(_, range)| **range == (0..1 << 20)), "{of_layers:?}");
+}
