@@ -1,7 +1,7 @@
 //! The blobs of all mounted models: each arrives once, whoever reads it.
 
 use crate::{ReadError, patience::Patience};
-use modelpack_spec::{Descriptor, Digest};
+use modelpack_spec::{Descriptor, Digest, HashStates};
 use modelpack_store::{Cache, CacheBegin, CachedBlob};
 use modelpack_transfer::{
     Attempt, Connections, Error, FileRange, Partial, Progress, RangedUpload, Result, Source, Unverified, blocking, fetch,
@@ -24,6 +24,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// What stands for how much of a blob has arrived before it begins to arrive. No blob is so large.
 const NOT_BEGUN: u64 = u64::MAX;
 
+/// How many bytes of a large file are fetched before those of others: the headers of most formats are shorter.
+const HEADER: u64 = 1 << 20;
+
 /// What all mounts of a process share.
 pub(crate) struct Blobs {
     pub(crate) cache: Cache,
@@ -43,12 +46,14 @@ pub(crate) struct Blob {
     state: Arc<watch::Sender<State>>,
     /// Whether all bytes are to arrive, and not only those that somebody reads.
     wants_all: Arc<AtomicBool>,
+    /// Whether wrong bytes have arrived once. From then on, nothing is seen of it that is not verified.
+    was_wrong: Arc<AtomicBool>,
     arriving: Mutex<Option<AbortHandle>>,
     patience: Patience,
 }
 
 #[derive(Clone)]
-enum State {
+pub(crate) enum State {
     Absent,
     /// The cache makes room, or another process owns what is there.
     Opening,
@@ -92,17 +97,30 @@ impl Blobs {
 
 impl Blob {
     fn new(blobs: Arc<Blobs>, descriptor: Descriptor, state: State) -> Self {
-        let (state, patience) = (Arc::new(watch::Sender::new(state)), Patience::new(blobs.patience));
-        Self { descriptor, blobs, state, wants_all: Arc::default(), arriving: Mutex::new(None), patience }
+        Self {
+            state: Arc::new(watch::Sender::new(state)),
+            wants_all: Arc::default(),
+            was_wrong: Arc::default(),
+            arriving: Mutex::new(None),
+            patience: Patience::new(blobs.patience),
+            descriptor,
+            blobs,
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
         self.descriptor.size
     }
 
-    /// Whether readers see bytes that are not verified yet, and may be wrong.
-    pub(crate) fn shows_unverified(&self) -> bool {
-        self.blobs.unverified == Unverified::Visible
+    /// Whether it can be read in part: its layer names a list of hash states.
+    pub(crate) fn has_list(&self) -> bool {
+        HashStates::named_by(&self.descriptor).is_some()
+    }
+
+    /// Lets its first bytes arrive, which engines read of all files before the rest of one.
+    pub(crate) async fn read_header(&self, source: &Arc<dyn Source>) {
+        // Whoever reads them learns why they cannot be had.
+        let _ = self.readable(source, 0..HEADER.min(self.size())).await;
     }
 
     /// Its file, if all bytes are there.
@@ -124,7 +142,7 @@ impl Blob {
     pub(crate) fn readable_now(&self, range: Range<u64>) -> Option<FileRange> {
         match &*self.state.borrow() {
             State::Whole(whole) => Some(whole.file.clone()),
-            State::Arriving(partial) => partial.is_readable(range, self.blobs.unverified).then(|| partial.file()),
+            State::Arriving(partial) => partial.is_readable(range, self.unverified()).then(|| partial.file()),
             State::Absent | State::Opening | State::Failed(_) => None,
         }
     }
@@ -152,7 +170,7 @@ impl Blob {
                 State::Arriving(partial) => {
                     has_begun = true;
                     tokio::select! {
-                        () = partial.readable(range.clone(), self.blobs.unverified) => return Ok(partial.file()),
+                        () = partial.readable(range.clone(), self.unverified()) => return Ok(partial.file()),
                         _ = state.changed() => {}
                         () = self.patience.ends(|| partial.present()) => return Err(self.stalled()),
                     }
@@ -179,6 +197,24 @@ impl Blob {
         }
     }
 
+    /// Waits until it cannot be had, and was not the last time that this was called.
+    pub(crate) async fn failed(&self, last: &mut watch::Receiver<State>) {
+        // This holds the sender.
+        while last.changed().await.is_ok() {
+            if matches!(*last.borrow_and_update(), State::Failed(_)) {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn states(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn unverified(&self) -> Unverified {
+        if self.was_wrong.load(SeqCst) { Unverified::Hidden } else { self.blobs.unverified }
+    }
+
     fn stalled(&self) -> ReadError {
         ReadError::Stalled { what: self.descriptor.display_name(), patience: self.patience.time() }
     }
@@ -202,6 +238,7 @@ impl Blob {
             source: source.clone(),
             state: self.state.clone(),
             wants_all: self.wants_all.clone(),
+            was_wrong: self.was_wrong.clone(),
         };
         let arriving = self.blobs.runtime.spawn(arrival.run());
         *self.arriving.lock().unwrap_or_else(PoisonError::into_inner) = Some(arriving.abort_handle());
@@ -223,6 +260,7 @@ struct Arrival {
     source: Arc<dyn Source>,
     state: Arc<watch::Sender<State>>,
     wants_all: Arc<AtomicBool>,
+    was_wrong: Arc<AtomicBool>,
 }
 
 impl Arrival {
@@ -265,6 +303,7 @@ impl Arrival {
         };
         // Nobody reads what was discarded.
         committed.map(Whole::from).map_err(|error| {
+            self.was_wrong.fetch_or(matches!(error, Error::WrongDigest { .. }), SeqCst);
             self.state.send_replace(State::Opening);
             (error, resumed)
         })

@@ -341,13 +341,8 @@ impl Filesystem for ModelFilesystem {
         let open = Open { number, bytes, position: Mutex::new((0, 0)), ahead: AtomicU64::new(LEAST_AHEAD) };
         opens.handles.insert(handle, Arc::new(open));
         drop(opens);
-        // What the kernel keeps of a file that somebody sees before it is verified may be wrong.
-        let keeps = match &*file {
-            File::Layer { blob, .. } => !blob.shows_unverified(),
-            File::Unpacked(_) => true,
-        };
         match way {
-            Way::Asks => reply.opened(FileHandle(handle), if keeps { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }),
+            Way::Asks => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
             Way::Reads(id) => reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &id),
         }
     }

@@ -8,10 +8,11 @@ use crate::{
     filesystem::{File, Files, ModelFilesystem, Unpacking},
     order::load_order,
     patience::Patience,
-    tree::Tree,
+    tree::{Number, Tree},
     unmount,
 };
-use fuser::{Config, Session, SessionACL};
+use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use futures_util::{StreamExt, stream};
 use modelpack_spec::{Artifact, Content, Digest, Layer};
 use modelpack_store::Cache;
 use modelpack_transfer::{Connections, Progress, Source, Unverified, blocking};
@@ -138,6 +139,14 @@ impl Mounts {
             session.inspect_err(|_| drop(unmount(&at, Unmount::WhenIdle)))
         });
         let session = session.await.map_err(failed("mount a model there"))?;
+        let mut tasks = JoinSet::new();
+        if blobs.unverified == Unverified::Visible {
+            for (number, file) in files.tree().files() {
+                if let File::Layer { blob, .. } = &**file {
+                    tasks.spawn(forget_wrong_bytes(blob.clone(), number, session.notifier()));
+                }
+            }
+        }
         let (end, ended) = watch::channel(false);
         let run = move || {
             if let Err(error) = session.run() {
@@ -149,7 +158,6 @@ impl Mounts {
         read_ahead(directory);
         let order = load_order(&model.artifact);
         let model = Arc::new(model);
-        let mut tasks = JoinSet::new();
         for number in archives {
             let Some(blob) = layers[number].clone() else { continue };
             tasks.spawn(unpack(blobs.clone(), blob, model.clone(), number, files.clone()));
@@ -184,6 +192,17 @@ fn read_ahead(directory: &Path) {
     let _ = fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD_KIB.to_string());
 }
 
+/// Lets the kernel forget the bytes of a file that readers may have seen before it turned out that they are wrong.
+async fn forget_wrong_bytes(blob: Arc<Blob>, number: Number, notifier: Notifier) {
+    let (mut states, notifier) = (blob.states(), Arc::new(notifier));
+    loop {
+        blob.failed(&mut states).await;
+        let notifier = notifier.clone();
+        // The kernel may not know the file. Waits for reads that are under way.
+        let _ = blocking(move || notifier.inval_inode(INodeNo(number), 0, 0)).await;
+    }
+}
+
 /// Adds the files of an archive to the tree.
 async fn unpack(blobs: Arc<Blobs>, blob: Arc<Blob>, model: Arc<Model>, number: usize, files: Arc<Files>) {
     let mut pause = PAUSE;
@@ -213,21 +232,24 @@ async fn unpack(blobs: Arc<Blobs>, blob: Arc<Blob>, model: Arc<Model>, number: u
     }
 }
 
-/// Lets all blobs arrive in this order. Those that cannot be had are tried again.
+/// Lets all blobs arrive in this order: first small ones, then the beginnings of those that can be read in part, then all.
 async fn fetch_all(blobs: Vec<Arc<Blob>>, model: Arc<Model>) {
-    use futures_util::StreamExt;
-    let each = futures_util::stream::iter(blobs).for_each_concurrent(AHEAD_AT_ONCE, |blob| {
-        let model = model.clone();
-        async move {
-            let mut pause = PAUSE;
-            while blob.arrived(&model.source).await.is_err() {
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
-    });
-    each.await;
+    let large = blobs.iter().position(|blob| blob.has_list()).unwrap_or(blobs.len());
+    let (first, others) = blobs.split_at(large);
+    stream::iter(first).for_each_concurrent(AHEAD_AT_ONCE, |blob| fetch_whole(blob, &model)).await;
+    let with_headers = others.iter().filter(|blob| blob.has_list());
+    stream::iter(with_headers).for_each_concurrent(AHEAD_AT_ONCE, |blob| blob.read_header(&model.source)).await;
+    stream::iter(others).for_each_concurrent(AHEAD_AT_ONCE, |blob| fetch_whole(blob, &model)).await;
     tracing::info!("{} is complete", model.name);
+}
+
+/// Lets a blob arrive. If it cannot be had, it is tried again.
+async fn fetch_whole(blob: &Blob, model: &Model) {
+    let mut pause = PAUSE;
+    while blob.arrived(&model.source).await.is_err() {
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 impl Mounted {

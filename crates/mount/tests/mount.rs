@@ -34,8 +34,10 @@ enum Mode {
     Stalls,
     /// It answers that there is no such blob.
     IsGone,
-    /// One byte of each answer is wrong.
+    /// The first byte of each answer is wrong.
     Lies,
+    /// The same, and the rest comes when something else is done.
+    LiesAndStalls,
 }
 
 /// A registry in memory.
@@ -67,7 +69,7 @@ impl Source for Registry {
         }
         self.asked.lock().unwrap().push((blob.digest.clone(), range.clone()));
         let mut bytes = self.blobs[&blob.digest].slice(range.start as usize..range.end as usize);
-        if mode == Mode::Lies {
+        if matches!(mode, Mode::Lies | Mode::LiesAndStalls) {
             let mut wrong = bytes.to_vec();
             wrong[0] ^= 1;
             bytes = wrong.into();
@@ -77,6 +79,9 @@ impl Source for Registry {
         let pieces = stream::iter(pieces).then(move |(at, piece)| {
             let mut changed = changed.clone();
             async move {
+                if mode == Mode::LiesAndStalls && at >= 1 << 20 {
+                    let _ = changed.wait_for(|mode| *mode != Mode::LiesAndStalls).await;
+                }
                 if mode == Mode::Stalls && at >= 1 << 20 {
                     let _ = changed.wait_for(|mode| *mode == Mode::IsGone).await;
                     return Err(Error::not_found("the rest"));
@@ -367,28 +372,6 @@ async fn if_they_may_be_seen_bytes_without_a_list_are_read_as_they_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_bytes_that_somebody_has_seen_are_not_kept_by_the_kernel() {
-    let large = content(20 << 20);
-    let Some(mut scene) = Scene::new(&[("w.bin", large.clone())]) else { return };
-    scene.unverified = Unverified::Visible;
-    scene.set(Mode::Lies);
-    let _mounted = scene.mount().await;
-    let path = scene.at("model/w.bin");
-    // As long as it is open, the kernel does not read it from the cache itself.
-    let _open = off_runtime(move || fs::File::open(path)).await.unwrap();
-    let seen = loop {
-        if let Ok(bytes) = scene.read_at("w.bin", 0, 1000).await {
-            break bytes;
-        }
-    };
-    assert!(seen != large[..1000]);
-    scene.set(Mode::Works);
-    // What has arrived is wrong until the end.
-    let becomes_right = async { while !scene.read("w.bin").await.is_ok_and(|bytes| bytes == large) {} };
-    tokio::time::timeout(Duration::from_secs(60), becomes_right).await.expect("the kernel asks again");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mount_in_use_is_not_unmounted_unless_that_is_wanted() {
     let large = content(1 << 20);
     let Some(scene) = Scene::new(&[("w.bin", large.clone())]) else { return };
@@ -406,4 +389,42 @@ async fn a_mount_in_use_is_not_unmounted_unless_that_is_wanted() {
     })
     .await;
     mounted.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_bytes_that_somebody_has_seen_are_forgotten() {
+    let large = content(20 << 20);
+    let Some(mut scene) = Scene::new(&[("w.bin", large.clone())]) else { return };
+    scene.unverified = Unverified::Visible;
+    scene.set(Mode::LiesAndStalls);
+    let _mounted = scene.mount().await;
+    assert!(scene.read_at("w.bin", 0, 1000).await.unwrap() != large[..1000]);
+    scene.set(Mode::Lies);
+    // At the end, the digest is wrong. From then on nothing is seen that is not verified.
+    while scene.read("w.bin").await.is_ok() {}
+    assert!(is_eio(scene.read_at("w.bin", 0, 1000).await));
+    scene.set(Mode::Works);
+    while scene.read("w.bin").await.is_err() {}
+    assert!(scene.read("w.bin").await.unwrap() == large);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_files_and_then_the_headers_of_all_large_ones_arrive_first() {
+    let files = [("1.bin", content(70 << 20)), ("2.bin", content((70 << 20) + 1)), ("config.json", Bytes::from_static(b"{}"))];
+    let Some(scene) = Scene::new(&files) else { return };
+    let scene = scene.with_lists();
+    let mounts = scene.mounts();
+    let _mounted = scene.mount_with(&mounts, "model").await;
+    while scene.registry.asked() < 140 << 20 {
+        tokio::task::yield_now().await;
+    }
+    let layers: Vec<Digest> = scene.artifact.layers.iter().map(|layer| layer.descriptor.digest.clone()).collect();
+    let asked = scene.registry.asked.lock().unwrap().clone();
+    let of_layers: Vec<_> =
+        asked.iter().filter_map(|(digest, range)| Some((layers.iter().position(|layer| layer == digest)?, range))).collect();
+    assert_eq!(of_layers[0], (2, &(0..2)));
+    let mut headers = [of_layers[1].0, of_layers[2].0];
+    headers.sort_unstable();
+    assert_eq!(headers, [0, 1], "{of_layers:?}");
+    assert!(of_layers[1..3].iter().all(|(_, range)| **range == (0..1 << 20)), "{of_layers:?}");
 }
