@@ -112,9 +112,9 @@ impl Blob {
         self.descriptor.size
     }
 
-    /// Whether it can be read in part: its layer names a list of hash states.
+    /// Whether it can be read in part: it is large, and its layer names a list of hash states.
     pub(crate) fn has_list(&self) -> bool {
-        HashStates::named_by(&self.descriptor).is_some()
+        self.size() >= HashStates::LEAST_SIZE && HashStates::named_by(&self.descriptor).is_some()
     }
 
     /// Lets its first bytes arrive, which engines read of all files before the rest of one.
