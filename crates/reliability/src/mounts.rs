@@ -170,6 +170,7 @@ fn live(life: &Life, user: &Cli, limit: Option<&str>, place: &mut Place, random:
     Ok(())
 }
 
+/// Lets readers read what is mounted, and ends all of these processes.
 fn serve(life: &Life, servings: &mut [Serving], place: &mut Place, random: &mut Random, tally: &mut Tally) -> Result<(), Violation> {
     let start = |serving: &Serving| Readers::start(&serving.directory, life.original, life.eventual, life.readers, random);
     let mut readers: Vec<_> = servings.iter().map(start).collect();
