@@ -1,5 +1,5 @@
 //! The log on stderr, with the events of the libraries. Without `--verbose` and `MODELPACK_LOG`
-//! there is no log.
+//! there is no log, except for errors that a command cannot report in another way.
 
 use crate::{
     failure::{Failure, Kind},
@@ -21,13 +21,14 @@ const OURS: &str = "modelpack";
 const VARIABLE: &str = "MODELPACK_LOG";
 
 /// Starts the log. `verbose` is the number of `--verbose` flags. If it is zero, `filter` is the
-/// value of `MODELPACK_LOG`, if set.
+/// value of `MODELPACK_LOG`, if set. Without both, `otherwise` is logged.
 ///
 /// Fails if the filter is not valid.
-pub fn start(verbose: u8, filter: Option<&str>, output: Output) -> Result<(), Failure> {
+pub fn start(verbose: u8, filter: Option<&str>, otherwise: LevelFilter, output: Output) -> Result<(), Failure> {
     let level = |level: LevelFilter| Targets::new().with_target(OURS, level);
     let targets = match (verbose, filter) {
-        (0, None) => return Ok(()),
+        (0, None) if otherwise == LevelFilter::OFF => return Ok(()),
+        (0, None) => level(otherwise),
         (0, Some(filter)) => parse(filter)?,
         (1, _) => level(LevelFilter::INFO),
         (_, _) => level(LevelFilter::DEBUG),

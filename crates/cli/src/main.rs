@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command, globals: args::Globals, output: Output) -> Result<(), Failure> {
     let settings = Settings::read(globals.store, |name| std::env::var_os(name));
-    log::start(globals.verbose, settings.log.as_deref(), output.clone())?;
+    log::start(globals.verbose, settings.log.as_deref(), command.log_level(), output.clone())?;
     let cannot_start = |e: std::io::Error| Failure::new(failure::Kind::Other, format!("cannot start: {e}"));
     let interrupt = Interrupt::listen().map_err(cannot_start)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_start)?;

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 /// Reads that nothing arrives for fail so soon.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// What a registry does.
 #[derive(Clone, Copy, Debug, PartialEq)]

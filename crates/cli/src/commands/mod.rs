@@ -37,6 +37,7 @@ mod verify;
 pub mod version;
 
 use crate::{context::Context, failure::Failure};
+use tracing::level_filters::LevelFilter;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -83,6 +84,16 @@ impl Command {
             #[cfg(feature = "mount")]
             Self::Mount(_) => true,
             _ => matches!(self, Self::Serve(_)),
+        }
+    }
+
+    /// What is logged if nothing else is said.
+    pub fn log_level(&self) -> LevelFilter {
+        match self {
+            // Whoever reads from a mount learns only that something is wrong.
+            #[cfg(feature = "mount")]
+            Self::Mount(_) => LevelFilter::ERROR,
+            _ => LevelFilter::OFF,
         }
     }
 

@@ -87,6 +87,7 @@ impl Partial {
         let is_new = stored.inspect_err(|_| write.chunks = None)?;
         write.at += piece.len() as u64;
         let Some(chunks) = self.chunks() else {
+            // Also those who waited for chunks, if the list was refuted.
             self.readers.wake();
             return self.hash(is_new.then_some((offset, piece)), CATCH_UP);
         };

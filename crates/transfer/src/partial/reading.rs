@@ -76,6 +76,11 @@ impl Partial {
         }
     }
 
+    /// Whether readers see nothing before all bytes are here: there is no list of hash states, or some bytes did not agree with it.
+    fn is_readable_as_a_whole(&self, unverified: Unverified) -> bool {
+        self.chunks().is_none() && unverified == Unverified::Hidden
+    }
+
     /// Waits until [these bytes](Self::is_readable) may be read. They are fetched before others.
     pub async fn readable(&self, range: Range<u64>, unverified: Unverified) {
         struct Waiting<'a>(&'a Readers);
@@ -94,6 +99,9 @@ impl Partial {
             arrived.as_mut().enable();
             if self.is_readable(range.clone(), unverified) {
                 return;
+            }
+            if self.is_readable_as_a_whole(unverified) {
+                self.demand().want_all();
             }
             arrived.await;
         }

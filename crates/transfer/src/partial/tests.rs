@@ -544,3 +544,35 @@ fn wrong_bytes_are_not_readable_by_a_list_that_says_so() {
     partial.write_blocking(0, &wrong).unwrap();
     assert!(!partial.is_readable(1 << 20..2 << 20, Unverified::Hidden));
 }
+
+#[tokio::test]
+async fn a_reader_who_sees_nothing_before_the_end_wants_all_bytes() {
+    let scene = Scene::new(64 << 20);
+    let with_list = Arc::new(scene.begin());
+    with_list.verify_by(list_of(&scene.content));
+    let reader = |partial: &Arc<Partial>, unverified| {
+        let partial = partial.clone();
+        tokio::spawn(async move { partial.readable(0..1000, unverified).await })
+    };
+    let waiting = reader(&with_list, Unverified::Hidden);
+    tokio::task::yield_now().await;
+    assert!(!with_list.demand().wants_all(), "a chunk is enough");
+    let wrong = bytes::Bytes::from(vec![9; 2 << 20]);
+    with_list.clone().write(0, Body::from_bytes(wrong)).await.unwrap();
+    while !with_list.demand().wants_all() {
+        tokio::task::yield_now().await;
+    }
+    waiting.abort();
+
+    let other = Scene::new(1000);
+    let without_list = Arc::new(other.begin());
+    let visible = reader(&without_list, Unverified::Visible);
+    tokio::task::yield_now().await;
+    assert!(!without_list.demand().wants_all());
+    let hidden = reader(&without_list, Unverified::Hidden);
+    while !without_list.demand().wants_all() {
+        tokio::task::yield_now().await;
+    }
+    visible.abort();
+    hidden.abort();
+}
