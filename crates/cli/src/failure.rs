@@ -82,22 +82,26 @@ impl Ending {
     }
 }
 
+/// All kinds, in the order of their exit codes.
+#[cfg(any(test, feature = "mount"))]
+const KINDS: [Kind; 11] = [
+    Kind::Other,
+    Kind::Usage,
+    Kind::NotFound,
+    Kind::Unauthorized,
+    Kind::Verification,
+    Kind::Io,
+    Kind::Network,
+    Kind::Conflict,
+    Kind::Input,
+    Kind::Unsafe,
+    Kind::NotWhole,
+];
+
 impl Ending {
     /// The kind of a failure of another process of this program.
     #[cfg(feature = "mount")]
     pub fn kind_of(exit_code: i32) -> Kind {
-        const KINDS: [Kind; 10] = [
-            Kind::Usage,
-            Kind::NotFound,
-            Kind::Unauthorized,
-            Kind::Verification,
-            Kind::Io,
-            Kind::Network,
-            Kind::Conflict,
-            Kind::Input,
-            Kind::Unsafe,
-            Kind::NotWhole,
-        ];
         KINDS.into_iter().find(|kind| i32::from(Self::Failed(*kind).exit_code()) == exit_code).unwrap_or(Kind::Other)
     }
 }
@@ -358,20 +362,7 @@ mod tests {
 
     #[test]
     fn a_kind_has_a_code_of_its_own() {
-        let kinds = [
-            Kind::Other,
-            Kind::Usage,
-            Kind::NotFound,
-            Kind::Unauthorized,
-            Kind::Verification,
-            Kind::Io,
-            Kind::Network,
-            Kind::Conflict,
-            Kind::Input,
-            Kind::Unsafe,
-            Kind::NotWhole,
-        ];
-        assert_eq!(kinds.map(|kind| Ending::from(kind).exit_code()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(KINDS.map(|kind| Ending::from(kind).exit_code()), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     }
 
     #[test]

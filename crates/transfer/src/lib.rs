@@ -46,7 +46,7 @@ pub use memory::MemoryStore;
 pub use notice::{Notice, Notices};
 pub use overlay::Overlay;
 pub use partial::{Leftover, Mark, Partial, PartialDirectory, Unverified, UploadSession, wait_for_owner};
-pub use produced::Producer;
+pub use produced::{PieceWriter, Producer};
 pub use progress::{PartSnapshot, Progress, Snapshot, Wait, Waiting};
 pub use ranges::Ranges;
 pub use rate::{InvalidRate, Rate, RateLimit};

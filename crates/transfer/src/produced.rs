@@ -43,7 +43,7 @@ enum State {
 fn start(producer: Arc<Producer>) -> State {
     let (sender, pieces) = mpsc::channel(WAITING);
     let worker = tokio::task::spawn_blocking(move || {
-        let mut writer = Pieces { sender, piece: Vec::with_capacity(CHUNK) };
+        let mut writer = PieceWriter::new(sender);
         producer(&mut writer)?;
         // If the consumer has stopped, nobody needs the last piece.
         let _ = writer.flush();
@@ -52,13 +52,21 @@ fn start(producer: Arc<Producer>) -> State {
     State::Running(pieces, worker)
 }
 
-/// Sends what is written in pieces of [`CHUNK`] bytes.
-struct Pieces {
+/// Sends what is written in pieces of [`CHUNK`] bytes. Writing blocks while nobody receives them, and fails with
+/// [`ErrorKind::BrokenPipe`] if nobody will. The last piece is sent by `flush`.
+pub struct PieceWriter {
     sender: mpsc::Sender<Bytes>,
     piece: Vec<u8>,
 }
 
-impl Write for Pieces {
+impl PieceWriter {
+    /// Sends to this channel.
+    pub fn new(sender: mpsc::Sender<Bytes>) -> Self {
+        Self { sender, piece: Vec::with_capacity(CHUNK) }
+    }
+}
+
+impl Write for PieceWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.piece.len() == CHUNK {
             self.flush()?;

@@ -18,10 +18,9 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use modelpack_spec::{Descriptor, Encoding, FilePath};
-use modelpack_transfer::{Body, CHUNK, Error, Hashing, Progress, Result, Source, Verifier, blocking};
+use modelpack_transfer::{Body, CHUNK, Error, Hashing, PieceWriter, Progress, Result, Source, Verifier, blocking};
 use std::{
-    io::{self, ErrorKind, Read, Write},
-    mem,
+    io::{self, Read, Write},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::sync::mpsc;
@@ -197,7 +196,7 @@ impl ArchiveLayer {
 
     fn pieces(&self, limits: Limits) -> Pieces {
         let (sender, receiver) = mpsc::channel(PIECES);
-        let work = self.clone().write(limits, PieceWriter { sender, piece: Vec::new() });
+        let work = self.clone().write(limits, PieceWriter::new(sender));
         let failure = stream::once(work).filter_map(|written| ready(written.err().map(Err)));
         let pieces = stream::unfold(receiver, async |mut receiver| Some((Ok(receiver.recv().await?), receiver)));
         stream::select(pieces, failure).boxed()
@@ -284,31 +283,6 @@ fn drop_first(pieces: Pieces, mut skip: u64) -> Pieces {
         piece
     });
     rest.try_filter(|piece| ready(!piece.is_empty())).boxed()
-}
-
-/// Sends what is written in pieces of [`CHUNK`] bytes. Writing blocks while nobody receives them.
-struct PieceWriter {
-    sender: mpsc::Sender<Bytes>,
-    piece: Vec<u8>,
-}
-
-impl Write for PieceWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.piece.len() == CHUNK {
-            self.flush()?;
-        }
-        let n = bytes.len().min(CHUNK - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            return Ok(());
-        }
-        let piece = mem::replace(&mut self.piece, Vec::with_capacity(CHUNK));
-        self.sender.blocking_send(piece.into()).map_err(|_| ErrorKind::BrokenPipe.into())
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Reading a partial blob while its bytes arrive.
 
 use super::Partial;
-use crate::{Demand, Result};
+use crate::Demand;
 use std::{
     ops::Range,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -105,10 +105,5 @@ impl Partial {
             }
             arrived.await;
         }
-    }
-
-    /// Reads bytes that [may be read](Self::is_readable); blocks. Returns how many were read: fewer only at the end of the blob.
-    pub fn read_blocking(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.file().read_at(buffer, offset)
     }
 }

@@ -515,7 +515,7 @@ async fn readers_get_chunks_that_agree_with_the_list_as_soon_as_they_are_there()
         reader.await.unwrap();
     }
     let mut bytes = vec![0; 1000];
-    assert_eq!(partial.read_blocking(&mut bytes, start).unwrap(), 1000);
+    assert_eq!(partial.file().read_at(&mut bytes, start).unwrap(), 1000);
     assert_eq!(bytes, scene.content[start as usize..start as usize + 1000]);
 }
 
